@@ -1,0 +1,163 @@
+//! Plain counters of one core. The core adds to them without atomics; about once a second it hands a
+//! copy to the control thread, which turns them into metrics.
+
+use shard::Totals;
+
+/// The protocol a request came over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// BEP 15.
+    Udp,
+    /// BEP 3.
+    Http,
+}
+
+/// The address family a request came over; IPv4-mapped IPv6 counts as IPv4.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Why a request was refused or dropped: the `reason` label of the metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum Reason {
+    /// Not a request of the protocol.
+    Malformed,
+    /// UDP: a connection id that is wrong, too old or from another address.
+    ConnectionId,
+    /// UDP: a datagram from port 0 or from an address nobody can answer.
+    Source,
+    /// The torrent is not on the allow-list or is on the deny-list.
+    Torrent,
+    /// The shard is full.
+    Full,
+    /// A queue between two cores was full.
+    Overload,
+    /// HTTP: larger than the request limit.
+    TooLarge,
+    /// HTTP: not complete in time.
+    Timeout,
+    /// HTTP: more connections than allowed.
+    Connections,
+    /// HTTP: no such page.
+    NotFound,
+}
+
+impl Reason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Reason; 10] = [
+        Reason::Malformed,
+        Reason::ConnectionId,
+        Reason::Source,
+        Reason::Torrent,
+        Reason::Full,
+        Reason::Overload,
+        Reason::TooLarge,
+        Reason::Timeout,
+        Reason::Connections,
+        Reason::NotFound,
+    ];
+
+    /// The value of the `reason` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Reason::Malformed => "malformed",
+            Reason::ConnectionId => "connection_id",
+            Reason::Source => "source",
+            Reason::Torrent => "torrent",
+            Reason::Full => "full",
+            Reason::Overload => "overload",
+            Reason::TooLarge => "too_large",
+            Reason::Timeout => "timeout",
+            Reason::Connections => "connections",
+            Reason::NotFound => "not_found",
+        }
+    }
+}
+
+/// What came over one protocol and family. Everything counts up from the start of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Front {
+    /// UDP connect requests answered.
+    pub connects: u64,
+    /// Announces answered.
+    pub announces: u64,
+    /// Scrapes answered.
+    pub scrapes: u64,
+    /// Replies sent, failures included.
+    pub responses: u64,
+    /// Peers handed out.
+    pub peers_sent: u64,
+    /// Bytes of requests, without packet headers.
+    pub received_bytes: u64,
+    /// Bytes of replies, without packet headers.
+    pub sent_bytes: u64,
+    /// HTTP connections accepted.
+    pub connections: u64,
+    /// Refusals by [`Reason`].
+    pub refusals: [u64; Reason::ALL.len()],
+}
+
+/// The traffic from one core to another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Channel {
+    /// Requests handed over.
+    pub sent: u64,
+    /// Requests dropped because the channel was full.
+    pub dropped: u64,
+    /// Requests waiting at the last look.
+    pub depth: u64,
+    /// The most that can wait.
+    pub capacity: u64,
+}
+
+/// All counters of one core.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Core {
+    /// By [`Protocol`] and [`Family`], in their order.
+    pub fronts: [[Front; 2]; 2],
+    /// To each core, in core order; the one to itself stays zero.
+    pub channels: Vec<Channel>,
+    /// Requests received over UDP that another core owned, so that they needed a hop.
+    pub udp_hops: u64,
+    /// Requests received over HTTP that another core owned.
+    pub http_hops: u64,
+    /// Times the core woke up to look for work.
+    pub wakeups: u64,
+    /// Batches of datagrams received, and the datagrams in them.
+    pub udp_batches: u64,
+    /// Replies that the kernel did not take at once and that were dropped.
+    pub udp_send_drops: u64,
+    /// Nanoseconds of CPU time the core's thread has used.
+    pub busy_nanos: u64,
+    /// Peers that timed out.
+    pub expired_peers: u64,
+    /// Completed downloads.
+    pub snatches: u64,
+    /// HTTP connections open now.
+    pub connections_open: u64,
+    /// What the shard holds now.
+    pub totals: Totals,
+    /// The interval answered now, in seconds.
+    pub interval_seconds: u32,
+}
+
+impl Core {
+    /// The counters of one protocol and family.
+    #[inline]
+    pub fn front(&mut self, protocol: Protocol, family: Family) -> &mut Front {
+        &mut self.fronts[protocol as usize][family as usize]
+    }
+}
+
+impl Front {
+    /// Counts one refusal.
+    #[inline]
+    pub fn refuse(&mut self, reason: Reason) {
+        self.refusals[reason as usize] += 1;
+    }
+}

@@ -1,0 +1,5 @@
+//! Decisions and descriptions: what is counted, who is allowed.
+
+#![forbid(unsafe_code)]
+
+pub mod counters;

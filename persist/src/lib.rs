@@ -1,0 +1,3 @@
+//! Snapshots: swarms on disk.
+
+#![forbid(unsafe_code)]

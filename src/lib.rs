@@ -1,0 +1,3 @@
+//! margay: a sharded thread-per-core BitTorrent tracker.
+
+pub mod config;

@@ -1,0 +1,3 @@
+//! The margay tracker.
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! Load generator for BitTorrent trackers.
+fn main() {}
