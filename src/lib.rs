@@ -1,3 +1,8 @@
 //! margay: a sharded thread-per-core BitTorrent tracker.
 
+pub mod clock;
 pub mod config;
+pub mod gather;
+pub mod mesh;
+pub mod net;
+pub mod route;
