@@ -3,3 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod counters;
+pub mod health;
+pub mod metrics;
+pub mod process;
