@@ -1,0 +1,1 @@
+//! The outside view: starts the real program and looks at what it says and answers.
