@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connection_id;
 pub mod control;
 pub mod gather;
 pub mod limits;
@@ -11,3 +12,4 @@ pub mod mesh;
 pub mod net;
 pub mod route;
 pub mod server;
+pub mod wire;
