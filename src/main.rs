@@ -48,7 +48,7 @@ fn run(flags: Flags) -> anyhow::Result<()> {
     let Loaded { config, warnings, .. } = load(flags)?;
     log::start(&config.log, config.log_format);
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    limits::prepare(&config);
+    limits::prepare(&config)?;
     Ok(server::run(&config)?)
 }
 
