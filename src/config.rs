@@ -93,7 +93,8 @@ options! {
 
     /// How far an answer's interval is spread at random to both sides, as a share of it.
     ///
-    /// It keeps clients that once came together, as after a restart, from coming together again.
+    /// It keeps clients that once came together, as after a restart, from coming together again. Where
+    /// more than their share are due at the same moment, answers spread by up to half of the interval.
     interval_jitter: f64 = "10%" in "0%" ..= "50%";
 
     /// Share of the busiest core's time above which the interval stretches.

@@ -1,6 +1,6 @@
 //! The margay tracker: reads the command line, does what it says, prints what went wrong.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -32,7 +32,7 @@ fn answer(request: Request) -> anyhow::Result<()> {
         Request::ConfigReference => text.extend(config::reference().bytes()),
         Request::ConfigShow(flags) => text.extend(config::show(&load(flags)?).bytes()),
         Request::ConfigCheck(path) => {
-            config::check_file(&path)?.config.given_connection_id_key()?;
+            config::check_file(&path)?;
             writeln!(text, "{}: no mistakes", path.display())?;
         }
         Request::SnapshotInspect(path) | Request::SnapshotVerify(path) => {
@@ -41,14 +41,18 @@ fn answer(request: Request) -> anyhow::Result<()> {
         Request::Completions(shell) => cli::completions(shell, &mut text),
         Request::Man => cli::man(&mut text)?,
     }
-    std::io::stdout().write_all(&text).context("cannot write to standard output")
+    match io::stdout().write_all(&text) {
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
 }
 
 fn run(flags: Flags) -> anyhow::Result<()> {
     let Loaded { config, warnings, .. } = load(flags)?;
     log::start(&config.log, config.log_format);
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    limits::prepare(&config);
+    limits::prepare(&config)?;
     Ok(server::run(&config)?)
 }
 

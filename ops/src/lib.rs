@@ -6,3 +6,4 @@ pub mod counters;
 pub mod health;
 pub mod metrics;
 pub mod process;
+pub mod lists;

@@ -16,23 +16,27 @@ use super::{Declared, OPTIONS};
 pub(super) fn read(path: &Path, text: &str) -> (Vec<Setting>, Vec<Mistake>) {
     let lines = Lines { path, text };
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut mistakes: Vec<Mistake> = errors
-        .iter()
-        .map(|error| {
-            let line = lines.at(error.span().map_or(text.len(), |span| span.start));
-            lines.mistake(line, format!("not TOML: {}", error.message()))
-        })
-        .collect();
+    let mut mistakes = Vec::new();
+    for error in &errors {
+        let line = lines.at(error.span().map_or(text.len(), |span| span.start));
+        // The first word about a line is the one that helps.
+        if mistakes.iter().all(|mistake: &Mistake| mistake.line != line) {
+            mistakes.push(lines.mistake(line, lines.explain(line, error.message())));
+        }
+    }
+    let broken: Vec<usize> = mistakes.iter().map(|mistake| mistake.line).collect();
     let mut settings = Vec::new();
     for (key, value) in table.get_ref() {
         let line = lines.at(key.span().start);
+        // What the parser made of a line that it could not read says nothing.
+        if broken.contains(&line) {
+            continue;
+        }
         match setting(key.get_ref(), value) {
             Ok((option, texts)) => {
                 let origin = Origin::File { path: path.into(), line };
                 settings.push(Setting { option, texts, origin });
             }
-            // What the parser could not make sense of is already on the list.
-            Err(_) if mistakes.iter().any(|other| other.line == line) => {}
             Err(text) => mistakes.push(lines.mistake(line, text)),
         }
     }
@@ -107,6 +111,13 @@ impl Lines<'_> {
     /// The line, from 1, of a byte.
     fn at(&self, byte: usize) -> usize {
         1 + self.text.bytes().take(byte).filter(|byte| *byte == b'\n').count()
+    }
+
+    /// What the parser says of a line, and the slip that is the most frequent.
+    fn explain(&self, line: usize, message: &str) -> String {
+        let bare = self.text.lines().nth(line - 1).is_some_and(|text| !text.contains(['"', '\'']));
+        let hint = if bare && !message.contains("quoted") { "; text stands in quotes" } else { "" };
+        format!("not TOML: {message}{hint}")
     }
 
     fn mistake(&self, line: usize, text: String) -> Mistake {

@@ -174,3 +174,68 @@ fn open(path: &Path) -> (Vec<Setting>, Vec<Mistake>) {
         Err(error) => (Vec::new(), vec![wrong(format!("cannot be read: {error}"))]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values that are right for one option or another, wrong for the rest, or wrong for all.
+    const TEXTS: [&str; 20] = [
+        "",
+        "none",
+        "off",
+        "all",
+        "true",
+        "0",
+        "1",
+        "50",
+        "16k",
+        "12h",
+        "24h",
+        "1s",
+        "90%",
+        "50%",
+        "info",
+        "json",
+        "[::]:6969",
+        "10.0.0.0/8",
+        "1GiB",
+        "é,",
+    ];
+
+    #[test]
+    fn any_mixture_of_values_is_loaded_or_explained() {
+        let mut random = fastrand::Rng::with_seed(11);
+        let (mut loaded, mut explained) = (0, 0);
+        for _ in 0..3_000 {
+            let settings = (0..random.usize(0..6)).map(|_| {
+                let option = random.choice(OPTIONS).unwrap();
+                let text = random.choice(TEXTS).unwrap();
+                // Half of them the option's own bounds, to get past the reading.
+                let own = option.range.filter(|_| random.bool());
+                let text = own.map_or(text, |(low, high)| random.choice([low, high]).unwrap());
+                let origin = random.choice([Origin::Flag, Origin::Variable]).unwrap();
+                Setting { option, texts: separate(option, &[text.to_owned()]), origin }
+            });
+            match resolve(settings.collect(), Vec::new()) {
+                Ok(_) => loaded += 1,
+                Err(error) => {
+                    assert!(!error.mistakes.is_empty());
+                    explained += 1;
+                }
+            }
+        }
+        assert!(loaded > 100 && explained > 100, "{loaded} loaded, {explained} explained");
+    }
+
+    #[test]
+    fn a_written_value_never_hides_behind_a_default_of_the_surroundings() {
+        let environment: Environment = [("STATE_DIRECTORY", ":"), ("MARGAY_DATA", "kept")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let config = load(Vec::new(), &environment).unwrap().config;
+        assert_eq!(config.data, Path::new("kept"));
+        let config = load(Vec::new(), &environment[..1].to_vec()).unwrap().config;
+        assert_eq!(config.data, Path::new("./margay-data"), "an empty state directory is none");
+    }
+}

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::declare::Mark;
 use super::layers::{Loaded, Setting};
 use super::mistake::Origin;
-use super::value::Bare;
+use super::value::{Bare, One};
 use super::{Declared, OPTIONS};
 
 /// The sample file: every key with its text and its default, commented out.
@@ -93,7 +93,10 @@ fn toml(option: &Declared, texts: &[String]) -> String {
     let one = |text: &String| {
         let number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match option.shape.bare {
-            Bare::Boolean => text.clone(),
+            // A flag or variable may have said `yes`.
+            Bare::Boolean => {
+                bool::parse(text).map_or_else(|| text.clone(), |truth| truth.to_string())
+            }
             Bare::Integer | Bare::Number if number => text.clone(),
             _ => quoted(text),
         }
