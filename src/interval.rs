@@ -19,10 +19,12 @@ use returns::Returns;
 pub struct Policy {
     /// The interval while the load is below its target.
     pub base: Seconds,
-    /// The shortest interval ever answered; also sent as `min interval` (BEP 3).
+    /// The shortest interval ever answered, but for one second; also sent as `min interval` (BEP 3).
     pub min: Seconds,
-    /// The longest interval ever answered. A peer's time-out has to be longer.
+    /// The longest interval ever answered.
     pub max: Seconds,
+    /// How long a peer may be silent when nobody is told to wait longer than the base interval.
+    pub peer_timeout: Seconds,
     /// How far an answer may be from the interval, as a share of it: 0.1 is ten percent either way.
     pub jitter: f64,
     /// The load to stay at, as a share of one core.
@@ -56,18 +58,28 @@ pub struct Controller {
     spent: f64,
     answered: f64,
     returns: Returns,
+    longest: Longest,
+}
+
+/// The longest interval answered in the last `policy.max` seconds at least, twice that at most: so
+/// long may a client wait that does as it was told.
+#[derive(Clone, Copy, Debug)]
+struct Longest {
+    now: Seconds,
+    before: Seconds,
+    since: Seconds,
 }
 
 impl Controller {
     /// Starts at the base interval with nobody expected.
     ///
     /// # Panics
-    /// When the policy is impossible: it must be `0 < min <= base <= max`, the jitter at least 0 and
-    /// below 1, the target above 0. The configuration is checked before it comes here.
+    /// When the policy is impossible: it must be `min <= base <= max` with a base above 0, the jitter
+    /// at least 0 and below 1, the target above 0. The configuration is checked before it comes here.
     pub fn new(policy: Policy, now: Seconds) -> Self {
         assert!(
-            policy.min > Seconds(0) && policy.min <= policy.base && policy.base <= policy.max,
-            "an interval needs 0 < min <= base <= max"
+            policy.base > Seconds(0) && policy.min <= policy.base && policy.base <= policy.max,
+            "an interval needs min <= base <= max and a base above 0"
         );
         assert!((0.0..1.0).contains(&policy.jitter), "the jitter is a share below 1");
         assert!(policy.load_target > 0.0, "a load target of 0 can never be met");
@@ -78,6 +90,7 @@ impl Controller {
             spent: 0.0,
             answered: 0.0,
             returns: Returns::new(policy.max, now),
+            longest: Longest { now: policy.base, before: policy.base, since: now },
         }
     }
 
@@ -89,6 +102,13 @@ impl Controller {
     /// The `min interval` to send along.
     pub fn min(&self) -> Seconds {
         self.policy.min
+    }
+
+    /// How long a peer may be silent now: the policy's time, and as much longer as somebody was told to
+    /// wait longer than the base interval.
+    pub fn peer_timeout(&self) -> Seconds {
+        let longest = self.longest.now.max(self.longest.before);
+        self.policy.peer_timeout + longest.since(self.policy.base)
     }
 
     /// Counts a peer that is known to come at `due`, from a snapshot: its last announce plus the base
@@ -118,12 +138,17 @@ impl Controller {
             }
         }
         self.returns.promise(now + chosen, now);
+        self.longest.now = self.longest.now.max(chosen);
         chosen
     }
 
     /// Takes in what was measured, about once a second, and moves the interval towards what is needed.
     pub fn observe(&mut self, load: &Load, now: Seconds) {
         self.returns.advance(now);
+        if now.since(self.longest.since) > self.policy.max {
+            let Longest { now: longest, .. } = self.longest;
+            self.longest = Longest { now: self.policy.base, before: longest, since: now };
+        }
         if load.elapsed <= 0.0 {
             return;
         }
@@ -166,7 +191,7 @@ impl Controller {
     /// A moment within `width` (a share of the interval) of the interval, all equally likely, within
     /// the bounds of the policy.
     fn draw(&self, width: f64, random: &mut fastrand::Rng) -> Seconds {
-        let (min, max) = (f64::from(self.policy.min.0), f64::from(self.policy.max.0));
+        let (min, max) = (f64::from(self.policy.min.0.max(1)), f64::from(self.policy.max.0));
         let from = (self.interval * (1.0 - width)).max(min);
         let to = (self.interval * (1.0 + width)).min(max);
         Seconds((from + (to - from) * random.f64()).round() as u32)
@@ -207,6 +232,7 @@ mod tests {
         base: Seconds(1800),
         min: Seconds(300),
         max: Seconds(7200),
+        peer_timeout: Seconds(4500),
         jitter: 0.1,
         load_target: 0.75,
     };
@@ -295,12 +321,13 @@ mod tests {
     fn answers_stay_within_their_bounds_whatever_happens() {
         let mut random = fastrand::Rng::with_seed(11);
         for _ in 0..200 {
-            let min = random.u32(1..2000);
-            let base = min + random.u32(0..4000);
+            let min = random.u32(0..2000);
+            let base = min.max(1) + random.u32(0..4000);
             let policy = Policy {
                 base: Seconds(base),
                 min: Seconds(min),
                 max: Seconds(base + random.u32(0..90_000)),
+                peer_timeout: Seconds(base + random.u32(0..90_000)),
                 jitter: random.f64() * 0.99,
                 load_target: 0.01 + random.f64(),
             };
@@ -310,6 +337,8 @@ mod tests {
                 now = now + Seconds(random.u32(0..3));
                 let answer = controller.answer(now, &mut random);
                 assert!(answer >= policy.min && answer <= policy.max, "{answer:?} {policy:?}");
+                assert!(answer > Seconds(0), "{policy:?}");
+                assert!(controller.peer_timeout() - answer >= policy.peer_timeout - policy.base);
                 controller.observe(
                     &Load {
                         elapsed: random.f64() * 3.0,
@@ -356,6 +385,24 @@ mod tests {
             let answer = controller.answer(now, &mut random).0;
             assert!((1620..=1980).contains(&answer), "{answer}");
         }
+    }
+
+    #[test]
+    fn a_peer_may_be_silent_for_as_much_longer_as_somebody_was_told_to_wait() {
+        let mut random = fastrand::Rng::with_seed(9);
+        let mut now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        assert_eq!(controller.peer_timeout(), POLICY.peer_timeout);
+        after(&mut controller, &mut now, 1200, load(1.0, 1));
+        let answer = controller.answer(now, &mut random);
+        assert!(answer > Seconds(6000));
+        let timeout = POLICY.peer_timeout + (answer - POLICY.base);
+        assert_eq!(controller.peer_timeout(), timeout);
+        // That client is still awaited when the overload is long over, and then forgotten.
+        after(&mut controller, &mut now, answer.0, load(0.1, 55));
+        assert_eq!(controller.peer_timeout(), timeout);
+        after(&mut controller, &mut now, 2 * POLICY.max.0, load(0.1, 55));
+        assert_eq!(controller.peer_timeout(), POLICY.peer_timeout);
     }
 
     #[test]
