@@ -6,6 +6,7 @@ pub mod config;
 pub mod connection_id;
 pub mod control;
 pub mod gather;
+pub mod interval;
 pub mod limits;
 pub mod log;
 pub mod mesh;

@@ -1,0 +1,438 @@
+//! Which interval to answer: the one place where the tracker decides when a client comes back.
+//!
+//! Two things are decided, both on the core that owns the swarm, with nothing shared:
+//! - how long the interval is *now* ([`Controller::observe`]): the base interval, stretched while the
+//!   load is above its target;
+//! - which moment *this* client gets ([`Controller::answer`]): the interval with a little jitter, or,
+//!   when too many others were already told to come then, a moment that has fewer.
+//!
+//! `docs/interval.md` explains the law, with a simulated restart.
+
+mod returns;
+
+use shard::Seconds;
+
+use returns::Returns;
+
+/// What the operator wants.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Policy {
+    /// The interval while the load is below its target.
+    pub base: Seconds,
+    /// The shortest interval ever answered, but for one second; also sent as `min interval` (BEP 3).
+    pub min: Seconds,
+    /// The longest interval ever answered.
+    pub max: Seconds,
+    /// How long a peer may be silent when nobody is told to wait longer than the base interval.
+    pub peer_timeout: Seconds,
+    /// How far an answer may be from the interval, as a share of it: 0.1 is ten percent either way.
+    pub jitter: f64,
+    /// The load to stay at, as a share of one core.
+    pub load_target: f64,
+}
+
+/// What one core measured since the observation before.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Load {
+    /// How long that is, in seconds; about 1.
+    pub elapsed: f64,
+    /// Share of a CPU the core used, 0 to 1.
+    pub busy: f64,
+    /// How full its fullest inbox was, 0 to 1.
+    pub queue: f64,
+    /// Announces answered.
+    pub announces: u64,
+    /// Peers in the core's swarms now.
+    pub peers: u64,
+}
+
+/// Decides the intervals of one core.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    policy: Policy,
+    /// The interval now, before jitter, in seconds; between `policy.base` and `policy.max`.
+    interval: f64,
+    /// The demand of the last seconds: 1 is what one core can do.
+    demand: f64,
+    /// Core seconds and announces of the last half minute: their quotient is the cost of one.
+    spent: f64,
+    answered: f64,
+    returns: Returns,
+    longest: Longest,
+}
+
+/// The longest interval answered in the last `policy.max` seconds at least, twice that at most: so
+/// long may a client wait that does as it was told.
+#[derive(Clone, Copy, Debug)]
+struct Longest {
+    now: Seconds,
+    before: Seconds,
+    since: Seconds,
+}
+
+impl Controller {
+    /// Starts at the base interval with nobody expected.
+    ///
+    /// # Panics
+    /// When the policy is impossible: it must be `min <= base <= max` with a base above 0, the jitter
+    /// at least 0 and below 1, the target above 0. The configuration is checked before it comes here.
+    pub fn new(policy: Policy, now: Seconds) -> Self {
+        assert!(
+            policy.base > Seconds(0) && policy.min <= policy.base && policy.base <= policy.max,
+            "an interval needs min <= base <= max and a base above 0"
+        );
+        assert!((0.0..1.0).contains(&policy.jitter), "the jitter is a share below 1");
+        assert!(policy.load_target > 0.0, "a load target of 0 can never be met");
+        Self {
+            policy,
+            interval: f64::from(policy.base.0),
+            demand: 0.0,
+            spent: 0.0,
+            answered: 0.0,
+            returns: Returns::new(policy.max, now),
+            longest: Longest { now: policy.base, before: policy.base, since: now },
+        }
+    }
+
+    /// The interval now, before jitter.
+    pub fn current(&self) -> Seconds {
+        Seconds(self.interval.round() as u32)
+    }
+
+    /// The `min interval` to send along.
+    pub fn min(&self) -> Seconds {
+        self.policy.min
+    }
+
+    /// How long a peer may be silent now: the policy's time, and as much longer as somebody was told to
+    /// wait longer than the base interval.
+    pub fn peer_timeout(&self) -> Seconds {
+        let longest = self.longest.now.max(self.longest.before);
+        self.policy.peer_timeout + longest.since(self.policy.base)
+    }
+
+    /// Counts a peer that is known to come at `due`, from a snapshot: its last announce plus the base
+    /// interval. Those already due are not counted; they come when they find the tracker again.
+    pub fn expect(&mut self, due: Seconds, now: Seconds) {
+        self.returns.advance(now);
+        self.returns.promise(due, now);
+    }
+
+    /// The interval for one answer, between `min` and `max`. Remembers when that client is due.
+    ///
+    /// The first choice is the interval with jitter. When the moment is already promised to more than
+    /// its share, the least taken of [`CHOICES`] random moments from half the interval to one and a
+    /// half is answered instead. Costs one random number and one look at 2 KiB, or `CHOICES` more.
+    pub fn answer(&mut self, now: Seconds, random: &mut fastrand::Rng) -> Seconds {
+        self.returns.advance(now);
+        let mut chosen = self.draw(self.policy.jitter, random);
+        let share = self.returns.share(self.interval);
+        let mut taken = self.returns.promised(now + chosen);
+        if taken > share {
+            for _ in 0..CHOICES {
+                let other = self.draw(SPREAD, random);
+                let others = self.returns.promised(now + other);
+                if others < taken {
+                    (chosen, taken) = (other, others);
+                }
+            }
+        }
+        self.returns.promise(now + chosen, now);
+        self.longest.now = self.longest.now.max(chosen);
+        chosen
+    }
+
+    /// Takes in what was measured, about once a second, and moves the interval towards what is needed.
+    pub fn observe(&mut self, load: &Load, now: Seconds) {
+        self.returns.advance(now);
+        if now.since(self.longest.since) > self.policy.max {
+            let Longest { now: longest, .. } = self.longest;
+            self.longest = Longest { now: self.policy.base, before: longest, since: now };
+        }
+        if load.elapsed <= 0.0 {
+            return;
+        }
+        let demand = load.busy.max(load.queue);
+        self.demand += (demand - self.demand) * step(load.elapsed, DEMAND_SECONDS);
+        let kept = 1.0 - step(load.elapsed, COST_SECONDS);
+        self.spent = self.spent * kept + demand * load.elapsed;
+        self.answered = self.answered * kept + load.announces as f64;
+
+        let needed = self.needed(load.peers);
+        let bounds = (f64::from(self.policy.base.0), f64::from(self.policy.max.0));
+        let stretch_to = needed.clamp(bounds.0, bounds.1);
+        let shrink_to = (needed / HYSTERESIS).clamp(bounds.0, bounds.1);
+        if self.interval < stretch_to {
+            self.interval += (stretch_to - self.interval) * step(load.elapsed, STRETCH_SECONDS);
+        } else if self.interval > shrink_to {
+            self.interval += (shrink_to - self.interval) * step(load.elapsed, SHRINK_SECONDS);
+        }
+        debug_assert!((bounds.0..=bounds.1).contains(&self.interval));
+    }
+
+    /// The interval in seconds at which the load would be on target; below the base when there is
+    /// room. The larger of two answers:
+    /// - by population: so many clients are due in all, one costs so much, spread them over as long as
+    ///   the target takes. This looks ahead: it does not wait until the effect of a longer interval
+    ///   can be measured, which is an interval later, and so cannot overshoot;
+    /// - by demand: who comes now is more than the population explains (a herd after an outage, a
+    ///   flood of scrapes), so send everybody away for longer in proportion.
+    fn needed(&self, peers: u64) -> f64 {
+        let by_population = if self.answered >= 1.0 {
+            let population = self.returns.total().max(peers) as f64;
+            population * (self.spent / self.answered) / self.policy.load_target
+        } else {
+            0.0
+        };
+        let by_demand = f64::from(self.policy.base.0) * self.demand / self.policy.load_target;
+        by_population.max(by_demand)
+    }
+
+    /// A moment within `width` (a share of the interval) of the interval, all equally likely, within
+    /// the bounds of the policy.
+    fn draw(&self, width: f64, random: &mut fastrand::Rng) -> Seconds {
+        let (min, max) = (f64::from(self.policy.min.0.max(1)), f64::from(self.policy.max.0));
+        let from = (self.interval * (1.0 - width)).max(min);
+        let to = (self.interval * (1.0 + width)).min(max);
+        Seconds((from + (to - from) * random.f64()).round() as u32)
+    }
+}
+
+/// How much of the way to its goal a value goes in `elapsed` seconds when it follows with a time
+/// constant of `seconds`.
+fn step(elapsed: f64, seconds: f64) -> f64 {
+    1.0 - (-elapsed / seconds).exp()
+}
+
+/// Random moments looked at when the first one is taken. Two are enough for an even spread (the power
+/// of two choices); the third fills gaps sooner.
+pub const CHOICES: usize = 3;
+
+/// How far those moments are from the interval at most, as a share of it.
+const SPREAD: f64 = 0.5;
+
+/// The demand is that of about so many seconds.
+const DEMAND_SECONDS: f64 = 10.0;
+
+/// The cost of an announce is that of about so many seconds.
+const COST_SECONDS: f64 = 30.0;
+
+/// Stretching follows with this time constant: within a minute or two of the overload.
+const STRETCH_SECONDS: f64 = 30.0;
+
+/// Shrinking takes its time, and waits until the need is this share of what is answered.
+const SHRINK_SECONDS: f64 = 600.0;
+const HYSTERESIS: f64 = 0.9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy = Policy {
+        base: Seconds(1800),
+        min: Seconds(300),
+        max: Seconds(7200),
+        peer_timeout: Seconds(4500),
+        jitter: 0.1,
+        load_target: 0.75,
+    };
+
+    /// A tracker of 100,000 peers whose core does `rate` announces a second at this load.
+    fn load(busy: f64, rate: u64) -> Load {
+        Load { elapsed: 1.0, busy, queue: 0.0, announces: rate, peers: 100_000 }
+    }
+
+    /// The interval after `seconds` of the same load.
+    fn after(controller: &mut Controller, now: &mut Seconds, seconds: u32, load: Load) -> u32 {
+        for _ in 0..seconds {
+            *now = *now + Seconds(1);
+            controller.observe(&load, *now);
+        }
+        controller.current().0
+    }
+
+    #[test]
+    fn below_the_target_the_base_interval_stands() {
+        let mut now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        assert_eq!(controller.current(), POLICY.base);
+        assert_eq!(after(&mut controller, &mut now, 600, load(0.70, 55)), 1800);
+        assert_eq!(controller.min(), POLICY.min);
+    }
+
+    #[test]
+    fn a_population_that_is_too_large_stretches_at_once_to_what_it_needs_and_no_further() {
+        // 100,000 peers at 27 ms each are 2,700 core seconds: on target when spread over an hour.
+        let mut now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        let overload = load(1.0, 37);
+        let soon = after(&mut controller, &mut now, 120, overload);
+        assert!((3400..=3620).contains(&soon), "{soon}");
+        let later = after(&mut controller, &mut now, 3600, overload);
+        assert!((3550..=3650).contains(&later), "{later}");
+    }
+
+    #[test]
+    fn stretching_ends_at_the_maximum() {
+        let mut now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        assert_eq!(after(&mut controller, &mut now, 1200, load(1.0, 1)), 7200);
+    }
+
+    #[test]
+    fn a_full_queue_counts_as_load() {
+        let mut now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        let full = Load { queue: 1.0, ..load(0.1, 5000) };
+        assert_eq!(after(&mut controller, &mut now, 600, full), 2400);
+    }
+
+    #[test]
+    fn it_shrinks_slowly_after_the_overload_and_all_the_way() {
+        let mut now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        let high = after(&mut controller, &mut now, 600, load(1.0, 37));
+        let minute_later = after(&mut controller, &mut now, 60, load(0.3, 55));
+        assert!(minute_later > high - high / 5 && minute_later < high, "{high} {minute_later}");
+        assert_eq!(after(&mut controller, &mut now, 7200, load(0.3, 55)), 1800);
+    }
+
+    #[test]
+    fn a_load_that_wavers_around_the_target_does_not_move_it() {
+        let mut now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        let stretched = after(&mut controller, &mut now, 900, load(0.75, 31));
+        for _ in 0..100 {
+            let low = after(&mut controller, &mut now, 5, load(0.72, 31));
+            let high = after(&mut controller, &mut now, 5, load(0.75, 31));
+            assert!(low.abs_diff(stretched) <= 20 && high.abs_diff(stretched) <= 20);
+        }
+    }
+
+    #[test]
+    fn a_second_without_announces_or_without_length_is_no_trouble() {
+        let mut now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        assert_eq!(after(&mut controller, &mut now, 10, Load::default()), 1800);
+        assert_eq!(after(&mut controller, &mut now, 1000, load(0.0, 0)), 1800);
+    }
+
+    #[test]
+    fn answers_stay_within_their_bounds_whatever_happens() {
+        let mut random = fastrand::Rng::with_seed(11);
+        for _ in 0..200 {
+            let min = random.u32(0..2000);
+            let base = min.max(1) + random.u32(0..4000);
+            let policy = Policy {
+                base: Seconds(base),
+                min: Seconds(min),
+                max: Seconds(base + random.u32(0..90_000)),
+                peer_timeout: Seconds(base + random.u32(0..90_000)),
+                jitter: random.f64() * 0.99,
+                load_target: 0.01 + random.f64(),
+            };
+            let mut now = Seconds(random.u32(0..2_000_000_000));
+            let mut controller = Controller::new(policy, now);
+            for _ in 0..500 {
+                now = now + Seconds(random.u32(0..3));
+                let answer = controller.answer(now, &mut random);
+                assert!(answer >= policy.min && answer <= policy.max, "{answer:?} {policy:?}");
+                assert!(answer > Seconds(0), "{policy:?}");
+                assert!(controller.peer_timeout() - answer >= policy.peer_timeout - policy.base);
+                controller.observe(
+                    &Load {
+                        elapsed: random.f64() * 3.0,
+                        busy: random.f64(),
+                        queue: random.f64(),
+                        announces: random.u64(0..100_000),
+                        peers: random.u64(0..10_000_000),
+                    },
+                    now,
+                );
+                let current = controller.current();
+                assert!(current >= policy.base && current <= policy.max, "{current:?} {policy:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_even_stream_of_announces_gets_only_the_small_jitter() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        let (mut near, mut far, mut sum) = (0u32, 0u32, 0u64);
+        for second in 0..4 * 1800 {
+            now = now + Seconds(1);
+            for _ in 0..20 {
+                let answer = controller.answer(now, &mut random).0;
+                if second >= 2 * 1800 {
+                    *(if (1620..=1980).contains(&answer) { &mut near } else { &mut far }) += 1;
+                    sum += u64::from(answer);
+                }
+            }
+        }
+        assert!(far * 20 < near, "{far} of {} answers were far off", near + far);
+        let mean = sum / u64::from(near + far);
+        assert!(mean.abs_diff(1800) < 20, "{mean}");
+    }
+
+    #[test]
+    fn a_small_tracker_never_spreads_wider_than_the_jitter() {
+        let mut random = fastrand::Rng::with_seed(6);
+        let now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        for _ in 0..15 {
+            let answer = controller.answer(now, &mut random).0;
+            assert!((1620..=1980).contains(&answer), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_peer_may_be_silent_for_as_much_longer_as_somebody_was_told_to_wait() {
+        let mut random = fastrand::Rng::with_seed(9);
+        let mut now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        assert_eq!(controller.peer_timeout(), POLICY.peer_timeout);
+        after(&mut controller, &mut now, 1200, load(1.0, 1));
+        let answer = controller.answer(now, &mut random);
+        assert!(answer > Seconds(6000));
+        let timeout = POLICY.peer_timeout + (answer - POLICY.base);
+        assert_eq!(controller.peer_timeout(), timeout);
+        // That client is still awaited when the overload is long over, and then forgotten.
+        after(&mut controller, &mut now, answer.0, load(0.1, 55));
+        assert_eq!(controller.peer_timeout(), timeout);
+        after(&mut controller, &mut now, 2 * POLICY.max.0, load(0.1, 55));
+        assert_eq!(controller.peer_timeout(), POLICY.peer_timeout);
+    }
+
+    #[test]
+    fn clients_that_all_come_at_once_are_told_to_come_at_different_times() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        let mut minutes = [0u32; 46];
+        for _ in 0..60_000 {
+            minutes[controller.answer(now, &mut random).0 as usize / 60] += 1;
+        }
+        let (from, to) = (15, 44);
+        assert!(minutes[..from].iter().all(|count| *count == 0));
+        let most = *minutes[from..=to].iter().max().unwrap();
+        assert!(most < 2 * 60_000 / 30, "{most} in one minute: {minutes:?}");
+        assert!(minutes[from..=to].iter().all(|count| *count > 60_000 / 30 / 2), "{minutes:?}");
+    }
+
+    #[test]
+    fn moments_that_a_snapshot_has_filled_are_avoided() {
+        let mut random = fastrand::Rng::with_seed(8);
+        let now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        // Everybody is due between 25 and 35 minutes from now, evenly but for that.
+        for peer in 0..60_000 {
+            controller.expect(now + Seconds(1500 + peer % 600), now);
+        }
+        let inside = (0..10_000)
+            .filter(|_| (1500..2100).contains(&controller.answer(now, &mut random).0))
+            .count();
+        assert!(inside < 1000, "{inside} of 10,000 were sent where everybody is");
+    }
+}
