@@ -37,7 +37,7 @@ fn main() {
         assert_eq!(naive::parse(&requests[at]).0, *hash);
     }
 
-    println!("{:<44} {:>8} {:>8}", "ns per call, median", "margay", "naive");
+    println!("{:<44} {:>8} {:>8}", "ns per call, fastest round", "margay", "naive");
     let none: Option<fn(usize) -> usize> = None;
 
     row(
@@ -127,14 +127,15 @@ const REQUESTS: usize = 4096;
 const ROUNDS: usize = 101;
 const KEEP: Framing = Framing { persistence: Persistence::Keep, head_only: false };
 
-/// Prints one line: the median over rounds of the time per call, each round over all requests.
+/// Prints one line: the time per call in the fastest round, each round over all requests. Whatever
+/// else the machine does only ever adds to it.
 fn row(name: &str, ours: impl FnMut(usize) -> usize, naive: Option<impl FnMut(usize) -> usize>) {
     let naive = naive.map_or("-".to_owned(), |naive| format!("{:.0}", nanoseconds(naive)));
     println!("{name:<44} {:>8.1} {naive:>8}", nanoseconds(ours));
 }
 
 fn nanoseconds(mut call: impl FnMut(usize) -> usize) -> f64 {
-    let mut rounds: Vec<f64> = (0..ROUNDS)
+    (0..ROUNDS)
         .map(|_| {
             let start = Instant::now();
             for at in 0..REQUESTS {
@@ -142,9 +143,7 @@ fn nanoseconds(mut call: impl FnMut(usize) -> usize) -> f64 {
             }
             start.elapsed().as_nanos() as f64 / REQUESTS as f64
         })
-        .collect();
-    rounds.sort_by(f64::total_cmp);
-    rounds[ROUNDS / 2]
+        .fold(f64::INFINITY, f64::min)
 }
 
 fn encoded(hash: &[u8]) -> Vec<u8> {

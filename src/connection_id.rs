@@ -33,7 +33,7 @@ pub const GRACE_MAX: Seconds = Seconds(8 * 60 * 60);
 /// The hash is SipHash-1-3 with a 128-bit key. SipHash is made for just this, short inputs under a
 /// secret key, and is a pseudorandom function: ids seen by their rightful receivers say nothing about
 /// those of other addresses. A guess is right once in 2^48, and only sending it tells. The hash over
-/// an IPv4 address takes about 10 ns.
+/// an IPv4 address takes about 17 ns.
 #[derive(Clone)]
 pub struct ConnectionIds {
     hasher: SipHasher13,

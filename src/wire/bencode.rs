@@ -4,16 +4,20 @@
 /// Appends `i…e`.
 #[inline]
 pub fn integer(out: &mut Vec<u8>, value: u64) {
-    out.push(b'i');
-    decimal(out, value);
-    out.push(b'e');
+    let mut text = [0; 22];
+    text[21] = b'e';
+    let at = digits_before(&mut text, 21, value) - 1;
+    text[at] = b'i';
+    out.extend_from_slice(&text[at..]);
 }
 
 /// Appends `<length>:<bytes>`.
 #[inline]
 pub fn string(out: &mut Vec<u8>, bytes: &[u8]) {
-    decimal(out, bytes.len() as u64);
-    out.push(b':');
+    let mut length = [0; 21];
+    length[20] = b':';
+    let at = digits_before(&mut length, 20, bytes.len() as u64);
+    out.extend_from_slice(&length[at..]);
     out.extend_from_slice(bytes);
 }
 
@@ -85,19 +89,24 @@ impl Dictionary<'_> {
 /// Appends `value` in decimal digits.
 #[inline]
 pub fn decimal(out: &mut Vec<u8>, value: u64) {
-    if value < 10 {
-        out.push(b'0' + value as u8);
-        return;
-    }
     let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut rest = value;
-    while rest > 0 {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
+    let at = digits_before(&mut digits, 20, value);
     out.extend_from_slice(&digits[at..]);
+}
+
+/// Puts the decimal digits of `value` where `end` ends them, and returns where they start. At most
+/// 20 bytes.
+#[inline]
+fn digits_before<const N: usize>(text: &mut [u8; N], end: usize, mut value: u64) -> usize {
+    let mut at = end;
+    loop {
+        at -= 1;
+        text[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            return at;
+        }
+    }
 }
 
 /// A strict reader, so that tests can say what was written and that it is canonical.

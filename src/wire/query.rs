@@ -284,9 +284,15 @@ fn number(raw: &[u8]) -> Option<u64> {
         if digit > 9 {
             return escaped_number(raw);
         }
-        value = value.saturating_mul(10).saturating_add(u64::from(digit));
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
     }
-    (!raw.is_empty()).then_some(value)
+    match raw.len() {
+        0 => None,
+        1..DIGITS_MAX => Some(value),
+        _ => Some(raw.iter().fold(0, |value: u64, &byte| {
+            value.saturating_mul(10).saturating_add(u64::from(byte - b'0'))
+        })),
+    }
 }
 
 /// A number with escaped digits: allowed (RFC 3986), never seen.
@@ -311,6 +317,9 @@ fn event(raw: &[u8]) -> Event {
         _ => Event::None,
     }
 }
+
+/// A number of this many digits may be too large for `u64`; one of fewer is not.
+const DIGITS_MAX: usize = 20;
 
 fn hex_number(digits: &[u8; 8]) -> Option<u32> {
     digits.iter().try_fold(0, |number, &digit| Some(number << 4 | char::from(digit).to_digit(16)?))

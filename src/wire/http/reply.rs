@@ -149,7 +149,7 @@ pub fn write_scrape(
 /// any other status.
 pub fn write_failure(out: &mut Vec<u8>, framing: Framing, failure: &Failure<'_>) {
     let reason = Line::<200>::of(failure.reason);
-    respond(out, framing, Status::Ok, 99, |out| {
+    respond(out, framing, Status::Ok, 60 + reason.bytes().len(), |out| {
         dictionary(out, |entries| {
             entries.string(b"failure reason", reason.bytes());
             if let Some((interval, interval_min)) = failure.intervals {
@@ -227,27 +227,21 @@ fn respond(
     let body_at = out.len();
     body(out);
     let length = out.len() - body_at;
-    let mut digits = [0; 20];
-    let digits = digits_of(length, &mut digits);
-    if digits.len() == width {
-        out[length_at..length_at + width].copy_from_slice(digits);
+    // The digits go to the end for a moment, behind everything.
+    let end = out.len();
+    decimal(out, length as u64);
+    if out.len() - end == width {
+        out.copy_within(end.., length_at);
+        out.truncate(end);
     } else {
+        let mut digits = [0; 20];
+        let digits = &mut digits[..out.len() - end];
+        digits.copy_from_slice(&out[end..]);
+        out.truncate(end);
         out.splice(length_at..length_at + width, digits.iter().copied());
     }
     if framing.head_only {
         out.truncate(out.len() - length);
-    }
-}
-
-fn digits_of(mut value: usize, buffer: &mut [u8; 20]) -> &[u8] {
-    let mut at = buffer.len();
-    loop {
-        at -= 1;
-        buffer[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            return &buffer[at..];
-        }
     }
 }
 
