@@ -142,8 +142,9 @@ fn restore(
 /// Swarms as public trackers have them: most have one to three peers, a few have thousands.
 fn pieces() -> Vec<Piece> {
     let mut rng = Rng::with_seed(1);
-    let mut sizes: Vec<usize> =
-        (0..SWARMS).map(|_| (1.0 / rng.f64().max(1e-9)).powf(0.75).min(30_000.0) as usize).collect();
+    let mut sizes: Vec<usize> = (0..SWARMS)
+        .map(|_| (1.0 / rng.f64().max(1e-9)).powf(0.75).min(30_000.0) as usize)
+        .collect();
     // Evened out to the number of peers asked for.
     let mut sum: usize = sizes.iter().sum();
     while sum != PEERS {
