@@ -13,4 +13,5 @@ pub mod mesh;
 pub mod net;
 pub mod route;
 pub mod server;
+pub mod snapshot_command;
 pub mod wire;
