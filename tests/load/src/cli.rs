@@ -24,6 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Fill a tracker and load it over UDP.
     Udp(UdpOptions),
+    /// Fill a tracker and load it over HTTP.
+    Http(HttpOptions),
     /// Answer as a tracker would, but without swarms: what the system calls cost.
     #[command(subcommand)]
     Bare(Bare),
@@ -126,6 +128,53 @@ pub(crate) struct UdpOptions {
     pub(crate) wait: Wait,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct HttpOptions {
+    /// Address of the tracker.
+    #[arg(long, default_value = "127.0.0.1:6969", value_name = "ADDR")]
+    pub(crate) to: SocketAddr,
+    #[command(flatten)]
+    pub(crate) population: Population,
+    /// All requests are announces; the shares of scrapes are for UDP.
+    #[command(flatten)]
+    pub(crate) mix: Mix,
+    #[command(flatten)]
+    pub(crate) report: Report,
+    /// Announce every peer once before the steady phase.
+    #[arg(long)]
+    pub(crate) fill: bool,
+    /// Length of the steady phase; 0 for none.
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// Steady load before the measured phase.
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) warmup: f64,
+    /// Connections at a time. In an open loop, requests beyond them wait, and their wait counts.
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = window)]
+    pub(crate) connections: usize,
+    /// Keep connections open instead of one connection an announce.
+    #[arg(long)]
+    pub(crate) keep_alive: bool,
+    /// Requests on their way on a kept connection.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = window, requires = "keep_alive")]
+    pub(crate) pipeline: usize,
+    /// Open loop: requests a second, whatever the answers do.
+    #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// How requests of an open loop follow each other.
+    #[arg(long, value_enum, default_value_t = Arrivals::Even)]
+    pub(crate) arrivals: Arrivals,
+    /// Source addresses (IPv4 only; loopback has one IPv6 address).
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(SOURCES_MAX)))]
+    pub(crate) sources: u32,
+    /// An answer that takes longer counts as lost.
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: f64,
+    /// What to do while there is nothing to do.
+    #[arg(long, value_enum, default_value_t = Wait::Nap)]
+    pub(crate) wait: Wait,
+}
+
 /// What the load generator does while there is nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Wait {
@@ -139,6 +188,23 @@ pub(crate) enum Wait {
 pub(crate) enum Bare {
     /// recvmmsg, sendmmsg.
     Udp(BareUdpOptions),
+    /// accept, read, write, close, one connection after the other.
+    Http(BareHttpOptions),
+    /// epoll, read, write; connections stay open.
+    HttpKeepAlive(BareHttpOptions),
+    /// The same as a task a connection on a glommio executor.
+    #[cfg(feature = "glommio")]
+    HttpGlommio(BareHttpOptions),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BareHttpOptions {
+    /// Address to answer on.
+    #[arg(long, default_value = "127.0.0.1:6969", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Length of a whole reply.
+    #[arg(long, default_value_t = 250, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(200..=16_384))]
+    pub(crate) reply_bytes: u16,
 }
 
 #[derive(Args, Debug)]
@@ -193,15 +259,11 @@ pub(crate) struct ProbeOptions {
     pub(crate) timeout: f64,
 }
 
-impl UdpOptions {
-    /// Nanoseconds after which an answer counts as lost.
-    pub(crate) fn timeout_ns(&self) -> u64 {
-        (self.timeout * 1e9) as u64
-    }
-
-    /// A tracker that takes more than 200 µs an announce is not worth waiting for.
-    pub(crate) fn fill_seconds_max(&self) -> Duration {
-        Duration::from_secs(10) + Duration::from_micros(200) * self.population.peers
+impl Population {
+    /// How long a fill may take: a tracker that needs more than 300 µs an announce is not worth
+    /// waiting for.
+    pub(crate) fn fill_patience(&self) -> Duration {
+        Duration::from_secs(10) + Duration::from_micros(300) * self.peers
     }
 }
 

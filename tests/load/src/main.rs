@@ -1,12 +1,13 @@
 //! `margay-load`: puts a measured load on a tracker, and answers like one without being one.
 //!
 //! A run plays a population of peers ([`swarms`]) that is the same for the same seed, over UDP
-//! ([`udp`]), and prints what came back and what it cost ([`summary`], [`process`]). The bare
+//! ([`udp`]) or HTTP ([`http`]), and prints what came back and what it cost ([`summary`], [`process`]). The bare
 //! responders ([`bare`]) show what the system calls alone cost under the same load.
 
 mod bare;
 mod batch;
 mod cli;
+mod http;
 mod pace;
 mod process;
 mod source;
@@ -17,7 +18,7 @@ mod udp;
 use std::error::Error;
 use std::fs;
 use std::io;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -26,9 +27,13 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl;
 use nix::unistd::Pid;
 
-use cli::{Bare, CensusOptions, Cli, Command, IdleOptions, Population, ProbeOptions, UdpOptions};
+use cli::{
+    Bare, BareUdpOptions, CensusOptions, Cli, Command, HttpOptions, IdleOptions, Population,
+    ProbeOptions, Report, UdpOptions,
+};
+use http::HttpLoad;
 use process::Process;
-use summary::{Tally, Window, json};
+use summary::{Filled, Summary, Tally, Window, json};
 use swarms::Swarms;
 use udp::UdpLoad;
 use udp::census::{self, Asker};
@@ -60,18 +65,41 @@ fn prepare(pin: Option<usize>) -> Result<(), Box<dyn Error>> {
 fn run(command: &Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Udp(options) => udp_load(options),
-        Command::Bare(Bare::Udp(options)) => {
-            let socket = UdpSocket::bind(options.listen)?;
-            println!("ready udp {}", socket.local_addr()?);
-            let peer_bytes = if options.listen.is_ipv4() { 6.0 } else { 18.0 };
-            let answers =
-                bare::udp::Answers { peers_bytes: (options.peers * peer_bytes).round() as usize };
-            Ok(bare::udp::serve(&socket, options.batch.into(), answers)?)
-        }
+        Command::Http(options) => http_load(options),
+        Command::Bare(bare) => serve(bare),
         Command::Idle(options) => idle(options),
         Command::Census(options) => take_census(options),
         Command::Probe(options) => probe(options),
     }
+}
+
+fn serve(bare: &Bare) -> Result<(), Box<dyn Error>> {
+    match bare {
+        Bare::Udp(BareUdpOptions { listen, peers, batch }) => {
+            let socket = UdpSocket::bind(listen)?;
+            println!("ready udp {}", socket.local_addr()?);
+            let peer_bytes = if listen.is_ipv4() { 6.0 } else { 18.0 };
+            let answers = bare::udp::Answers { peers_bytes: (peers * peer_bytes).round() as usize };
+            bare::udp::serve(&socket, (*batch).into(), answers)?;
+        }
+        Bare::Http(options) => {
+            let listener = TcpListener::bind(options.listen)?;
+            println!("ready http {}", listener.local_addr()?);
+            bare::http::serve(&listener, &bare::http::reply(options.reply_bytes.into(), "close"))?;
+        }
+        Bare::HttpKeepAlive(options) => {
+            let listener = TcpListener::bind(options.listen)?;
+            println!("ready http {}", listener.local_addr()?);
+            let reply = bare::http::reply(options.reply_bytes.into(), "keep-alive");
+            bare::http::serve_kept(&listener, &reply)?;
+        }
+        #[cfg(feature = "glommio")]
+        Bare::HttpGlommio(options) => {
+            let reply = bare::http::reply(options.reply_bytes.into(), "keep-alive");
+            bare::glommio::serve(options.listen, reply)?;
+        }
+    }
+    Ok(())
 }
 
 fn udp_load(options: &UdpOptions) -> Result<(), Box<dyn Error>> {
@@ -81,50 +109,75 @@ fn udp_load(options: &UdpOptions) -> Result<(), Box<dyn Error>> {
     if options.fill {
         let before = cpu_of(&processes)?;
         let filled = load.fill()?;
-        let took = filled.took.as_secs_f64();
-        let per_second = f64::from(swarms.peers()) / took;
-        let cpu_us = (cpu_of(&processes)? - before).as_secs_f64() * 1e6 / f64::from(swarms.peers());
-        let rss = processes.iter().map(Process::rss_bytes).sum::<io::Result<u64>>()?;
-        let rss_mib = rss as f64 / f64::from(1 << 20);
-        if options.report.json {
-            let fields = [
-                ("peers", f64::from(swarms.peers())),
-                ("seconds", took),
-                ("resent", filled.resent as f64),
-                ("cpu_us_per_answer", cpu_us),
-                ("rss_mib", rss_mib),
-            ];
-            println!("{}", json("fill", &fields));
-        } else {
-            println!(
-                "fill: {} peers in {} torrents, {took:.2} s, {per_second:.0}/s, {} resent",
-                swarms.peers(),
-                swarms.torrents(),
-                filled.resent
-            );
-            if !processes.is_empty() {
-                println!("  processes: {cpu_us:.3} µs CPU an answer, RSS {rss_mib:.1} MiB");
-            }
-        }
+        print_fill(&filled, &swarms, cpu_of(&processes)? - before, &processes, &options.report)?;
     }
     if options.seconds > 0.0 {
-        let summary = load.steady(&processes)?;
-        match options.report.json {
-            true => println!("{}", summary.json("udp")),
-            false => print!("{}", summary.text("udp")),
-        }
+        print_summary(&load.steady(&processes)?, "udp", &options.report);
     }
     Ok(())
+}
+
+fn http_load(options: &HttpOptions) -> Result<(), Box<dyn Error>> {
+    let processes = watch(&options.report.pid)?;
+    let swarms = deal(&options.population)?;
+    let mut load = HttpLoad::new(options, &swarms)?;
+    if options.fill {
+        let before = cpu_of(&processes)?;
+        let filled = load.fill()?;
+        print_fill(&filled, &swarms, cpu_of(&processes)? - before, &processes, &options.report)?;
+    }
+    if options.seconds > 0.0 {
+        print_summary(&load.steady(&processes)?, "http", &options.report);
+    }
+    Ok(())
+}
+
+fn print_fill(
+    filled: &Filled,
+    swarms: &Swarms,
+    cpu: Duration,
+    processes: &[Process],
+    report: &Report,
+) -> io::Result<()> {
+    let peers = f64::from(swarms.peers());
+    let seconds = filled.took.as_secs_f64();
+    let cpu_us = cpu.as_secs_f64() * 1e6 / peers;
+    let rss = processes.iter().map(Process::rss_bytes).sum::<io::Result<u64>>()?;
+    let rss_mib = rss as f64 / f64::from(1 << 20);
+    if report.json {
+        let fields = [
+            ("peers", peers),
+            ("seconds", seconds),
+            ("resent", filled.resent as f64),
+            ("cpu_us_per_answer", cpu_us),
+            ("rss_mib", rss_mib),
+        ];
+        println!("{}", json("fill", &fields));
+        return Ok(());
+    }
+    println!(
+        "fill: {peers} peers in {} torrents, {seconds:.2} s, {:.0}/s, {} resent",
+        swarms.torrents(),
+        peers / seconds,
+        filled.resent
+    );
+    if !processes.is_empty() {
+        println!("  processes: {cpu_us:.3} µs CPU an answer, RSS {rss_mib:.1} MiB");
+    }
+    Ok(())
+}
+
+fn print_summary(summary: &Summary, title: &str, report: &Report) {
+    match report.json {
+        true => println!("{}", summary.json(title)),
+        false => print!("{}", summary.text(title)),
+    }
 }
 
 fn idle(options: &IdleOptions) -> Result<(), Box<dyn Error>> {
     let window = Window::open(&watch(&options.report.pid)?)?;
     std::thread::sleep(Duration::from_secs_f64(options.seconds));
-    let summary = window.close(Tally::new())?;
-    match options.report.json {
-        true => println!("{}", summary.json("idle")),
-        false => print!("{}", summary.text("idle")),
-    }
+    print_summary(&window.close(Tally::new())?, "idle", &options.report);
     Ok(())
 }
 

@@ -44,6 +44,12 @@ impl Tally {
     }
 }
 
+/// What a fill took.
+pub(crate) struct Filled {
+    pub(crate) took: Duration,
+    pub(crate) resent: u64,
+}
+
 /// Watches clocks and processes from now until [`Window::close`].
 pub(crate) struct Window {
     start: Instant,

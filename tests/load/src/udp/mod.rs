@@ -21,7 +21,7 @@ use crate::cli::{UdpOptions, Wait};
 use crate::pace::Pace;
 use crate::process::Process;
 use crate::source;
-use crate::summary::{Summary, Tally, Window};
+use crate::summary::{Filled, Summary, Tally, Window};
 use crate::swarms::Swarms;
 use flight::{Flight, Kind, Request};
 use packet::{Announce, Event, Reply};
@@ -42,6 +42,8 @@ pub(crate) struct UdpLoad<'a> {
     rng: Rng,
     clock: Instant,
     tally: Tally,
+    /// Nanoseconds after which an answer counts as lost.
+    timeout: u64,
     /// Announces of a fill that found no answer and are sent again.
     again: Vec<u32>,
 }
@@ -50,12 +52,6 @@ pub(crate) struct UdpLoad<'a> {
 struct Source {
     address: Option<Ipv4Addr>,
     connection: Option<u64>,
-}
-
-/// What a fill took.
-pub(crate) struct Filled {
-    pub(crate) took: Duration,
-    pub(crate) resent: u64,
 }
 
 impl<'a> UdpLoad<'a> {
@@ -86,6 +82,7 @@ impl<'a> UdpLoad<'a> {
             rng: Rng::with_seed(options.population.seed),
             clock: Instant::now(),
             tally: Tally::new(),
+            timeout: (options.timeout * 1e9) as u64,
             again: Vec::new(),
         };
         load.fetch_connection_ids()?;
@@ -98,7 +95,7 @@ impl<'a> UdpLoad<'a> {
         let start = Instant::now();
         let (mut step, mut resent) = (0, 0);
         while step < self.swarms.peers() || self.flight.waiting() > 0 || !self.again.is_empty() {
-            if start.elapsed() > self.options.fill_seconds_max() {
+            if start.elapsed() > self.options.population.fill_patience() {
                 return Err(io::Error::other(format!(
                     "fill stopped after {step} announces: too slow"
                 )));
@@ -298,7 +295,7 @@ impl<'a> UdpLoad<'a> {
     }
 
     fn give_up(&mut self, again: bool) {
-        let deadline = self.now().saturating_sub(self.options.timeout_ns());
+        let deadline = self.now().saturating_sub(self.timeout);
         let (tally, queue) = (&mut self.tally, &mut self.again);
         self.flight.expire(deadline, 2 * BATCH, |request| {
             tally.lost += 1;
