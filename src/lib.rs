@@ -5,6 +5,8 @@ pub mod clock;
 pub mod config;
 pub mod connection_id;
 pub mod control;
+pub mod core;
+pub mod front;
 pub mod gather;
 pub mod interval;
 pub mod limits;

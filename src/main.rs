@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use margay::cli::{self, Flags, Request};
+use margay::clock::Clock;
 use margay::config::{self, ConfigError, Loaded};
-use margay::{limits, log, server};
+use margay::{limits, log, server, snapshot_command};
 
 fn main() -> ExitCode {
     let request = match cli::parse() {
@@ -35,9 +36,10 @@ fn answer(request: Request) -> anyhow::Result<()> {
             config::check_file(&path)?;
             writeln!(text, "{}: no mistakes", path.display())?;
         }
-        Request::SnapshotInspect(path) | Request::SnapshotVerify(path) => {
-            anyhow::bail!("cannot read {}: this build has no snapshots yet", path.display())
+        Request::SnapshotInspect(path) => {
+            snapshot_command::inspect(&path, Clock::start().now(), &mut text)?;
         }
+        Request::SnapshotVerify(path) => snapshot_command::verify(&path, &mut text)?,
         Request::Completions(shell) => cli::completions(shell, &mut text),
         Request::Man => cli::man(&mut text)?,
     }

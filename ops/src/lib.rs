@@ -4,6 +4,6 @@
 
 pub mod counters;
 pub mod health;
+pub mod lists;
 pub mod metrics;
 pub mod process;
-pub mod lists;

@@ -161,6 +161,11 @@ impl Shard {
         v4.and(v6)
     }
 
+    /// Changes how long a peer may be silent, from the next step of the sweep on. At most 24 hours.
+    pub fn set_peer_timeout(&mut self, timeout: Seconds) {
+        self.limits.peer_timeout = timeout;
+    }
+
     /// Drops a swarm and its peers, for a torrent that is no longer allowed; how many peers it had.
     pub fn remove(&mut self, info_hash: &InfoHash) -> Option<usize> {
         let slot = self.find(info_hash, self.hash(info_hash))?;
