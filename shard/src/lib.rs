@@ -36,6 +36,7 @@ mod choose;
 mod export;
 mod scope;
 mod sweep;
+mod warm;
 
 pub mod model;
 

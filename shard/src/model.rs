@@ -3,7 +3,7 @@
 //! It is the definition that the engine is tested against, and the naive version its benchmarks run
 //! beside. Where the two differ, one of them is wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
@@ -75,8 +75,9 @@ impl Model {
         let peer = Peer { client: announce.client, state: state(announce), last_seen: tick(now) };
         let joined = swarm.peers.insert(endpoint, peer).is_none();
         reply.counts = swarm.counts();
-        for (at, _) in self.eligible(announce).iter().take(announce.numwant.into()) {
-            write(at, reply);
+        if announce.numwant > 0 {
+            let eligible = self.eligible(announce);
+            eligible.iter().take(announce.numwant.into()).for_each(|(at, _)| write(at, reply));
         }
         Ok(Outcome { joined, left: false, snatched })
     }
@@ -173,9 +174,10 @@ impl Swarm {
     pub fn counts(&self) -> Counts {
         let mut counts = Counts { snatches: self.snatches, ..Counts::default() };
         let over_v4 = self.peers.iter().filter(|(at, _)| at.is_ipv4());
-        let clients: BTreeSet<ClientTag> = over_v4.map(|(_, peer)| peer.client).collect();
+        let mut clients: Vec<ClientTag> = over_v4.map(|(_, peer)| peer.client).collect();
+        clients.sort_unstable();
         for (at, peer) in &self.peers {
-            let twin = at.is_ipv6() && clients.contains(&peer.client);
+            let twin = at.is_ipv6() && clients.binary_search(&peer.client).is_ok();
             match peer.state {
                 _ if twin => {}
                 PeerState::Seeder => counts.seeders += 1,

@@ -62,7 +62,7 @@ pub struct Shard {
     pub(crate) limits: Limits,
     pub(crate) slab: Slab,
     pub(crate) stores: Stores,
-    index: Index,
+    pub(crate) index: Index,
     pub(crate) totals: Totals,
     pub(crate) sweep: Sweep,
     /// The latest time heard of; what a peer's wrapped time is relative to when it is exported.
@@ -300,13 +300,13 @@ impl Shard {
     }
 
     #[inline]
-    fn hash(&self, info_hash: &InfoHash) -> u64 {
+    pub(crate) fn hash(&self, info_hash: &InfoHash) -> u64 {
         self.stores.pools.keys.info_hash(info_hash)
     }
 
     #[inline]
-    fn find(&self, info_hash: &InfoHash, hash: u64) -> Option<u32> {
-        self.index.find(hash, |slot| self.slab.entry(*slot).info_hash == *info_hash)
+    pub(crate) fn find(&self, info_hash: &InfoHash, hash: u64) -> Option<u32> {
+        self.index.find(hash, |slot| self.slab.entry(slot).info_hash == *info_hash)
     }
 
     #[inline]

@@ -38,15 +38,22 @@ impl Sim {
         let owner = self.owner(&announce.info_hash);
         let (shard, model) = &mut self.shards[owner];
         let done = shard.announce(announce, self.now, &mut self.random, &mut self.reply);
-        let expected = model.announce(announce, self.now, &mut self.expected);
+        // The model need not choose: what the engine chose is checked against who could be.
+        let to_model = Announce { numwant: 0, ..*announce };
+        let expected = model.announce(&to_model, self.now, &mut self.expected);
         assert_eq!(done, expected, "{announce:?}");
         assert_eq!(self.reply.counts, self.expected.counts, "{announce:?}");
-        let (scraped, told) =
-            (shard.scrape(&announce.info_hash), model.scrape(&announce.info_hash));
-        assert_eq!(scraped, told, "scrape after {announce:?}");
-        match done {
-            Ok(_) => check::peers(model, announce, &self.reply),
-            Err(_) => assert_eq!(self.reply, Reply::default(), "a refusal tells nobody anything"),
+        if done.is_err() {
+            assert_eq!(self.reply, Reply::default(), "a refusal tells nobody anything");
+        }
+        // The model takes its time with large swarms.
+        let peers = model.swarms.get(&announce.info_hash).map_or(0, |swarm| swarm.peers.len());
+        if done.is_ok() && (peers < 500 || self.random.u8(..16) == 0) {
+            check::peers(model, announce, &self.reply);
+            let scraped = shard.scrape(&announce.info_hash);
+            assert_eq!(scraped, model.scrape(&announce.info_hash), "after {announce:?}");
+            let totals = shard.totals();
+            assert!(totals.seeders + totals.leechers <= totals.peers_v4 + totals.peers_v6);
         }
         (done, &self.reply)
     }
