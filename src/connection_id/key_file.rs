@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file is there and cannot be read.
-    #[error("cannot read the connection-id key {path}", path = path.display())]
+    #[error(
+        "cannot read the connection-id key {path}; let the tracker's user read it",
+        path = path.display()
+    )]
     Read {
         /// The key file.
         path: PathBuf,
@@ -27,7 +30,10 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// The file is missing and cannot be made.
-    #[error("cannot write the connection-id key {path}", path = path.display())]
+    #[error(
+        "cannot write the connection-id key {path}; is its directory there and writable?",
+        path = path.display()
+    )]
     Write {
         /// The key file.
         path: PathBuf,

@@ -154,8 +154,9 @@ impl fmt::Debug for Head<'_> {
     }
 }
 
-/// Iterates over names and values of headers, both without the space around them. Lines without a
-/// colon and folded lines are left out.
+/// Iterates over names and values of headers, without the space after a name and around a value. A
+/// line that starts with a space goes on from the one before and is left out, as is one without a
+/// colon.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Headers<'a> {
     rest: &'a [u8],
@@ -177,7 +178,7 @@ impl<'a> Iterator for Headers<'a> {
             self.rest = rest;
             let folded = matches!(line.first(), Some(b' ' | b'\t'));
             if !folded && let Some(colon) = memchr(b':', line) {
-                return Some((line[..colon].trim_ascii(), line[colon + 1..].trim_ascii()));
+                return Some((line[..colon].trim_ascii_end(), line[colon + 1..].trim_ascii()));
             }
         }
         None

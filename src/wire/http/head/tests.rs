@@ -107,6 +107,16 @@ fn a30_any_number_of_headers_in_any_case() {
 }
 
 #[test]
+fn a_header_means_the_same_to_whoever_looks() {
+    // A CR that ends no line is part of the name behind it.
+    let request = b"GET / HTTP/1.1\r\nHost: x\n\rConnection: close\r\n\tConnection: close\r\n\r\n";
+    let (head, _) = complete(request);
+    assert_eq!(head.persistence, Persistence::Keep);
+    assert_eq!(head.header("connection"), None);
+    assert_eq!(head.headers().count(), 2);
+}
+
+#[test]
 fn b6_a_reply_may_be_compressed_only_when_the_client_says_so() {
     let request = b"GET / HTTP/1.1\r\nAccept-Encoding: gzip;q=1.0, deflate\r\n\r\n";
     assert_eq!(complete(request).0.header("accept-encoding"), Some(&b"gzip;q=1.0, deflate"[..]));
