@@ -494,7 +494,7 @@ fn a_shard_comes_back_as_three() {
     let mut reply = shard::Reply::default();
     let mut clients = 0;
     for torrent in 0..300_u32 {
-        for _ in 0..if torrent == 7 { 5000 } else { rng.u32(1..20) } {
+        for _ in 0..if torrent == 7 { 1000 } else { rng.u32(1..20) } {
             let mut peer_id = [0; 20];
             rng.fill(&mut peer_id);
             let address: IpAddr = match rng.u8(..3) {
