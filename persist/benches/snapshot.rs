@@ -1,6 +1,6 @@
 //! Writing and restoring a snapshot of 5 million IPv4 peers in 900,000 torrents.
 //!
-//! `cargo bench -p margay-persist` prints milliseconds (median and range of 5) and CPU time beside
+//! `cargo bench -p margay-persist` prints median and range of 5 runs, with the CPU time, beside
 //! the least that can be done with so many bytes: `fs::write` with `fsync`, and `fs::read`. The
 //! data directory is under `--dir` (default: the temporary directory); one on tmpfs (`/dev/shm`)
 //! takes the disk out of the figures. `--cores N` restores with N threads (default 2).
@@ -62,13 +62,11 @@ fn main() {
         black_box(fs::read(&written.path).expect("just written"));
     });
 
-    let rss_before = rss_kib();
     let open = measure(|| {
         black_box(Snapshot::open(&written.path).expect("whole"));
     });
     let snapshot = Snapshot::open_newest(&data).expect("readable").expect("there");
     let grace = Grace::new(META, META.written_at + Seconds(60));
-    let rss_read = rss_kib().saturating_sub(rss_before);
     let walk = measure(|| {
         restore(&snapshot, &grace, cores, |_, _| false);
     });
@@ -102,7 +100,6 @@ fn main() {
     line("read: Snapshot::open (verifies all)", open, Some(plain_read));
     line("read: restore, no swarm owned (check, walk)", walk, Some(plain_read));
     line("read: restore into shards", full, Some(plain_read));
-    println!("memory to verify the file: {rss_read} KiB");
 }
 
 /// Swarms and endpoints gained by all shards together.
@@ -209,12 +206,6 @@ fn cpu_time() -> Duration {
     let (_, fields) = stat.rsplit_once(')').expect("proc(5)");
     let ticks: u64 = fields.split_whitespace().skip(11).take(2).flat_map(str::parse::<u64>).sum();
     Duration::from_millis(ticks * 10)
-}
-
-fn rss_kib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("proc is mounted");
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("proc(5)");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("proc(5)")
 }
 
 /// `--dir` and `--cores`; what cargo adds is passed over.

@@ -483,6 +483,86 @@ fn the_cores_of_the_next_start_need_not_be_as_many() {
 }
 
 #[test]
+fn a_shard_comes_back_as_three() {
+    let info_hash = |torrent: u32| {
+        let mut bytes = [0; 20];
+        bytes[..4].copy_from_slice(&torrent.wrapping_mul(0x9e37_79b9).to_be_bytes());
+        InfoHash(bytes)
+    };
+    let mut rng = Rng::with_seed(17);
+    let mut whole = shard();
+    let mut reply = shard::Reply::default();
+    let mut clients = 0;
+    for torrent in 0..300_u32 {
+        for _ in 0..if torrent == 7 { 1000 } else { rng.u32(1..20) } {
+            let mut peer_id = [0; 20];
+            rng.fill(&mut peer_id);
+            let address: IpAddr = match rng.u8(..3) {
+                0 => std::net::Ipv6Addr::from_bits(rng.u128(..)).into(),
+                _ => std::net::Ipv4Addr::from_bits(rng.u32(..)).into(),
+            };
+            let announce = shard::Announce {
+                info_hash: info_hash(torrent),
+                address,
+                port: rng.u16(1..),
+                client: ClientTag::new(&peer_id, b""),
+                left: rng.u64(..3),
+                event: [shard::Event::Started, shard::Event::Completed][rng.usize(..2)],
+                numwant: 0,
+                families: shard::Families::default(),
+            };
+            let now = META.written_at - Seconds(rng.u32(..500) * 4);
+            whole.announce(&announce, now, &mut rng.fork(), &mut reply).unwrap();
+            clients += 1;
+        }
+    }
+    let before = whole.totals();
+    assert_eq!(before.peers_v4 + before.peers_v6, clients);
+
+    let scratch = Scratch::new();
+    let dir = DataDir::open(scratch.path()).unwrap();
+    let mut writer = SnapshotWriter::create(&dir, META).unwrap();
+    let (mut cursor, mut piece) = (shard::Cursor::default(), Piece::default());
+    loop {
+        piece.clear();
+        let end = whole.export(&mut cursor, 100, &mut piece);
+        writer.append(&piece).unwrap();
+        if end {
+            break;
+        }
+    }
+    let written = writer.finish().unwrap().totals;
+    assert_eq!((written.swarms, written.peers()), (300, clients as u64));
+    assert_eq!(
+        (written.peers_v4, written.peers_v6),
+        (before.peers_v4 as u64, before.peers_v6 as u64)
+    );
+
+    let snapshot = Snapshot::open_newest(&dir).unwrap().unwrap();
+    let grace = snapshot.grace(META.written_at);
+    let mut after = shard::Totals::default();
+    for core in 0..3 {
+        let mut part = shard();
+        snapshot.restore(&grace, |info_hash| info_hash.prefix() % 3 == core, &mut part).unwrap();
+        let totals = part.totals();
+        after.swarms += totals.swarms;
+        after.peers_v4 += totals.peers_v4;
+        after.peers_v6 += totals.peers_v6;
+        after.seeders += totals.seeders;
+        after.leechers += totals.leechers;
+        for torrent in 0..300_u32 {
+            let info_hash = info_hash(torrent);
+            if info_hash.prefix() % 3 == core {
+                assert_eq!(part.scrape(&info_hash), whole.scrape(&info_hash));
+            } else {
+                assert_eq!(part.scrape(&info_hash), None);
+            }
+        }
+    }
+    assert_eq!(after, before);
+}
+
+#[test]
 fn after_a_downtime_everybody_has_an_interval_to_announce_again() {
     let scratch = Scratch::new();
     let dir = DataDir::open(scratch.path()).unwrap();
