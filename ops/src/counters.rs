@@ -12,6 +12,19 @@ pub enum Protocol {
     Http,
 }
 
+impl Protocol {
+    /// Both, in the order of their numbers.
+    pub const ALL: [Protocol; 2] = [Protocol::Udp, Protocol::Http];
+
+    /// The value of the `protocol` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Protocol::Udp => "udp",
+            Protocol::Http => "http",
+        }
+    }
+}
+
 /// The address family a request came over; IPv4-mapped IPv6 counts as IPv4.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Family {
@@ -19,6 +32,19 @@ pub enum Family {
     V4,
     /// IPv6.
     V6,
+}
+
+impl Family {
+    /// Both, in the order of their numbers.
+    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
+
+    /// The value of the `family` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Family::V4 => "ipv4",
+            Family::V6 => "ipv6",
+        }
+    }
 }
 
 /// Why a request was refused or dropped: the `reason` label of the metrics.
@@ -128,12 +154,17 @@ pub struct Core {
     pub http_hops: u64,
     /// Times the core woke up to look for work.
     pub wakeups: u64,
-    /// Batches of datagrams received, and the datagrams in them.
+    /// Batches of datagrams received.
     pub udp_batches: u64,
+    /// Datagrams in those batches.
+    pub udp_datagrams: u64,
     /// Replies that the kernel did not take at once and that were dropped.
     pub udp_send_drops: u64,
     /// Nanoseconds of CPU time the core's thread has used.
     pub busy_nanos: u64,
+    /// Nanoseconds since the core's thread began, taken together with `busy_nanos`: the busy ratio is
+    /// the growth of one over the growth of the other, and a core whose copies stop growing is stuck.
+    pub elapsed_nanos: u64,
     /// Peers that timed out.
     pub expired_peers: u64,
     /// Completed downloads.
@@ -144,6 +175,30 @@ pub struct Core {
     pub totals: Totals,
     /// The interval answered now, in seconds.
     pub interval_seconds: u32,
+}
+
+/// What is known about snapshots, for the metrics.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Snapshot {
+    /// Snapshots written since the start.
+    pub written: u64,
+    /// Attempts that failed since the start.
+    pub failed: u64,
+    /// When the newest one was finished, in seconds since the Unix epoch; also of one that an earlier
+    /// process wrote and this one started from.
+    pub newest: Option<u64>,
+    /// How long writing the newest one took, in nanoseconds.
+    pub write_nanos: u64,
+    /// Size of the newest one.
+    pub bytes: u64,
+    /// Peers in the newest one.
+    pub peers: u64,
+    /// Torrents in the newest one.
+    pub torrents: u64,
+    /// How long loading at the start took, in nanoseconds; 0 when there was nothing to load.
+    pub load_nanos: u64,
+    /// Peers loaded at the start.
+    pub loaded_peers: u64,
 }
 
 impl Core {

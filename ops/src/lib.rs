@@ -3,4 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod counters;
+pub mod health;
 pub mod lists;
+pub mod metrics;
+pub mod process;

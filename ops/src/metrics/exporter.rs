@@ -1,0 +1,410 @@
+//! From plain counters to the text that Prometheus reads.
+
+use std::collections::BTreeMap;
+
+use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use super::table::{self as t, ALL, Kind, Metric};
+use crate::counters::{Channel, Core, Family, Front, Protocol, Reason, Snapshot};
+use crate::health::Phase;
+use crate::process::Process;
+
+/// Everything the metrics are made of, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    /// The copies the cores handed over, in core order.
+    pub cores: &'a [Core],
+    /// Where the process is in its life.
+    pub phase: Phase,
+    /// What is known about snapshots.
+    pub snapshot: &'a Snapshot,
+    /// What the kernel says; `None` where `/proc` cannot be read, and then those metrics are missing.
+    pub process: Option<&'a Process>,
+    /// Now, in seconds since the Unix epoch.
+    pub now: f64,
+}
+
+/// Holds the metrics and renders them. Not global: each has its own registry.
+#[derive(Debug)]
+pub struct Exporter {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    /// In seconds since the Unix epoch.
+    started: f64,
+    /// By core: `busy_nanos` and `elapsed_nanos` of the reading before.
+    before: Vec<(u64, u64)>,
+}
+
+impl Exporter {
+    /// An exporter for the program of this `version`, `started` at this moment (seconds since the
+    /// Unix epoch).
+    pub fn new(version: &'static str, started: f64) -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        for metric in ALL {
+            let name = KeyName::from_const_str(metric.name);
+            match metric.kind {
+                Kind::Counter => recorder.describe_counter(name, None, metric.help.into()),
+                Kind::FractionCounter | Kind::Gauge => {
+                    recorder.describe_gauge(name, None, metric.help.into());
+                }
+            }
+        }
+        let handle = recorder.handle();
+        let exporter = Self { recorder, handle, started, before: Vec::new() };
+        exporter.set(&t::BUILD, &[version], 1.0);
+        exporter.set(&t::START_TIME, &[], started);
+        exporter
+    }
+
+    /// Takes over the values of `sample`. Costs one map lookup a series; call it when somebody asks.
+    pub fn publish(&mut self, sample: &Sample<'_>) {
+        self.publish_fronts(sample.cores);
+        self.publish_cores(sample.cores);
+        self.publish_channels(sample.cores);
+        self.publish_snapshot(sample.snapshot, sample.now);
+        self.set(&t::READY, &[], f64::from(u8::from(sample.phase.ready())));
+        self.set(&t::CORES, &[], sample.cores.len() as f64);
+        if let Some(process) = sample.process {
+            self.publish_process(process);
+        }
+    }
+
+    /// The text format (version 0.0.4), metrics in the order of the table, series sorted.
+    pub fn render(&self) -> String {
+        tidy(&self.handle.render())
+    }
+
+    fn publish_fronts(&self, cores: &[Core]) {
+        for protocol in Protocol::ALL {
+            for family in Family::ALL {
+                let sum = |field: fn(&Front) -> u64| -> u64 {
+                    cores
+                        .iter()
+                        .map(|core| field(&core.fronts[protocol as usize][family as usize]))
+                        .sum()
+                };
+                let labels = [protocol.label(), family.label()];
+                self.count(&t::ANNOUNCES, &labels, sum(|front| front.announces));
+                self.count(&t::SCRAPES, &labels, sum(|front| front.scrapes));
+                self.count(&t::RESPONSES, &labels, sum(|front| front.responses));
+                self.count(&t::PEERS_SENT, &labels, sum(|front| front.peers_sent));
+                self.count(&t::RECEIVED_BYTES, &labels, sum(|front| front.received_bytes));
+                self.count(&t::SENT_BYTES, &labels, sum(|front| front.sent_bytes));
+                match protocol {
+                    Protocol::Udp => {
+                        self.count(&t::CONNECTS, &labels[1..], sum(|front| front.connects));
+                    }
+                    Protocol::Http => {
+                        let connections = sum(|front| front.connections);
+                        self.count(&t::HTTP_CONNECTIONS, &labels[1..], connections);
+                    }
+                }
+                for reason in Reason::ALL {
+                    let refusals: u64 = cores
+                        .iter()
+                        .map(|core| &core.fronts[protocol as usize][family as usize])
+                        .map(|front| front.refusals[reason as usize])
+                        .sum();
+                    let labels = [labels[0], labels[1], reason.label()];
+                    self.count(&t::REFUSALS, &labels, refusals);
+                }
+            }
+        }
+    }
+
+    fn publish_cores(&mut self, cores: &[Core]) {
+        self.before.resize(cores.len(), (0, 0));
+        for (number, core) in cores.iter().enumerate() {
+            let name = number.to_string();
+            let labels = [name.as_str()];
+            self.set(&t::TORRENTS, &labels, core.totals.swarms as f64);
+            self.set(&t::SEEDERS, &labels, core.totals.seeders as f64);
+            self.set(&t::LEECHERS, &labels, core.totals.leechers as f64);
+            self.set(&t::PEERS, &[&name, Family::V4.label()], core.totals.peers_v4 as f64);
+            self.set(&t::PEERS, &[&name, Family::V6.label()], core.totals.peers_v6 as f64);
+            self.count(&t::SNATCHES, &labels, core.snatches);
+            self.count(&t::EXPIRED_PEERS, &labels, core.expired_peers);
+            self.set(&t::INTERVAL, &labels, f64::from(core.interval_seconds));
+            self.set(&t::HTTP_CONNECTIONS_OPEN, &labels, core.connections_open as f64);
+            self.count(&t::CORE_WAKEUPS, &labels, core.wakeups);
+            self.count(&t::UDP_BATCHES, &labels, core.udp_batches);
+            self.count(&t::UDP_DATAGRAMS, &labels, core.udp_datagrams);
+            self.count(&t::UDP_SEND_DROPS, &labels, core.udp_send_drops);
+            self.count(&t::HOPS, &[&name, Protocol::Udp.label()], core.udp_hops);
+            self.count(&t::HOPS, &[&name, Protocol::Http.label()], core.http_hops);
+            self.set(&t::CORE_BUSY, &labels, seconds(core.busy_nanos));
+            let (busy, elapsed) = self.before[number];
+            let elapsed = core.elapsed_nanos.saturating_sub(elapsed);
+            if elapsed > 0 {
+                let busy = core.busy_nanos.saturating_sub(busy);
+                self.before[number] = (core.busy_nanos, core.elapsed_nanos);
+                self.set(&t::CORE_BUSY_RATIO, &labels, busy as f64 / elapsed as f64);
+            }
+        }
+    }
+
+    fn publish_channels(&self, cores: &[Core]) {
+        let channels = cores.iter().enumerate().flat_map(|(from, core)| {
+            core.channels.iter().enumerate().map(move |(to, channel)| (from, to, channel))
+        });
+        if cores.len() <= PAIRS_CORES_MAX {
+            for (from, to, channel) in channels.filter(|(from, to, _)| from != to) {
+                self.publish_channel(&from.to_string(), &to.to_string(), channel);
+            }
+            return;
+        }
+        let mut sums = BTreeMap::<usize, Channel>::new();
+        for (_, to, channel) in channels {
+            let sum = sums.entry(to).or_default();
+            sum.sent += channel.sent;
+            sum.dropped += channel.dropped;
+            sum.depth += channel.depth;
+            sum.capacity += channel.capacity;
+        }
+        for (to, channel) in &sums {
+            self.publish_channel("all", &to.to_string(), channel);
+        }
+    }
+
+    fn publish_channel(&self, from: &str, to: &str, channel: &Channel) {
+        let labels = [from, to];
+        self.count(&t::CHANNEL_REQUESTS, &labels, channel.sent);
+        self.count(&t::CHANNEL_DROPS, &labels, channel.dropped);
+        self.set(&t::CHANNEL_DEPTH, &labels, channel.depth as f64);
+        self.set(&t::CHANNEL_CAPACITY, &labels, channel.capacity as f64);
+    }
+
+    fn publish_snapshot(&self, snapshot: &Snapshot, now: f64) {
+        self.count(&t::SNAPSHOTS, &[], snapshot.written);
+        self.count(&t::SNAPSHOT_FAILURES, &[], snapshot.failed);
+        if let Some(newest) = snapshot.newest {
+            self.set(&t::SNAPSHOT_TIMESTAMP, &[], newest as f64);
+        }
+        let since = snapshot.newest.map_or(self.started, |newest| newest as f64);
+        self.set(&t::SNAPSHOT_AGE, &[], (now - since).max(0.0));
+        self.set(&t::SNAPSHOT_DURATION, &[], seconds(snapshot.write_nanos));
+        self.set(&t::SNAPSHOT_SIZE, &[], snapshot.bytes as f64);
+        self.set(&t::SNAPSHOT_PEERS, &[], snapshot.peers as f64);
+        self.set(&t::SNAPSHOT_TORRENTS, &[], snapshot.torrents as f64);
+        self.set(&t::LOAD_DURATION, &[], seconds(snapshot.load_nanos));
+        self.set(&t::LOADED_PEERS, &[], snapshot.loaded_peers as f64);
+    }
+
+    fn publish_process(&self, process: &Process) {
+        self.set(&t::PROCESS_CPU, &[], process.cpu_seconds);
+        self.set(&t::RESIDENT, &[], process.resident_bytes as f64);
+        self.set(&t::RESIDENT_MAX, &[], process.resident_max_bytes as f64);
+        self.set(&t::OPEN_FILES, &[], process.open_files as f64);
+        self.set(&t::OPEN_FILES_MAX, &[], process.open_files_max as f64);
+        self.set(&t::THREADS, &[], process.threads as f64);
+        self.count(&t::UDP_RECEIVE_DROPS, &[], process.udp_receive_drops);
+    }
+
+    fn count(&self, metric: &Metric, labels: &[&str], value: u64) {
+        debug_assert_eq!(metric.kind, Kind::Counter, "{}", metric.name);
+        self.recorder.register_counter(&key(metric, labels), &METADATA).absolute(value);
+    }
+
+    fn set(&self, metric: &Metric, labels: &[&str], value: f64) {
+        debug_assert_ne!(metric.kind, Kind::Counter, "{}", metric.name);
+        self.recorder.register_gauge(&key(metric, labels), &METADATA).set(value);
+    }
+}
+
+fn key(metric: &Metric, values: &[&str]) -> Key {
+    debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
+    let labels: Vec<Label> = metric
+        .labels
+        .iter()
+        .zip(values)
+        .map(|(name, value)| Label::new(*name, (*value).to_owned()))
+        .collect();
+    Key::from_parts(metric.name, labels)
+}
+
+/// The library renders in the order of its hash tables and knows no counters of fractions, which are
+/// gauges to it. People compare two pages with `diff`, and Prometheus shows the type of a metric: so
+/// put the metrics in the order of the table, their series in order, and the declared type in.
+fn tidy(text: &str) -> String {
+    let blocks: BTreeMap<&str, &str> = text
+        .split("\n\n")
+        .filter_map(|block| {
+            let name = block.strip_prefix("# HELP ")?.split(' ').next()?;
+            Some((name, block))
+        })
+        .collect();
+    let mut page = String::with_capacity(text.len());
+    for metric in ALL {
+        let Some(block) = blocks.get(metric.name) else { continue };
+        let mut series: Vec<&str> = block.lines().filter(|line| !line.starts_with('#')).collect();
+        series.sort_unstable_by_key(|line| (line.len(), *line)); // Core 10 after core 9.
+        let (name, help, kind) = (metric.name, metric.help, metric.kind.word());
+        page.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+        for line in series {
+            page.push_str(line);
+            page.push('\n');
+        }
+    }
+    page
+}
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+/// Up to so many cores every pair has its own series: 4 × 240 of them at most.
+const PAIRS_CORES_MAX: usize = 16;
+
+const METADATA: Metadata<'_> = Metadata::new("margay", Level::INFO, None);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shard::Totals;
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    fn core(cores: usize, scale: u64) -> Core {
+        let mut core = Core {
+            channels: vec![Channel { sent: 7, dropped: 1, depth: 2, capacity: 64 }; cores],
+            totals: Totals { swarms: 3, peers_v4: 20, peers_v6: 4, seeders: 9, leechers: 15 },
+            busy_nanos: 250_000_000 * scale,
+            elapsed_nanos: 1_000_000_000 * scale,
+            interval_seconds: 1800,
+            udp_hops: 5,
+            ..Core::default()
+        };
+        core.front(Protocol::Udp, Family::V6).announces = 11 * scale;
+        core.front(Protocol::Http, Family::V4).refuse(Reason::TooLarge);
+        core
+    }
+
+    fn exporter(cores: &[Core], snapshot: &Snapshot) -> Exporter {
+        let mut exporter = Exporter::new("1.2.3", 1000.0);
+        let process = Process { resident_bytes: 4096, cpu_seconds: 1.25, ..Process::default() };
+        exporter.publish(&Sample {
+            cores,
+            phase: Phase::Ready,
+            snapshot,
+            process: Some(&process),
+            now: 1060.0,
+        });
+        exporter
+    }
+
+    fn page(cores: &[Core], snapshot: &Snapshot) -> String {
+        exporter(cores, snapshot).render()
+    }
+
+    /// The page has these lines.
+    fn check(page: &str, lines: &[&str]) {
+        for line in lines {
+            assert!(page.lines().any(|found| found == *line), "no line {line:?} in\n{page}");
+        }
+    }
+
+    #[test]
+    fn every_declared_metric_is_rendered_with_its_help_and_type() {
+        let snapshot = Snapshot { newest: Some(1030), ..Snapshot::default() };
+        let page = page(&[core(2, 1), core(2, 2)], &snapshot);
+        for metric in ALL {
+            let (name, kind) = (metric.name, metric.kind.word());
+            check(&page, &[&format!("# HELP {name} {}", metric.help)]);
+            check(&page, &[&format!("# TYPE {name} {kind}")]);
+            let series = |line: &str| {
+                line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
+            };
+            assert!(page.lines().any(series), "{name} has no series");
+        }
+        assert_eq!(page.matches("# TYPE ").count(), ALL.len());
+    }
+
+    #[test]
+    fn cores_are_summed_by_protocol_and_family_or_told_apart() {
+        let page = page(&[core(2, 1), core(2, 2)], &Snapshot::default());
+        check(
+            &page,
+            &[
+                r#"margay_announces_total{protocol="udp",family="ipv6"} 33"#,
+                r#"margay_announces_total{protocol="udp",family="ipv4"} 0"#,
+                r#"margay_refusals_total{protocol="http",family="ipv4",reason="too_large"} 2"#,
+                r#"margay_peers{core="1",family="ipv6"} 4"#,
+                r#"margay_hops_total{core="0",protocol="udp"} 5"#,
+                r#"margay_core_busy_seconds_total{core="1"} 0.5"#,
+                r#"margay_core_busy_ratio{core="1"} 0.25"#,
+                r#"margay_channel_depth{from="0",to="1"} 2"#,
+                r#"margay_build_info{version="1.2.3"} 1"#,
+                "margay_process_resident_memory_bytes 4096",
+                "margay_process_cpu_seconds_total 1.25",
+                "margay_ready 1",
+            ],
+        );
+        assert!(!page.contains(r#"from="0",to="0""#), "a core has no channel to itself");
+    }
+
+    #[test]
+    fn the_busy_ratio_is_that_of_the_time_between_two_readings() {
+        let snapshot = Snapshot::default();
+        let mut exporter = exporter(&[core(1, 1)], &snapshot);
+        let mut later = core(1, 1);
+        later.busy_nanos += 900_000_000;
+        later.elapsed_nanos += 1_000_000_000;
+        let cores = [later];
+        let mut sample = Sample {
+            cores: &cores,
+            phase: Phase::Draining,
+            snapshot: &snapshot,
+            process: None,
+            now: 1061.0,
+        };
+        exporter.publish(&sample);
+        check(&exporter.render(), &[r#"margay_core_busy_ratio{core="0"} 0.9"#, "margay_ready 0"]);
+        // Nothing new from the core: the last ratio stands.
+        sample.now = 1062.0;
+        exporter.publish(&sample);
+        check(&exporter.render(), &[r#"margay_core_busy_ratio{core="0"} 0.9"#]);
+    }
+
+    #[test]
+    fn the_age_counts_from_the_start_until_there_is_a_snapshot() {
+        let none = page(&[], &Snapshot::default());
+        check(&none, &["margay_snapshot_age_seconds 60"]);
+        assert!(!none.contains("margay_snapshot_last_success_timestamp_seconds"));
+        let snapshot = Snapshot { newest: Some(1045), bytes: 99, ..Snapshot::default() };
+        check(
+            &page(&[], &snapshot),
+            &["margay_snapshot_age_seconds 15", "margay_snapshot_size_bytes 99"],
+        );
+    }
+
+    #[test]
+    fn many_cores_have_one_series_of_channels_for_each_receiver() {
+        let cores = vec![core(20, 1); 20];
+        let page = page(&cores, &Snapshot::default());
+        check(&page, &[r#"margay_channel_depth{from="all",to="19"} 40"#]);
+        assert_eq!(page.matches("margay_channel_depth{").count(), 20);
+    }
+
+    #[test]
+    fn promtool_accepts_the_page() {
+        let snapshot = Snapshot { newest: Some(1030), ..Snapshot::default() };
+        let page = page(&[core(2, 1), core(2, 2)], &snapshot);
+        let mut promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("promtool is needed: install the Debian package prometheus");
+        promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+        let output = promtool.wait_with_output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(
+            output.status.success() && said.is_empty(),
+            "promtool says {}: {}",
+            output.status,
+            String::from_utf8_lossy(&said)
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! Every metric, declared once: the exporter, the reference page, and the checks of dashboards and
+//! alert rules all read this table.
+
+use std::fmt::Write;
+
+/// One declared metric.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Metric {
+    /// Name with its unit and, for a counter, `_total`.
+    pub name: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// What one is.
+    pub unit: Unit,
+    /// Names of its labels, in the order the exporter gives the values.
+    pub labels: &'static [&'static str],
+    /// One line for people.
+    pub help: &'static str,
+}
+
+/// How a metric moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only grows while the process lives, in whole steps.
+    Counter,
+    /// Only grows while the process lives, by fractions.
+    FractionCounter,
+    /// Goes up and down.
+    Gauge,
+}
+
+impl Kind {
+    /// The word in a `# TYPE` line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Counter | Kind::FractionCounter => "counter",
+            Kind::Gauge => "gauge",
+        }
+    }
+}
+
+/// What a metric counts. Prometheus wants base units: seconds and bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Seconds, or seconds since the Unix epoch where the name says `timestamp`.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// A share between 0 and 1.
+    Ratio,
+}
+
+impl Unit {
+    /// The word in the reference page.
+    pub fn word(self) -> &'static str {
+        match self {
+            Unit::Count => "count",
+            Unit::Seconds => "seconds",
+            Unit::Bytes => "bytes",
+            Unit::Ratio => "ratio",
+        }
+    }
+}
+
+macro_rules! table {
+    ($($section:literal { $($constant:ident = $kind:ident $name:literal [$($label:literal),*] $unit:ident $help:literal;)* })*) => {
+        $($(
+            #[doc = $help]
+            pub(super) const $constant: Metric = Metric {
+                name: $name,
+                kind: Kind::$kind,
+                unit: Unit::$unit,
+                labels: &[$($label),*],
+                help: $help,
+            };
+        )*)*
+
+        /// All metrics, in the order of the reference page.
+        pub const ALL: &[Metric] = &[$($($constant),*),*];
+
+        /// The same by section, for the reference page.
+        const SECTIONS: &[(&str, &[Metric])] = &[$(($section, &[$($constant),*])),*];
+    };
+}
+
+table! {
+    "Requests and answers" {
+        CONNECTS = Counter "margay_connects_total" ["family"] Count "UDP connect requests answered.";
+        ANNOUNCES = Counter "margay_announces_total" ["protocol", "family"] Count "Announces answered.";
+        SCRAPES = Counter "margay_scrapes_total" ["protocol", "family"] Count "Scrapes answered.";
+        REFUSALS = Counter "margay_refusals_total" ["protocol", "family", "reason"] Count "Requests refused or dropped, by reason.";
+        RESPONSES = Counter "margay_responses_total" ["protocol", "family"] Count "Replies sent, failures included.";
+        PEERS_SENT = Counter "margay_peers_sent_total" ["protocol", "family"] Count "Peers handed out.";
+        RECEIVED_BYTES = Counter "margay_received_bytes_total" ["protocol", "family"] Bytes "Bytes of requests, without packet headers.";
+        SENT_BYTES = Counter "margay_sent_bytes_total" ["protocol", "family"] Bytes "Bytes of replies, without packet headers.";
+        HTTP_CONNECTIONS = Counter "margay_http_connections_total" ["family"] Count "HTTP connections accepted.";
+        HTTP_CONNECTIONS_OPEN = Gauge "margay_http_connections_open" ["core"] Count "HTTP connections open now.";
+        INTERVAL = Gauge "margay_interval_seconds" ["core"] Seconds "The announce interval answered now, before jitter.";
+    }
+    "Swarms" {
+        TORRENTS = Gauge "margay_torrents" ["core"] Count "Torrents known, empty ones kept for their snatch count included.";
+        PEERS = Gauge "margay_peers" ["core", "family"] Count "Endpoints in all swarms; a client with both families counts once in each.";
+        SEEDERS = Gauge "margay_seeders" ["core"] Count "Clients that have everything, over all swarms.";
+        LEECHERS = Gauge "margay_leechers" ["core"] Count "Clients that lack something, over all swarms.";
+        SNATCHES = Counter "margay_snatches_total" ["core"] Count "Downloads completed.";
+        EXPIRED_PEERS = Counter "margay_expired_peers_total" ["core"] Count "Peers that left a swarm by being silent for too long.";
+    }
+    "Cores" {
+        CORE_BUSY = FractionCounter "margay_core_busy_seconds_total" ["core"] Seconds "CPU time used by the core's thread.";
+        CORE_BUSY_RATIO = Gauge "margay_core_busy_ratio" ["core"] Ratio "Share of a CPU the core's thread used between the last two readings.";
+        CORE_WAKEUPS = Counter "margay_core_wakeups_total" ["core"] Count "Times the core woke up to look for work.";
+        UDP_BATCHES = Counter "margay_udp_batches_total" ["core"] Count "Batches of datagrams received.";
+        UDP_DATAGRAMS = Counter "margay_udp_datagrams_total" ["core"] Count "Datagrams received.";
+        UDP_RECEIVE_DROPS = Counter "margay_udp_receive_drops_total" [] Count "Datagrams the kernel dropped at the tracker's UDP ports, mostly because a receive buffer was full.";
+        UDP_SEND_DROPS = Counter "margay_udp_send_drops_total" ["core"] Count "Replies dropped because the kernel did not take them at once.";
+        HOPS = Counter "margay_hops_total" ["core", "protocol"] Count "Requests this core received that another core owned.";
+    }
+    "Channels between cores" {
+        CHANNEL_REQUESTS = Counter "margay_channel_requests_total" ["from", "to"] Count "Requests handed from one core to another.";
+        CHANNEL_DROPS = Counter "margay_channel_drops_total" ["from", "to"] Count "Requests dropped because the channel was full.";
+        CHANNEL_DEPTH = Gauge "margay_channel_depth" ["from", "to"] Count "Requests waiting in the channel.";
+        CHANNEL_CAPACITY = Gauge "margay_channel_capacity" ["from", "to"] Count "The most that can wait in the channel.";
+    }
+    "Snapshots" {
+        SNAPSHOTS = Counter "margay_snapshots_total" [] Count "Snapshots written.";
+        SNAPSHOT_FAILURES = Counter "margay_snapshot_failures_total" [] Count "Snapshots that could not be written.";
+        SNAPSHOT_TIMESTAMP = Gauge "margay_snapshot_last_success_timestamp_seconds" [] Seconds "When the newest snapshot was finished; missing when there is none.";
+        SNAPSHOT_AGE = Gauge "margay_snapshot_age_seconds" [] Seconds "Age of the newest snapshot; as long as there is none, the time since the start.";
+        SNAPSHOT_DURATION = Gauge "margay_snapshot_duration_seconds" [] Seconds "How long writing the newest snapshot took.";
+        SNAPSHOT_SIZE = Gauge "margay_snapshot_size_bytes" [] Bytes "Size of the newest snapshot.";
+        SNAPSHOT_PEERS = Gauge "margay_snapshot_peers" [] Count "Peers in the newest snapshot.";
+        SNAPSHOT_TORRENTS = Gauge "margay_snapshot_torrents" [] Count "Torrents in the newest snapshot.";
+        LOAD_DURATION = Gauge "margay_load_duration_seconds" [] Seconds "How long reading the snapshot at the start took.";
+        LOADED_PEERS = Gauge "margay_loaded_peers" [] Count "Peers read from the snapshot at the start.";
+    }
+    "Process" {
+        READY = Gauge "margay_ready" [] Count "1 when requests are answered, 0 while loading or draining.";
+        BUILD = Gauge "margay_build_info" ["version"] Count "Always 1; the version is in the label.";
+        CORES = Gauge "margay_cores" [] Count "Cores this tracker runs on.";
+        START_TIME = Gauge "margay_process_start_time_seconds" [] Seconds "When the process started.";
+        PROCESS_CPU = FractionCounter "margay_process_cpu_seconds_total" [] Seconds "CPU time of all threads, user and system.";
+        RESIDENT = Gauge "margay_process_resident_memory_bytes" [] Bytes "Physical memory in use.";
+        RESIDENT_MAX = Gauge "margay_process_resident_memory_max_bytes" [] Bytes "The most physical memory in use so far.";
+        OPEN_FILES = Gauge "margay_process_open_files" [] Count "File descriptors open, sockets included.";
+        OPEN_FILES_MAX = Gauge "margay_process_open_files_max" [] Count "File descriptors that may be open.";
+        THREADS = Gauge "margay_process_threads" [] Count "Threads of the process.";
+    }
+}
+
+/// The reference page, in Markdown.
+pub fn reference() -> String {
+    let mut page = String::from(PREFACE);
+    for (section, metrics) in SECTIONS {
+        write!(page, "\n## {section}\n\n| Name | Kind | Unit | Labels | Meaning |\n")
+            .expect("a string takes everything");
+        page.push_str("|---|---|---|---|---|\n");
+        for metric in *metrics {
+            let labels: Vec<String> =
+                metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            writeln!(
+                page,
+                "| `{}` | {} | {} | {} | {} |",
+                metric.name,
+                metric.kind.word(),
+                metric.unit.word(),
+                labels.join(", "),
+                metric.help,
+            )
+            .expect("a string takes everything");
+        }
+    }
+    page
+}
+
+const PREFACE: &str = "\
+# Metrics
+
+`GET /metrics` on the control listener (`--control`, by default `127.0.0.1:6980`) answers in the text
+format of Prometheus. The numbers are those of the last second; the page itself is made anew at most
+twice a second, however often it is asked for.
+
+Counters start at 0 with the process. Labels: `protocol` is `udp` or `http`; `family` is `ipv4` or
+`ipv6` (an IPv4-mapped address is `ipv4`); `core` is the number of a core; `reason` is one of
+`malformed`, `connection_id`, `source`, `torrent`, `full`, `overload`, `too_large`, `timeout`,
+`connections`, `not_found`. A channel has a series for every pair of cores up to 16 cores; above that,
+`from` is `all` and the channels into one core are summed, so that the number of series stays bounded.
+
+This page is made from the table in `ops/src/metrics/table.rs`:
+`cargo run -q -p margay-ops --example metrics > docs/metrics.md`.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Reason;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        let mut names = BTreeSet::new();
+        for metric in ALL {
+            assert!(names.insert(metric.name), "{} is declared twice", metric.name);
+            assert!(metric.name.starts_with("margay_"), "{}", metric.name);
+            let stem = metric.name.strip_suffix("_total").unwrap_or(metric.name);
+            assert_eq!(stem != metric.name, metric.kind != Kind::Gauge, "{}", metric.name);
+            match metric.unit {
+                Unit::Seconds => assert!(stem.ends_with("_seconds"), "{}", metric.name),
+                Unit::Bytes => assert!(stem.ends_with("_bytes"), "{}", metric.name),
+                Unit::Ratio => assert!(stem.ends_with("_ratio"), "{}", metric.name),
+                Unit::Count => {}
+            }
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn the_reference_page_is_the_table() {
+        let kept = include_str!("../../../docs/metrics.md");
+        assert!(
+            kept == reference(),
+            "docs/metrics.md has drifted; make it anew with\n\
+             cargo run -q -p margay-ops --example metrics > docs/metrics.md"
+        );
+        for metric in ALL {
+            assert!(kept.contains(&format!("| `{}` |", metric.name)), "{}", metric.name);
+        }
+        for reason in Reason::ALL {
+            assert!(kept.contains(&format!("`{}`", reason.label())), "{reason:?}");
+        }
+    }
+}

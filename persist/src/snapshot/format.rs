@@ -1,0 +1,238 @@
+//! The frame of a snapshot file: header, frame heads and totals. No I/O.
+//!
+//! ```text
+//! file   = header piece* end
+//! header = 0..8 magic · 8..12 format · 12..28 version of the writer (ASCII, zero padded)
+//!          28..36 written at (Unix seconds) · 36..40 interval · 40..44 peer timeout (seconds)
+//!          44..60 zero · 60..64 checksum of 0..60
+//! frame  = 0..4 kind · 4..8 number · 8..12 payload bytes · 12..16 checksum · payload
+//! piece  = a frame of kind 1; its payload is an rkyv archive, see `columns`
+//! end    = a frame of kind 2; its payload is six u64, see `Totals`
+//! ```
+//! Numbers are little endian. A checksum is CRC-32: it finds every flipped bit, every burst of up
+//! to 32 bits and all but one in 2^32 of other damages. That of a frame begins with the header's
+//! checksum and the frame's number, so that a frame of another file, or one in the wrong place,
+//! does not pass. The length of the header and the places of its magic, format, version and
+//! checksum stay the same in all formats: a newer format is told from damage.
+
+use shard::Seconds;
+
+use super::frames::Damage;
+
+/// The format this code writes, and the only one it reads.
+pub const FORMAT: u32 = 1;
+
+/// Bytes of the header.
+pub(super) const HEADER_BYTES: usize = 64;
+/// Bytes before a frame's payload.
+pub(super) const HEAD_BYTES: usize = 16;
+/// The largest payload written or read. The fullest piece (see `columns::ENTRIES_MAX`) has less.
+pub(super) const PAYLOAD_BYTES_MAX: usize = 512 * 1024;
+
+const MAGIC: [u8; 8] = *b"\x93margay\n";
+const VERSION_BYTES: usize = 16;
+
+/// What a tracker says about itself when it writes a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Meta {
+    /// Wall clock when the export began.
+    pub written_at: Seconds,
+    /// The longest interval answered to clients at that time: after so long, everybody who is
+    /// still there has announced again.
+    pub interval: Seconds,
+    /// How long a peer could be silent before it left its swarm.
+    pub peer_timeout: Seconds,
+}
+
+/// What a snapshot holds in all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Frames before the last one.
+    pub frames: u64,
+    /// Entries of swarms: a swarm that needs several frames has one in each.
+    pub records: u64,
+    /// Swarms, those without peers included.
+    pub swarms: u64,
+    /// IPv4 endpoints.
+    pub peers_v4: u64,
+    /// IPv6 endpoints.
+    pub peers_v6: u64,
+    /// Completed downloads, over all swarms.
+    pub snatches: u64,
+}
+
+/// The header of a file whose checksum holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Header {
+    pub(super) format: u32,
+    pub(super) version: [u8; VERSION_BYTES],
+    pub(super) meta: Meta,
+    /// Begins the checksum of every frame.
+    pub(super) checksum: u32,
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Piece,
+    End,
+}
+
+/// The head of a frame whose kind, number and length are possible.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Head {
+    pub(super) kind: Kind,
+    pub(super) payload_bytes: usize,
+    checksum: u32,
+}
+
+impl Header {
+    /// The header and its bytes for a new file of this program.
+    pub(super) fn write(meta: Meta) -> (Self, [u8; HEADER_BYTES]) {
+        let text = env!("CARGO_PKG_VERSION").as_bytes();
+        let mut version = [0; VERSION_BYTES];
+        let shown = text.len().min(VERSION_BYTES);
+        version[..shown].copy_from_slice(&text[..shown]);
+
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[12..28].copy_from_slice(&version);
+        bytes[28..36].copy_from_slice(&u64::from(meta.written_at.0).to_le_bytes());
+        bytes[36..40].copy_from_slice(&meta.interval.0.to_le_bytes());
+        bytes[40..44].copy_from_slice(&meta.peer_timeout.0.to_le_bytes());
+        let checksum = crc32fast::hash(&bytes[..60]);
+        bytes[60..].copy_from_slice(&checksum.to_le_bytes());
+        (Self { format: FORMAT, version, meta, checksum }, bytes)
+    }
+
+    /// Reads a header of any format; `meta` only means something when `format` is [`FORMAT`].
+    pub(super) fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, Damage> {
+        if bytes[..8] != MAGIC {
+            return Err(Damage::Magic);
+        }
+        let checksum = u32_at(bytes, 60);
+        if checksum != crc32fast::hash(&bytes[..60]) {
+            return Err(Damage::Header);
+        }
+        let mut version = [0; VERSION_BYTES];
+        version.copy_from_slice(&bytes[12..28]);
+        let written_at = u32::try_from(u64_at(bytes, 28)).unwrap_or(u32::MAX);
+        let meta = Meta {
+            written_at: Seconds(written_at),
+            interval: Seconds(u32_at(bytes, 36)),
+            peer_timeout: Seconds(u32_at(bytes, 40)),
+        };
+        Ok(Self { format: u32_at(bytes, 8), version, meta, checksum })
+    }
+
+    /// The version of the program that wrote the file.
+    pub(super) fn version(&self) -> String {
+        let end = self.version.iter().position(|&b| b == 0).unwrap_or(VERSION_BYTES);
+        self.version[..end]
+            .iter()
+            .map(|&b| if b.is_ascii_graphic() { b.into() } else { '?' })
+            .collect()
+    }
+
+    /// The head of the frame with this number and payload.
+    pub(super) fn head(&self, kind: Kind, number: u32, payload: &[u8]) -> [u8; HEAD_BYTES] {
+        let bytes = u32::try_from(payload.len()).expect("payloads are below PAYLOAD_BYTES_MAX");
+        let mut head = [0; HEAD_BYTES];
+        head[..4].copy_from_slice(&kind.code().to_le_bytes());
+        head[4..8].copy_from_slice(&number.to_le_bytes());
+        head[8..12].copy_from_slice(&bytes.to_le_bytes());
+        let checksum = self.frame_checksum(&head, payload);
+        head[12..].copy_from_slice(&checksum.to_le_bytes());
+        head
+    }
+
+    /// Reads the head of the frame with this number, which begins at `offset` of the file.
+    pub(super) fn parse_head(
+        bytes: &[u8; HEAD_BYTES],
+        number: u32,
+        offset: u64,
+    ) -> Result<Head, Damage> {
+        let kind = match u32_at(bytes, 0) {
+            1 => Kind::Piece,
+            2 => Kind::End,
+            found => return Err(Damage::Kind { offset, found }),
+        };
+        let found = u32_at(bytes, 4);
+        if found != number {
+            return Err(Damage::Number { offset, found, expected: number });
+        }
+        let payload_bytes = u32_at(bytes, 8) as usize;
+        let possible = match kind {
+            Kind::Piece => payload_bytes <= PAYLOAD_BYTES_MAX,
+            Kind::End => payload_bytes == Totals::BYTES,
+        };
+        if !possible {
+            return Err(Damage::Length { offset, found: payload_bytes });
+        }
+        Ok(Head { kind, payload_bytes, checksum: u32_at(bytes, 12) })
+    }
+
+    /// True when head and payload are as they were written.
+    pub(super) fn holds(&self, head: &Head, bytes: &[u8; HEAD_BYTES], payload: &[u8]) -> bool {
+        self.frame_checksum(bytes, payload) == head.checksum
+    }
+
+    fn frame_checksum(&self, head: &[u8; HEAD_BYTES], payload: &[u8]) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.checksum.to_le_bytes());
+        hasher.update(&head[..12]);
+        hasher.update(payload);
+        hasher.finalize()
+    }
+}
+
+impl Kind {
+    fn code(self) -> u32 {
+        match self {
+            Kind::Piece => 1,
+            Kind::End => 2,
+        }
+    }
+}
+
+impl Totals {
+    /// Bytes of the last frame's payload.
+    pub(super) const BYTES: usize = 48;
+
+    /// Endpoints of both families.
+    pub fn peers(&self) -> u64 {
+        self.peers_v4 + self.peers_v6
+    }
+
+    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let Self { frames, records, swarms, peers_v4, peers_v6, snatches } = self;
+        let mut bytes = [0; Self::BYTES];
+        for (place, number) in
+            bytes.chunks_exact_mut(8).zip([frames, records, swarms, peers_v4, peers_v6, snatches])
+        {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        bytes
+    }
+
+    pub(super) fn parse(bytes: &[u8; Self::BYTES]) -> Self {
+        Self {
+            frames: u64_at(bytes, 0),
+            records: u64_at(bytes, 8),
+            swarms: u64_at(bytes, 16),
+            peers_v4: u64_at(bytes, 24),
+            peers_v6: u64_at(bytes, 32),
+            snatches: u64_at(bytes, 40),
+        }
+    }
+}
+
+/// `at` is a constant of this file inside the array.
+fn u32_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}

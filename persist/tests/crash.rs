@@ -1,0 +1,116 @@
+//! A process that writes snapshots is killed at random moments: afterwards there is always a whole
+//! snapshot with the right content, and nothing unfinished stays.
+
+#![allow(clippy::unwrap_used)] // All of this is test code.
+
+#[path = "../src/pieces.rs"]
+#[allow(unreachable_pub)]
+mod pieces;
+#[path = "../src/scratch.rs"]
+#[allow(unreachable_pub)]
+mod scratch;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use fastrand::Rng;
+use persist::{DataDir, Meta, Snapshot, SnapshotWriter};
+use scratch::Scratch;
+use shard::{Piece, Seconds, SwarmRecord};
+
+const KILLS: u32 = 200;
+const DIR: &str = "MARGAY_TEST_CRASH_DIR";
+const FIRST: &str = "MARGAY_TEST_CRASH_FIRST";
+const WRITTEN_AT: Seconds = Seconds(1_800_000_000);
+
+/// The content of a snapshot follows from its number, which it carries as its interval.
+fn content(number: u32) -> Vec<Piece> {
+    let mut rng = Rng::with_seed(number.into());
+    (0..20).map(|_| pieces::random(&mut rng, 200, 10, WRITTEN_AT, 3000)).collect()
+}
+
+#[test]
+#[ignore = "this is the process that the other test kills"]
+fn writes_until_killed() {
+    let dir = env::var_os(DIR).expect("started by the other test");
+    let first: u32 = env::var(FIRST).unwrap().parse().unwrap();
+    let dir = DataDir::open(dir).unwrap();
+    for number in first.. {
+        let meta =
+            Meta { written_at: WRITTEN_AT, interval: Seconds(number), peer_timeout: Seconds(4000) };
+        let mut writer = SnapshotWriter::create(&dir, meta).unwrap();
+        for piece in content(number) {
+            writer.append(&piece).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+}
+
+#[test]
+fn two_hundred_kills_leave_a_whole_snapshot() {
+    let seed = env::var("MARGAY_TEST_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    let mut rng = Rng::with_seed(seed);
+    let scratch = Scratch::new();
+    let mut newest: Option<PathBuf> = None;
+    let (mut unfinished, mut moved) = (0, 0);
+
+    for kill in 0..KILLS {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "writes_until_killed", "--quiet"])
+            .env(DIR, scratch.path())
+            .env(FIRST, (kill * 10_000).to_string())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_micros(rng.u64(1_000..60_000)));
+        assert_eq!(child.try_wait().unwrap(), None, "the writer ended by itself");
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        unfinished += files(scratch.path(), "part").len();
+        let dir = DataDir::open(scratch.path()).unwrap();
+        assert_eq!(files(scratch.path(), "part"), [] as [PathBuf; 0]);
+        assert!(files(scratch.path(), "margay").len() <= 4, "three, and one not yet removed");
+
+        let snapshot = Snapshot::open_newest(&dir).unwrap();
+        assert_eq!(files(scratch.path(), "damaged"), [] as [PathBuf; 0], "seed {seed}, {kill}");
+        let path = snapshot.as_ref().map(|snapshot| snapshot.path().to_owned());
+        assert!(path >= newest, "seed {seed}, kill {kill}: {path:?} after {newest:?}");
+        moved += u32::from(path > newest);
+        newest = path;
+        if let Some(snapshot) = snapshot {
+            check_content(&snapshot);
+        }
+    }
+    eprintln!("{KILLS} kills: {unfinished} files were unfinished, {moved} starts found a new one");
+    assert!(unfinished > 0 && moved > 0, "the kills came at the wrong moments");
+}
+
+#[track_caller]
+fn check_content(snapshot: &Snapshot) {
+    let pieces = content(snapshot.meta().interval.0);
+    let expected = pieces.iter().flat_map(|piece| &piece.swarms);
+    let mut found: Vec<SwarmRecord> = Vec::new();
+    snapshot
+        .for_each_swarm(|part| {
+            let (peers_v4, peers_v6) = (part.peers_v4 as u32, part.peers_v6 as u32);
+            if let Some(whole) = found.last_mut().filter(|_| part.continued) {
+                whole.peers_v4 += peers_v4;
+                whole.peers_v6 += peers_v6;
+            } else {
+                let (info_hash, snatches) = (part.info_hash, part.snatches);
+                found.push(SwarmRecord { info_hash, snatches, peers_v4, peers_v6 });
+            }
+        })
+        .unwrap();
+    assert!(expected.eq(&found), "{} has other swarms", snapshot.path().display());
+    let peers: usize = pieces.iter().map(|piece| piece.peers_v4.len() + piece.peers_v6.len()).sum();
+    assert_eq!(snapshot.totals().peers(), peers as u64);
+}
+
+fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|e| e == extension)).collect()
+}

@@ -1,0 +1,142 @@
+//! The control listener: metrics, health and commands for the operator, on one thread of its own.
+//!
+//! The thread runs a small tokio runtime with axum. It never talks to a core directly: cores store
+//! copies of their counters in [`State`], and commands go out through a callback. Nothing here can
+//! slow an announce down.
+//!
+//! Bounds: [`CONNECTIONS_MAX`] connections at a time, one request on each, [`CONNECTION_TIME`] for
+//! everything from accept to the last byte. Further clients wait in the kernel's backlog.
+
+mod pages;
+mod state;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+
+pub use state::{Command, Declined, Slot, State};
+
+/// The running control listener. Dropping it stops it as well, without waiting.
+#[derive(Debug)]
+pub struct ControlHandle {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl ControlHandle {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, gives requests that are being answered [`DRAIN_TIME`], and waits for the
+    /// thread. Call it last of all, so that `/health/ready` says "draining" until the end.
+    pub fn shutdown(self) {
+        // A thread that is gone has nothing to be told; it can only have panicked.
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the control listener had panicked");
+        }
+    }
+}
+
+/// Starts answering on `listener`, on a thread of its own.
+///
+/// # Errors
+/// When the listener cannot be made non-blocking, or the runtime or the thread cannot be started.
+pub fn spawn(listener: TcpListener, state: Arc<State>) -> io::Result<ControlHandle> {
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let listener = {
+        let _context = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
+    let (stop, stopped) = oneshot::channel();
+    let router = pages::router(state);
+    let thread = std::thread::Builder::new()
+        .name("margay-control".to_owned())
+        .spawn(move || runtime.block_on(serve(listener, router, stopped)))?;
+    Ok(ControlHandle { address, stop, thread })
+}
+
+/// Accepts until `stopped` resolves, which it also does when the handle is dropped.
+async fn serve(
+    listener: tokio::net::TcpListener,
+    router: Router,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    loop {
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place.expect("nobody closes the semaphore"),
+            _ = &mut stopped => break,
+        };
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // A client that left again, or no file descriptor free: neither lasts.
+                    tracing::debug!(%error, "the control listener could not accept");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+            _ = &mut stopped => break,
+        };
+        let router = router.clone();
+        tokio::spawn(async move {
+            converse(stream, router).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    let _ = timeout(DRAIN_TIME, places.acquire_many(CONNECTIONS_MAX)).await;
+}
+
+/// One request and its answer. Without keep-alive one time limit covers a slow sender, an idle
+/// client and a slow reader alike; a scraper that comes every few seconds does not miss it.
+async fn converse(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .keep_alive(false)
+        .half_close(true)
+        .max_buf_size(REQUEST_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match timeout(CONNECTION_TIME, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a control connection broke"),
+        Err(_) => tracing::debug!("a control connection took too long"),
+    }
+}
+
+/// Connections answered at a time.
+pub const CONNECTIONS_MAX: u32 = 32;
+
+/// From the accept to the last byte of the answer.
+pub const CONNECTION_TIME: Duration = Duration::from_secs(10);
+
+/// From the accept to the end of the request's header.
+pub const HEADER_TIME: Duration = Duration::from_secs(3);
+
+/// What [`ControlHandle::shutdown`] waits for requests under way.
+pub const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// Request line and header together.
+const REQUEST_BYTES_MAX: usize = 16 * 1024;
+
+/// How long the listener rests after `accept` failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,165 @@
+//! What the control listener knows: filled by the cores and the server, read by the pages.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::body::Bytes;
+use ops::counters::{Core, Snapshot};
+use ops::health::{Phase, Stalled, Watch};
+use ops::metrics::{Exporter, Sample};
+use ops::process;
+
+/// What an operator can ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Write a snapshot now.
+    Snapshot,
+}
+
+/// A command that is not carried out now; the text says why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Declined(pub &'static str);
+
+/// Where a core leaves a copy of its counters, about once a second.
+#[derive(Debug, Default)]
+pub struct Slot(Mutex<Core>);
+
+impl Slot {
+    /// Stores a copy. Never waits: in the rare moment when the copy is being read, this one is left
+    /// out, and the next one comes in a second.
+    pub fn store(&self, core: &Core) {
+        if let Ok(mut slot) = self.0.try_lock() {
+            slot.clone_from(core);
+        }
+    }
+
+    /// The copy stored last.
+    pub fn load(&self) -> Core {
+        lock(&self.0).clone()
+    }
+}
+
+/// Everything the pages are made of.
+pub struct State {
+    slots: Vec<Arc<Slot>>,
+    phase: Mutex<Phase>,
+    snapshot: Mutex<Snapshot>,
+    metrics: Mutex<Metrics>,
+    watch: Mutex<Watch>,
+    udp_ports: Vec<u16>,
+    command: Box<dyn Fn(Command) -> Result<(), Declined> + Send + Sync>,
+}
+
+/// The exporter and the page it made last.
+struct Metrics {
+    exporter: Exporter,
+    page: Option<(Instant, Bytes)>,
+}
+
+impl State {
+    /// The state of a process that begins now, with `cores` cores, in [`Phase::Loading`].
+    ///
+    /// `udp_ports` are the ports whose drops are taken from the kernel. `command` is called on the
+    /// control thread and must not block: it passes the command on, or declines it.
+    pub fn new(
+        cores: usize,
+        udp_ports: Vec<u16>,
+        command: impl Fn(Command) -> Result<(), Declined> + Send + Sync + 'static,
+    ) -> Self {
+        let exporter = Exporter::new(env!("CARGO_PKG_VERSION"), unix_seconds());
+        Self {
+            slots: (0..cores).map(|_| Arc::default()).collect(),
+            phase: Mutex::new(Phase::Loading { done: 0, total: 0 }),
+            snapshot: Mutex::default(),
+            metrics: Mutex::new(Metrics { exporter, page: None }),
+            watch: Mutex::default(),
+            udp_ports,
+            command: Box::new(command),
+        }
+    }
+
+    /// The place for the counters of core `number`, which is below the number of cores.
+    pub fn slot(&self, number: usize) -> Arc<Slot> {
+        self.slots[number].clone()
+    }
+
+    /// Where the process is now.
+    pub fn phase(&self) -> Phase {
+        *lock(&self.phase)
+    }
+
+    /// Says that the process has come to `phase`.
+    pub fn set_phase(&self, phase: Phase) {
+        *lock(&self.phase) = phase;
+    }
+
+    /// Changes what is known about snapshots.
+    pub fn update_snapshot(&self, change: impl FnOnce(&mut Snapshot)) {
+        change(&mut lock(&self.snapshot));
+    }
+
+    /// Passes a command on.
+    pub(super) fn command(&self, command: Command) -> Result<(), Declined> {
+        (self.command)(command)
+    }
+
+    /// The first core that no longer turns. Only asked while ready: before, cores are being started,
+    /// and after, they end one by one.
+    pub(super) fn stalled(&self) -> Option<Stalled> {
+        if !self.phase().ready() {
+            return None;
+        }
+        lock(&self.watch).look(&self.cores(), Instant::now())
+    }
+
+    /// The page of metrics. Made anew when the last one is older than [`PAGE_AGE`], so that many
+    /// readers cost no more than one.
+    pub(super) fn metrics(&self) -> Bytes {
+        let mut metrics = lock(&self.metrics);
+        if let Some((made, page)) = &metrics.page
+            && made.elapsed() < PAGE_AGE
+        {
+            return page.clone();
+        }
+        let process = process::read(&self.udp_ports)
+            .inspect_err(|error| tracing::debug!(%error, "cannot read the state of the process"))
+            .ok();
+        metrics.exporter.publish(&Sample {
+            cores: &self.cores(),
+            phase: self.phase(),
+            snapshot: &lock(&self.snapshot),
+            process: process.as_ref(),
+            now: unix_seconds(),
+        });
+        let page = Bytes::from(metrics.exporter.render());
+        metrics.page = Some((Instant::now(), page.clone()));
+        page
+    }
+
+    fn cores(&self) -> Vec<Core> {
+        self.slots.iter().map(|slot| slot.load()).collect()
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("cores", &self.slots.len())
+            .field("phase", &self.phase())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The values behind these locks are whole after every statement, so a panic elsewhere does not spoil
+/// them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// How old a page of metrics may be. Below a second, so that a scraper that comes every second always
+/// gets a new one.
+const PAGE_AGE: Duration = Duration::from_millis(500);

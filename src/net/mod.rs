@@ -1,0 +1,10 @@
+//! Sockets: the only part of the program that speaks to the kernel directly.
+//!
+//! Everything here is non-blocking and takes what is there; waiting is glommio's. The `unsafe` of the
+//! program lives in these files, each around one system interface.
+
+pub mod batch;
+pub mod bind;
+pub mod steer;
+pub mod stream;
+pub mod thread;

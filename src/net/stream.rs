@@ -1,0 +1,90 @@
+//! TCP connections, taken as they are: whatever can be done now is done now.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use glommio::net::{TcpListener, TcpStream, UdpSocket};
+use socket2::{SockRef, Socket};
+
+/// Accepts a connection that is waiting; `None` when there is none.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(Socket, SocketAddr)>> {
+    loop {
+        match SockRef::from(&listener).accept() {
+            Ok((socket, address)) => match address.as_socket() {
+                Some(address) => return Ok(Some((socket, address))),
+                None => continue,
+            },
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => return Ok(None),
+                // The client is gone already (accept(2) lists these); the next may be there.
+                io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => continue,
+                _ => return Err(error),
+            },
+        }
+    }
+}
+
+/// What is there to read: `Some(0)` at the end of the stream, `None` when nothing has come yet.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    // SAFETY: the pointer and the length are those of `buffer`, which is borrowed mutably.
+    let received = unsafe {
+        libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
+    };
+    done(received)
+}
+
+/// Sends what the kernel takes now; `None` when its buffer is full. Never raises `SIGPIPE`.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Option<usize>> {
+    // SAFETY: the pointer and the length are those of `bytes`.
+    let sent = unsafe {
+        libc::send(
+            socket.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    };
+    done(sent)
+}
+
+fn done(result: isize) -> io::Result<Option<usize>> {
+    match usize::try_from(result) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(_) => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            error => Err(error),
+        },
+    }
+}
+
+/// Hands a connection to the executor of this thread, which waits for it from now on.
+pub fn adopt(connection: OwnedFd) -> TcpStream {
+    // SAFETY: the descriptor is open and owned, and its ownership goes to the stream.
+    unsafe { TcpStream::from_raw_fd(connection.into_raw_fd()) }
+}
+
+/// Hands a listener to the executor of this thread.
+pub fn adopt_listener(listener: std::net::TcpListener) -> TcpListener {
+    // SAFETY: as in `adopt`.
+    unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
+}
+
+/// Hands a UDP socket to the executor of this thread.
+pub fn adopt_udp(socket: std::net::UdpSocket) -> UdpSocket {
+    // SAFETY: as in `adopt`.
+    unsafe { UdpSocket::from_raw_fd(socket.into_raw_fd()) }
+}
+
+/// The descriptor under one of glommio's sockets, which do not implement `AsFd`.
+pub fn borrow<S: AsRawFd>(socket: &S) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor belongs to `socket` and stays open for the borrow.
+    unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
+}
+
+/// Ends a connection in both directions; whoever reads it sees the end. `fd` must be a descriptor that
+/// its owner keeps open; one that is no socket is left as it is.
+pub fn shut_down(fd: RawFd) {
+    // SAFETY: shutdown(2) takes any number and reports an error for one that is no open socket.
+    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+}

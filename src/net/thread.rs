@@ -1,0 +1,28 @@
+//! What a thread asks the kernel about itself.
+
+use std::time::Duration;
+
+/// CPU time this thread has used (`CLOCK_THREAD_CPUTIME_ID`, clock_gettime(2)).
+pub fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the answer.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(result, 0, "Linux always has this clock");
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// The CPUs this process may run on, in order (sched_getaffinity(2)); empty where that is refused.
+pub fn allowed_cpus() -> Vec<usize> {
+    let mut set = std::mem::MaybeUninit::<libc::cpu_set_t>::zeroed();
+    // SAFETY: the size given is that of the set, which the kernel fills.
+    let result =
+        unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), set.as_mut_ptr()) };
+    if result != 0 {
+        return Vec::new();
+    }
+    // SAFETY: zeroed above and filled by the kernel.
+    let set = unsafe { set.assume_init() };
+    // SAFETY: `CPU_ISSET` reads the bit of a CPU below `CPU_SETSIZE`.
+    let is_set = |cpu: &usize| unsafe { libc::CPU_ISSET(*cpu, &set) };
+    (0..libc::CPU_SETSIZE as usize).filter(is_set).collect()
+}
