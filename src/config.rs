@@ -1,22 +1,238 @@
-//! Every option of the tracker.
+//! Every option of the tracker, declared once: type, name, default, range and text.
+//!
+//! The table below is a struct and a list. The struct, [`Config`], is what the program reads; the
+//! list, [`OPTIONS`], is what flags, `MARGAY_…` variables, TOML keys, help, completions, the man page,
+//! the sample file and the reference page are made of. Whatever is wrong is found here, before
+//! anything is bound.
+
+mod check;
+mod declare;
+mod file;
+mod flags;
+mod key;
+mod layers;
+mod mistake;
+mod page;
+mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What the operator asked for.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Cores to use; `None` for all.
-    pub cores: Option<usize>,
-    /// UDP addresses to answer on.
-    pub udp: Vec<SocketAddr>,
-    /// HTTP addresses to answer on.
-    pub http: Vec<SocketAddr>,
-    /// Where metrics and health are served; `None` for nowhere.
-    pub control: Option<SocketAddr>,
-    /// Where snapshots and the connection-id key are kept.
-    pub data: PathBuf,
-    /// Announce interval.
-    pub interval: Duration,
+use ipnet::IpNet;
+
+use crate::log::{LogFilter, LogFormat};
+use declare::options;
+
+pub use declare::Declared;
+pub use flags::{args, given};
+pub use key::{ConnectionIdKey, KeyError};
+pub use layers::{Environment, Loaded, check_file, load};
+pub use mistake::{ConfigError, Mistake};
+pub use page::{reference, sample, show};
+pub use value::Bytes;
+
+options! {
+    ["Start"]
+
+    /// TOML file to read options from; flags and environment variables go before it.
+    @NotInFile
+    config: Option<PathBuf> = "none";
+
+    /// How many CPU cores to use.
+    ///
+    /// Each core is a thread of its own, pinned to a CPU, and owns a part of all torrents. `all` takes
+    /// every CPU the process may run on.
+    cores: Option<usize> = "all" in "1" ..= "1024";
+
+    /// Folder for snapshots and the connection-id key, made when it is not there.
+    ///
+    /// Under systemd the default is the service's state directory.
+    data: PathBuf = "./margay-data" or "STATE_DIRECTORY";
+
+    /// Start with empty swarms; the snapshots stay where they are.
+    fresh: bool = "false";
+
+    /// Let the kernel hand each UDP datagram to the core that owns its torrent.
+    ///
+    /// Switched off, or refused by the kernel, cores pass datagrams on themselves: the answers are the
+    /// same and cost more.
+    steering: bool = "true";
+
+    ["Addresses"]
+
+    /// Address to answer UDP announces and scrapes on (BEP 15); repeatable, or `none`.
+    ///
+    /// An IPv6 address takes IPv6 only, so both families need an address each.
+    udp: Vec<SocketAddr> = "0.0.0.0:6969", "[::]:6969";
+
+    /// Address to answer HTTP announces and scrapes on (BEP 3); repeatable, or `none`.
+    ///
+    /// An IPv6 address takes IPv6 only, so both families need an address each.
+    http: Vec<SocketAddr> = "0.0.0.0:6969", "[::]:6969";
+
+    /// Address of metrics and health, or `none`. Keep it away from the public.
+    control: Option<SocketAddr> = "127.0.0.1:6980";
+
+    ["Announce interval"]
+
+    /// How long clients are asked to wait between two announces.
+    ///
+    /// Answers spread around it by `interval-jitter`, and under load they go up to `interval-max`.
+    interval: Duration = "30m" in "1s" ..= "12h";
+
+    /// How long clients must wait at least (`min interval`); no answer's interval is shorter.
+    ///
+    /// The default is half of `interval`.
+    interval_min: Duration = "15m" in "0s" ..= "12h";
+
+    /// How far the interval stretches under load; no answer's interval is longer.
+    ///
+    /// The default is four times `interval`.
+    interval_max: Duration = "2h" in "1s" ..= "12h";
+
+    /// How far an answer's interval is spread at random to both sides, as a share of it.
+    ///
+    /// It keeps clients that once came together, as after a restart, from coming together again. Where
+    /// more than their share are due at the same moment, answers spread by up to half of the interval.
+    interval_jitter: f64 = "10%" in "0%" ..= "50%";
+
+    /// Share of the busiest core's time above which the interval stretches.
+    load_target: f64 = "70%" in "5%" ..= "100%";
+
+    ["Swarms"]
+
+    /// How long a peer may be silent before it leaves its swarms, while the interval is `interval`.
+    ///
+    /// A stretched interval adds its stretch, so that nobody is dropped for waiting as long as asked:
+    /// with the defaults 75 minutes become at most 165. It has to be longer than `interval` with its
+    /// jitter, and with the full stretch at most 24 hours. The default is two and a half times
+    /// `interval`.
+    peer_timeout: Duration = "75m" in "2s" ..= "24h";
+
+    /// Most peers in one answer. Over UDP an answer also stays within one safe datagram.
+    numwant_max: u16 = "50" in "1" ..= "1000";
+
+    /// Peers in an answer to a client that does not say how many it wants.
+    ///
+    /// The default gives way to a smaller `numwant-max`.
+    numwant_default: u16 = "50" in "0" ..= "1000";
+
+    /// Most torrents in memory; an announce that would add one more is refused.
+    ///
+    /// Each core takes an equal part. A torrent costs up to 80 bytes with its first peers.
+    torrents_max: usize = "10M" in "1" ..= "1G";
+
+    /// Most peers in memory; an announce that would add one more is refused.
+    ///
+    /// Each core takes an equal part. A further peer of a torrent costs 12 bytes over IPv4 and 24 over
+    /// IPv6, and half as much again in a swarm that is growing.
+    peers_max: usize = "50M" in "1" ..= "4G";
+
+    /// How long a torrent without peers is remembered for its count of downloads.
+    torrent_retention: Duration = "24h" in "0s" ..= "365d";
+
+    /// File with the infohashes that are served, one in hex a line; `none` serves all.
+    ///
+    /// Read again on SIGHUP; a file with a mistake leaves the list as it was.
+    allow_list: Option<PathBuf> = "none";
+
+    /// File with infohashes that are refused, one in hex a line; it goes before the allow-list.
+    ///
+    /// Read again on SIGHUP; a file with a mistake leaves the list as it was.
+    deny_list: Option<PathBuf> = "none";
+
+    ["Answers"]
+
+    /// Tell HTTP clients the address they came from (`external ip`, BEP 24).
+    external_ip: bool = "true";
+
+    /// Answer an HTTP scrape without infohash with all torrents. A large answer, for anybody who asks.
+    full_scrape: bool = "false";
+
+    /// Take a peer's address from the `ip` parameter of its announce, from `trusted-network` only.
+    ip_parameter: bool = "false";
+
+    /// Network whose word about another address is taken; repeatable.
+    trusted_network: Vec<IpNet> = "none";
+
+    ["UDP"]
+
+    /// Receive buffer of each UDP socket. The kernel grants at most `net.core.rmem_max`.
+    udp_receive_buffer: Bytes = "1MiB" in "4KiB" ..= "1GiB";
+
+    /// Key of UDP connection ids, 64 hex digits, for trackers that share their clients.
+    ///
+    /// Without one, a key is made at the first start and kept in the data folder. Other users of the
+    /// machine can read flags: prefer `connection-id-key-file` or the environment.
+    @Secret
+    connection_id_key: Option<ConnectionIdKey> = "none";
+
+    /// File with the key of UDP connection ids, 64 hex digits.
+    connection_id_key_file: Option<PathBuf> = "none";
+
+    /// How much longer than two minutes a UDP connection id stays good.
+    ///
+    /// BEP 15 lets a client use its id for one minute. Some clients use it for five and more.
+    connection_id_grace: Duration = "0s" in "0s" ..= "1h";
+
+    ["HTTP"]
+
+    /// Most HTTP connections at a time; further ones are closed at once.
+    http_connections_max: usize = "16k" in "1" ..= "10M";
+
+    /// How long a request's head may take to arrive.
+    http_header_timeout: Duration = "10s" in "100ms" ..= "1h";
+
+    /// How long a connection may take from a request's first byte to its answer's last.
+    http_request_timeout: Duration = "30s" in "100ms" ..= "1h";
+
+    /// How long a kept connection may wait for its next request.
+    http_idle_timeout: Duration = "60s" in "100ms" ..= "1h";
+
+    /// Keep a connection open after an answer when its client wants that.
+    http_keep_alive: bool = "true";
+
+    ["Snapshots"]
+
+    /// How often the swarms are written to the data folder, or `off`. A stop writes them in any case.
+    snapshot_interval: Option<Duration> = "5m" in "1s" ..= "24h";
+
+    /// How many snapshots are kept, the newest included.
+    snapshots_kept: usize = "3" in "1" ..= "1000";
+
+    ["Log"]
+
+    /// What is logged: `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    ///
+    /// Single parts by name after a comma, as in `info,margay::net=debug`.
+    log: LogFilter = "info";
+
+    /// How it is logged: `human` or `json`.
+    log_format: LogFormat = "human";
+}
+
+impl Config {
+    /// How long a peer may be silent when `longest` is the longest interval that was answered in the
+    /// last `interval_max`: `peer_timeout` and the stretch. At most 24 hours, by the check at start.
+    ///
+    /// With `longest = interval_max` it is the bound that holds at all times.
+    pub fn peer_timeout_at(&self, longest: Duration) -> Duration {
+        self.peer_timeout + longest.saturating_sub(self.interval)
+    }
+
+    /// The key of UDP connection ids that the operator gave, from the option or from its file.
+    pub fn given_connection_id_key(&self) -> Result<Option<ConnectionIdKey>, KeyError> {
+        match &self.connection_id_key_file {
+            Some(path) => key::read(path).map(Some),
+            None => Ok(self.connection_id_key.clone()),
+        }
+    }
+}
+
+impl Default for Config {
+    /// What an empty command line, environment and file give.
+    fn default() -> Self {
+        layers::defaults()
+    }
 }

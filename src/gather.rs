@@ -72,11 +72,11 @@ impl<R> Gather<R> {
         self.under_way.remove(&id).map(|whole| (whole.reply_to, whole.counts))
     }
 
-    /// Gives up the scrapes whose deadline has passed and hands back where they would have gone.
-    pub fn give_up(&mut self, now: Seconds) -> Vec<R> {
+    /// Gives up the scrapes whose deadline has passed and hands back where they go, with what is known.
+    pub fn give_up(&mut self, now: Seconds) -> Vec<(R, Vec<Option<Counts>>)> {
         self.under_way
             .extract_if(|_, gathering| gathering.deadline < now)
-            .map(|(_, gathering)| gathering.reply_to)
+            .map(|(_, gathering)| (gathering.reply_to, gathering.counts))
             .collect()
     }
 }
@@ -111,7 +111,7 @@ mod tests {
         let mut gather = Gather::new();
         let id = gather.begin("ann", vec![None], 1, Seconds(10)).unwrap();
         assert!(gather.give_up(Seconds(10) + GATHER_SECONDS).is_empty());
-        assert_eq!(gather.give_up(Seconds(11) + GATHER_SECONDS), ["ann"]);
+        assert_eq!(gather.give_up(Seconds(11) + GATHER_SECONDS), [("ann", vec![None])]);
         assert_eq!(gather.take(id, &[0], &[counts(1)]), None);
     }
 

@@ -1,10 +1,19 @@
 //! margay: a sharded thread-per-core BitTorrent tracker.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connection_id;
 pub mod control;
+pub mod core;
+pub mod front;
 pub mod gather;
 pub mod interval;
+pub mod limits;
+pub mod log;
 pub mod mesh;
 pub mod net;
 pub mod route;
+pub mod server;
+pub mod snapshot_command;
+pub mod wire;

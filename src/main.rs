@@ -1,3 +1,65 @@
-//! The margay tracker.
+//! The margay tracker: reads the command line, does what it says, prints what went wrong.
 
-fn main() {}
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use margay::cli::{self, Flags, Request};
+use margay::clock::Clock;
+use margay::config::{self, ConfigError, Loaded};
+use margay::{limits, log, server, snapshot_command};
+
+fn main() -> ExitCode {
+    let request = match cli::parse() {
+        Ok(request) => request,
+        Err(help_or_mistake) => help_or_mistake.exit(),
+    };
+    match answer(request) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("margay: error: {error}");
+            error.chain().skip(1).for_each(|cause| eprintln!("because: {cause}"));
+            // Starting again does not help against a wrong configuration, and systemd is told so.
+            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn answer(request: Request) -> anyhow::Result<()> {
+    let mut text = Vec::new();
+    match request {
+        Request::Run(flags) => return run(flags),
+        Request::ConfigPrint => text.extend(config::sample().bytes()),
+        Request::ConfigReference => text.extend(config::reference().bytes()),
+        Request::ConfigShow(flags) => text.extend(config::show(&load(flags)?).bytes()),
+        Request::ConfigCheck(path) => {
+            config::check_file(&path)?;
+            writeln!(text, "{}: no mistakes", path.display())?;
+        }
+        Request::SnapshotInspect(path) => {
+            snapshot_command::inspect(&path, Clock::start().now(), &mut text)?;
+        }
+        Request::SnapshotVerify(path) => snapshot_command::verify(&path, &mut text)?,
+        Request::Completions(shell) => cli::completions(shell, &mut text),
+        Request::Man => cli::man(&mut text)?,
+    }
+    match io::stdout().write_all(&text) {
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
+fn run(flags: Flags) -> anyhow::Result<()> {
+    let Loaded { config, warnings, .. } = load(flags)?;
+    log::start(&config.log, config.log_format);
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    limits::prepare(&config)?;
+    Ok(server::run(&config)?)
+}
+
+fn load(flags: Flags) -> Result<Loaded, ConfigError> {
+    let readable = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let environment = std::env::vars_os().map(|(name, value)| (readable(name), readable(value)));
+    config::load(flags, &environment.collect())
+}

@@ -4,5 +4,6 @@
 
 pub mod counters;
 pub mod health;
+pub mod lists;
 pub mod metrics;
 pub mod process;

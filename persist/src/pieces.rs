@@ -24,8 +24,7 @@ pub(crate) fn random(
             peers_v6: peers_v6 as u32,
         });
         for _ in 0..peers_v4 {
-            let address = Ipv4Addr::from_bits(rng.u32(..));
-            piece.peers_v4.push(peer(rng, address, now, age_max));
+            piece.peers_v4.push(peer_v4(rng, now, age_max));
         }
         for _ in 0..peers_v6 {
             let address = Ipv6Addr::from_bits(rng.u128(..));
@@ -33,6 +32,12 @@ pub(crate) fn random(
         }
     }
     piece
+}
+
+/// A random IPv4 peer.
+pub(crate) fn peer_v4(rng: &mut Rng, now: Seconds, age_max: u32) -> PeerRecord<Ipv4Addr> {
+    let address = Ipv4Addr::from_bits(rng.u32(..));
+    peer(rng, address, now, age_max)
 }
 
 fn info_hash(rng: &mut Rng) -> InfoHash {

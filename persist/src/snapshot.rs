@@ -205,6 +205,28 @@ impl Snapshot {
         self.bytes
     }
 
+    /// The rule by which peers come back when the tracker starts at `now`; all cores use the same
+    /// one. Logs when the snapshot is too old for its peers, or younger than the clock says.
+    pub fn grace(&self, now: Seconds) -> Grace {
+        let grace = Grace::new(self.meta, now);
+        let path = self.path.display();
+        if grace.is_over() {
+            tracing::warn!(
+                "snapshot {path} is {} hours old: after {} hours peers are not restored, only the \
+                 swarms' snatch counts",
+                grace.downtime().0 / 3600,
+                DOWNTIME_MAX.0 / 3600,
+            );
+        } else if now < self.meta.written_at {
+            tracing::warn!(
+                "snapshot {path} was written {} s in the future: the clock has been set back; \
+                 peers are restored as if no time had passed",
+                (self.meta.written_at - now).0,
+            );
+        }
+        grace
+    }
+
     /// Imports the swarms for which `owns` is true, with the peers that `grace` lets through.
     ///
     /// Reads and checks the file once more, with a buffer of at most half a megabyte, so that many

@@ -3,18 +3,48 @@
 //! A [`Shard`] is the part of the infohash space that one core owns. It does no I/O, starts no
 //! thread, reads no clock and keeps no random state: time and randomness come in as arguments, so
 //! that a seed replays a whole run.
+//!
+//! An announce goes from the index to the swarm's entry, joins the list, block or crowd it finds
+//! there, and leaves with the peers that were chosen. [`model`] says the same in ordered maps.
 
 #![forbid(unsafe_code)]
 
 mod id;
 mod piece;
 mod request;
-#[path = "shard.rs"]
-mod store;
 mod time;
 
+mod store;
+
+mod hash;
+mod index;
+mod slab;
+
+mod blocks;
+mod crowd;
+mod family;
+mod list;
+mod peer;
+mod swarm;
+
+mod pool;
+mod stores;
+mod table;
+mod tags;
+
+mod choose;
+mod export;
+mod scope;
+mod sweep;
+
+pub mod model;
+
+pub use choose::SPARE_LOOKS;
+pub use export::Cursor;
 pub use id::{ClientTag, InfoHash};
 pub use piece::{PeerRecord, PeerState, Piece, SwarmRecord};
 pub use request::{Announce, Counts, Event, Families, Refusal, Reply};
-pub use store::{Cursor, Expired, Limits, Outcome, Shard, Totals};
+pub use scope::Scope;
+pub use store::{Limits, Outcome, Shard, Totals};
+pub use sweep::Expired;
 pub use time::Seconds;

@@ -26,3 +26,15 @@ pub fn allowed_cpus() -> Vec<usize> {
     let is_set = |cpu: &usize| unsafe { libc::CPU_ISSET(*cpu, &set) };
     (0..libc::CPU_SETSIZE as usize).filter(is_set).collect()
 }
+
+/// Whether this process may pin a thread to `cpu`: tried on a thread of its own.
+pub fn can_pin(cpu: usize) -> bool {
+    let pin = move || {
+        let mut set = std::mem::MaybeUninit::<libc::cpu_set_t>::zeroed();
+        // SAFETY: an all-zero set is the empty set, and `CPU_SET` writes within it or not at all.
+        unsafe { libc::CPU_SET(cpu, set.assume_init_mut()) };
+        // SAFETY: the size given is that of the set.
+        unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set.as_ptr()) == 0 }
+    };
+    std::thread::spawn(pin).join().unwrap_or(false)
+}

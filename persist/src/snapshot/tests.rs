@@ -483,13 +483,42 @@ fn the_cores_of_the_next_start_need_not_be_as_many() {
 }
 
 #[test]
+fn after_a_downtime_everybody_has_an_interval_to_announce_again() {
+    let scratch = Scratch::new();
+    let dir = DataDir::open(scratch.path()).unwrap();
+    let age_max = META.peer_timeout.0;
+    let pieces = [pieces::random(&mut Rng::with_seed(16), 100, 9, META.written_at, age_max)];
+    let peers = write_file(&dir, &pieces).totals.peers() as usize;
+
+    // Twice as long as the peer timeout.
+    let now = META.written_at + Seconds(8000);
+    let mut shard = shard();
+    let snapshot = Snapshot::open_newest(&dir).unwrap().unwrap();
+    let restored = snapshot.restore(&snapshot.grace(now), |_| true, &mut shard).unwrap();
+    assert_eq!((restored.peers_v4 + restored.peers_v6, restored.timed_out), (peers, 0));
+
+    let expire = |shard: &mut Shard, now| {
+        let mut peers = 0;
+        loop {
+            let expired = shard.expire(now, 1000);
+            peers += expired.peers;
+            if expired.finished {
+                return peers;
+            }
+        }
+    };
+    assert_eq!(expire(&mut shard, now + META.interval), 0);
+    assert_eq!(expire(&mut shard, now + META.peer_timeout + Seconds(8)), peers);
+}
+
+#[test]
 fn after_a_day_only_snatches_come_back() {
     let scratch = Scratch::new();
     let dir = DataDir::open(scratch.path()).unwrap();
     let pieces = [pieces::random(&mut Rng::with_seed(15), 50, 9, META.written_at, 3000)];
     write_file(&dir, &pieces);
     let snapshot = Snapshot::open_newest(&dir).unwrap().unwrap();
-    let grace = Grace::new(META, META.written_at + DOWNTIME_MAX + Seconds(1));
+    let grace = snapshot.grace(META.written_at + DOWNTIME_MAX + Seconds(1));
     let mut shard = shard();
     let restored = snapshot.restore(&grace, |_| true, &mut shard).unwrap();
     let (_, peers, snatches) = totals_of(&swarms_of(&pieces));

@@ -42,7 +42,7 @@ impl SnapshotWriter {
     pub fn create(dir: &DataDir, meta: Meta) -> Result<Self, SnapshotError> {
         let dir = dir.path();
         let files = Files::list(dir)
-            .map_err(|source| SnapshotError::Read { path: dir.to_owned(), source })?;
+            .map_err(|source| SnapshotError::Write { path: dir.to_owned(), source })?;
         let name = files.next(meta.written_at);
         let part = name.part_path(dir);
         let start = || {

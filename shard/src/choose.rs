@@ -1,0 +1,192 @@
+//! Which peers a requester is told: fairly, and at a cost that follows what it asked for.
+
+use crate::family::Family;
+use crate::peer::{Peer, V4, V6};
+use crate::pool::Pool;
+use crate::scope::Scope;
+use crate::stores::Stores;
+use crate::swarm::{Body, Entry};
+use crate::table::Table;
+use crate::{ClientTag, Families, PeerState, Reply};
+
+/// Who asks, and for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    /// The same client's other endpoints are not for it.
+    pub(crate) client: ClientTag,
+    pub(crate) state: PeerState,
+    pub(crate) reach: Scope,
+    pub(crate) families: Families,
+    /// Peers of all families together.
+    pub(crate) numwant: usize,
+}
+
+/// Candidates looked at beyond twice those asked for. In a swarm up to this size, whoever may be
+/// told is found; in a larger one full of endpoints for nobody, the search ends here.
+pub const SPARE_LOOKS: usize = 256;
+
+/// Appends to `reply` at most `ask.numwant` different peers.
+///
+/// A leecher is told seeders first, then partial seeds, then leechers; who downloads nothing is told
+/// leechers only. Of each kind every peer is as likely as every other, of either family: the peers
+/// that follow a random one, in the order of the list or table.
+pub(crate) fn choose(
+    entry: &Entry,
+    stores: &Stores,
+    ask: &Ask,
+    random: &mut fastrand::Rng,
+    reply: &mut Reply,
+) {
+    let kinds: &[PeerState] = match ask.state {
+        PeerState::Leecher => &[PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher],
+        PeerState::Seeder | PeerState::PartialSeed => &[PeerState::Leecher],
+    };
+    let mut looks = 2 * ask.numwant + SPARE_LOOKS;
+    let mut wanted = ask.numwant;
+    for kind in kinds {
+        if wanted == 0 {
+            return;
+        }
+        let v4 = Source::<V4>::of(entry, stores, *kind, ask.families);
+        let v6 = Source::<V6>::of(entry, stores, *kind, ask.families);
+        let share = share(wanted, v4.len(), v6.len(), random);
+        let mut v4 = Walk::new(v4, wanted - share, random);
+        let mut v6 = Walk::new(v6, share, random);
+        wanted -= v6.take(share, ask, &mut looks, &mut reply.peers_v6);
+        wanted -= v4.take(wanted, ask, &mut looks, &mut reply.peers_v4);
+        // What IPv4 had too few of.
+        wanted -= v6.take(wanted, ask, &mut looks, &mut reply.peers_v6);
+    }
+}
+
+/// How many of `wanted` peers are to be IPv6: in proportion, rounded at random so that no endpoint
+/// is favoured for its family.
+#[inline]
+fn share(wanted: usize, v4: usize, v6: usize, random: &mut fastrand::Rng) -> usize {
+    if v6 == 0 {
+        0
+    } else if v4 + v6 <= wanted {
+        v6
+    } else if v4 == 0 {
+        wanted
+    } else {
+        (wanted * v6 + random.usize(..v4 + v6)) / (v4 + v6)
+    }
+}
+
+/// The peers of one kind and family.
+#[derive(Clone, Copy)]
+enum Source<'a, E> {
+    List(&'a [Peer<E>]),
+    Table(&'a Table<Peer<E>>, &'a Pool<Peer<E>>),
+}
+
+impl<'a, E: Family> Source<'a, E> {
+    #[inline]
+    fn of(entry: &'a Entry, stores: &'a Stores, kind: PeerState, families: Families) -> Self {
+        if !E::is_wanted(families) {
+            return Source::List(&[]);
+        }
+        match &entry.body {
+            Body::Free { .. } | Body::Empty { .. } => Source::List(&[]),
+            Body::Few { .. } => match E::few(&entry.body) {
+                Some((parts, peers)) => Source::List(&peers[parts.range(kind)]),
+                None => Source::List(&[]),
+            },
+            Body::Blocks(blocks) => {
+                let list = E::list(blocks);
+                let peers = list.peers(E::pool(&stores.pools));
+                Source::List(&peers[list.parts.range(kind)])
+            }
+            Body::Crowd(number) => {
+                let table = &E::tables(stores.crowd(*number))[kind as usize];
+                Source::Table(table, E::pool(&stores.pools))
+            }
+        }
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        match self {
+            Self::List(peers) => peers.len(),
+            Self::Table(table, _) => table.len(),
+        }
+    }
+}
+
+/// Once around a source, from a random peer on.
+struct Walk<'a, E> {
+    source: Source<'a, E>,
+    left: usize,
+    bucket: usize,
+    at: usize,
+}
+
+impl<'a, E: Family> Walk<'a, E> {
+    /// Where everybody is wanted it does not matter where the walk starts.
+    #[inline]
+    fn new(source: Source<'a, E>, wanted: usize, random: &mut fastrand::Rng) -> Self {
+        let left = source.len();
+        let (mut bucket, mut at) = (0, 0);
+        if left > wanted {
+            match source {
+                Source::List(peers) => at = random.usize(..peers.len()),
+                Source::Table(table, _) => {
+                    if let Some(place) = table.draw(random) {
+                        (bucket, at) = (place.bucket, place.at);
+                    }
+                }
+            }
+        }
+        Self { source, left, bucket, at }
+    }
+
+    /// Up to `max` of the next peers; `None` after the last. May be none in between, where a bucket
+    /// is empty.
+    #[inline]
+    fn next(&mut self, max: usize) -> Option<&'a [Peer<E>]> {
+        if self.left == 0 {
+            return None;
+        }
+        let run = match self.source {
+            Source::List(peers) => peers,
+            Source::Table(table, pool) => table.bucket(pool, self.bucket),
+        };
+        let start = self.at.min(run.len());
+        let end = run.len().min(start + max.min(self.left));
+        self.left -= end - start;
+        self.at = end;
+        if end == run.len() {
+            self.at = 0;
+            if let Source::Table(table, _) = self.source {
+                self.bucket = (self.bucket + 1) % table.buckets();
+            }
+        }
+        Some(&run[start..end])
+    }
+
+    /// Appends up to `wanted` peers that `ask` may be told; how many.
+    #[inline]
+    fn take(
+        &mut self,
+        wanted: usize,
+        ask: &Ask,
+        looks: &mut usize,
+        compact: &mut Vec<u8>,
+    ) -> usize {
+        let mut left = wanted;
+        while left > 0
+            && *looks > 0
+            && let Some(peers) = self.next(left.min(*looks))
+        {
+            *looks = looks.saturating_sub(peers.len().max(1));
+            for peer in peers {
+                if peer.mark.is_for(ask.client, ask.reach) {
+                    compact.extend_from_slice(peer.endpoint.compact());
+                    left -= 1;
+                }
+            }
+        }
+        wanted - left
+    }
+}

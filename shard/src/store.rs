@@ -1,0 +1,380 @@
+//! A shard: the swarms of one core.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::choose::{Ask, choose};
+use crate::export::{self, Cursor};
+use crate::family::Family;
+use crate::hash::Keys;
+use crate::index::Index;
+use crate::peer::{Endpoint, Peer, Seen, V4, V6};
+use crate::scope::Scope;
+use crate::slab::Slab;
+use crate::stores::Stores;
+use crate::swarm::{Body, Entry, Joined};
+use crate::sweep::{Expired, Sweep};
+use crate::{
+    Announce, Counts, Event, InfoHash, PeerRecord, PeerState, Piece, Refusal, Reply, Seconds,
+};
+
+/// Bounds of one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Swarms held at most; an announce that would make one more is refused.
+    pub swarms_max: usize,
+    /// Peers held at most, both families together.
+    pub peers_max: usize,
+    /// A peer silent for longer leaves the swarm (up to 8 seconds late). At most 24 hours.
+    pub peer_timeout: Seconds,
+    /// How long an empty swarm is kept for its snatch count; one without snatches is not kept.
+    pub swarm_retention: Seconds,
+}
+
+/// What a shard holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Swarms, empty ones kept for their snatch count included.
+    pub swarms: usize,
+    /// IPv4 endpoints.
+    pub peers_v4: usize,
+    /// IPv6 endpoints.
+    pub peers_v6: usize,
+    /// Clients with everything, over all swarms.
+    pub seeders: usize,
+    /// Clients without everything, over all swarms.
+    pub leechers: usize,
+}
+
+/// What an announce changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Outcome {
+    /// The endpoint was not in the swarm before.
+    pub joined: bool,
+    /// The endpoint was in the swarm and left it.
+    pub left: bool,
+    /// A download completed, counted once per client.
+    pub snatched: bool,
+}
+
+/// The swarms of one core.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) limits: Limits,
+    pub(crate) slab: Slab,
+    pub(crate) stores: Stores,
+    index: Index,
+    pub(crate) totals: Totals,
+    pub(crate) sweep: Sweep,
+    /// The latest time heard of; what a peer's wrapped time is relative to when it is exported.
+    now: Seconds,
+}
+
+impl Shard {
+    /// An empty shard. `seed` keys its hash tables, so that nobody can aim at one bucket.
+    pub fn new(seed: u64, limits: Limits) -> Self {
+        Self {
+            limits,
+            slab: Slab::default(),
+            stores: Stores::new(Keys::new(seed)),
+            index: Index::new(),
+            totals: Totals::default(),
+            sweep: Sweep::default(),
+            now: Seconds::default(),
+        }
+    }
+
+    /// Applies one announce and fills `reply` with the swarm's counts and at most
+    /// `announce.numwant` peers.
+    ///
+    /// `stopped` takes the endpoint out, yields no peers, and is no mistake when the endpoint or the
+    /// swarm is unknown. A snatch is `completed` with nothing left, unless the endpoint is a seeder
+    /// of the swarm already, or a seeder of the other family has the same client tag.
+    ///
+    /// One index lookup, a scan of at most 128 peers or of one bucket, then a number of candidates
+    /// that follows `numwant`. Allocates when a list grows, at most some tens of KiB.
+    pub fn announce(
+        &mut self,
+        announce: &Announce,
+        now: Seconds,
+        random: &mut fastrand::Rng,
+        reply: &mut Reply,
+    ) -> Result<Outcome, Refusal> {
+        reply.clear();
+        self.now = self.now.max(now);
+        match announce.address {
+            IpAddr::V4(address) => {
+                self.announce_from(V4::new(address, announce.port), announce, now, random, reply)
+            }
+            IpAddr::V6(address) => {
+                self.announce_from(V6::new(address, announce.port), announce, now, random, reply)
+            }
+        }
+    }
+
+    /// The counts of a swarm; `None` when there is none.
+    pub fn scrape(&self, info_hash: &InfoHash) -> Option<Counts> {
+        let slot = self.find(info_hash, self.hash(info_hash))?;
+        Some(self.slab.entry(slot).counts(&self.stores))
+    }
+
+    /// Looks at the next `budget` peers and swarms of the sweep, at least at one, and drops what has
+    /// timed out: silent peers, and swarms that stayed empty. Call it until a sweep has `finished`
+    /// at least every few hours.
+    pub fn expire(&mut self, now: Seconds, budget: usize) -> Expired {
+        self.now = self.now.max(now);
+        self.sweep(now, budget)
+    }
+
+    /// Appends about `peers_max` peers' worth of swarms to `piece`, from `cursor` on; true when the
+    /// shard's end is reached. A piece may stay empty before the end.
+    ///
+    /// Announces may come between two pieces: a peer that moves meanwhile may be missed or appear
+    /// twice, no other is.
+    pub fn export(&self, cursor: &mut Cursor, peers_max: usize, piece: &mut Piece) -> bool {
+        export::export(&self.slab, &self.stores, self.now, cursor, peers_max, piece)
+    }
+
+    /// Takes in a swarm (or a part of one) from a snapshot. Peers already here stay as they are;
+    /// snatches become the larger number. Nothing is made of a swarm without peers and snatches.
+    ///
+    /// Refused when some of it does not fit the limits; what does is in.
+    pub fn import(
+        &mut self,
+        info_hash: InfoHash,
+        snatches: u32,
+        peers_v4: impl Iterator<Item = PeerRecord<Ipv4Addr>>,
+        peers_v6: impl Iterator<Item = PeerRecord<Ipv6Addr>>,
+        now: Seconds,
+    ) -> Result<(), Refusal> {
+        self.now = self.now.max(now);
+        let hash = self.hash(&info_hash);
+        let slot = match self.find(&info_hash, hash) {
+            Some(slot) => slot,
+            None if self.totals.swarms >= self.limits.swarms_max => return Err(Refusal::SwarmsMax),
+            None => self.add_swarm(info_hash, hash, now),
+        };
+        let entry = self.slab.entry_mut(slot);
+        entry.snatches = entry.snatches.max(snatches);
+        let v4 = self.import_peers::<V4>(slot, peers_v4, now);
+        let v6 = self.import_peers::<V6>(slot, peers_v6, now);
+        self.keep_or_drop(slot, now);
+        v4.and(v6)
+    }
+
+    /// Changes how long a peer may be silent, from the next step of the sweep on. At most 24 hours.
+    pub fn set_peer_timeout(&mut self, timeout: Seconds) {
+        self.limits.peer_timeout = timeout;
+    }
+
+    /// Drops a swarm and its peers, for a torrent that is no longer allowed; how many peers it had.
+    pub fn remove(&mut self, info_hash: &InfoHash) -> Option<usize> {
+        let slot = self.find(info_hash, self.hash(info_hash))?;
+        let before = self.tally(slot);
+        self.slab.entry_mut(slot).clear(&mut self.stores);
+        self.account(slot, before);
+        self.drop_swarm(slot);
+        Some(before.peers_v4 + before.peers_v6)
+    }
+
+    /// What the shard holds now. Costs nothing: the numbers are kept as they change.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    #[inline]
+    fn announce_from<E: Family>(
+        &mut self,
+        endpoint: E,
+        announce: &Announce,
+        now: Seconds,
+        random: &mut fastrand::Rng,
+        reply: &mut Reply,
+    ) -> Result<Outcome, Refusal> {
+        let hash = self.hash(&announce.info_hash);
+        let found = self.find(&announce.info_hash, hash);
+        if announce.event == Event::Stopped {
+            return Ok(
+                found.map_or(Outcome::default(), |slot| self.stop(slot, endpoint, now, reply))
+            );
+        }
+        let slot = self.slot_for(announce.info_hash, hash, found, now)?;
+        let before = self.tally(slot);
+        let state = state(announce);
+        let outcome =
+            self.join(slot, Peer::new(endpoint, announce.client, Seen::at(now)), announce);
+        self.account(slot, before);
+        let outcome = outcome?;
+
+        let entry = self.slab.entry(slot);
+        reply.counts = entry.counts(&self.stores);
+        let ask = Ask {
+            client: announce.client,
+            state,
+            reach: Scope::of_requester(announce.address),
+            families: announce.families,
+            numwant: usize::from(announce.numwant),
+        };
+        choose(entry, &self.stores, &ask, random, reply);
+        Ok(outcome)
+    }
+
+    /// The swarm to join: the one found, or a new one if there is room for it and its first peer.
+    #[inline]
+    fn slot_for(
+        &mut self,
+        info_hash: InfoHash,
+        hash: u64,
+        found: Option<u32>,
+        now: Seconds,
+    ) -> Result<u32, Refusal> {
+        match found {
+            Some(slot) => Ok(slot),
+            None if self.totals.swarms >= self.limits.swarms_max => Err(Refusal::SwarmsMax),
+            None if !self.has_room() => Err(Refusal::PeersMax),
+            None => Ok(self.add_swarm(info_hash, hash, now)),
+        }
+    }
+
+    #[inline]
+    fn join<E: Family>(
+        &mut self,
+        slot: u32,
+        peer: Peer<E>,
+        announce: &Announce,
+    ) -> Result<Outcome, Refusal> {
+        let room = self.has_room();
+        let entry = self.slab.entry_mut(slot);
+        let completes = announce.event == Event::Completed
+            && announce.left == 0
+            && !entry.seeds_elsewhere::<E>(&self.stores, peer.mark);
+        let joined = entry.join(&mut self.stores, peer, state(announce), room);
+        if joined == Joined::Refused {
+            return Err(Refusal::PeersMax);
+        }
+        let snatched = completes && joined != Joined::Known(PeerState::Seeder);
+        entry.snatches = entry.snatches.saturating_add(u32::from(snatched));
+        Ok(Outcome { joined: joined == Joined::New, left: false, snatched })
+    }
+
+    fn stop<E: Family>(
+        &mut self,
+        slot: u32,
+        endpoint: E,
+        now: Seconds,
+        reply: &mut Reply,
+    ) -> Outcome {
+        let before = self.tally(slot);
+        let entry = self.slab.entry_mut(slot);
+        let left = entry.leave(&mut self.stores, &endpoint);
+        reply.counts = entry.counts(&self.stores);
+        if left {
+            self.account(slot, before);
+            self.keep_or_drop(slot, now);
+        }
+        Outcome { left, ..Outcome::default() }
+    }
+
+    fn import_peers<E: Family>(
+        &mut self,
+        slot: u32,
+        records: impl Iterator<Item = PeerRecord<E::Address>>,
+        now: Seconds,
+    ) -> Result<(), Refusal> {
+        let before = self.tally(slot);
+        let mut room =
+            self.limits.peers_max.saturating_sub(self.totals.peers_v4 + self.totals.peers_v6);
+        let mut imported = Ok(());
+        for record in records {
+            let peer = Peer::<E>::from_record(&record, now);
+            let entry = self.slab.entry_mut(slot);
+            if entry.has(&self.stores, &peer.endpoint) {
+                continue;
+            }
+            match entry.join(&mut self.stores, peer, record.state, room > 0) {
+                Joined::Refused => imported = Err(Refusal::PeersMax),
+                Joined::New | Joined::Known(_) => room -= 1,
+            }
+        }
+        self.account(slot, before);
+        imported
+    }
+
+    #[inline]
+    fn hash(&self, info_hash: &InfoHash) -> u64 {
+        self.stores.pools.keys.info_hash(info_hash)
+    }
+
+    #[inline]
+    fn find(&self, info_hash: &InfoHash, hash: u64) -> Option<u32> {
+        self.index.find(hash, |slot| self.slab.entry(*slot).info_hash == *info_hash)
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.totals.peers_v4 + self.totals.peers_v6 < self.limits.peers_max
+    }
+
+    fn add_swarm(&mut self, info_hash: InfoHash, hash: u64, now: Seconds) -> u32 {
+        let slot = self.slab.insert(Entry::new(info_hash, now));
+        let (slab, keys) = (&self.slab, self.stores.pools.keys);
+        self.index.insert(hash, slot, |slot| keys.info_hash(&slab.entry(slot).info_hash));
+        self.totals.swarms += 1;
+        slot
+    }
+
+    /// What becomes of a swarm after peers have left: one without peers is kept for its snatches,
+    /// from the moment it became empty, and dropped without any. True when it was dropped.
+    pub(crate) fn keep_or_drop(&mut self, slot: u32, now: Seconds) -> bool {
+        let entry = self.slab.entry_mut(slot);
+        if entry.endpoints(&self.stores) != (0, 0) {
+            return false;
+        }
+        if entry.snatches == 0 {
+            self.drop_swarm(slot);
+            return true;
+        }
+        if !matches!(entry.body, Body::Empty { .. }) {
+            entry.body = Body::Empty { since: now };
+        }
+        false
+    }
+
+    /// Frees the place of a swarm without peers.
+    pub(crate) fn drop_swarm(&mut self, slot: u32) {
+        debug_assert_eq!(self.slab.entry(slot).endpoints(&self.stores), (0, 0));
+        self.index.remove(self.hash(&self.slab.entry(slot).info_hash), slot);
+        self.slab.remove(slot);
+        self.totals.swarms -= 1;
+    }
+
+    /// A swarm's part of the totals.
+    #[inline]
+    pub(crate) fn tally(&self, slot: u32) -> Totals {
+        let entry = self.slab.entry(slot);
+        let counts = entry.counts(&self.stores);
+        let (peers_v4, peers_v6) = entry.endpoints(&self.stores);
+        let (seeders, leechers) = (counts.seeders as usize, counts.leechers as usize);
+        Totals { swarms: 0, peers_v4, peers_v6, seeders, leechers }
+    }
+
+    /// Puts a swarm's part of the totals as it is now in the place of what it was `before`.
+    #[inline]
+    pub(crate) fn account(&mut self, slot: u32, before: Totals) {
+        let after = self.tally(slot);
+        let totals = &mut self.totals;
+        totals.peers_v4 = totals.peers_v4 + after.peers_v4 - before.peers_v4;
+        totals.peers_v6 = totals.peers_v6 + after.peers_v6 - before.peers_v6;
+        totals.seeders = totals.seeders + after.seeders - before.seeders;
+        totals.leechers = totals.leechers + after.leechers - before.leechers;
+    }
+}
+
+/// What an announce that is no `stopped` says its peer is.
+#[inline]
+fn state(announce: &Announce) -> PeerState {
+    match (announce.left, announce.event) {
+        (0, _) => PeerState::Seeder,
+        (_, Event::Paused) => PeerState::PartialSeed,
+        _ => PeerState::Leecher,
+    }
+}

@@ -1,0 +1,296 @@
+//! What options mean for each other: defaults that follow another option, and values that exclude
+//! each other.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::layers::{Setting, assemble};
+use super::mistake::{Mistake, Origin};
+use super::value::written;
+use super::{Config, OPTIONS};
+
+/// Values that are possible alone and not together.
+#[derive(Debug)]
+pub(super) struct Conflict {
+    /// The options; the first that somebody wrote is the place to change.
+    pub(super) between: &'static [&'static str],
+    text: String,
+}
+
+impl Conflict {
+    fn new(between: &'static [&'static str], text: String) -> Self {
+        Self { between, text }
+    }
+
+    /// The mistake, at the place where one of the options was written.
+    pub(super) fn mistake(self, settings: &[Setting]) -> Mistake {
+        let of = |name| settings.iter().find(|setting| setting.option.name == name);
+        let setting = (self.between.iter().copied().filter_map(of))
+            .find(|setting| setting.origin != Origin::Default)
+            .or_else(|| of(self.between[0]))
+            .expect("a conflict is between options");
+        Mistake { text: self.text, ..setting.origin.mistake(setting.option, "") }
+    }
+}
+
+/// Lets the defaults that nobody wrote over follow the options they depend on.
+///
+/// `settings` hold one setting for each option, in order; all of them can be read.
+pub(super) fn give_way(settings: &mut [Setting]) {
+    let mut follow = |name: &str, value: &dyn Fn(&Config) -> String| {
+        let config = assemble(settings);
+        let at = OPTIONS.iter().position(|option| option.name == name).expect("an option");
+        if settings[at].origin == Origin::Default {
+            settings[at].texts = vec![value(&config)];
+        }
+    };
+    let seconds = |seconds| written(Duration::from_secs(seconds));
+    follow("interval-min", &|config| seconds(config.interval.as_secs() / 2));
+    follow("interval-max", &|config| {
+        seconds((config.interval.as_secs() * 4).min(INTERVAL_MAX.as_secs()))
+    });
+    follow("peer-timeout", &|config| {
+        let stretch = config.interval_max.saturating_sub(config.interval);
+        let room = PEER_TIMEOUT_MAX.saturating_sub(stretch);
+        seconds((config.interval * 5 / 2).min(room).as_secs().max(2))
+    });
+    follow("numwant-default", &|config| config.numwant_max.min(50).to_string());
+}
+
+/// All pairs of options that exclude each other.
+pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
+    let mut found = Vec::new();
+    intervals(config, &mut found);
+    addresses(config, &mut found);
+    let Config { numwant_default, numwant_max, .. } = config;
+    if numwant_default > numwant_max {
+        found.push(Conflict::new(
+            &["numwant-default", "numwant-max"],
+            format!("numwant-default ({numwant_default}) is above numwant-max ({numwant_max})"),
+        ));
+    }
+    if config.connection_id_key.is_some() && config.connection_id_key_file.is_some() {
+        found.push(Conflict::new(
+            &["connection-id-key-file", "connection-id-key"],
+            "connection-id-key and connection-id-key-file both give the key; leave one out"
+                .to_owned(),
+        ));
+    }
+    if config.ip_parameter && config.trusted_network.is_empty() {
+        found.push(Conflict::new(
+            &["ip-parameter", "trusted-network"],
+            "ip-parameter needs a trusted-network; nobody's word is taken without one".to_owned(),
+        ));
+    }
+    let (header, request) = (config.http_header_timeout, config.http_request_timeout);
+    if header > request {
+        found.push(Conflict::new(
+            &["http-header-timeout", "http-request-timeout"],
+            format!(
+                "http-header-timeout ({}) is longer than http-request-timeout ({}), of which it is \
+                 a part",
+                written(header),
+                written(request)
+            ),
+        ));
+    }
+    found
+}
+
+fn intervals(config: &Config, found: &mut Vec<Conflict>) {
+    let &Config { interval, interval_min, interval_max, peer_timeout, .. } = config;
+    if interval_min > interval {
+        found.push(Conflict::new(
+            &["interval-min", "interval"],
+            format!(
+                "interval-min ({}) is longer than interval ({})",
+                written(interval_min),
+                written(interval)
+            ),
+        ));
+    }
+    if interval_max < interval {
+        found.push(Conflict::new(
+            &["interval-max", "interval"],
+            format!(
+                "interval-max ({}) is shorter than interval ({})",
+                written(interval_max),
+                written(interval)
+            ),
+        ));
+    }
+    let longest = interval.mul_f64(1.0 + config.interval_jitter);
+    if peer_timeout <= longest {
+        found.push(Conflict::new(
+            &["peer-timeout", "interval", "interval-jitter"],
+            format!(
+                "peer-timeout ({}) is not longer than interval with its jitter ({}): peers would \
+                 leave before they announce again",
+                written(peer_timeout),
+                written(longest)
+            ),
+        ));
+    }
+    if config.peer_timeout_at(interval_max) > PEER_TIMEOUT_MAX {
+        found.push(Conflict::new(
+            &["peer-timeout", "interval-max"],
+            format!(
+                "peer-timeout ({}) and the stretch from interval to interval-max ({}) are more \
+                 than 24h together",
+                written(peer_timeout),
+                written(interval_max - interval)
+            ),
+        ));
+    }
+}
+
+fn addresses(config: &Config, found: &mut Vec<Conflict>) {
+    let Config { udp, http, control, .. } = config;
+    if udp.is_empty() && http.is_empty() {
+        found.push(Conflict::new(
+            &["udp", "http"],
+            "udp and http are both `none`; there is nothing to answer on".to_owned(),
+        ));
+    }
+    for (between, addresses) in [(&["udp"], udp), (&["http"], http)] {
+        for (count, address) in addresses.iter().enumerate() {
+            if addresses[..count].iter().any(|other| overlap(other, address)) {
+                found.push(Conflict::new(
+                    between,
+                    format!(
+                        "{} {address} is already taken by another of its addresses",
+                        between[0]
+                    ),
+                ));
+            }
+        }
+    }
+    if let Some(control) = control
+        && let Some(address) = http.iter().find(|address| overlap(address, control))
+    {
+        found.push(Conflict::new(
+            &["control", "http"],
+            format!("control ({control}) and http ({address}) want the same port"),
+        ));
+    }
+}
+
+/// True when the system would not bind both. Port 0 is a free port each time.
+fn overlap(a: &SocketAddr, b: &SocketAddr) -> bool {
+    let same_host = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && a.is_ipv4() == b.is_ipv4() && same_host
+}
+
+/// As long as the engine can tell how long a peer has been silent.
+const PEER_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The greatest value of `interval-max`.
+const INTERVAL_MAX: Duration = Duration::from_secs(12 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::super::load;
+    use super::*;
+
+    /// Loads flags written `name=value …`; the mistakes, one a line.
+    fn check(flags: &str, mistakes: &str) {
+        let flags = flags.split_whitespace().map(|flag| {
+            let (name, value) = flag.split_once('=').unwrap();
+            let option = OPTIONS.iter().find(|option| option.name == name).unwrap();
+            (option, vec![value.to_owned()])
+        });
+        let found = match load(flags.collect(), &Vec::new()) {
+            Ok(_) => String::new(),
+            Err(error) => {
+                let lines: Vec<String> = error.mistakes.iter().map(ToString::to_string).collect();
+                lines.join("\n")
+            }
+        };
+        assert_eq!(found, mistakes);
+    }
+
+    fn config(interval: &str) -> Config {
+        let option = OPTIONS.iter().find(|option| option.name == "interval").unwrap();
+        load(vec![(option, vec![interval.to_owned()])], &Vec::new()).unwrap().config
+    }
+
+    #[test]
+    fn the_defaults_follow_the_interval() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let short = config("10m");
+        assert_eq!(short.interval_min, minutes(5));
+        assert_eq!(short.interval_max, minutes(40));
+        assert_eq!(short.peer_timeout, minutes(25));
+        for interval in ["1s", "2s", "1h", "3h", "6h", "10h", "12h"] {
+            let config = config(interval);
+            assert!(config.peer_timeout_at(config.interval_max) <= PEER_TIMEOUT_MAX, "{interval}");
+        }
+    }
+
+    #[test]
+    fn declared_defaults_are_what_they_follow() {
+        let config = Config::default();
+        for (name, holds) in [
+            ("interval-min", config.interval_min),
+            ("interval-max", config.interval_max),
+            ("peer-timeout", config.peer_timeout),
+        ] {
+            let option = OPTIONS.iter().find(|option| option.name == name).unwrap();
+            assert_eq!(option.defaults, [written(holds).replace("1h15m", "75m")]);
+        }
+    }
+
+    #[test]
+    fn intervals_stand_in_order() {
+        check(
+            "interval=20m interval-min=30m",
+            "--interval-min: interval-min (30m) is longer than interval (20m)",
+        );
+        check(
+            "interval=20m interval-max=10m",
+            "--interval-max: interval-max (10m) is shorter than interval (20m)",
+        );
+        check(
+            "peer-timeout=33m",
+            "--peer-timeout: peer-timeout (33m) is not longer than interval with its jitter (33m): \
+             peers would leave before they announce again",
+        );
+        check("peer-timeout=34m", "");
+    }
+
+    #[test]
+    fn a_timeout_stays_within_a_day_when_stretched() {
+        check(
+            "interval=1h interval-max=12h peer-timeout=14h",
+            "--peer-timeout: peer-timeout (14h) and the stretch from interval to interval-max (11h) \
+             are more than 24h together",
+        );
+    }
+
+    #[test]
+    fn a_port_is_bound_once() {
+        check(
+            "control=[::1]:6969",
+            "--control: control ([::1]:6969) and http ([::]:6969) want the same port",
+        );
+        check("control=127.0.0.1:7000 http=127.0.0.2:7000", "");
+        check(
+            "udp=127.0.0.1:7,127.0.0.1:7",
+            "--udp: udp 127.0.0.1:7 is already taken by another of its addresses",
+        );
+        check("udp=127.0.0.1:0,127.0.0.1:0", "");
+        check(
+            "udp=none http=none",
+            "--udp: udp and http are both `none`; there is nothing to answer on",
+        );
+    }
+
+    #[test]
+    fn a_conflict_with_an_impossible_value_is_left_out() {
+        check(
+            "interval=never interval-min=30m",
+            "--interval: \"never\" is not a duration such as 90s, 30m or 1h30m; a number alone is \
+             seconds",
+        );
+    }
+}

@@ -1,0 +1,73 @@
+//! The options as flags of the command line.
+
+use clap::{Arg, ArgAction, ArgMatches};
+
+use super::OPTIONS;
+use super::declare::{Declared, Mark};
+use super::value::Bare;
+
+/// A flag for every option, and `--no-…` for those that are switches.
+///
+/// Values are taken as they are: whether they are possible is found together with all other mistakes.
+pub fn args() -> impl Iterator<Item = Arg> {
+    OPTIONS.iter().flat_map(|option| {
+        let flag = Arg::new(option.name)
+            .long(option.name)
+            .value_name(option.shape.placeholder)
+            .help_heading(option.section)
+            .help(help(option, false))
+            .long_help(help(option, true));
+        if option.shape.bare != Bare::Boolean {
+            let action = if option.shape.many { ArgAction::Append } else { ArgAction::Set };
+            return vec![flag.action(action)];
+        }
+        let no = option.negation;
+        let switch = flag
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .overrides_with(no);
+        let no = Arg::new(no)
+            .long(no)
+            .help_heading(option.section)
+            .help(format!("The same as --{}=false", option.name))
+            .hide(option.defaults == ["false"])
+            .action(ArgAction::SetTrue)
+            .overrides_with(option.name);
+        vec![switch, no]
+    })
+}
+
+/// What was given on the command line that [`args`] were part of.
+pub fn given(matches: &ArgMatches) -> Vec<(&'static Declared, Vec<String>)> {
+    OPTIONS
+        .iter()
+        .filter_map(|option| {
+            if option.shape.bare == Bare::Boolean && matches.get_flag(option.negation) {
+                return Some((option, vec!["false".to_owned()]));
+            }
+            let texts = matches.get_many::<String>(option.name)?;
+            Some((option, texts.cloned().collect()))
+        })
+        .collect()
+}
+
+/// The first paragraph for `-h`, all of them and the variable for `--help`.
+fn help(option: &Declared, long: bool) -> String {
+    let mut paragraphs = option.paragraphs();
+    let mut facts = match option.is(Mark::Secret) || option.defaults == ["none"] {
+        true => Vec::new(),
+        false => vec![format!("[default: {}]", option.defaults.join(" "))],
+    };
+    if !long {
+        paragraphs.truncate(1);
+        return [paragraphs, facts].concat().join(" ");
+    }
+    if let Some((low, high)) = option.range {
+        facts.push(format!("[from {low} to {high}]"));
+    }
+    facts.push(format!("[env: {}]", option.variable()));
+    paragraphs.push(facts.join(" "));
+    paragraphs.join("\n\n")
+}

@@ -1,0 +1,227 @@
+//! One core: its shard, its counters, and the way to the other cores.
+//!
+//! Everything here belongs to one thread and is reached through one [`SharedCore`]; no borrow of it is
+//! ever held across an `await`.
+
+pub mod export;
+pub mod message;
+pub mod run;
+pub mod tick;
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ops::counters::{self, Family, Protocol, Reason};
+use ops::lists::TorrentLists;
+use shard::{Announce, Counts, InfoHash, Refusal, Reply, Seconds, Shard};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::connection_id::ConnectionIds;
+use crate::core::message::{CountPart, CountedPart, Message, ReplyTo};
+use crate::front::seats::Seats;
+use crate::front::udp::Port;
+use crate::gather::Gather;
+use crate::interval::Controller;
+use crate::mesh::Address;
+use crate::route;
+
+/// The core of this thread, shared by its tasks.
+pub type SharedCore = Rc<RefCell<Core>>;
+
+/// What one thread owns.
+pub struct Core {
+    /// Which core this is, from 0.
+    pub number: usize,
+    /// What the operator asked for.
+    pub settings: Arc<Config>,
+    /// The swarms whose infohash this core owns.
+    pub shard: Shard,
+    /// What happened here since the start.
+    pub counters: counters::Core,
+    /// The time.
+    pub clock: Clock,
+    /// Issues and checks the connection ids of UDP.
+    pub connection_ids: ConnectionIds,
+    /// Which interval to answer.
+    pub interval: Controller,
+    /// Which torrents are allowed.
+    pub lists: Arc<TorrentLists>,
+    /// The other cores; this one's own address is among them.
+    pub mesh: Vec<Address<Message>>,
+    /// Scrapes that wait for other cores.
+    pub gather: Gather<ReplyTo>,
+    /// The UDP sockets, in the order of their addresses.
+    pub ports: Vec<Port>,
+    /// HTTP connections that last.
+    pub seats: Rc<RefCell<Seats>>,
+    /// Set when the tracker stops: nothing changes the shard from then on.
+    pub draining: bool,
+    /// The source of all chance on this core.
+    pub random: fastrand::Rng,
+    /// Filled by every announce; its buffers are used again.
+    pub reply: Reply,
+    /// Filled by every run of HTTP replies; its buffer is used again.
+    pub http_out: Vec<u8>,
+}
+
+/// Why an announce was not taken, with the text for the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refused {
+    /// The torrent is not on the allow-list or is on the deny-list.
+    #[error("Torrent not allowed on this tracker")]
+    Torrent,
+    /// The shard is full.
+    #[error(transparent)]
+    Full(Refusal),
+    /// The owner's inbox is full; the client should ask again soon.
+    #[error("Tracker overloaded, please try again")]
+    Overload,
+    /// The tracker is stopping.
+    #[error("Tracker is restarting, please try again")]
+    Draining,
+}
+
+impl Refused {
+    /// What the metrics call it.
+    pub fn reason(self) -> Reason {
+        match self {
+            Refused::Torrent => Reason::Torrent,
+            Refused::Full(_) => Reason::Full,
+            Refused::Overload | Refused::Draining => Reason::Overload,
+        }
+    }
+}
+
+/// Where the torrents of a scrape are known.
+pub enum Scraped {
+    /// All here: the answer, in the order asked.
+    Here(Vec<Option<Counts>>),
+    /// Some elsewhere: the answer goes to `reply_to` later.
+    Later,
+}
+
+/// The family a request came over; IPv4-mapped addresses were made IPv4 before.
+pub fn family(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::V4 } else { Family::V6 }
+}
+
+impl Core {
+    /// The core that owns `info_hash`; `None` when it is this one.
+    #[inline]
+    pub fn elsewhere(&self, info_hash: &InfoHash) -> Option<usize> {
+        let owner = route::owner(info_hash, self.mesh.len());
+        (owner != self.number).then_some(owner)
+    }
+
+    /// Applies an announce of a torrent that this core owns and leaves the answer in `self.reply`.
+    pub fn announce(
+        &mut self,
+        announce: &Announce,
+        protocol: Protocol,
+        now: Seconds,
+    ) -> Result<(), Refused> {
+        debug_assert_eq!(self.elsewhere(&announce.info_hash), None);
+        let family = family(announce.address);
+        let applied = if self.draining {
+            Err(Refused::Draining)
+        } else if !self.lists.permits(&announce.info_hash) {
+            Err(Refused::Torrent)
+        } else {
+            self.shard
+                .announce(announce, now, &mut self.random, &mut self.reply)
+                .map_err(Refused::Full)
+        };
+        let front = self.counters.front(protocol, family);
+        match applied {
+            Ok(outcome) => {
+                front.announces += 1;
+                front.peers_sent +=
+                    (self.reply.peers_v4.len() / 6 + self.reply.peers_v6.len() / 18) as u64;
+                self.counters.snatches += u64::from(outcome.snatched);
+                Ok(())
+            }
+            Err(refused) => {
+                front.refuse(refused.reason());
+                Err(refused)
+            }
+        }
+    }
+
+    /// The interval to answer now.
+    #[inline]
+    pub fn next_interval(&mut self, now: Seconds) -> Seconds {
+        self.interval.answer(now, &mut self.random)
+    }
+
+    /// Hands `message` to another core; hands it back when that core's inbox is full.
+    pub fn send(&mut self, to: usize, message: Message) -> Result<(), Message> {
+        let sent = self.mesh[to].send(message);
+        let channel = &mut self.counters.channels[to];
+        match sent {
+            Ok(()) => channel.sent += 1,
+            Err(_) => channel.dropped += 1,
+        }
+        sent
+    }
+
+    /// Counts the torrents of a scrape. What other cores own is asked of them, and the whole goes to
+    /// `reply_to` when they have answered; where that cannot be, they stay unknown.
+    pub fn scrape(&mut self, hashes: &[InfoHash], reply_to: ReplyTo, now: Seconds) -> Scraped {
+        let cores = self.mesh.len();
+        let mut counts: Vec<Option<Counts>> =
+            hashes.iter().map(|info_hash| self.count(info_hash)).collect();
+        if hashes.iter().all(|info_hash| self.elsewhere(info_hash).is_none()) {
+            return Scraped::Here(counts);
+        }
+        let parts = route::split(hashes, cores);
+        let others = |(core, part): &(usize, Vec<u16>)| *core != self.number && !part.is_empty();
+        let parts: Vec<(usize, Vec<u16>)> = parts.into_iter().enumerate().filter(others).collect();
+        let id = match self.gather.begin(reply_to, counts, parts.len(), now) {
+            Ok(id) => id,
+            Err((_, own)) => return Scraped::Here(own),
+        };
+        let from = self.number;
+        for (core, positions) in parts {
+            let asked = positions.iter().map(|at| hashes[usize::from(*at)]).collect();
+            let part = Box::new(CountPart { from, id, positions, hashes: asked });
+            if let Err(Message::Count(part)) = self.send(core, Message::Count(part)) {
+                // That core is drowning: its torrents stay unknown in this answer.
+                let unknown = vec![None; part.positions.len()];
+                if let Some((_, whole)) = self.gather.take(id, &part.positions, &unknown) {
+                    counts = whole;
+                    return Scraped::Here(counts);
+                }
+            }
+        }
+        Scraped::Later
+    }
+
+    /// Counts the torrents that another core asked about and sends the answer back.
+    pub fn count_part(&mut self, part: CountPart) {
+        let counts = part.hashes.iter().map(|info_hash| self.count(info_hash)).collect();
+        let CountPart { from, id, positions, .. } = part;
+        let answer = Box::new(CountedPart { id, positions, counts });
+        // When the asker is drowning, its deadline answers for it.
+        let _ = self.send(from, Message::Counted(answer));
+    }
+
+    /// Sends a gathered scrape where it goes.
+    pub fn bring(&mut self, reply_to: ReplyTo, counts: Vec<Option<Counts>>) {
+        match reply_to {
+            ReplyTo::Udp(port, to, transaction) => {
+                self.answer_scrape(port, to, transaction, &counts);
+            }
+            ReplyTo::Http(late) => late.bring(counts),
+        }
+    }
+
+    fn count(&self, info_hash: &InfoHash) -> Option<Counts> {
+        if self.elsewhere(info_hash).is_some() || !self.lists.permits(info_hash) {
+            return None;
+        }
+        self.shard.scrape(info_hash)
+    }
+}

@@ -1,0 +1,86 @@
+//! What cores say to each other, and what the control side says to them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use ops::lists::TorrentLists;
+use shard::{Announce, Counts, InfoHash};
+
+use super::export::Exported;
+use crate::front::http::Journey;
+use crate::front::late::Late;
+use crate::gather::GatherId;
+use crate::net::batch::Correspondent;
+use crate::wire::udp::Transaction;
+
+/// A message in a core's inbox.
+pub enum Message {
+    /// A UDP announce, on its way to the owner of its infohash, who answers it.
+    Announce(UdpAnnounce),
+    /// An HTTP connection with a parsed announce, on its way to the owner, who answers and keeps it.
+    Connection(Box<Journey>),
+    /// Torrents of a scrape that the receiver owns.
+    Count(Box<CountPart>),
+    /// The answer to a [`Message::Count`].
+    Counted(Box<CountedPart>),
+    /// From the control side.
+    Command(Command),
+}
+
+/// A UDP announce that another core received.
+#[derive(Clone, Copy, Debug)]
+pub struct UdpAnnounce {
+    /// The socket it came in on and leaves by: its place among the UDP addresses.
+    pub port: usize,
+    /// Who asked, and at which address of ours.
+    pub from: Correspondent,
+    /// Echoed in the reply.
+    pub transaction: Transaction,
+    /// The request.
+    pub announce: Announce,
+}
+
+/// Torrents that one core asks another about.
+pub struct CountPart {
+    /// Who asks.
+    pub from: usize,
+    /// The asker's scrape.
+    pub id: GatherId,
+    /// Where these torrents stand in it.
+    pub positions: Vec<u16>,
+    /// The torrents.
+    pub hashes: Vec<InfoHash>,
+}
+
+/// The answer to a [`CountPart`].
+pub struct CountedPart {
+    /// The asker's scrape.
+    pub id: GatherId,
+    /// Where these torrents stand in it.
+    pub positions: Vec<u16>,
+    /// Their counts; `None` for torrents nobody announced.
+    pub counts: Vec<Option<Counts>>,
+}
+
+/// Where the answer to a scrape goes when it had to be gathered.
+#[derive(Clone, Debug)]
+pub enum ReplyTo {
+    /// Out of this UDP socket, with the transaction id.
+    Udp(usize, Correspondent, Transaction),
+    /// To the task that holds the connection.
+    Http(Rc<Late<Vec<Option<Counts>>>>),
+}
+
+/// What the control side asks of a core.
+#[derive(Clone)]
+pub enum Command {
+    /// Use these lists from now on.
+    Lists(Arc<TorrentLists>),
+    /// Send the shard, piece by piece, for a snapshot. A core that drains sends it as fast as it can.
+    Export(Sender<Exported>),
+    /// Change nothing in the shard any more; refuse what would.
+    Drain,
+    /// End.
+    Stop,
+}

@@ -1,0 +1,85 @@
+//! The thread of a core: what runs on it, and how it ends.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use glommio::spawn_local;
+
+use super::message::{Command, Message};
+use super::tick;
+use super::{Core, SharedCore, export};
+use crate::control::Slot;
+use crate::front::{http, udp};
+use crate::mesh::Inbox;
+
+/// Messages handled before other tasks get their turn.
+const MESSAGES_PER_TURN: usize = 64;
+
+/// The sockets of one core, bound before it starts.
+pub struct Sockets {
+    /// In the order of the addresses.
+    pub udp: Vec<std::net::UdpSocket>,
+    /// In the order of the addresses.
+    pub http: Vec<std::net::TcpListener>,
+}
+
+/// Serves until [`Command::Stop`].
+pub async fn run(mut core: Core, sockets: Sockets, inbox: Inbox<Message>, slot: Arc<Slot>) {
+    core.ports = sockets.udp.into_iter().map(udp::Port::new).collect();
+    let ports = core.ports.len();
+    let core: SharedCore = Rc::new(RefCell::new(core));
+    for port in 0..ports {
+        spawn_local(udp::serve(core.clone(), port)).detach();
+    }
+    for listener in sockets.http {
+        spawn_local(http::accept(core.clone(), listener)).detach();
+    }
+    spawn_local(tick::sweep(core.clone())).detach();
+    spawn_local(tick::report(core.clone(), slot)).detach();
+    attend(core, inbox).await;
+}
+
+/// Works off the inbox until the core is told to stop.
+async fn attend(core: SharedCore, inbox: Inbox<Message>) {
+    loop {
+        inbox.wait().await;
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(message) = inbox.take() else { break };
+            if let Message::Command(Command::Stop) = message {
+                return;
+            }
+            handle(&core, message);
+        }
+        udp::flush_all(&mut core.borrow_mut());
+        glommio::executor().yield_now().await;
+    }
+}
+
+fn handle(core: &SharedCore, message: Message) {
+    match message {
+        Message::Announce(journey) => udp::arrive(&mut core.borrow_mut(), journey),
+        Message::Connection(journey) => http::arrive(core, *journey),
+        Message::Count(part) => core.borrow_mut().count_part(*part),
+        Message::Counted(part) => {
+            let core = &mut *core.borrow_mut();
+            if let Some((reply_to, whole)) =
+                core.gather.take(part.id, &part.positions, &part.counts)
+            {
+                core.bring(reply_to, whole);
+            }
+        }
+        Message::Command(command) => obey(core, command),
+    }
+}
+
+fn obey(core: &SharedCore, command: Command) {
+    match command {
+        Command::Lists(lists) => core.borrow_mut().lists = lists,
+        Command::Export(pieces) => {
+            spawn_local(export::export(core.clone(), pieces)).detach();
+        }
+        Command::Drain => core.borrow_mut().draining = true,
+        Command::Stop => unreachable!("`attend` returns at this one"),
+    }
+}

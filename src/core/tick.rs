@@ -1,0 +1,115 @@
+//! What a core does by the clock: sweep the swarms, and once a second look at itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use glommio::timer::sleep;
+use ops::counters::{Family, Protocol, Reason};
+
+use super::{Core, SharedCore};
+use crate::control::Slot;
+use crate::interval::Load;
+use crate::mesh;
+use crate::net::thread;
+
+/// Peers and swarms one step of the sweep looks at; about 50 µs of work.
+const SWEEP_BUDGET: usize = 1024;
+
+/// How long a sweep over the whole shard takes, so that a peer leaves at most this late.
+const SWEEP_PERIOD: Duration = Duration::from_secs(60);
+
+/// The shortest and the longest time between two steps of the sweep.
+const SWEEP_STEP: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
+
+/// How often counters are handed to the control side and the interval is reconsidered.
+const REPORT_PERIOD: Duration = Duration::from_secs(1);
+
+/// Drops what has timed out, a bounded step at a time, for as long as the core lives.
+pub async fn sweep(core: SharedCore) {
+    loop {
+        let pause = {
+            let core = &mut *core.borrow_mut();
+            let now = core.clock.now();
+            if !core.draining {
+                let expired = core.shard.expire(now, SWEEP_BUDGET);
+                core.counters.expired_peers += expired.peers as u64;
+            }
+            let totals = core.shard.totals();
+            let steps = (totals.swarms + totals.peers_v4 + totals.peers_v6) / SWEEP_BUDGET + 1;
+            (SWEEP_PERIOD / steps as u32).clamp(SWEEP_STEP.0, SWEEP_STEP.1)
+        };
+        sleep(pause).await;
+    }
+}
+
+/// Measures the core, reconsiders the interval and hands a copy of the counters to `slot`.
+pub async fn report(core: SharedCore, slot: Arc<Slot>) {
+    let mut last = Measured::now();
+    let began = last.at;
+    let mut announces = 0;
+    loop {
+        sleep(REPORT_PERIOD).await;
+        let measured = Measured::now();
+        let core = &mut *core.borrow_mut();
+        core.counters.busy_nanos = measured.cpu.as_nanos() as u64;
+        core.counters.elapsed_nanos = (measured.at - began).as_nanos() as u64;
+        core.bring_gauges_up_to_date();
+        let answered = core.counters.fronts.iter().flatten().map(|front| front.announces).sum();
+        core.reconsider(&measured, &last, answered - announces);
+        core.end_what_is_late();
+        slot.store(&core.counters);
+        (last, announces) = (measured, answered);
+    }
+}
+
+/// The clock and the CPU time of this thread at one moment.
+struct Measured {
+    at: Instant,
+    cpu: Duration,
+}
+
+impl Measured {
+    fn now() -> Self {
+        Self { at: Instant::now(), cpu: thread::cpu_time() }
+    }
+}
+
+impl Core {
+    fn bring_gauges_up_to_date(&mut self) {
+        self.counters.totals = self.shard.totals();
+        self.counters.interval_seconds = self.interval.current().0;
+        self.counters.connections_open = self.seats.borrow().taken() as u64;
+        for (channel, address) in self.counters.channels.iter_mut().zip(&self.mesh) {
+            channel.depth = address.depth() as u64;
+            channel.capacity = mesh::INBOX_MESSAGES_MAX as u64;
+        }
+    }
+
+    /// Fits the interval to the load of this core, and the life of its peers to the interval.
+    fn reconsider(&mut self, measured: &Measured, last: &Measured, announces: u64) {
+        let now = self.clock.now();
+        let elapsed = (measured.at - last.at).as_secs_f64();
+        let totals = &self.counters.totals;
+        let load = Load {
+            elapsed,
+            busy: (measured.cpu - last.cpu).as_secs_f64() / elapsed,
+            queue: self.mesh[self.number].depth() as f64 / mesh::INBOX_MESSAGES_MAX as f64,
+            announces,
+            peers: (totals.peers_v4 + totals.peers_v6) as u64,
+        };
+        self.interval.observe(&load, now);
+        self.shard.set_peer_timeout(self.interval.peer_timeout());
+    }
+
+    /// Answers scrapes that other cores left open, and shuts down connections past their deadline.
+    fn end_what_is_late(&mut self) {
+        let now = self.clock.now();
+        for (reply_to, counts) in self.gather.give_up(now) {
+            self.bring(reply_to, counts);
+        }
+        let late = self.seats.borrow_mut().clear(now) as u64;
+        // The family is not known any more; the protocol is what matters here.
+        let front = self.counters.front(Protocol::Http, Family::V4);
+        front.refusals[Reason::Timeout as usize] += late;
+    }
+}

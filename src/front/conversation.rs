@@ -1,0 +1,167 @@
+//! A connection that lasts: kept alive, slow to ask, slow to read, or waiting for other cores.
+
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use glommio::net::TcpStream;
+use glommio::spawn_local;
+use ops::counters::{Protocol, Reason};
+use shard::Seconds;
+
+use super::http::{Held, Journey, Next, READ_BYTES, travel};
+use super::seats::Seat;
+use crate::core::{SharedCore, family};
+use crate::net::stream;
+use crate::wire::http::Persistence;
+
+/// One connection and what is on its way in and out.
+struct Conversation {
+    core: SharedCore,
+    // Dropped before the connection it speaks of is closed.
+    seat: Seat,
+    connection: TcpStream,
+    remote: SocketAddr,
+    /// Read and not yet answered.
+    input: Vec<u8>,
+    /// Written and not yet sent.
+    output: Vec<u8>,
+}
+
+/// Starts a task for a connection; when all seats are taken, it is closed instead.
+pub fn begin(
+    core: &SharedCore,
+    connection: Held,
+    remote: SocketAddr,
+    unsent: Vec<u8>,
+    input: &[u8],
+    next: Next,
+) {
+    let seat = {
+        let core = core.borrow();
+        let deadline = core.clock.now() + whole_seconds(core.settings.http_request_timeout);
+        Seat::take(&core.seats, connection.as_raw_fd(), deadline)
+    };
+    let Some(seat) = seat else {
+        let mut core = core.borrow_mut();
+        let front = core.counters.front(Protocol::Http, family(remote.ip()));
+        return front.refuse(Reason::Connections);
+    };
+    let conversation = Conversation {
+        core: core.clone(),
+        seat,
+        connection: connection.into_stream(),
+        remote,
+        input: input.to_vec(),
+        output: unsent,
+    };
+    spawn_local(conversation.hold(next)).detach();
+}
+
+impl Conversation {
+    /// Goes on until the connection ends or travels on. An error is the client's end of it.
+    async fn hold(mut self, mut next: Next) {
+        loop {
+            if !self.output.is_empty() && self.send().await.is_err() {
+                return;
+            }
+            next = match next {
+                Next::Close => return,
+                Next::Travel(owner, request) => {
+                    let Self { core, seat, connection, remote, input, .. } = self;
+                    drop(seat);
+                    if let Ok(connection) = Held::Adopted(connection).into_descriptor() {
+                        travel(&core, owner, Journey::new(connection, remote, request, input));
+                    }
+                    return;
+                }
+                Next::Gather(late, hashes, framing) => {
+                    let counts = late.wait().await;
+                    let core = &mut *self.core.borrow_mut();
+                    let remote = self.remote.ip();
+                    core.answer_http_scrape(remote, framing, &hashes, &counts, &mut self.output);
+                    core.note_reply(remote);
+                    if framing.persistence == Persistence::Close {
+                        Next::Close
+                    } else if self.input.is_empty() {
+                        Next::Read
+                    } else {
+                        let (consumed, next) =
+                            core.converse(self.remote, &self.input, 0, &mut self.output);
+                        self.input.drain(..consumed);
+                        next
+                    }
+                }
+                Next::Read => match self.listen().await {
+                    Some(next) => next,
+                    None => return,
+                },
+            };
+        }
+    }
+
+    /// Waits for bytes and answers what they complete; `None` at the end of the connection.
+    async fn listen(&mut self) -> Option<Next> {
+        let settings = self.core.borrow().settings.clone();
+        if self.input.is_empty() {
+            self.give(settings.http_idle_timeout);
+        } else {
+            self.give(settings.http_header_timeout);
+        }
+        loop {
+            let seen = self.input.len();
+            let mut buffer = [0; READ_BYTES];
+            let received = self.connection.read(&mut buffer).await.ok()?;
+            if received == 0 {
+                return None;
+            }
+            let core = &mut *self.core.borrow_mut();
+            let (consumed, next) = if seen == 0 {
+                // The usual case: the whole request at once, nothing to keep.
+                let received = &buffer[..received];
+                let (consumed, next) = core.converse(self.remote, received, 0, &mut self.output);
+                self.input.extend_from_slice(&received[consumed..]);
+                (0, next)
+            } else {
+                self.input.extend_from_slice(&buffer[..received]);
+                core.converse(self.remote, &self.input, seen, &mut self.output)
+            };
+            self.input.drain(..consumed);
+            let answered = !self.output.is_empty();
+            if !answered && matches!(next, Next::Read) {
+                if seen == 0 {
+                    // The first part of a head: from here on it has its own time, whatever trickles.
+                    let deadline = core.clock.now() + whole_seconds(settings.http_header_timeout);
+                    self.seat.extend(deadline);
+                }
+                continue;
+            }
+            return Some(next);
+        }
+    }
+
+    async fn send(&mut self) -> std::io::Result<()> {
+        let bytes = self.output.len();
+        let sent = stream::send(stream::borrow(&self.connection), &self.output)?.unwrap_or(0);
+        if sent < bytes {
+            let timeout = self.core.borrow().settings.http_request_timeout;
+            self.give(timeout);
+            self.connection.write_all(&self.output[sent..]).await?;
+        }
+        self.output.clear();
+        self.core.borrow_mut().note_sent(self.remote.ip(), bytes);
+        Ok(())
+    }
+
+    /// Gives the connection this much time from now.
+    fn give(&self, time: Duration) {
+        let core = self.core.borrow();
+        self.seat.extend(core.clock.now() + whole_seconds(time));
+    }
+}
+
+/// Rounded up: deadlines are looked at once a second.
+fn whole_seconds(time: Duration) -> Seconds {
+    Seconds(time.as_secs_f64().ceil() as u32)
+}

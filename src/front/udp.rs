@@ -1,0 +1,231 @@
+//! Requests over UDP (BEP 15): a batch in, a batch out.
+//!
+//! With steering the kernel has already brought each datagram to the owner of its infohash; one that
+//! belongs elsewhere all the same is parsed, checked and sent to its owner, who answers it from its
+//! own socket of the same address.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Instant;
+
+use glommio::net::UdpSocket;
+use ops::counters::{Family, Protocol, Reason};
+use shard::{Counts, InfoHash, Seconds};
+
+use super::moderation::Moderation;
+use crate::core::message::{Message, ReplyTo, UdpAnnounce};
+use crate::core::{Core, Scraped, SharedCore, family};
+use crate::net::batch::{BATCH_MAX, Correspondent, Inbox, Outbox};
+use crate::net::stream;
+use crate::wire::udp::{
+    self, PEERS_V4_MAX, PEERS_V6_MAX, Request, Transaction, write_announce, write_connect,
+    write_error, write_scrape,
+};
+
+/// One of a core's UDP sockets and the replies that wait to leave by it.
+pub struct Port {
+    socket: Rc<UdpSocket>,
+    family: Family,
+    outbox: Outbox,
+}
+
+impl Port {
+    /// The port for `socket`, from now on this executor's; nothing waiting.
+    pub fn new(socket: std::net::UdpSocket) -> Self {
+        let family = socket.local_addr().map_or(Family::V4, |address| family(address.ip()));
+        let socket = Rc::new(stream::adopt_udp(socket));
+        Self { socket, family, outbox: Outbox::new() }
+    }
+}
+
+/// Answers what comes in by one socket, for as long as the core lives.
+pub async fn serve(core: SharedCore, port: usize) {
+    let socket = core.borrow().ports[port].socket.clone();
+    let mut inbox = Inbox::new();
+    let mut moderation = Moderation::default();
+    let mut looked = Instant::now();
+    loop {
+        let received = match inbox.receive(stream::borrow(&*socket)) {
+            Ok(received) => received,
+            Err(error) => {
+                // Nothing a sender does leads here; the kernel is short of memory. Wait and go on.
+                tracing::error!(%error, "cannot receive datagrams; trying again in a second");
+                glommio::timer::sleep(std::time::Duration::from_secs(1)).await;
+                continue;
+            }
+        };
+        if received > 0 {
+            core.borrow_mut().answer_batch(port, &inbox, received);
+        }
+        let now = Instant::now();
+        let pause = moderation.pause(received, now - looked);
+        looked = now;
+        match pause {
+            Some(pause) if received > 0 => {
+                std::thread::sleep(pause);
+                glommio::executor().yield_now().await;
+            }
+            None if received == BATCH_MAX => glommio::executor().yield_now().await,
+            _ => wait(&socket).await,
+        }
+    }
+}
+
+/// Waits until a datagram is there and leaves it there.
+async fn wait(socket: &UdpSocket) {
+    // An error is that of an earlier reply (ICMP) and tells nothing about what waits.
+    let _ = socket.peek_from(&mut [0]).await;
+}
+
+/// Answers an announce that another core received.
+pub fn arrive(core: &mut Core, journey: UdpAnnounce) {
+    let now = core.clock.now();
+    core.answer_announce(&journey, now);
+}
+
+/// Sends what waits in any outbox.
+pub fn flush_all(core: &mut Core) {
+    for port in 0..core.ports.len() {
+        if !core.ports[port].outbox.is_empty() {
+            core.flush(port);
+        }
+    }
+}
+
+impl Core {
+    fn answer_batch(&mut self, port: usize, inbox: &Inbox, received: usize) {
+        let now = self.clock.now();
+        self.counters.wakeups += 1;
+        self.counters.udp_batches += 1;
+        for slot in 0..received {
+            if let Some((datagram, from)) = inbox.datagram(slot) {
+                self.answer_datagram(port, datagram, from, now);
+            }
+        }
+        self.flush(port);
+    }
+
+    fn answer_datagram(&mut self, port: usize, datagram: &[u8], from: Correspondent, now: Seconds) {
+        let address = from.remote.ip().to_canonical();
+        let front = self.counters.front(Protocol::Udp, family(address));
+        front.received_bytes += datagram.len() as u64;
+        if !can_be_answered(from.remote) {
+            return front.refuse(Reason::Source);
+        }
+        match udp::parse(datagram) {
+            Ok(Request::Connect(transaction)) => {
+                front.connects += 1;
+                let id = self.connection_ids.issue(address, now);
+                self.push(port, from, |out| write_connect(out, transaction, id));
+            }
+            Ok(Request::Announce(announce)) => {
+                if !self.connection_ids.check(announce.connection_id, address, now) {
+                    return front.refuse(Reason::ConnectionId);
+                }
+                let numwant = self.udp_numwant(&announce, address);
+                let transaction = announce.transaction;
+                let announce = announce.to_engine(address, numwant);
+                let journey = UdpAnnounce { port, from, transaction, announce };
+                match self.elsewhere(&announce.info_hash) {
+                    None => self.answer_announce(&journey, now),
+                    Some(owner) => self.pass_on(owner, journey),
+                }
+            }
+            Ok(Request::Scrape(scrape)) => {
+                if !self.connection_ids.check(scrape.connection_id, address, now) {
+                    return front.refuse(Reason::ConnectionId);
+                }
+                let hashes: Vec<InfoHash> = scrape.hashes().collect();
+                let reply_to = ReplyTo::Udp(port, from, scrape.transaction);
+                if let Scraped::Here(counts) = self.scrape(&hashes, reply_to, now) {
+                    self.answer_scrape(port, from, scrape.transaction, &counts);
+                }
+            }
+            Err(_) => front.refuse(Reason::Malformed),
+        }
+    }
+
+    fn udp_numwant(&self, announce: &udp::Announce<'_>, address: IpAddr) -> u16 {
+        let fits = if address.is_ipv4() { PEERS_V4_MAX } else { PEERS_V6_MAX };
+        let cap = self.settings.numwant_max.min(fits);
+        announce.numwant.peers(announce.event, self.settings.numwant_default, cap)
+    }
+
+    fn pass_on(&mut self, owner: usize, journey: UdpAnnounce) {
+        let family = family(journey.announce.address);
+        self.counters.udp_hops += 1;
+        if self.send(owner, Message::Announce(journey)).is_err() {
+            // Silence: the client asks again in 15 seconds.
+            self.counters.front(Protocol::Udp, family).refuse(Reason::Overload);
+        }
+    }
+
+    fn answer_announce(&mut self, journey: &UdpAnnounce, now: Seconds) {
+        let UdpAnnounce { port, from, transaction, announce } = journey;
+        match self.announce(announce, Protocol::Udp, now) {
+            Ok(()) => {
+                let interval = self.next_interval(now);
+                let reply = std::mem::take(&mut self.reply);
+                let peers = if announce.families.v4 { &reply.peers_v4 } else { &reply.peers_v6 };
+                self.push(*port, *from, |out| {
+                    write_announce(out, *transaction, interval, reply.counts, peers);
+                });
+                self.reply = reply;
+            }
+            Err(refused) => self.push(*port, *from, |out| write_error(out, *transaction, &refused)),
+        }
+    }
+
+    /// Answers a scrape; torrents without counts are all zero (BEP 15).
+    pub fn answer_scrape(
+        &mut self,
+        port: usize,
+        to: Correspondent,
+        transaction: Transaction,
+        counts: &[Option<Counts>],
+    ) {
+        self.counters.front(Protocol::Udp, family(to.remote.ip().to_canonical())).scrapes += 1;
+        self.push(port, to, |out| {
+            write_scrape(out, transaction, counts.iter().map(|counts| counts.unwrap_or_default()));
+        });
+    }
+
+    fn push(&mut self, port: usize, to: Correspondent, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.ports[port].outbox.is_full() {
+            self.flush(port);
+        }
+        self.counters.front(Protocol::Udp, family(to.remote.ip().to_canonical())).responses += 1;
+        self.ports[port].outbox.push(to, write);
+    }
+
+    fn flush(&mut self, port: usize) {
+        let Port { socket, family, outbox } = &mut self.ports[port];
+        let sent = outbox.flush(stream::borrow(&**socket));
+        self.counters.front(Protocol::Udp, *family).sent_bytes += sent.bytes as u64;
+        self.counters.udp_send_drops += sent.dropped as u64;
+    }
+}
+
+/// False for a sender that no reply can reach or should be sent to: port 0, an address that
+/// is nobody's, or one that is many people's.
+fn can_be_answered(remote: SocketAddr) -> bool {
+    let address = remote.ip();
+    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    remote.port() != 0 && !address.is_unspecified() && !address.is_multicast() && !broadcast
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c6_nobody_is_not_answered() {
+        for remote in ["1.2.3.4:0", "0.0.0.0:5", "224.0.0.1:5", "255.255.255.255:5", "[ff02::1]:5"]
+        {
+            assert!(!can_be_answered(remote.parse().unwrap()), "{remote}");
+        }
+        for remote in ["1.2.3.4:5", "127.0.0.1:1", "[2001:db8::1]:6881"] {
+            assert!(can_be_answered(remote.parse().unwrap()), "{remote}");
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The whole tracker: built, started in order, watched, and stopped in order.
+
+mod cores;
+mod listeners;
+mod snapshots;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use ops::health::Phase;
+use ops::lists::{ListError, TorrentLists};
+use persist::{DataDir, DataDirError, Snapshot, SnapshotError};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::clock::Clock;
+use crate::config::{Config, KeyError};
+use crate::connection_id::{self, ConnectionIds};
+use crate::control;
+use crate::core::message::Command;
+use cores::Cores;
+use listeners::Listeners;
+use snapshots::{Outcome, Snapshots};
+
+/// Why the tracker could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// There are snapshots, and none can be used or safely passed over.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The key of the connection ids cannot be read or made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The same for the file in the data directory.
+    #[error(transparent)]
+    KeyFile(#[from] connection_id::KeyError),
+    /// A list of torrents has a mistake.
+    #[error(transparent)]
+    Lists(#[from] ListError),
+    /// An address cannot be listened on.
+    #[error(
+        "cannot listen on {protocol} {address}; is another process there, or does this address belong to another machine?"
+    )]
+    Bind {
+        /// `udp`, `http` or `control`.
+        protocol: &'static str,
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A core's thread did not start.
+    #[error(
+        "cannot start core {core}: {reason}; glommio needs io_uring (see `sysctl kernel.io_uring_disabled`) and a few hundred KiB of locked memory (`ulimit -l`)"
+    )]
+    Core {
+        /// Its number.
+        core: usize,
+        /// What glommio said.
+        reason: String,
+    },
+    /// A core's thread ended by a mistake in the program.
+    #[error(
+        "core {0} has failed; see the message above. The newest snapshot is used at the next start"
+    )]
+    CoreFailed(usize),
+    /// Something else the system refused.
+    #[error("cannot {what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What the main thread waits for.
+pub(crate) enum Event {
+    /// A core has loaded its swarms and serves, or cannot.
+    CoreReady(Result<persist::Restored, SnapshotError>),
+    /// A core's thread has ended.
+    CoreEnded(usize),
+    /// A signal from the operating system.
+    Signal(i32),
+    /// The operator asked for a snapshot.
+    SnapshotWanted,
+    /// The snapshot under way is done.
+    SnapshotDone(Outcome),
+}
+
+/// Events that wait for the main thread at most; each source has few under way.
+const EVENTS_MAX: usize = 4096;
+
+/// Runs the tracker until a signal stops it.
+pub fn run(config: &Config) -> Result<(), ServerError> {
+    let started = Instant::now();
+    let clock = Clock::start();
+    let data = DataDir::open(&config.data)?;
+    let ids = connection_ids(config, &data)?;
+    let lists =
+        Arc::new(TorrentLists::load(config.allow_list.as_deref(), config.deny_list.as_deref())?);
+    let (events, arriving) = crossbeam_channel::bounded(EVENTS_MAX);
+    forward_signals(events.clone())?;
+
+    let placement = cores::placement(config.cores);
+    let listeners = Listeners::bind(config, placement.len())?;
+    let state = Arc::new(control_state(&listeners, events.clone()));
+    let control = match listeners.control {
+        Some(ref listener) => {
+            let listener =
+                listener.try_clone().map_err(|source| system("copy a listener", source))?;
+            Some(
+                control::spawn(listener, state.clone())
+                    .map_err(|source| system("start the control listener", source))?,
+            )
+        }
+        None => None,
+    };
+    let addresses = listeners.addresses.clone();
+
+    let snapshot = if config.fresh { None } else { Snapshot::open_newest(&data)? };
+    let loading = snapshot.as_ref().map_or(0, |snapshot| snapshot.totals().peers());
+    state.set_phase(Phase::Loading { done: 0, total: loading });
+    let cores =
+        Cores::start(config, placement, listeners, snapshot, clock, ids, lists, &state, &events)?;
+    let mut server = Server {
+        config,
+        clock,
+        cores,
+        state,
+        snapshots: Snapshots::new(data, config, events),
+        arriving,
+    };
+    server.wait_until_ready()?;
+    server.state.set_phase(Phase::Ready);
+    server.log_ready(&addresses, started.elapsed());
+    server.watch()?;
+    server.stop()?;
+    if let Some(control) = control {
+        control.shutdown();
+    }
+    Ok(())
+}
+
+struct Server<'c> {
+    config: &'c Config,
+    clock: Clock,
+    cores: Cores,
+    state: Arc<control::State>,
+    snapshots: Snapshots,
+    arriving: Receiver<Event>,
+}
+
+impl Server<'_> {
+    fn wait_until_ready(&mut self) -> Result<(), ServerError> {
+        let mut missing = self.cores.count();
+        let mut restored_peers = 0;
+        while missing > 0 {
+            match self.arriving.recv().expect("this server holds a sender") {
+                Event::CoreReady(restored) => {
+                    let restored = restored?;
+                    restored_peers += (restored.peers_v4 + restored.peers_v6) as u64;
+                    missing -= 1;
+                    self.cores.restored.push(restored);
+                    if let Phase::Loading { total, .. } = self.state.phase() {
+                        self.state.set_phase(Phase::Loading { done: restored_peers, total });
+                    }
+                }
+                Event::CoreEnded(core) => return Err(ServerError::CoreFailed(core)),
+                Event::Signal(SIGINT | SIGTERM) => {
+                    tracing::info!("stopped while loading; the snapshots are as they were");
+                    std::process::exit(0);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn log_ready(&self, addresses: &listeners::Addresses, took: Duration) {
+        let (mut torrents, mut peers) = (0, 0);
+        for restored in &self.cores.restored {
+            torrents += restored.swarms;
+            peers += restored.peers_v4 + restored.peers_v6;
+        }
+        let show = |addresses: &[SocketAddr]| {
+            let shown: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+            if shown.is_empty() { "none".to_owned() } else { shown.join(",") }
+        };
+        let control = addresses.control.map_or("none".to_owned(), |address| address.to_string());
+        tracing::info!(
+            udp = show(&addresses.udp),
+            http = show(&addresses.http),
+            control,
+            cores = self.cores.count(),
+            torrents,
+            peers,
+            seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0,
+            "ready"
+        );
+    }
+
+    /// Serves until a signal ends it.
+    fn watch(&mut self) -> Result<(), ServerError> {
+        loop {
+            let event = match self.snapshots.due() {
+                Some(due) => match self.arriving.recv_deadline(due) {
+                    Ok(event) => event,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.snapshots.start(&self.cores, &self.state, self.clock);
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => {
+                        unreachable!("this server holds a sender")
+                    }
+                },
+                None => self.arriving.recv().expect("this server holds a sender"),
+            };
+            match event {
+                Event::Signal(SIGHUP) => self.reload_lists(),
+                Event::Signal(_) => return Ok(()),
+                Event::SnapshotWanted => self.snapshots.start(&self.cores, &self.state, self.clock),
+                Event::SnapshotDone(outcome) => self.snapshots.done(outcome, &self.state),
+                Event::CoreEnded(core) => return Err(ServerError::CoreFailed(core)),
+                Event::CoreReady(..) => {}
+            }
+        }
+    }
+
+    /// Reads the lists again; with a mistake in them, the old ones stay.
+    fn reload_lists(&self) {
+        let Config { allow_list, deny_list, .. } = self.config;
+        match TorrentLists::load(allow_list.as_deref(), deny_list.as_deref()) {
+            Ok(lists) => {
+                let (allowed, denied) = lists.sizes();
+                tracing::info!(?allowed, denied, "lists reloaded");
+                self.cores.tell_all(&Command::Lists(Arc::new(lists)));
+            }
+            Err(error) => tracing::error!(
+                error = %ErrorChain(&error),
+                "lists not reloaded; the ones from before stay in force"
+            ),
+        }
+    }
+
+    /// Refuses new work, writes the last snapshot, ends the cores. A second signal ends it at once.
+    fn stop(mut self) -> Result<(), ServerError> {
+        tracing::info!("stopping: writing a snapshot; a second signal stops without");
+        self.state.set_phase(Phase::Draining);
+        while self.snapshots.under_way() {
+            self.wait_for_snapshot()?;
+        }
+        self.cores.tell_all(&Command::Drain);
+        self.snapshots.start(&self.cores, &self.state, self.clock);
+        while self.snapshots.under_way() {
+            self.wait_for_snapshot()?;
+        }
+        let failed = self.snapshots.failed_last();
+        self.cores.stop();
+        match failed {
+            false => tracing::info!("stopped"),
+            true => {
+                tracing::error!("stopped; the last snapshot failed, the one before it will be used")
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_for_snapshot(&mut self) -> Result<(), ServerError> {
+        match self.arriving.recv().expect("this server holds a sender") {
+            Event::SnapshotDone(outcome) => self.snapshots.done(outcome, &self.state),
+            Event::Signal(SIGINT | SIGTERM) => {
+                tracing::warn!("stopped by a second signal, without a last snapshot");
+                std::process::exit(1);
+            }
+            Event::CoreEnded(core) => return Err(ServerError::CoreFailed(core)),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn connection_ids(config: &Config, data: &DataDir) -> Result<ConnectionIds, ServerError> {
+    let key = match config.given_connection_id_key()? {
+        Some(key) => key.0,
+        None => connection_id::load_or_create(&data.path().join("connection-id.key"))?,
+    };
+    let grace = shard::Seconds(config.connection_id_grace.as_secs() as u32);
+    Ok(ConnectionIds::new(&key, grace))
+}
+
+fn control_state(listeners: &Listeners, events: Sender<Event>) -> control::State {
+    let udp_ports = listeners.addresses.udp.iter().map(SocketAddr::port).collect();
+    control::State::new(listeners.cores.len(), udp_ports, move |command| match command {
+        control::Command::Snapshot => events
+            .try_send(Event::SnapshotWanted)
+            .map_err(|_| control::Declined("the tracker is busy; try again")),
+    })
+}
+
+fn forward_signals(events: Sender<Event>) -> Result<(), ServerError> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|source| system("listen for signals", source))?;
+    std::thread::Builder::new()
+        .name("margay-signals".to_owned())
+        .spawn(move || {
+            for signal in &mut signals {
+                // A full queue means a busy main thread; the operator will press again.
+                let _ = events.try_send(Event::Signal(signal));
+            }
+        })
+        .map_err(|source| system("start a thread", source))?;
+    Ok(())
+}
+
+fn system(what: &'static str, source: io::Error) -> ServerError {
+    ServerError::System { what, source }
+}
+
+/// An error with all its causes on one line, for the log.
+pub(crate) struct ErrorChain<'e>(pub(crate) &'e dyn std::error::Error);
+
+impl std::fmt::Display for ErrorChain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! The threads of the cores: where they run, how they start and end.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use ops::lists::TorrentLists;
+use persist::{Grace, Restored, Snapshot, SnapshotError};
+use shard::{Limits, Reply, Seconds, Shard};
+
+use super::listeners::Listeners;
+use super::{Event, ServerError};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::connection_id::ConnectionIds;
+use crate::control;
+use crate::core::message::{Command, Message};
+use crate::core::{Core, run};
+use crate::front::seats::Seats;
+use crate::gather::Gather;
+use crate::interval::{Controller, Policy};
+use crate::mesh::{self, Address};
+use crate::net::thread;
+use crate::route;
+
+/// Memory that glommio registers with the kernel for each core. Sockets need none of it.
+const IO_MEMORY_BYTES: usize = 64 * 1024;
+
+/// Operations that one core may have under way in the ring; one for each connection that waits.
+const RING_DEPTH: usize = 512;
+
+/// How often a busy core looks at its ring, so that one front end does not keep the other waiting.
+const RING_LOOK: std::time::Duration = std::time::Duration::from_millis(1);
+
+/// The running cores.
+pub(super) struct Cores {
+    addresses: Vec<Address<Message>>,
+    handles: Vec<ExecutorJoinHandle<()>>,
+    /// What each core got from the snapshot.
+    pub(super) restored: Vec<Restored>,
+}
+
+/// The CPU of each core; `None` where it is not pinned.
+pub(super) fn placement(wanted: Option<usize>) -> Vec<Option<usize>> {
+    let allowed = thread::allowed_cpus();
+    let available = match allowed.len() {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        allowed => allowed,
+    };
+    let cores = wanted.unwrap_or(available);
+    if cores > available {
+        tracing::warn!(
+            cores,
+            cpus = available,
+            "more cores than CPUs; they are not pinned and share"
+        );
+        return vec![None; cores];
+    }
+    (0..cores).map(|core| allowed.get(core).copied()).collect()
+}
+
+impl Cores {
+    /// Starts a thread for each core. Each loads its own swarms, says so with an event, and serves.
+    #[expect(clippy::too_many_arguments, reason = "everything a core is made of meets here")]
+    pub(super) fn start(
+        config: &Config,
+        placement: Vec<Option<usize>>,
+        listeners: Listeners,
+        snapshot: Option<Snapshot>,
+        clock: Clock,
+        connection_ids: ConnectionIds,
+        lists: Arc<TorrentLists>,
+        state: &control::State,
+        events: &Sender<Event>,
+    ) -> Result<Self, ServerError> {
+        let count = placement.len();
+        let settings = Arc::new(config.clone());
+        let snapshot = snapshot.map(Arc::new);
+        let (addresses, inboxes) = mesh::inboxes(count);
+        let mut handles = Vec::with_capacity(count);
+        for (number, ((sockets, inbox), cpu)) in
+            listeners.cores.into_iter().zip(inboxes).zip(placement).enumerate()
+        {
+            let part = Part {
+                number,
+                settings: settings.clone(),
+                snapshot: snapshot.clone(),
+                clock,
+                connection_ids: connection_ids.clone(),
+                lists: lists.clone(),
+                mesh: addresses.clone(),
+            };
+            let (slot, events) = (state.slot(number), events.clone());
+            let serve = move || async move {
+                let _ended = Ended(number, events.clone());
+                let (core, restored) = part.build();
+                let loaded = restored.is_ok();
+                // The queue is far larger than what a start puts into it.
+                let _ = events.try_send(Event::CoreReady(restored));
+                if loaded {
+                    run::run(core, sockets, inbox, slot).await;
+                }
+            };
+            let handle = builder(cpu).spawn(serve);
+            handles.push(
+                handle.map_err(|error| ServerError::Core {
+                    core: number,
+                    reason: error.to_string(),
+                })?,
+            );
+        }
+        Ok(Self { addresses, handles, restored: Vec::new() })
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Gives every core a command. Waits for room in its inbox, which a serving core makes at once.
+    pub(super) fn tell_all(&self, command: &Command) {
+        for address in &self.addresses {
+            let mut message = Message::Command(command.clone());
+            while let Err(back) = address.send(message) {
+                message = back;
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Ends all cores and waits for their threads.
+    pub(super) fn stop(self) {
+        self.tell_all(&Command::Stop);
+        for handle in self.handles {
+            if handle.join().is_err() {
+                tracing::error!("a core did not end as it should");
+            }
+        }
+    }
+}
+
+fn builder(cpu: Option<usize>) -> LocalExecutorBuilder {
+    let placement = match cpu {
+        Some(cpu) if thread::can_pin(cpu) => Placement::Fixed(cpu),
+        Some(cpu) => {
+            tracing::warn!(cpu, "pinning a core to its CPU is refused; it runs unpinned");
+            Placement::Unbound
+        }
+        None => Placement::Unbound,
+    };
+    LocalExecutorBuilder::new(placement)
+        .name("margay-core")
+        .io_memory(IO_MEMORY_BYTES)
+        .ring_depth(RING_DEPTH)
+        .preempt_timer(RING_LOOK)
+}
+
+/// What the thread of a core builds itself from, so that its memory is its own.
+struct Part {
+    number: usize,
+    settings: Arc<Config>,
+    snapshot: Option<Arc<Snapshot>>,
+    clock: Clock,
+    connection_ids: ConnectionIds,
+    lists: Arc<TorrentLists>,
+    mesh: Vec<Address<Message>>,
+}
+
+impl Part {
+    fn build(self) -> (Core, Result<Restored, SnapshotError>) {
+        let Part { number, settings, snapshot, clock, connection_ids, lists, mesh } = self;
+        let cores = mesh.len();
+        let mut random = fastrand::Rng::new();
+        let mut shard = Shard::new(random.u64(..), limits(&settings, cores));
+        let restored = match snapshot {
+            Some(snapshot) => {
+                let grace = Grace::new(snapshot.meta(), clock.now());
+                snapshot.restore(&grace, |hash| route::owner(hash, cores) == number, &mut shard)
+            }
+            None => Ok(Restored::default()),
+        };
+        let mut counters = ops::counters::Core::default();
+        counters.channels = vec![ops::counters::Channel::default(); cores];
+        let core = Core {
+            number,
+            shard,
+            counters,
+            clock,
+            connection_ids,
+            interval: Controller::new(policy(&settings), clock.now()),
+            lists,
+            mesh,
+            gather: Gather::new(),
+            ports: Vec::new(),
+            seats: Seats::new(settings.http_connections_max.div_ceil(cores)),
+            settings,
+            draining: false,
+            random,
+            reply: Reply::default(),
+            http_out: Vec::new(),
+        };
+        (core, restored)
+    }
+}
+
+/// Each core's equal part of what the operator allows.
+fn limits(settings: &Config, cores: usize) -> Limits {
+    let seconds = |time: std::time::Duration| Seconds(time.as_secs() as u32);
+    Limits {
+        swarms_max: settings.torrents_max.div_ceil(cores),
+        peers_max: settings.peers_max.div_ceil(cores),
+        peer_timeout: seconds(settings.peer_timeout),
+        swarm_retention: seconds(settings.torrent_retention),
+    }
+}
+
+fn policy(settings: &Config) -> Policy {
+    let seconds = |time: std::time::Duration| Seconds((time.as_secs() as u32).max(1));
+    Policy {
+        base: seconds(settings.interval),
+        min: seconds(settings.interval_min),
+        max: seconds(settings.interval_max),
+        peer_timeout: seconds(settings.peer_timeout),
+        jitter: settings.interval_jitter,
+        load_target: settings.load_target,
+    }
+}
+
+/// Says that a core's thread has ended, by a return or by a panic.
+struct Ended(usize, Sender<Event>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.1.try_send(Event::CoreEnded(self.0));
+    }
+}

@@ -1,0 +1,83 @@
+//! All sockets of all cores, bound before anything is started.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use super::ServerError;
+use crate::config::Config;
+use crate::core::run::Sockets;
+use crate::net::{bind, steer};
+
+/// Bound sockets, not yet served.
+pub(super) struct Listeners {
+    /// One entry a core.
+    pub(super) cores: Vec<Sockets>,
+    pub(super) control: Option<TcpListener>,
+    pub(super) addresses: Addresses,
+}
+
+/// Where the tracker listens, with the ports that the system chose for port 0.
+#[derive(Clone, Debug)]
+pub(super) struct Addresses {
+    pub(super) udp: Vec<SocketAddr>,
+    pub(super) http: Vec<SocketAddr>,
+    pub(super) control: Option<SocketAddr>,
+}
+
+impl Listeners {
+    /// Binds every address once for each of `cores` cores, in core order: that is how the kernel
+    /// numbers the sockets of a group.
+    pub(super) fn bind(config: &Config, cores: usize) -> Result<Self, ServerError> {
+        let mut sockets: Vec<Sockets> =
+            (0..cores).map(|_| Sockets { udp: Vec::new(), http: Vec::new() }).collect();
+        let mut addresses = Addresses { udp: Vec::new(), http: Vec::new(), control: None };
+        for &wanted in &config.udp {
+            let failed = |source| ServerError::Bind { protocol: "udp", address: wanted, source };
+            let buffer = Some(config.udp_receive_buffer.0 as usize);
+            let group = group(wanted, cores, |at| bind::udp(at, buffer), |s| s.local_addr())
+                .map_err(failed)?;
+            if config.steering
+                && cores > 1
+                && let Err(error) = steer::attach(&group[0], cores as u32)
+            {
+                tracing::warn!(%error, address = %wanted, "the kernel refuses to steer datagrams to their cores; cores pass them on instead, which costs more");
+            }
+            addresses.udp.push(group[0].local_addr().map_err(failed)?);
+            for (core, socket) in sockets.iter_mut().zip(group) {
+                core.udp.push(socket);
+            }
+        }
+        for &wanted in &config.http {
+            let failed = |source| ServerError::Bind { protocol: "http", address: wanted, source };
+            let group = group(wanted, cores, bind::tcp, |s| s.local_addr()).map_err(failed)?;
+            addresses.http.push(group[0].local_addr().map_err(failed)?);
+            for (core, socket) in sockets.iter_mut().zip(group) {
+                core.http.push(socket);
+            }
+        }
+        let mut control = None;
+        if let Some(address) = config.control {
+            let failed = |source| ServerError::Bind { protocol: "control", address, source };
+            let listener = TcpListener::bind(address).map_err(failed)?;
+            addresses.control = Some(listener.local_addr().map_err(failed)?);
+            control = Some(listener);
+        }
+        Ok(Self { cores: sockets, control, addresses })
+    }
+}
+
+/// One socket a core; the first settles the port when `wanted` leaves it open.
+fn group<S>(
+    wanted: SocketAddr,
+    cores: usize,
+    bind: impl Fn(SocketAddr) -> io::Result<S>,
+    address: impl Fn(&S) -> io::Result<SocketAddr>,
+) -> io::Result<Vec<S>> {
+    let first = bind(wanted)?;
+    let bound = address(&first)?;
+    let mut group = vec![first];
+    for _ in 1..cores {
+        group.push(bind(bound)?);
+    }
+    Ok(group)
+}

@@ -1,0 +1,12 @@
+//! HTTP (RFC 9110, RFC 9112) as far as a tracker needs it: the head of a GET, and whole replies.
+
+mod head;
+mod reply;
+mod target;
+
+pub use head::{HEAD_BYTES_MAX, Head, Headers, Malformed, Method, Parsed, parse_head};
+pub use reply::{
+    Announced, Failure, Framing, Persistence, Retry, write_announce, write_failure,
+    write_not_found, write_root, write_scrape,
+};
+pub use target::Target;

@@ -1,0 +1,254 @@
+//! The command line: what it takes, what it refuses and how it says so.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use margay::config::{self, OPTIONS};
+use tempfile::TempDir;
+
+/// What a command wrote, and its exit code.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// Runs `margay` with `args`, separated by white space, in `folder` and with nothing but `environment`.
+fn margay(folder: &Path, environment: &[(&str, &str)], args: &str) -> Said {
+    let output = Command::new(env!("CARGO_BIN_EXE_margay"))
+        .args(args.split_whitespace())
+        .env_clear()
+        .envs(environment.iter().copied())
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().expect("no signal ended it");
+    Said { code, out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A folder with a configuration file `m.toml`.
+fn folder(file: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("m.toml"), file).unwrap();
+    folder
+}
+
+/// What `config show` says of the option `name`.
+fn shown(said: &Said, name: &str) -> String {
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let start = format!("{name} = ");
+    let line = said.out.lines().find_map(|line| line.strip_prefix(&start));
+    line.unwrap_or_else(|| panic!("{name} in {}", said.out)).to_owned()
+}
+
+#[test]
+fn a_wrong_flag_is_a_usage_error_with_a_hint() {
+    let said = margay(folder("").path(), &[], "--intervall 5m");
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("'--intervall'") && said.err.contains("'--interval'"), "{said:?}");
+}
+
+#[test]
+fn every_mistake_of_a_file_is_explained_with_its_line() {
+    let folder = folder(
+        "cores = 0\n\
+         intervall = \"5m\"\n\
+         \n\
+         udp = [\"127.0.0.1:1\", \"localhost\"]\n\
+         fresh = \"yes\"\n\
+         interval = \"20m\"\n\
+         interval-min = \"30m\"\n\
+         numwant-max = = 3\n\
+         [log]\n",
+    );
+    let said = margay(folder.path(), &[], "config check m.toml");
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    let places: Vec<&str> =
+        said.err.lines().filter_map(|line| line.trim().split(' ').next()).collect();
+    let expected: Vec<String> =
+        [1, 2, 4, 5, 7, 8, 9].iter().map(|line| format!("m.toml:{line}:")).collect();
+    assert_eq!(said.err.lines().next(), Some("margay: error: the configuration has 7 mistakes"));
+    assert_eq!(places[1..], expected, "{}", said.err);
+    for part in [
+        "m.toml:1: cores: 0 is out of range; it may be from 1 to 1024, or `all`\n",
+        "m.toml:2: unknown key `intervall`; did you mean `interval`?\n",
+        "m.toml:4: udp: \"localhost\" is not an address with a port such as",
+        "m.toml:5: fresh: needs true or false, not a string\n",
+        "m.toml:7: interval-min (30m) is longer than interval (20m)\n",
+        "m.toml:8: not TOML: extra `=`, expected nothing; text stands in quotes\n",
+        "m.toml:9: log: needs a level",
+    ] {
+        assert!(said.err.contains(part), "{part} in {}", said.err);
+    }
+}
+
+#[test]
+fn a_good_file_has_no_mistakes() {
+    let said = margay(folder("cores = 2\n").path(), &[], "config check m.toml");
+    assert_eq!((said.code, said.out.as_str()), (0, "m.toml: no mistakes\n"), "{said:?}");
+    let said = margay(folder("").path(), &[], "config check absent.toml");
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("absent.toml: cannot be read: No such file"), "{said:?}");
+}
+
+#[test]
+fn nothing_is_touched_when_a_value_is_impossible() {
+    let folder = folder("zebra = 1\n");
+    for (environment, args) in [
+        (&[][..], "--config m.toml"),
+        (&[("MARGAY_CONFIG", "m.toml")], "run"),
+        (&[], "run --cores 0"),
+        (&[("MARGAY_INTERVAL", "soon")], ""),
+        (&[], "--udp none --http none"),
+    ] {
+        let said = margay(folder.path(), environment, &format!("{args} --data kept"));
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{args}");
+        assert!(
+            said.err.starts_with("margay: error: the configuration has a mistake\n"),
+            "{said:?}"
+        );
+        assert!(!folder.path().join("kept").exists(), "{args}");
+    }
+}
+
+#[test]
+fn a_hidden_mistake_is_a_mistake() {
+    let folder = folder("interval = \"x\"\n");
+    let environment = [("MARGAY_CORES", "many")];
+    let said = margay(folder.path(), &environment, "--config m.toml --interval 5m --cores 1");
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("MARGAY_CORES: \"many\"") && said.err.contains("m.toml:1: interval"));
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_before_the_file_before_the_default() {
+    let folder = folder("interval = 600\nnumwant-max = 40\ncores = 1\n");
+    let environment = [("MARGAY_INTERVAL", "11m"), ("MARGAY_NUMWANT_MAX", "30")];
+    let said = margay(folder.path(), &environment, "config show --config m.toml --interval 12m");
+    assert_eq!(shown(&said, "interval"), "\"12m\" # --interval");
+    assert_eq!(shown(&said, "numwant-max"), "30 # MARGAY_NUMWANT_MAX");
+    assert_eq!(shown(&said, "cores"), "1 # m.toml:3");
+    assert_eq!(shown(&said, "steering"), "true # default");
+    // What follows another option follows its winner.
+    assert_eq!(shown(&said, "interval-min"), "\"6m\" # default");
+    assert_eq!(shown(&said, "numwant-default"), "30 # default");
+}
+
+#[test]
+fn flags_stand_before_and_after_the_command() {
+    let folder = folder("");
+    let said = margay(folder.path(), &[], "--cores 1 config show --interval 7m");
+    assert_eq!(shown(&said, "cores"), "1 # --cores");
+    assert_eq!(shown(&said, "interval"), "\"7m\" # --interval");
+}
+
+#[test]
+fn switches_and_lists_have_their_short_ways() {
+    let folder = folder("steering = true\nfresh = true\n");
+    let args = "config show --config m.toml --no-steering --fresh=no --udp none \
+                --http 127.0.0.1:1,127.0.0.1:2 --http [::1]:3 --control none";
+    let said = margay(folder.path(), &[], args);
+    assert_eq!(shown(&said, "steering"), "false # --steering");
+    assert_eq!(shown(&said, "fresh"), "false # --fresh");
+    assert_eq!(shown(&said, "udp"), "\"none\" # --udp");
+    assert_eq!(shown(&said, "http"), "[\"127.0.0.1:1\", \"127.0.0.1:2\", \"[::1]:3\"] # --http");
+    assert_eq!(shown(&said, "control"), "\"none\" # --control");
+    let said =
+        margay(folder.path(), &[("MARGAY_UDP", "127.0.0.1:1,[::1]:2")], "config show --fresh");
+    assert_eq!(shown(&said, "udp"), "[\"127.0.0.1:1\", \"[::1]:2\"] # MARGAY_UDP");
+    assert_eq!(shown(&said, "fresh"), "true # --fresh");
+}
+
+#[test]
+fn systemd_names_the_data_folder() {
+    let folder = folder("data = \"here\"\n");
+    let state = [("STATE_DIRECTORY", "/var/lib/margay:/var/lib/other")];
+    let said = margay(folder.path(), &state, "config show");
+    assert_eq!(shown(&said, "data"), "\"/var/lib/margay\" # STATE_DIRECTORY");
+    let said = margay(folder.path(), &state, "config show --config m.toml");
+    assert_eq!(shown(&said, "data"), "\"here\" # m.toml:1");
+    let said = margay(folder.path(), &[], "config show");
+    assert_eq!(shown(&said, "data"), "\"./margay-data\" # default");
+}
+
+#[test]
+fn a_key_is_never_shown() {
+    let folder = folder("");
+    let key = "5ec2e7".repeat(11);
+    for (environment, args) in [
+        (&[("MARGAY_CONNECTION_ID_KEY", &key[..64])][..], String::new()),
+        (&[("MARGAY_CONNECTION_ID_KEY", &key)], String::new()),
+        (&[], format!("--connection-id-key {key}")),
+    ] {
+        let said = margay(folder.path(), environment, &format!("config show {args}"));
+        assert!(!format!("{said:?}").contains("5ec2e7"), "{said:?}");
+    }
+    let said = margay(folder.path(), &[("MARGAY_CONNECTION_ID_KEY", &key[..64])], "config show");
+    assert_eq!(shown(&said, "connection-id-key"), "\"…\" # MARGAY_CONNECTION_ID_KEY");
+}
+
+#[test]
+fn the_sample_is_accepted_and_the_documents_have_not_drifted() {
+    let sample = margay(folder("").path(), &[], "config print").out;
+    let said = margay(folder(&sample).path(), &[], "config check m.toml");
+    assert_eq!(said.code, 0, "{said:?}");
+
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    for (file, command, text) in [
+        ("margay.toml", "print", sample),
+        ("options.md", "reference", margay(&docs, &[], "config reference").out),
+    ] {
+        let kept = fs::read_to_string(docs.join(file)).unwrap();
+        assert!(kept == text, "run `cargo run -q -- config {command} > docs/{file}`");
+    }
+}
+
+#[test]
+fn completions_and_the_man_page_know_every_option() {
+    let folder = folder("");
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let said = margay(folder.path(), &[], &format!("completions {shell}"));
+        assert_eq!((said.code, said.err.as_str()), (0, ""));
+        for option in OPTIONS {
+            assert!(said.out.contains(option.name), "{} in {shell}", option.name);
+        }
+    }
+    let man = margay(folder.path(), &[], "man").out.replace("\\-", "-");
+    let help = margay(folder.path(), &[], "--help").out;
+    for option in OPTIONS {
+        let flag = format!("--{}", option.name);
+        assert!(man.contains(&flag), "{flag} in the man page");
+        assert!(help.contains(&flag) && help.contains(&option.variable()), "{flag} in --help");
+    }
+}
+
+#[test]
+fn a_variable_close_to_an_option_is_worth_a_word() {
+    let environment =
+        |name: &str| vec![(name.to_owned(), "5m".to_owned()), ("PATH".to_owned(), String::new())];
+    let loaded = config::load(Vec::new(), &environment("MARGAY_INTERVALL")).unwrap();
+    assert_eq!(loaded.warnings, ["MARGAY_INTERVALL is no option; did you mean MARGAY_INTERVAL?"]);
+    let loaded = config::load(Vec::new(), &environment("MARGAY_PORT")).unwrap();
+    assert_eq!(loaded.warnings, [""; 0]);
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_margay"))
+        .arg("man")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_version_is_the_package_s() {
+    let said = margay(folder("").path(), &[], "--version");
+    assert!(said.out.starts_with(concat!("margay ", env!("CARGO_PKG_VERSION"))), "{said:?}");
+}

@@ -1,0 +1,251 @@
+//! What a run found out, counted while it runs and printed at its end.
+
+use std::fmt::Write as _;
+use std::io;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::process::{self, Process};
+
+/// Counts of one phase. Latencies are nanoseconds.
+pub(crate) struct Tally {
+    pub(crate) answers: u64,
+    pub(crate) announces: u64,
+    pub(crate) reply_bytes: u64,
+    pub(crate) peers: u64,
+    /// Requests without an answer in time.
+    pub(crate) lost: u64,
+    /// Answers that are an error, malformed, or not what was asked for.
+    pub(crate) failed: u64,
+    latency: Histogram<u64>,
+}
+
+/// Latencies above this count as this.
+const LATENCY_MAX: u64 = 60_000_000_000;
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        let latency = Histogram::new_with_bounds(1, LATENCY_MAX, 3).expect("the bounds are legal");
+        Self { answers: 0, announces: 0, reply_bytes: 0, peers: 0, lost: 0, failed: 0, latency }
+    }
+
+    /// Counts one good answer.
+    pub(crate) fn answer(&mut self, reply_bytes: usize, latency: u64) {
+        self.answers += 1;
+        self.reply_bytes += reply_bytes as u64;
+        self.latency.saturating_record(latency);
+    }
+
+    /// Counts one announce among the answers, with the peers it handed out.
+    pub(crate) fn announce(&mut self, peers: usize) {
+        self.announces += 1;
+        self.peers += peers as u64;
+    }
+}
+
+/// What a fill took.
+pub(crate) struct Filled {
+    pub(crate) took: Duration,
+    pub(crate) resent: u64,
+}
+
+/// Watches clocks and processes from now until [`Window::close`].
+pub(crate) struct Window {
+    start: Instant,
+    own_cpu: Duration,
+    processes: Vec<(Process, Duration)>,
+}
+
+/// What happened in a window, ready to print.
+pub(crate) struct Summary {
+    seconds: f64,
+    tally: Tally,
+    own_cpu: Duration,
+    processes: Vec<Usage>,
+}
+
+struct Usage {
+    process: Process,
+    cpu: Duration,
+    rss_bytes: u64,
+    rss_peak_bytes: u64,
+}
+
+impl Window {
+    pub(crate) fn open(processes: &[Process]) -> io::Result<Self> {
+        let processes = processes
+            .iter()
+            .map(|&process| Ok((process, process.cpu()?)))
+            .collect::<io::Result<_>>()?;
+        Ok(Self { start: Instant::now(), own_cpu: process::own_cpu()?, processes })
+    }
+
+    pub(crate) fn close(self, tally: Tally) -> io::Result<Summary> {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let own_cpu = process::own_cpu()? - self.own_cpu;
+        let cpu: Vec<_> = self.processes.iter().map(|(process, _)| process.cpu()).collect();
+        let mut processes = Vec::new();
+        for ((process, before), cpu) in self.processes.into_iter().zip(cpu) {
+            processes.push(Usage {
+                process,
+                cpu: cpu? - before,
+                rss_bytes: process.rss_bytes()?,
+                rss_peak_bytes: process.rss_peak_bytes()?,
+            });
+        }
+        Ok(Summary { seconds, tally, own_cpu, processes })
+    }
+}
+
+impl Summary {
+    /// One figure a line, for people.
+    pub(crate) fn text(&self, title: &str) -> String {
+        let tally = &self.tally;
+        let mut text = String::new();
+        let answers_per_second = per(tally.answers as f64, self.seconds);
+        let _ = writeln!(
+            text,
+            "{title}: {} answers in {:.2} s, {answers_per_second:.0}/s; lost {}, failed {}",
+            tally.answers, self.seconds, tally.lost, tally.failed
+        );
+        let _ = writeln!(
+            text,
+            "  reply {:.1} bytes, {:.2} peers handed out to an announce",
+            per(tally.reply_bytes as f64, tally.answers as f64),
+            per(tally.peers as f64, tally.announces as f64)
+        );
+        let _ = write!(text, "  latency in µs:");
+        for (name, latency) in self.latencies() {
+            let _ = write!(text, " {} {:.0}", name.trim_end_matches("_us"), latency as f64 / 1e3);
+        }
+        let _ = writeln!(
+            text,
+            "\n  load generator: {:.1}% of a core",
+            100.0 * per(self.own_cpu.as_secs_f64(), self.seconds)
+        );
+        for usage in &self.processes {
+            let _ = writeln!(
+                text,
+                "  process {}: {:.3} µs CPU an answer, {:.2}% of a core, RSS {:.1} MiB (peak {:.1})",
+                usage.process.pid(),
+                per(usage.cpu.as_secs_f64() * 1e6, tally.answers as f64),
+                100.0 * per(usage.cpu.as_secs_f64(), self.seconds),
+                mebibytes(usage.rss_bytes),
+                mebibytes(usage.rss_peak_bytes)
+            );
+        }
+        text
+    }
+
+    /// The same as one flat JSON object, for scripts. CPU time and memory of several processes are
+    /// added up.
+    pub(crate) fn json(&self, title: &str) -> String {
+        let tally = &self.tally;
+        let cpu: f64 = self.processes.iter().map(|usage| usage.cpu.as_secs_f64()).sum();
+        let mut fields = vec![
+            ("seconds", self.seconds),
+            ("answers", tally.answers as f64),
+            ("answers_per_s", per(tally.answers as f64, self.seconds)),
+            ("announces", tally.announces as f64),
+            ("reply_bytes", per(tally.reply_bytes as f64, tally.answers as f64)),
+            ("peers", per(tally.peers as f64, tally.announces as f64)),
+            ("lost", tally.lost as f64),
+            ("failed", tally.failed as f64),
+            ("load_core_percent", 100.0 * per(self.own_cpu.as_secs_f64(), self.seconds)),
+        ];
+        let latencies = self.latencies();
+        fields.extend(latencies.iter().map(|&(name, latency)| (name, latency as f64 / 1e3)));
+        if !self.processes.is_empty() {
+            let rss: u64 = self.processes.iter().map(|usage| usage.rss_bytes).sum();
+            let peak: u64 = self.processes.iter().map(|usage| usage.rss_peak_bytes).sum();
+            fields.push(("cpu_us_per_answer", per(cpu * 1e6, tally.answers as f64)));
+            fields.push(("core_percent", 100.0 * per(cpu, self.seconds)));
+            fields.push(("rss_mib", mebibytes(rss)));
+            fields.push(("rss_peak_mib", mebibytes(peak)));
+        }
+        json(title, &fields)
+    }
+
+    fn latencies(&self) -> [(&'static str, u64); 5] {
+        let latency = &self.tally.latency;
+        [
+            ("p50_us", latency.value_at_quantile(0.5)),
+            ("p90_us", latency.value_at_quantile(0.9)),
+            ("p99_us", latency.value_at_quantile(0.99)),
+            ("p999_us", latency.value_at_quantile(0.999)),
+            ("max_us", latency.max()),
+        ]
+    }
+}
+
+/// A flat JSON object of numbers, its first key `run` with `title`, a plain word.
+pub(crate) fn json(title: &str, fields: &[(&str, f64)]) -> String {
+    let mut line = format!("{{\"run\":\"{title}\"");
+    for (name, value) in fields {
+        let _ = write!(line, ",\"{name}\":{value:.3}");
+    }
+    line + "}"
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// A ratio; of nothing, zero.
+fn per(amount: f64, of: f64) -> f64 {
+    if of == 0.0 { 0.0 } else { amount / of }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary() -> Summary {
+        let mut tally = Tally::new();
+        for step in 1..=1000 {
+            tally.answer(100, step * 1_000);
+            tally.announce(7);
+        }
+        tally.lost = 3;
+        Summary { seconds: 2.0, tally, own_cpu: Duration::from_millis(500), processes: Vec::new() }
+    }
+
+    #[test]
+    fn quantiles_are_those_of_what_was_recorded() {
+        let latencies = summary().latencies().map(|(_, latency)| latency / 1_000);
+        assert_eq!(latencies, [500, 900, 990, 999, 1000]);
+    }
+
+    #[test]
+    fn a_latency_beyond_all_bounds_is_still_counted() {
+        let mut tally = Tally::new();
+        tally.answer(1, u64::MAX);
+        assert!(tally.latency.max() >= LATENCY_MAX);
+        assert_eq!(tally.latency.len(), 1);
+    }
+
+    #[test]
+    fn text_and_json_say_the_same() {
+        let text = summary().text("udp");
+        assert!(
+            text.starts_with("udp: 1000 answers in 2.00 s, 500/s; lost 3, failed 0\n"),
+            "{text}"
+        );
+        assert!(text.contains("reply 100.0 bytes, 7.00 peers"), "{text}");
+        let json = summary().json("udp");
+        assert!(json.starts_with(r#"{"run":"udp","seconds":2.000,"answers":1000.000,"#), "{json}");
+        assert!(json.contains(r#""p99_us":990."#) && json.ends_with('}'), "{json}");
+    }
+
+    #[test]
+    fn nothing_answered_is_zero_and_not_a_division() {
+        let summary = Summary {
+            seconds: 0.0,
+            tally: Tally::new(),
+            own_cpu: Duration::ZERO,
+            processes: Vec::new(),
+        };
+        assert!(!summary.json("udp").contains("NaN"));
+    }
+}
