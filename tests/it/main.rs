@@ -1,0 +1,7 @@
+//! The outside view: starts the real program and looks at what it says and answers.
+
+#![allow(clippy::unwrap_used, reason = "a test's own helpers fail by panicking, as the test does")]
+
+mod cli;
+mod control;
+mod prometheus;
