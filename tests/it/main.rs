@@ -3,3 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "a test's own helpers fail by panicking, as the test does")]
 
 mod cli;
+mod control;
+mod prometheus;
