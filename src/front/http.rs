@@ -179,6 +179,7 @@ fn settle(
             Err(_) => return,
         },
     };
+    core.borrow_mut().note_sent(remote.ip(), sent);
     let unsent = &out[sent..];
     match next {
         Next::Close if unsent.is_empty() => {}
