@@ -60,7 +60,11 @@ fn main() {
         },
         Some(|at: usize| naive::parse(&requests[at]).0[0].into()),
     );
-    row("http: client tag", |at| parsed(&queries[at]).client().bits() as usize, none);
+    row(
+        "http: query of an announce, and client tag",
+        |at| parsed(&queries[at]).client().bits() as usize,
+        none,
+    );
     let mut found = Vec::new();
     row(
         "http: query of a scrape of ten",
