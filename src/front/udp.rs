@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use glommio::net::UdpSocket;
 use ops::counters::{Family, Protocol, Reason};
-use shard::{Counts, InfoHash, Seconds};
+use shard::{Announce, Counts, InfoHash, Seconds};
 
 use super::moderation::Moderation;
 use crate::core::message::{Message, ReplyTo, UdpAnnounce};
@@ -27,6 +27,14 @@ pub struct Port {
     socket: Rc<UdpSocket>,
     family: Family,
     outbox: Outbox,
+    waiting: Waiting,
+}
+
+/// The announces of a batch, parsed and not yet applied, and who sent each.
+#[derive(Default)]
+struct Waiting {
+    announces: Vec<Announce>,
+    senders: Vec<(Correspondent, Transaction)>,
 }
 
 impl Port {
@@ -34,7 +42,7 @@ impl Port {
     pub fn new(socket: std::net::UdpSocket) -> Self {
         let family = socket.local_addr().map_or(Family::V4, |address| family(address.ip()));
         let socket = Rc::new(stream::adopt_udp(socket));
-        Self { socket, family, outbox: Outbox::new() }
+        Self { socket, family, outbox: Outbox::new(), waiting: Waiting::default() }
     }
 }
 
@@ -79,8 +87,9 @@ async fn wait(socket: &UdpSocket) {
 
 /// Answers an announce that another core received.
 pub fn arrive(core: &mut Core, journey: UdpAnnounce) {
+    let UdpAnnounce { port, from, transaction, announce } = journey;
     let now = core.clock.now();
-    core.answer_announce(&journey, now);
+    core.answer_announce(port, from, transaction, &announce, now);
 }
 
 /// Sends what waits in any outbox.
@@ -93,19 +102,37 @@ pub fn flush_all(core: &mut Core) {
 }
 
 impl Core {
+    /// Answers the datagrams of `inbox`: connects and scrapes as they come, then the announces, whose
+    /// memory is reached for together so that they do not wait for it one by one.
     fn answer_batch(&mut self, port: usize, inbox: &Inbox, received: usize) {
         let now = self.clock.now();
         self.counters.wakeups += 1;
         self.counters.udp_batches += 1;
+        self.counters.udp_datagrams += received as u64;
+        let mut waiting = std::mem::take(&mut self.ports[port].waiting);
         for slot in 0..received {
             if let Some((datagram, from)) = inbox.datagram(slot) {
-                self.answer_datagram(port, datagram, from, now);
+                self.hear_datagram(port, datagram, from, now, &mut waiting);
             }
         }
+        self.shard.warm(&waiting.announces);
+        for (announce, (from, transaction)) in waiting.announces.iter().zip(&waiting.senders) {
+            self.answer_announce(port, *from, *transaction, announce, now);
+        }
+        waiting.announces.clear();
+        waiting.senders.clear();
+        self.ports[port].waiting = waiting;
         self.flush(port);
     }
 
-    fn answer_datagram(&mut self, port: usize, datagram: &[u8], from: Correspondent, now: Seconds) {
+    fn hear_datagram(
+        &mut self,
+        port: usize,
+        datagram: &[u8],
+        from: Correspondent,
+        now: Seconds,
+        waiting: &mut Waiting,
+    ) {
         let address = from.remote.ip().to_canonical();
         let front = self.counters.front(Protocol::Udp, family(address));
         front.received_bytes += datagram.len() as u64;
@@ -125,10 +152,14 @@ impl Core {
                 let numwant = self.udp_numwant(&announce, address);
                 let transaction = announce.transaction;
                 let announce = announce.to_engine(address, numwant);
-                let journey = UdpAnnounce { port, from, transaction, announce };
                 match self.elsewhere(&announce.info_hash) {
-                    None => self.answer_announce(&journey, now),
-                    Some(owner) => self.pass_on(owner, journey),
+                    None => {
+                        waiting.announces.push(announce);
+                        waiting.senders.push((from, transaction));
+                    }
+                    Some(owner) => {
+                        self.pass_on(owner, UdpAnnounce { port, from, transaction, announce });
+                    }
                 }
             }
             Ok(Request::Scrape(scrape)) => {
@@ -160,19 +191,25 @@ impl Core {
         }
     }
 
-    fn answer_announce(&mut self, journey: &UdpAnnounce, now: Seconds) {
-        let UdpAnnounce { port, from, transaction, announce } = journey;
+    fn answer_announce(
+        &mut self,
+        port: usize,
+        from: Correspondent,
+        transaction: Transaction,
+        announce: &Announce,
+        now: Seconds,
+    ) {
         match self.announce(announce, Protocol::Udp, now) {
             Ok(()) => {
                 let interval = self.next_interval(now);
                 let reply = std::mem::take(&mut self.reply);
                 let peers = if announce.families.v4 { &reply.peers_v4 } else { &reply.peers_v6 };
-                self.push(*port, *from, |out| {
-                    write_announce(out, *transaction, interval, reply.counts, peers);
+                self.push(port, from, |out| {
+                    write_announce(out, transaction, interval, reply.counts, peers);
                 });
                 self.reply = reply;
             }
-            Err(refused) => self.push(*port, *from, |out| write_error(out, *transaction, &refused)),
+            Err(refused) => self.push(port, from, |out| write_error(out, transaction, &refused)),
         }
     }
 
@@ -199,7 +236,7 @@ impl Core {
     }
 
     fn flush(&mut self, port: usize) {
-        let Port { socket, family, outbox } = &mut self.ports[port];
+        let Port { socket, family, outbox, .. } = &mut self.ports[port];
         let sent = outbox.flush(stream::borrow(&**socket));
         self.counters.front(Protocol::Udp, *family).sent_bytes += sent.bytes as u64;
         self.counters.udp_send_drops += sent.dropped as u64;
