@@ -111,11 +111,15 @@ impl Controller {
         self.policy.peer_timeout + longest.since(self.policy.base)
     }
 
-    /// Counts a peer that is known to come at `due`, from a snapshot: its last announce plus the base
-    /// interval. Those already due are not counted; they come when they find the tracker again.
-    pub fn expect(&mut self, due: Seconds, now: Seconds) {
+    /// Says that `peers` were loaded from a snapshot that is `away` old: whom to expect before they
+    /// come. Their announces were spread evenly over the base interval, so as many as the absence is
+    /// of it are overdue, and come when they find the tracker again; the others come one by one in
+    /// what is left of it.
+    pub fn expect(&mut self, peers: u64, away: Seconds, now: Seconds) {
         self.returns.advance(now);
-        self.returns.promise(due, now);
+        let base = u64::from(self.policy.base.0);
+        let due = base.saturating_sub(u64::from(away.0));
+        self.returns.promise_evenly(peers * due / base, Seconds(due as u32), now);
     }
 
     /// The interval for one answer, between `min` and `max`. Remembers when that client is due.
@@ -426,13 +430,10 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(8);
         let now = Seconds(1000);
         let mut controller = Controller::new(POLICY, now);
-        // Everybody is due between 25 and 35 minutes from now, evenly but for that.
-        for peer in 0..60_000 {
-            controller.expect(now + Seconds(1500 + peer % 600), now);
-        }
-        let inside = (0..10_000)
-            .filter(|_| (1500..2100).contains(&controller.answer(now, &mut random).0))
-            .count();
-        assert!(inside < 1000, "{inside} of 10,000 were sent where everybody is");
+        // Ten minutes away: two thirds of the peers are due within twenty minutes, the others are here.
+        controller.expect(180_000, Seconds(600), now);
+        let early = (0..60_000).filter(|_| controller.answer(now, &mut random).0 < 1200).count();
+        // A fifth of all moments that may be answered lie there.
+        assert!(early < 60_000 / 50, "{early} of 60,000 were sent where others are due");
     }
 }

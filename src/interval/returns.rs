@@ -42,6 +42,18 @@ impl Returns {
         }
     }
 
+    /// Counts `clients` that come back one by one from `now` on, for `span`.
+    pub(super) fn promise_evenly(&mut self, clients: u64, span: Seconds, now: Seconds) {
+        let slots = u64::from(span.0 / self.slot_seconds).min(SLOTS as u64 - 1);
+        for slot in 0..slots {
+            let here = (clients * (slot + 1) / slots - clients * slot / slots) as u32;
+            let slot = now.0 / self.slot_seconds + slot as u32;
+            let count = &mut self.slots[slot as usize % SLOTS];
+            *count = count.saturating_add(here);
+            self.total += u64::from(here);
+        }
+    }
+
     /// Clients that come back in the same slot as `due`.
     pub(super) fn promised(&self, due: Seconds) -> u32 {
         self.slots[(due.0 / self.slot_seconds) as usize % SLOTS]
@@ -88,6 +100,22 @@ mod tests {
         returns.advance(now + Seconds(1830));
         assert_eq!(returns.total(), 1);
         returns.advance(now + Seconds(1_000_000));
+        assert_eq!(returns.total(), 0);
+    }
+
+    #[test]
+    fn an_even_stream_is_spread_over_its_span() {
+        let now = Seconds(1_000_000);
+        let mut returns = Returns::new(Seconds(7200), now);
+        returns.promise_evenly(1000, Seconds(1200), now);
+        assert_eq!(returns.total(), 1000);
+        let counts: Vec<u32> =
+            (0..1200 / 15).map(|slot| returns.promised(now + Seconds(slot * 15))).collect();
+        assert!(counts.iter().all(|count| (12..=13).contains(count)), "{counts:?}");
+        assert_eq!(returns.promised(now + Seconds(1300)), 0);
+        returns.promise_evenly(5, Seconds(0), now);
+        assert_eq!(returns.total(), 1000);
+        returns.advance(now + Seconds(2000));
         assert_eq!(returns.total(), 0);
     }
 

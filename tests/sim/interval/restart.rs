@@ -52,14 +52,10 @@ impl Restart {
         let mut controller = Controller::new(self.policy, EPOCH + Seconds(self.downtime));
         // Before the tracker stopped everybody had been told the base interval at some moment.
         for _ in 0..self.peers {
-            let due = random.u32(0..base);
-            arrivals.add(due, 0);
-            // The snapshot knows when each peer came last, and so when it is due.
-            if due >= self.downtime {
-                let restart = EPOCH + Seconds(self.downtime);
-                controller.expect(EPOCH + Seconds(due), restart);
-            }
+            arrivals.add(random.u32(0..base), 0);
         }
+        let away = Seconds(self.downtime);
+        controller.expect(u64::from(self.peers), away, EPOCH + away);
         let mut seconds = Vec::with_capacity(arrivals.seconds.len());
         for at in 0..arrivals.seconds.len() as u32 {
             let now = EPOCH + Seconds(at);
