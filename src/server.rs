@@ -125,19 +125,31 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     let addresses = listeners.addresses.clone();
 
     let snapshot = if config.fresh { None } else { Snapshot::open_newest(&data)? };
-    let loading = snapshot.as_ref().map_or(0, |snapshot| snapshot.totals().peers());
-    state.set_phase(Phase::Loading { done: 0, total: loading });
-    let cores =
-        Cores::start(config, placement, listeners, snapshot, clock, ids, lists, &state, &events)?;
+    if let Some(snapshot) = &snapshot {
+        say_what_is_loaded(snapshot, &state);
+    }
+    let loading = Instant::now();
+    let cores = Cores::start(
+        config,
+        placement,
+        listeners,
+        snapshot,
+        clock,
+        ids,
+        lists.clone(),
+        &state,
+        &events,
+    )?;
     let mut server = Server {
         config,
         clock,
         cores,
+        lists,
         state,
         snapshots: Snapshots::new(data, config, events),
         arriving,
     };
-    server.wait_until_ready()?;
+    server.wait_until_ready(loading)?;
     server.state.set_phase(Phase::Ready);
     server.log_ready(&addresses, started.elapsed());
     server.watch()?;
@@ -153,12 +165,14 @@ struct Server<'c> {
     clock: Clock,
     cores: Cores,
     state: Arc<control::State>,
+    lists: Arc<TorrentLists>,
     snapshots: Snapshots,
     arriving: Receiver<Event>,
 }
 
 impl Server<'_> {
-    fn wait_until_ready(&mut self) -> Result<(), ServerError> {
+    /// Waits until every core has loaded its swarms, which began at `loading`.
+    fn wait_until_ready(&mut self, loading: Instant) -> Result<(), ServerError> {
         let mut missing = self.cores.count();
         let mut restored_peers = 0;
         while missing > 0 {
@@ -180,6 +194,10 @@ impl Server<'_> {
                 _ => {}
             }
         }
+        self.state.update_snapshot(|known| {
+            known.load_nanos = loading.elapsed().as_nanos() as u64;
+            known.loaded_peers = restored_peers;
+        });
         Ok(())
     }
 
@@ -234,13 +252,16 @@ impl Server<'_> {
     }
 
     /// Reads the lists again; with a mistake in them, the old ones stay.
-    fn reload_lists(&self) {
+    fn reload_lists(&mut self) {
         let Config { allow_list, deny_list, .. } = self.config;
         match TorrentLists::load(allow_list.as_deref(), deny_list.as_deref()) {
             Ok(lists) => {
                 let (allowed, denied) = lists.sizes();
                 tracing::info!(?allowed, denied, "lists reloaded");
-                self.cores.tell_all(&Command::Lists(Arc::new(lists)));
+                let refused = lists.refused_since(&self.lists).copied().collect();
+                self.lists = Arc::new(lists);
+                self.cores.tell_all(&Command::Lists(self.lists.clone()));
+                self.cores.tell_all(&Command::Forget(Arc::new(refused)));
             }
             Err(error) => tracing::error!(
                 error = %ErrorChain(&error),
@@ -293,6 +314,23 @@ fn connection_ids(config: &Config, data: &DataDir) -> Result<ConnectionIds, Serv
     };
     let grace = shard::Seconds(config.connection_id_grace.as_secs() as u32);
     Ok(ConnectionIds::new(&key, grace))
+}
+
+fn say_what_is_loaded(snapshot: &Snapshot, state: &control::State) {
+    let (meta, totals) = (snapshot.meta(), snapshot.totals());
+    tracing::info!(
+        path = %snapshot.path().display(),
+        torrents = totals.swarms,
+        peers = totals.peers(),
+        "loading a snapshot"
+    );
+    state.set_phase(Phase::Loading { done: 0, total: totals.peers() });
+    state.update_snapshot(|known| {
+        known.newest = Some(u64::from(meta.written_at.0));
+        known.bytes = snapshot.bytes();
+        known.peers = totals.peers();
+        known.torrents = totals.swarms;
+    });
 }
 
 fn control_state(listeners: &Listeners, events: Sender<Event>) -> control::State {

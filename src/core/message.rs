@@ -77,6 +77,8 @@ pub enum ReplyTo {
 pub enum Command {
     /// Use these lists from now on.
     Lists(Arc<TorrentLists>),
+    /// Drop the swarms of these torrents, as far as this core owns them.
+    Forget(Arc<Vec<InfoHash>>),
     /// Send the shard, piece by piece, for a snapshot. A core that drains sends it as fast as it can.
     Export(Sender<Exported>),
     /// Change nothing in the shard any more; refuse what would.

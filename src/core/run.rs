@@ -76,6 +76,9 @@ fn handle(core: &SharedCore, message: Message) {
 fn obey(core: &SharedCore, command: Command) {
     match command {
         Command::Lists(lists) => core.borrow_mut().lists = lists,
+        Command::Forget(torrents) => {
+            spawn_local(tick::forget(core.clone(), torrents)).detach();
+        }
         Command::Export(pieces) => {
             spawn_local(export::export(core.clone(), pieces)).detach();
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use glommio::timer::sleep;
 use ops::counters::{Family, Protocol, Reason};
+use shard::InfoHash;
 
 use super::{Core, SharedCore};
 use crate::control::Slot;
@@ -20,6 +21,9 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 
 /// The shortest and the longest time between two steps of the sweep.
 const SWEEP_STEP: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
+
+/// Torrents looked up in one step when a list has changed.
+const FORGET_STEP: usize = 256;
 
 /// How often counters are handed to the control side and the interval is reconsidered.
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
@@ -39,6 +43,21 @@ pub async fn sweep(core: SharedCore) {
             (SWEEP_PERIOD / steps as u32).clamp(SWEEP_STEP.0, SWEEP_STEP.1)
         };
         sleep(pause).await;
+    }
+}
+
+/// Drops the swarms of torrents that are no longer allowed, a bounded step at a time.
+pub async fn forget(core: SharedCore, torrents: Arc<Vec<InfoHash>>) {
+    for some in torrents.chunks(FORGET_STEP) {
+        {
+            let core = &mut *core.borrow_mut();
+            for info_hash in some {
+                if core.elsewhere(info_hash).is_none() {
+                    core.shard.remove(info_hash);
+                }
+            }
+        }
+        sleep(SWEEP_STEP.0).await;
     }
 }
 

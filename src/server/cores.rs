@@ -6,7 +6,7 @@ use crossbeam_channel::Sender;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use ops::lists::TorrentLists;
 use persist::{Grace, Restored, Snapshot, SnapshotError};
-use shard::{Limits, Reply, Seconds, Shard};
+use shard::{InfoHash, Limits, Reply, Seconds, Shard};
 
 use super::listeners::Listeners;
 use super::{Event, ServerError};
@@ -75,7 +75,10 @@ impl Cores {
     ) -> Result<Self, ServerError> {
         let count = placement.len();
         let settings = Arc::new(config.clone());
-        let snapshot = snapshot.map(Arc::new);
+        let snapshot = snapshot.map(|snapshot| {
+            let grace = snapshot.grace(clock.now());
+            (Arc::new(snapshot), grace)
+        });
         let (addresses, inboxes) = mesh::inboxes(count);
         let mut handles = Vec::with_capacity(count);
         for (number, ((sockets, inbox), cpu)) in
@@ -158,7 +161,7 @@ fn builder(cpu: Option<usize>) -> LocalExecutorBuilder {
 struct Part {
     number: usize,
     settings: Arc<Config>,
-    snapshot: Option<Arc<Snapshot>>,
+    snapshot: Option<(Arc<Snapshot>, Grace)>,
     clock: Clock,
     connection_ids: ConnectionIds,
     lists: Arc<TorrentLists>,
@@ -171,10 +174,15 @@ impl Part {
         let cores = mesh.len();
         let mut random = fastrand::Rng::new();
         let mut shard = Shard::new(random.u64(..), limits(&settings, cores));
+        let now = clock.now();
+        let mut interval = Controller::new(policy(&settings), now);
         let restored = match snapshot {
-            Some(snapshot) => {
-                let grace = Grace::new(snapshot.meta(), clock.now());
-                snapshot.restore(&grace, |hash| route::owner(hash, cores) == number, &mut shard)
+            Some((snapshot, grace)) => {
+                let owns = |hash: &InfoHash| route::owner(hash, cores) == number;
+                let restored = snapshot.restore(&grace, owns, &mut shard);
+                let totals = shard.totals();
+                interval.expect((totals.peers_v4 + totals.peers_v6) as u64, grace.downtime(), now);
+                restored
             }
             None => Ok(Restored::default()),
         };
@@ -186,7 +194,7 @@ impl Part {
             counters,
             clock,
             connection_ids,
-            interval: Controller::new(policy(&settings), clock.now()),
+            interval,
             lists,
             mesh,
             gather: Gather::new(),

@@ -33,9 +33,9 @@ impl Listeners {
         let mut addresses = Addresses { udp: Vec::new(), http: Vec::new(), control: None };
         for &wanted in &config.udp {
             let failed = |source| ServerError::Bind { protocol: "udp", address: wanted, source };
-            let buffer = Some(config.udp_receive_buffer.0 as usize);
-            let group = group(wanted, cores, |at| bind::udp(at, buffer), |s| s.local_addr())
-                .map_err(failed)?;
+            let buffer = Some(config.udp_receive_buffer.0);
+            let bound = group(wanted, cores, |at| bind::udp(at, buffer), |s| s.local_addr());
+            let Some(group) = unless_no_ipv6(wanted, bound).map_err(failed)? else { continue };
             if config.steering
                 && cores > 1
                 && let Err(error) = steer::attach(&group[0], cores as u32)
@@ -49,7 +49,8 @@ impl Listeners {
         }
         for &wanted in &config.http {
             let failed = |source| ServerError::Bind { protocol: "http", address: wanted, source };
-            let group = group(wanted, cores, bind::tcp, |s| s.local_addr()).map_err(failed)?;
+            let bound = group(wanted, cores, bind::tcp, |s| s.local_addr());
+            let Some(group) = unless_no_ipv6(wanted, bound).map_err(failed)? else { continue };
             addresses.http.push(group[0].local_addr().map_err(failed)?);
             for (core, socket) in sockets.iter_mut().zip(group) {
                 core.http.push(socket);
@@ -63,6 +64,25 @@ impl Listeners {
             control = Some(listener);
         }
         Ok(Self { cores: sockets, control, addresses })
+    }
+}
+
+/// `None` for all of IPv6 on a machine without any: the default asks for both families, and a tracker
+/// that serves one is better than none.
+fn unless_no_ipv6<S>(wanted: SocketAddr, bound: io::Result<S>) -> io::Result<Option<S>> {
+    let any_v6 = wanted.is_ipv6() && wanted.ip().is_unspecified();
+    match bound {
+        Err(error)
+            if any_v6
+                && matches!(
+                    error.raw_os_error(),
+                    Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+                ) =>
+        {
+            tracing::warn!(address = %wanted, "this machine has no IPv6; serving IPv4 only");
+            Ok(None)
+        }
+        bound => bound.map(Some),
     }
 }
 
