@@ -69,7 +69,7 @@ pub async fn serve(core: SharedCore, port: usize) {
         let pause = moderation.pause(received, now - looked);
         looked = now;
         match pause {
-            Some(pause) if received > 0 => {
+            Some(pause) => {
                 std::thread::sleep(pause);
                 glommio::executor().yield_now().await;
             }

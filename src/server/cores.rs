@@ -30,7 +30,7 @@ const IO_MEMORY_BYTES: usize = 64 * 1024;
 const RING_DEPTH: usize = 512;
 
 /// How often a busy core looks at its ring, so that one front end does not keep the other waiting.
-const RING_LOOK: std::time::Duration = std::time::Duration::from_millis(1);
+const RING_LOOK: std::time::Duration = std::time::Duration::from_millis(4);
 
 /// The running cores.
 pub(super) struct Cores {
