@@ -42,7 +42,7 @@ impl Blocks {
                 let known = list.peer_mut(E::pool_mut(pools), at);
                 if was == state && known.mark == peer.mark {
                     known.seen = peer.seen;
-                    return Some(Joined::Known(was));
+                    return Some(Joined::Same);
                 }
                 self.take::<E>(pools, at);
                 Joined::Known(was)

@@ -131,7 +131,7 @@ impl Crowd {
                 let known = E::tables(self)[was as usize].record_mut(E::pool_mut(pools), place);
                 if was == state && known.mark == peer.mark {
                     known.seen = peer.seen;
-                    return Joined::Known(was);
+                    return Joined::Same;
                 }
                 self.take::<E>(pools, was, place);
                 Joined::Known(was)

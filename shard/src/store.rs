@@ -56,6 +56,14 @@ pub struct Outcome {
     pub snatched: bool,
 }
 
+/// A swarm's part of the totals.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tally {
+    pub(crate) counts: Counts,
+    pub(crate) peers_v4: usize,
+    pub(crate) peers_v6: usize,
+}
+
 /// The swarms of one core.
 #[derive(Debug)]
 pub struct Shard {
@@ -199,22 +207,30 @@ impl Shard {
         }
         let slot = self.slot_for(announce.info_hash, hash, found, now)?;
         let before = self.tally(slot);
-        let state = state(announce);
-        let outcome =
-            self.join(slot, Peer::new(endpoint, announce.client, Seen::at(now)), announce);
-        self.account(slot, before);
-        let outcome = outcome?;
-
-        let entry = self.slab.entry(slot);
-        reply.counts = entry.counts(&self.stores);
+        let peer = Peer::new(endpoint, announce.client, Seen::at(now));
+        let outcome = match self.join(slot, peer, announce) {
+            // By far the most announces end here.
+            (Joined::Same, _) => {
+                reply.counts = before.counts;
+                Outcome::default()
+            }
+            (joined, snatched) => {
+                reply.counts = self.account(slot, before).counts;
+                if joined == Joined::Refused {
+                    reply.clear();
+                    return Err(Refusal::PeersMax);
+                }
+                Outcome { joined: joined == Joined::New, left: false, snatched }
+            }
+        };
         let ask = Ask {
             client: announce.client,
-            state,
+            state: state(announce),
             reach: Scope::of_requester(announce.address),
             families: announce.families,
             numwant: usize::from(announce.numwant),
         };
-        choose(entry, &self.stores, &ask, random, reply);
+        choose(self.slab.entry(slot), &self.stores, &ask, random, reply);
         Ok(outcome)
     }
 
@@ -235,25 +251,23 @@ impl Shard {
         }
     }
 
+    /// What became of the peer, and whether that was a snatch.
     #[inline]
-    fn join<E: Family>(
-        &mut self,
-        slot: u32,
-        peer: Peer<E>,
-        announce: &Announce,
-    ) -> Result<Outcome, Refusal> {
+    fn join<E: Family>(&mut self, slot: u32, peer: Peer<E>, announce: &Announce) -> (Joined, bool) {
         let room = self.has_room();
         let entry = self.slab.entry_mut(slot);
         let completes = announce.event == Event::Completed
             && announce.left == 0
             && !entry.seeds_elsewhere::<E>(&self.stores, peer.mark);
         let joined = entry.join(&mut self.stores, peer, state(announce), room);
-        if joined == Joined::Refused {
-            return Err(Refusal::PeersMax);
-        }
-        let snatched = completes && joined != Joined::Known(PeerState::Seeder);
+        // A seeder that says it again is the same, one that was a seeder with another tag is known.
+        let snatched = completes
+            && matches!(
+                joined,
+                Joined::New | Joined::Known(PeerState::PartialSeed | PeerState::Leecher)
+            );
         entry.snatches = entry.snatches.saturating_add(u32::from(snatched));
-        Ok(Outcome { joined: joined == Joined::New, left: false, snatched })
+        (joined, snatched)
     }
 
     fn stop<E: Family>(
@@ -292,7 +306,7 @@ impl Shard {
             }
             match entry.join(&mut self.stores, peer, record.state, room > 0) {
                 Joined::Refused => imported = Err(Refusal::PeersMax),
-                Joined::New | Joined::Known(_) => room -= 1,
+                Joined::New | Joined::Known(_) | Joined::Same => room -= 1,
             }
         }
         self.account(slot, before);
@@ -347,25 +361,24 @@ impl Shard {
         self.totals.swarms -= 1;
     }
 
-    /// A swarm's part of the totals.
+    /// What a swarm is counted as.
     #[inline]
-    pub(crate) fn tally(&self, slot: u32) -> Totals {
+    pub(crate) fn tally(&self, slot: u32) -> Tally {
         let entry = self.slab.entry(slot);
-        let counts = entry.counts(&self.stores);
         let (peers_v4, peers_v6) = entry.endpoints(&self.stores);
-        let (seeders, leechers) = (counts.seeders as usize, counts.leechers as usize);
-        Totals { swarms: 0, peers_v4, peers_v6, seeders, leechers }
+        Tally { counts: entry.counts(&self.stores), peers_v4, peers_v6 }
     }
 
-    /// Puts a swarm's part of the totals as it is now in the place of what it was `before`.
-    #[inline]
-    pub(crate) fn account(&mut self, slot: u32, before: Totals) {
+    /// Brings the totals up to date with a swarm that was counted as `before`; as what it is now.
+    pub(crate) fn account(&mut self, slot: u32, before: Tally) -> Tally {
         let after = self.tally(slot);
         let totals = &mut self.totals;
         totals.peers_v4 = totals.peers_v4 + after.peers_v4 - before.peers_v4;
         totals.peers_v6 = totals.peers_v6 + after.peers_v6 - before.peers_v6;
-        totals.seeders = totals.seeders + after.seeders - before.seeders;
-        totals.leechers = totals.leechers + after.leechers - before.leechers;
+        let (was, is) = (before.counts, after.counts);
+        totals.seeders = totals.seeders + is.seeders as usize - was.seeders as usize;
+        totals.leechers = totals.leechers + is.leechers as usize - was.leechers as usize;
+        after
     }
 }
 

@@ -40,9 +40,11 @@ const FEW: usize = 3;
 /// What became of a peer that announced itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Joined {
+    /// It was, as it is now; nothing changed but when it was last seen.
+    Same,
     /// It was not in the swarm before.
     New,
-    /// It was, in this state.
+    /// It was, in this state, and has changed.
     Known(PeerState),
     /// It was not, and there is no room for one more.
     Refused,
@@ -95,10 +97,10 @@ impl Entry {
             let was = parts.state(at);
             if was == state {
                 peers[at] = peer;
-            } else {
-                parts.remove(peers, at);
-                parts.insert(peers, peer, state);
+                return Joined::Same;
             }
+            parts.remove(peers, at);
+            parts.insert(peers, peer, state);
             return Joined::Known(was);
         }
         if matches!(self.body, Body::Empty { .. } | Body::Few { .. }) {
