@@ -10,7 +10,7 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::net::TcpStream;
 use ops::counters::{Protocol, Reason};
@@ -18,8 +18,10 @@ use shard::{Announce, Counts, Families, InfoHash, Seconds};
 
 use super::conversation;
 use super::late::Late;
+use super::moderation::{self, Moderation};
 use crate::core::message::{Message, ReplyTo};
 use crate::core::{Core, Refused, Scraped, SharedCore, family};
+use crate::net::batch::BATCH_MAX;
 use crate::net::stream;
 use crate::wire::http::{
     Announced, Failure, Framing, Head, Malformed, Parsed, Persistence, Retry, Target, parse_head,
@@ -28,7 +30,7 @@ use crate::wire::http::{
 use crate::wire::query;
 
 /// Connections accepted before other tasks get their turn.
-const ACCEPTS_PER_TURN: usize = 64;
+const ACCEPTS_PER_TURN: usize = BATCH_MAX;
 
 /// Bytes read at a time; a request with room to spare.
 pub const READ_BYTES: usize = 4096;
@@ -83,21 +85,30 @@ pub async fn accept(core: SharedCore, listener: TcpListener) {
         Ok(copy) => stream::adopt_listener(copy),
         Err(error) => return tracing::error!(%error, "cannot copy a listener; it is not served"),
     };
+    let mut moderation = Moderation::default();
+    let mut looked = Instant::now();
     loop {
-        match waiting.accept().await {
-            Ok(connection) => match connection.peer_addr() {
-                Ok(remote) => begin(&core, Held::Adopted(connection), remote),
-                Err(_) => continue,
-            },
-            Err(error) => out_of_descriptors(&error.into()).await,
-        }
-        loop {
-            let accepted = accept_some(&core, &listener);
-            match accepted {
-                Ok(ACCEPTS_PER_TURN) => glommio::executor().yield_now().await,
-                Ok(_) => break,
-                Err(error) => out_of_descriptors(&error).await,
+        let accepted = match accept_some(&core, &listener) {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                out_of_descriptors(&error).await;
+                continue;
             }
+        };
+        let now = Instant::now();
+        let pause = moderation.pause(accepted, now - looked);
+        looked = now;
+        match pause {
+            Some(pause) => moderation::rest(pause, looked).await,
+            None if accepted == ACCEPTS_PER_TURN => glommio::executor().yield_now().await,
+            None => match waiting.accept().await {
+                Ok(connection) => {
+                    if let Ok(remote) = connection.peer_addr() {
+                        begin(&core, Held::Adopted(connection), remote);
+                    }
+                }
+                Err(error) => out_of_descriptors(&error.into()).await,
+            },
         }
     }
 }

@@ -1,14 +1,14 @@
-//! How long to let datagrams pile up before the next look.
+//! How long to let datagrams and connections pile up before the next look.
 //!
 //! Waking a core costs about 20 µs, several times what an answer costs. Between idle and saturation
 //! a core therefore does what a network card does with its interrupts: when datagrams keep coming in
 //! small batches, it sleeps a little and then takes many at once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::net::batch::BATCH_MAX;
 
-/// Datagrams that a look should find.
+/// Datagrams, or connections, that a look should find.
 const BATCH_AIM: f64 = 12.0;
 
 /// The longest sleep. A millisecond is nothing to a BitTorrent client.
@@ -40,6 +40,16 @@ impl Moderation {
             return None;
         }
         Some(PAUSE_MAX.min(Duration::from_secs_f64(BATCH_AIM / self.rate)))
+    }
+}
+
+/// Lets the other tasks of this core run and then sleeps until `pause` after `looked`, the whole thread
+/// with all of its tasks: where several sockets are busy, one sleep serves them all.
+pub async fn rest(pause: Duration, looked: Instant) {
+    glommio::executor().yield_now().await;
+    let left = pause.saturating_sub(looked.elapsed());
+    if !left.is_zero() {
+        std::thread::sleep(left);
     }
 }
 

@@ -12,7 +12,7 @@ use glommio::net::UdpSocket;
 use ops::counters::{Family, Protocol, Reason};
 use shard::{Announce, Counts, InfoHash, Seconds};
 
-use super::moderation::Moderation;
+use super::moderation::{self, Moderation};
 use crate::core::message::{Message, ReplyTo, UdpAnnounce};
 use crate::core::{Core, Scraped, SharedCore, family};
 use crate::net::batch::{BATCH_MAX, Correspondent, Inbox, Outbox};
@@ -69,10 +69,7 @@ pub async fn serve(core: SharedCore, port: usize) {
         let pause = moderation.pause(received, now - looked);
         looked = now;
         match pause {
-            Some(pause) => {
-                std::thread::sleep(pause);
-                glommio::executor().yield_now().await;
-            }
+            Some(pause) => moderation::rest(pause, looked).await,
             None if received == BATCH_MAX => glommio::executor().yield_now().await,
             _ => wait(&socket).await,
         }
