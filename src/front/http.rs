@@ -183,13 +183,15 @@ fn settle(
     rest: &[u8],
     next: Next,
 ) {
+    // Unread input turns the end into a reset, which would take bytes that are held back with it.
+    let last = matches!(next, Next::Close) && rest.is_empty();
     let sent = match out {
-        [] => 0,
-        _ => match stream::send(connection.descriptor(), out) {
-            Ok(sent) => sent.unwrap_or(0),
-            Err(_) => return,
-        },
+        [] => Ok(None),
+        _ if last => stream::send_last(connection.descriptor(), out),
+        _ => stream::send(connection.descriptor(), out),
     };
+    let Ok(sent) = sent else { return };
+    let sent = sent.unwrap_or(0);
     core.borrow_mut().note_sent(remote.ip(), sent);
     let unsent = &out[sent..];
     match next {

@@ -36,13 +36,23 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<u
 
 /// Sends what the kernel takes now; `None` when its buffer is full. Never raises `SIGPIPE`.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Option<usize>> {
+    send_with(socket, bytes, 0)
+}
+
+/// The same for the last bytes of a connection that is closed right after: the kernel holds them back
+/// (`MSG_MORE`, send(2)) and sends them in one packet with the end of the stream.
+pub fn send_last(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Option<usize>> {
+    send_with(socket, bytes, libc::MSG_MORE)
+}
+
+fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], flags: i32) -> io::Result<Option<usize>> {
     // SAFETY: the pointer and the length are those of `bytes`.
     let sent = unsafe {
         libc::send(
             socket.as_raw_fd(),
             bytes.as_ptr().cast(),
             bytes.len(),
-            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | flags,
         )
     };
     done(sent)
