@@ -42,12 +42,36 @@ impl Tally {
         self.announces += 1;
         self.peers += peers as u64;
     }
+
+    /// Quantiles of the latency in microseconds, by name.
+    pub(crate) fn latencies_us(&self) -> [(&'static str, f64); 5] {
+        let latency = &self.latency;
+        [
+            ("p50_us", latency.value_at_quantile(0.5)),
+            ("p90_us", latency.value_at_quantile(0.9)),
+            ("p99_us", latency.value_at_quantile(0.99)),
+            ("p999_us", latency.value_at_quantile(0.999)),
+            ("max_us", latency.max()),
+        ]
+        .map(|(name, latency)| (name, latency as f64 / 1e3))
+    }
+
+    /// The same as a line for people.
+    pub(crate) fn latency_text(&self) -> String {
+        let mut text = "latency in µs:".to_owned();
+        for (name, latency) in self.latencies_us() {
+            let _ = write!(text, " {} {latency:.0}", name.trim_end_matches("_us"));
+        }
+        text
+    }
 }
 
 /// What a fill took.
 pub(crate) struct Filled {
     pub(crate) took: Duration,
+    /// Announces sent again because no answer came.
     pub(crate) resent: u64,
+    pub(crate) tally: Tally,
 }
 
 /// Watches clocks and processes from now until [`Window::close`].
@@ -115,13 +139,10 @@ impl Summary {
             per(tally.reply_bytes as f64, tally.answers as f64),
             per(tally.peers as f64, tally.announces as f64)
         );
-        let _ = write!(text, "  latency in µs:");
-        for (name, latency) in self.latencies() {
-            let _ = write!(text, " {} {:.0}", name.trim_end_matches("_us"), latency as f64 / 1e3);
-        }
+        let _ = writeln!(text, "  {}", tally.latency_text());
         let _ = writeln!(
             text,
-            "\n  load generator: {:.1}% of a core",
+            "  load generator: {:.1}% of a core",
             100.0 * per(self.own_cpu.as_secs_f64(), self.seconds)
         );
         for usage in &self.processes {
@@ -154,8 +175,7 @@ impl Summary {
             ("failed", tally.failed as f64),
             ("load_core_percent", 100.0 * per(self.own_cpu.as_secs_f64(), self.seconds)),
         ];
-        let latencies = self.latencies();
-        fields.extend(latencies.iter().map(|&(name, latency)| (name, latency as f64 / 1e3)));
+        fields.extend(tally.latencies_us());
         if !self.processes.is_empty() {
             let rss: u64 = self.processes.iter().map(|usage| usage.rss_bytes).sum();
             let peak: u64 = self.processes.iter().map(|usage| usage.rss_peak_bytes).sum();
@@ -165,17 +185,6 @@ impl Summary {
             fields.push(("rss_peak_mib", mebibytes(peak)));
         }
         json(title, &fields)
-    }
-
-    fn latencies(&self) -> [(&'static str, u64); 5] {
-        let latency = &self.tally.latency;
-        [
-            ("p50_us", latency.value_at_quantile(0.5)),
-            ("p90_us", latency.value_at_quantile(0.9)),
-            ("p99_us", latency.value_at_quantile(0.99)),
-            ("p999_us", latency.value_at_quantile(0.999)),
-            ("max_us", latency.max()),
-        ]
     }
 }
 
@@ -213,7 +222,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_those_of_what_was_recorded() {
-        let latencies = summary().latencies().map(|(_, latency)| latency / 1_000);
+        let latencies = summary().tally.latencies_us().map(|(_, latency)| latency as u64);
         assert_eq!(latencies, [500, 900, 990, 999, 1000]);
     }
 

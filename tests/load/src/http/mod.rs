@@ -101,7 +101,8 @@ impl<'a> HttpLoad<'a> {
             self.exchange(None)?;
         }
         self.fill = None;
-        Ok(Filled { took: start.elapsed(), resent: 0 })
+        let tally = std::mem::replace(&mut self.tally, Tally::new());
+        Ok(Filled { took: start.elapsed(), resent: 0, tally })
     }
 
     /// Announces for the time asked for, after a warm-up, and counts.

@@ -18,7 +18,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::batch::{BATCH, Batch, Name};
 use crate::cli::{UdpOptions, Wait};
-use crate::pace::Pace;
+use crate::pace::{Arrivals, Pace};
 use crate::process::Process;
 use crate::source;
 use crate::summary::{Filled, Summary, Tally, Window};
@@ -93,6 +93,8 @@ impl<'a> UdpLoad<'a> {
     pub(crate) fn fill(&mut self) -> io::Result<Filled> {
         self.tally = Tally::new();
         let start = Instant::now();
+        let begun = self.now();
+        let mut pace = self.options.fill_rate.map(|rate| Pace::new(rate, Arrivals::Even, begun));
         let (mut step, mut resent) = (0, 0);
         while step < self.swarms.peers() || self.flight.waiting() > 0 || !self.again.is_empty() {
             if start.elapsed() > self.options.population.fill_patience() {
@@ -102,7 +104,13 @@ impl<'a> UdpLoad<'a> {
             }
             self.give_up(true);
             let now = self.now();
-            while self.flight.waiting() < self.options.window {
+            loop {
+                let since = match &mut pace {
+                    _ if self.flight.is_full() => None,
+                    Some(pace) => pace.due(now, &mut self.rng),
+                    None => (self.flight.waiting() < self.options.window).then_some(now),
+                };
+                let Some(since) = since else { break };
                 let peer = if let Some(peer) = self.again.pop() {
                     resent += 1;
                     peer
@@ -112,15 +120,16 @@ impl<'a> UdpLoad<'a> {
                 } else {
                     break;
                 };
-                self.announce(peer, Event::Started, now)?;
+                self.announce(peer, Event::Started, since)?;
             }
-            self.exchange(None)?;
+            self.exchange(pace.as_ref().map(Pace::next))?;
         }
         if self.tally.failed > 0 {
             let failed = self.tally.failed;
             return Err(io::Error::other(format!("{failed} announces of the fill were refused")));
         }
-        Ok(Filled { took: start.elapsed(), resent })
+        let tally = std::mem::replace(&mut self.tally, Tally::new());
+        Ok(Filled { took: start.elapsed(), resent, tally })
     }
 
     /// Announces and scrapes for the time asked for, after a warm-up, and counts.
