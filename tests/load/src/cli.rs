@@ -243,6 +243,9 @@ pub(crate) struct CensusOptions {
     /// Seed of the population.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,
+    /// Hashes of a scrape; some trackers answer fewer than the 74 of BEP 15.
+    #[arg(long, default_value_t = 74, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=74))]
+    pub(crate) scrape_hashes: u8,
     /// Give up after this time.
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: f64,

@@ -185,7 +185,13 @@ fn idle(options: &IdleOptions) -> Result<(), Box<dyn Error>> {
 
 fn take_census(options: &CensusOptions) -> Result<(), Box<dyn Error>> {
     let until = Instant::now() + Duration::from_secs_f64(options.timeout);
-    let census = census::take(options.to, options.seed, options.torrents, until)?;
+    let census = census::take(
+        options.to,
+        options.seed,
+        options.torrents,
+        options.scrape_hashes.into(),
+        until,
+    )?;
     println!(
         "torrents {} alive {} seeders {} leechers {} snatches {} fingerprint {:016x}",
         census.torrents,

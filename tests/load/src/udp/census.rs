@@ -121,12 +121,18 @@ impl Asker {
     }
 }
 
-/// Scrapes all torrents, 74 at a time.
-pub(crate) fn take(to: SocketAddr, seed: u64, torrents: u32, until: Instant) -> io::Result<Census> {
+/// Scrapes all torrents, `hashes` at a time.
+pub(crate) fn take(
+    to: SocketAddr,
+    seed: u64,
+    torrents: u32,
+    hashes: usize,
+    until: Instant,
+) -> io::Result<Census> {
     let mut asker = Asker::new(to)?;
     let mut census = Census::default();
     let torrents: Vec<u32> = (0..torrents).collect();
-    for chunk in torrents.chunks(SCRAPE_MAX) {
+    for chunk in torrents.chunks(hashes.clamp(1, SCRAPE_MAX)) {
         let hashes: Vec<_> = chunk.iter().map(|&torrent| info_hash(seed, torrent)).collect();
         for [seeders, snatches, leechers] in asker.scrape(&hashes, until)? {
             census.add(seeders, snatches, leechers);
