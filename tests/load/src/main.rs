@@ -149,6 +149,7 @@ fn print_fill(
             ("peers", peers),
             ("seconds", seconds),
             ("resent", filled.resent as f64),
+            ("late", filled.tally.late as f64),
             ("cpu_us_per_answer", cpu_us),
             ("rss_mib", rss_mib),
         ];
@@ -157,10 +158,11 @@ fn print_fill(
         return Ok(());
     }
     println!(
-        "fill: {peers} peers in {} torrents, {seconds:.2} s, {:.0}/s, {} resent",
+        "fill: {peers} peers in {} torrents, {seconds:.2} s, {:.0}/s, {} resent, {} late",
         swarms.torrents(),
         peers / seconds,
-        filled.resent
+        filled.resent,
+        filled.tally.late
     );
     println!("  {}", filled.tally.latency_text());
     if !processes.is_empty() {

@@ -16,6 +16,8 @@ pub(crate) struct Tally {
     pub(crate) peers: u64,
     /// Requests without an answer in time.
     pub(crate) lost: u64,
+    /// Answers to requests that were counted as lost already, and second answers.
+    pub(crate) late: u64,
     /// Answers that are an error, malformed, or not what was asked for.
     pub(crate) failed: u64,
     latency: Histogram<u64>,
@@ -27,7 +29,16 @@ const LATENCY_MAX: u64 = 60_000_000_000;
 impl Tally {
     pub(crate) fn new() -> Self {
         let latency = Histogram::new_with_bounds(1, LATENCY_MAX, 3).expect("the bounds are legal");
-        Self { answers: 0, announces: 0, reply_bytes: 0, peers: 0, lost: 0, failed: 0, latency }
+        Self {
+            answers: 0,
+            announces: 0,
+            reply_bytes: 0,
+            peers: 0,
+            lost: 0,
+            late: 0,
+            failed: 0,
+            latency,
+        }
     }
 
     /// Counts one good answer.
@@ -130,8 +141,8 @@ impl Summary {
         let answers_per_second = per(tally.answers as f64, self.seconds);
         let _ = writeln!(
             text,
-            "{title}: {} answers in {:.2} s, {answers_per_second:.0}/s; lost {}, failed {}",
-            tally.answers, self.seconds, tally.lost, tally.failed
+            "{title}: {} answers in {:.2} s, {answers_per_second:.0}/s; lost {}, late {}, failed {}",
+            tally.answers, self.seconds, tally.lost, tally.late, tally.failed
         );
         let _ = writeln!(
             text,
@@ -172,6 +183,7 @@ impl Summary {
             ("reply_bytes", per(tally.reply_bytes as f64, tally.answers as f64)),
             ("peers", per(tally.peers as f64, tally.announces as f64)),
             ("lost", tally.lost as f64),
+            ("late", tally.late as f64),
             ("failed", tally.failed as f64),
             ("load_core_percent", 100.0 * per(self.own_cpu.as_secs_f64(), self.seconds)),
         ];
@@ -238,7 +250,7 @@ mod tests {
     fn text_and_json_say_the_same() {
         let text = summary().text("udp");
         assert!(
-            text.starts_with("udp: 1000 answers in 2.00 s, 500/s; lost 3, failed 0\n"),
+            text.starts_with("udp: 1000 answers in 2.00 s, 500/s; lost 3, late 0, failed 0\n"),
             "{text}"
         );
         assert!(text.contains("reply 100.0 bytes, 7.00 peers"), "{text}");

@@ -25,8 +25,10 @@ pub(crate) fn count(
             return;
         }
     };
-    // An answer after its time was counted as lost already.
-    let Some(request) = flight.land(transaction) else { return };
+    let Some(request) = flight.land(transaction) else {
+        tally.late += 1;
+        return;
+    };
     match (request.kind, reply) {
         (Kind::Announce, Some(Reply::Announce { peers, .. }))
             if peers.len().is_multiple_of(peer_bytes) =>

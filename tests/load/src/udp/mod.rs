@@ -103,7 +103,6 @@ impl<'a> UdpLoad<'a> {
                     "fill stopped after {step} announces: too slow"
                 )));
             }
-            self.give_up(true);
             let now = self.now();
             loop {
                 let since = match &mut pace {
@@ -123,7 +122,7 @@ impl<'a> UdpLoad<'a> {
                 };
                 self.announce(peer, Event::Started, since)?;
             }
-            self.exchange(pace.as_ref().map(Pace::next))?;
+            self.exchange(pace.as_ref().map(Pace::next), true)?;
         }
         if self.tally.failed > 0 {
             let failed = self.tally.failed;
@@ -155,12 +154,11 @@ impl<'a> UdpLoad<'a> {
     /// As many requests on their way as the window allows.
     fn closed_loop(&mut self, end: u64) -> io::Result<()> {
         while self.now() < end {
-            self.give_up(false);
             let now = self.now();
             while self.flight.waiting() < self.options.window {
                 self.something(now)?;
             }
-            self.exchange(None)?;
+            self.exchange(None, false)?;
         }
         Ok(())
     }
@@ -172,14 +170,13 @@ impl<'a> UdpLoad<'a> {
             if now >= end {
                 return Ok(());
             }
-            self.give_up(false);
             while let Some(start) = pace.due(now, &mut self.rng) {
                 if self.flight.is_full() {
-                    self.give_up(false);
+                    self.give_up(now, false);
                 }
                 self.something(start)?;
             }
-            self.exchange(Some(pace.next()))?;
+            self.exchange(Some(pace.next()), false)?;
         }
     }
 
@@ -247,13 +244,17 @@ impl<'a> UdpLoad<'a> {
     }
 
     /// Sends what is written, reads what has come, and pauses when there is little to do, at most
-    /// until `next`.
-    fn exchange(&mut self, next: Option<u64>) -> io::Result<()> {
+    /// until `next`. What has no answer in time is lost; with `again`, announced again.
+    fn exchange(&mut self, next: Option<u64>, again: bool) -> io::Result<()> {
         if self.now() - self.connected > RECONNECT {
             self.ask_for_connection_ids(false)?;
         }
         self.flush()?;
-        if self.receive()? < BATCH / 2 && self.options.wait == Wait::Nap {
+        // Answers that came while this process had no CPU are read before anything is given up.
+        let before = self.now();
+        let received = self.receive()?;
+        self.give_up(before, again);
+        if received < BATCH / 2 && self.options.wait == Wait::Nap {
             let now = self.now();
             let nap = next.map_or(NAP, |next| next.saturating_sub(now).min(NAP));
             if nap > 0 {
@@ -304,8 +305,8 @@ impl<'a> UdpLoad<'a> {
         Ok(received)
     }
 
-    fn give_up(&mut self, again: bool) {
-        let deadline = self.now().saturating_sub(self.timeout);
+    fn give_up(&mut self, now: u64, again: bool) {
+        let deadline = now.saturating_sub(self.timeout);
         let (tally, queue) = (&mut self.tally, &mut self.again);
         self.flight.expire(deadline, 2 * BATCH, |request| {
             tally.lost += 1;
