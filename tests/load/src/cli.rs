@@ -99,6 +99,9 @@ pub(crate) struct UdpOptions {
     /// Announce every peer once before the steady phase.
     #[arg(long)]
     pub(crate) fill: bool,
+    /// Fill at this rate rather than as fast as the tracker answers.
+    #[arg(long, value_name = "PER_SECOND", value_parser = rate, requires = "fill")]
+    pub(crate) fill_rate: Option<f64>,
     /// Length of the steady phase; 0 for none.
     #[arg(long, default_value_t = 10.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) seconds: f64,
@@ -212,7 +215,7 @@ pub(crate) struct BareUdpOptions {
     /// Address to answer on.
     #[arg(long, default_value = "127.0.0.1:6969", value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
-    /// Peers in the reply to an announce.
+    /// Peers in the reply to an announce, rounded: an average may be given.
     #[arg(long, default_value_t = 20.0, value_name = "N", value_parser = seconds)]
     pub(crate) peers: f64,
     /// Datagrams moved by one system call at most.
@@ -234,8 +237,15 @@ pub(crate) struct CensusOptions {
     /// Address of the tracker.
     #[arg(long, default_value = "127.0.0.1:6969", value_name = "ADDR")]
     pub(crate) to: SocketAddr,
-    #[command(flatten)]
-    pub(crate) population: Population,
+    /// Torrents of the population.
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    pub(crate) torrents: u32,
+    /// Seed of the population.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Hashes of a scrape; some trackers answer fewer than the 74 of BEP 15.
+    #[arg(long, default_value_t = 74, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=74))]
+    pub(crate) scrape_hashes: u8,
     /// Give up after this time.
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: f64,
@@ -249,11 +259,13 @@ pub(crate) struct ProbeOptions {
     /// Measure from the start of this process rather than from the start of the probe.
     #[arg(long, value_name = "PID")]
     pub(crate) since_start_of: Option<i32>,
-    /// An answer is correct when this torrent of the population has at least one peer.
+    /// An answer is correct when this torrent of the population has at least one peer; without, any
+    /// answer is.
     #[arg(long, value_name = "INDEX")]
     pub(crate) torrent: Option<u32>,
-    #[command(flatten)]
-    pub(crate) population: Population,
+    /// Seed of the population.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
     /// Give up after this time.
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: f64,
@@ -263,7 +275,7 @@ impl Population {
     /// How long a fill may take: a tracker that needs more than 300 µs an announce is not worth
     /// waiting for.
     pub(crate) fn fill_patience(&self) -> Duration {
-        Duration::from_secs(10) + Duration::from_micros(300) * self.peers
+        Duration::from_secs(60) + Duration::from_micros(300) * self.peers
     }
 }
 

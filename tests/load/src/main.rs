@@ -78,8 +78,8 @@ fn serve(bare: &Bare) -> Result<(), Box<dyn Error>> {
         Bare::Udp(BareUdpOptions { listen, peers, batch }) => {
             let socket = UdpSocket::bind(listen)?;
             println!("ready udp {}", socket.local_addr()?);
-            let peer_bytes = if listen.is_ipv4() { 6.0 } else { 18.0 };
-            let answers = bare::udp::Answers { peers_bytes: (peers * peer_bytes).round() as usize };
+            let peer_bytes = if listen.is_ipv4() { 6 } else { 18 };
+            let answers = bare::udp::Answers { peers_bytes: peers.round() as usize * peer_bytes };
             bare::udp::serve(&socket, (*batch).into(), answers)?;
         }
         Bare::Http(options) => {
@@ -145,22 +145,26 @@ fn print_fill(
     let rss = processes.iter().map(Process::rss_bytes).sum::<io::Result<u64>>()?;
     let rss_mib = rss as f64 / f64::from(1 << 20);
     if report.json {
-        let fields = [
+        let mut fields = vec![
             ("peers", peers),
             ("seconds", seconds),
             ("resent", filled.resent as f64),
+            ("late", filled.tally.late as f64),
             ("cpu_us_per_answer", cpu_us),
             ("rss_mib", rss_mib),
         ];
+        fields.extend(filled.tally.latencies_us());
         println!("{}", json("fill", &fields));
         return Ok(());
     }
     println!(
-        "fill: {peers} peers in {} torrents, {seconds:.2} s, {:.0}/s, {} resent",
+        "fill: {peers} peers in {} torrents, {seconds:.2} s, {:.0}/s, {} resent, {} late",
         swarms.torrents(),
         peers / seconds,
-        filled.resent
+        filled.resent,
+        filled.tally.late
     );
+    println!("  {}", filled.tally.latency_text());
     if !processes.is_empty() {
         println!("  processes: {cpu_us:.3} µs CPU an answer, RSS {rss_mib:.1} MiB");
     }
@@ -182,9 +186,14 @@ fn idle(options: &IdleOptions) -> Result<(), Box<dyn Error>> {
 }
 
 fn take_census(options: &CensusOptions) -> Result<(), Box<dyn Error>> {
-    let swarms = deal(&options.population)?;
     let until = Instant::now() + Duration::from_secs_f64(options.timeout);
-    let census = census::take(options.to, &swarms, until)?;
+    let census = census::take(
+        options.to,
+        options.seed,
+        options.torrents,
+        options.scrape_hashes.into(),
+        until,
+    )?;
     println!(
         "torrents {} alive {} seeders {} leechers {} snatches {} fingerprint {:016x}",
         census.torrents,
@@ -200,18 +209,11 @@ fn take_census(options: &CensusOptions) -> Result<(), Box<dyn Error>> {
 fn probe(options: &ProbeOptions) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let until = started + Duration::from_secs_f64(options.timeout);
-    let swarms = match options.torrent {
-        Some(_) => Some(deal(&options.population)?),
-        None => None,
-    };
-    let hash = match (&swarms, options.torrent) {
-        (Some(swarms), Some(torrent)) => swarms.info_hash(torrent),
-        _ => [0; 20],
-    };
+    let hash = swarms::info_hash(options.seed, options.torrent.unwrap_or(0));
     let mut asker = Asker::new(options.to)?;
     loop {
         let [seeders, _, leechers] = asker.scrape(&[hash], until)?[0];
-        if swarms.is_none() || seeders + leechers > 0 {
+        if options.torrent.is_none() || seeders + leechers > 0 {
             break;
         }
         if Instant::now() > until {

@@ -16,6 +16,8 @@ pub(crate) struct Tally {
     pub(crate) peers: u64,
     /// Requests without an answer in time.
     pub(crate) lost: u64,
+    /// Answers to requests that were counted as lost already, and second answers.
+    pub(crate) late: u64,
     /// Answers that are an error, malformed, or not what was asked for.
     pub(crate) failed: u64,
     latency: Histogram<u64>,
@@ -27,7 +29,16 @@ const LATENCY_MAX: u64 = 60_000_000_000;
 impl Tally {
     pub(crate) fn new() -> Self {
         let latency = Histogram::new_with_bounds(1, LATENCY_MAX, 3).expect("the bounds are legal");
-        Self { answers: 0, announces: 0, reply_bytes: 0, peers: 0, lost: 0, failed: 0, latency }
+        Self {
+            answers: 0,
+            announces: 0,
+            reply_bytes: 0,
+            peers: 0,
+            lost: 0,
+            late: 0,
+            failed: 0,
+            latency,
+        }
     }
 
     /// Counts one good answer.
@@ -42,12 +53,36 @@ impl Tally {
         self.announces += 1;
         self.peers += peers as u64;
     }
+
+    /// Quantiles of the latency in microseconds, by name.
+    pub(crate) fn latencies_us(&self) -> [(&'static str, f64); 5] {
+        let latency = &self.latency;
+        [
+            ("p50_us", latency.value_at_quantile(0.5)),
+            ("p90_us", latency.value_at_quantile(0.9)),
+            ("p99_us", latency.value_at_quantile(0.99)),
+            ("p999_us", latency.value_at_quantile(0.999)),
+            ("max_us", latency.max()),
+        ]
+        .map(|(name, latency)| (name, latency as f64 / 1e3))
+    }
+
+    /// The same as a line for people.
+    pub(crate) fn latency_text(&self) -> String {
+        let mut text = "latency in µs:".to_owned();
+        for (name, latency) in self.latencies_us() {
+            let _ = write!(text, " {} {latency:.0}", name.trim_end_matches("_us"));
+        }
+        text
+    }
 }
 
 /// What a fill took.
 pub(crate) struct Filled {
     pub(crate) took: Duration,
+    /// Announces sent again because no answer came.
     pub(crate) resent: u64,
+    pub(crate) tally: Tally,
 }
 
 /// Watches clocks and processes from now until [`Window::close`].
@@ -106,8 +141,8 @@ impl Summary {
         let answers_per_second = per(tally.answers as f64, self.seconds);
         let _ = writeln!(
             text,
-            "{title}: {} answers in {:.2} s, {answers_per_second:.0}/s; lost {}, failed {}",
-            tally.answers, self.seconds, tally.lost, tally.failed
+            "{title}: {} answers in {:.2} s, {answers_per_second:.0}/s; lost {}, late {}, failed {}",
+            tally.answers, self.seconds, tally.lost, tally.late, tally.failed
         );
         let _ = writeln!(
             text,
@@ -115,13 +150,10 @@ impl Summary {
             per(tally.reply_bytes as f64, tally.answers as f64),
             per(tally.peers as f64, tally.announces as f64)
         );
-        let _ = write!(text, "  latency in µs:");
-        for (name, latency) in self.latencies() {
-            let _ = write!(text, " {} {:.0}", name.trim_end_matches("_us"), latency as f64 / 1e3);
-        }
+        let _ = writeln!(text, "  {}", tally.latency_text());
         let _ = writeln!(
             text,
-            "\n  load generator: {:.1}% of a core",
+            "  load generator: {:.1}% of a core",
             100.0 * per(self.own_cpu.as_secs_f64(), self.seconds)
         );
         for usage in &self.processes {
@@ -151,11 +183,11 @@ impl Summary {
             ("reply_bytes", per(tally.reply_bytes as f64, tally.answers as f64)),
             ("peers", per(tally.peers as f64, tally.announces as f64)),
             ("lost", tally.lost as f64),
+            ("late", tally.late as f64),
             ("failed", tally.failed as f64),
             ("load_core_percent", 100.0 * per(self.own_cpu.as_secs_f64(), self.seconds)),
         ];
-        let latencies = self.latencies();
-        fields.extend(latencies.iter().map(|&(name, latency)| (name, latency as f64 / 1e3)));
+        fields.extend(tally.latencies_us());
         if !self.processes.is_empty() {
             let rss: u64 = self.processes.iter().map(|usage| usage.rss_bytes).sum();
             let peak: u64 = self.processes.iter().map(|usage| usage.rss_peak_bytes).sum();
@@ -165,17 +197,6 @@ impl Summary {
             fields.push(("rss_peak_mib", mebibytes(peak)));
         }
         json(title, &fields)
-    }
-
-    fn latencies(&self) -> [(&'static str, u64); 5] {
-        let latency = &self.tally.latency;
-        [
-            ("p50_us", latency.value_at_quantile(0.5)),
-            ("p90_us", latency.value_at_quantile(0.9)),
-            ("p99_us", latency.value_at_quantile(0.99)),
-            ("p999_us", latency.value_at_quantile(0.999)),
-            ("max_us", latency.max()),
-        ]
     }
 }
 
@@ -213,7 +234,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_those_of_what_was_recorded() {
-        let latencies = summary().latencies().map(|(_, latency)| latency / 1_000);
+        let latencies = summary().tally.latencies_us().map(|(_, latency)| latency as u64);
         assert_eq!(latencies, [500, 900, 990, 999, 1000]);
     }
 
@@ -229,7 +250,7 @@ mod tests {
     fn text_and_json_say_the_same() {
         let text = summary().text("udp");
         assert!(
-            text.starts_with("udp: 1000 answers in 2.00 s, 500/s; lost 3, failed 0\n"),
+            text.starts_with("udp: 1000 answers in 2.00 s, 500/s; lost 3, late 0, failed 0\n"),
             "{text}"
         );
         assert!(text.contains("reply 100.0 bytes, 7.00 peers"), "{text}");

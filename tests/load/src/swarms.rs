@@ -72,14 +72,9 @@ impl Swarms {
         (u64::from(step) * self.stride % u64::from(self.peers())) as u32
     }
 
-    /// 20 evenly spread bytes, a function of seed and torrent.
+    /// See [`info_hash`].
     pub(crate) fn info_hash(&self, torrent: u32) -> [u8; 20] {
-        let base = self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (u64::from(torrent) << 2);
-        let mut hash = [0; 20];
-        hash[..8].copy_from_slice(&mix(base).to_be_bytes());
-        hash[8..16].copy_from_slice(&mix(base ^ 1).to_be_bytes());
-        hash[16..].copy_from_slice(&mix(base ^ 2).to_be_bytes()[..4]);
-        hash
+        info_hash(self.seed, torrent)
     }
 
     /// A peer id in the usual form (BEP 20), its tail a function of the peer.
@@ -108,6 +103,16 @@ impl Swarms {
     pub(crate) fn port_of(peer: u32, sources: u32) -> u16 {
         (PORT_FIRST + peer / sources % PORTS) as u16
     }
+}
+
+/// The infohash of a torrent: 20 evenly spread bytes, a function of seed and torrent alone.
+pub(crate) fn info_hash(seed: u64, torrent: u32) -> [u8; 20] {
+    let base = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (u64::from(torrent) << 2);
+    let mut hash = [0; 20];
+    hash[..8].copy_from_slice(&mix(base).to_be_bytes());
+    hash[8..16].copy_from_slice(&mix(base ^ 1).to_be_bytes());
+    hash[16..].copy_from_slice(&mix(base ^ 2).to_be_bytes()[..4]);
+    hash
 }
 
 /// Peers per torrent, largest first, adding up to `peers`.

@@ -101,7 +101,8 @@ impl<'a> HttpLoad<'a> {
             self.exchange(None)?;
         }
         self.fill = None;
-        Ok(Filled { took: start.elapsed(), resent: 0 })
+        let tally = std::mem::replace(&mut self.tally, Tally::new());
+        Ok(Filled { took: start.elapsed(), resent: 0, tally })
     }
 
     /// Announces for the time asked for, after a warm-up, and counts.
@@ -230,6 +231,7 @@ impl<'a> HttpLoad<'a> {
 
     /// Reads what has come, and pauses when there is little to do, at most until `next`.
     fn exchange(&mut self, next: Option<u64>) -> io::Result<()> {
+        let before = self.now();
         let mut events = [EpollEvent::empty(); EVENTS];
         let count = match self.epoll.wait(&mut events, EpollTimeout::ZERO) {
             Ok(count) => count,
@@ -239,13 +241,13 @@ impl<'a> HttpLoad<'a> {
         for event in &events[..count] {
             self.read(event.data() as usize, event.events())?;
         }
-        let now = self.now();
-        if now - self.swept > SWEEP {
-            self.swept = now;
-            self.give_up(now);
+        // Only when all that has come is read: this process may have had no CPU for some time.
+        if count < EVENTS && before - self.swept > SWEEP {
+            self.swept = before;
+            self.give_up(before);
         }
         if count < EVENTS / 8 && self.options.wait == Wait::Nap {
-            let nap = next.map_or(NAP, |next| next.saturating_sub(now).min(NAP));
+            let nap = next.map_or(NAP, |next| next.saturating_sub(self.now()).min(NAP));
             if nap > 0 {
                 std::thread::sleep(Duration::from_nanos(nap));
             }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::packet::{self, Reply, SCRAPE_MAX, u32_at};
-use crate::swarms::Swarms;
+use crate::swarms::info_hash;
 
 /// Sums of all swarms, and a fingerprint of each swarm's counts in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,13 +121,19 @@ impl Asker {
     }
 }
 
-/// Scrapes all torrents, 74 at a time.
-pub(crate) fn take(to: SocketAddr, swarms: &Swarms, until: Instant) -> io::Result<Census> {
+/// Scrapes all torrents, `hashes` at a time.
+pub(crate) fn take(
+    to: SocketAddr,
+    seed: u64,
+    torrents: u32,
+    hashes: usize,
+    until: Instant,
+) -> io::Result<Census> {
     let mut asker = Asker::new(to)?;
     let mut census = Census::default();
-    let torrents: Vec<u32> = (0..swarms.torrents()).collect();
-    for chunk in torrents.chunks(SCRAPE_MAX) {
-        let hashes: Vec<_> = chunk.iter().map(|&torrent| swarms.info_hash(torrent)).collect();
+    let torrents: Vec<u32> = (0..torrents).collect();
+    for chunk in torrents.chunks(hashes.clamp(1, SCRAPE_MAX)) {
+        let hashes: Vec<_> = chunk.iter().map(|&torrent| info_hash(seed, torrent)).collect();
         for [seeders, snatches, leechers] in asker.scrape(&hashes, until)? {
             census.add(seeders, snatches, leechers);
         }

@@ -4,6 +4,7 @@
 //! sends each datagram from the loopback address of the peer it speaks for, so that one system call
 //! carries the requests of 64 clients; the port that a peer announces is a field of the request.
 
+mod answer;
 pub(crate) mod census;
 pub(crate) mod flight;
 pub(crate) mod packet;
@@ -18,7 +19,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::batch::{BATCH, Batch, Name};
 use crate::cli::{UdpOptions, Wait};
-use crate::pace::Pace;
+use crate::pace::{Arrivals, Pace};
 use crate::process::Process;
 use crate::source;
 use crate::summary::{Filled, Summary, Tally, Window};
@@ -93,6 +94,8 @@ impl<'a> UdpLoad<'a> {
     pub(crate) fn fill(&mut self) -> io::Result<Filled> {
         self.tally = Tally::new();
         let start = Instant::now();
+        let begun = self.now();
+        let mut pace = self.options.fill_rate.map(|rate| Pace::new(rate, Arrivals::Even, begun));
         let (mut step, mut resent) = (0, 0);
         while step < self.swarms.peers() || self.flight.waiting() > 0 || !self.again.is_empty() {
             if start.elapsed() > self.options.population.fill_patience() {
@@ -100,9 +103,14 @@ impl<'a> UdpLoad<'a> {
                     "fill stopped after {step} announces: too slow"
                 )));
             }
-            self.give_up(true);
             let now = self.now();
-            while self.flight.waiting() < self.options.window {
+            loop {
+                let since = match &mut pace {
+                    _ if self.flight.is_full() => None,
+                    Some(pace) => pace.due(now, &mut self.rng),
+                    None => (self.flight.waiting() < self.options.window).then_some(now),
+                };
+                let Some(since) = since else { break };
                 let peer = if let Some(peer) = self.again.pop() {
                     resent += 1;
                     peer
@@ -112,15 +120,16 @@ impl<'a> UdpLoad<'a> {
                 } else {
                     break;
                 };
-                self.announce(peer, Event::Started, now)?;
+                self.announce(peer, Event::Started, since)?;
             }
-            self.exchange(None)?;
+            self.exchange(pace.as_ref().map(Pace::next), true)?;
         }
         if self.tally.failed > 0 {
             let failed = self.tally.failed;
             return Err(io::Error::other(format!("{failed} announces of the fill were refused")));
         }
-        Ok(Filled { took: start.elapsed(), resent })
+        let tally = std::mem::replace(&mut self.tally, Tally::new());
+        Ok(Filled { took: start.elapsed(), resent, tally })
     }
 
     /// Announces and scrapes for the time asked for, after a warm-up, and counts.
@@ -145,12 +154,11 @@ impl<'a> UdpLoad<'a> {
     /// As many requests on their way as the window allows.
     fn closed_loop(&mut self, end: u64) -> io::Result<()> {
         while self.now() < end {
-            self.give_up(false);
             let now = self.now();
             while self.flight.waiting() < self.options.window {
                 self.something(now)?;
             }
-            self.exchange(None)?;
+            self.exchange(None, false)?;
         }
         Ok(())
     }
@@ -162,14 +170,13 @@ impl<'a> UdpLoad<'a> {
             if now >= end {
                 return Ok(());
             }
-            self.give_up(false);
             while let Some(start) = pace.due(now, &mut self.rng) {
                 if self.flight.is_full() {
-                    self.give_up(false);
+                    self.give_up(now, false);
                 }
                 self.something(start)?;
             }
-            self.exchange(Some(pace.next()))?;
+            self.exchange(Some(pace.next()), false)?;
         }
     }
 
@@ -237,13 +244,17 @@ impl<'a> UdpLoad<'a> {
     }
 
     /// Sends what is written, reads what has come, and pauses when there is little to do, at most
-    /// until `next`.
-    fn exchange(&mut self, next: Option<u64>) -> io::Result<()> {
+    /// until `next`. What has no answer in time is lost; with `again`, announced again.
+    fn exchange(&mut self, next: Option<u64>, again: bool) -> io::Result<()> {
         if self.now() - self.connected > RECONNECT {
             self.ask_for_connection_ids(false)?;
         }
         self.flush()?;
-        if self.receive()? < BATCH / 2 && self.options.wait == Wait::Nap {
+        // Answers that came while this process had no CPU are read before anything is given up.
+        let before = self.now();
+        let received = self.receive()?;
+        self.give_up(before, again);
+        if received < BATCH / 2 && self.options.wait == Wait::Nap {
             let now = self.now();
             let nap = next.map_or(NAP, |next| next.saturating_sub(now).min(NAP));
             if nap > 0 {
@@ -276,7 +287,7 @@ impl<'a> UdpLoad<'a> {
                         }
                         continue;
                     }
-                    count_answer(
+                    answer::count(
                         reply,
                         datagram.len(),
                         peer_bytes,
@@ -294,8 +305,8 @@ impl<'a> UdpLoad<'a> {
         Ok(received)
     }
 
-    fn give_up(&mut self, again: bool) {
-        let deadline = self.now().saturating_sub(self.timeout);
+    fn give_up(&mut self, now: u64, again: bool) {
+        let deadline = now.saturating_sub(self.timeout);
         let (tally, queue) = (&mut self.tally, &mut self.again);
         self.flight.expire(deadline, 2 * BATCH, |request| {
             tally.lost += 1;
@@ -345,45 +356,6 @@ impl<'a> UdpLoad<'a> {
     }
 }
 
-/// Counts a reply that is not to a connect.
-fn count_answer(
-    reply: Option<Reply<'_>>,
-    bytes: usize,
-    peer_bytes: usize,
-    now: u64,
-    flight: &mut Flight,
-    tally: &mut Tally,
-) {
-    let transaction = match reply {
-        Some(
-            Reply::Connect { transaction, .. }
-            | Reply::Announce { transaction, .. }
-            | Reply::Scrape { transaction, .. }
-            | Reply::Error { transaction },
-        ) => transaction,
-        None => {
-            tally.failed += 1;
-            return;
-        }
-    };
-    // An answer after its time was counted as lost already.
-    let Some(request) = flight.land(transaction) else { return };
-    match (request.kind, reply) {
-        (Kind::Announce, Some(Reply::Announce { peers, .. }))
-            if peers.len().is_multiple_of(peer_bytes) =>
-        {
-            tally.announce(peers.len() / peer_bytes);
-        }
-        (Kind::Scrape(hashes), Some(Reply::Scrape { counts, .. }))
-            if counts.len() == usize::from(hashes) * 12 => {}
-        _ => {
-            tally.failed += 1;
-            return;
-        }
-    }
-    tally.answer(bytes, now.saturating_sub(request.since));
-}
-
 fn open(local: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(local)?;
     enlarge_buffers(&socket);
@@ -413,49 +385,3 @@ const NAP: u64 = 50_000;
 const RECONNECT: u64 = 55_000_000_000;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn waiting(kind: Kind) -> (Flight, u32) {
-        let mut flight = Flight::new(4);
-        let transaction = flight.start(Request { kind, peer: 0, since: 1_000 });
-        (flight, transaction)
-    }
-
-    fn counted(kind: Kind, action: u8, body: usize, peer_bytes: usize) -> Tally {
-        let (mut flight, transaction) = waiting(kind);
-        let mut datagram = vec![0, 0, 0, action];
-        datagram.extend(transaction.to_be_bytes());
-        datagram.resize(8 + body, 0);
-        let mut tally = Tally::new();
-        let reply = packet::read_reply(&datagram);
-        count_answer(reply, datagram.len(), peer_bytes, 5_000, &mut flight, &mut tally);
-        tally
-    }
-
-    #[test]
-    fn an_announce_counts_with_its_peers() {
-        let tally = counted(Kind::Announce, 1, 12 + 18, 6);
-        assert_eq!((tally.answers, tally.announces, tally.peers, tally.failed), (1, 1, 3, 0));
-        let tally = counted(Kind::Announce, 1, 12 + 18, 18);
-        assert_eq!((tally.answers, tally.peers), (1, 1));
-    }
-
-    #[test]
-    fn an_answer_to_another_question_is_a_failure() {
-        for (kind, action, body) in [
-            (Kind::Announce, 1, 12 + 7),
-            (Kind::Announce, 2, 12),
-            (Kind::Announce, 3, 5),
-            (Kind::Scrape(2), 2, 12),
-            (Kind::Scrape(2), 1, 12),
-            (Kind::Announce, 9, 12),
-        ] {
-            let tally = counted(kind, action, body, 6);
-            assert_eq!((tally.answers, tally.failed), (0, 1), "{kind:?} {action} {body}");
-        }
-        assert_eq!(counted(Kind::Scrape(2), 2, 24, 6).answers, 1);
-    }
-}
