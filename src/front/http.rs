@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use glommio::net::TcpStream;
 use ops::counters::{Protocol, Reason};
-use shard::{Announce, Counts, Families, InfoHash, Seconds};
+use shard::{Announce, Counts, Families, InfoHash, Scope, Seconds};
 
 use super::conversation;
 use super::late::Late;
@@ -353,7 +353,7 @@ impl Core {
     }
 
     /// The address a peer is known by: the one it came from, unless it came from a trusted network
-    /// and names a public one (`ip=`, BEP 3).
+    /// and names a public one (`ip=`, BEP 3). Any other would be of no use to those who are told.
     fn announced_address(&self, asked: &query::Announce<'_>, remote: IpAddr) -> IpAddr {
         let settings = &self.settings;
         if !settings.ip_parameter
@@ -361,7 +361,10 @@ impl Core {
         {
             return remote;
         }
-        asked.ip.and_then(query::claimed_address).map_or(remote, |(address, _)| address)
+        let claimed = asked.ip.and_then(query::claimed_address).map(|(address, _)| address);
+        // Any port but 0 does; the scope is that of the address.
+        let public = |address: &IpAddr| Scope::of_peer(*address, 1) == Scope::Public;
+        claimed.filter(public).unwrap_or(remote)
     }
 
     fn answer_http_announce(&mut self, request: &AnnounceRequest, now: Seconds, out: &mut Vec<u8>) {
