@@ -68,6 +68,8 @@ pub enum Held {
 
 /// What a connection needs next.
 pub enum Next {
+    /// Its first request, of which nothing is there yet.
+    Begin,
     /// More of the request, or the next one.
     Read,
     /// To go to the core that owns the torrent.
@@ -76,6 +78,8 @@ pub enum Next {
     Gather(Rc<Late<Vec<Option<Counts>>>>, Vec<InfoHash>, Framing),
     /// Nothing; it is over.
     Close,
+    /// To be closed when the client has what was said to it: it may still be sending.
+    Linger,
 }
 
 /// Accepts connections for as long as the core lives.
@@ -137,7 +141,7 @@ fn begin(core: &SharedCore, connection: Held, remote: SocketAddr) {
     match stream::receive(connection.descriptor(), &mut input) {
         Ok(Some(0)) | Err(_) => {}
         Ok(Some(received)) => go_on(core, connection, remote, &input[..received]),
-        Ok(None) => conversation::begin(core, connection, remote, Vec::new(), &[], Next::Read),
+        Ok(None) => conversation::begin(core, connection, remote, Vec::new(), &[], Next::Begin),
     }
 }
 
@@ -151,13 +155,16 @@ pub fn arrive(core: &SharedCore, journey: Journey) {
         core.answer_http_announce(&request, now, &mut out);
     }
     let connection = Held::Fresh(connection);
-    let over = request.framing.persistence == Persistence::Close;
-    let next = if over { Next::Close } else { Next::Read };
-    if over || rest.is_empty() {
-        return settle(core, connection, remote, &out, &rest, next);
-    }
-    let (consumed, next) = core.borrow_mut().converse(remote, &rest, 0, &mut out);
-    settle(core, connection, remote, &out, &rest[consumed..], next);
+    let next = match (request.framing.persistence, &rest[..]) {
+        (Persistence::Close, []) => Next::Close,
+        (Persistence::Close, _) => Next::Linger,
+        (_, []) => Next::Read,
+        _ => {
+            let (consumed, next) = core.borrow_mut().converse(remote, &rest, 0, &mut out);
+            return settle(core, connection, remote, &out, &rest[consumed..], next);
+        }
+    };
+    settle(core, connection, remote, &out, &rest, next);
 }
 
 fn go_on(core: &SharedCore, connection: Held, remote: SocketAddr, input: &[u8]) {
@@ -283,7 +290,7 @@ impl Core {
                 Ok(Parsed::Complete { head, consumed }) => (head, consumed),
                 Err(malformed) => {
                     self.refuse_malformed(remote.ip(), malformed, out);
-                    return (input.len(), Next::Close);
+                    return (input.len(), Next::Linger);
                 }
             };
             seen = 0;
@@ -311,7 +318,8 @@ impl Core {
                 None => self.note_reply(remote.ip()),
             }
             if framing.persistence == Persistence::Close {
-                return (consumed, Next::Close);
+                let over = if consumed == input.len() { Next::Close } else { Next::Linger };
+                return (consumed, over);
             }
         }
     }
