@@ -16,6 +16,12 @@ use crate::core::{SharedCore, family};
 use crate::net::stream;
 use crate::wire::http::Persistence;
 
+/// How long a client that is not done sending may take to see that it was answered.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// How much it may send meanwhile.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
 /// One connection and what is on its way in and out.
 struct Conversation {
     core: SharedCore,
@@ -68,6 +74,7 @@ impl Conversation {
             }
             next = match next {
                 Next::Close => return,
+                Next::Linger => return self.linger().await,
                 Next::Travel(owner, request) => {
                     let Self { core, seat, connection, remote, input, .. } = self;
                     drop(seat);
@@ -82,18 +89,19 @@ impl Conversation {
                     let remote = self.remote.ip();
                     core.answer_http_scrape(remote, framing, &hashes, &counts, &mut self.output);
                     core.note_reply(remote);
-                    if framing.persistence == Persistence::Close {
-                        Next::Close
-                    } else if self.input.is_empty() {
-                        Next::Read
-                    } else {
-                        let (consumed, next) =
-                            core.converse(self.remote, &self.input, 0, &mut self.output);
-                        self.input.drain(..consumed);
-                        next
+                    match (framing.persistence, self.input.is_empty()) {
+                        (Persistence::Close, true) => Next::Close,
+                        (Persistence::Close, false) => Next::Linger,
+                        (_, true) => Next::Read,
+                        (_, false) => {
+                            let (consumed, next) =
+                                core.converse(self.remote, &self.input, 0, &mut self.output);
+                            self.input.drain(..consumed);
+                            next
+                        }
                     }
                 }
-                Next::Read => match self.listen().await {
+                next @ (Next::Begin | Next::Read) => match self.listen(next).await {
                     Some(next) => next,
                     None => return,
                 },
@@ -101,10 +109,11 @@ impl Conversation {
         }
     }
 
-    /// Waits for bytes and answers what they complete; `None` at the end of the connection.
-    async fn listen(&mut self) -> Option<Next> {
+    /// Waits for bytes and answers what they complete; `None` at the end of the connection. `next` says
+    /// whether this is the first request or a later one.
+    async fn listen(&mut self, next: Next) -> Option<Next> {
         let settings = self.core.borrow().settings.clone();
-        if self.input.is_empty() {
+        if matches!(next, Next::Read) && self.input.is_empty() {
             self.give(settings.http_idle_timeout);
         } else {
             self.give(settings.http_header_timeout);
@@ -138,6 +147,23 @@ impl Conversation {
                 continue;
             }
             return Some(next);
+        }
+    }
+
+    /// Waits until the client has closed its end, for a while and for some bytes.
+    ///
+    /// A connection that is closed while its client is still sending is reset, and a reset may destroy
+    /// the reply before the client has read it (RFC 9112, section 9.6).
+    async fn linger(mut self) {
+        stream::finish(stream::borrow(&self.connection));
+        self.give(LINGER_TIME);
+        let mut left = LINGER_BYTES_MAX;
+        let mut buffer = [0; READ_BYTES];
+        while left > 0 {
+            match self.connection.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(received) => left = left.saturating_sub(received),
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use glommio::net::TcpStream;
 use ops::counters::{Protocol, Reason};
-use shard::{Announce, Counts, Families, InfoHash, Seconds};
+use shard::{Announce, Counts, Families, InfoHash, Scope, Seconds};
 
 use super::conversation;
 use super::late::Late;
@@ -68,6 +68,8 @@ pub enum Held {
 
 /// What a connection needs next.
 pub enum Next {
+    /// Its first request, of which nothing is there yet.
+    Begin,
     /// More of the request, or the next one.
     Read,
     /// To go to the core that owns the torrent.
@@ -76,6 +78,8 @@ pub enum Next {
     Gather(Rc<Late<Vec<Option<Counts>>>>, Vec<InfoHash>, Framing),
     /// Nothing; it is over.
     Close,
+    /// To be closed when the client has what was said to it: it may still be sending.
+    Linger,
 }
 
 /// Accepts connections for as long as the core lives.
@@ -137,7 +141,7 @@ fn begin(core: &SharedCore, connection: Held, remote: SocketAddr) {
     match stream::receive(connection.descriptor(), &mut input) {
         Ok(Some(0)) | Err(_) => {}
         Ok(Some(received)) => go_on(core, connection, remote, &input[..received]),
-        Ok(None) => conversation::begin(core, connection, remote, Vec::new(), &[], Next::Read),
+        Ok(None) => conversation::begin(core, connection, remote, Vec::new(), &[], Next::Begin),
     }
 }
 
@@ -151,13 +155,16 @@ pub fn arrive(core: &SharedCore, journey: Journey) {
         core.answer_http_announce(&request, now, &mut out);
     }
     let connection = Held::Fresh(connection);
-    let over = request.framing.persistence == Persistence::Close;
-    let next = if over { Next::Close } else { Next::Read };
-    if over || rest.is_empty() {
-        return settle(core, connection, remote, &out, &rest, next);
-    }
-    let (consumed, next) = core.borrow_mut().converse(remote, &rest, 0, &mut out);
-    settle(core, connection, remote, &out, &rest[consumed..], next);
+    let next = match (request.framing.persistence, &rest[..]) {
+        (Persistence::Close, []) => Next::Close,
+        (Persistence::Close, _) => Next::Linger,
+        (_, []) => Next::Read,
+        _ => {
+            let (consumed, next) = core.borrow_mut().converse(remote, &rest, 0, &mut out);
+            return settle(core, connection, remote, &out, &rest[consumed..], next);
+        }
+    };
+    settle(core, connection, remote, &out, &rest, next);
 }
 
 fn go_on(core: &SharedCore, connection: Held, remote: SocketAddr, input: &[u8]) {
@@ -285,7 +292,7 @@ impl Core {
                 Ok(Parsed::Complete { head, consumed }) => (head, consumed),
                 Err(malformed) => {
                     self.refuse_malformed(remote.ip(), malformed, out);
-                    return (input.len(), Next::Close);
+                    return (input.len(), Next::Linger);
                 }
             };
             seen = 0;
@@ -313,7 +320,8 @@ impl Core {
                 None => self.note_reply(remote.ip()),
             }
             if framing.persistence == Persistence::Close {
-                return (consumed, Next::Close);
+                let over = if consumed == input.len() { Next::Close } else { Next::Linger };
+                return (consumed, over);
             }
         }
     }
@@ -355,7 +363,7 @@ impl Core {
     }
 
     /// The address a peer is known by: the one it came from, unless it came from a trusted network
-    /// and names a public one (`ip=`, BEP 3).
+    /// and names a public one (`ip=`, BEP 3). Any other would be of no use to those who are told.
     fn announced_address(&self, asked: &query::Announce<'_>, remote: IpAddr) -> IpAddr {
         let settings = &self.settings;
         if !settings.ip_parameter
@@ -363,7 +371,10 @@ impl Core {
         {
             return remote;
         }
-        asked.ip.and_then(query::claimed_address).map_or(remote, |(address, _)| address)
+        let claimed = asked.ip.and_then(query::claimed_address).map(|(address, _)| address);
+        // Any port but 0 does; the scope is that of the address.
+        let public = |address: &IpAddr| Scope::of_peer(*address, 1) == Scope::Public;
+        claimed.filter(public).unwrap_or(remote)
     }
 
     fn answer_http_announce(&mut self, request: &AnnounceRequest, now: Seconds, out: &mut Vec<u8>) {

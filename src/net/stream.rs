@@ -92,6 +92,12 @@ pub fn borrow<S: AsRawFd>(socket: &S) -> BorrowedFd<'_> {
     unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
 }
 
+/// Says that nothing more will be sent; what was sent before still arrives.
+pub fn finish(socket: BorrowedFd<'_>) {
+    // An error means that the connection has ended already.
+    let _ = SockRef::from(&socket).shutdown(std::net::Shutdown::Write);
+}
+
 /// Ends a connection in both directions; whoever reads it sees the end. `fd` must be a descriptor that
 /// its owner keeps open; one that is no socket is left as it is.
 pub fn shut_down(fd: RawFd) {

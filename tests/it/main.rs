@@ -5,3 +5,7 @@
 mod cli;
 mod control;
 mod prometheus;
+mod tracker;
+mod wire_http;
+mod wire_scrape;
+mod wire_udp;

@@ -20,9 +20,9 @@ pub const PEERS_V4_MAX: u16 = ((DATAGRAM_BYTES_MAX - ANNOUNCE_HEADER_BYTES) / 6)
 /// The most peers in one reply over IPv6.
 pub const PEERS_V6_MAX: u16 = ((DATAGRAM_BYTES_MAX - ANNOUNCE_HEADER_BYTES) / 18) as u16;
 
-/// The longest text of an error. With it the reply has 36 bytes: no more than the smallest request
-/// that can cause one, a scrape, so that errors are safe to send to whoever asked.
-pub const ERROR_TEXT_BYTES_MAX: usize = 28;
+/// The longest text of an error. With it the reply has 98 bytes: no more than the smallest request
+/// that is answered with one, an announce, so that errors are safe to send to whoever asked.
+pub const ERROR_TEXT_BYTES_MAX: usize = 90;
 
 /// Appends the reply to a connect: 16 bytes, as many as the request had at least.
 #[inline]

@@ -57,13 +57,13 @@ fn c5_an_error_has_a_bounded_text() {
     check(|out| write_error(out, TRANSACTION, &"no"), "00000003 deadbeef 6e6f");
     let mut out = Vec::new();
     write_error(&mut out, TRANSACTION, &"x".repeat(1000));
-    assert_eq!(out.len(), 36);
+    assert_eq!(out.len(), 98);
 }
 
 #[test]
 fn c4_c6_an_error_is_no_longer_than_the_shortest_request_that_causes_it() {
-    let shortest_scrape = 16 + 20;
-    assert!(8 + ERROR_TEXT_BYTES_MAX <= shortest_scrape);
+    let shortest_announce = 98;
+    assert!(8 + ERROR_TEXT_BYTES_MAX <= shortest_announce);
 }
 
 #[test]
