@@ -1,0 +1,49 @@
+#!/usr/bin/python3
+"""A client of one torrent, made with libtorrent: `libtorrent_client.py ADDRESS:PORT TORRENT FOLDER`.
+
+Downloads into the folder or seeds what is there. On SIGTERM it removes the torrent, which tells the
+tracker `stopped`, and ends a little later.
+"""
+
+import math
+import signal
+import sys
+import threading
+import time
+
+import libtorrent
+
+# Time for the `stopped` to leave; nothing reports its answer.
+LEAVE_SECONDS = 3
+
+address, path, folder = sys.argv[1:]
+ended = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: ended.set())
+
+session = libtorrent.session(
+    {
+        "listen_interfaces": address,
+        "enable_dht": False,
+        "enable_lsd": False,
+        "enable_upnp": False,
+        "enable_natpmp": False,
+        "alert_mask": libtorrent.alert.category_t.status_notification
+        | libtorrent.alert.category_t.tracker_notification
+        | libtorrent.alert.category_t.error_notification
+        | libtorrent.alert.category_t.connect_notification,
+    }
+)
+
+
+def log_for(seconds, until=threading.Event()):
+    """Prints what the session reports, until so many seconds have passed or the event has come."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not until.wait(0.1):
+        for alert in session.pop_alerts():
+            print(alert.what(), alert.message(), flush=True)
+
+
+torrent = session.add_torrent({"ti": libtorrent.torrent_info(path), "save_path": folder})
+log_for(math.inf, ended)
+session.remove_torrent(torrent)
+log_for(LEAVE_SECONDS)

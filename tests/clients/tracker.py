@@ -1,0 +1,113 @@
+"""margay on the host `tracker`, and what it says about a swarm when other hosts ask."""
+
+import dataclasses
+import http.client
+import os
+import re
+import socket
+import struct
+import urllib.parse
+
+import torrent as torrents
+from waiting import Stopped, until
+
+PORT = 6969
+CONTROL = ("127.0.0.1", 6980)
+
+
+@dataclasses.dataclass(frozen=True)
+class Swarm:
+    """The counts of a scrape."""
+
+    seeders: int
+    leechers: int
+    snatches: int
+
+
+class Tracker:
+    """A running margay with two cores, on one address, over UDP and HTTP."""
+
+    def __init__(self, network, program, folder):
+        self._network = network
+        self.log = folder / "margay.log"
+        self._address = network.at("tracker", PORT)
+        control = "%s:%d" % CONTROL
+        command = [program, "--cores", 2, "--udp", self._address, "--http", self._address]
+        command += ["--control", control, "--data", folder / "margay-data"]
+        self._process = network.start("tracker", command, self.log)
+        until("margay to be ready", 30, self._is_ready)
+
+    def announce_url(self, protocol):
+        """Where clients announce."""
+        return f"{protocol}://{self._network.name('tracker')}:{PORT}/announce"
+
+    def scrape(self, protocol, info_hash):
+        """The counts of a swarm as the host `leecher` gets them."""
+        ask = scrape_udp if protocol == "udp" else scrape_http
+        address = self._network.addresses["tracker"]
+        return self._network.on("leecher", lambda: ask(address, info_hash))
+
+    def metric(self, name, **labels):
+        """A metric, added up over the series that have these labels; as of a second ago."""
+        page = self._network.on("tracker", lambda: get(*CONTROL, "/metrics").decode())
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        series = re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", page, re.MULTILINE)
+        return sum(
+            float(value) for labels, value in series if set(wanted) <= set(labels.split(","))
+        )
+
+    def stop(self):
+        """Ends it as an operator does; it has to end well."""
+        self._process.terminate()
+        status = self._process.wait(30)
+        if status != 0:
+            raise Stopped(f"margay ended with status {status}")
+
+    def _is_ready(self):
+        if self._process.poll() is not None:
+            raise Stopped(f"margay ended with status {self._process.returncode}")
+        try:
+            return self._network.on("tracker", lambda: get(*CONTROL, "/health/ready")) is not None
+        except OSError:
+            return False
+
+
+def get(host, port, path):
+    """The body of an answer with status 200, or `None`."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        return body if answer.status == 200 else None
+    finally:
+        connection.close()
+
+
+def scrape_http(address, info_hash):
+    """Asks over HTTP (BEP 48)."""
+    body = get(address, PORT, "/scrape?info_hash=" + urllib.parse.quote_from_bytes(info_hash))
+    files = torrents.decode(body)[b"files"]
+    counts = files.get(info_hash, {b"complete": 0, b"incomplete": 0, b"downloaded": 0})
+    return Swarm(counts[b"complete"], counts[b"incomplete"], counts[b"downloaded"])
+
+
+def scrape_udp(address, info_hash):
+    """Asks over UDP (BEP 15)."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as tracker:
+        tracker.settimeout(5)
+        tracker.connect((address, PORT))
+        transaction = os.urandom(4)
+        tracker.send(struct.pack(">QI4s", 0x417_2710_1980, 0, transaction))
+        connection = _answer(tracker, 0, transaction)
+        tracker.send(connection + struct.pack(">I4s20s", 2, transaction, info_hash))
+        seeders, snatches, leechers = struct.unpack(">III", _answer(tracker, 2, transaction))
+        return Swarm(seeders, leechers, snatches)
+
+
+def _answer(tracker, action, transaction):
+    reply = tracker.recv(2048)
+    if reply[:8] != struct.pack(">I4s", action, transaction):
+        raise OSError(f"an answer that does not fit: {reply!r}")
+    return reply[8:]
