@@ -147,9 +147,6 @@ options! {
     /// Tell HTTP clients the address they came from (`external ip`, BEP 24).
     external_ip: bool = "true";
 
-    /// Answer an HTTP scrape without infohash with all torrents. A large answer, for anybody who asks.
-    full_scrape: bool = "false";
-
     /// Take a peer's address from the `ip` parameter of its announce, from `trusted-network` only.
     ip_parameter: bool = "false";
 
