@@ -33,6 +33,12 @@ impl Process {
         Ok(duration(clock_gettime(self.clock)?))
     }
 
+    /// Time that its threads could have run and had no CPU: what other processes cost it
+    /// (`/proc/PID/task/TID/schedstat`, second number, nanoseconds). Threads that ended count no more.
+    pub(crate) fn waited(&self) -> io::Result<Duration> {
+        waited(&format!("/proc/{}/task", self.pid))
+    }
+
     /// Resident memory now, in bytes (`VmRSS` of `/proc/PID/status`).
     pub(crate) fn rss_bytes(&self) -> io::Result<u64> {
         self.status_bytes("VmRSS:")
@@ -58,6 +64,22 @@ pub(crate) fn own_cpu() -> io::Result<Duration> {
     Ok(duration(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?))
 }
 
+/// Time this process could have run and had no CPU.
+pub(crate) fn own_waited() -> io::Result<Duration> {
+    waited("/proc/self/task")
+}
+
+fn waited(tasks: &str) -> io::Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for task in fs::read_dir(tasks)? {
+        // A thread may end between the two calls.
+        let Ok(schedstat) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        let waited = schedstat.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+        sum += Duration::from_nanos(waited.unwrap_or(0));
+    }
+    Ok(sum)
+}
+
 fn duration(time: TimeSpec) -> Duration {
     Duration::new(time.tv_sec() as u64, time.tv_nsec() as u32)
 }
@@ -75,6 +97,8 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_add(number * number));
         }
         assert!(sum > 0 && me.cpu().unwrap() > before);
+        assert!(waited("/proc/self/no-such-folder").is_err());
+        me.waited().unwrap();
         assert!(me.rss_bytes().unwrap() > 100 * 1024);
         assert!(me.rss_peak_bytes().unwrap() > 100 * 1024);
     }

@@ -88,21 +88,29 @@ pub(crate) struct Filled {
 /// Watches clocks and processes from now until [`Window::close`].
 pub(crate) struct Window {
     start: Instant,
-    own_cpu: Duration,
-    processes: Vec<(Process, Duration)>,
+    own: Spent,
+    processes: Vec<(Process, Spent)>,
 }
 
 /// What happened in a window, ready to print.
 pub(crate) struct Summary {
     seconds: f64,
     tally: Tally,
-    own_cpu: Duration,
+    own: Spent,
     processes: Vec<Usage>,
+}
+
+/// Time of a process, by what it did with it.
+#[derive(Clone, Copy)]
+struct Spent {
+    cpu: Duration,
+    /// Ready to run, without a CPU.
+    waited: Duration,
 }
 
 struct Usage {
     process: Process,
-    cpu: Duration,
+    spent: Spent,
     rss_bytes: u64,
     rss_peak_bytes: u64,
 }
@@ -111,25 +119,45 @@ impl Window {
     pub(crate) fn open(processes: &[Process]) -> io::Result<Self> {
         let processes = processes
             .iter()
-            .map(|&process| Ok((process, process.cpu()?)))
+            .map(|&process| Ok((process, Spent::by(&process)?)))
             .collect::<io::Result<_>>()?;
-        Ok(Self { start: Instant::now(), own_cpu: process::own_cpu()?, processes })
+        Ok(Self { start: Instant::now(), own: Spent::by_self()?, processes })
     }
 
     pub(crate) fn close(self, tally: Tally) -> io::Result<Summary> {
         let seconds = self.start.elapsed().as_secs_f64();
-        let own_cpu = process::own_cpu()? - self.own_cpu;
-        let cpu: Vec<_> = self.processes.iter().map(|(process, _)| process.cpu()).collect();
+        let own = Spent::by_self()?.since(self.own);
+        // All clocks first: reading memory takes a while.
+        let now: Vec<_> = self
+            .processes
+            .iter()
+            .map(|(process, _)| Spent::by(process))
+            .collect::<io::Result<_>>()?;
         let mut processes = Vec::new();
-        for ((process, before), cpu) in self.processes.into_iter().zip(cpu) {
+        for ((process, before), now) in self.processes.into_iter().zip(now) {
             processes.push(Usage {
                 process,
-                cpu: cpu? - before,
+                spent: now.since(before),
                 rss_bytes: process.rss_bytes()?,
                 rss_peak_bytes: process.rss_peak_bytes()?,
             });
         }
-        Ok(Summary { seconds, tally, own_cpu, processes })
+        Ok(Summary { seconds, tally, own, processes })
+    }
+}
+
+impl Spent {
+    fn by(process: &Process) -> io::Result<Self> {
+        Ok(Self { cpu: process.cpu()?, waited: process.waited()? })
+    }
+
+    fn by_self() -> io::Result<Self> {
+        Ok(Self { cpu: process::own_cpu()?, waited: process::own_waited()? })
+    }
+
+    fn since(self, before: Self) -> Self {
+        let waited = self.waited.saturating_sub(before.waited);
+        Self { cpu: self.cpu.saturating_sub(before.cpu), waited }
     }
 }
 
@@ -153,16 +181,19 @@ impl Summary {
         let _ = writeln!(text, "  {}", tally.latency_text());
         let _ = writeln!(
             text,
-            "  load generator: {:.1}% of a core",
-            100.0 * per(self.own_cpu.as_secs_f64(), self.seconds)
+            "  load generator: {:.1}% of a core, {:.1}% waiting for one",
+            100.0 * per(self.own.cpu.as_secs_f64(), self.seconds),
+            100.0 * per(self.own.waited.as_secs_f64(), self.seconds)
         );
         for usage in &self.processes {
             let _ = writeln!(
                 text,
-                "  process {}: {:.3} µs CPU an answer, {:.2}% of a core, RSS {:.1} MiB (peak {:.1})",
+                "  process {}: {:.3} µs CPU an answer, {:.2}% of a core, {:.1}% waiting for \
+                 one, RSS {:.1} MiB (peak {:.1})",
                 usage.process.pid(),
-                per(usage.cpu.as_secs_f64() * 1e6, tally.answers as f64),
-                100.0 * per(usage.cpu.as_secs_f64(), self.seconds),
+                per(usage.spent.cpu.as_secs_f64() * 1e6, tally.answers as f64),
+                100.0 * per(usage.spent.cpu.as_secs_f64(), self.seconds),
+                100.0 * per(usage.spent.waited.as_secs_f64(), self.seconds),
                 mebibytes(usage.rss_bytes),
                 mebibytes(usage.rss_peak_bytes)
             );
@@ -174,7 +205,8 @@ impl Summary {
     /// added up.
     pub(crate) fn json(&self, title: &str) -> String {
         let tally = &self.tally;
-        let cpu: f64 = self.processes.iter().map(|usage| usage.cpu.as_secs_f64()).sum();
+        let cpu: f64 = self.processes.iter().map(|usage| usage.spent.cpu.as_secs_f64()).sum();
+        let waited: f64 = self.processes.iter().map(|usage| usage.spent.waited.as_secs_f64()).sum();
         let mut fields = vec![
             ("seconds", self.seconds),
             ("answers", tally.answers as f64),
@@ -185,7 +217,8 @@ impl Summary {
             ("lost", tally.lost as f64),
             ("late", tally.late as f64),
             ("failed", tally.failed as f64),
-            ("load_core_percent", 100.0 * per(self.own_cpu.as_secs_f64(), self.seconds)),
+            ("load_core_percent", 100.0 * per(self.own.cpu.as_secs_f64(), self.seconds)),
+            ("load_waited_percent", 100.0 * per(self.own.waited.as_secs_f64(), self.seconds)),
         ];
         fields.extend(tally.latencies_us());
         if !self.processes.is_empty() {
@@ -193,6 +226,7 @@ impl Summary {
             let peak: u64 = self.processes.iter().map(|usage| usage.rss_peak_bytes).sum();
             fields.push(("cpu_us_per_answer", per(cpu * 1e6, tally.answers as f64)));
             fields.push(("core_percent", 100.0 * per(cpu, self.seconds)));
+            fields.push(("waited_percent", 100.0 * per(waited, self.seconds)));
             fields.push(("rss_mib", mebibytes(rss)));
             fields.push(("rss_peak_mib", mebibytes(peak)));
         }
@@ -222,6 +256,8 @@ fn per(amount: f64, of: f64) -> f64 {
 mod tests {
     use super::*;
 
+    const SPENT: Spent = Spent { cpu: Duration::from_millis(500), waited: Duration::ZERO };
+
     fn summary() -> Summary {
         let mut tally = Tally::new();
         for step in 1..=1000 {
@@ -229,7 +265,7 @@ mod tests {
             tally.announce(7);
         }
         tally.lost = 3;
-        Summary { seconds: 2.0, tally, own_cpu: Duration::from_millis(500), processes: Vec::new() }
+        Summary { seconds: 2.0, tally, own: SPENT, processes: Vec::new() }
     }
 
     #[test]
@@ -261,12 +297,8 @@ mod tests {
 
     #[test]
     fn nothing_answered_is_zero_and_not_a_division() {
-        let summary = Summary {
-            seconds: 0.0,
-            tally: Tally::new(),
-            own_cpu: Duration::ZERO,
-            processes: Vec::new(),
-        };
+        let summary =
+            Summary { seconds: 0.0, tally: Tally::new(), own: SPENT, processes: Vec::new() };
         assert!(!summary.json("udp").contains("NaN"));
     }
 }

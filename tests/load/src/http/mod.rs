@@ -89,7 +89,10 @@ impl<'a> HttpLoad<'a> {
                 return Err(io::Error::other("fill stopped: too slow"));
             }
             if self.tally.failed + self.tally.lost > 0 {
-                return Err(io::Error::other("an announce of the fill was not answered well"));
+                let Tally { failed, lost, answers, .. } = &self.tally;
+                let what =
+                    format!("{failed} failed and {lost} lost of the fill after {answers} answers");
+                return Err(io::Error::other(what));
             }
             let now = self.now();
             for slot in std::mem::take(&mut self.idle) {
