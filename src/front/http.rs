@@ -153,6 +153,7 @@ pub fn arrive(core: &SharedCore, journey: Journey) {
         let core = &mut *core.borrow_mut();
         let now = core.clock.now();
         core.answer_http_announce(&request, now, &mut out);
+        core.note_reply(remote.ip());
     }
     let connection = Held::Fresh(connection);
     let next = match (request.framing.persistence, &rest[..]) {
@@ -224,8 +225,10 @@ pub fn travel(core: &SharedCore, owner: usize, journey: Journey) {
         core.refuse_http(journey.remote.ip(), framing, Refused::Overload, &mut out);
         let front = core.counters.front(Protocol::Http, family(journey.remote.ip()));
         front.refuse(Reason::Overload);
+        core.note_reply(journey.remote.ip());
         // It fits the socket's empty buffer, and there is nobody to tell if not.
-        let _ = stream::send(stream::borrow(&journey.connection), &out);
+        let sent = stream::send(stream::borrow(&journey.connection), &out);
+        core.note_sent(journey.remote.ip(), sent.ok().flatten().unwrap_or(0));
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod cli;
 mod control;
+mod http_connections;
 mod prometheus;
 mod tracker;
 mod wire_http;
