@@ -4,8 +4,10 @@
 //! ever held across an `await`.
 
 pub mod export;
+pub mod late;
 pub mod message;
-pub mod run;
+pub mod port;
+pub mod seats;
 pub mod tick;
 
 use std::cell::RefCell;
@@ -21,8 +23,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection_id::ConnectionIds;
 use crate::core::message::{CountPart, CountedPart, Message, ReplyTo};
-use crate::front::seats::Seats;
-use crate::front::udp::Port;
+use crate::core::port::Port;
+use crate::core::seats::Seats;
 use crate::gather::Gather;
 use crate::interval::Controller;
 use crate::mesh::Address;
@@ -207,16 +209,6 @@ impl Core {
         let answer = Box::new(CountedPart { id, positions, counts });
         // When the asker is drowning, its deadline answers for it.
         let _ = self.send(from, Message::Counted(answer));
-    }
-
-    /// Sends a gathered scrape where it goes.
-    pub fn bring(&mut self, reply_to: ReplyTo, counts: Vec<Option<Counts>>) {
-        match reply_to {
-            ReplyTo::Udp(port, to, transaction) => {
-                self.answer_scrape(port, to, transaction, &counts);
-            }
-            ReplyTo::Http(late) => late.bring(counts),
-        }
     }
 
     fn count(&self, info_hash: &InfoHash) -> Option<Counts> {

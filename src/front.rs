@@ -1,8 +1,21 @@
 //! The front ends: requests in, replies out, on the thread of the core they reached.
 
+pub mod connection;
 pub mod conversation;
 pub mod http;
-pub mod late;
 pub mod moderation;
-pub mod seats;
+pub mod requests;
 pub mod udp;
+
+use shard::Counts;
+
+use crate::core::Core;
+use crate::core::message::ReplyTo;
+
+/// Sends a gathered scrape where it goes.
+pub fn bring(core: &mut Core, reply_to: ReplyTo, counts: Vec<Option<Counts>>) {
+    match reply_to {
+        ReplyTo::Udp(port, to, transaction) => core.answer_scrape(port, to, transaction, &counts),
+        ReplyTo::Http(late) => late.bring(counts),
+    }
+}

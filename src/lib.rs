@@ -14,6 +14,7 @@ pub mod log;
 pub mod mesh;
 pub mod net;
 pub mod route;
+pub mod serve;
 pub mod server;
 pub mod snapshot_command;
 pub mod wire;

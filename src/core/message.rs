@@ -1,5 +1,7 @@
 //! What cores say to each other, and what the control side says to them.
 
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,10 +10,10 @@ use ops::lists::TorrentLists;
 use shard::{Announce, Counts, InfoHash};
 
 use super::export::Exported;
-use crate::front::http::Journey;
-use crate::front::late::Late;
+use super::late::Late;
 use crate::gather::GatherId;
 use crate::net::batch::Correspondent;
+use crate::wire::http::Framing;
 use crate::wire::udp::Transaction;
 
 /// A message in a core's inbox.
@@ -39,6 +41,29 @@ pub struct UdpAnnounce {
     pub transaction: Transaction,
     /// The request.
     pub announce: Announce,
+}
+
+/// A connection on its way to the core that owns the torrent it announced. Nothing waits to be sent.
+pub struct Journey {
+    /// The connection.
+    pub connection: OwnedFd,
+    /// Whose it is.
+    pub remote: SocketAddr,
+    /// The announce.
+    pub request: HttpAnnounce,
+    /// What the client has sent beyond this request.
+    pub rest: Vec<u8>,
+}
+
+/// An announce over HTTP and how its answer is to look.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpAnnounce {
+    /// The request.
+    pub announce: Announce,
+    /// What becomes of the connection after the answer.
+    pub framing: Framing,
+    /// Peers as byte strings, not as a list.
+    pub compact: bool,
 }
 
 /// Torrents that one core asks another about.

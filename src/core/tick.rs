@@ -9,6 +9,7 @@ use shard::InfoHash;
 
 use super::{Core, SharedCore};
 use crate::control::Slot;
+use crate::front;
 use crate::interval::Load;
 use crate::mesh;
 use crate::net::thread;
@@ -124,8 +125,9 @@ impl Core {
     fn end_what_is_late(&mut self) {
         let now = self.clock.now();
         for (reply_to, counts) in self.gather.give_up(now) {
-            self.bring(reply_to, counts);
+            front::bring(self, reply_to, counts);
         }
+        self.flush_all();
         let late = self.seats.borrow_mut().clear(now) as u64;
         // The family is not known any more; the protocol is what matters here.
         let front = self.counters.front(Protocol::Http, Family::V4);

@@ -10,11 +10,16 @@ use glommio::spawn_local;
 use ops::counters::{Protocol, Reason};
 use shard::Seconds;
 
-use super::http::{Held, Journey, Next, READ_BYTES, travel};
-use super::seats::Seat;
+use super::connection::{Held, travel};
+use super::requests::Next;
+use crate::core::message::Journey;
+use crate::core::seats::Seat;
 use crate::core::{SharedCore, family};
 use crate::net::stream;
 use crate::wire::http::Persistence;
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 4096;
 
 /// How long a client that is not done sending may take to see that it was answered.
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -79,7 +84,7 @@ impl Conversation {
                     let Self { core, seat, connection, remote, input, .. } = self;
                     drop(seat);
                     if let Ok(connection) = Held::Adopted(connection).into_descriptor() {
-                        travel(&core, owner, Journey::new(connection, remote, request, input));
+                        travel(&core, owner, Journey { connection, remote, request, rest: input });
                     }
                     return;
                 }

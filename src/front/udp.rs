@@ -5,46 +5,22 @@
 //! own socket of the same address.
 
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
 use std::time::Instant;
 
 use glommio::net::UdpSocket;
-use ops::counters::{Family, Protocol, Reason};
+use ops::counters::{Protocol, Reason};
 use shard::{Announce, Counts, InfoHash, Seconds};
 
 use super::moderation::{self, Moderation};
 use crate::core::message::{Message, ReplyTo, UdpAnnounce};
+use crate::core::port::Waiting;
 use crate::core::{Core, Scraped, SharedCore, family};
-use crate::net::batch::{BATCH_MAX, Correspondent, Inbox, Outbox};
+use crate::net::batch::{BATCH_MAX, Correspondent, Inbox};
 use crate::net::stream;
 use crate::wire::udp::{
     self, PEERS_V4_MAX, PEERS_V6_MAX, Request, Transaction, write_announce, write_connect,
     write_error, write_scrape,
 };
-
-/// One of a core's UDP sockets and the replies that wait to leave by it.
-pub struct Port {
-    socket: Rc<UdpSocket>,
-    family: Family,
-    outbox: Outbox,
-    waiting: Waiting,
-}
-
-/// The announces of a batch, parsed and not yet applied, and who sent each.
-#[derive(Default)]
-struct Waiting {
-    announces: Vec<Announce>,
-    senders: Vec<(Correspondent, Transaction)>,
-}
-
-impl Port {
-    /// The port for `socket`, from now on this executor's; nothing waiting.
-    pub fn new(socket: std::net::UdpSocket) -> Self {
-        let family = socket.local_addr().map_or(Family::V4, |address| family(address.ip()));
-        let socket = Rc::new(stream::adopt_udp(socket));
-        Self { socket, family, outbox: Outbox::new(), waiting: Waiting::default() }
-    }
-}
 
 /// Answers what comes in by one socket, for as long as the core lives.
 pub async fn serve(core: SharedCore, port: usize) {
@@ -87,15 +63,6 @@ pub fn arrive(core: &mut Core, journey: UdpAnnounce) {
     let UdpAnnounce { port, from, transaction, announce } = journey;
     let now = core.clock.now();
     core.answer_announce(port, from, transaction, &announce, now);
-}
-
-/// Sends what waits in any outbox.
-pub fn flush_all(core: &mut Core) {
-    for port in 0..core.ports.len() {
-        if !core.ports[port].outbox.is_empty() {
-            core.flush(port);
-        }
-    }
 }
 
 impl Core {
@@ -222,21 +189,6 @@ impl Core {
         self.push(port, to, |out| {
             write_scrape(out, transaction, counts.iter().map(|counts| counts.unwrap_or_default()));
         });
-    }
-
-    fn push(&mut self, port: usize, to: Correspondent, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.ports[port].outbox.is_full() {
-            self.flush(port);
-        }
-        self.counters.front(Protocol::Udp, family(to.remote.ip().to_canonical())).responses += 1;
-        self.ports[port].outbox.push(to, write);
-    }
-
-    fn flush(&mut self, port: usize) {
-        let Port { socket, family, outbox, .. } = &mut self.ports[port];
-        let sent = outbox.flush(stream::borrow(&**socket));
-        self.counters.front(Protocol::Udp, *family).sent_bytes += sent.bytes as u64;
-        self.counters.udp_send_drops += sent.dropped as u64;
     }
 }
 

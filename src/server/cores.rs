@@ -14,14 +14,15 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection_id::ConnectionIds;
 use crate::control;
+use crate::core::Core;
 use crate::core::message::{Command, Message};
-use crate::core::{Core, run};
-use crate::front::seats::Seats;
+use crate::core::seats::Seats;
 use crate::gather::Gather;
 use crate::interval::{Controller, Policy};
 use crate::mesh::{self, Address};
 use crate::net::thread;
 use crate::route;
+use crate::serve;
 
 /// Memory that glommio registers with the kernel for each core. Sockets need none of it.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
@@ -101,7 +102,7 @@ impl Cores {
                 // The queue is far larger than what a start puts into it.
                 let _ = events.try_send(Event::CoreReady(restored));
                 if loaded {
-                    run::run(core, sockets, inbox, slot).await;
+                    serve::run(core, sockets, inbox, slot).await;
                 }
             };
             let handle = builder(cpu).spawn(serve);

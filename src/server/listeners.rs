@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 
 use super::ServerError;
 use crate::config::Config;
-use crate::core::run::Sockets;
 use crate::net::{bind, steer};
+use crate::serve::Sockets;
 
 /// Bound sockets, not yet served.
 pub(super) struct Listeners {

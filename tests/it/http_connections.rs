@@ -55,7 +55,7 @@ fn a30_a_request_may_come_byte_by_byte() {
                 }
                 client.page().dictionary();
             }
-            assert_eq!(scraped(tracker, torrent)[1] > 0, true);
+            assert!(scraped(tracker, torrent)[1] > 0);
         }
     });
 }

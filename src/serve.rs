@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use glommio::spawn_local;
 
-use super::message::{Command, Message};
-use super::tick;
-use super::{Core, SharedCore, export};
 use crate::control::Slot;
-use crate::front::{http, udp};
+use crate::core::message::{Command, Message};
+use crate::core::port::Port;
+use crate::core::{Core, SharedCore, export, tick};
+use crate::front::{self, http, udp};
 use crate::mesh::Inbox;
 
 /// Messages handled before other tasks get their turn.
@@ -26,7 +26,7 @@ pub struct Sockets {
 
 /// Serves until [`Command::Stop`].
 pub async fn run(mut core: Core, sockets: Sockets, inbox: Inbox<Message>, slot: Arc<Slot>) {
-    core.ports = sockets.udp.into_iter().map(udp::Port::new).collect();
+    core.ports = sockets.udp.into_iter().map(Port::new).collect();
     let ports = core.ports.len();
     let core: SharedCore = Rc::new(RefCell::new(core));
     for port in 0..ports {
@@ -51,7 +51,7 @@ async fn attend(core: SharedCore, inbox: Inbox<Message>) {
             }
             handle(&core, message);
         }
-        udp::flush_all(&mut core.borrow_mut());
+        core.borrow_mut().flush_all();
         glommio::executor().yield_now().await;
     }
 }
@@ -66,7 +66,7 @@ fn handle(core: &SharedCore, message: Message) {
             if let Some((reply_to, whole)) =
                 core.gather.take(part.id, &part.positions, &part.counts)
             {
-                core.bring(reply_to, whole);
+                front::bring(core, reply_to, whole);
             }
         }
         Message::Command(command) => obey(core, command),
