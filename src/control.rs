@@ -66,9 +66,11 @@ pub fn spawn(listener: TcpListener, state: Arc<State>) -> io::Result<ControlHand
     };
     let (stop, stopped) = oneshot::channel();
     let router = pages::router(state);
-    let thread = std::thread::Builder::new()
-        .name("margay-control".to_owned())
-        .spawn(move || runtime.block_on(serve(listener, router, stopped)))?;
+    let thread =
+        std::thread::Builder::new().name("margay-control".to_owned()).spawn(move || {
+            crate::net::thread::give_way();
+            runtime.block_on(serve(listener, router, stopped));
+        })?;
     Ok(ControlHandle { address, stop, thread })
 }
 

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::control::State;
 use crate::core::export::Exported;
 use crate::core::message::Command;
+use crate::net::thread;
 
 /// Pieces on their way from the cores to the writer; about 32 KiB each. Cores that find the queue full
 /// keep their piece and serve on.
@@ -87,6 +88,7 @@ impl Snapshots {
         let (data, events, kept) = (self.data.clone(), self.events.clone(), self.kept);
         let count = cores.count();
         let write = move || {
+            thread::give_way();
             let began = Instant::now();
             let result = write(&data, meta, kept, &pieces, count);
             let _ = events.send(Event::SnapshotDone(Outcome { result, took: began.elapsed() }));
