@@ -9,6 +9,7 @@ use shard::InfoHash;
 
 use super::{Core, SharedCore};
 use crate::control::Slot;
+use crate::front::udp;
 use crate::interval::Load;
 use crate::mesh;
 use crate::net::thread;
@@ -76,6 +77,7 @@ pub async fn report(core: SharedCore, slot: Arc<Slot>) {
         let answered = core.counters.fronts.iter().flatten().map(|front| front.announces).sum();
         core.reconsider(&measured, &last, answered - announces);
         core.end_what_is_late();
+        udp::flush_all(core);
         slot.store(&core.counters);
         (last, announces) = (measured, answered);
     }
