@@ -51,6 +51,22 @@ pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Whether somebody listens on `address` already. The sockets of a group share it with one another, and
+/// would with those of any other process of the same user, to whom a part of all requests would go.
+pub fn in_use(address: SocketAddr, kind: Type) -> bool {
+    // Port 0 is never in use, and what else is wrong with an address shows when it is bound.
+    let probe = || {
+        let socket = Socket::new(Domain::for_address(address), kind, None)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // As in `tcp`; for UDP it would mean sharing.
+        socket.set_reuse_address(kind == Type::STREAM)?;
+        socket.bind(&address.into())
+    };
+    matches!(probe(), Err(error) if error.kind() == io::ErrorKind::AddrInUse)
+}
+
 fn shared(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let kind = kind.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;

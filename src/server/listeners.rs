@@ -3,6 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+use socket2::Type;
+
 use super::ServerError;
 use crate::config::Config;
 use crate::net::{bind, steer};
@@ -28,6 +30,8 @@ impl Listeners {
     /// Binds every address once for each of `cores` cores, in core order: that is how the kernel
     /// numbers the sockets of a group.
     pub(super) fn bind(config: &Config, cores: usize) -> Result<Self, ServerError> {
+        check_free("udp", &config.udp, Type::DGRAM)?;
+        check_free("http", &config.http, Type::STREAM)?;
         let mut sockets: Vec<Sockets> =
             (0..cores).map(|_| Sockets { udp: Vec::new(), http: Vec::new() }).collect();
         let mut addresses = Addresses { udp: Vec::new(), http: Vec::new(), control: None };
@@ -64,6 +68,21 @@ impl Listeners {
             control = Some(listener);
         }
         Ok(Self { cores: sockets, control, addresses })
+    }
+}
+
+/// Refuses addresses that somebody else listens on, which binding a group to them would not.
+fn check_free(
+    protocol: &'static str,
+    addresses: &[SocketAddr],
+    kind: Type,
+) -> Result<(), ServerError> {
+    match addresses.iter().find(|address| bind::in_use(**address, kind)) {
+        None => Ok(()),
+        Some(&address) => {
+            let source = io::ErrorKind::AddrInUse.into();
+            Err(ServerError::Bind { protocol, address, source })
+        }
     }
 }
 

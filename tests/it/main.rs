@@ -6,6 +6,8 @@ mod cli;
 mod control;
 mod http_connections;
 mod prometheus;
+mod restart;
+mod routing;
 mod tracker;
 mod wire_http;
 mod wire_scrape;

@@ -3,35 +3,21 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use margay::control::{self, State};
 use ops::counters::{Channel, Core, Family, Protocol, Reason, Snapshot};
 use ops::health::Phase;
 use serde_json::Value;
 use shard::Totals;
+use tempfile::TempDir;
 
-/// A folder that goes when the test ends.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("margay-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use crate::tracker::udp::{Announce, Udp};
+use crate::tracker::{HOMES, Tracker, get, hash, patiently};
 
 /// A process that is killed when the test ends, however it ends.
 struct Running(Child);
@@ -48,40 +34,16 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// The body of an answer with status 200; `None` when nobody answers, or otherwise.
-fn get(address: SocketAddr, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (header, body) = answer.split_once("\r\n\r\n")?;
-    header.split(' ').nth(1).filter(|status| *status == "200")?;
-    Some(body.to_owned())
-}
-
-/// Asks until there is an answer; a minute is long enough for a loaded machine.
-fn patiently<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "waited a minute for {what}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
 /// A Prometheus that scrapes one tracker every second and has the alert rules loaded.
 struct Prometheus {
     address: SocketAddr,
     _process: Running,
-    _folder: Scratch,
+    _folder: TempDir,
 }
 
 impl Prometheus {
-    fn watch(control: SocketAddr, name: &str) -> Self {
-        let folder = Scratch::new(name);
+    fn watch(control: SocketAddr) -> Self {
+        let folder = TempDir::new().unwrap();
         let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("grafana/alerts/margay.rules.yaml");
         let config = format!(
             "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n\
@@ -89,16 +51,16 @@ impl Prometheus {
              scrape_configs:\n  - job_name: margay\n    static_configs:\n      - targets: ['{control}']\n",
             rules.display()
         );
-        let config_file = folder.0.join("prometheus.yaml");
+        let config_file = folder.path().join("prometheus.yaml");
         fs::write(&config_file, config).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let process = Command::new("prometheus")
             .arg(format!("--config.file={}", config_file.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.0.join("data").display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
             .arg("--log.level=warn")
             .stdout(Stdio::null())
-            .stderr(fs::File::create(folder.0.join("log")).unwrap())
+            .stderr(fs::File::create(folder.path().join("log")).unwrap())
             .spawn()
             .expect("prometheus is needed: install the Debian package prometheus");
         let prometheus = Self { address, _process: Running(process), _folder: folder };
@@ -198,7 +160,7 @@ fn prometheus_reads_the_control_listener_and_the_dashboard_has_no_empty_panel() 
     state.update_snapshot(|snapshot| *snapshot = Snapshot { written: 1, ..Snapshot::default() });
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let control = control::spawn(listener, state.clone()).unwrap();
-    let prometheus = Prometheus::watch(control.address(), "prometheus-listener");
+    let prometheus = Prometheus::watch(control.address());
     let cores = std::thread::spawn({
         let state = Arc::downgrade(&state);
         move || {
@@ -231,28 +193,12 @@ fn prometheus_reads_the_control_listener_and_the_dashboard_has_no_empty_panel() 
 
 #[test]
 fn prometheus_reads_a_running_tracker() {
-    let data = Scratch::new("prometheus-data");
-    let udp = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-    let http = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-    let control = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-    let mut tracker = Command::new(env!("CARGO_BIN_EXE_margay"))
-        .args(["run", "--cores", "2", "--data"])
-        .arg(&data.0)
-        .args(["--udp", &udp.to_string(), "--http", &http.to_string()])
-        .args(["--control", &control.to_string()])
-        .stdout(Stdio::null())
-        .spawn()
-        .map(Running)
-        .unwrap();
-    patiently("the tracker to be ready", || {
-        assert_eq!(tracker.0.try_wait().unwrap(), None, "the tracker ended");
-        get(control, "/health/ready")
-    });
-    let prometheus = Prometheus::watch(control, "prometheus-tracker");
+    let tracker = Tracker::start("--cores 2");
+    let prometheus = Prometheus::watch(tracker.control());
 
-    announce(udp);
-    let malformed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    malformed.send_to(b"no request", udp).unwrap();
+    let client = Udp::connect(tracker.udp(HOMES[0]));
+    client.announce(&Announce::new(hash("prometheus"), 6881));
+    client.send(b"no request");
     prometheus.scraped();
     patiently("the announce to be counted", || {
         prometheus.value("sum(margay_announces_total)").filter(|count| *count == 1.0)
@@ -270,33 +216,4 @@ fn prometheus_reads_a_running_tracker() {
         }
     }
     prometheus.check_alerts();
-    drop(tracker);
-}
-
-/// Connects and announces one peer over UDP (BEP 15).
-fn announce(tracker: SocketAddr) {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    socket.connect(tracker).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let mut answer = [0; 2048];
-    let connect = [&0x0417_2710_1980_u64.to_be_bytes()[..], &[0, 0, 0, 0, 0, 0, 0, 7]].concat();
-    socket.send(&connect).unwrap();
-    assert_eq!(socket.recv(&mut answer).unwrap(), 16, "a connect is answered");
-    let connection_id: [u8; 8] = answer[8..16].try_into().unwrap();
-
-    let mut request = connection_id.to_vec();
-    request.extend_from_slice(&1u32.to_be_bytes()); // Announce.
-    request.extend_from_slice(&8u32.to_be_bytes()); // The transaction.
-    request.extend_from_slice(&[b'h'; 20]);
-    request.extend_from_slice(b"-MG0001-abcdefghijkl");
-    for bytes in [0u64, 100, 0] {
-        request.extend_from_slice(&bytes.to_be_bytes()); // Downloaded, left, uploaded.
-    }
-    request.extend_from_slice(&2u32.to_be_bytes()); // Started.
-    request.extend_from_slice(&[0; 8]); // The sender's address; no key.
-    request.extend_from_slice(&u32::MAX.to_be_bytes());
-    request.extend_from_slice(&6881u16.to_be_bytes());
-    socket.send(&request).unwrap();
-    let length = socket.recv(&mut answer).unwrap();
-    assert!(length >= 20 && answer[..4] == 1u32.to_be_bytes(), "{:?}", &answer[..length]);
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -34,7 +34,6 @@ pub(crate) struct Tracker {
     udp: Vec<SocketAddr>,
     http: Vec<SocketAddr>,
     control: SocketAddr,
-    data: PathBuf,
     /// Kept for as long as the tracker, when it is its own.
     _own_data: Option<TempDir>,
 }
@@ -82,7 +81,6 @@ impl Tracker {
             udp: Vec::new(),
             http: Vec::new(),
             control: SocketAddr::new(HOMES[0], 0),
-            data: data.to_owned(),
             _own_data: None,
         };
         let Some(ready) = tracker.log.find("ready") else {
@@ -111,9 +109,9 @@ impl Tracker {
         of_family(&self.http, home)
     }
 
-    /// Its data folder.
-    pub(crate) fn data(&self) -> &Path {
-        &self.data
+    /// Where it answers the operator.
+    pub(crate) fn control(&self) -> SocketAddr {
+        self.control
     }
 
     /// The first line of the log whose message contains `text`; waits for it.
@@ -139,8 +137,13 @@ impl Tracker {
     }
 
     /// Asks it to stop (SIGTERM) and waits until it has.
-    pub(crate) fn stop(mut self) {
+    pub(crate) fn stop(self) {
         self.signal(rustix::process::Signal::TERM);
+        self.await_exit();
+    }
+
+    /// Waits until it has ended as it should.
+    pub(crate) fn await_exit(mut self) {
         let status = self.wait();
         assert!(status.success(), "{status}");
     }

@@ -152,6 +152,15 @@ impl Udp {
         self.announced(&self.ask(self.announce_request(announce)))
     }
 
+    /// Announces many, a handful at a time; all are answered.
+    #[track_caller]
+    pub(crate) fn announce_all(&self, announces: &[Announce]) {
+        for some in announces.chunks(32) {
+            some.iter().for_each(|announce| self.send(&self.announce_request(announce)));
+            some.iter().for_each(|_| drop(self.announced(&self.receive())));
+        }
+    }
+
     /// Reads the answer to an announce.
     #[track_caller]
     pub(crate) fn announced(&self, reply: &[u8]) -> Announced {
