@@ -180,7 +180,10 @@ impl Conversation {
             self.give(timeout);
             self.connection.write_all(&self.output[sent..]).await?;
         }
+        // A heap of requests sent at once makes a heap of replies; a connection that then waits does not
+        // keep their room.
         self.output.clear();
+        self.output.shrink_to(READ_BYTES);
         self.core.borrow_mut().note_sent(self.remote.ip(), bytes);
         Ok(())
     }

@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::tracker::http::{Http, Page, announce, answer, counts, fetch, peers, scrape, scraped};
 use crate::tracker::{HOMES, PATIENCE, Tracker, at, hash};
 
@@ -373,4 +375,48 @@ fn a30_a_client_that_never_reads_is_cut_off() {
             assert_eq!(peers(&told), at(address.ip(), []));
         },
     );
+}
+
+#[test]
+fn a30_thousands_of_connections_wait_at_once() {
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }).unwrap();
+    // Both ends of the connections need a file each, in processes of their own.
+    let many = limits.maximum.map_or(3000, |most| most.saturating_sub(1024).min(3000)) as u16;
+    // On a slow machine the last ones wait for long.
+    let time = "--http-header-timeout 10m --http-request-timeout 10m --http-idle-timeout 10m";
+    on_both_families_with(&format!("--cores 2 {time}"), |tracker, address| {
+        let torrent = own_torrent(address);
+        let mut clients: Vec<Http> = (0..many).map(|_| Http::connect(address)).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            let told = client.get(&announce(torrent, number as u16 + 1, "&left=5&numwant=0"));
+            assert_eq!(told.dictionary().integer("incomplete"), number as i64 + 1);
+        }
+        tracker.await_metric("margay_http_connections_open", &[], many.into());
+        for client in clients.iter_mut().rev() {
+            assert_eq!(client.get("/").status, 200);
+        }
+        drop(clients);
+        tracker.await_metric("margay_http_connections_open", &[], 0.0);
+    });
+}
+
+#[test]
+fn a30_clients_that_hang_up_in_the_middle_leave_nothing_behind() {
+    on_both_families_with("--cores 2", |tracker, address| {
+        let files = tracker.metric("margay_process_open_files", &[]);
+        let (torrent, other) = ([0; 20], [0xff; 20]);
+        for number in 0..100 {
+            let mut client = Http::connect(address);
+            let target = announce([torrent, other][number % 2], 1, "&left=5");
+            client.send(bare(&target).repeat(number % 8) + &target[..number]);
+            if number % 3 == 0 {
+                client.send(bare("/"));
+                client.page();
+            }
+            // Closing with replies unread resets the connection.
+        }
+        tracker.await_metric("margay_http_connections_open", &[], 0.0);
+        tracker.await_metric("margay_process_open_files", &[], files);
+    });
 }

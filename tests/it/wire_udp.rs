@@ -11,7 +11,7 @@ use crate::tracker::http::{self, answer};
 use crate::tracker::udp::{
     Announce, COMPLETED, MAGIC, NONE, PAUSED, STARTED, STOPPED, Udp, scraped,
 };
-use crate::tracker::{HOMES, Tracker, at, hash};
+use crate::tracker::{HOMES, Tracker, at, hash, patiently};
 
 /// What a story is told about: a client of one family with a connection id, and a torrent nobody knows
 /// yet.
@@ -494,4 +494,19 @@ fn c16_connection_ids_survive_a_restart_and_nodes_can_share_them() {
     ask(&Tracker::start(&format!("--connection-id-key-file {}", key.display())), true);
     let key = std::fs::read_to_string(key).unwrap();
     ask(&Tracker::start(&format!("--connection-id-key {}", key.trim())), true);
+}
+
+#[test]
+fn a_silent_peer_leaves_and_one_that_comes_back_stays() {
+    let args = "--interval 1s --interval-min 1s --interval-max 1s --interval-jitter 0%";
+    on_both_families_with(&format!("{args} --peer-timeout 2s"), |scene| {
+        scene.client.announce(&scene.seeder(1));
+        let regular = scene.leecher(2).event(NONE);
+        patiently("the silent one to leave", || {
+            let told = scene.client.announce(&regular);
+            assert_eq!(told.leechers, 1);
+            (told.seeders == 0 && told.peers.is_empty()).then_some(())
+        });
+        scene.check_scrape([0, 0, 1]);
+    });
 }
