@@ -185,6 +185,14 @@ impl Tracker {
         series.map(|(_, value)| value.parse::<f64>().unwrap()).sum()
     }
 
+    /// Waits until no more than `files` files are open.
+    #[track_caller]
+    pub(crate) fn await_files(&self, files: f64) {
+        patiently(&format!("no more than {files} open files"), || {
+            (self.metric("margay_process_open_files", &[]) <= files).then_some(())
+        });
+    }
+
     /// Waits until that sum is `value`.
     #[track_caller]
     pub(crate) fn await_metric(&self, name: &str, labels: &[&str], value: f64) {
