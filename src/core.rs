@@ -174,6 +174,7 @@ impl Core {
     /// `reply_to` when they have answered; where that cannot be, they stay unknown.
     pub fn scrape(&mut self, hashes: &[InfoHash], reply_to: ReplyTo, now: Seconds) -> Scraped {
         let cores = self.mesh.len();
+        self.shard.warm_counts(hashes);
         let mut counts: Vec<Option<Counts>> =
             hashes.iter().map(|info_hash| self.count(info_hash)).collect();
         if hashes.iter().all(|info_hash| self.elsewhere(info_hash).is_none()) {

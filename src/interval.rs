@@ -198,7 +198,8 @@ impl Controller {
         let (min, max) = (f64::from(self.policy.min.0.max(1)), f64::from(self.policy.max.0));
         let from = (self.interval * (1.0 - width)).max(min);
         let to = (self.interval * (1.0 + width)).min(max);
-        Seconds((from + (to - from) * random.f64()).round() as u32)
+        // Rounded; the method of that name is a call into the C library.
+        Seconds((from + (to - from) * random.f64() + 0.5) as u32)
     }
 }
 

@@ -134,11 +134,14 @@ fn steady_engine(peers: usize, torrents: usize, numwant: u16) -> [f64; 2] {
     for round in 0..80 {
         let announces = batch(&load, &mut random, numwant);
         let from = Instant::now();
+        let mut seeds = [0; 32];
         for batch in announces.chunks(32) {
+            seeds.fill_with(|| random.u64(..));
             if round % 2 == 1 {
-                shard.warm(batch);
+                shard.warm(batch, &seeds);
             }
-            for announce in batch {
+            for (announce, seed) in batch.iter().zip(seeds) {
+                let mut random = fastrand::Rng::with_seed(seed);
                 shard.announce(announce, START, &mut random, &mut reply).unwrap();
                 assert!(reply.peers_v4.len() <= 6 * usize::from(numwant));
             }

@@ -3,6 +3,7 @@
 use crate::family::Family;
 use crate::peer::{Peer, V4, V6};
 use crate::pool::Pool;
+use crate::prefetch::prefetch_all;
 use crate::scope::Scope;
 use crate::stores::Stores;
 use crate::swarm::{Body, Entry};
@@ -37,25 +38,61 @@ pub(crate) fn choose(
     random: &mut fastrand::Rng,
     reply: &mut Reply,
 ) {
-    let kinds: &[PeerState] = match ask.state {
-        PeerState::Leecher => &[PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher],
-        PeerState::Seeder | PeerState::PartialSeed => &[PeerState::Leecher],
-    };
     let mut looks = 2 * ask.numwant + SPARE_LOOKS;
     let mut wanted = ask.numwant;
-    for kind in kinds {
+    for kind in ask.kinds() {
         if wanted == 0 {
             return;
         }
-        let v4 = Source::<V4>::of(entry, stores, *kind, ask.families);
-        let v6 = Source::<V6>::of(entry, stores, *kind, ask.families);
-        let share = share(wanted, v4.len(), v6.len(), random);
-        let mut v4 = Walk::new(v4, wanted - share, random);
-        let mut v6 = Walk::new(v6, share, random);
+        let Walks { mut v4, mut v6, share } = Walks::new(entry, stores, *kind, ask, wanted, random);
         wanted -= v6.take(share, ask, &mut looks, &mut reply.peers_v6);
         wanted -= v4.take(wanted, ask, &mut looks, &mut reply.peers_v4);
         // What IPv4 had too few of.
         wanted -= v6.take(wanted, ask, &mut looks, &mut reply.peers_v6);
+    }
+}
+
+impl Ask {
+    /// Whom to tell of, in this order.
+    #[inline]
+    pub(crate) fn kinds(&self) -> &'static [PeerState] {
+        match self.state {
+            PeerState::Leecher => &[PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher],
+            PeerState::Seeder | PeerState::PartialSeed => &[PeerState::Leecher],
+        }
+    }
+}
+
+/// Ways through the peers of one kind, and how many of those wanted are to be IPv6.
+pub(crate) struct Walks<'a> {
+    v4: Walk<'a, V4>,
+    v6: Walk<'a, V6>,
+    share: usize,
+}
+
+impl<'a> Walks<'a> {
+    #[inline(always)]
+    pub(crate) fn new(
+        entry: &'a Entry,
+        stores: &'a Stores,
+        kind: PeerState,
+        ask: &Ask,
+        wanted: usize,
+        random: &mut fastrand::Rng,
+    ) -> Self {
+        let v4 = Source::<V4>::of(entry, stores, kind, ask.families);
+        let v6 = Source::<V6>::of(entry, stores, kind, ask.families);
+        let share = share(wanted, v4.len(), v6.len(), random);
+        let v4 = Walk::new(v4, wanted - share, random);
+        let v6 = Walk::new(v6, share, random);
+        Self { v4, v6, share }
+    }
+
+    /// Asks for the memory of the peers that will be told.
+    #[inline(always)]
+    pub(crate) fn prefetch(mut self, ask: &Ask) {
+        self.v4.prefetch(ask.numwant - self.share);
+        self.v6.prefetch(self.share);
     }
 }
 
@@ -82,7 +119,7 @@ enum Source<'a, E> {
 }
 
 impl<'a, E: Family> Source<'a, E> {
-    #[inline]
+    #[inline(always)]
     fn of(entry: &'a Entry, stores: &'a Stores, kind: PeerState, families: Families) -> Self {
         if !E::is_wanted(families) {
             return Source::List(&[]);
@@ -124,7 +161,7 @@ struct Walk<'a, E> {
 
 impl<'a, E: Family> Walk<'a, E> {
     /// Where everybody is wanted it does not matter where the walk starts.
-    #[inline]
+    #[inline(always)]
     fn new(source: Source<'a, E>, wanted: usize, random: &mut fastrand::Rng) -> Self {
         let left = source.len();
         let (mut bucket, mut at) = (0, 0);
@@ -143,7 +180,7 @@ impl<'a, E: Family> Walk<'a, E> {
 
     /// Up to `max` of the next peers; `None` after the last. May be none in between, where a bucket
     /// is empty.
-    #[inline]
+    #[inline(always)]
     fn next(&mut self, max: usize) -> Option<&'a [Peer<E>]> {
         if self.left == 0 {
             return None;
@@ -165,8 +202,19 @@ impl<'a, E: Family> Walk<'a, E> {
         Some(&run[start..end])
     }
 
-    /// Appends up to `wanted` peers that `ask` may be told; how many.
     #[inline]
+    fn prefetch(&mut self, wanted: usize) {
+        let mut left = wanted;
+        while left > 0
+            && let Some(peers) = self.next(left)
+        {
+            prefetch_all(peers);
+            left -= peers.len().max(1);
+        }
+    }
+
+    /// Appends up to `wanted` peers that `ask` may be told; how many.
+    #[inline(always)]
     fn take(
         &mut self,
         wanted: usize,
@@ -180,13 +228,22 @@ impl<'a, E: Family> Walk<'a, E> {
             && let Some(peers) = self.next(left.min(*looks))
         {
             *looks = looks.saturating_sub(peers.len().max(1));
-            for peer in peers {
-                if peer.mark.is_for(ask.client, ask.reach) {
-                    compact.extend_from_slice(peer.endpoint.compact());
-                    left -= 1;
-                }
-            }
+            left -= append(peers, ask, compact);
         }
         wanted - left
     }
+}
+
+/// Appends those of `peers` that `ask` may be told; how many. Makes room for all of them first: one
+/// check for the room of each costs more than filling it with zeros.
+#[inline]
+fn append<E: Family>(peers: &[Peer<E>], ask: &Ask, compact: &mut Vec<u8>) -> usize {
+    let mut told = 0;
+    for peer in peers {
+        if peer.mark.is_for(ask.client, ask.reach) {
+            compact.extend_from_slice(peer.endpoint.compact());
+            told += 1;
+        }
+    }
+    told
 }

@@ -1,5 +1,7 @@
 //! From an infohash to its swarm's slot: one cache line to look at.
 
+use crate::prefetch::prefetch;
+
 /// Slots by the keyed hash of their infohash: many small tables instead of one, so that growing one
 /// takes microseconds.
 ///
@@ -50,12 +52,25 @@ impl Index {
         Some(table.lines[line].slots[at])
     }
 
-    /// Reads the line where a search begins.
+    /// Asks for the memory of the line where a search begins.
     #[inline]
-    pub(crate) fn touch(&self, hash: u64) -> u32 {
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if let Some(line) = self.line(hash) {
+            prefetch(line);
+        }
+    }
+
+    /// The slot that is most likely the one, by that line alone; mostly it is, if there is one.
+    #[inline]
+    pub(crate) fn guess(&self, hash: u64) -> Option<u32> {
+        let line = self.line(hash)?;
+        line.candidates(print_of(hash)).next().map(|at| line.slots[at])
+    }
+
+    #[inline]
+    fn line(&self, hash: u64) -> Option<&Line> {
         let lines = &self.tables[table_of(hash)].lines;
-        let mask = lines.len().wrapping_sub(1);
-        lines.get(hash as usize & mask).map_or(0, |line| line.passed)
+        lines.get(hash as usize & lines.len().wrapping_sub(1))
     }
 
     /// Adds a slot that is not here yet; `hash_of` gives the hash of any slot that is.
@@ -79,13 +94,10 @@ impl Table {
         let mut number = hash as usize & mask;
         for _ in 0..=mask {
             let line = &self.lines[number];
-            let mut candidates = line.candidates(print_of(hash));
-            while candidates != 0 {
-                let at = candidates.trailing_zeros() as usize / 8;
+            for at in line.candidates(print_of(hash)) {
                 if is_it(line.slots[at]) {
                     return Some((number, at));
                 }
-                candidates &= candidates - 1;
             }
             if line.passed == 0 {
                 return None;
@@ -141,16 +153,44 @@ impl Table {
 
 impl Line {
     /// The highest bit of each byte whose slot has this print, and no other bit: the search for zero
-    /// bytes in a word, twelve at once. Exact, or a slot no longer used might come up again.
+    /// bytes in a word. Exact, or a slot no longer used might come up again.
     #[inline]
-    fn candidates(&self, print: u8) -> u128 {
-        const ONES: u128 = u128::from_ne_bytes([1; 16]) >> (8 * (16 - SLOTS));
-        let mut prints = [0; 16];
-        prints[..SLOTS].copy_from_slice(&self.prints);
-        let differences = u128::from_le_bytes(prints) ^ (ONES * u128::from(print));
-        // No carry leaves a byte: what is not zero below its highest bit sets it.
-        let below = (differences & (ONES * 0x7f)) + ONES * 0x7f;
-        !(below | differences) & (ONES << 7)
+    fn candidates(&self, print: u8) -> Candidates {
+        const ONES: u64 = u64::from_ne_bytes([1; 8]);
+        let zeros = |prints: u64| {
+            let differences = prints ^ (ONES * u64::from(print));
+            // No carry leaves a byte: what is not zero below its highest bit sets it.
+            let below = (differences & (ONES * 0x7f)) + ONES * 0x7f;
+            !(below | differences) & (ONES << 7)
+        };
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.prints;
+        Candidates {
+            low: zeros(u64::from_le_bytes([a, b, c, d, e, f, g, h])),
+            // No print is 0.
+            high: zeros(u64::from_le_bytes([i, j, k, l, 0, 0, 0, 0])),
+        }
+    }
+}
+
+/// Places in a line, the first one first.
+struct Candidates {
+    low: u64,
+    high: u64,
+}
+
+impl Iterator for Candidates {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let (bits, first) = match (self.low, self.high) {
+            (0, 0) => return None,
+            (0, _) => (&mut self.high, 8),
+            (..) => (&mut self.low, 0),
+        };
+        let at = bits.trailing_zeros() as usize / 8;
+        *bits &= *bits - 1;
+        Some(first + at)
     }
 }
 

@@ -7,7 +7,7 @@
 //! An announce goes from the index to the swarm's entry, joins the list, block or crowd it finds
 //! there, and leaves with the peers that were chosen. [`model`] says the same in ordered maps.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod id;
 mod piece;
@@ -34,6 +34,7 @@ mod tags;
 
 mod choose;
 mod export;
+mod prefetch;
 mod scope;
 mod sweep;
 mod warm;

@@ -223,14 +223,7 @@ impl Shard {
                 Outcome { joined: joined == Joined::New, left: false, snatched }
             }
         };
-        let ask = Ask {
-            client: announce.client,
-            state: state(announce),
-            reach: Scope::of_requester(announce.address),
-            families: announce.families,
-            numwant: usize::from(announce.numwant),
-        };
-        choose(self.slab.entry(slot), &self.stores, &ask, random, reply);
+        choose(self.slab.entry(slot), &self.stores, &ask(announce), random, reply);
         Ok(outcome)
     }
 
@@ -384,10 +377,22 @@ impl Shard {
 
 /// What an announce that is no `stopped` says its peer is.
 #[inline]
-fn state(announce: &Announce) -> PeerState {
+pub(crate) fn state(announce: &Announce) -> PeerState {
     match (announce.left, announce.event) {
         (0, _) => PeerState::Seeder,
         (_, Event::Paused) => PeerState::PartialSeed,
         _ => PeerState::Leecher,
+    }
+}
+
+/// What an announce asks for.
+#[inline]
+pub(crate) fn ask(announce: &Announce) -> Ask {
+    Ask {
+        client: announce.client,
+        state: state(announce),
+        reach: Scope::of_requester(announce.address),
+        families: announce.families,
+        numwant: usize::from(announce.numwant),
     }
 }

@@ -29,6 +29,17 @@ pub struct Waiting {
     pub announces: Vec<Announce>,
     /// Who gets the answer to the announce at the same place.
     pub senders: Vec<(Correspondent, Transaction)>,
+    /// What the chance of the announce at the same place follows from.
+    pub seeds: Vec<u64>,
+}
+
+impl Waiting {
+    /// Nobody waits any more.
+    pub fn clear(&mut self) {
+        self.announces.clear();
+        self.senders.clear();
+        self.seeds.clear();
+    }
 }
 
 impl Port {

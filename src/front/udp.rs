@@ -79,12 +79,17 @@ impl Core {
                 self.hear_datagram(port, datagram, from, now, &mut waiting);
             }
         }
-        self.shard.warm(&waiting.announces);
-        for (announce, (from, transaction)) in waiting.announces.iter().zip(&waiting.senders) {
+        waiting.seeds.extend(waiting.announces.iter().map(|_| self.random.u64(..)));
+        let after = self.random.clone();
+        self.shard.warm(&waiting.announces, &waiting.seeds);
+        for ((announce, seed), (from, transaction)) in
+            waiting.announces.iter().zip(&waiting.seeds).zip(&waiting.senders)
+        {
+            self.random.seed(*seed);
             self.answer_announce(port, *from, *transaction, announce, now);
         }
-        waiting.announces.clear();
-        waiting.senders.clear();
+        self.random = after;
+        waiting.clear();
         self.ports[port].waiting = waiting;
         self.flush(port);
     }

@@ -11,6 +11,8 @@ pub(super) struct Returns {
     slot_seconds: u32,
     /// The number of the slot that `now` was in at the last look, counted from the epoch.
     head: u32,
+    /// When that slot ends.
+    head_ends: u32,
     total: u64,
 }
 
@@ -18,19 +20,26 @@ impl Returns {
     /// A ring that reaches at least `span` ahead of `now`.
     pub(super) fn new(span: Seconds, now: Seconds) -> Self {
         let slot_seconds = span.0 / (SLOTS as u32 - 2) + 1;
-        Self { slots: [0; SLOTS], slot_seconds, head: now.0 / slot_seconds, total: 0 }
+        let head = now.0 / slot_seconds;
+        let head_ends = ends(head, slot_seconds);
+        Self { slots: [0; SLOTS], slot_seconds, head, head_ends, total: 0 }
     }
 
     /// Forgets what was promised for before `now`. At most one turn of the ring.
+    #[inline]
     pub(super) fn advance(&mut self, now: Seconds) {
-        let head = now.0 / self.slot_seconds;
-        if head <= self.head {
-            return;
+        if now.0 >= self.head_ends {
+            self.turn(now);
         }
+    }
+
+    fn turn(&mut self, now: Seconds) {
+        let head = now.0 / self.slot_seconds;
         for slot in self.head..head.min(self.head.saturating_add(SLOTS as u32)) {
             self.total -= u64::from(std::mem::take(&mut self.slots[slot as usize % SLOTS]));
         }
         self.head = head;
+        self.head_ends = ends(head, self.slot_seconds);
     }
 
     /// Counts a client that comes back at `due`; not one from the past or beyond the ring.
@@ -70,6 +79,11 @@ impl Returns {
         let even = self.total as f64 * f64::from(self.slot_seconds) / interval;
         (even * TOLERANCE) as u32 + self.slot_seconds * UNMINDED_PER_SECOND
     }
+}
+
+/// The second after the last one of a slot.
+fn ends(slot: u32, slot_seconds: u32) -> u32 {
+    (slot + 1).saturating_mul(slot_seconds)
 }
 
 /// With the usual maximum of two hours a slot is 15 seconds long; the ring is 2 KiB.
