@@ -40,6 +40,7 @@ mod sweep;
 mod warm;
 
 pub mod model;
+pub mod private;
 
 pub use choose::SPARE_LOOKS;
 pub use export::Cursor;

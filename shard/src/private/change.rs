@@ -1,0 +1,95 @@
+//! What the site did.
+
+use super::{Freeleech, Passkey, TorrentId, UserId};
+use crate::{InfoHash, Seconds};
+
+/// The first bytes of peer ids, at most 20: what tells one client program from another (BEP 20).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ClientPrefix(Vec<u8>);
+
+impl ClientPrefix {
+    /// The prefix of these bytes; `None` when there are none, or more than a peer id has.
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        (1..=20).contains(&bytes.len()).then(|| Self(bytes.to_vec()))
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// One change to users, torrents, tokens or client rules. Each says what is true from now on, in whole:
+/// applying one twice is applying it once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// A user is there, with these rights. Another passkey than before replaces the old one; uploads
+    /// and downloads credited so far stay.
+    User {
+        /// Who.
+        id: UserId,
+        /// The secret of the announce URL.
+        passkey: Passkey,
+        /// See [`super::User::can_leech`].
+        can_leech: bool,
+        /// See [`super::User::hidden`].
+        hidden: bool,
+        /// May announce at all.
+        enabled: bool,
+    },
+    /// A torrent is registered, with these rules. Balance and snatches so far stay.
+    Torrent {
+        /// Its number at the site.
+        id: TorrentId,
+        /// Its name.
+        info_hash: InfoHash,
+        /// See [`super::Terms::freeleech`].
+        freeleech: Freeleech,
+        /// See [`super::Terms::upload_percent`].
+        upload_percent: u16,
+    },
+    /// A torrent is no longer registered.
+    TorrentRemoved {
+        /// Its number at the site.
+        id: TorrentId,
+        /// Its name.
+        info_hash: InfoHash,
+        /// What its clients are told, for a day; nothing more than that it is not registered when empty.
+        reason: String,
+        /// When.
+        at: Seconds,
+    },
+    /// What a user downloads of a torrent is free, until he has it.
+    Token {
+        /// Who.
+        user: UserId,
+        /// What.
+        torrent: TorrentId,
+        /// Its name.
+        info_hash: InfoHash,
+        /// When it ends by itself.
+        expires_at: Option<Seconds>,
+    },
+    /// A token is over.
+    TokenRemoved {
+        /// Who.
+        user: UserId,
+        /// What.
+        torrent: TorrentId,
+        /// Its name.
+        info_hash: InfoHash,
+    },
+    /// Clients whose peer id begins like this are allowed, or refused. The longest prefix decides; where
+    /// any prefix is allowed, others are refused.
+    ClientRule {
+        /// Which clients.
+        prefix: ClientPrefix,
+        /// Allowed or refused.
+        allow: bool,
+    },
+    /// There is no rule for these clients any more.
+    ClientRuleRemoved {
+        /// Which clients.
+        prefix: ClientPrefix,
+    },
+}

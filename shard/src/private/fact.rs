@@ -1,0 +1,72 @@
+//! What an announce did to the accounting.
+
+use super::{Counters, Endpoints, PeerId, TorrentId, UserId};
+use crate::{InfoHash, Seconds};
+
+/// One announce that changed something that must not be lost.
+///
+/// Everything but the credits is absolute: what the client reported, what is true of the torrent
+/// afterwards. So the peers and torrents of a tracker can be rebuilt from facts, and a fact that is
+/// seen twice changes nothing the second time. The credits are what is new, and are applied once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fact {
+    /// When.
+    pub at: Seconds,
+    /// Whose client.
+    pub user: UserId,
+    /// Which torrent, by number.
+    pub torrent: TorrentId,
+    /// Which torrent, by name.
+    pub info_hash: InfoHash,
+    /// Which client.
+    pub peer_id: PeerId,
+    /// Which client; see [`super::Announce::key`].
+    pub key: u32,
+    /// Where it can be reached, all that is known; of a hidden user too, whose swarms need it.
+    pub endpoints: Endpoints,
+    /// The user's addresses are not for the database.
+    pub hidden: bool,
+    /// May be handed out: a seeder, or a leecher with the right to be one.
+    pub visible: bool,
+    /// What the client reported: from here on its baseline.
+    pub reported: Counters,
+    /// Bytes it had left.
+    pub left: u64,
+    /// A partial seed (BEP 21).
+    pub partial: bool,
+    /// False when it said `stopped`: the peer is gone.
+    pub active: bool,
+    /// When the peer was first heard of.
+    pub since: Seconds,
+    /// Seconds since the announce before; 0 for the first one.
+    pub elapsed: u32,
+    /// Announces of this peer so far, this one included.
+    pub announces: u32,
+    /// Bytes it moved since the announce before, before any rule; 0 where counters went down.
+    pub moved: Counters,
+    /// Bytes to add to the user's upload.
+    pub credited_up: u64,
+    /// Bytes to add to the user's download.
+    pub credited_down: u64,
+    /// Bytes that a token took over, to be added to what the token was used for.
+    pub token_down: u64,
+    /// The download is complete, and the token with it.
+    pub token_spent: bool,
+    /// This announce completed a download, counted once per client.
+    pub snatched: bool,
+    /// The torrent after it.
+    pub swarm: Swarm,
+}
+
+/// A torrent's figures after a fact.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Swarm {
+    /// Clients with everything.
+    pub seeders: u32,
+    /// Clients without everything.
+    pub leechers: u32,
+    /// Completed downloads since the torrent was registered.
+    pub snatches: u32,
+    /// Bytes uploaded less bytes downloaded and corrupt, as reported, since the torrent was registered.
+    pub balance: i64,
+}
