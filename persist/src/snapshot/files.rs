@@ -17,6 +17,9 @@ pub(super) const KEPT_MIN: usize = 2;
 /// Damaged files that stay for a look at them.
 const DAMAGED_KEPT: usize = 2;
 
+/// What one step of a removal gives back: less than a millisecond of work.
+const REMOVE_BYTES: u64 = 4 << 20;
+
 const PREFIX: &str = "snapshot-";
 const SUFFIX: &str = ".margay";
 const DAMAGED: &str = ".damaged";
@@ -67,7 +70,12 @@ impl Files {
     /// Removes all whole files but the newest `kept`. What cannot be removed is logged and left.
     pub(super) fn prune(&self, dir: &Path, kept: usize) {
         for name in self.whole.iter().skip(kept.max(KEPT_MIN)) {
-            remove(&name.path(dir));
+            // First it stops being a snapshot: what is shortened below must never be taken for one.
+            let part = name.part_path(dir);
+            match fs::rename(name.path(dir), &part) {
+                Ok(()) => remove(&part),
+                Err(error) => say_it_stays(&name.path(dir), &error),
+            }
         }
     }
 }
@@ -108,10 +116,25 @@ impl fmt::Display for Name {
     }
 }
 
+/// Removes a file from its end on, in steps. Giving back all of a large one in a single system call can
+/// take milliseconds, in which a core on the same CPU would not run.
 fn remove(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
-        tracing::warn!(path = %path.display(), %error, "cannot remove an old snapshot");
+    let shorten = || {
+        let file = fs::OpenOptions::new().write(true).open(path)?;
+        let mut bytes = file.metadata()?.len();
+        while bytes > 0 {
+            bytes = bytes.saturating_sub(REMOVE_BYTES);
+            file.set_len(bytes)?;
+        }
+        fs::remove_file(path)
+    };
+    if let Err(error) = shorten() {
+        say_it_stays(path, &error);
     }
+}
+
+fn say_it_stays(path: &Path, error: &io::Error) {
+    tracing::warn!(path = %path.display(), %error, "cannot remove an old snapshot");
 }
 
 #[cfg(test)]
