@@ -13,6 +13,7 @@ pub mod limits;
 pub mod log;
 pub mod mesh;
 pub mod net;
+pub mod private;
 pub mod route;
 pub mod serve;
 pub mod server;

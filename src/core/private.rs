@@ -1,0 +1,135 @@
+//! What a core does for known users.
+
+use std::sync::Arc;
+
+use ops::counters::{Family, Protocol, Reason};
+use shard::private::{Announce, Gone, Refusal, Swarms, UserId};
+use shard::{PeerState, Seconds};
+
+use super::Core;
+use super::outgoing::Outgoing;
+use crate::private::accounts::Accounts;
+use crate::wire::private::ClientRules;
+
+/// The private side of a core.
+pub struct Private {
+    /// The registered torrents that this core owns, and who is on them.
+    pub swarms: Swarms,
+    /// All users; every core reads them.
+    pub accounts: Arc<Accounts>,
+    /// Which clients are allowed.
+    pub rules: Arc<ClientRules>,
+    /// What goes to the journal.
+    pub outgoing: Outgoing,
+    /// Filled by every sweep; its buffer is used again.
+    pub gone: Vec<Gone>,
+}
+
+/// What became of an announce.
+pub enum Booked {
+    /// It is answered with the swarm and its peers. `first` of this client: the answer waits until the
+    /// journal has it, or a crash would forget where the client's counters began.
+    Told {
+        /// See above.
+        first: bool,
+    },
+    /// It is answered with a refusal.
+    Refused(Refusal),
+    /// The tracker is stopping, or cannot book anything just now.
+    Unavailable,
+}
+
+impl Core {
+    /// Applies an announce of a torrent that this core owns, and leaves the answer in `self.reply`.
+    pub fn book(
+        &mut self,
+        announce: &Announce,
+        protocol: Protocol,
+        family: Family,
+        now: Seconds,
+    ) -> Booked {
+        let Self { private, random, reply, counters, draining, .. } = self;
+        let private = private.as_mut().expect("announces of users come to a private tracker");
+        let front = counters.front(protocol, family);
+        if *draining || private.outgoing.is_full() {
+            front.refuse(Reason::Overload);
+            return Booked::Unavailable;
+        }
+        let outcome = match private.swarms.announce(announce, now, random, reply) {
+            Ok(outcome) => outcome,
+            Err(refusal) => {
+                front.refuse(reason(&refusal));
+                return Booked::Refused(refusal);
+            }
+        };
+        let refusal = outcome.refusal();
+        let first = outcome.joined() && outcome.fact.is_some();
+        private.count(announce.user.id, outcome.was, outcome.is);
+        if let Some(fact) = outcome.fact {
+            private.outgoing.push(fact);
+        }
+        counters.snatches += u64::from(outcome.snatched);
+        match refusal {
+            Some(refusal) => {
+                front.refuse(reason(&refusal));
+                Booked::Refused(refusal)
+            }
+            None => {
+                front.announces += 1;
+                front.peers_sent += (reply.peers_v4.len() / 6 + reply.peers_v6.len() / 18) as u64;
+                Booked::Told { first }
+            }
+        }
+    }
+
+    /// Looks at the next peers of the sweep and drops who has been silent for too long; how many.
+    pub fn sweep_private(&mut self, now: Seconds, budget: usize) -> usize {
+        let Some(private) = &mut self.private else { return 0 };
+        private.gone.clear();
+        let swept = private.swarms.expire(now, budget, &mut private.gone);
+        private.count_gone();
+        swept.peers
+    }
+}
+
+impl Private {
+    /// A client of a user changed from one state to another; `None` is not there.
+    pub fn count(&self, user: UserId, was: Option<PeerState>, is: Option<PeerState>) {
+        if was.map(is_seeding) == is.map(is_seeding) {
+            return;
+        }
+        self.accounts.count(user, |active| {
+            match was.map(is_seeding) {
+                Some(true) => active.seeding = active.seeding.saturating_sub(1),
+                Some(false) => active.leeching = active.leeching.saturating_sub(1),
+                None => {}
+            }
+            match is.map(is_seeding) {
+                Some(true) => active.seeding += 1,
+                Some(false) => active.leeching += 1,
+                None => {}
+            }
+        });
+    }
+
+    /// Counts who has gone without a word.
+    pub fn count_gone(&mut self) {
+        for gone in std::mem::take(&mut self.gone) {
+            self.count(gone.user, Some(gone.state), None);
+        }
+    }
+}
+
+fn is_seeding(state: PeerState) -> bool {
+    state == PeerState::Seeder
+}
+
+/// What the metrics call it.
+fn reason(refusal: &Refusal) -> Reason {
+    match refusal {
+        Refusal::Unregistered | Refusal::Deleted { .. } => Reason::Torrent,
+        Refusal::LeechingForbidden => Reason::Rights,
+        Refusal::ClientsMax => Reason::Clients,
+        Refusal::PeersMax | Refusal::TorrentsMax => Reason::Full,
+    }
+}
