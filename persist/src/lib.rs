@@ -1,8 +1,10 @@
-//! What outlives the process: snapshots of the swarms, in a data directory that one process owns.
+//! What outlives the process: the journal of what happened and snapshots of the swarms, in a data
+//! directory that one process owns.
 
 #![forbid(unsafe_code)]
 
 pub mod data_dir;
+pub mod journal;
 pub mod snapshot;
 
 #[cfg(test)]
