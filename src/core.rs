@@ -6,7 +6,9 @@
 pub mod export;
 pub mod late;
 pub mod message;
+pub mod outgoing;
 pub mod port;
+pub mod private;
 pub mod seats;
 pub mod shelf;
 pub mod tick;
@@ -25,6 +27,7 @@ use crate::config::Config;
 use crate::connection_id::ConnectionIds;
 use crate::core::message::{CountPart, CountedPart, Message, ReplyTo};
 use crate::core::port::Port;
+use crate::core::private::Private;
 use crate::core::seats::Seats;
 use crate::core::shelf::{NotLent, Shelf};
 use crate::gather::Gather;
@@ -43,6 +46,8 @@ pub struct Core {
     pub settings: Arc<Config>,
     /// The swarms whose infohash this core owns.
     pub shard: Shard,
+    /// Registered torrents and known users, where the tracker is private.
+    pub private: Option<Box<Private>>,
     /// What happened here since the start.
     pub counters: counters::Core,
     /// The time.

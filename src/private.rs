@@ -1,3 +1,4 @@
-//! The private mode: users by their passkeys, and what a core does for a known user.
+//! The private mode: users by their passkeys, and what is known of the site.
 
 pub mod accounts;
+pub mod site;

@@ -63,6 +63,14 @@ pub enum Reason {
     Full,
     /// A queue between two cores was full.
     Overload,
+    /// Private: no user has this passkey.
+    Passkey,
+    /// Private: a client that the rules of the site refuse.
+    Client,
+    /// Private: a user who may not download.
+    Rights,
+    /// Private: more clients of a user on a torrent than he may have.
+    Clients,
     /// HTTP: larger than the request limit.
     TooLarge,
     /// HTTP: not complete in time.
@@ -75,13 +83,17 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 10] = [
+    pub const ALL: [Reason; 14] = [
         Reason::Malformed,
         Reason::ConnectionId,
         Reason::Source,
         Reason::Torrent,
         Reason::Full,
         Reason::Overload,
+        Reason::Passkey,
+        Reason::Client,
+        Reason::Rights,
+        Reason::Clients,
         Reason::TooLarge,
         Reason::Timeout,
         Reason::Connections,
@@ -97,6 +109,10 @@ impl Reason {
             Reason::Torrent => "torrent",
             Reason::Full => "full",
             Reason::Overload => "overload",
+            Reason::Passkey => "passkey",
+            Reason::Client => "client",
+            Reason::Rights => "rights",
+            Reason::Clients => "clients",
             Reason::TooLarge => "too_large",
             Reason::Timeout => "timeout",
             Reason::Connections => "connections",

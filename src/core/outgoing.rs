@@ -24,6 +24,8 @@ pub struct Outgoing {
     under_way: Option<Vec<Waiter>>,
     /// Somebody waits for what is in `records`.
     urgent: bool,
+    /// The journal was asked to hurry with the batch that is on its way.
+    hurried: bool,
     /// The journal refused the last batch.
     refused: bool,
     journal: JournalSender,
@@ -53,6 +55,7 @@ impl Outgoing {
             waiting: Vec::new(),
             under_way: None,
             urgent: false,
+            hurried: false,
             refused: false,
             journal,
             home,
@@ -92,9 +95,9 @@ impl Outgoing {
         }
         if self.under_way.is_none() {
             self.dispatch();
-        } else {
-            // Nobody waits for the batch before, so it would be synced by the clock.
-            self.urgent = self.journal.try_send(Batch::new(Vec::new()).urgent()).is_err();
+        } else if !self.hurried {
+            // Nobody may wait for the batch before, so it would be synced by the clock.
+            self.hurried = self.journal.try_send(Batch::new(Vec::new()).urgent()).is_ok();
         }
     }
 
@@ -132,7 +135,7 @@ impl Outgoing {
     /// Takes in what became of the batch; who waited for it. Those whose records were refused are told
     /// as well: their credit is postponed, and they cannot do anything about it.
     pub fn answered(&mut self, answer: Answer) -> Vec<Waiter> {
-        self.refused = false;
+        (self.refused, self.hurried) = (false, false);
         if let Answer::Refused { mut records, .. } = answer {
             self.refused = true;
             records.append(&mut self.records);

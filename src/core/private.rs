@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use ops::counters::{Family, Protocol, Reason};
-use shard::private::{Announce, Gone, Refusal, Swarms, UserId};
+use persist::journal::Answer;
+use shard::private::{Announce, Gone, Passkey, Refusal, Swarms, User, UserId};
 use shard::{PeerState, Seconds};
 
 use super::Core;
+use super::message::Command;
 use super::outgoing::Outgoing;
 use crate::private::accounts::Accounts;
-use crate::wire::private::ClientRules;
+use crate::private::site::Site;
+use crate::wire::private::{self, ClientRules};
 
 /// The private side of a core.
 pub struct Private {
@@ -21,6 +24,8 @@ pub struct Private {
     pub rules: Arc<ClientRules>,
     /// What goes to the journal.
     pub outgoing: Outgoing,
+    /// What every core knows of the site.
+    pub site: Arc<Site>,
     /// Filled by every sweep; its buffer is used again.
     pub gone: Vec<Gone>,
 }
@@ -82,6 +87,34 @@ impl Core {
         }
     }
 
+    /// Takes in what became of records that went to the journal, and lets those go on who waited.
+    pub fn journaled(&mut self, answer: Answer) {
+        let Some(private) = &mut self.private else { return };
+        if let Answer::Refused { why, records } = &answer {
+            tracing::error!(?why, records = records.len(), "the journal takes nothing; credit waits");
+        }
+        let waited = private.outgoing.answered(answer);
+        self.release(waited);
+    }
+
+    /// Sends on to the journal what somebody waits for.
+    pub fn hurry(&mut self) {
+        if let Some(private) = &mut self.private {
+            private.outgoing.hurry();
+        }
+    }
+
+    /// Does what every core does when the site has said something.
+    pub fn obey_command(&mut self, command: Command) {
+        let Some(private) = &mut self.private else { return };
+        match command {
+            Command::Rights(user) => private.swarms.set_user_rights(user),
+            Command::UserGone(user) => private.swarms.remove_user(user),
+            Command::ClientRules(rules) => private.rules = rules,
+            _ => unreachable!("the others are for every tracker"),
+        }
+    }
+
     /// Looks at the next peers of the sweep and drops who has been silent for too long; how many.
     pub fn sweep_private(&mut self, now: Seconds, budget: usize) -> usize {
         let Some(private) = &mut self.private else { return 0 };
@@ -93,6 +126,11 @@ impl Core {
 }
 
 impl Private {
+    /// Whose passkey this is.
+    pub fn find(&self, passkey: Passkey) -> Result<User, private::Refusal<'static>> {
+        self.accounts.find(&passkey).ok_or(private::Refusal::PasskeyNotFound)
+    }
+
     /// A client of a user changed from one state to another; `None` is not there.
     pub fn count(&self, user: UserId, was: Option<PeerState>, is: Option<PeerState>) {
         if was.map(is_seeding) == is.map(is_seeding) {

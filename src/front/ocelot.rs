@@ -1,9 +1,10 @@
 //! The interface of Ocelot: what a site tells the tracker, and asks it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use persist::journal::Record;
-use shard::private::{Change, Freeleech, Passkey, TorrentId, User, UserId};
+use shard::private::{Change, ClientPrefix, Freeleech, Passkey, TorrentId, User, UserId};
 use shard::{InfoHash, Seconds};
 
 use super::requests::Next;
@@ -101,22 +102,23 @@ impl Core {
             }
             Update::AddWhitelist { prefix } => {
                 self.journal(Change::ClientRule { prefix: prefix.clone(), allow: true });
-                self.site.rules.put(prefix.clone(), true);
-                self.tell_rules();
+                self.change_rules(|rules| _ = rules.insert(prefix.clone(), true));
             }
             Update::RemoveWhitelist { prefix } => {
                 self.journal(Change::ClientRuleRemoved { prefix: prefix.clone() });
-                self.site.rules.remove(prefix);
-                self.tell_rules();
+                self.change_rules(|rules| _ = rules.remove(prefix));
             }
             Update::EditWhitelist { old, new } => {
                 if let Some(old) = old {
                     self.journal(Change::ClientRuleRemoved { prefix: old.clone() });
-                    self.site.rules.remove(old);
                 }
                 self.journal(Change::ClientRule { prefix: new.clone(), allow: true });
-                self.site.rules.put(new.clone(), true);
-                self.tell_rules();
+                self.change_rules(|rules| {
+                    if let Some(old) = old {
+                        rules.remove(old);
+                    }
+                    rules.insert(new.clone(), true);
+                });
             }
             Update::UpdateAnnounceInterval { interval } => {
                 tracing::warn!(seconds = interval.0, "the site's announce interval is not taken over");
@@ -219,8 +221,9 @@ impl Core {
         self.tell_cores(&Command::UserGone(id));
     }
 
-    fn tell_rules(&mut self) {
-        self.tell_cores(&Command::ClientRules(self.site.rules.current()));
+    fn change_rules(&mut self, change: impl FnOnce(&mut BTreeMap<ClientPrefix, bool>)) {
+        let rules = self.site().change_rules(change);
+        self.tell_cores(&Command::ClientRules(rules));
     }
 
     /// Does a command here at once, and on the other cores as soon as they come to it.

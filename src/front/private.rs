@@ -15,9 +15,10 @@ use crate::core::port::Waiting;
 use crate::core::private::Booked;
 use crate::core::{Core, family};
 use crate::net::batch::Correspondent;
+use crate::private::site::Site;
 use crate::wire::http::{Framing, Head};
 use crate::wire::private::{self, Announced, Asked, Dialect, Forwarded, Target};
-use crate::wire::udp::{self, PEERS_V4_MAX, PEERS_V6_MAX, Transaction, write_announce, write_error};
+use crate::wire::udp::{self, PEERS_V4_MAX, PEERS_V6_MAX, URL_DATA_BYTES_MAX, Transaction, write_announce, write_error};
 
 /// A client that cannot be served now comes back this soon.
 const RETRY_SOON: Seconds = Seconds(60);
@@ -62,7 +63,7 @@ impl Core {
                 None
             }
             Target::Update(secret) => {
-                if !self.site.update.as_ref().is_some_and(|ours| secret.is(ours.reveal().as_bytes())) {
+                if !self.site().update().is_some_and(|ours| secret.is(ours)) {
                     let refusal = private::Refusal::AuthenticationFailure;
                     self.refuse_private(remote, framing, &refusal, out);
                     return None;
@@ -70,7 +71,7 @@ impl Core {
                 self.hear_update(head.query, framing, remote, now, out)
             }
             Target::Report(secret) => {
-                if !self.site.report.as_ref().is_some_and(|ours| secret.is(ours.reveal().as_bytes())) {
+                if !self.site().report().is_some_and(|ours| secret.is(ours)) {
                     let refusal = private::Refusal::AuthenticationFailure;
                     self.refuse_private(remote, framing, &refusal, out);
                     return None;
@@ -87,6 +88,10 @@ impl Core {
                 None
             }
         }
+    }
+
+    pub(super) fn site(&self) -> &Site {
+        &self.private.as_ref().expect("only a private tracker has a site").site
     }
 
     /// Who asks for what; everything is checked that does not need the torrent.
@@ -190,7 +195,7 @@ impl Core {
     }
 
     /// Comes when everything booked so far is on the disk.
-    fn hold(&mut self) -> Rc<Late<()>> {
+    pub(super) fn hold(&mut self) -> Rc<Late<()>> {
         let late = Rc::new(Late::new());
         let private = self.private.as_mut().expect("only a private tracker books");
         private.outgoing.wait(Waiter::Http(late.clone()));
@@ -255,9 +260,9 @@ impl Core {
         waiting: &mut Waiting,
     ) {
         let address = from.remote.ip().to_canonical();
-        let mut url_data = Vec::new();
-        announce.options.url_data(&mut url_data);
-        let asked = Asked::of_udp(announce, &url_data);
+        let mut url_data = [0; URL_DATA_BYTES_MAX];
+        let url_data = announce.options.url_data(&mut url_data);
+        let asked = Asked::of_udp(announce, url_data);
         match self.ask_private_udp(&asked, address) {
             Ok(announce_of_user) => match self.elsewhere(&announce_of_user.info_hash) {
                 None => {

@@ -1,0 +1,45 @@
+//! What every core knows of the site: its passwords, and which clients it allows.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use shard::private::ClientPrefix;
+
+use crate::config::Secret;
+use crate::wire::private::ClientRules;
+
+/// The site, as every core knows it.
+#[derive(Debug, Default)]
+pub struct Site {
+    update: Option<Secret>,
+    report: Option<Secret>,
+    rules: Mutex<BTreeMap<ClientPrefix, bool>>,
+}
+
+impl Site {
+    /// The site with these passwords of `/update` and `/report`; without one, nobody has it.
+    pub fn new(update: Option<Secret>, report: Option<Secret>) -> Self {
+        Self { update, report, rules: Mutex::default() }
+    }
+
+    /// The password of `/update`.
+    pub fn update(&self) -> Option<&[u8]> {
+        self.update.as_ref().map(|secret| secret.reveal().as_bytes())
+    }
+
+    /// The password of `/report`.
+    pub fn report(&self) -> Option<&[u8]> {
+        self.report.as_ref().map(|secret| secret.reveal().as_bytes())
+    }
+
+    /// Changes the rules of clients; what they are then.
+    pub fn change_rules(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<ClientPrefix, bool>),
+    ) -> Arc<ClientRules> {
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut rules);
+        let rules = rules.iter().map(|(prefix, allow)| (prefix.clone(), *allow));
+        Arc::new(ClientRules::new(rules))
+    }
+}
