@@ -9,6 +9,7 @@ pub mod core;
 pub mod front;
 pub mod gather;
 pub mod interval;
+pub mod journal_command;
 pub mod limits;
 pub mod log;
 pub mod mesh;
