@@ -17,6 +17,7 @@ use crate::control;
 use crate::core::Core;
 use crate::core::message::{Command, Message};
 use crate::core::seats::Seats;
+use crate::core::shelf::Shelf;
 use crate::gather::Gather;
 use crate::interval::{Controller, Policy};
 use crate::mesh::{self, Address};
@@ -202,6 +203,7 @@ impl Part {
             ports: Vec::new(),
             seats: Seats::new(settings.http_connections_max.div_ceil(cores)),
             settings,
+            shelf: Shelf::default(),
             draining: false,
             random,
             reply: Reply::default(),

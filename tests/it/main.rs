@@ -4,6 +4,7 @@
 
 mod cli;
 mod control;
+mod full_scrape;
 mod http_connections;
 mod prometheus;
 mod restart;

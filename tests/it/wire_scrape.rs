@@ -109,18 +109,6 @@ fn b3_the_address_is_that_of_the_announce() {
 }
 
 #[test]
-fn b4_a_full_scrape_is_off() {
-    let tracker = Tracker::start("");
-    for home in HOMES {
-        answer(tracker.http(home), announce(hash("b4"), 1, "&left=0"));
-        for target in ["/scrape", "/scrape?", "/scrape?x=y"] {
-            let failure = fetch(tracker.http(home), target).failure();
-            assert_eq!(failure, "Full scrape is not available here");
-        }
-    }
-}
-
-#[test]
 fn b5_clients_are_told_how_often_to_scrape() {
     let tracker = Tracker::start("");
     for home in HOMES {
