@@ -16,7 +16,7 @@ use crate::core::message::Journey;
 use crate::core::seats::Seat;
 use crate::core::{SharedCore, family};
 use crate::net::stream;
-use crate::wire::http::{Framing, Persistence};
+use crate::wire::http::Framing;
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 4096;
@@ -124,17 +124,16 @@ impl Conversation {
 
     /// What comes after a reply that had to wait.
     fn after_reply(&mut self, framing: Framing) -> Next {
-        match (framing.persistence, self.input.is_empty()) {
-            (Persistence::Close, true) => Next::Close,
-            (Persistence::Close, false) => Next::Linger,
-            (_, true) => Next::Read,
-            (_, false) => {
-                let core = &mut *self.core.borrow_mut();
-                let (consumed, next) = core.converse(self.remote, &self.input, 0, &mut self.output);
-                self.input.drain(..consumed);
-                next
-            }
+        if let Some(over) = Next::after_the_last(framing, &self.input) {
+            return over;
         }
+        if self.input.is_empty() {
+            return Next::Read;
+        }
+        let core = &mut *self.core.borrow_mut();
+        let (consumed, next) = core.converse(self.remote, &self.input, 0, &mut self.output);
+        self.input.drain(..consumed);
+        next
     }
 
     /// Waits for bytes and answers what they complete; `None` at the end of the connection. `next` says

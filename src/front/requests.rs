@@ -40,6 +40,18 @@ pub enum Next {
     Linger,
 }
 
+impl Next {
+    /// What comes after a reply that ends its connection, `None` after another. `rest` is input that has
+    /// not been looked at.
+    pub fn after_the_last(framing: Framing, rest: &[u8]) -> Option<Self> {
+        match framing.persistence {
+            Persistence::Close if rest.is_empty() => Some(Next::Close),
+            Persistence::Close | Persistence::CloseLate => Some(Next::Linger),
+            Persistence::Keep | Persistence::KeepNamed => None,
+        }
+    }
+}
+
 impl Core {
     /// Answers every complete request of `input` that can be answered here; how many bytes that took,
     /// and what the connection needs next. `seen` bytes were looked at before in vain.
@@ -85,8 +97,7 @@ impl Core {
                 Some(next) => return (consumed, next),
                 None => self.note_reply(remote.ip()),
             }
-            if framing.persistence == Persistence::Close {
-                let over = if consumed == input.len() { Next::Close } else { Next::Linger };
+            if let Some(over) = Next::after_the_last(framing, &input[consumed..]) {
                 return (consumed, over);
             }
         }

@@ -98,7 +98,8 @@ pub fn parse_head(bytes: &[u8], seen: usize) -> Result<Parsed<'_>, Malformed> {
     }
     let Some((headers, consumed, facts)) = headers(lines) else { return partial };
     let persistence = match facts {
-        Facts { body: true, .. } | Facts { close: true, .. } => Persistence::Close,
+        Facts { body: true, .. } => Persistence::CloseLate,
+        Facts { close: true, .. } => Persistence::Close,
         _ if keeps_by_default => Persistence::Keep,
         Facts { keep: true, .. } => Persistence::KeepNamed,
         _ => Persistence::Close,

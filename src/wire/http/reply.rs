@@ -15,6 +15,9 @@ use crate::wire::{Line, query};
 pub enum Persistence {
     /// The reply says `Connection: close`; the connection is to be closed after it.
     Close,
+    /// The same after a request with a body, which is not read: the client may still be sending it, and
+    /// would be reset by an end that comes too early.
+    CloseLate,
     /// The connection stays, as HTTP/1.1 has it without a word.
     Keep,
     /// The connection stays, and the reply says so, for HTTP/1.0.
@@ -36,7 +39,12 @@ impl Framing {
 
     /// The same, but closing.
     pub fn closing(self) -> Framing {
-        Framing { persistence: Persistence::Close, ..self }
+        match self.persistence {
+            Persistence::Close | Persistence::CloseLate => self,
+            Persistence::Keep | Persistence::KeepNamed => {
+                Framing { persistence: Persistence::Close, ..self }
+            }
+        }
     }
 }
 
@@ -223,7 +231,7 @@ fn respond(
 #[inline]
 fn start_of_head(framing: Framing, status: Status) -> &'static [u8] {
     match (status, framing.persistence) {
-        (Status::Ok, Persistence::Close) => {
+        (Status::Ok, Persistence::Close | Persistence::CloseLate) => {
             b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: "
         }
         (Status::Ok, Persistence::Keep) => {
@@ -232,7 +240,7 @@ fn start_of_head(framing: Framing, status: Status) -> &'static [u8] {
         (Status::Ok, Persistence::KeepNamed) => {
             b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: keep-alive\r\nContent-Length: "
         }
-        (Status::NotFound, Persistence::Close) => {
+        (Status::NotFound, Persistence::Close | Persistence::CloseLate) => {
             b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: "
         }
         (Status::NotFound, Persistence::Keep) => {

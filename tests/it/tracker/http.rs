@@ -59,6 +59,11 @@ impl Http {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
+    /// Waits until something has come, and leaves it there.
+    pub(crate) fn await_bytes(&self) {
+        assert_eq!(self.stream.peek(&mut [0]).unwrap(), 1);
+    }
+
     /// Asks for `target` as an HTTP/1.1 client does, and reads the reply.
     #[track_caller]
     pub(crate) fn get(&mut self, target: &str) -> Page {

@@ -48,11 +48,12 @@ fn a30_versions_and_persistence() {
 
 #[test]
 fn a30_a_request_with_a_body_closes() {
-    check("GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", "Get / Close");
+    check("GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", "Get / CloseLate");
     check("GET / HTTP/1.1\r\nCONTENT-LENGTH: 0\r\n\r\n", "Get / Keep");
-    check("GET / HTTP/1.1\r\nContent-Length: what\r\n\r\n", "Get / Close");
-    check("GET / HTTP/1.1\r\nContent-Length:\r\n\r\n", "Get / Close");
-    check("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "Get / Close");
+    check("GET / HTTP/1.1\r\nContent-Length: what\r\n\r\n", "Get / CloseLate");
+    check("GET / HTTP/1.1\r\nContent-Length:\r\n\r\n", "Get / CloseLate");
+    check("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "Get / CloseLate");
+    check("GET / HTTP/1.0\r\nConnection: close\r\nContent-Length: 5\r\n\r\n", "Get / CloseLate");
     check("GET / HTTP/1.1\r\nTE: trailers\r\nContent-Type: x\r\n\r\n", "Get / Keep");
 }
 
