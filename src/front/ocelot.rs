@@ -121,7 +121,10 @@ impl Core {
                 });
             }
             Update::UpdateAnnounceInterval { interval } => {
-                tracing::warn!(seconds = interval.0, "the site's announce interval is not taken over");
+                tracing::warn!(
+                    seconds = interval.0,
+                    "the site's announce interval is not taken over"
+                );
             }
             Update::UpdateAnnounceJitter { jitter } => {
                 tracing::warn!(seconds = jitter.0, "the site's announce jitter is not taken over");
@@ -171,7 +174,9 @@ impl Core {
             if !info_hashes.is_empty() {
                 let update = Update::UpdateTorrents { info_hashes, freeleech };
                 if self.send(owner, Message::Site(Box::new(update))).is_err() {
-                    tracing::error!("a core is drowning; the site's change of torrents is not taken");
+                    tracing::error!(
+                        "a core is drowning; the site's change of torrents is not taken"
+                    );
                 }
             }
         }
@@ -179,14 +184,11 @@ impl Core {
 
     fn delete_torrent(&mut self, info_hash: InfoHash, reason: &str, now: Seconds) {
         let private = self.private.as_mut().expect("only a private tracker hears a site");
-        let mut gone = std::mem::take(&mut private.gone);
-        gone.clear();
-        let terms = private.swarms.unregister(&info_hash, reason, now, &mut gone);
-        private.gone = gone;
-        private.count_gone();
-        if let Some(terms) = terms {
+        if let Some(terms) = private.swarms.terms(&info_hash) {
             let reason = reason.to_owned();
-            self.journal(Change::TorrentRemoved { id: terms.id, info_hash, reason, at: now });
+            let change = Change::TorrentRemoved { id: terms.id, info_hash, reason, at: now };
+            private.put(&change, now);
+            self.journal(change);
         }
     }
 

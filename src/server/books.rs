@@ -5,18 +5,22 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use persist::journal::{self, Journal, JournalError, JournalSender, JournalThread, Reader, ThreadOptions};
+use persist::journal::{
+    self, Journal, JournalError, JournalSender, JournalThread, Reader, ThreadOptions,
+};
 use persist::ledger::{Record, Source, SourceError};
 use persist::postgres::{Loaded, Seen, Stored, Watch};
 use persist::{DataDir, Database, DatabaseError, Ledger, LedgerOptions};
 use shard::private::{Change, ClientPrefix, Swarm, Terms, User, UserId};
 use shard::{InfoHash, Seconds};
 
+use super::cores::Cores;
 use crate::clock::Clock;
 use crate::config::{Config, SecretError};
+use crate::core::message::Command;
 use crate::private::accounts::Accounts;
 use crate::private::site::Site;
 use crate::route;
@@ -80,6 +84,15 @@ pub(super) struct PrivateOutfit {
     pub(super) journal_dir: PathBuf,
     pub(super) journal_from: u64,
     pub(super) journal_to: u64,
+    beginnings: Arc<Mutex<Vec<Beginning>>>,
+}
+
+impl PrivateOutfit {
+    /// What a core begins with; nothing when it is asked for again.
+    pub(super) fn beginning(&self, core: usize) -> Beginning {
+        let mut beginnings = self.beginnings.lock().unwrap_or_else(PoisonError::into_inner);
+        beginnings.get_mut(core).map(std::mem::take).unwrap_or_default()
+    }
 }
 
 /// How long a start waits until the database has taken what the journal still has for it.
@@ -101,7 +114,8 @@ impl Books {
         clock: Clock,
         seen: impl FnMut(Seen) + Send + 'static,
     ) -> Result<Self, BooksError> {
-        let url = config.database.as_ref().expect("a private tracker has a database; it was checked");
+        let url =
+            config.database.as_ref().expect("a private tracker has a database; it was checked");
         let password = config.given_database_password()?;
         let password = password.as_ref().map(|password| password.reveal());
         let database = Database::new(url.reveal(), password, &config.database_schema.0)?;
@@ -164,28 +178,32 @@ impl Books {
 
     fn take(&mut self, stored: Stored, rules: &mut Vec<(ClientPrefix, bool)>) {
         let cores = self.beginnings.len();
-        let mut of = |info_hash: &InfoHash| &mut self.beginnings[route::owner(info_hash, cores)];
+        let beginnings = &mut self.beginnings;
+        let owner = |info_hash: &InfoHash| route::owner(info_hash, cores);
         match stored.change {
             Change::User { id, passkey, can_leech, hidden, enabled: true } => {
                 self.accounts.put(passkey, User { id, can_leech, hidden });
             }
             Change::Torrent { id, info_hash, freeleech, upload_percent } => {
                 let terms = Terms { id, freeleech, upload_percent };
-                of(&info_hash).torrents.push((info_hash, terms, stored.figures));
+                beginnings[owner(&info_hash)].torrents.push((info_hash, terms, stored.figures));
             }
             Change::TorrentRemoved { info_hash, reason, at, .. } => {
-                of(&info_hash).deletions.push((info_hash, reason, at));
+                beginnings[owner(&info_hash)].deletions.push((info_hash, reason, at));
             }
             Change::Token { user, info_hash, expires_at, .. } => {
-                of(&info_hash).tokens.push((user, info_hash, expires_at));
+                beginnings[owner(&info_hash)].tokens.push((user, info_hash, expires_at));
             }
             Change::ClientRule { prefix, allow } => rules.push((prefix, allow)),
-            Change::User { .. } | Change::TokenRemoved { .. } | Change::ClientRuleRemoved { .. } => {}
+            Change::User { .. }
+            | Change::TokenRemoved { .. }
+            | Change::ClientRuleRemoved { .. } => {}
         }
     }
 
-    /// What the private side of every core is made of.
-    pub(super) fn outfit(&self) -> PrivateOutfit {
+    /// What the private side of every core is made of. Once, as they take what they begin with.
+    pub(super) fn outfit(&mut self) -> PrivateOutfit {
+        let beginnings = Arc::new(Mutex::new(std::mem::take(&mut self.beginnings)));
         let status = self.journal.status();
         PrivateOutfit {
             accounts: self.accounts.clone(),
@@ -195,12 +213,42 @@ impl Books {
             journal_dir: status.dir().to_owned(),
             journal_from: status.begin(),
             journal_to: status.durable(),
+            beginnings,
         }
     }
 
-    /// What each core begins with, once.
-    pub(super) fn beginnings(&mut self) -> Vec<Beginning> {
-        std::mem::take(&mut self.beginnings)
+    /// Takes in what the site wrote into the database by itself.
+    pub(super) fn hear(&self, seen: Seen, cores: &Cores) {
+        match seen {
+            Seen::Change(change) => match change {
+                Change::User { id, passkey, can_leech, hidden, enabled: true } => {
+                    let user = User { id, can_leech, hidden };
+                    self.accounts.put(passkey, user);
+                    cores.tell_all(&Command::Rights(user));
+                }
+                Change::User { id, .. } => self.forget(id, cores),
+                Change::ClientRule { prefix, allow } => {
+                    let rules = self.site.change_rules(|rules| _ = rules.insert(prefix, allow));
+                    cores.tell_all(&Command::ClientRules(rules));
+                }
+                Change::ClientRuleRemoved { prefix } => {
+                    let rules = self.site.change_rules(|rules| _ = rules.remove(&prefix));
+                    cores.tell_all(&Command::ClientRules(rules));
+                }
+                change => cores.tell_all(&Command::Seen(Arc::new(change))),
+            },
+            Seen::UserGone(id) => self.forget(id, cores),
+            Seen::Reload => {
+                tracing::warn!(
+                    "changes made in the database may have been missed; a restart loads them"
+                );
+            }
+        }
+    }
+
+    fn forget(&self, id: UserId, cores: &Cores) {
+        self.accounts.remove(id);
+        cores.tell_all(&Command::UserGone(id));
     }
 
     /// Closes the books after the cores have ended: everything is on the disk, and in the database if

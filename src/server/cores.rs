@@ -5,11 +5,13 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use ops::lists::TorrentLists;
+use persist::journal::JournalError;
 use persist::{Grace, Restored, Snapshot, SnapshotError};
 use shard::{InfoHash, Limits, Reply, Seconds, Shard};
 
+use super::books::PrivateOutfit;
 use super::listeners::Listeners;
-use super::{Event, ServerError};
+use super::{Event, ServerError, restore};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection_id::ConnectionIds;
@@ -34,6 +36,17 @@ const RING_DEPTH: usize = 512;
 /// How often a busy core looks at its ring, so that one front end does not keep the other waiting.
 const RING_LOOK: std::time::Duration = std::time::Duration::from_millis(4);
 
+/// Why a core did not load its swarms.
+#[derive(Debug, thiserror::Error)]
+pub enum Unloaded {
+    /// The snapshot.
+    #[error(transparent)]
+    Snapshot(SnapshotError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(JournalError),
+}
+
 /// What every core gets a copy of.
 #[derive(Clone)]
 pub(super) struct Outfit {
@@ -41,6 +54,8 @@ pub(super) struct Outfit {
     pub(super) clock: Clock,
     pub(super) connection_ids: ConnectionIds,
     pub(super) lists: Arc<TorrentLists>,
+    /// Where the tracker is private.
+    pub(super) private: Option<PrivateOutfit>,
 }
 
 /// The running cores.
@@ -169,9 +184,9 @@ struct Part {
 }
 
 impl Part {
-    fn build(self) -> (Core, Result<Restored, SnapshotError>) {
+    fn build(self) -> (Core, Result<Restored, Unloaded>) {
         let Part { number, outfit, snapshot, mesh } = self;
-        let Outfit { settings, clock, connection_ids, lists } = outfit;
+        let Outfit { settings, clock, connection_ids, lists, private } = outfit;
         let cores = mesh.len();
         let mut random = fastrand::Rng::new();
         let mut shard = Shard::new(random.u64(..), limits(&settings, cores));
@@ -187,11 +202,20 @@ impl Part {
             }
             None => Ok(Restored::default()),
         };
+        let private = private.map(|outfit| {
+            let (home, seed) = (mesh[number].clone(), random.u64(..));
+            restore::private(number, cores, &settings, outfit, home, seed, now)
+        });
+        let (private, restored) = match private.transpose() {
+            Ok(private) => (private, restored.map_err(Unloaded::Snapshot)),
+            Err(error) => (None, Err(Unloaded::Journal(error))),
+        };
         let mut counters = ops::counters::Core::default();
         counters.channels = vec![ops::counters::Channel::default(); cores];
         let core = Core {
             number,
             shard,
+            private: private.map(Box::new),
             counters,
             clock,
             connection_ids,
