@@ -208,7 +208,7 @@ impl Core {
             }
         };
         if everything {
-            return self.hear_full_scrape(framing, remote, out);
+            return self.hear_full_scrape(head, framing, remote, out);
         }
         let late = Rc::new(Late::new());
         match self.scrape(&hashes, ReplyTo::Http(late.clone()), now) {
