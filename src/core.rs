@@ -8,6 +8,7 @@ pub mod late;
 pub mod message;
 pub mod port;
 pub mod seats;
+pub mod shelf;
 pub mod tick;
 
 use std::cell::RefCell;
@@ -25,6 +26,7 @@ use crate::connection_id::ConnectionIds;
 use crate::core::message::{CountPart, CountedPart, Message, ReplyTo};
 use crate::core::port::Port;
 use crate::core::seats::Seats;
+use crate::core::shelf::{NotLent, Shelf};
 use crate::gather::Gather;
 use crate::interval::Controller;
 use crate::mesh::Address;
@@ -59,6 +61,8 @@ pub struct Core {
     pub ports: Vec<Port>,
     /// HTTP connections that last.
     pub seats: Rc<RefCell<Seats>>,
+    /// The full scrape, where it is switched on.
+    pub shelf: Shelf,
     /// Set when the tracker stops: nothing changes the shard from then on.
     pub draining: bool,
     /// The source of all chance on this core.
@@ -69,7 +73,7 @@ pub struct Core {
     pub http_out: Vec<u8>,
 }
 
-/// Why an announce was not taken, with the text for the client.
+/// Why a request was not answered, with the text for the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refused {
     /// The torrent is not on the allow-list or is on the deny-list.
@@ -81,6 +85,9 @@ pub enum Refused {
     /// The owner's inbox is full; the client should ask again soon.
     #[error("Tracker overloaded, please try again")]
     Overload,
+    /// There is no full scrape to be had now.
+    #[error(transparent)]
+    FullScrape(NotLent),
     /// The tracker is stopping.
     #[error("Tracker is restarting, please try again")]
     Draining,
@@ -92,7 +99,7 @@ impl Refused {
         match self {
             Refused::Torrent => Reason::Torrent,
             Refused::Full(_) => Reason::Full,
-            Refused::Overload | Refused::Draining => Reason::Overload,
+            Refused::Overload | Refused::FullScrape(_) | Refused::Draining => Reason::Overload,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod conversation;
+pub mod full_scrape;
 pub mod http;
 pub mod moderation;
 pub mod requests;

@@ -7,6 +7,7 @@ pub mod connection_id;
 pub mod control;
 pub mod core;
 pub mod front;
+pub mod full_scrape;
 pub mod gather;
 pub mod interval;
 pub mod limits;

@@ -82,6 +82,10 @@ fn obey(core: &SharedCore, command: Command) {
         Command::Export(pieces) => {
             spawn_local(export::export(core.clone(), pieces)).detach();
         }
+        Command::Census(pieces) => {
+            spawn_local(export::census(core.clone(), pieces)).detach();
+        }
+        Command::FullScrape(edition) => core.borrow_mut().shelf.put(edition),
         Command::Drain => core.borrow_mut().draining = true,
         Command::Stop => unreachable!("`attend` returns at this one"),
     }

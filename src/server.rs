@@ -1,6 +1,7 @@
 //! The whole tracker: built, started in order, watched, and stopped in order.
 
 mod cores;
+mod full_scrapes;
 mod listeners;
 mod snapshots;
 
@@ -21,7 +22,8 @@ use crate::config::{Config, KeyError};
 use crate::connection_id::{self, ConnectionIds};
 use crate::control;
 use crate::core::message::Command;
-use cores::Cores;
+use cores::{Cores, Outfit};
+use full_scrapes::{FullScrapes, Made};
 use listeners::Listeners;
 use snapshots::{Outcome, Snapshots};
 
@@ -92,6 +94,8 @@ pub(crate) enum Event {
     SnapshotWanted,
     /// The snapshot under way is done.
     SnapshotDone(Outcome),
+    /// The full scrape under way is made, or could not be.
+    FullScrapeMade(Made),
 }
 
 /// Events that wait for the main thread at most; each source has few under way.
@@ -101,7 +105,7 @@ const EVENTS_MAX: usize = 4096;
 pub fn run(config: &Config) -> Result<(), ServerError> {
     let started = Instant::now();
     let clock = Clock::start();
-    let data = DataDir::open(&config.data)?;
+    let data = Arc::new(DataDir::open(&config.data)?);
     let ids = connection_ids(config, &data)?;
     let lists =
         Arc::new(TorrentLists::load(config.allow_list.as_deref(), config.deny_list.as_deref())?);
@@ -129,23 +133,20 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         say_what_is_loaded(snapshot, &state);
     }
     let loading = Instant::now();
-    let cores = Cores::start(
-        config,
-        placement,
-        listeners,
-        snapshot,
+    let outfit = Outfit {
+        settings: Arc::new(config.clone()),
         clock,
-        ids,
-        lists.clone(),
-        &state,
-        &events,
-    )?;
+        connection_ids: ids,
+        lists: lists.clone(),
+    };
+    let cores = Cores::start(&outfit, placement, listeners, snapshot, &state, &events)?;
     let mut server = Server {
         config,
         clock,
         cores,
         lists,
         state,
+        full_scrapes: FullScrapes::new(data.clone(), config, events.clone()),
         snapshots: Snapshots::new(data, config, events),
         arriving,
     };
@@ -167,6 +168,7 @@ struct Server<'c> {
     state: Arc<control::State>,
     lists: Arc<TorrentLists>,
     snapshots: Snapshots,
+    full_scrapes: FullScrapes,
     arriving: Receiver<Event>,
 }
 
@@ -227,11 +229,12 @@ impl Server<'_> {
     /// Serves until a signal ends it.
     fn watch(&mut self) -> Result<(), ServerError> {
         loop {
-            let event = match self.snapshots.due() {
+            let due = [self.snapshots.due(), self.full_scrapes.due()].into_iter().flatten().min();
+            let event = match due {
                 Some(due) => match self.arriving.recv_deadline(due) {
                     Ok(event) => event,
                     Err(RecvTimeoutError::Timeout) => {
-                        self.snapshots.start(&self.cores, &self.state, self.clock);
+                        self.start_what_is_due();
                         continue;
                     }
                     Err(RecvTimeoutError::Disconnected) => {
@@ -245,9 +248,20 @@ impl Server<'_> {
                 Event::Signal(_) => return Ok(()),
                 Event::SnapshotWanted => self.snapshots.start(&self.cores, &self.state, self.clock),
                 Event::SnapshotDone(outcome) => self.snapshots.done(outcome, &self.state),
+                Event::FullScrapeMade(made) => self.full_scrapes.done(made, &self.cores),
                 Event::CoreEnded(core) => return Err(ServerError::CoreFailed(core)),
                 Event::CoreReady(..) => {}
             }
+        }
+    }
+
+    fn start_what_is_due(&mut self) {
+        let now = Instant::now();
+        if self.snapshots.due().is_some_and(|due| due <= now) {
+            self.snapshots.start(&self.cores, &self.state, self.clock);
+        }
+        if self.full_scrapes.due().is_some_and(|due| due <= now) {
+            self.full_scrapes.start(&self.cores, &self.state);
         }
     }
 

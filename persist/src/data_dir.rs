@@ -82,6 +82,19 @@ impl DataDir {
         &self.path
     }
 
+    /// A new file in the directory that has no name and is gone with its last descriptor, for what no
+    /// later process needs. Readable and writable (mode 0600).
+    ///
+    /// `purpose` names it for the moment until its name is taken away.
+    pub fn nameless_file(&self, purpose: &str) -> io::Result<File> {
+        let path = self.path.join(format!("{purpose}.{UNFINISHED}"));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(file)
+    }
+
     /// Makes a rename or a removal in the directory last.
     pub(crate) fn sync(&self) -> io::Result<()> {
         sync_dir(&self.path)
@@ -173,6 +186,22 @@ mod tests {
             fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["lock", "notes"]);
+    }
+
+    #[test]
+    fn a_nameless_file_is_read_and_leaves_nothing_behind() {
+        let scratch = Scratch::new();
+        let dir = DataDir::open(scratch.path()).unwrap();
+        // What a process left that was killed between the two steps.
+        fs::write(scratch.path().join("purpose.part"), "left over").unwrap();
+        let mut file = dir.nameless_file("purpose").unwrap();
+        file.write_all(b"written").unwrap();
+        let mut read = [0; 8];
+        assert_eq!(std::os::unix::fs::FileExt::read_at(&file, &mut read, 0).unwrap(), 7);
+        assert_eq!(&read[..7], b"written");
+        let names: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["lock"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Writing a shard out in pieces of a bounded size.
+//! Writing a shard out in pieces of a bounded size: everything for a snapshot, or the counts alone.
 
 use crate::crowd::{Crowd, STATES};
 use crate::family::Family;
@@ -6,9 +6,9 @@ use crate::peer::{Peer, V4, V6};
 use crate::slab::Slab;
 use crate::stores::{Pools, Stores};
 use crate::swarm::{Body, Entry};
-use crate::{InfoHash, PeerRecord, PeerState, Piece, Seconds, SwarmRecord};
+use crate::{Counts, InfoHash, PeerRecord, PeerState, Piece, Seconds, SwarmRecord};
 
-/// How far an export has come. Starts at `Cursor::default()`.
+/// How far an export of swarms or of counts has come. Starts at `Cursor::default()`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cursor {
     slot: u32,
@@ -60,6 +60,25 @@ pub(crate) fn export(
         }
     }
     cursor.slot >= slab.slots()
+}
+
+pub(crate) fn counts(
+    slab: &Slab,
+    stores: &Stores,
+    cursor: &mut Cursor,
+    swarms_max: usize,
+    counts: &mut Vec<(InfoHash, Counts)>,
+) -> bool {
+    let looks = u32::try_from(swarms_max.max(1)).unwrap_or(u32::MAX);
+    let end = cursor.slot.saturating_add(looks).min(slab.slots());
+    for slot in cursor.slot..end {
+        let entry = slab.entry(slot);
+        if !matches!(entry.body, Body::Free { .. }) {
+            counts.push((entry.info_hash, entry.counts(stores)));
+        }
+    }
+    cursor.slot = end;
+    end >= slab.slots()
 }
 
 fn is_full(piece: &Piece, peers_max: usize) -> bool {

@@ -142,6 +142,21 @@ impl Shard {
         export::export(&self.slab, &self.stores, self.now, cursor, peers_max, piece)
     }
 
+    /// Appends the counts of the next swarms to `counts`, at most `swarms_max` of them, from `cursor`
+    /// on; true when the shard's end is reached. Nothing may be appended before the end.
+    ///
+    /// Looks at `swarms_max` entries, one cache line each and for a large swarm two. Announces may come
+    /// between two pieces: a swarm that comes or goes meanwhile may be missed, and one that goes and
+    /// comes again may appear twice; any other appears once, with the counts of its moment.
+    pub fn counts(
+        &self,
+        cursor: &mut Cursor,
+        swarms_max: usize,
+        counts: &mut Vec<(InfoHash, Counts)>,
+    ) -> bool {
+        export::counts(&self.slab, &self.stores, cursor, swarms_max, counts)
+    }
+
     /// Takes in a swarm (or a part of one) from a snapshot. Peers already here stay as they are;
     /// snatches become the larger number. Nothing is made of a swarm without peers and snatches.
     ///

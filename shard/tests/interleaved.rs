@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::iter::empty;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use shard::model::Model;
 use shard::{
-    Announce, ClientTag, Cursor, Event, Families, InfoHash, Limits, PeerRecord, Piece, Refusal,
-    Reply, Seconds, Shard,
+    Announce, ClientTag, Counts, Cursor, Event, Families, InfoHash, Limits, PeerRecord, Piece,
+    Refusal, Reply, Seconds, Shard,
 };
 
 const LIMITS: Limits = Limits {
@@ -140,6 +141,83 @@ fn an_export_between_announces_misses_nobody_who_keeps_still() {
         assert_eq!(exported.len(), 1000);
         check_consistent(&mut shard, START);
         import(&pieces, START);
+    }
+}
+
+/// The counts of all swarms, with something done between any two pieces.
+fn counts(
+    shard: &mut Shard,
+    swarms_max: usize,
+    mut between: impl FnMut(&mut Shard),
+) -> Vec<(InfoHash, Counts)> {
+    let (mut cursor, mut all, mut finished) = (Cursor::default(), Vec::new(), false);
+    while !finished {
+        let mut piece = Vec::new();
+        finished = shard.counts(&mut cursor, swarms_max, &mut piece);
+        assert!(piece.len() <= swarms_max.max(1), "a piece of {}", piece.len());
+        all.append(&mut piece);
+        between(shard);
+    }
+    all
+}
+
+#[test]
+fn the_counts_of_all_swarms_are_those_of_their_scrapes() {
+    // Swarms inline, in blocks and in crowds; some of them gone again, some kept for their snatches.
+    for (clients, torrents, announces) in
+        [(0, 1, 0), (60, 20, 500), (5000, 200, 9000), (5000, 1, 9000)]
+    {
+        let (mut random, mut reply) = (fastrand::Rng::with_seed(10), Reply::default());
+        let (mut shard, mut model) = (Shard::new(1, LIMITS), Model::new(LIMITS));
+        for _ in 0..announces {
+            let announce = announce(&mut random, clients, torrents);
+            shard.announce(&announce, START, &mut random, &mut reply).unwrap();
+            model.announce(&announce, START, &mut reply).unwrap();
+        }
+        for swarms_max in [0, 1, 7, 64, 100_000] {
+            let mut found = counts(&mut shard, swarms_max, |_| ());
+            found.sort_by_key(|(info_hash, _)| *info_hash);
+            let expected: Vec<(InfoHash, Counts)> = model
+                .swarms
+                .iter()
+                .map(|(info_hash, swarm)| (*info_hash, swarm.counts()))
+                .collect();
+            assert_eq!(found, expected, "{torrents} torrents in pieces of {swarms_max}");
+            for (info_hash, counts) in found {
+                assert_eq!(shard.scrape(&info_hash), Some(counts));
+            }
+        }
+    }
+}
+
+#[test]
+fn counting_between_announces_misses_no_swarm_that_stays() {
+    let (mut random, mut reply) = (fastrand::Rng::with_seed(11), Reply::default());
+    let mut shard = Shard::new(1, LIMITS);
+    let mut still: Vec<InfoHash> = (0..200_u8).map(|n| InfoHash([n; 20])).collect();
+    for (n, info_hash) in still.iter().enumerate() {
+        let mut seeder = announce(&mut random, 5000, 200);
+        seeder.address = Ipv4Addr::from(0x2e00_0000 | n as u32).into();
+        (seeder.info_hash, seeder.event, seeder.left) = (*info_hash, Event::None, 0);
+        shard.announce(&seeder, START, &mut random, &mut reply).unwrap();
+    }
+    let found = counts(&mut shard, 3, |shard| {
+        for _ in 0..20 {
+            // Torrents that come and go, and announces of those that stay.
+            let mut moving = announce(&mut random, 5000, 200);
+            if random.bool() {
+                moving.info_hash.0[19] = moving.info_hash.0[19].wrapping_add(1);
+            }
+            shard.announce(&moving, START, &mut random, &mut reply).unwrap();
+        }
+    });
+    let mut counted: Vec<InfoHash> = found.iter().map(|(info_hash, _)| *info_hash).collect();
+    counted.retain(|info_hash| still.contains(info_hash));
+    counted.sort();
+    still.sort();
+    assert_eq!(counted, still, "each once");
+    for (info_hash, counts) in found.iter().filter(|(info_hash, _)| still.contains(info_hash)) {
+        assert!(counts.seeders >= 1, "{info_hash:?}");
     }
 }
 

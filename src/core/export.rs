@@ -1,35 +1,65 @@
-//! Sends a shard to the snapshot, piece by piece, between answers.
+//! Sends a shard to a thread outside, piece by piece, between answers: swarms with their peers for a
+//! snapshot, or counts alone for a full scrape.
+
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
 use glommio::timer::sleep;
-use shard::{Cursor, Piece};
-use std::time::Duration;
+use shard::{Counts, Cursor, InfoHash, Piece};
 
-use super::SharedCore;
+use super::{Core, SharedCore};
 
-/// What goes to the writer of a snapshot.
-pub enum Exported {
+/// What goes to the thread outside, in pieces of `P`.
+pub enum Exported<P> {
     /// A part of a shard.
-    Piece(Piece),
+    Piece(P),
     /// All of a shard has been sent. Without it the export was broken off.
     End,
 }
 
+/// Swarms, and how many are in each.
+pub type Census = Vec<(InfoHash, Counts)>;
+
 /// Peers and swarms in a piece; exporting one takes about 50 µs.
 const PIECE_PEERS: usize = 2048;
+
+/// Swarms in a piece of a census; as many cache lines to look at.
+const PIECE_SWARMS: usize = 2048;
 
 /// Time between two pieces while the core serves; 5 million peers on one core take 6 seconds.
 const PIECE_PAUSE: Duration = Duration::from_millis(2);
 
-/// Exports the whole shard. When the writer cannot follow, it waits with the piece in hand; when the
-/// writer is gone, so is the reason to go on.
-pub async fn export(core: SharedCore, pieces: Sender<Exported>) {
+/// Exports the whole shard.
+pub async fn export(core: SharedCore, pieces: Sender<Exported<Piece>>) {
+    walk(core, pieces, |core, cursor, piece: &mut Piece| {
+        core.shard.export(cursor, PIECE_PEERS, piece)
+    })
+    .await;
+}
+
+/// Exports the counts of all swarms that the lists permit.
+pub async fn census(core: SharedCore, pieces: Sender<Exported<Census>>) {
+    walk(core, pieces, |core, cursor, census: &mut Census| {
+        let finished = core.shard.counts(cursor, PIECE_SWARMS, census);
+        census.retain(|(info_hash, _)| core.lists.permits(info_hash));
+        finished
+    })
+    .await;
+}
+
+/// Goes through the shard in steps. When the other end cannot follow, it waits with the piece in hand;
+/// when the other end is gone, so is the reason to go on.
+async fn walk<P: Default>(
+    core: SharedCore,
+    pieces: Sender<Exported<P>>,
+    step: impl Fn(&Core, &mut Cursor, &mut P) -> bool,
+) {
     let mut cursor = Cursor::default();
     loop {
-        let mut piece = Piece::default();
+        let mut piece = P::default();
         let (finished, draining) = {
             let core = core.borrow();
-            (core.shard.export(&mut cursor, PIECE_PEERS, &mut piece), core.draining)
+            (step(&core, &mut cursor, &mut piece), core.draining)
         };
         if !send(&pieces, Exported::Piece(piece)).await {
             return;
@@ -45,8 +75,8 @@ pub async fn export(core: SharedCore, pieces: Sender<Exported>) {
     }
 }
 
-/// Sends without blocking the core, however long the writer takes; false when it is gone.
-async fn send(pieces: &Sender<Exported>, mut exported: Exported) -> bool {
+/// Sends without blocking the core, however long the other end takes; false when it is gone.
+async fn send<P>(pieces: &Sender<Exported<P>>, mut exported: Exported<P>) -> bool {
     loop {
         match pieces.try_send(exported) {
             Ok(()) => return true,

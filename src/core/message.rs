@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use ops::lists::TorrentLists;
-use shard::{Announce, Counts, InfoHash};
+use shard::{Announce, Counts, InfoHash, Piece};
 
-use super::export::Exported;
+use super::export::{Census, Exported};
 use super::late::Late;
+use crate::full_scrape::Edition;
 use crate::gather::GatherId;
 use crate::net::batch::Correspondent;
 use crate::wire::http::Framing;
@@ -105,7 +106,11 @@ pub enum Command {
     /// Drop the swarms of these torrents, as far as this core owns them.
     Forget(Arc<Vec<InfoHash>>),
     /// Send the shard, piece by piece, for a snapshot. A core that drains sends it as fast as it can.
-    Export(Sender<Exported>),
+    Export(Sender<Exported<Piece>>),
+    /// Send the counts of all swarms, piece by piece, for a full scrape.
+    Census(Sender<Exported<Census>>),
+    /// Answer full scrapes with this from now on.
+    FullScrape(Arc<Edition>),
     /// Change nothing in the shard any more; refuse what would.
     Drain,
     /// End.

@@ -16,7 +16,7 @@ use crate::core::message::Journey;
 use crate::core::seats::Seat;
 use crate::core::{SharedCore, family};
 use crate::net::stream;
-use crate::wire::http::Persistence;
+use crate::wire::http::Framing;
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 4096;
@@ -27,8 +27,11 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 /// How much it may send meanwhile.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
+/// A time that does not come.
+const NEVER: Seconds = Seconds(u32::MAX);
+
 /// One connection and what is on its way in and out.
-struct Conversation {
+pub(super) struct Conversation {
     core: SharedCore,
     // Dropped before the connection it speaks of is closed.
     seat: Seat,
@@ -37,7 +40,9 @@ struct Conversation {
     /// Read and not yet answered.
     input: Vec<u8>,
     /// Written and not yet sent.
-    output: Vec<u8>,
+    pub(super) output: Vec<u8>,
+    /// No deadline goes beyond this one.
+    last_deadline: Seconds,
 }
 
 /// Starts a task for a connection; when all seats are taken, it is closed instead.
@@ -66,6 +71,7 @@ pub fn begin(
         remote,
         input: input.to_vec(),
         output: unsent,
+        last_deadline: NEVER,
     };
     spawn_local(conversation.hold(next)).detach();
 }
@@ -90,21 +96,23 @@ impl Conversation {
                 }
                 Next::Gather(late, hashes, framing) => {
                     let counts = late.wait().await;
-                    let core = &mut *self.core.borrow_mut();
                     let remote = self.remote.ip();
-                    core.answer_http_scrape(remote, framing, &hashes, &counts, &mut self.output);
-                    core.note_reply(remote);
-                    match (framing.persistence, self.input.is_empty()) {
-                        (Persistence::Close, true) => Next::Close,
-                        (Persistence::Close, false) => Next::Linger,
-                        (_, true) => Next::Read,
-                        (_, false) => {
-                            let (consumed, next) =
-                                core.converse(self.remote, &self.input, 0, &mut self.output);
-                            self.input.drain(..consumed);
-                            next
-                        }
+                    {
+                        let core = &mut *self.core.borrow_mut();
+                        let out = &mut self.output;
+                        core.answer_http_scrape(remote, framing, &hashes, &counts, out);
+                        core.note_reply(remote);
                     }
+                    self.after_reply(framing)
+                }
+                Next::FullScrape(loan, framing) => {
+                    let recited = self.recite(&loan, framing).await;
+                    drop(loan);
+                    if recited.is_err() {
+                        return;
+                    }
+                    self.core.borrow_mut().note_reply(self.remote.ip());
+                    self.after_reply(framing)
                 }
                 next @ (Next::Begin | Next::Read) => match self.listen(next).await {
                     Some(next) => next,
@@ -112,6 +120,20 @@ impl Conversation {
                 },
             };
         }
+    }
+
+    /// What comes after a reply that had to wait.
+    fn after_reply(&mut self, framing: Framing) -> Next {
+        if let Some(over) = Next::after_the_last(framing, &self.input) {
+            return over;
+        }
+        if self.input.is_empty() {
+            return Next::Read;
+        }
+        let core = &mut *self.core.borrow_mut();
+        let (consumed, next) = core.converse(self.remote, &self.input, 0, &mut self.output);
+        self.input.drain(..consumed);
+        next
     }
 
     /// Waits for bytes and answers what they complete; `None` at the end of the connection. `next` says
@@ -172,7 +194,8 @@ impl Conversation {
         }
     }
 
-    async fn send(&mut self) -> std::io::Result<()> {
+    /// Sends what was written.
+    pub(super) async fn send(&mut self) -> std::io::Result<()> {
         let bytes = self.output.len();
         let sent = stream::send(stream::borrow(&self.connection), &self.output)?.unwrap_or(0);
         if sent < bytes {
@@ -190,8 +213,23 @@ impl Conversation {
 
     /// Gives the connection this much time from now.
     fn give(&self, time: Duration) {
-        let core = self.core.borrow();
-        self.seat.extend(core.clock.now() + whole_seconds(time));
+        let now = self.core.borrow().clock.now();
+        self.seat.extend((now + whole_seconds(time)).min(self.last_deadline));
+    }
+
+    /// Whatever is given from here on ends after the time of a request and `more`.
+    pub(super) fn set_last_deadline(&mut self, more: Seconds) {
+        let (now, timeout) = {
+            let core = self.core.borrow();
+            (core.clock.now(), core.settings.http_request_timeout)
+        };
+        self.last_deadline = now + whole_seconds(timeout) + more;
+        self.give(timeout);
+    }
+
+    /// Deadlines are free again.
+    pub(super) fn clear_last_deadline(&mut self) {
+        self.last_deadline = NEVER;
     }
 }
 

@@ -20,7 +20,6 @@ use crate::core::message::Journey;
 use crate::core::{SharedCore, family};
 use crate::net::batch::BATCH_MAX;
 use crate::net::stream;
-use crate::wire::http::Persistence;
 
 /// Connections accepted before other tasks get their turn.
 const ACCEPTS_PER_TURN: usize = BATCH_MAX;
@@ -102,11 +101,10 @@ pub fn arrive(core: &SharedCore, journey: Journey) {
         core.note_reply(remote.ip());
     }
     let connection = Held::Fresh(connection);
-    let next = match (request.framing.persistence, &rest[..]) {
-        (Persistence::Close, []) => Next::Close,
-        (Persistence::Close, _) => Next::Linger,
-        (_, []) => Next::Read,
-        _ => {
+    let next = match (Next::after_the_last(request.framing, &rest), &rest[..]) {
+        (Some(over), _) => over,
+        (None, []) => Next::Read,
+        (None, _) => {
             let (consumed, next) = core.borrow_mut().converse(remote, &rest, 0, &mut out);
             return settle(core, connection, remote, &out, &rest[consumed..], next);
         }

@@ -8,6 +8,7 @@ use shard::{Counts, Families, InfoHash, Scope, Seconds};
 
 use crate::core::late::Late;
 use crate::core::message::{HttpAnnounce, ReplyTo};
+use crate::core::shelf::Loan;
 use crate::core::{Core, Refused, Scraped, family};
 use crate::wire::http::{
     Announced, Failure, Framing, Head, Malformed, Parsed, Persistence, Retry, Target, parse_head,
@@ -31,10 +32,24 @@ pub enum Next {
     Travel(usize, HttpAnnounce),
     /// The parts of a scrape that other cores own.
     Gather(Rc<Late<Vec<Option<Counts>>>>, Vec<InfoHash>, Framing),
+    /// The full scrape, as long as it is.
+    FullScrape(Loan, Framing),
     /// Nothing; it is over.
     Close,
     /// To be closed when the client has what was said to it: it may still be sending.
     Linger,
+}
+
+impl Next {
+    /// What comes after a reply that ends its connection, `None` after another. `rest` is input that has
+    /// not been looked at.
+    pub fn after_the_last(framing: Framing, rest: &[u8]) -> Option<Self> {
+        match framing.persistence {
+            Persistence::Close if rest.is_empty() => Some(Next::Close),
+            Persistence::Close | Persistence::CloseLate => Some(Next::Linger),
+            Persistence::Keep | Persistence::KeepNamed => None,
+        }
+    }
 }
 
 impl Core {
@@ -82,8 +97,7 @@ impl Core {
                 Some(next) => return (consumed, next),
                 None => self.note_reply(remote.ip()),
             }
-            if framing.persistence == Persistence::Close {
-                let over = if consumed == input.len() { Next::Close } else { Next::Linger };
+            if let Some(over) = Next::after_the_last(framing, &input[consumed..]) {
                 return (consumed, over);
             }
         }
@@ -181,8 +195,7 @@ impl Core {
             }
         };
         if everything {
-            self.refuse_query(remote, framing, &"Full scrape is not available here", out);
-            return None;
+            return self.hear_full_scrape(head, framing, remote, out);
         }
         let late = Rc::new(Late::new());
         match self.scrape(&hashes, ReplyTo::Http(late.clone()), now) {
@@ -221,7 +234,8 @@ impl Core {
         write_failure(out, Framing::CLOSE, &Failure { reason: &malformed, intervals, retry });
     }
 
-    fn refuse_query(
+    /// Refuses what a client should not ask again.
+    pub(super) fn refuse_query(
         &mut self,
         remote: IpAddr,
         framing: Framing,
@@ -234,10 +248,10 @@ impl Core {
         write_failure(out, framing, &Failure { reason, intervals, retry });
     }
 
-    /// Writes why an announce is refused and when to come back.
+    /// Writes why a request is refused and when to come back.
     pub fn refuse_http(&mut self, framing: Framing, refused: Refused, out: &mut Vec<u8>) {
         let (intervals, retry) = match refused {
-            Refused::Overload | Refused::Draining => {
+            Refused::Overload | Refused::FullScrape(_) | Refused::Draining => {
                 (Some((RETRY_SOON, RETRY_SOON)), Some(Retry::Minutes(RETRY_SOON.0 / 60)))
             }
             Refused::Torrent | Refused::Full(_) => {

@@ -1,9 +1,11 @@
-//! TCP connections, taken as they are: whatever can be done now is done now.
+//! TCP connections, taken as they are: whatever can be done now is done now. And descriptors on their
+//! way to the executor.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
+use glommio::io::BufferedFile;
 use glommio::net::{TcpListener, TcpStream, UdpSocket};
 use socket2::{SockRef, Socket};
 
@@ -84,6 +86,12 @@ pub fn adopt_listener(listener: std::net::TcpListener) -> TcpListener {
 pub fn adopt_udp(socket: std::net::UdpSocket) -> UdpSocket {
     // SAFETY: as in `adopt`.
     unsafe { UdpSocket::from_raw_fd(socket.into_raw_fd()) }
+}
+
+/// Hands a file to the executor of this thread, which reads it without waiting for the disk.
+pub fn adopt_file(file: std::fs::File) -> BufferedFile {
+    // SAFETY: as in `adopt`.
+    unsafe { BufferedFile::from_raw_fd(file.into_raw_fd()) }
 }
 
 /// The descriptor under one of glommio's sockets, which do not implement `AsFd`.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use persist::{DataDir, Meta, SnapshotError, SnapshotWriter, Written};
-use shard::Seconds;
+use shard::{Piece, Seconds};
 
 use super::cores::Cores;
 use super::{ErrorChain, Event};
@@ -48,10 +48,10 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    pub(super) fn new(data: DataDir, config: &Config, events: Sender<Event>) -> Self {
+    pub(super) fn new(data: Arc<DataDir>, config: &Config, events: Sender<Event>) -> Self {
         let seconds = |time: Duration| Seconds(time.as_secs() as u32);
         Self {
-            data: Arc::new(data),
+            data,
             every: config.snapshot_interval,
             kept: config.snapshots_kept,
             due: config.snapshot_interval.map(|every| Instant::now() + every),
@@ -153,7 +153,7 @@ fn write(
     data: &DataDir,
     meta: Meta,
     kept: usize,
-    pieces: &Receiver<Exported>,
+    pieces: &Receiver<Exported<Piece>>,
     cores: usize,
 ) -> Result<Written, WriteError> {
     let mut writer = SnapshotWriter::create(data, meta)?.keep(kept);

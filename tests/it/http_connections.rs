@@ -1,5 +1,5 @@
-//! HTTP as clients, and those who are none, really speak it (line A30 of the project's list of wire
-//! requirements): requests in pieces, in heaps, too large, too slow, and no requests at all.
+//! HTTP as clients, and those who are none, really speak it (rule A30 of `docs/wire.md`): requests in
+//! pieces, in heaps, too large, too slow, and no requests at all.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -271,6 +271,27 @@ fn a30_a_body_is_not_taken_for_a_request() {
             assert_eq!(last_reply(tracker, request.as_bytes()).status, 200);
         }
         assert_eq!(scraped(tracker, torrent), [0, 0, 0]);
+    });
+}
+
+#[test]
+fn a30_a_body_that_comes_after_the_reply_does_not_cost_the_reply() {
+    on_both_families_with("--cores 2", |_, tracker| {
+        // Both cores have one of the torrents, so one of the connections travels.
+        let torrents = [[0; 20], [0, 0, 0, 1].repeat(5).try_into().unwrap()];
+        let targets = torrents.map(|torrent| announce(torrent, 1, "&left=5"));
+        for target in targets.iter().chain(&["/".to_owned(), scrape(&torrents)]) {
+            for header in ["Content-Length: 9000", "Transfer-Encoding: chunked"] {
+                let mut client = Http::connect(tracker);
+                client.send(format!("GET {target} HTTP/1.1\r\n{header}\r\n\r\n"));
+                client.await_bytes();
+                for _ in 0..3 {
+                    client.send([b'x'; 3000]);
+                }
+                assert_eq!(client.page().status, 200);
+                client.check_end();
+            }
+        }
     });
 }
 

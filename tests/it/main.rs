@@ -4,11 +4,13 @@
 
 mod cli;
 mod control;
+mod full_scrape;
 mod http_connections;
 mod prometheus;
 mod restart;
 mod routing;
 mod tracker;
 mod wire_http;
+mod wire_rules;
 mod wire_scrape;
 mod wire_udp;

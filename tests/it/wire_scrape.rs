@@ -1,5 +1,5 @@
-//! Scrapes over HTTP (BEP 48, BEP 21), over both families. A test is named after the line of the
-//! project's list of wire requirements that it shows.
+//! Scrapes over HTTP (BEP 48, BEP 21), over both families. A test is named after the rule of
+//! `docs/wire.md` that it shows.
 
 use crate::tracker::http::{Http, announce, answer, counts, fetch, scrape, scraped};
 use crate::tracker::{HOMES, Tracker, hash};
@@ -104,18 +104,6 @@ fn b3_the_address_is_that_of_the_announce() {
         ] {
             let told = answer(tracker.http(home), format!("{path}{query}"));
             assert_eq!(counts(told.get("files").get(torrent)), [1, 0, 0], "{path}");
-        }
-    }
-}
-
-#[test]
-fn b4_a_full_scrape_is_off() {
-    let tracker = Tracker::start("");
-    for home in HOMES {
-        answer(tracker.http(home), announce(hash("b4"), 1, "&left=0"));
-        for target in ["/scrape", "/scrape?", "/scrape?x=y"] {
-            let failure = fetch(tracker.http(home), target).failure();
-            assert_eq!(failure, "Full scrape is not available here");
         }
     }
 }

@@ -2,11 +2,13 @@
 
 mod head;
 mod reply;
+mod scrape;
 mod target;
 
 pub use head::{HEAD_BYTES_MAX, Head, Headers, Malformed, Method, Parsed, parse_head};
 pub use reply::{
-    Announced, Failure, Framing, Persistence, Retry, write_announce, write_failure,
-    write_not_found, write_root, write_scrape,
+    Announced, Coding, Failure, Framing, Persistence, Retry, write_announce, write_body_head,
+    write_failure, write_not_found, write_root, write_scrape,
 };
+pub use scrape::ScrapeBody;
 pub use target::Target;

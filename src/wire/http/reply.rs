@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use shard::{Counts, InfoHash, Reply, Seconds};
 
+use super::ScrapeBody;
 use crate::wire::bencode::{decimal, dictionary, list};
 use crate::wire::{Line, query};
 
@@ -14,6 +15,9 @@ use crate::wire::{Line, query};
 pub enum Persistence {
     /// The reply says `Connection: close`; the connection is to be closed after it.
     Close,
+    /// The same after a request with a body, which is not read: the client may still be sending it, and
+    /// would be reset by an end that comes too early.
+    CloseLate,
     /// The connection stays, as HTTP/1.1 has it without a word.
     Keep,
     /// The connection stays, and the reply says so, for HTTP/1.0.
@@ -35,8 +39,22 @@ impl Framing {
 
     /// The same, but closing.
     pub fn closing(self) -> Framing {
-        Framing { persistence: Persistence::Close, ..self }
+        match self.persistence {
+            Persistence::Close | Persistence::CloseLate => self,
+            Persistence::Keep | Persistence::KeepNamed => {
+                Framing { persistence: Persistence::Close, ..self }
+            }
+        }
     }
+}
+
+/// How the bytes of a body are to be understood (RFC 9110, section 8.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Coding {
+    /// As they are.
+    Identity,
+    /// Packed, for a client that accepts it.
+    Gzip,
 }
 
 /// An announce that succeeded.
@@ -120,28 +138,23 @@ pub fn write_scrape(
     files.sort_unstable_by_key(|(info_hash, _)| *info_hash);
     let expected = 60 + 95 * files.len();
     respond(out, framing, Status::Ok, expected, |out| {
-        dictionary(out, |entries| {
-            entries.dictionary(b"files", |entries| {
-                let mut last = None;
-                for (info_hash, counts) in files.iter() {
-                    if let Some(counts) = counts
-                        && last != Some(info_hash)
-                    {
-                        last = Some(info_hash);
-                        entries.dictionary(&info_hash.0, |file| {
-                            let downloaders = counts.leechers.saturating_sub(counts.partial_seeds);
-                            file.integer(b"complete", counts.seeders.into());
-                            file.integer(b"downloaded", counts.snatches.into());
-                            file.integer(b"downloaders", downloaders.into());
-                            file.integer(b"incomplete", counts.leechers.into());
-                        });
-                    }
-                }
-            });
-            entries.dictionary(b"flags", |flags| {
-                flags.integer(b"min_request_interval", request_interval_min.0.into());
-            });
-        });
+        let mut body = ScrapeBody::begin(out);
+        for (info_hash, counts) in files.iter() {
+            if let Some(counts) = counts {
+                body.torrent(out, info_hash, counts);
+            }
+        }
+        body.end(out, request_interval_min);
+    });
+}
+
+/// Appends everything but the body of a reply whose body has `length` bytes and comes from elsewhere.
+pub fn write_body_head(out: &mut Vec<u8>, framing: Framing, coding: Coding, length: u64) {
+    out.extend_from_slice(start_of_head(framing, Status::Ok));
+    decimal(out, length);
+    out.extend_from_slice(match coding {
+        Coding::Identity => b"\r\nVary: Accept-Encoding\r\n\r\n",
+        Coding::Gzip => b"\r\nVary: Accept-Encoding\r\nContent-Encoding: gzip\r\n\r\n",
     });
 }
 
@@ -200,26 +213,7 @@ fn respond(
     body: impl FnOnce(&mut Vec<u8>),
 ) {
     out.reserve(128 + expected);
-    out.extend_from_slice(match (status, framing.persistence) {
-        (Status::Ok, Persistence::Close) => {
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: "
-        }
-        (Status::Ok, Persistence::Keep) => {
-            &b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: "[..]
-        }
-        (Status::Ok, Persistence::KeepNamed) => {
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: keep-alive\r\nContent-Length: "
-        }
-        (Status::NotFound, Persistence::Close) => {
-            b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: "
-        }
-        (Status::NotFound, Persistence::Keep) => {
-            b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: "
-        }
-        (Status::NotFound, Persistence::KeepNamed) => {
-            b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: keep-alive\r\nContent-Length: "
-        }
-    });
+    out.extend_from_slice(start_of_head(framing, status));
     let length_at = out.len();
     decimal(out, expected as u64);
     let width = out.len() - length_at;
@@ -242,6 +236,31 @@ fn respond(
     }
     if framing.head_only {
         out.truncate(out.len() - length);
+    }
+}
+
+/// The head of a reply up to the digits of its length.
+#[inline]
+fn start_of_head(framing: Framing, status: Status) -> &'static [u8] {
+    match (status, framing.persistence) {
+        (Status::Ok, Persistence::Close | Persistence::CloseLate) => {
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: "
+        }
+        (Status::Ok, Persistence::Keep) => {
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: "
+        }
+        (Status::Ok, Persistence::KeepNamed) => {
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: keep-alive\r\nContent-Length: "
+        }
+        (Status::NotFound, Persistence::Close | Persistence::CloseLate) => {
+            b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: "
+        }
+        (Status::NotFound, Persistence::Keep) => {
+            b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: "
+        }
+        (Status::NotFound, Persistence::KeepNamed) => {
+            b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: keep-alive\r\nContent-Length: "
+        }
     }
 }
 

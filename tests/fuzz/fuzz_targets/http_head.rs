@@ -41,7 +41,10 @@ fuzz_target!(|input: &[u8]| {
                 }
             }
             let says_close = head.header("connection").is_some_and(|value| value == b"close");
-            assert!(!says_close || head.persistence == Persistence::Close);
+            assert!(
+                !says_close
+                    || matches!(head.persistence, Persistence::Close | Persistence::CloseLate)
+            );
             head.target();
             write_not_found(&mut out, head.framing(), head.query);
             assert!(out.starts_with(b"HTTP/1.1 "));

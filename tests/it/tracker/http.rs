@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
+use socket2::{Domain, Socket, Type};
+
 use super::bencode::Value;
 use super::{PATIENCE, endpoints, peer_id};
 
@@ -24,7 +26,18 @@ pub(crate) struct Page {
 
 impl Http {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// The same with room for 64 KiB of what it has not read.
+    pub(crate) fn connect_small(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(64 * 1024).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -44,6 +57,11 @@ impl Http {
     /// Says that nothing more will be sent.
     pub(crate) fn finish(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Waits until something has come, and leaves it there.
+    pub(crate) fn await_bytes(&self) {
+        assert_eq!(self.stream.peek(&mut [0]).unwrap(), 1);
     }
 
     /// Asks for `target` as an HTTP/1.1 client does, and reads the reply.
