@@ -57,6 +57,7 @@ fn reject(
         "the database refused a record; kept in table rejected"
     );
     session.tally.rejected += 1;
+    session.tally.refusal = Some((number, format!("{part}: {error}")));
     let journal = journal_name(session.scope.journal);
     let (node, number) = (&session.scope.node, number.cast_signed());
     let record = json(record).to_string();
