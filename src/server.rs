@@ -152,7 +152,8 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         true => {
             let events = events.clone();
             let seen = move |seen| _ = events.send(Event::Seen(seen));
-            Some(Books::open(config, &data, placement.len(), clock, seen)?)
+            let slots = (0..placement.len()).map(|core| state.slot(core)).collect();
+            Some(Books::open(config, &data, slots, clock, seen)?)
         }
         false => None,
     };

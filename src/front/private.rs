@@ -60,23 +60,19 @@ impl Core {
                 None
             }
             Target::Scrape(key) => self.scrape_private(head, key, framing, remote, now, out),
-            Target::Update(secret) => {
-                if !self.site().update().is_some_and(|ours| secret.is(ours)) {
-                    let refusal = private::Refusal::AuthenticationFailure;
-                    self.refuse_private(remote, framing, &refusal, out);
-                    return None;
+            Target::Update(said) => match self.site().update() {
+                Some(ours) if said.secret.is(ours) => {
+                    self.hear_update(said.query, framing, now, out)
                 }
-                self.hear_update(head.query, framing, remote, now, out)
-            }
-            Target::Report(secret) => {
-                if !self.site().report().is_some_and(|ours| secret.is(ours)) {
-                    let refusal = private::Refusal::AuthenticationFailure;
-                    self.refuse_private(remote, framing, &refusal, out);
-                    return None;
+                _ => self.refuse_site(remote, framing, out),
+            },
+            Target::Report(asked) => match self.site().report() {
+                Some(ours) if asked.secret.is(ours) => {
+                    self.answer_report(asked.query, framing, now, out);
+                    None
                 }
-                self.answer_report(head.query, framing, now, out);
-                None
-            }
+                _ => self.refuse_site(remote, framing, out),
+            },
             Target::Page => {
                 private::write_page(out, framing);
                 None
@@ -86,6 +82,11 @@ impl Core {
                 None
             }
         }
+    }
+
+    fn refuse_site(&mut self, remote: IpAddr, framing: Framing, out: &mut Vec<u8>) -> Option<Next> {
+        self.refuse_private(remote, framing, &private::Refusal::AuthenticationFailure, out);
+        None
     }
 
     pub(super) fn site(&self) -> &Site {

@@ -20,6 +20,7 @@ use shard::{InfoHash, Seconds};
 use super::cores::Cores;
 use crate::clock::Clock;
 use crate::config::{Config, SecretError};
+use crate::control::Slot;
 use crate::core::message::Command;
 use crate::private::accounts::Accounts;
 use crate::private::site::Site;
@@ -105,12 +106,12 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const REASONS_KEPT: Seconds = Seconds(86_400);
 
 impl Books {
-    /// Opens the books for `cores` cores. `seen` is called, on a thread of its own, with what the site
+    /// Opens the books for as many cores as there are `slots` of their counters. `seen` is called, on a thread of its own, with what the site
     /// writes into the database by itself.
     pub(super) fn open(
         config: &Config,
         data: &DataDir,
-        cores: usize,
+        slots: Vec<Arc<Slot>>,
         clock: Clock,
         seen: impl FnMut(Seen) + Send + 'static,
     ) -> Result<Self, BooksError> {
@@ -142,8 +143,13 @@ impl Books {
             return Err(BooksError::Behind { patience: CATCH_UP_PATIENCE, why });
         }
 
-        let site =
-            Site::new(config.given_ocelot_site_password()?, config.given_ocelot_report_password()?);
+        let cores = slots.len();
+        let site = Site::new(
+            config.given_ocelot_site_password()?,
+            config.given_ocelot_report_password()?,
+            slots,
+            clock.now(),
+        );
         let mut books = Self {
             watch: Watch::start(database.clone(), seen).map_err(BooksError::Thread)?,
             rules: Arc::default(),

@@ -240,6 +240,29 @@ fn who_may_not_is_told_why_and_when_to_come_back() {
 }
 
 #[test]
+fn a_report_says_what_a_user_does_and_how_the_tracker_is() {
+    let Some(site) = Site::open("report", "--ocelot-flavour whatcd") else { return };
+    site.add_user(1);
+    site.add_torrent(10, "disk");
+    let http = site.tracker().http(HOMES[0]);
+    answer(http, announce(1, "disk", 7001, "uploaded=0&downloaded=0&left=5&event=started"));
+    answer(http, announce(1, "disk", 7002, "uploaded=0&downloaded=0&left=0&event=started"));
+    let report = |what: &str| {
+        let page = fetch(http, format!("/{REPORT}/report?get={what}"));
+        String::from_utf8(page.body).unwrap()
+    };
+    let user = report(&format!("user&key={}", passkey(1)));
+    assert_eq!(user, "1 leeching\n1 seeding\nsuccess");
+    patiently("the counters of the last second", || {
+        let stats = report("stats");
+        assert!(stats.starts_with("Uptime: ") && stats.ends_with("\nsuccess"), "{stats}");
+        (stats.contains("\n2 successful announcements\n")
+            && stats.contains("\n1 seeders tracked\n"))
+        .then_some(())
+    });
+}
+
+#[test]
 fn what_the_site_writes_into_the_database_counts_at_once() {
     let Some(mut site) = Site::open("notice", "") else { return };
     let info_hash = hash("disk");
