@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use ops::counters::{Family, Protocol, Reason};
 use persist::journal::Answer;
-use shard::private::{Announce, Change, Gone, Passkey, Refusal, Swarms, Terms, User, UserId};
+use shard::private::{
+    Announce, Change, Facts, Gone, Limits, Passkey, Refusal, Swarms, Terms, User, UserId,
+};
 use shard::{InfoHash, PeerState, Seconds};
 
 use super::Core;
@@ -25,6 +27,8 @@ pub struct Private {
     pub rules: Arc<ClientRules>,
     /// What goes to the journal.
     pub outgoing: Outgoing,
+    /// Which announces are noted while the journal takes them.
+    pub facts: Facts,
     /// What every core knows of the site.
     pub site: Arc<Site>,
     /// Filled by every sweep; its buffer is used again.
@@ -41,7 +45,7 @@ pub enum Booked {
     },
     /// It is answered with a refusal.
     Refused(Refusal),
-    /// The tracker is stopping, or cannot book anything just now.
+    /// The tracker is stopping.
     Unavailable,
 }
 
@@ -58,7 +62,8 @@ impl Core {
         let private = private.as_mut().expect("announces of users come to a private tracker");
         let snatches = &mut counters.snatches;
         let front = &mut counters.fronts[protocol as usize][family as usize];
-        if *draining || private.outgoing.is_full() {
+        private.postpone();
+        if *draining {
             front.refuse(Reason::Overload);
             return Booked::Unavailable;
         }
@@ -168,6 +173,24 @@ impl Private {
                 self.swarms.remove_token(*user, info_hash);
             }
             Change::User { .. } | Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => {}
+        }
+    }
+
+    /// While the journal takes nothing and what waits for it is at its bound, credit is postponed: peers
+    /// keep their baselines, and only what will not be said again is still noted.
+    fn postpone(&mut self) {
+        let facts = if self.outgoing.is_full() { Facts::Postponed } else { self.facts };
+        if self.swarms.limits().facts != facts {
+            match facts {
+                Facts::Postponed => {
+                    tracing::error!("credit is postponed until the journal takes more")
+                }
+                _ => tracing::info!(
+                    "the journal takes what happens again; credit is no longer postponed"
+                ),
+            }
+            let limits = self.swarms.limits();
+            self.swarms.set_limits(Limits { facts, ..limits });
         }
     }
 

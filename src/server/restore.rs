@@ -32,6 +32,7 @@ pub(super) fn private(
     let mut swarms = Swarms::new(seed, limits(settings, cores));
     begin(&mut swarms, beginning);
     let mut private = Private {
+        facts: swarms.limits().facts,
         swarms,
         accounts: outfit.accounts,
         rules: outfit.rules,
