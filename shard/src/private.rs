@@ -36,6 +36,8 @@ mod replay;
 mod sweep;
 mod warm;
 
+pub mod model;
+
 pub use change::{Change, ClientPrefix};
 pub use export::Cursor;
 pub use fact::{Fact, Swarm};

@@ -2,7 +2,7 @@
 
 use super::account::Figures;
 use super::choose::{Ask, choose, state};
-use super::credit::{Credit, balance, credit, moved};
+use super::credit::{Credit, balance, credit, goes_on, moved};
 use super::face::{Face, Name};
 use super::members::Spot;
 use super::{Announce, Fact, Facts, Freeleech, Outcome, Refusal, Swarm, Swarms};
@@ -27,6 +27,8 @@ struct Step {
     credit: Credit,
     snatched: bool,
     token_spent: bool,
+    /// Its counters are left for a later announce.
+    postponed: bool,
 }
 
 impl Swarms {
@@ -74,7 +76,7 @@ impl Swarms {
                     || known.figures.left != step.figures.left
             })
             || step.snatched;
-        let fact = (changed || self.limits.facts == Facts::All)
+        let fact = (changed && !step.postponed || self.limits.facts == Facts::All)
             .then(|| self.fact(slot, announce, &face, &step, reply.counts, now));
         if stopped {
             // A stranger's face was never anybody's.
@@ -114,7 +116,7 @@ impl Swarms {
         let (since, last, announces) = known.map_or((now, now, 0), |known| {
             (known.figures.since, known.figures.seen, known.figures.announces)
         });
-        let figures = Figures {
+        let mut figures = Figures {
             reported: announce.counters,
             left: announce.left,
             since,
@@ -123,13 +125,20 @@ impl Swarms {
         };
         let begins = announce.event == Event::Started;
         let known = known.filter(|_| !begins);
-        let moved = known.map_or_else(Default::default, |known| {
-            moved(&known.figures.reported, &announce.counters)
-        });
-        let token = torrent.has_tokens && self.tokens.has(slot, announce.user.id, now);
         let snatched = announce.event == Event::Completed
             && announce.left == 0
             && was != Some(PeerState::Seeder);
+        let postponed = self.limits.facts == Facts::Postponed
+            && announce.event != Event::Stopped
+            && !snatched
+            && known.is_some_and(|known| goes_on(&known.figures.reported, &announce.counters));
+        if let (true, Some(known)) = (postponed, known) {
+            figures.reported = known.figures.reported;
+        }
+        let moved = known.map_or_else(Default::default, |known| {
+            moved(&known.figures.reported, &figures.reported)
+        });
+        let token = torrent.has_tokens && self.tokens.has(slot, announce.user.id, now);
         Step {
             state,
             figures,
@@ -137,6 +146,7 @@ impl Swarms {
             credit: credit(moved, &torrent.terms, token),
             snatched,
             token_spent: snatched && token && torrent.terms.freeleech != Freeleech::Neutral,
+            postponed,
         }
     }
 

@@ -15,10 +15,17 @@ pub(crate) struct Credit {
     pub(crate) token_down: u64,
 }
 
-/// What was moved from one report of a session to the next. Nothing when uploads or downloads went down:
-/// the client has begun to count anew, and where is unknown.
+/// Whether a report continues the one before it. When uploads or downloads went down, the client has begun
+/// to count anew, and where is unknown.
+#[inline]
+pub(crate) fn goes_on(before: &Counters, after: &Counters) -> bool {
+    before.uploaded <= after.uploaded && before.downloaded <= after.downloaded
+}
+
+/// What was moved from one report of a session to the next; nothing when it does not go on.
+#[inline]
 pub(crate) fn moved(before: &Counters, after: &Counters) -> Counters {
-    if after.uploaded < before.uploaded || after.downloaded < before.downloaded {
+    if !goes_on(before, after) {
         return Counters::default();
     }
     Counters {

@@ -1,9 +1,11 @@
 //! Writing private swarms out in pieces of a bounded size.
 
+use super::face::Face;
 use super::members::{STATES, TABLES};
+use super::rights::Ruling;
 use super::torrent::{Body, Standing, Torrent};
-use super::{Piece, Swarms, TorrentRecord, UserId};
-use crate::InfoHash;
+use super::{PeerRecord, Piece, Swarms, TorrentRecord, UserId};
+use crate::{InfoHash, PeerState};
 
 /// How far an export has come. Starts at `Cursor::default()`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -108,7 +110,7 @@ impl Swarms {
         let members = &self.members;
         let Body::Crowd(number) = &torrent.body else {
             members.each(torrent, |face, state| {
-                piece.peers.push(members.record(face, state));
+                piece.peers.extend(self.peer_record(face, state));
                 true
             });
             return None;
@@ -116,7 +118,8 @@ impl Swarms {
         let tables = &members.crowd(*number).tables;
         while table < TABLES {
             let faces = tables[table].bucket(&members.faces, bucket);
-            piece.peers.extend(faces.iter().map(|face| members.record(face, STATES[table / 2])));
+            let state = STATES[table / 2];
+            piece.peers.extend(faces.iter().filter_map(|face| self.peer_record(face, state)));
             (table, bucket) = match bucket + 1 < tables[table].buckets() {
                 true => (table, bucket + 1),
                 false => (table + 1, 0),
@@ -126,6 +129,20 @@ impl Swarms {
             }
         }
         (table < TABLES).then_some(Within::Peers { table, bucket })
+    }
+
+    /// A peer as it is to be after a restart; nothing of one whose user is gone.
+    fn peer_record(&self, face: &Face, state: PeerState) -> Option<PeerRecord> {
+        let mut record = self.members.record(face, state);
+        match self.rights.ruling(face) {
+            None => {}
+            Some(Ruling::Gone) => return None,
+            Some(Ruling::Rights { can_leech, hidden }) => {
+                record.visible = can_leech || state == PeerState::Seeder;
+                record.hidden = hidden;
+            }
+        }
+        Some(record)
     }
 
     fn export_deletions(&self, cursor: &mut Cursor, peers_max: usize, piece: &mut Piece) -> bool {

@@ -10,7 +10,8 @@ impl Swarms {
     /// Takes in a torrent, or a part of one, from a snapshot: its rules and figures as the record has
     /// them, its tokens, and its peers, of whom the later stays where one is known already.
     ///
-    /// Refused when some of it does not fit the limits; what does is in.
+    /// Peers were let in once and are let in again, beyond `Limits::peers_max` if need be. Refused when
+    /// the torrent is one too many.
     pub fn import(
         &mut self,
         record: &TorrentRecord,
@@ -87,9 +88,6 @@ impl Swarms {
             self.drop_peer(slot, spot);
         }
         let (torrent, members) = (self.torrents.get_mut(slot), &mut self.members);
-        if members.accounts.len() >= self.limits.peers_max {
-            return Err(Refusal::PeersMax);
-        }
         let PeerRecord { user, peer_id, key, .. } = *record;
         let figures = Figures {
             reported: record.reported,

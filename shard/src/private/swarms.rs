@@ -40,6 +40,10 @@ pub enum Facts {
     Changed,
     /// All that were applied.
     All,
+    /// Only those that will not be said again: the peer is new or has left, has started anew or counts
+    /// anew, or completed its download. All other peers keep the baseline of their last fact, and what
+    /// they move is credited with a later one. For times when facts find no place to go.
+    Postponed,
 }
 
 /// What a core's private swarms hold.

@@ -91,7 +91,6 @@ impl Swarms {
         let mut looked = self.bury(budget, gone);
         self.tokens.sweep(now, SIDE_BUDGET.min(budget));
         self.deletions.sweep(now, SIDE_BUDGET.min(budget));
-        self.rights.settle(self.sweep.round, SIDE_BUDGET.min(budget));
         let mut finished = false;
         while looked < budget.max(1) && !finished {
             if self.sweep.slot >= self.torrents.end() {
@@ -102,6 +101,7 @@ impl Swarms {
                 looked += self.sweep_slot(now, gone);
             }
         }
+        self.rights.settle(self.sweep.round, SIDE_BUDGET.min(budget));
         Swept { peers: gone.len() - before, finished }
     }
 

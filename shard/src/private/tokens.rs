@@ -49,9 +49,9 @@ impl Tokens {
     /// Drops up to `budget` tokens of a torrent; how many it was.
     pub(crate) fn bury(&mut self, slot: u32, budget: usize) -> usize {
         let mut buried = 0;
-        while buried < budget
-            && let Some(token) = self.of(slot, None).next()
-        {
+        while buried < budget {
+            let next = self.of(slot, None).next();
+            let Some(token) = next else { break };
             self.tokens.remove(&(slot, token.user));
             buried += 1;
         }
