@@ -10,6 +10,7 @@ pub mod front;
 pub mod full_scrape;
 pub mod gather;
 pub mod interval;
+pub mod journal_command;
 pub mod limits;
 pub mod log;
 pub mod mesh;

@@ -164,7 +164,7 @@ impl From<SnapshotError> for SnapshotCommandError {
 }
 
 /// A span in its two largest units, as `5 min 20 s`.
-fn span(span: Seconds) -> String {
+pub(crate) fn span(span: Seconds) -> String {
     match span.0 {
         s @ ..60 => format!("{s} s"),
         s @ ..3600 if s % 60 == 0 => format!("{} min", s / 60),
@@ -177,7 +177,7 @@ fn span(span: Seconds) -> String {
 
 /// A moment as date and time in UTC: the Gregorian calendar, counted in eras of 400 years that
 /// begin on 1 March, so that the leap day comes last.
-fn date(moment: Seconds) -> String {
+pub(crate) fn date(moment: Seconds) -> String {
     const DAYS_FROM_ERA_TO_1970: u32 = 719_468;
     let (days, second) = (moment.0 / 86_400 + DAYS_FROM_ERA_TO_1970, moment.0 % 86_400);
     let (era, day) = (days / 146_097, days % 146_097);

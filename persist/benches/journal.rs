@@ -35,8 +35,7 @@ const NOW: Seconds = Seconds(1_800_000_000);
 fn main() {
     let dir = directory().join(format!("margay-bench-journal-{}", std::process::id()));
     let mut rng = Rng::with_seed(1);
-    let facts: Vec<Record> =
-        (0..FACTS).map(|_| random::usual_fact(&mut rng, NOW).into()).collect();
+    let facts: Vec<Record> = (0..FACTS).map(|_| random::usual_fact(&mut rng, NOW).into()).collect();
     println!("{FACTS} facts, a sync for every {SYNC_FACTS}, {}", dir.display());
     println!("in memory: {} bytes a fact", size_of::<Fact>());
 
@@ -117,7 +116,8 @@ fn through_a_thread(data: &DataDir, facts: &[Record]) {
         }
     });
     let (answer, answered) = mpsc::channel();
-    let last = Batch::new(Vec::new()).urgent().on_answer(move |said| answer.send(said).unwrap_or(()));
+    let last =
+        Batch::new(Vec::new()).urgent().on_answer(move |said| answer.send(said).unwrap_or(()));
     running.sender().send(last).expect("it runs");
     let end = Answer::Durable { first: FACTS as u64, records: 0 };
     assert_eq!(answered.recv().expect("every batch is answered"), end);

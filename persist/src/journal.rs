@@ -7,7 +7,7 @@
 //!
 //! The journal is a folder of *segments*, each named by the sequence number of its first record. A
 //! segment ends where the next one begins. Records stand in frames with checksums (see `format`), so
-//! that a crash costs nothing but the frames at the end that were not synced yet.
+//! that a crash costs nothing but batches at the end that were not synced yet, each as a whole.
 //!
 //! **When a sync fails**, Linux may have dropped the pages that it could not write, and says so only
 //! once: a second fsync that succeeds proves nothing. So the segment is given up behind the last byte
@@ -44,7 +44,7 @@ pub use reader::Reader;
 pub use record::Record;
 pub use scan::Torn;
 pub use status::Status;
-pub use survey::{Survey, segments, survey};
+pub use survey::{SegmentFile, Survey, segments, survey};
 pub use thread::{Answer, Batch, JournalSender, JournalThread, Refusal, ThreadOptions};
 
 use crate::data_dir::{DataDir, UNFINISHED, sync_dir};
@@ -171,9 +171,9 @@ struct Sealed {
 impl Journal {
     /// Opens the journal of a data directory, `DATA/journal`, or begins one.
     ///
-    /// The last segment is read to its end. Where that is no whole frame, as a crash or a power cut
-    /// leaves it, the rest is cut off and logged. It is an error when that would throw away
-    /// what had been durable. Other segments are only looked at, a [`Reader`] checks their content.
+    /// The last segment is read to its end. Where that is no whole batch, as a crash or a power cut
+    /// leaves it, the rest is cut off and logged. It is an error when that would throw away what is
+    /// known to have been durable: when a later batch was written after a sync of the damaged one. Other segments are only looked at, a [`Reader`] checks their content.
     /// A disk without room is no error: appending says so.
     pub fn open(data: &DataDir, options: Options) -> Result<Self, JournalError> {
         let dir = data.path().join(FOLDER);
@@ -529,8 +529,9 @@ fn encode(
         if bytes > PAYLOAD_BYTES_MAX || whole > BATCH_BYTES_MAX {
             return Err(JournalError::TooLarge { bytes: whole });
         }
-        close_frame(frames, head, u32::try_from(count).expect("a byte each"), first);
         records = &records[count..];
+        let frame_records = u32::try_from(count).expect("they have a byte each");
+        close_frame(frames, head, frame_records, !records.is_empty(), first);
         first += count as u64;
     }
     Ok(())
@@ -577,7 +578,7 @@ fn resume(mut scan: Scan) -> Result<(Segment, u64), JournalError> {
     if let Some(fault) = fault {
         let torn = scan.torn(fault)?;
         tracing::warn!(
-            "journal segment {} ended with {} bytes that are no whole frame, as a crash leaves them \
+            "journal segment {} ended with {} bytes that are no whole batch, as a crash leaves them \
              ({}); cut off, record {end} comes next",
             scan.path.display(),
             torn.bytes,

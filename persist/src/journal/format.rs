@@ -5,10 +5,12 @@
 //! header  = 0..8 magic · 8..12 format · 12..28 version of the writer (ASCII, zero padded)
 //!           28..36 first sequence number · 36..44 the journal's id · 44..52 begun at (Unix
 //!           nanoseconds) · 52..60 zero · 60..64 checksum of 0..60
-//! frame   = 0..4 payload bytes · 4..8 records · 8..16 first sequence number
-//!           16..20 bytes of this file that were durable when the frame was written
-//!           20..24 checksum · payload: records one after the other, see `record`
+//! frame   = 0..4 payload bytes · 4..8 records; the highest bit: the batch goes on in the next frame
+//!           8..16 first sequence number · 16..20 bytes of this file that were durable when the
+//!           frame was written · 20..24 checksum · payload: records, see `record`
 //! ```
+//! A batch whose last frame is missing does not count: it was never said to be written.
+//!
 //! Numbers are little endian, checksums CRC-32, as in snapshots. That of a frame begins with the
 //! header's checksum and the frame's place in the file, so that a frame of another file, of an
 //! earlier life of this one, or in the wrong place does not pass. Magic, format, version and
@@ -31,6 +33,8 @@ pub(super) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 pub(super) const PAYLOAD_BYTES: usize = 64 << 10;
 
 const MAGIC: [u8; 8] = *b"\x93mgjrnl\n";
+/// Beside the number of records.
+const MORE: u32 = 1 << 31;
 const VERSION_BYTES: usize = 16;
 
 /// What is wrong with a segment, and at which byte.
@@ -81,6 +85,8 @@ pub(super) struct Header {
 pub(super) struct Head {
     pub(super) payload_bytes: usize,
     pub(super) records: u32,
+    /// The batch goes on in the next frame.
+    pub(super) more: bool,
     /// The sequence number of the first record.
     pub(super) first: u64,
     /// Bytes of the file that were durable.
@@ -192,6 +198,7 @@ impl Head {
     /// Reads the head of the frame at byte `offset`.
     pub(super) fn parse(bytes: &[u8; HEAD_BYTES], offset: u64) -> Result<Self, Damage> {
         let (payload_bytes, records) = (u32_at(bytes, 0), u32_at(bytes, 4));
+        let (more, records) = (records & MORE != 0, records & !MORE);
         let possible = payload_bytes as usize <= PAYLOAD_BYTES_MAX
             && (1..=payload_bytes).contains(&records)
             && u64_at(bytes, 8).checked_add(records.into()).is_some();
@@ -201,6 +208,7 @@ impl Head {
         Ok(Self {
             payload_bytes: payload_bytes as usize,
             records,
+            more,
             first: u64_at(bytes, 8),
             synced: u32_at(bytes, 16),
             checksum: u32_at(bytes, 20),
@@ -216,7 +224,9 @@ pub(super) fn open_frame(frames: &mut Vec<u8>) -> usize {
 }
 
 /// Fills in what is known of the head of the frame that begins at `at`; [`Header::seal`] does the rest.
-pub(super) fn close_frame(frames: &mut [u8], at: usize, records: u32, first: u64) {
+/// `more`: the next frame belongs to the same batch.
+pub(super) fn close_frame(frames: &mut [u8], at: usize, records: u32, more: bool, first: u64) {
+    let records = if more { records | MORE } else { records };
     let payload_bytes = u32::try_from(frames.len() - at - HEAD_BYTES);
     let payload_bytes = payload_bytes.expect("payloads are below PAYLOAD_BYTES_MAX");
     frames[at..at + 4].copy_from_slice(&payload_bytes.to_le_bytes());

@@ -22,9 +22,10 @@ pub struct Reader {
     position: u64,
     /// The segment it is expected in; `None` when that has to be looked for.
     scan: Option<Scan>,
-    /// Up to which record the segment's bytes were durable when they were read. Behind it they may have
-    /// been written anew.
-    read_below: u64,
+    /// Up to which record the segment can be believed. From there on its bytes were not durable when
+    /// the folder was looked at, so they may have been written anew since; or they belong to the next
+    /// segment, whatever is here. A segment that has come since begins no earlier.
+    below: u64,
     /// Of the frame that was read last: its size, the bytes that are left of it, its place.
     payload_bytes: usize,
     left_bytes: usize,
@@ -81,7 +82,7 @@ impl Reader {
             status,
             position: from,
             scan: None,
-            read_below: 0,
+            below: 0,
             payload_bytes: 0,
             left_bytes: 0,
             left_records: 0,
@@ -101,64 +102,60 @@ impl Reader {
 
     /// Goes to the frame with the next record; false when there is none for now.
     fn next_frame(&mut self) -> Result<bool, JournalError> {
-        let below = self.status.as_ref().map_or(u64::MAX, |status| status.durable());
-        if self.position >= below {
+        let durable = self.status.as_ref().map_or(u64::MAX, |status| status.durable());
+        if self.position >= durable {
             return Ok(false);
         }
-        if let Some(scan) = self.scan.as_mut().filter(|_| self.read_below <= self.position) {
-            scan.forget();
+        if self.position >= self.below || self.scan.is_none() {
+            self.find(durable)?;
         }
-        if self.read_below <= self.position {
-            self.read_below = below;
-        }
-        // A segment that is just opened is not opened once more.
-        let mut fresh = false;
+        let Some(scan) = &mut self.scan else { return self.end(0) };
         loop {
-            let Some(scan) = &mut self.scan else {
-                let Some(name) = self.name()? else { return self.end(0) };
-                self.scan = Some(Scan::open(name.path(&self.dir))?);
-                fresh = true;
-                continue;
-            };
-            match scan.next_frame() {
+            let damage = match scan.next_frame() {
+                Ok(Some(frame)) if frame.first + u64::from(frame.records) <= self.position => {
+                    continue;
+                }
                 Ok(Some(frame)) => {
-                    let behind = frame.first + u64::from(frame.records);
-                    if behind <= self.position {
-                        continue;
-                    }
-                    let (wanted, first) = (self.position, frame.first);
                     self.offset = frame.offset;
                     self.payload_bytes = frame.payload.len();
                     self.left_bytes = self.payload_bytes;
                     self.left_records = frame.records;
-                    return self.skip(first, wanted).map(|()| true);
+                    let first = frame.first;
+                    return self.skip(first).map(|()| true);
                 }
+                Ok(None) => None,
+                Err(Fault::Damage(damage)) => Some(damage),
                 Err(Fault::Io(source)) => {
                     let path = scan.path.clone();
-                    scan.forget();
+                    self.scan = None;
                     return Err(JournalError::Read { path, source });
                 }
-                Ok(None) if fresh => return self.after(None),
-                Err(Fault::Damage(damage)) if fresh => return self.after(Some(damage)),
-                Ok(None) | Err(Fault::Damage(_)) => {
-                    scan.forget();
-                    // The next segment, or this one again: what was durable may have been written into
-                    // a new file of the same name.
-                    let first = scan.header.first;
-                    let name = self.name()?;
-                    if self.status.is_some() || name.is_some_and(|name| name.0 != first) {
-                        self.scan = None;
-                    } else {
-                        fresh = true;
-                    }
-                }
-            }
+            };
+            return self.nothing_more(damage);
         }
     }
 
-    /// Passes over the records from `first`, where a frame begins, to the one that is wanted.
-    fn skip(&mut self, first: u64, wanted: u64) -> Result<(), JournalError> {
-        self.position = first;
+    /// Looks for the segment that has the next record, or would have it; there may be none at all.
+    fn find(&mut self, durable: u64) -> Result<(), JournalError> {
+        let names = list(&self.dir)?;
+        let behind = names.partition_point(|name| name.0 <= self.position);
+        let Some(name) = behind.checked_sub(1).map(|at| names[at]) else {
+            self.scan = None;
+            let gone = |begin: &Name| JournalError::Gone { from: self.position, begin: begin.0 };
+            return names.first().map_or(Ok(()), |begin| Err(gone(begin)));
+        };
+        self.below = names.get(behind).map_or(durable, |next| next.0.min(durable));
+        match &mut self.scan {
+            // One that has durable records, or is read for itself, is never replaced.
+            Some(scan) if scan.header.first == name.0 => scan.forget(),
+            scan => *scan = Some(Scan::open(name.path(&self.dir))?),
+        }
+        Ok(())
+    }
+
+    /// Passes over the records between `first`, where a frame begins, and the one that is wanted.
+    fn skip(&mut self, first: u64) -> Result<(), JournalError> {
+        let wanted = std::mem::replace(&mut self.position, first);
         while self.position < wanted {
             if let Err(error) = self.decode() {
                 (self.position, self.left_records, self.scan) = (wanted, 0, None);
@@ -169,10 +166,12 @@ impl Reader {
     }
 
     /// The segment that should have the next record goes no further.
-    fn after(&mut self, damage: Option<Damage>) -> Result<bool, JournalError> {
+    fn nothing_more(&mut self, damage: Option<Damage>) -> Result<bool, JournalError> {
+        // Whatever comes next, the folder is looked at first.
+        self.below = 0;
         let scan = self.scan.as_mut().expect("it was read");
         scan.forget();
-        let ((offset, sequence), path) = (scan.place(), scan.path.clone());
+        let ((offset, sequence), path) = (scan.next_place(), scan.path.clone());
         let next = list(&self.dir)?.into_iter().find(|name| name.0 > self.position);
         match (damage, next) {
             (None, Some(Name(to))) => {
@@ -194,16 +193,6 @@ impl Reader {
         match self.position {
             from if from > end => Err(JournalError::Ahead { from, end }),
             _ => Ok(false),
-        }
-    }
-
-    /// The segment that has the next record, or would have it; `None` without any segments.
-    fn name(&self) -> Result<Option<Name>, JournalError> {
-        let names = list(&self.dir)?;
-        match (names.iter().rev().find(|name| name.0 <= self.position), names.first()) {
-            (Some(&name), _) => Ok(Some(name)),
-            (None, Some(begin)) => Err(JournalError::Gone { from: self.position, begin: begin.0 }),
-            (None, None) => Ok(None),
         }
     }
 

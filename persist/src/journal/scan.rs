@@ -20,6 +20,8 @@ pub(super) struct Scan {
     offset: u64,
     /// The sequence number of its first record.
     sequence: u64,
+    /// Both, of the frame behind the last whole batch.
+    whole: (u64, u64),
     /// Bytes of the file.
     buffer: Vec<u8>,
     /// Those of them from `offset` on.
@@ -37,14 +39,14 @@ pub(super) struct Frame<'a> {
     pub(super) payload: &'a [u8],
 }
 
-/// What is behind the last whole frame of a segment.
+/// What is behind the last whole batch of a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Torn {
     /// Where it begins.
     pub offset: u64,
     /// How much it is.
     pub bytes: u64,
-    /// Why it is no whole frame.
+    /// Why it is no whole batch.
     pub damage: Damage,
 }
 
@@ -94,18 +96,21 @@ impl Scan {
             file,
             offset: HEADER_BYTES as u64,
             sequence: header.first,
+            whole: (HEADER_BYTES as u64, header.first),
             buffer: Vec::new(),
             rest: 0..0,
         })
     }
 
-    /// The next frame; `None` where the file ends after a frame.
+    /// The next frame; `None` where the file ends after a batch.
     pub(super) fn next_frame(&mut self) -> Result<Option<Frame<'_>>, Fault> {
         let offset = self.offset;
-        if self.fill(HEAD_BYTES)? == 0 {
-            return Ok(None);
-        }
         let truncated = |what| Fault::Damage(Damage::Truncated { offset, what });
+        match self.fill(HEAD_BYTES)? {
+            0 if offset == self.whole.0 => return Ok(None),
+            0 => return Err(truncated("batch")),
+            _ => {}
+        }
         let bytes = self.buffer[self.rest.clone()].first_chunk();
         let bytes: [u8; HEAD_BYTES] = *bytes.ok_or_else(|| truncated("head of the frame"))?;
         let head = Head::parse(&bytes, offset)?;
@@ -125,23 +130,31 @@ impl Scan {
         self.rest.start += frame_bytes;
         self.offset += frame_bytes as u64;
         self.sequence += u64::from(head.records);
+        if !head.more {
+            self.whole = (self.offset, self.sequence);
+        }
         Ok(Some(Frame { offset, first: head.first, records: head.records, payload }))
     }
 
-    /// Where the next frame begins, and the sequence number of its first record.
+    /// What is behind the last whole batch: the byte, and the sequence number of the next record.
     pub(super) fn place(&self) -> (u64, u64) {
+        self.whole
+    }
+
+    /// Where the next frame begins, and the sequence number of its first record.
+    pub(super) fn next_place(&self) -> (u64, u64) {
         (self.offset, self.sequence)
     }
 
     /// After [`Scan::next_frame`] failed: what is behind the last whole frame, when it may be what a
     /// crash left. An error when the file cannot be read, or has lost what was durable.
     pub(super) fn torn(&self, fault: Fault) -> Result<Torn, JournalError> {
-        let of = |fault: Fault| fault.of(&self.path, self.sequence);
+        let (offset, sequence) = self.whole;
+        let of = |fault: Fault| fault.of(&self.path, sequence);
         let damage = match fault {
             Fault::Damage(damage) => damage,
             fault @ Fault::Io(_) => return Err(of(fault)),
         };
-        let offset = self.offset;
         if let Some(later) = self.durable_after().map_err(|error| of(error.into()))? {
             return Err(of(Damage::Lost { offset, later }.into()));
         }
@@ -180,7 +193,7 @@ impl Scan {
             let synced = u64::from(head.synced);
             // Each record between here and there takes a byte at least.
             let sequences = self.sequence..=self.sequence.saturating_add(at as u64);
-            if !sequences.contains(&head.first) || synced <= self.offset || synced > offset {
+            if !sequences.contains(&head.first) || synced <= self.whole.0 || synced > offset {
                 continue;
             }
             let payload = &rest[at + HEAD_BYTES..];

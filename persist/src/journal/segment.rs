@@ -61,11 +61,12 @@ impl Segment {
     /// them durable, as the process before may have ended before it did.
     pub(super) fn resume(path: PathBuf, header: Header, bytes: u64) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).open(&path)?;
-        if file.metadata()?.len() != bytes {
-            file.set_len(bytes)?;
+        let segment = Self { path, header, file, bytes, synced: bytes };
+        if segment.file.metadata()?.len() != bytes {
+            segment.cut(bytes)?;
         }
-        file.sync_all()?;
-        Ok(Self { path, header, file, bytes, synced: bytes })
+        segment.file.sync_all()?;
+        Ok(segment)
     }
 
     /// Writes frames at the end. On an error nothing of them is left, or the second value is false:
@@ -101,7 +102,7 @@ impl Segment {
     }
 
     /// Cuts the file off behind what is durable. It is not written again.
-    pub(super) fn give_up(mut self) -> u64 {
+    pub(super) fn give_up(self) -> u64 {
         if let Err(error) = self.cut(self.synced) {
             tracing::warn!(path = %self.path.display(), %error, "cannot shorten a journal segment");
         }
@@ -117,7 +118,7 @@ impl Segment {
         self.file.write_all_at(bytes, offset)
     }
 
-    fn cut(&mut self, bytes: u64) -> io::Result<()> {
+    fn cut(&self, bytes: u64) -> io::Result<()> {
         #[cfg(test)]
         faults::check(faults::Step::Cut)?;
         self.file.set_len(bytes)

@@ -8,8 +8,18 @@ use shard::Seconds;
 use super::bytes::Bytes;
 use super::format::Damage;
 use super::names::{FOLDER, Name};
-use super::scan::{Fault, Scan, Torn};
+use super::scan::{Fault, Frame, Scan, Torn};
 use super::{JournalError, Record};
+
+/// A segment to look at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SegmentFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The sequence number that the next segment begins with, where this one ends, whatever is behind
+    /// it. The largest number for the last.
+    pub below: u64,
+}
 
 /// One segment, read to its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,7 +38,7 @@ pub struct Survey {
     pub end: u64,
     /// Frames.
     pub frames: u64,
-    /// Bytes of the header and of whole frames.
+    /// Bytes of the header and of whole batches.
     pub bytes: u64,
     /// What is behind them; of the last segment of a journal, the next start cuts it off.
     pub torn: Option<Torn>,
@@ -36,39 +46,39 @@ pub struct Survey {
 
 /// The segments that a path means, oldest first: itself, those in it, or those of the data directory
 /// that it is.
-pub fn segments(path: &Path) -> Result<Vec<PathBuf>, JournalError> {
+pub fn segments(path: &Path) -> Result<Vec<SegmentFile>, JournalError> {
     let read = |source| JournalError::Read { path: path.to_owned(), source };
     if !fs::metadata(path).map_err(read)?.is_dir() {
-        return Ok(vec![path.to_owned()]);
+        return Ok(vec![SegmentFile { path: path.to_owned(), below: u64::MAX }]);
     }
     let inner = path.join(FOLDER);
     let dir = if inner.is_dir() { &*inner } else { path };
     let names = Name::list(dir).map_err(read)?;
-    Ok(names.into_iter().map(|name| name.path(dir)).collect())
+    let ends = names.iter().skip(1).map(|next| next.0).chain([u64::MAX]);
+    Ok(names
+        .iter()
+        .zip(ends)
+        .map(|(name, below)| SegmentFile { path: name.path(dir), below })
+        .collect())
 }
 
 /// Reads a segment to its end, hands each record over with its sequence number, and says what there
 /// is. What a crash may have left at the end is no error; damage before is.
-pub fn survey(file: &Path, mut each: impl FnMut(u64, &Record)) -> Result<Survey, JournalError> {
-    let mut scan = Scan::open(file.to_owned())?;
+pub fn survey(
+    file: &SegmentFile,
+    mut each: impl FnMut(u64, &Record),
+) -> Result<Survey, JournalError> {
+    let SegmentFile { path, below } = file;
+    let mut scan = Scan::open(path.clone())?;
     let mut frames = 0;
     let torn = loop {
+        if scan.place().1 >= *below {
+            break None;
+        }
         match scan.next_frame() {
             Ok(Some(frame)) => {
                 frames += 1;
-                let (mut sequence, offset) = (frame.first, frame.offset);
-                let mut bytes = Bytes(frame.payload);
-                let mut all = || {
-                    for _ in 0..frame.records {
-                        each(sequence, &Record::decode(&mut bytes)?);
-                        sequence += 1;
-                    }
-                    if bytes.0.is_empty() { Ok(()) } else { Err("bytes are left over") }
-                };
-                if let Err(what) = all() {
-                    let damage = Damage::Content { offset, what };
-                    return Err(Fault::Damage(damage).of(file, sequence));
-                }
+                read_frame(frame, path, &mut each)?;
             }
             Ok(None) => break None,
             Err(fault) => break Some(scan.torn(fault)?),
@@ -78,7 +88,7 @@ pub fn survey(file: &Path, mut each: impl FnMut(u64, &Record)) -> Result<Survey,
     let header = scan.header;
     let begun_at = u32::try_from(header.begun_at / 1_000_000_000).unwrap_or(u32::MAX);
     Ok(Survey {
-        path: file.to_owned(),
+        path: path.clone(),
         version: header.version(),
         id: header.id,
         begun_at: Seconds(begun_at),
@@ -88,4 +98,21 @@ pub fn survey(file: &Path, mut each: impl FnMut(u64, &Record)) -> Result<Survey,
         bytes,
         torn,
     })
+}
+
+fn read_frame(
+    frame: Frame<'_>,
+    path: &Path,
+    each: &mut impl FnMut(u64, &Record),
+) -> Result<(), JournalError> {
+    let Frame { offset, first, records, payload } = frame;
+    let damaged =
+        |what, sequence| Fault::Damage(Damage::Content { offset, what }).of(path, sequence);
+    let mut bytes = Bytes(payload);
+    let behind = first + u64::from(records);
+    for sequence in first..behind {
+        let record = Record::decode(&mut bytes).map_err(|what| damaged(what, sequence))?;
+        each(sequence, &record);
+    }
+    if bytes.0.is_empty() { Ok(()) } else { Err(damaged("bytes are left over", behind)) }
 }

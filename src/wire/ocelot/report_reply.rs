@@ -273,12 +273,12 @@ fn stats_lines(text: &mut String, stats: &Stats) -> fmt::Result {
 fn stats_json(text: &mut String, stats: &Stats) -> fmt::Result {
     // The version is written by us, and needs no escapes.
     let version = stats.version;
-    write!(text, "{{\"version\":{{\"label\":\"version\",\"type\":\"string\",\"value\":\"{version}\"}}")?;
+    write!(
+        text,
+        "{{\"version\":{{\"label\":\"version\",\"type\":\"string\",\"value\":\"{version}\"}}"
+    )?;
     let mut figure = |label: &str, kind: &str, value: &dyn fmt::Display| {
-        write!(
-            text,
-            ",\"{label}\":{{\"label\":\"{label}\",\"type\":\"{kind}\",\"value\":{value}}}"
-        )
+        write!(text, ",\"{label}\":{{\"label\":\"{label}\",\"type\":\"{kind}\",\"value\":{value}}}")
     };
     for (label, kind, value) in [
         ("connections opened", "number", stats.connections_opened),
@@ -329,7 +329,11 @@ fn stats_json(text: &mut String, stats: &Stats) -> fmt::Result {
     text.write_char('}')
 }
 
-fn torrent_json(text: &mut String, info_hash: InfoHash, torrent: &TorrentReport<'_>) -> fmt::Result {
+fn torrent_json(
+    text: &mut String,
+    info_hash: InfoHash,
+    torrent: &TorrentReport<'_>,
+) -> fmt::Result {
     let mut digits = Vec::with_capacity(40);
     hex(&mut digits, info_hash);
     write!(

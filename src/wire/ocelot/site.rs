@@ -95,7 +95,9 @@ pub fn site_answer(bytes: &[u8], ended: bool) -> SiteAnswer {
             if [a, b, c].into_iter().all(u8::is_ascii_digit)
                 && !rest.first().is_some_and(u8::is_ascii_digit) =>
         {
-            match [a, b, c].into_iter().fold(0, |status, digit| 10 * status + u16::from(digit - b'0'))
+            match [a, b, c]
+                .into_iter()
+                .fold(0, |status, digit| 10 * status + u16::from(digit - b'0'))
             {
                 200 => SiteAnswer::Done,
                 status => SiteAnswer::Refused(status),

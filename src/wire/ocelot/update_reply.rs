@@ -11,7 +11,9 @@ use crate::wire::http::{Framing, Status, respond};
 
 /// Appends the reply to any update: `success`, and not a byte more.
 pub fn write_success(out: &mut Vec<u8>, framing: Framing) {
-    respond(out, framing.closing(), Status::Ok, SUCCESS.len(), |out| out.extend_from_slice(SUCCESS));
+    respond(out, framing.closing(), Status::Ok, SUCCESS.len(), |out| {
+        out.extend_from_slice(SUCCESS)
+    });
 }
 
 /// Appends the reply to [`super::Update::InfoTorrent`]: `success`, or for Orpheus what is known of the

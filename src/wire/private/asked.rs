@@ -83,9 +83,7 @@ impl<'q> Asked<'q> {
             info_hash: raw.info_hash.and_then(percent::decode_exact).map(InfoHash),
             peer_id: match raw.peer_id {
                 None => Err(Refusal::NoPeerId),
-                Some(raw) => {
-                    percent::decode_exact(raw).map(PeerId).ok_or(Refusal::InvalidPeerId)
-                }
+                Some(raw) => percent::decode_exact(raw).map(PeerId).ok_or(Refusal::InvalidPeerId),
             },
             compact_refused: ocelot && raw.compact != Some(b"1"),
             key: raw.key.map_or(0, fold_key),

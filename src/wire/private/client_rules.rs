@@ -88,9 +88,11 @@ mod tests {
     use super::*;
 
     fn rules(rules: &[(&str, bool)]) -> ClientRules {
-        ClientRules::new(rules.iter().map(|(prefix, allow)| {
-            (ClientPrefix::new(prefix.as_bytes()).unwrap(), *allow)
-        }))
+        ClientRules::new(
+            rules
+                .iter()
+                .map(|(prefix, allow)| (ClientPrefix::new(prefix.as_bytes()).unwrap(), *allow)),
+        )
     }
 
     fn peer_id(start: &str) -> PeerId {
@@ -123,7 +125,8 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_decides() {
-        let rules = rules(&[("-UT", true), ("-UT2", false), ("-UT2210", true), ("-UT22100-", false)]);
+        let rules =
+            rules(&[("-UT", true), ("-UT2", false), ("-UT2210", true), ("-UT22100-", false)]);
         check(&rules, "-UT3550-", true);
         check(&rules, "-UT2000-", false);
         check(&rules, "-UT2210b", true);
@@ -156,7 +159,9 @@ mod tests {
             (prefix(&[0; 20]), false),
         ]);
         assert!(!rules.allowed(&PeerId([0; 20])));
-        assert!(rules.allowed(&PeerId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9])));
+        assert!(
+            rules.allowed(&PeerId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]))
+        );
         assert!(!rules.allowed(&PeerId([1; 20])));
         assert!(!rules.allowed(&PeerId([255; 20])));
         let mut nearly = [255; 20];
@@ -184,7 +189,8 @@ mod tests {
             };
             let rules: Vec<_> = (0..random.usize(..60))
                 .map(|_| {
-                    let bytes: Vec<u8> = (0..random.usize(1..8)).map(|_| byte(&mut random)).collect();
+                    let bytes: Vec<u8> =
+                        (0..random.usize(1..8)).map(|_| byte(&mut random)).collect();
                     (ClientPrefix::new(&bytes).unwrap(), random.bool())
                 })
                 .collect();

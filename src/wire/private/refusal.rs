@@ -95,6 +95,7 @@ impl From<Malformed> for Refusal<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::udp;
 
     #[test]
     fn ocelot_2_every_failure_text() {
@@ -117,10 +118,18 @@ mod tests {
             (Refusal::LeechingForbidden, "Access denied, leeching forbidden"),
         ] {
             assert_eq!(refusal.to_string(), text);
-            assert!(text.len() <= crate::wire::udp::ERROR_TEXT_BYTES_MAX, "fits a datagram: {text}");
+            assert!(text.len() <= udp::ERROR_TEXT_BYTES_MAX, "fits a datagram: {text}");
         }
         let warning = "Illegal character found in IP address. IPv6 is not supported";
         assert_eq!(ILLEGAL_ADDRESS, warning);
+    }
+
+    #[test]
+    fn c5_a_refusal_over_udp_is_an_error_with_the_same_text() {
+        let mut out = Vec::new();
+        let refusal = Refusal::Unregistered { reason: Some("Specifically Banned") };
+        udp::write_error(&mut out, udp::Transaction([1, 2, 3, 4]), &refusal);
+        assert_eq!(out, b"\0\0\0\x03\x01\x02\x03\x04Unregistered torrent: Specifically Banned");
     }
 
     #[test]

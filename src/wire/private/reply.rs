@@ -73,11 +73,7 @@ pub fn write_failure(
 
 /// Appends the reply to a scrape: the torrents in bytewise order, each once, with `complete`,
 /// `downloaded` and `incomplete`; those without counts are left out. `files` is sorted in place.
-pub fn write_scrape(
-    out: &mut Vec<u8>,
-    framing: Framing,
-    files: &mut [(InfoHash, Option<Counts>)],
-) {
+pub fn write_scrape(out: &mut Vec<u8>, framing: Framing, files: &mut [(InfoHash, Option<Counts>)]) {
     files.sort_unstable_by_key(|(info_hash, _)| *info_hash);
     respond(out, framing, Status::Ok, 12 + 75 * files.len(), |out| {
         dictionary(out, |entries| {

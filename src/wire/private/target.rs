@@ -58,8 +58,8 @@ impl<'a> Target<'a> {
         match head.target() {
             http::Target::Announce(key) if asks => Target::Announce(key),
             http::Target::Scrape(key) if asks => Target::Scrape(key),
-            http::Target::Unknown => Target::odd(head, asks, request_bytes),
-            http::Target::Root if asks => Target::short_or_malformed(request_bytes),
+            http::Target::Root if !asks => Target::Page,
+            http::Target::Root | http::Target::Unknown => Target::odd(head, asks, request_bytes),
             _ => Target::Page,
         }
     }
