@@ -22,7 +22,7 @@ use crate::config::{Config, KeyError};
 use crate::connection_id::{self, ConnectionIds};
 use crate::control;
 use crate::core::message::Command;
-use cores::Cores;
+use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
 use listeners::Listeners;
 use snapshots::{Outcome, Snapshots};
@@ -133,17 +133,13 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         say_what_is_loaded(snapshot, &state);
     }
     let loading = Instant::now();
-    let cores = Cores::start(
-        config,
-        placement,
-        listeners,
-        snapshot,
+    let outfit = Outfit {
+        settings: Arc::new(config.clone()),
         clock,
-        ids,
-        lists.clone(),
-        &state,
-        &events,
-    )?;
+        connection_ids: ids,
+        lists: lists.clone(),
+    };
+    let cores = Cores::start(&outfit, placement, listeners, snapshot, &state, &events)?;
     let mut server = Server {
         config,
         clock,

@@ -128,7 +128,7 @@ impl Outgoing {
                 self.urgent = false;
             }
             // Its queue is full: again with the next tick.
-            Err(mut batch) => self.records = batch.take_records(),
+            Err(batch) => self.records = batch.into_records(),
         }
     }
 

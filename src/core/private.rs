@@ -55,7 +55,8 @@ impl Core {
     ) -> Booked {
         let Self { private, random, reply, counters, draining, .. } = self;
         let private = private.as_mut().expect("announces of users come to a private tracker");
-        let front = counters.front(protocol, family);
+        let snatches = &mut counters.snatches;
+        let front = &mut counters.fronts[protocol as usize][family as usize];
         if *draining || private.outgoing.is_full() {
             front.refuse(Reason::Overload);
             return Booked::Unavailable;
@@ -70,10 +71,10 @@ impl Core {
         let refusal = outcome.refusal();
         let first = outcome.joined() && outcome.fact.is_some();
         private.count(announce.user.id, outcome.was, outcome.is);
+        *snatches += u64::from(outcome.snatched);
         if let Some(fact) = outcome.fact {
             private.outgoing.push(fact);
         }
-        counters.snatches += u64::from(outcome.snatched);
         match refusal {
             Some(refusal) => {
                 front.refuse(reason(&refusal));

@@ -118,8 +118,9 @@ impl Core {
         let totals = private.swarms.totals();
         shard::Totals {
             swarms: totals.torrents,
-            peers_v4: totals.peers - totals.wide,
-            peers_v6: totals.wide,
+            // A client with both families is one peer.
+            peers_v4: totals.peers,
+            peers_v6: 0,
             seeders: totals.seeders,
             leechers: totals.leechers,
         }

@@ -181,7 +181,7 @@ impl Core {
         let private = self.private.as_mut().expect("only a private tracker hears a site");
         let mut gone = std::mem::take(&mut private.gone);
         gone.clear();
-        let terms = private.swarms.unregister(&info_hash, reason.to_owned(), now, &mut gone);
+        let terms = private.swarms.unregister(&info_hash, reason, now, &mut gone);
         private.gone = gone;
         private.count_gone();
         if let Some(terms) = terms {

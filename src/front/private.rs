@@ -16,6 +16,7 @@ use crate::core::private::Booked;
 use crate::core::{Core, family};
 use crate::net::batch::Correspondent;
 use crate::private::site::Site;
+use crate::wire::Key;
 use crate::wire::http::{Framing, Head};
 use crate::wire::private::{self, Announced, Asked, Dialect, Forwarded, Target};
 use crate::wire::udp::{self, PEERS_V4_MAX, PEERS_V6_MAX, URL_DATA_BYTES_MAX, Transaction, write_announce, write_error};
@@ -98,7 +99,7 @@ impl Core {
     fn ask_private<'h>(
         &self,
         head: &Head<'h>,
-        key: Option<private::Key<'h>>,
+        key: Option<Key<'h>>,
         remote: IpAddr,
     ) -> Result<PrivateAnnounce, private::Refusal<'static>> {
         let private = self.private.as_ref().expect("only a private tracker hears this");
@@ -242,7 +243,7 @@ impl Core {
     fn scrape_private(
         &mut self,
         head: &Head<'_>,
-        key: Option<private::Key<'_>>,
+        key: Option<Key<'_>>,
         framing: Framing,
         remote: IpAddr,
         out: &mut Vec<u8>,

@@ -34,6 +34,15 @@ const RING_DEPTH: usize = 512;
 /// How often a busy core looks at its ring, so that one front end does not keep the other waiting.
 const RING_LOOK: std::time::Duration = std::time::Duration::from_millis(4);
 
+/// What every core gets a copy of.
+#[derive(Clone)]
+pub(super) struct Outfit {
+    pub(super) settings: Arc<Config>,
+    pub(super) clock: Clock,
+    pub(super) connection_ids: ConnectionIds,
+    pub(super) lists: Arc<TorrentLists>,
+}
+
 /// The running cores.
 pub(super) struct Cores {
     addresses: Vec<Address<Message>>,
@@ -63,22 +72,17 @@ pub(super) fn placement(wanted: Option<usize>) -> Vec<Option<usize>> {
 
 impl Cores {
     /// Starts a thread for each core. Each loads its own swarms, says so with an event, and serves.
-    #[expect(clippy::too_many_arguments, reason = "everything a core is made of meets here")]
     pub(super) fn start(
-        config: &Config,
+        outfit: &Outfit,
         placement: Vec<Option<usize>>,
         listeners: Listeners,
         snapshot: Option<Snapshot>,
-        clock: Clock,
-        connection_ids: ConnectionIds,
-        lists: Arc<TorrentLists>,
         state: &control::State,
         events: &Sender<Event>,
     ) -> Result<Self, ServerError> {
         let count = placement.len();
-        let settings = Arc::new(config.clone());
         let snapshot = snapshot.map(|snapshot| {
-            let grace = snapshot.grace(clock.now());
+            let grace = snapshot.grace(outfit.clock.now());
             (Arc::new(snapshot), grace)
         });
         let (addresses, inboxes) = mesh::inboxes(count);
@@ -88,11 +92,8 @@ impl Cores {
         {
             let part = Part {
                 number,
-                settings: settings.clone(),
+                outfit: outfit.clone(),
                 snapshot: snapshot.clone(),
-                clock,
-                connection_ids: connection_ids.clone(),
-                lists: lists.clone(),
                 mesh: addresses.clone(),
             };
             let (slot, events) = (state.slot(number), events.clone());
@@ -162,17 +163,15 @@ fn builder(cpu: Option<usize>) -> LocalExecutorBuilder {
 /// What the thread of a core builds itself from, so that its memory is its own.
 struct Part {
     number: usize,
-    settings: Arc<Config>,
+    outfit: Outfit,
     snapshot: Option<(Arc<Snapshot>, Grace)>,
-    clock: Clock,
-    connection_ids: ConnectionIds,
-    lists: Arc<TorrentLists>,
     mesh: Vec<Address<Message>>,
 }
 
 impl Part {
     fn build(self) -> (Core, Result<Restored, SnapshotError>) {
-        let Part { number, settings, snapshot, clock, connection_ids, lists, mesh } = self;
+        let Part { number, outfit, snapshot, mesh } = self;
+        let Outfit { settings, clock, connection_ids, lists } = outfit;
         let cores = mesh.len();
         let mut random = fastrand::Rng::new();
         let mut shard = Shard::new(random.u64(..), limits(&settings, cores));

@@ -11,5 +11,6 @@ mod restart;
 mod routing;
 mod tracker;
 mod wire_http;
+mod wire_rules;
 mod wire_scrape;
 mod wire_udp;

@@ -1,5 +1,5 @@
 //! Announces over HTTP as clients send them (BEP 3, 7, 21, 23, 24, 31), over both families. A test is
-//! named after the line of the project's list of wire requirements that it shows.
+//! named after the rule of `docs/wire.md` that it shows.
 
 mod queries;
 mod replies;

@@ -1,5 +1,5 @@
-//! Scrapes over HTTP (BEP 48, BEP 21), over both families. A test is named after the line of the
-//! project's list of wire requirements that it shows.
+//! Scrapes over HTTP (BEP 48, BEP 21), over both families. A test is named after the rule of
+//! `docs/wire.md` that it shows.
 
 use crate::tracker::http::{Http, announce, answer, counts, fetch, scrape, scraped};
 use crate::tracker::{HOMES, Tracker, hash};

@@ -1,5 +1,5 @@
 //! Datagrams as clients send them (BEP 15, 41, 7, 21), over both families. A test is named after the
-//! line of the project's list of wire requirements that it shows.
+//! rule of `docs/wire.md` that it shows.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,0 +1,261 @@
+//! The books of a private tracker: accounts, the journal, and the database behind it.
+//!
+//! At a start the ledger first brings into the database what the journal has and the database has not;
+//! then everything is loaded from there. From then on nothing waits for the database.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use persist::journal::{self, Journal, JournalError, JournalSender, JournalThread, Reader, ThreadOptions};
+use persist::ledger::{Record, Source, SourceError};
+use persist::postgres::{Loaded, Seen, Stored, Watch};
+use persist::{DataDir, Database, DatabaseError, Ledger, LedgerOptions};
+use shard::private::{Change, ClientPrefix, Swarm, Terms, User, UserId};
+use shard::{InfoHash, Seconds};
+
+use crate::clock::Clock;
+use crate::config::{Config, SecretError};
+use crate::private::accounts::Accounts;
+use crate::private::site::Site;
+use crate::route;
+use crate::wire::private::ClientRules;
+
+/// Why the books cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BooksError {
+    /// A file with a password.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The database does not take what the journal has.
+    #[error(
+        "the database did not take within {} s what the journal still has for it: {why}",
+        patience.as_secs()
+    )]
+    Behind {
+        /// How long was waited.
+        patience: Duration,
+        /// What the ledger says.
+        why: String,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+/// Everything that is kept about users and torrents beside the swarms.
+pub(super) struct Books {
+    journal: JournalThread,
+    ledger: Ledger,
+    watch: Watch,
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) site: Arc<Site>,
+    rules: Arc<ClientRules>,
+    /// What each core begins with, until it has it.
+    beginnings: Vec<Beginning>,
+}
+
+/// What a core begins with: its torrents, and where to read what happened on them.
+#[derive(Clone, Default)]
+pub(super) struct Beginning {
+    pub(super) torrents: Vec<(InfoHash, Terms, Swarm)>,
+    pub(super) tokens: Vec<(UserId, InfoHash, Option<Seconds>)>,
+    pub(super) deletions: Vec<(InfoHash, String, Seconds)>,
+}
+
+/// What the private side of a core is made of.
+#[derive(Clone)]
+pub(super) struct PrivateOutfit {
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) site: Arc<Site>,
+    pub(super) rules: Arc<ClientRules>,
+    pub(super) journal: JournalSender,
+    pub(super) journal_dir: PathBuf,
+    pub(super) journal_from: u64,
+    pub(super) journal_to: u64,
+}
+
+/// How long a start waits until the database has taken what the journal still has for it.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a stop waits for the same.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Deletion reasons older than this are told to nobody any more.
+const REASONS_KEPT: Seconds = Seconds(86_400);
+
+impl Books {
+    /// Opens the books for `cores` cores. `seen` is called, on a thread of its own, with what the site
+    /// writes into the database by itself.
+    pub(super) fn open(
+        config: &Config,
+        data: &DataDir,
+        cores: usize,
+        clock: Clock,
+        seen: impl FnMut(Seen) + Send + 'static,
+    ) -> Result<Self, BooksError> {
+        let url = config.database.as_ref().expect("a private tracker has a database; it was checked");
+        let password = config.given_database_password()?;
+        let password = password.as_ref().map(|password| password.reveal());
+        let database = Database::new(url.reveal(), password, &config.database_schema.0)?;
+        let migrated = database.migrate()?;
+        tracing::info!(%database, schema_version = migrated.to, "the database is there");
+
+        let options = journal::Options {
+            bytes_max: config.journal_bytes_max.0 as u64,
+            ..journal::Options::default()
+        };
+        let journal = Journal::open(data, options)?;
+        let options = ThreadOptions { sync_interval: config.journal_sync, ..Default::default() };
+        let journal = JournalThread::start(journal, options).map_err(BooksError::Thread)?;
+        let options = LedgerOptions {
+            node: config.database_node.0.clone(),
+            peers: config.database_peers,
+            ..LedgerOptions::default()
+        };
+        let source = JournalSource::new(journal.status().clone());
+        let ledger =
+            Ledger::start(database.clone(), options, source).map_err(BooksError::Thread)?;
+        if !ledger.drain(CATCH_UP_PATIENCE) {
+            let why = ledger.status().last_error.unwrap_or_default();
+            return Err(BooksError::Behind { patience: CATCH_UP_PATIENCE, why });
+        }
+
+        let site =
+            Site::new(config.given_ocelot_site_password()?, config.given_ocelot_report_password()?);
+        let mut books = Self {
+            watch: Watch::start(database.clone(), seen).map_err(BooksError::Thread)?,
+            rules: Arc::default(),
+            accounts: Arc::default(),
+            site: Arc::new(site),
+            beginnings: vec![Beginning::default(); cores],
+            journal,
+            ledger,
+        };
+        books.load(&database, clock.now())?;
+        Ok(books)
+    }
+
+    fn load(&mut self, database: &Database, now: Seconds) -> Result<(), BooksError> {
+        let began = Instant::now();
+        let mut rules: Vec<(ClientPrefix, bool)> = Vec::new();
+        let journal = self.journal.status().id();
+        let loaded: Loaded = database.load(journal, now - REASONS_KEPT, |stored| {
+            self.take(stored, &mut rules);
+        })?;
+        self.rules = self.site.change_rules(|known| known.extend(rules));
+        tracing::info!(
+            users = loaded.users,
+            torrents = loaded.torrents,
+            tokens = loaded.tokens,
+            client_rules = loaded.client_rules,
+            seconds = began.elapsed().as_secs_f64(),
+            "users and torrents loaded from the database"
+        );
+        Ok(())
+    }
+
+    fn take(&mut self, stored: Stored, rules: &mut Vec<(ClientPrefix, bool)>) {
+        let cores = self.beginnings.len();
+        let mut of = |info_hash: &InfoHash| &mut self.beginnings[route::owner(info_hash, cores)];
+        match stored.change {
+            Change::User { id, passkey, can_leech, hidden, enabled: true } => {
+                self.accounts.put(passkey, User { id, can_leech, hidden });
+            }
+            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
+                let terms = Terms { id, freeleech, upload_percent };
+                of(&info_hash).torrents.push((info_hash, terms, stored.figures));
+            }
+            Change::TorrentRemoved { info_hash, reason, at, .. } => {
+                of(&info_hash).deletions.push((info_hash, reason, at));
+            }
+            Change::Token { user, info_hash, expires_at, .. } => {
+                of(&info_hash).tokens.push((user, info_hash, expires_at));
+            }
+            Change::ClientRule { prefix, allow } => rules.push((prefix, allow)),
+            Change::User { .. } | Change::TokenRemoved { .. } | Change::ClientRuleRemoved { .. } => {}
+        }
+    }
+
+    /// What the private side of every core is made of.
+    pub(super) fn outfit(&self) -> PrivateOutfit {
+        let status = self.journal.status();
+        PrivateOutfit {
+            accounts: self.accounts.clone(),
+            site: self.site.clone(),
+            rules: self.rules.clone(),
+            journal: self.journal.sender().clone(),
+            journal_dir: status.dir().to_owned(),
+            journal_from: status.begin(),
+            journal_to: status.durable(),
+        }
+    }
+
+    /// What each core begins with, once.
+    pub(super) fn beginnings(&mut self) -> Vec<Beginning> {
+        std::mem::take(&mut self.beginnings)
+    }
+
+    /// Closes the books after the cores have ended: everything is on the disk, and in the database if
+    /// that takes it now.
+    pub(super) fn close(self) {
+        self.watch.stop(STOP_PATIENCE);
+        let journal = self.journal.stop();
+        let status = self.ledger.stop(STOP_PATIENCE);
+        let behind = journal.end().saturating_sub(status.position.unwrap_or_default());
+        match behind {
+            0 => tracing::info!("the books are closed, and everything is in the database"),
+            _ => tracing::warn!(
+                records = behind,
+                error = status.last_error,
+                "the books are closed; what the database has not got yet, it gets after the next start"
+            ),
+        }
+    }
+}
+
+/// The journal as the ledger reads it.
+struct JournalSource {
+    status: Arc<journal::Status>,
+    reader: Option<Reader>,
+    records: Vec<journal::Record>,
+}
+
+impl JournalSource {
+    fn new(status: Arc<journal::Status>) -> Self {
+        Self { status, reader: None, records: Vec::new() }
+    }
+}
+
+impl Source for JournalSource {
+    fn journal(&self) -> u64 {
+        self.status.id()
+    }
+
+    fn first(&self) -> u64 {
+        self.status.begin()
+    }
+
+    fn seek(&mut self, number: u64) -> Result<(), SourceError> {
+        self.reader = Some(Reader::follow(&self.status, number)?);
+        Ok(())
+    }
+
+    fn next_batch(&mut self, max: usize, out: &mut Vec<(u64, Record)>) -> Result<(), SourceError> {
+        let Some(reader) = &mut self.reader else { return Ok(()) };
+        self.records.clear();
+        let first = reader.read_into(max, &mut self.records)?;
+        out.extend((first..).zip(self.records.drain(..).map(|record| match record {
+            journal::Record::Fact(fact) => Record::Fact(fact),
+            journal::Record::Change(change) => Record::Change(change),
+        })));
+        Ok(())
+    }
+}
