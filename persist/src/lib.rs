@@ -18,5 +18,5 @@ pub use data_dir::{DataDir, DataDirError};
 pub use ledger::{Ledger, LedgerOptions, LedgerStatus};
 pub use postgres::{Database, DatabaseError};
 pub use snapshot::{
-    Grace, Meta, Restored, Snapshot, SnapshotError, SnapshotWriter, Totals, Written,
+    Covered, Grace, Meta, Mode, Restored, Snapshot, SnapshotError, SnapshotWriter, Totals, Written,
 };

@@ -95,7 +95,7 @@ mod tests {
                 assert_eq!(read.varint(), Some(number));
                 assert_eq!(read.varint_i64(), Some(number.cast_signed()));
                 assert_eq!(read.varint_i64(), Some(number.wrapping_neg().cast_signed()));
-                assert_eq!(read.0, []);
+                assert!(read.0.is_empty());
             }
         }
     }

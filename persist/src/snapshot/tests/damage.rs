@@ -122,7 +122,7 @@ fn a_hundred_thousand_mutations_with_good_checksums_do_no_harm() {
         let mut payload = piece[HEAD_BYTES..].to_vec();
         mutate(&mut rng, &mut payload);
         let (header, bytes) = Header::write(META);
-        let head = header.head(Kind::Piece, 0, &payload);
+        let head = header.head(Kind::Swarms, 0, &payload);
         let bytes = [&bytes[..], &head, &payload, end].concat();
         match verify(&bytes[..]) {
             Ok(_) => harmless += 1,
