@@ -7,6 +7,7 @@ pub mod data_dir;
 pub mod journal;
 pub mod ledger;
 pub mod postgres;
+pub mod restart;
 pub mod snapshot;
 
 #[cfg(test)]

@@ -96,6 +96,19 @@ pub enum SnapshotError {
         /// What reads it.
         this: &'static str,
     },
+    /// The journal in the data directory is not the one that the snapshot goes on in.
+    #[error(
+        "snapshot {path} goes on in journal {found:016x}, and the journal here is {journal:016x}; put \
+         the other one back, or pass --fresh: then the first announce of every client is not credited"
+    )]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// The id of its journal.
+        found: u64,
+        /// The id of the journal that is there.
+        journal: u64,
+    },
     /// A file is not, or no longer, a whole snapshot.
     #[error("snapshot {path} is damaged: {damage}")]
     Damaged {

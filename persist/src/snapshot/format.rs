@@ -259,7 +259,7 @@ impl Kind {
         }
     }
 
-    fn of(code: u32) -> Option<Self> {
+    pub(super) fn of(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 

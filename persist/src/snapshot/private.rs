@@ -21,6 +21,18 @@ impl Snapshot {
         }
     }
 
+    /// From where on the journal with this id is to be replayed after the snapshot. Another journal
+    /// than the one the snapshot goes with is refused: what the snapshot lacks is not in it.
+    pub fn replay_from(&self, journal: u64) -> Result<u64, SnapshotError> {
+        self.expect_private(true)?;
+        let covered = self.covered().unwrap_or_default();
+        if covered.journal != journal {
+            let (path, found) = (self.path.clone(), covered.journal);
+            return Err(SnapshotError::Journal { path, found, journal });
+        }
+        Ok(covered.position)
+    }
+
     /// Refuses a snapshot that another kind of tracker wrote: an open one when `private` is true, a
     /// private one when it is not.
     pub fn expect_private(&self, private: bool) -> Result<(), SnapshotError> {

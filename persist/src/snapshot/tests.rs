@@ -2,6 +2,7 @@
 
 mod damage;
 mod files;
+mod private;
 mod restart;
 mod round_trips;
 
