@@ -118,6 +118,10 @@ fn obey(core: &SharedCore, command: Command) {
         Command::Export(pieces) => {
             spawn_local(export::export(core.clone(), pieces)).detach();
         }
+        Command::HandOver(done) => match &mut core.borrow_mut().private {
+            Some(private) => private.outgoing.hand_over(done),
+            None => _ = done.try_send(true),
+        },
         Command::Census(pieces) => {
             spawn_local(export::census(core.clone(), pieces)).detach();
         }

@@ -196,7 +196,7 @@ mod tests {
     use std::fs;
     use std::net::{Ipv4Addr, Ipv6Addr};
 
-    use persist::{DataDir, Meta, SnapshotWriter};
+    use persist::{DataDir, Meta, Mode, SnapshotWriter};
     use shard::{ClientTag, PeerRecord, PeerState, Piece, SwarmRecord};
 
     use super::*;
@@ -223,8 +223,12 @@ mod tests {
             peers_v6: vec![peer(Ipv6Addr::LOCALHOST, 1, PeerState::Leecher)],
         };
         let data = DataDir::open(dir).unwrap();
-        let meta =
-            Meta { written_at: WRITTEN_AT, interval: Seconds(1800), peer_timeout: Seconds(4000) };
+        let meta = Meta {
+            written_at: WRITTEN_AT,
+            interval: Seconds(1800),
+            peer_timeout: Seconds(4000),
+            mode: Mode::Open,
+        };
         let mut writer = SnapshotWriter::create(&data, meta).unwrap();
         writer.append(&piece).unwrap();
         writer.finish().unwrap().path

@@ -7,6 +7,7 @@ pub mod data_dir;
 pub mod journal;
 pub mod ledger;
 pub mod postgres;
+pub mod restart;
 pub mod snapshot;
 
 #[cfg(test)]
@@ -18,5 +19,5 @@ pub use data_dir::{DataDir, DataDirError};
 pub use ledger::{Ledger, LedgerOptions, LedgerStatus};
 pub use postgres::{Database, DatabaseError};
 pub use snapshot::{
-    Grace, Meta, Restored, Snapshot, SnapshotError, SnapshotWriter, Totals, Written,
+    Covered, Grace, Meta, Mode, Restored, Snapshot, SnapshotError, SnapshotWriter, Totals, Written,
 };

@@ -9,9 +9,9 @@ use crossbeam_channel::Sender;
 use ops::lists::TorrentLists;
 use persist::journal::Answer;
 use shard::private::{Change, Endpoints, User, UserId};
-use shard::{Announce, Counts, InfoHash, Piece};
+use shard::{Announce, Counts, InfoHash};
 
-use super::export::{Census, Exported};
+use super::export::{Census, Exported, Part};
 use super::late::Late;
 use crate::front::private::PrivateAnnounce;
 use crate::full_scrape::Edition;
@@ -155,7 +155,10 @@ pub enum Command {
     /// Drop the swarms of these torrents, as far as this core owns them.
     Forget(Arc<Vec<InfoHash>>),
     /// Send the shard, piece by piece, for a snapshot. A core that drains sends it as fast as it can.
-    Export(Sender<Exported<Piece>>),
+    Export(Sender<Exported<Part>>),
+    /// Hand the journal all that there is to tell it, and say when that is on the disk (true) or was
+    /// refused (false).
+    HandOver(Sender<bool>),
     /// Send the counts of all swarms, piece by piece, for a full scrape.
     Census(Sender<Exported<Census>>),
     /// Answer full scrapes with this from now on.

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use crossbeam_channel::Sender;
 use persist::journal::{Answer, Batch, JournalSender, Record};
 
 use super::late::Late;
@@ -22,6 +23,9 @@ pub struct Outgoing {
     waiting: Vec<Waiter>,
     /// Who waits for the batch that is on its way, while one is.
     under_way: Option<Vec<Waiter>>,
+    /// Who is to be told what becomes of all that is in `records`, and of what is on its way.
+    asking: Vec<Sender<bool>>,
+    asking_under_way: Vec<Sender<bool>>,
     /// Somebody waits for what is in `records`.
     urgent: bool,
     /// The journal was asked to hurry with the batch that is on its way.
@@ -54,6 +58,8 @@ impl Outgoing {
             records: Vec::new(),
             waiting: Vec::new(),
             under_way: None,
+            asking: Vec::new(),
+            asking_under_way: Vec::new(),
             urgent: false,
             hurried: false,
             refused: false,
@@ -71,6 +77,13 @@ impl Outgoing {
     pub fn wait(&mut self, waiter: Waiter) {
         self.waiting.push(waiter);
         self.urgent = true;
+    }
+
+    /// Sends on all that there is, and tells `done` when it is on the disk (true) or was refused.
+    pub fn hand_over(&mut self, done: Sender<bool>) {
+        self.asking.push(done);
+        self.urgent = true;
+        self.hurry();
     }
 
     /// True while no more should be added than must be: the journal does not take what there is.
@@ -103,7 +116,8 @@ impl Outgoing {
 
     /// Sends on what there is, unless a batch is on its way.
     pub fn dispatch(&mut self) {
-        if self.under_way.is_some() || self.records.is_empty() && self.waiting.is_empty() {
+        let idle = self.records.is_empty() && self.waiting.is_empty() && self.asking.is_empty();
+        if self.under_way.is_some() || idle {
             return;
         }
         let records = std::mem::replace(&mut self.records, self.journal.buffer());
@@ -119,12 +133,13 @@ impl Outgoing {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
         });
-        if !self.waiting.is_empty() {
+        if !self.waiting.is_empty() || !self.asking.is_empty() {
             batch = batch.urgent();
         }
         match self.journal.try_send(batch) {
             Ok(()) => {
                 self.under_way = Some(std::mem::take(&mut self.waiting));
+                self.asking_under_way = std::mem::take(&mut self.asking);
                 self.urgent = false;
             }
             // Its queue is full: again with the next tick.
@@ -140,6 +155,10 @@ impl Outgoing {
             self.refused = true;
             records.append(&mut self.records);
             self.records = records;
+        }
+        for done in self.asking_under_way.drain(..) {
+            // Who asked may have given up.
+            let _ = done.try_send(!self.refused);
         }
         let waited = self.under_way.take().unwrap_or_default();
         if !self.refused {

@@ -49,6 +49,12 @@ impl Site {
         self.report.as_ref().map(|secret| secret.reveal().as_bytes())
     }
 
+    /// Shows every rule of clients.
+    pub fn for_each_rule(&self, mut visit: impl FnMut(&ClientPrefix, bool)) {
+        let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        rules.iter().for_each(|(prefix, allow)| visit(prefix, *allow));
+    }
+
     /// Changes the rules of clients; what they are then.
     pub fn change_rules(
         &self,

@@ -137,6 +137,11 @@ impl Cores {
         self.handles.len()
     }
 
+    /// Where the cores can be reached, in their order.
+    pub(super) fn addresses(&self) -> Vec<Address<Message>> {
+        self.addresses.clone()
+    }
+
     /// Gives every core a command. Waits for room in its inbox, which a serving core makes at once.
     pub(super) fn tell_all(&self, command: &Command) {
         for address in &self.addresses {
