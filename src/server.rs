@@ -26,9 +26,10 @@ use crate::connection_id::{self, ConnectionIds};
 use crate::control;
 use crate::core::message::Command;
 use books::{Books, BooksError};
-use cores::{Cores, Outfit, Unloaded};
+use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
 use listeners::Listeners;
+use restore::Unloaded;
 use snapshots::{Outcome, Snapshots};
 
 /// Why the tracker could not start or had to stop.
@@ -140,10 +141,10 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     };
     let addresses = listeners.addresses.clone();
 
-    let snapshot = match config.fresh || config.private {
-        true => None,
-        false => Snapshot::open_newest(&data)?,
-    };
+    let snapshot = if config.fresh { None } else { Snapshot::open_newest(&data)? };
+    if let Some(snapshot) = &snapshot {
+        snapshot.expect_private(config.private)?;
+    }
     if let Some(snapshot) = &snapshot {
         say_what_is_loaded(snapshot, &state);
     }
@@ -153,7 +154,7 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
             let events = events.clone();
             let seen = move |seen| _ = events.send(Event::Seen(seen));
             let slots = (0..placement.len()).map(|core| state.slot(core)).collect();
-            Some(Books::open(config, &data, slots, clock, seen)?)
+            Some(Books::open(config, &data, slots, clock, snapshot.as_ref(), seen)?)
         }
         false => None,
     };
@@ -165,6 +166,11 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         lists: lists.clone(),
     };
     let cores = Cores::start(&outfit, placement, listeners, snapshot, &state, &events)?;
+    let snapshots = Snapshots::new(data.clone(), config, events.clone());
+    let snapshots = match &books {
+        Some(books) => snapshots.of_private(books.registers()),
+        None => snapshots,
+    };
     let mut server = Server {
         config,
         clock,
@@ -172,8 +178,8 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         books,
         lists,
         state,
-        full_scrapes: FullScrapes::new(data.clone(), config, events.clone()),
-        snapshots: Snapshots::new(data, config, events),
+        full_scrapes: FullScrapes::new(data, config, events),
+        snapshots,
         arriving,
     };
     server.wait_until_ready(loading)?;
@@ -275,7 +281,12 @@ impl Server<'_> {
                 Event::Signal(SIGHUP) => self.reload_lists(),
                 Event::Signal(_) => return Ok(()),
                 Event::SnapshotWanted => self.snapshots.start(&self.cores, &self.state, self.clock),
-                Event::SnapshotDone(outcome) => self.snapshots.done(outcome, &self.state),
+                Event::SnapshotDone(outcome) => {
+                    self.snapshots.done(outcome, &self.state);
+                    if let Some(books) = &self.books {
+                        books.release(self.snapshots.journal_needed_from());
+                    }
+                }
                 Event::FullScrapeMade(made) => self.full_scrapes.done(made, &self.cores),
                 Event::Seen(seen) => {
                     if let Some(books) = &self.books {

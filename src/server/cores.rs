@@ -5,12 +5,12 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use ops::lists::TorrentLists;
-use persist::journal::JournalError;
-use persist::{Grace, Restored, Snapshot, SnapshotError};
+use persist::{Grace, Restored, Snapshot};
 use shard::{InfoHash, Limits, Reply, Seconds, Shard};
 
 use super::books::PrivateOutfit;
 use super::listeners::Listeners;
+use super::restore::Unloaded;
 use super::{Event, ServerError, restore};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -35,17 +35,6 @@ const RING_DEPTH: usize = 512;
 
 /// How often a busy core looks at its ring, so that one front end does not keep the other waiting.
 const RING_LOOK: std::time::Duration = std::time::Duration::from_millis(4);
-
-/// Why a core did not load its swarms.
-#[derive(Debug, thiserror::Error)]
-pub enum Unloaded {
-    /// The snapshot.
-    #[error(transparent)]
-    Snapshot(SnapshotError),
-    /// The journal.
-    #[error(transparent)]
-    Journal(JournalError),
-}
 
 /// What every core gets a copy of.
 #[derive(Clone)]
@@ -197,24 +186,31 @@ impl Part {
         let mut shard = Shard::new(random.u64(..), limits(&settings, cores));
         let now = clock.now();
         let mut interval = Controller::new(policy(&settings), now);
-        let restored = match snapshot {
-            Some((snapshot, grace)) => {
-                let owns = |hash: &InfoHash| route::owner(hash, cores) == number;
-                let restored = snapshot.restore(&grace, owns, &mut shard);
-                let totals = shard.totals();
-                interval.expect((totals.peers_v4 + totals.peers_v6) as u64, grace.downtime(), now);
-                restored
+        let loaded = match private {
+            None => {
+                let restored = snapshot.as_ref().map(|(snapshot, grace)| {
+                    let owns = |hash: &InfoHash| route::owner(hash, cores) == number;
+                    snapshot.restore(grace, owns, &mut shard)
+                });
+                let restored = restored.transpose().map_err(Unloaded::Snapshot);
+                restored.map(|restored| (None, restored.unwrap_or_default()))
             }
-            None => Ok(Restored::default()),
+            Some(outfit) => {
+                let (home, seed) = (mesh[number].clone(), random.u64(..));
+                let snapshot = snapshot.as_ref().map(|(snapshot, _)| snapshot);
+                let place = (number, cores);
+                restore::private(place, &settings, snapshot, outfit, home, seed, now)
+                    .map(|(private, restored)| (Some(private), restored))
+            }
         };
-        let private = private.map(|outfit| {
-            let (home, seed) = (mesh[number].clone(), random.u64(..));
-            restore::private(number, cores, &settings, outfit, home, seed, now)
-        });
-        let (private, restored) = match private.transpose() {
-            Ok(private) => (private, restored.map_err(Unloaded::Snapshot)),
-            Err(error) => (None, Err(Unloaded::Journal(error))),
+        let (private, restored) = match loaded {
+            Ok((private, restored)) => (private, Ok(restored)),
+            Err(unloaded) => (None, Err(unloaded)),
         };
+        if let (Some((_, grace)), Ok(restored)) = (&snapshot, &restored) {
+            let peers = (restored.peers_v4 + restored.peers_v6) as u64;
+            interval.expect(peers, grace.downtime(), now);
+        }
         let mut counters = ops::counters::Core::default();
         counters.channels = vec![ops::counters::Channel::default(); cores];
         let core = Core {
