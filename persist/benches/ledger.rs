@@ -35,7 +35,7 @@ fn main() {
     };
     let (users, torrents) = (value("users", 500_000), value("torrents", 900_000));
     let (peers, rate) = (value("peers", 2_000_000), value("rate", 0));
-    let (seconds, batch) = (value("seconds", 30), value("batch", 20_000));
+    let (seconds, batch) = (value("seconds", 30), value("batch", 50_000));
 
     let database = Database::new(&url, None, "bench").unwrap();
     let mut sql = Client::connect(&url, NoTls).unwrap();

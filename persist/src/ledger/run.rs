@@ -21,7 +21,7 @@ pub struct LedgerOptions {
     pub peers: bool,
     /// How long a peer that announces no more stays in the table.
     pub peers_kept: Duration,
-    /// Records in a transaction, at most.
+    /// Records in a transaction, at most. As many are in memory, of some 300 bytes each.
     pub batch_max: usize,
     /// How long records gather before they are written, when there are fewer.
     pub period: Duration,
@@ -33,7 +33,7 @@ impl Default for LedgerOptions {
             node: "margay".to_owned(),
             peers: true,
             peers_kept: Duration::from_secs(24 * 3600),
-            batch_max: 20_000,
+            batch_max: 50_000,
             period: Duration::from_secs(1),
         }
     }
