@@ -43,7 +43,8 @@ pub enum Facts {
     /// Only those that will not be said again: the peer is new or has left, has started anew or counts
     /// anew, completed its download, or is now a seeder, partial seed or leecher, or has IPv6, and was
     /// not or had not before. All other peers keep the baseline of their last fact, and what they move is
-    /// credited with a later one. For times when facts find no place to go.
+    /// credited with a later one; what was moved since is lost where a client begins anew before that.
+    /// For times when facts find no place to go.
     Postponed,
 }
 
