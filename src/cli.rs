@@ -30,6 +30,10 @@ pub enum Request {
     SnapshotInspect(PathBuf),
     /// Read a snapshot to its end and check it.
     SnapshotVerify(PathBuf),
+    /// Say what a journal holds.
+    JournalInspect(PathBuf),
+    /// Read a journal to its end and check it.
+    JournalVerify(PathBuf),
     /// Write completions for a shell.
     Completions(Shell),
     /// Write the man page.
@@ -60,6 +64,19 @@ pub fn command() -> Command {
                     Command::new("verify")
                         .about("Read a snapshot to its end and check every part")
                         .arg(file()),
+                ),
+        )
+        .subcommand(
+            Command::new("journal")
+                .about("Look at the journal of a private tracker")
+                .subcommand_required(true)
+                .subcommand(
+                    Command::new("inspect").about("Say what a journal holds").arg(file_or_dir()),
+                )
+                .subcommand(
+                    Command::new("verify")
+                        .about("Read a journal to its end and check every part")
+                        .arg(file_or_dir()),
                 ),
         )
         .subcommand(
@@ -96,6 +113,10 @@ fn file() -> Arg {
     Arg::new("file").required(true).value_name("FILE").value_parser(PathBufValueParser::new())
 }
 
+fn file_or_dir() -> Arg {
+    file().value_name("FILE|DIR").help("One segment, or a journal, or the data directory with it")
+}
+
 /// Reads the arguments of the process. Help, version and mistakes come as the error, which knows how
 /// to print itself and with what code to exit.
 pub fn parse() -> Result<Request, clap::Error> {
@@ -120,6 +141,11 @@ pub fn parse() -> Result<Request, clap::Error> {
         Some(("snapshot", inner)) => match inner.subcommand() {
             Some(("inspect", inner)) => Request::SnapshotInspect(path_of(inner)),
             Some(("verify", inner)) => Request::SnapshotVerify(path_of(inner)),
+            _ => unreachable!("clap requires one of the commands"),
+        },
+        Some(("journal", inner)) => match inner.subcommand() {
+            Some(("inspect", inner)) => Request::JournalInspect(path_of(inner)),
+            Some(("verify", inner)) => Request::JournalVerify(path_of(inner)),
             _ => unreachable!("clap requires one of the commands"),
         },
         Some(("completions", inner)) => {

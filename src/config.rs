@@ -13,6 +13,7 @@ mod key;
 mod layers;
 mod mistake;
 mod page;
+mod secret;
 mod value;
 
 use std::net::SocketAddr;
@@ -30,7 +31,8 @@ pub use key::{ConnectionIdKey, KeyError};
 pub use layers::{Environment, Loaded, check_file, load};
 pub use mistake::{ConfigError, Mistake};
 pub use page::{reference, sample, show};
-pub use value::Bytes;
+pub use secret::{Secret, SecretError};
+pub use value::{Bytes, Name, OcelotFlavour};
 
 options! {
     ["Start"]
@@ -209,6 +211,65 @@ options! {
     /// How many snapshots are kept, the newest included.
     snapshots_kept: usize = "3" in "1" ..= "1000";
 
+    ["Private tracker"]
+
+    /// Serve registered torrents to known users only, and credit what they transfer.
+    ///
+    /// Announce URLs then carry a passkey, and `database` says where users and torrents are kept.
+    private: bool = "false";
+
+    /// PostgreSQL with users and torrents: `postgres://USER@HOST/DATABASE`.
+    ///
+    /// Other users of the machine can read flags: give it as `MARGAY_DATABASE`, or leave the password out
+    /// and name `database-password-file`. With `?sslmode=require` the connection is encrypted.
+    @Secret
+    database: Option<Secret> = "none";
+
+    /// File with the password for `database`.
+    database_password_file: Option<PathBuf> = "none";
+
+    /// Schema of the tracker's tables in `database`, made when it is not there.
+    database_schema: Name = "margay";
+
+    /// Name of this tracker in `database`; trackers that share one need a name each.
+    database_node: Name = "main";
+
+    /// Keep a row for each peer in `database`, for sites that show them.
+    database_peers: bool = "true";
+
+    /// How often what happened is synced to the disk; `0s` after each batch.
+    ///
+    /// After a crash, what is younger is credited with the client's next announce.
+    journal_sync: Duration = "1s" in "0s" ..= "1m";
+
+    /// How much is kept for a database that is away. Beyond it credit is postponed, not lost.
+    journal_bytes_max: Bytes = "8GiB" in "64MiB" ..= "1024GiB";
+
+    /// Clients that a user may have on one torrent at a time; 0 for any number.
+    clients_per_torrent_max: u16 = "0" in "0" ..= "1000";
+
+    /// When a client is asked back whose torrent is not registered, or not yet.
+    unregistered_interval: Duration = "1m" in "10s" ..= "12h";
+
+    ["Ocelot interface"]
+
+    /// Password of `/PASSWORD/update`, by which a Gazelle site tells of users and torrents.
+    @Secret
+    ocelot_site_password: Option<Secret> = "none";
+
+    /// File with that password.
+    ocelot_site_password_file: Option<PathBuf> = "none";
+
+    /// Password of `/PASSWORD/report`.
+    @Secret
+    ocelot_report_password: Option<Secret> = "none";
+
+    /// File with that password.
+    ocelot_report_password_file: Option<PathBuf> = "none";
+
+    /// Whose answers are given: those of `whatcd` or of `orpheus`.
+    ocelot_flavour: OcelotFlavour = "orpheus";
+
     ["Log"]
 
     /// What is logged: `off`, `error`, `warn`, `info`, `debug` or `trace`.
@@ -227,6 +288,23 @@ impl Config {
     /// With `longest = interval_max` it is the bound that holds at all times.
     pub fn peer_timeout_at(&self, longest: Duration) -> Duration {
         self.peer_timeout + longest.saturating_sub(self.interval)
+    }
+
+    /// The password of `/PASSWORD/update`, if there is one.
+    pub fn given_ocelot_site_password(&self) -> Result<Option<Secret>, SecretError> {
+        let file = self.ocelot_site_password_file.as_deref();
+        Secret::given(self.ocelot_site_password.as_ref(), file)
+    }
+
+    /// The password of `/PASSWORD/report`, if there is one.
+    pub fn given_ocelot_report_password(&self) -> Result<Option<Secret>, SecretError> {
+        let file = self.ocelot_report_password_file.as_deref();
+        Secret::given(self.ocelot_report_password.as_ref(), file)
+    }
+
+    /// The password for the database from its file, if there is one.
+    pub fn given_database_password(&self) -> Result<Option<Secret>, SecretError> {
+        Secret::given(None, self.database_password_file.as_deref())
     }
 
     /// The key of UDP connection ids that the operator gave, from the option or from its file.

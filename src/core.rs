@@ -6,7 +6,9 @@
 pub mod export;
 pub mod late;
 pub mod message;
+pub mod outgoing;
 pub mod port;
+pub mod private;
 pub mod seats;
 pub mod shelf;
 pub mod tick;
@@ -25,6 +27,7 @@ use crate::config::Config;
 use crate::connection_id::ConnectionIds;
 use crate::core::message::{CountPart, CountedPart, Message, ReplyTo};
 use crate::core::port::Port;
+use crate::core::private::Private;
 use crate::core::seats::Seats;
 use crate::core::shelf::{NotLent, Shelf};
 use crate::gather::Gather;
@@ -43,6 +46,8 @@ pub struct Core {
     pub settings: Arc<Config>,
     /// The swarms whose infohash this core owns.
     pub shard: Shard,
+    /// Registered torrents and known users, where the tracker is private.
+    pub private: Option<Box<Private>>,
     /// What happened here since the start.
     pub counters: counters::Core,
     /// The time.
@@ -181,7 +186,10 @@ impl Core {
     /// `reply_to` when they have answered; where that cannot be, they stay unknown.
     pub fn scrape(&mut self, hashes: &[InfoHash], reply_to: ReplyTo, now: Seconds) -> Scraped {
         let cores = self.mesh.len();
-        self.shard.warm_counts(hashes);
+        match &self.private {
+            None => self.shard.warm_counts(hashes),
+            Some(private) => private.swarms.warm_counts(hashes),
+        }
         let mut counts: Vec<Option<Counts>> =
             hashes.iter().map(|info_hash| self.count(info_hash)).collect();
         if hashes.iter().all(|info_hash| self.elsewhere(info_hash).is_none()) {
@@ -223,6 +231,9 @@ impl Core {
         if self.elsewhere(info_hash).is_some() || !self.lists.permits(info_hash) {
             return None;
         }
-        self.shard.scrape(info_hash)
+        match &self.private {
+            None => self.shard.scrape(info_hash),
+            Some(private) => private.swarms.scrape(info_hash),
+        }
     }
 }

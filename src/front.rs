@@ -5,6 +5,8 @@ pub mod conversation;
 pub mod full_scrape;
 pub mod http;
 pub mod moderation;
+mod ocelot;
+pub mod private;
 pub mod requests;
 pub mod udp;
 

@@ -7,7 +7,7 @@ use anyhow::Context;
 use margay::cli::{self, Flags, Request};
 use margay::clock::Clock;
 use margay::config::{self, ConfigError, Loaded};
-use margay::{limits, log, server, snapshot_command};
+use margay::{journal_command, limits, log, server, snapshot_command};
 
 fn main() -> ExitCode {
     let request = match cli::parse() {
@@ -40,6 +40,10 @@ fn answer(request: Request) -> anyhow::Result<()> {
             snapshot_command::inspect(&path, Clock::start().now(), &mut text)?;
         }
         Request::SnapshotVerify(path) => snapshot_command::verify(&path, &mut text)?,
+        Request::JournalInspect(path) => {
+            journal_command::inspect(&path, Clock::start().now(), &mut text)?;
+        }
+        Request::JournalVerify(path) => journal_command::verify(&path, &mut text)?,
         Request::Completions(shell) => cli::completions(shell, &mut text),
         Request::Man => cli::man(&mut text)?,
     }

@@ -16,6 +16,10 @@ use crate::mesh::Inbox;
 /// Messages handled before other tasks get their turn.
 const MESSAGES_PER_TURN: usize = 64;
 
+/// How long and how often a core that ends looks whether the journal has everything.
+const HAND_OVER_LOOK: std::time::Duration = std::time::Duration::from_millis(5);
+const HAND_OVER_LOOKS: usize = 2000;
+
 /// The sockets of one core, bound before it starts.
 pub struct Sockets {
     /// In the order of the addresses.
@@ -37,6 +41,9 @@ pub async fn run(mut core: Core, sockets: Sockets, inbox: Inbox<Message>, slot: 
     }
     spawn_local(tick::sweep(core.clone())).detach();
     spawn_local(tick::report(core.clone(), slot)).detach();
+    if core.borrow().private.is_some() {
+        spawn_local(tick::dispatch(core.clone())).detach();
+    }
     attend(core, inbox).await;
 }
 
@@ -47,13 +54,36 @@ async fn attend(core: SharedCore, inbox: Inbox<Message>) {
         for _ in 0..MESSAGES_PER_TURN {
             let Some(message) = inbox.take() else { break };
             if let Message::Command(Command::Stop) = message {
-                return;
+                return hand_over(&core, &inbox).await;
             }
             handle(&core, message);
         }
         core.borrow_mut().flush_all();
         glommio::executor().yield_now().await;
     }
+}
+
+/// Waits until the journal has all that this core has to tell it, for a while.
+async fn hand_over(core: &SharedCore, inbox: &Inbox<Message>) {
+    for _ in 0..HAND_OVER_LOOKS {
+        while let Some(message) = inbox.take() {
+            if !matches!(message, Message::Command(Command::Stop)) {
+                handle(core, message);
+            }
+        }
+        {
+            let core = &mut *core.borrow_mut();
+            let Some(private) = &mut core.private else { return };
+            if private.outgoing.is_empty() {
+                return;
+            }
+            private.outgoing.dispatch();
+        }
+        glommio::timer::sleep(HAND_OVER_LOOK).await;
+    }
+    tracing::error!(
+        "the journal does not take what is left; it is credited with the next announces"
+    );
 }
 
 fn handle(core: &SharedCore, message: Message) {
@@ -69,6 +99,12 @@ fn handle(core: &SharedCore, message: Message) {
                 front::bring(core, reply_to, whole);
             }
         }
+        Message::Site(update) => {
+            let core = &mut *core.borrow_mut();
+            let now = core.clock.now();
+            core.obey(&update, now);
+        }
+        Message::Journaled(answer) => core.borrow_mut().journaled(answer),
         Message::Command(command) => obey(core, command),
     }
 }
@@ -82,10 +118,17 @@ fn obey(core: &SharedCore, command: Command) {
         Command::Export(pieces) => {
             spawn_local(export::export(core.clone(), pieces)).detach();
         }
+        Command::HandOver(done) => match &mut core.borrow_mut().private {
+            Some(private) => private.outgoing.hand_over(done),
+            None => _ = done.try_send(true),
+        },
         Command::Census(pieces) => {
             spawn_local(export::census(core.clone(), pieces)).detach();
         }
         Command::FullScrape(edition) => core.borrow_mut().shelf.put(edition),
+        Command::Rights(_) | Command::UserGone(_) | Command::Seen(_) | Command::ClientRules(_) => {
+            core.borrow_mut().obey_command(command);
+        }
         Command::Drain => core.borrow_mut().draining = true,
         Command::Stop => unreachable!("`attend` returns at this one"),
     }

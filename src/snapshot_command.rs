@@ -164,7 +164,7 @@ impl From<SnapshotError> for SnapshotCommandError {
 }
 
 /// A span in its two largest units, as `5 min 20 s`.
-fn span(span: Seconds) -> String {
+pub(crate) fn span(span: Seconds) -> String {
     match span.0 {
         s @ ..60 => format!("{s} s"),
         s @ ..3600 if s % 60 == 0 => format!("{} min", s / 60),
@@ -177,7 +177,7 @@ fn span(span: Seconds) -> String {
 
 /// A moment as date and time in UTC: the Gregorian calendar, counted in eras of 400 years that
 /// begin on 1 March, so that the leap day comes last.
-fn date(moment: Seconds) -> String {
+pub(crate) fn date(moment: Seconds) -> String {
     const DAYS_FROM_ERA_TO_1970: u32 = 719_468;
     let (days, second) = (moment.0 / 86_400 + DAYS_FROM_ERA_TO_1970, moment.0 % 86_400);
     let (era, day) = (days / 146_097, days % 146_097);
@@ -196,7 +196,7 @@ mod tests {
     use std::fs;
     use std::net::{Ipv4Addr, Ipv6Addr};
 
-    use persist::{DataDir, Meta, SnapshotWriter};
+    use persist::{DataDir, Meta, Mode, SnapshotWriter};
     use shard::{ClientTag, PeerRecord, PeerState, Piece, SwarmRecord};
 
     use super::*;
@@ -223,8 +223,12 @@ mod tests {
             peers_v6: vec![peer(Ipv6Addr::LOCALHOST, 1, PeerState::Leecher)],
         };
         let data = DataDir::open(dir).unwrap();
-        let meta =
-            Meta { written_at: WRITTEN_AT, interval: Seconds(1800), peer_timeout: Seconds(4000) };
+        let meta = Meta {
+            written_at: WRITTEN_AT,
+            interval: Seconds(1800),
+            peer_timeout: Seconds(4000),
+            mode: Mode::Open,
+        };
         let mut writer = SnapshotWriter::create(&data, meta).unwrap();
         writer.append(&piece).unwrap();
         writer.finish().unwrap().path

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use fastrand::Rng;
-use persist::{DataDir, Grace, Meta, Snapshot, SnapshotWriter};
+use persist::{DataDir, Grace, Meta, Mode, Snapshot, SnapshotWriter};
 use shard::{InfoHash, Limits, Piece, Seconds, Shard};
 
 const SWARMS: usize = 900_000;
@@ -29,6 +29,7 @@ const META: Meta = Meta {
     written_at: Seconds(1_800_000_000),
     interval: Seconds(1800),
     peer_timeout: Seconds(4000),
+    mode: Mode::Open,
 };
 
 fn main() {

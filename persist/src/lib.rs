@@ -1,8 +1,13 @@
-//! What outlives the process: snapshots of the swarms, in a data directory that one process owns.
+//! What outlives the process: the journal of what happened and snapshots of the swarms, in a data
+//! directory that one process owns, and the database that a private tracker shares with its site.
 
 #![forbid(unsafe_code)]
 
 pub mod data_dir;
+pub mod journal;
+pub mod ledger;
+pub mod postgres;
+pub mod restart;
 pub mod snapshot;
 
 #[cfg(test)]
@@ -11,6 +16,8 @@ mod pieces;
 mod scratch;
 
 pub use data_dir::{DataDir, DataDirError};
+pub use ledger::{Ledger, LedgerOptions, LedgerStatus};
+pub use postgres::{Database, DatabaseError};
 pub use snapshot::{
-    Grace, Meta, Restored, Snapshot, SnapshotError, SnapshotWriter, Totals, Written,
+    Covered, Grace, Meta, Mode, Restored, Snapshot, SnapshotError, SnapshotWriter, Totals, Written,
 };

@@ -1,5 +1,9 @@
 //! Random pieces for tests and benches: the same seed gives the same swarms.
 
+#[allow(dead_code)] // Not every test needs all of it.
+#[path = "pieces/private.rs"]
+pub(crate) mod private;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fastrand::Rng;

@@ -4,15 +4,23 @@
 //! [`SnapshotWriter`]. Starting: [`Snapshot::open_newest`] finds the newest file that is whole,
 //! then every core's thread calls [`Snapshot::restore`] for the swarms it owns. A file does not
 //! know how many cores wrote it.
+//!
+//! A private tracker's has its users, client rules, registered torrents, tokens and baselines as well,
+//! and says up to where of the journal it goes: what came after is replayed ([`Snapshot::covered`]).
 
 mod columns;
+mod deletions;
 mod encoder;
 mod files;
 mod format;
 mod frames;
 mod grace;
+mod private;
+mod rules;
 #[cfg(test)]
 mod tests;
+mod torrents;
+mod users;
 mod writer;
 
 use std::cell::Cell;
@@ -21,10 +29,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use shard::private::TorrentRecord;
 use shard::{InfoHash, PeerRecord, PeerState, Refusal, Seconds, Shard};
 
 pub use files::KEPT;
-pub use format::{FORMAT, Meta, Totals};
+pub use format::{Covered, FORMAT, Meta, Mode, Totals};
 pub use frames::Damage;
 pub use grace::{DOWNTIME_MAX, Grace};
 pub use writer::{SnapshotWriter, Written};
@@ -32,7 +41,7 @@ pub use writer::{SnapshotWriter, Written};
 use crate::data_dir::DataDir;
 use columns::{Part, View};
 use files::Files;
-use frames::{Fault, Frames};
+use frames::{Content, Fault, Frames};
 
 /// A whole snapshot file, verified from its first to its last byte.
 #[derive(Debug)]
@@ -74,6 +83,32 @@ pub enum SnapshotError {
         /// The program version that wrote it.
         version: String,
     },
+    /// A file is of a tracker of the other kind.
+    #[error(
+        "snapshot {path} is of a tracker that is {found}, and this one is {this}; give each a data directory \
+         of its own, or pass --fresh to leave aside what is in this one"
+    )]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// What wrote it: `open` or `private`.
+        found: &'static str,
+        /// What reads it.
+        this: &'static str,
+    },
+    /// The journal in the data directory is not the one that the snapshot goes on in.
+    #[error(
+        "snapshot {path} goes on in journal {found:016x}, and the journal here is {journal:016x}; put \
+         the other one back, or pass --fresh: then the first announce of every client is not credited"
+    )]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// The id of its journal.
+        found: u64,
+        /// The id of the journal that is there.
+        journal: u64,
+    },
     /// A file is not, or no longer, a whole snapshot.
     #[error("snapshot {path} is damaged: {damage}")]
     Damaged {
@@ -97,14 +132,18 @@ pub enum SnapshotError {
 pub struct Restored {
     /// Swarms the shard has gained.
     pub swarms: usize,
-    /// IPv4 endpoints it has gained.
+    /// IPv4 endpoints it has gained; in the private mode, clients without an IPv6 address.
     pub peers_v4: usize,
-    /// IPv6 endpoints it has gained.
+    /// IPv6 endpoints it has gained; in the private mode, clients with an IPv6 address.
     pub peers_v6: usize,
     /// Endpoints that had timed out; all of them after [`DOWNTIME_MAX`].
     pub timed_out: usize,
     /// Entries of swarms that did not fit into the shard's limits, at least in part.
     pub refused: usize,
+    /// Tokens it has gained, in the private mode.
+    pub tokens: usize,
+    /// Removed torrents it has gained, in the private mode.
+    pub deletions: usize,
 }
 
 /// One swarm of a snapshot in figures.
@@ -116,9 +155,9 @@ pub struct SwarmFigures {
     pub snatches: u32,
     /// This is a further part of a swarm that came before; `snatches` is the same again.
     pub continued: bool,
-    /// IPv4 endpoints of this part.
+    /// IPv4 endpoints of this part; in the private mode, clients without an IPv6 address.
     pub peers_v4: usize,
-    /// IPv6 endpoints of this part.
+    /// IPv6 endpoints of this part; in the private mode, clients with an IPv6 address.
     pub peers_v6: usize,
     /// Endpoints that have everything.
     pub seeders: usize,
@@ -172,7 +211,7 @@ impl Snapshot {
             .map_err(|source| SnapshotError::Read { path: path.clone(), source })?;
         let verify = || {
             let mut frames = Frames::new(Cursor::start(&file))?;
-            while frames.next_view()?.is_some() {}
+            while frames.next_content()?.is_some() {}
             Ok(frames.summary())
         };
         let (header, totals, bytes) = verify().map_err(|fault| fault_of(&path, fault))?;
@@ -241,14 +280,16 @@ impl Snapshot {
         owns: impl Fn(&InfoHash) -> bool,
         shard: &mut Shard,
     ) -> Result<Restored, SnapshotError> {
+        self.expect_private(false)?;
         let before = shard.totals();
         let mut restored = Restored::default();
-        self.for_each_view(|view| {
-            for part in view.parts() {
-                if owns(&part.info_hash) {
+        self.read(|content| {
+            if let Content::Swarms(view) = content {
+                for part in view.parts().filter(|part| owns(&part.info_hash)) {
                     import(view, part, grace, shard, &mut restored);
                 }
             }
+            true
         })?;
         let after = shard.totals();
         restored.swarms = after.swarms.saturating_sub(before.swarms);
@@ -259,18 +300,10 @@ impl Snapshot {
 
     /// Shows every swarm in the order of the file; a large one in several parts.
     pub fn for_each_swarm(&self, mut visit: impl FnMut(SwarmFigures)) -> Result<(), SnapshotError> {
-        self.for_each_view(|view| view.parts().for_each(|part| visit(figures(view, part))))
-    }
-
-    fn for_each_view(&self, mut visit: impl FnMut(View<'_>)) -> Result<(), SnapshotError> {
-        let mut read = || {
-            let mut frames = Frames::new(Cursor::start(&self.file))?;
-            while let Some(view) = frames.next_view()? {
-                visit(view);
-            }
-            Ok(())
-        };
-        read().map_err(|fault| fault_of(&self.path, fault))
+        self.read(|content| {
+            content.figures(&mut visit);
+            true
+        })
     }
 }
 
@@ -279,10 +312,9 @@ impl Snapshot {
 pub fn verify(stream: impl Read) -> Result<(Meta, Totals), SnapshotError> {
     let verify = || {
         let mut frames = Frames::new(stream)?;
-        while let Some(view) = frames.next_view()? {
-            for part in view.parts() {
-                figures(view, part);
-            }
+        while let Some(content) = frames.next_content()? {
+            content.figures(&mut |_| {});
+            content.look();
         }
         let (header, totals, _) = frames.summary();
         Ok((header.meta, totals))
@@ -323,27 +355,74 @@ fn believed<A>(
     })
 }
 
-fn figures(view: View<'_>, part: Part) -> SwarmFigures {
-    let mut figures = SwarmFigures {
-        info_hash: part.info_hash,
-        snatches: part.snatches,
-        continued: part.continued,
-        peers_v4: part.v4.len(),
-        peers_v6: part.v6.len(),
-        seeders: 0,
-        partial_seeds: 0,
-        newest: None,
-        oldest: None,
-    };
-    let v4 = view.peers_v4(part.v4).map(|peer| (peer.state, peer.last_seen));
-    let v6 = view.peers_v6(part.v6).map(|peer| (peer.state, peer.last_seen));
-    for (state, last_seen) in v4.chain(v6) {
-        figures.seeders += usize::from(state == PeerState::Seeder);
-        figures.partial_seeds += usize::from(state == PeerState::PartialSeed);
-        figures.newest = figures.newest.max(Some(last_seen));
-        figures.oldest = Some(figures.oldest.map_or(last_seen, |oldest| oldest.min(last_seen)));
+impl Content<'_> {
+    /// Shows its swarms in figures.
+    fn figures(&self, visit: &mut impl FnMut(SwarmFigures)) {
+        match *self {
+            Content::Swarms(view) => {
+                for part in view.parts() {
+                    let mut figures =
+                        SwarmFigures::new(part.info_hash, part.snatches, part.continued);
+                    for peer in view.peers_v4(part.v4) {
+                        figures.add(false, peer.state, peer.last_seen);
+                    }
+                    for peer in view.peers_v6(part.v6) {
+                        figures.add(true, peer.state, peer.last_seen);
+                    }
+                    visit(figures);
+                }
+            }
+            Content::Torrents(view) => {
+                for part in view.parts() {
+                    let TorrentRecord { info_hash, snatches, .. } = part.record;
+                    let mut figures = SwarmFigures::new(info_hash, snatches, part.continued);
+                    for peer in view.peers(part.peers) {
+                        figures.add(peer.endpoints.v6.is_some(), peer.state, peer.seen);
+                    }
+                    visit(figures);
+                }
+            }
+            Content::Users(_) | Content::Rules(_) | Content::Deletions(_) => {}
+        }
     }
-    figures
+
+    /// Reads what is not in figures.
+    fn look(&self) {
+        match *self {
+            Content::Users(view) => _ = view.users().count(),
+            Content::Rules(view) => _ = view.rules().count(),
+            Content::Deletions(view) => _ = view.deletions().count(),
+            Content::Torrents(view) => {
+                view.parts().for_each(|part| _ = view.tokens(part.tokens).count());
+            }
+            Content::Swarms(_) => {}
+        }
+    }
+}
+
+impl SwarmFigures {
+    fn new(info_hash: InfoHash, snatches: u32, continued: bool) -> Self {
+        Self {
+            info_hash,
+            snatches,
+            continued,
+            peers_v4: 0,
+            peers_v6: 0,
+            seeders: 0,
+            partial_seeds: 0,
+            newest: None,
+            oldest: None,
+        }
+    }
+
+    fn add(&mut self, v6: bool, state: PeerState, seen: Seconds) {
+        self.peers_v4 += usize::from(!v6);
+        self.peers_v6 += usize::from(v6);
+        self.seeders += usize::from(state == PeerState::Seeder);
+        self.partial_seeds += usize::from(state == PeerState::PartialSeed);
+        self.newest = self.newest.max(Some(seen));
+        self.oldest = Some(self.oldest.map_or(seen, |oldest| oldest.min(seen)));
+    }
 }
 
 /// A reader with a place of its own in a file that many read at once.

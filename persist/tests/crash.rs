@@ -17,7 +17,7 @@ use std::{env, fs, thread};
 
 use fastrand::Rng;
 use persist::snapshot::KEPT;
-use persist::{DataDir, Meta, Snapshot, SnapshotWriter};
+use persist::{DataDir, Meta, Mode, Snapshot, SnapshotWriter};
 use scratch::Scratch;
 use shard::{Piece, Seconds, SwarmRecord};
 
@@ -39,8 +39,12 @@ fn writes_until_killed() {
     let first: u32 = env::var(FIRST).unwrap().parse().unwrap();
     let dir = DataDir::open(dir).unwrap();
     for number in first.. {
-        let meta =
-            Meta { written_at: WRITTEN_AT, interval: Seconds(number), peer_timeout: Seconds(4000) };
+        let meta = Meta {
+            written_at: WRITTEN_AT,
+            interval: Seconds(number),
+            peer_timeout: Seconds(4000),
+            mode: Mode::Open,
+        };
         let mut writer = SnapshotWriter::create(&dir, meta).unwrap();
         for piece in content(number) {
             writer.append(&piece).unwrap();

@@ -15,7 +15,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use fastrand::Rng;
-use persist::{DataDir, Meta, Snapshot, SnapshotError, SnapshotWriter};
+use persist::{DataDir, Meta, Mode, Snapshot, SnapshotError, SnapshotWriter};
 use scratch::Scratch;
 use shard::Seconds;
 
@@ -25,6 +25,7 @@ const META: Meta = Meta {
     written_at: Seconds(1_800_000_000),
     interval: Seconds(1800),
     peer_timeout: Seconds(4000),
+    mode: Mode::Open,
 };
 
 /// Writes a snapshot of some kilobytes, which fits, and then some of about 4 MB, which do not.

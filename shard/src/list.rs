@@ -51,12 +51,7 @@ impl Parts {
     /// Puts a peer at the end of its kind; the first of each later kind makes room at its end.
     /// `peers` has room for one more.
     #[inline]
-    pub(crate) fn insert<E: Endpoint>(
-        &mut self,
-        peers: &mut [Peer<E>],
-        peer: Peer<E>,
-        state: PeerState,
-    ) {
+    pub(crate) fn insert<T: Copy>(&mut self, peers: &mut [T], peer: T, state: PeerState) {
         let [seeders, partials, len] = self.ends();
         match state {
             PeerState::Seeder => {
@@ -75,7 +70,7 @@ impl Parts {
 
     /// Takes the peer at `at` out; the last of its kind and of each later kind fill the gaps.
     #[inline]
-    pub(crate) fn remove<E: Endpoint>(&mut self, peers: &mut [Peer<E>], at: usize) -> Peer<E> {
+    pub(crate) fn remove<T: Copy>(&mut self, peers: &mut [T], at: usize) -> T {
         let (state, removed) = (self.state(at), peers[at]);
         let [seeders, partials, len] = self.ends();
         let mut gap = at;
@@ -127,24 +122,24 @@ impl List {
     }
 
     #[inline]
-    pub(crate) fn peers<'a, E: Endpoint>(&self, pool: &'a Pool<Peer<E>>) -> &'a [Peer<E>] {
+    pub(crate) fn peers<'a, T: Copy + Default>(&self, pool: &'a Pool<T>) -> &'a [T] {
         &pool.block(self.block)[..self.len()]
     }
 
     #[inline]
-    pub(crate) fn peer_mut<'a, E: Endpoint>(
+    pub(crate) fn peer_mut<'a, T: Copy + Default>(
         &self,
-        pool: &'a mut Pool<Peer<E>>,
+        pool: &'a mut Pool<T>,
         at: usize,
-    ) -> &'a mut Peer<E> {
+    ) -> &'a mut T {
         &mut pool.block_mut(self.block)[at]
     }
 
     /// Adds a peer that is not in the list yet.
-    pub(crate) fn insert<E: Endpoint>(
+    pub(crate) fn insert<T: Copy + Default>(
         &mut self,
-        pool: &mut Pool<Peer<E>>,
-        peer: Peer<E>,
+        pool: &mut Pool<T>,
+        peer: T,
         state: PeerState,
     ) {
         let len = self.len();
@@ -153,14 +148,14 @@ impl List {
         self.parts.insert(pool.block_mut(self.block), peer, state);
     }
 
-    pub(crate) fn remove<E: Endpoint>(&mut self, pool: &mut Pool<Peer<E>>, at: usize) -> Peer<E> {
+    pub(crate) fn remove<T: Copy + Default>(&mut self, pool: &mut Pool<T>, at: usize) -> T {
         let removed = self.parts.remove(pool.block_mut(self.block), at);
         self.block = pool.shrink(self.block, self.len());
         removed
     }
 
     /// Gives the memory back and leaves an empty list.
-    pub(crate) fn clear<E: Endpoint>(&mut self, pool: &mut Pool<Peer<E>>) {
+    pub(crate) fn clear<T: Copy + Default>(&mut self, pool: &mut Pool<T>) {
         pool.give_back(self.block);
         *self = Self::EMPTY;
     }

@@ -1,8 +1,12 @@
 //! The private mode: registered torrents, known users, and what each is credited.
 //!
-//! What is here is what the engine, the journal and the database say to each other. A [`Fact`] is what
-//! one announce did to the accounting; a [`Change`] is what the site did. Both carry absolute values, so
-//! that whoever applies one twice is where he was after the first time.
+//! [`Swarms`] is the engine of it: an [`Announce`] goes in, a [`Fact`] comes out. The rest of what is here
+//! is what the engine, the journal and the database say to each other. A [`Fact`] is what one announce
+//! did to the accounting; a [`Change`] is what the site did. Both carry absolute values, so that whoever
+//! applies one twice is where he was after the first time.
+//!
+//! A peer is a `Face`, 16 bytes that choosing looks at, in a list or table of its torrent,
+//! and an account of 48 bytes with its name and figures, which stays where it is.
 
 mod change;
 mod fact;
@@ -10,8 +14,36 @@ mod id;
 mod request;
 mod terms;
 
+mod piece;
+mod swarms;
+
+mod announce;
+mod credit;
+
+mod account;
+mod face;
+mod members;
+mod slots;
+mod torrent;
+
+mod deletions;
+mod rights;
+mod tokens;
+
+mod choose;
+mod export;
+mod replay;
+mod sweep;
+mod warm;
+
+pub mod model;
+
 pub use change::{Change, ClientPrefix};
+pub use export::Cursor;
 pub use fact::{Fact, Swarm};
 pub use id::{Passkey, PasskeyError, PeerId, TorrentId, UserId};
+pub use piece::{DeletionRecord, PeerRecord, Piece, TokenRecord, TorrentRecord};
 pub use request::{Announce, Counters, Endpoints};
+pub use swarms::{Facts, Gone, Limits, Outcome, Refusal, Swarms, Totals};
+pub use sweep::Swept;
 pub use terms::{Freeleech, Terms, User};

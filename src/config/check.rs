@@ -82,6 +82,7 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             "ip-parameter needs a trusted-network; nobody's word is taken without one".to_owned(),
         ));
     }
+    private(config, &mut found);
     let (header, request) = (config.http_header_timeout, config.http_request_timeout);
     if header > request {
         found.push(Conflict::new(
@@ -95,6 +96,38 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
         ));
     }
     found
+}
+
+fn private(config: &Config, found: &mut Vec<Conflict>) {
+    if config.private && config.database.is_none() {
+        found.push(Conflict::new(
+            &["private", "database"],
+            "private needs a database with users and torrents; give it as MARGAY_DATABASE"
+                .to_owned(),
+        ));
+    }
+    if config.ocelot_site_password.is_some() && config.ocelot_site_password_file.is_some() {
+        found.push(Conflict::new(
+            &["ocelot-site-password-file", "ocelot-site-password"],
+            "ocelot-site-password and ocelot-site-password-file both give the password; leave one out"
+                .to_owned(),
+        ));
+    }
+    if config.ocelot_report_password.is_some() && config.ocelot_report_password_file.is_some() {
+        found.push(Conflict::new(
+            &["ocelot-report-password-file", "ocelot-report-password"],
+            "ocelot-report-password and ocelot-report-password-file both give the password; leave one \
+             out"
+            .to_owned(),
+        ));
+    }
+    if config.private && (config.allow_list.is_some() || config.deny_list.is_some()) {
+        found.push(Conflict::new(
+            &["allow-list", "deny-list", "private"],
+            "a private tracker serves registered torrents; leave allow-list and deny-list out"
+                .to_owned(),
+        ));
+    }
 }
 
 fn intervals(config: &Config, found: &mut Vec<Conflict>) {

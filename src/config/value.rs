@@ -6,12 +6,25 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::ConnectionIdKey;
+use super::{ConnectionIdKey, Secret};
 use crate::log::{LogFilter, LogFormat};
 
 /// A size in bytes, written `4096`, `512KiB` or `1MiB`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Bytes(pub usize);
+
+/// A name of lower-case letters, digits and `_`, beginning with a letter; at most 63 bytes, as PostgreSQL takes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Name(pub String);
+
+/// Which of the two families of Ocelot's interface is spoken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum OcelotFlavour {
+    /// That of Ocelot 1.0.
+    Whatcd,
+    /// That of Orpheus' Ocelot 2.
+    Orpheus,
+}
 
 /// How an option is written.
 #[derive(Clone, Copy, Debug)]
@@ -249,6 +262,39 @@ impl One for ConnectionIdKey {
 
     fn parse(text: &str) -> Option<Self> {
         ConnectionIdKey::from_hex(text)
+    }
+}
+
+impl One for Secret {
+    const PLACEHOLDER: &'static str = "SECRET";
+    const HINT: &'static str = "a secret text";
+
+    fn parse(text: &str) -> Option<Self> {
+        Secret::new(text)
+    }
+}
+
+impl One for Name {
+    const PLACEHOLDER: &'static str = "NAME";
+    const HINT: &'static str = "a name of lower-case letters, digits and _ such as margay";
+
+    fn parse(text: &str) -> Option<Self> {
+        let is_name = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
+        let begins = text.bytes().next().is_some_and(|c| c.is_ascii_lowercase());
+        (begins && text.len() <= 63 && text.bytes().all(is_name)).then(|| Self(text.to_owned()))
+    }
+}
+
+impl One for OcelotFlavour {
+    const PLACEHOLDER: &'static str = "FLAVOUR";
+    const HINT: &'static str = "whatcd or orpheus";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "whatcd" => Some(OcelotFlavour::Whatcd),
+            "orpheus" => Some(OcelotFlavour::Orpheus),
+            _ => None,
+        }
     }
 }
 

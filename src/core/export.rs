@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
 use glommio::timer::sleep;
-use shard::{Counts, Cursor, InfoHash, Piece};
+use shard::{Counts, Cursor, InfoHash, Piece, private};
 
 use super::{Core, SharedCore};
 
@@ -15,6 +15,14 @@ pub enum Exported<P> {
     Piece(P),
     /// All of a shard has been sent. Without it the export was broken off.
     End,
+}
+
+/// A part of a snapshot.
+pub enum Part {
+    /// Of an open tracker.
+    Open(Piece),
+    /// Of a private one.
+    Private(private::Piece),
 }
 
 /// Swarms, and how many are in each.
@@ -30,36 +38,47 @@ const PIECE_SWARMS: usize = 2048;
 const PIECE_PAUSE: Duration = Duration::from_millis(2);
 
 /// Exports the whole shard.
-pub async fn export(core: SharedCore, pieces: Sender<Exported<Piece>>) {
-    walk(core, pieces, |core, cursor, piece: &mut Piece| {
-        core.shard.export(cursor, PIECE_PEERS, piece)
-    })
-    .await;
+pub async fn export(core: SharedCore, pieces: Sender<Exported<Part>>) {
+    let is_private = core.borrow().private.is_some();
+    if !is_private {
+        let step = |core: &mut Core, cursor: &mut Cursor| {
+            let mut piece = Piece::default();
+            (core.shard.export(cursor, PIECE_PEERS, &mut piece), Part::Open(piece))
+        };
+        return walk(core, pieces, step).await;
+    }
+    let step = |core: &mut Core, cursor: &mut private::Cursor| {
+        let mut piece = private::Piece::default();
+        let swarms = core.private.as_mut().map(|private| &mut private.swarms);
+        let finished = swarms.is_none_or(|swarms| swarms.export(cursor, PIECE_PEERS, &mut piece));
+        (finished, Part::Private(piece))
+    };
+    walk(core, pieces, step).await;
 }
 
 /// Exports the counts of all swarms that the lists permit.
 pub async fn census(core: SharedCore, pieces: Sender<Exported<Census>>) {
-    walk(core, pieces, |core, cursor, census: &mut Census| {
-        let finished = core.shard.counts(cursor, PIECE_SWARMS, census);
+    walk(core, pieces, |core, cursor: &mut Cursor| {
+        let mut census = Census::default();
+        let finished = core.shard.counts(cursor, PIECE_SWARMS, &mut census);
         census.retain(|(info_hash, _)| core.lists.permits(info_hash));
-        finished
+        (finished, census)
     })
     .await;
 }
 
 /// Goes through the shard in steps. When the other end cannot follow, it waits with the piece in hand;
 /// when the other end is gone, so is the reason to go on.
-async fn walk<P: Default>(
+async fn walk<C: Default, P>(
     core: SharedCore,
     pieces: Sender<Exported<P>>,
-    step: impl Fn(&Core, &mut Cursor, &mut P) -> bool,
+    step: impl Fn(&mut Core, &mut C) -> (bool, P),
 ) {
-    let mut cursor = Cursor::default();
+    let mut cursor = C::default();
     loop {
-        let mut piece = P::default();
-        let (finished, draining) = {
-            let core = core.borrow();
-            (step(&core, &mut cursor, &mut piece), core.draining)
+        let ((finished, piece), draining) = {
+            let core = &mut *core.borrow_mut();
+            (step(core, &mut cursor), core.draining)
         };
         if !send(&pieces, Exported::Piece(piece)).await {
             return;

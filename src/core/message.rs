@@ -1,20 +1,25 @@
 //! What cores say to each other, and what the control side says to them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use ops::lists::TorrentLists;
-use shard::{Announce, Counts, InfoHash, Piece};
+use persist::journal::Answer;
+use shard::private::{Change, Endpoints, User, UserId};
+use shard::{Announce, Counts, InfoHash};
 
-use super::export::{Census, Exported};
+use super::export::{Census, Exported, Part};
 use super::late::Late;
+use crate::front::private::PrivateAnnounce;
 use crate::full_scrape::Edition;
 use crate::gather::GatherId;
 use crate::net::batch::Correspondent;
 use crate::wire::http::Framing;
+use crate::wire::ocelot::Update;
+use crate::wire::private::ClientRules;
 use crate::wire::udp::Transaction;
 
 /// A message in a core's inbox.
@@ -27,6 +32,10 @@ pub enum Message {
     Count(Box<CountPart>),
     /// The answer to a [`Message::Count`].
     Counted(Box<CountedPart>),
+    /// What the site says of torrents that the receiver owns.
+    Site(Box<Update>),
+    /// What became of records that the receiver sent to the journal.
+    Journaled(Answer),
     /// From the control side.
     Command(Command),
 }
@@ -41,7 +50,29 @@ pub struct UdpAnnounce {
     /// Echoed in the reply.
     pub transaction: Transaction,
     /// The request.
-    pub announce: Announce,
+    pub asked: UdpAsked,
+}
+
+/// What is announced over UDP.
+#[derive(Clone, Copy, Debug)]
+pub enum UdpAsked {
+    /// By anybody, to an open tracker.
+    Open(Announce),
+    /// By a user, to a private one.
+    User(shard::private::Announce),
+}
+
+impl UdpAsked {
+    /// The address it came from.
+    pub fn address(&self) -> IpAddr {
+        match self {
+            UdpAsked::Open(announce) => announce.address,
+            UdpAsked::User(announce) => match announce.endpoints {
+                Endpoints { v4: Some(address), .. } => address.into(),
+                Endpoints { v6, .. } => v6.unwrap_or(Ipv6Addr::UNSPECIFIED).into(),
+            },
+        }
+    }
 }
 
 /// A connection on its way to the core that owns the torrent it announced. Nothing waits to be sent.
@@ -50,19 +81,37 @@ pub struct Journey {
     pub connection: OwnedFd,
     /// Whose it is.
     pub remote: SocketAddr,
-    /// The announce.
-    pub request: HttpAnnounce,
+    /// What it asks for.
+    pub request: HttpRequest,
     /// What the client has sent beyond this request.
     pub rest: Vec<u8>,
 }
 
-/// An announce over HTTP and how its answer is to look.
+/// A request over HTTP that the owner of a torrent answers.
+#[derive(Debug)]
+pub struct HttpRequest {
+    /// What is asked.
+    pub asked: HttpAsked,
+    /// What becomes of the connection after the answer.
+    pub framing: Framing,
+}
+
+/// What is asked over HTTP of the owner of a torrent.
+#[derive(Debug)]
+pub enum HttpAsked {
+    /// An announce to an open tracker.
+    Open(HttpAnnounce),
+    /// A user's announce to a private tracker.
+    User(PrivateAnnounce),
+    /// The site's word about the torrent.
+    Site(Box<Update>),
+}
+
+/// An announce to an open tracker and how its answer is to look.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpAnnounce {
     /// The request.
     pub announce: Announce,
-    /// What becomes of the connection after the answer.
-    pub framing: Framing,
     /// Peers as byte strings, not as a list.
     pub compact: bool,
 }
@@ -106,11 +155,22 @@ pub enum Command {
     /// Drop the swarms of these torrents, as far as this core owns them.
     Forget(Arc<Vec<InfoHash>>),
     /// Send the shard, piece by piece, for a snapshot. A core that drains sends it as fast as it can.
-    Export(Sender<Exported<Piece>>),
+    Export(Sender<Exported<Part>>),
+    /// Hand the journal all that there is to tell it, and say when that is on the disk (true) or was
+    /// refused (false).
+    HandOver(Sender<bool>),
     /// Send the counts of all swarms, piece by piece, for a full scrape.
     Census(Sender<Exported<Census>>),
     /// Answer full scrapes with this from now on.
     FullScrape(Arc<Edition>),
+    /// A user has these rights from now on.
+    Rights(User),
+    /// A user may announce no longer; his peers are told to nobody.
+    UserGone(UserId),
+    /// What the database says of a torrent or a token.
+    Seen(Arc<Change>),
+    /// Allow these clients from now on.
+    ClientRules(Arc<ClientRules>),
     /// Change nothing in the shard any more; refuse what would.
     Drain,
     /// End.

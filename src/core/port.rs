@@ -27,6 +27,8 @@ pub struct Port {
 pub struct Waiting {
     /// What is announced.
     pub announces: Vec<Announce>,
+    /// What users announce to a private tracker; there are no others then.
+    pub private: Vec<shard::private::Announce>,
     /// Who gets the answer to the announce at the same place.
     pub senders: Vec<(Correspondent, Transaction)>,
     /// What the chance of the announce at the same place follows from.
@@ -37,6 +39,7 @@ impl Waiting {
     /// Nobody waits any more.
     pub fn clear(&mut self) {
         self.announces.clear();
+        self.private.clear();
         self.senders.clear();
         self.seeds.clear();
     }

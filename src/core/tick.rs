@@ -26,6 +26,9 @@ const SWEEP_STEP: (Duration, Duration) = (Duration::from_millis(2), Duration::fr
 /// Torrents looked up in one step when a list has changed.
 const FORGET_STEP: usize = 256;
 
+/// How often the journal is looked at whether it takes more.
+const DISPATCH_PERIOD: Duration = Duration::from_millis(20);
+
 /// How often counters are handed to the control side and the interval is reconsidered.
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
 
@@ -35,11 +38,15 @@ pub async fn sweep(core: SharedCore) {
         let pause = {
             let core = &mut *core.borrow_mut();
             let now = core.clock.now();
-            if !core.draining {
+            if core.private.is_some() {
+                if !core.draining {
+                    core.counters.expired_peers += core.sweep_private(now, SWEEP_BUDGET) as u64;
+                }
+            } else if !core.draining {
                 let expired = core.shard.expire(now, SWEEP_BUDGET);
                 core.counters.expired_peers += expired.peers as u64;
             }
-            let totals = core.shard.totals();
+            let totals = core.totals();
             let steps = (totals.swarms + totals.peers_v4 + totals.peers_v6) / SWEEP_BUDGET + 1;
             (SWEEP_PERIOD / steps as u32).clamp(SWEEP_STEP.0, SWEEP_STEP.1)
         };
@@ -59,6 +66,16 @@ pub async fn forget(core: SharedCore, torrents: Arc<Vec<InfoHash>>) {
             }
         }
         sleep(SWEEP_STEP.0).await;
+    }
+}
+
+/// Hands what happened to the journal, for as long as the core lives.
+pub async fn dispatch(core: SharedCore) {
+    loop {
+        sleep(DISPATCH_PERIOD).await;
+        if let Some(private) = &mut core.borrow_mut().private {
+            private.outgoing.dispatch();
+        }
     }
 }
 
@@ -95,8 +112,26 @@ impl Measured {
 }
 
 impl Core {
+    /// What this core holds.
+    fn totals(&self) -> shard::Totals {
+        let Some(private) = &self.private else { return self.shard.totals() };
+        let totals = private.swarms.totals();
+        shard::Totals {
+            swarms: totals.torrents,
+            // A client with both families is one peer.
+            peers_v4: totals.peers,
+            peers_v6: 0,
+            seeders: totals.seeders,
+            leechers: totals.leechers,
+        }
+    }
+
     fn bring_gauges_up_to_date(&mut self) {
-        self.counters.totals = self.shard.totals();
+        self.counters.totals = self.totals();
+        if let Some(private) = &self.private {
+            self.counters.records_waiting = private.outgoing.len() as u64;
+            self.counters.tokens = private.swarms.totals().tokens as u64;
+        }
         self.counters.interval_seconds = self.interval.current().0;
         self.counters.connections_open = self.seats.borrow().taken() as u64;
         for (channel, address) in self.counters.channels.iter_mut().zip(&self.mesh) {
@@ -118,7 +153,12 @@ impl Core {
             peers: (totals.peers_v4 + totals.peers_v6) as u64,
         };
         self.interval.observe(&load, now);
-        self.shard.set_peer_timeout(self.interval.peer_timeout());
+        let peer_timeout = self.interval.peer_timeout();
+        self.shard.set_peer_timeout(peer_timeout);
+        if let Some(private) = &mut self.private {
+            let limits = private.swarms.limits();
+            private.swarms.set_limits(shard::private::Limits { peer_timeout, ..limits });
+        }
     }
 
     /// Answers scrapes that other cores left open, and shuts down connections past their deadline.

@@ -80,10 +80,23 @@ impl Conversation {
     /// Goes on until the connection ends or travels on. An error is the client's end of it.
     async fn hold(mut self, mut next: Next) {
         loop {
+            let held = match &next {
+                Next::Hold(late, framing) => {
+                    late.wait().await;
+                    self.core.borrow_mut().note_reply(self.remote.ip());
+                    Some(*framing)
+                }
+                _ => None,
+            };
             if !self.output.is_empty() && self.send().await.is_err() {
                 return;
             }
+            if let Some(framing) = held {
+                next = self.after_reply(framing);
+                continue;
+            }
             next = match next {
+                Next::Hold(..) => unreachable!("it was waited for above"),
                 Next::Close => return,
                 Next::Linger => return self.linger().await,
                 Next::Travel(owner, request) => {

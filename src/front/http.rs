@@ -16,7 +16,7 @@ use super::connection::{Held, travel};
 use super::conversation;
 use super::moderation::{self, Moderation};
 use super::requests::Next;
-use crate::core::message::Journey;
+use crate::core::message::{HttpAsked, Journey};
 use crate::core::{SharedCore, family};
 use crate::net::batch::BATCH_MAX;
 use crate::net::stream;
@@ -94,13 +94,29 @@ fn begin(core: &SharedCore, connection: Held, remote: SocketAddr) {
 pub fn arrive(core: &SharedCore, journey: Journey) {
     let Journey { connection, remote, request, rest } = journey;
     let mut out = Vec::new();
-    {
-        let core = &mut *core.borrow_mut();
-        let now = core.clock.now();
-        core.answer_http_announce(&request, now, &mut out);
-        core.note_reply(remote.ip());
-    }
     let connection = Held::Fresh(connection);
+    let held = {
+        let core = &mut *core.borrow_mut();
+        let (now, framing) = (core.clock.now(), request.framing);
+        let held = match &request.asked {
+            HttpAsked::Open(asked) => {
+                core.answer_http_announce(asked, framing, now, &mut out);
+                None
+            }
+            HttpAsked::User(asked) => {
+                let late = core.answer_private(asked, framing, now, &mut out);
+                late.map(|late| Next::Hold(late, framing))
+            }
+            HttpAsked::Site(update) => Some(core.answer_update(update, framing, now, &mut out)),
+        };
+        if held.is_none() {
+            core.note_reply(remote.ip());
+        }
+        held
+    };
+    if let Some(next) = held {
+        return settle(core, connection, remote, &out, &rest, next);
+    }
     let next = match (Next::after_the_last(request.framing, &rest), &rest[..]) {
         (Some(over), _) => over,
         (None, []) => Next::Read,
@@ -135,6 +151,9 @@ fn settle(
     rest: &[u8],
     next: Next,
 ) {
+    if let Next::Hold(..) = next {
+        return conversation::begin(core, connection, remote, out.to_vec(), rest, next);
+    }
     // Unread input turns the end into a reset, which would take bytes that are held back with it.
     let last = matches!(next, Next::Close) && rest.is_empty();
     let sent = match out {

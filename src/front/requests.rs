@@ -7,14 +7,14 @@ use ops::counters::{Protocol, Reason};
 use shard::{Counts, Families, InfoHash, Scope, Seconds};
 
 use crate::core::late::Late;
-use crate::core::message::{HttpAnnounce, ReplyTo};
+use crate::core::message::{HttpAnnounce, HttpAsked, HttpRequest, ReplyTo};
 use crate::core::shelf::Loan;
 use crate::core::{Core, Refused, Scraped, family};
 use crate::wire::http::{
     Announced, Failure, Framing, Head, Malformed, Parsed, Persistence, Retry, Target, parse_head,
     write_announce, write_failure, write_not_found, write_root, write_scrape,
 };
-use crate::wire::query;
+use crate::wire::{private, query};
 
 /// When a client that was refused for a passing reason should come back.
 const RETRY_SOON: Seconds = Seconds(60);
@@ -29,7 +29,9 @@ pub enum Next {
     /// More of the request, or the next one.
     Read,
     /// To go to the core that owns the torrent.
-    Travel(usize, HttpAnnounce),
+    Travel(usize, HttpRequest),
+    /// To be sent no sooner than this comes: what it was told must be on the disk first.
+    Hold(Rc<Late<()>>, Framing),
     /// The parts of a scrape that other cores own.
     Gather(Rc<Late<Vec<Option<Counts>>>>, Vec<InfoHash>, Framing),
     /// The full scrape, as long as it is.
@@ -65,7 +67,12 @@ impl Core {
         let now = self.clock.now();
         let mut consumed = 0;
         loop {
-            let (head, taken) = match parse_head(&input[consumed..], seen) {
+            let rest = &input[consumed..];
+            let parsed = match &self.private {
+                None => parse_head(rest, seen),
+                Some(private) => private::parse_head(rest, seen, private.site.update()),
+            };
+            let (head, taken) = match parsed {
                 Ok(Parsed::Partial) => return (consumed, Next::Read),
                 Ok(Parsed::Complete { head, consumed }) => (head, consumed),
                 Err(malformed) => {
@@ -79,6 +86,9 @@ impl Core {
             front.received_bytes += taken as u64;
             let framing = self.framing(&head);
             let next = match head.target() {
+                _ if self.private.is_some() => {
+                    self.hear_private(&head, taken, framing, remote.ip(), now, out)
+                }
                 Target::Announce(_) => self.hear_announce(&head, framing, remote.ip(), now, out),
                 Target::Scrape(_) => self.hear_scrape(&head, framing, remote.ip(), now, out),
                 Target::Root => {
@@ -129,11 +139,13 @@ impl Core {
             asked.numwant.peers(asked.event, settings.numwant_default, settings.numwant_max);
         let address = self.announced_address(&asked, remote);
         let announce = asked.to_engine(address, Families { v4: true, v6: true }, numwant);
-        let request = HttpAnnounce { announce, framing, compact: asked.compact.unwrap_or(true) };
+        let asked = HttpAnnounce { announce, compact: asked.compact.unwrap_or(true) };
         match self.elsewhere(&announce.info_hash) {
-            Some(owner) => Some(Next::Travel(owner, request)),
+            Some(owner) => {
+                Some(Next::Travel(owner, HttpRequest { asked: HttpAsked::Open(asked), framing }))
+            }
             None => {
-                self.answer_http_announce(&request, now, out);
+                self.answer_http_announce(&asked, framing, now, out);
                 None
             }
         }
@@ -158,6 +170,7 @@ impl Core {
     pub fn answer_http_announce(
         &mut self,
         request: &HttpAnnounce,
+        framing: Framing,
         now: Seconds,
         out: &mut Vec<u8>,
     ) {
@@ -171,9 +184,9 @@ impl Core {
                     external_ip: self.settings.external_ip.then_some(remote),
                     compact: request.compact,
                 };
-                write_announce(out, request.framing, &announced);
+                write_announce(out, framing, &announced);
             }
-            Err(refused) => self.refuse_http(request.framing, refused, out),
+            Err(refused) => self.refuse_http(framing, refused, out),
         }
     }
 
@@ -217,6 +230,10 @@ impl Core {
         out: &mut Vec<u8>,
     ) {
         self.counters.front(Protocol::Http, family(remote)).scrapes += 1;
+        if self.private.is_some() {
+            let mut files: Vec<_> = hashes.iter().copied().zip(counts.iter().copied()).collect();
+            return private::write_scrape(out, framing, &mut files);
+        }
         let known = |counts: &Option<Counts>| Some(counts.unwrap_or_default());
         let mut files: Vec<_> = hashes.iter().copied().zip(counts.iter().map(known)).collect();
         write_scrape(out, framing, &mut files, SCRAPE_INTERVAL);

@@ -12,11 +12,12 @@ use ops::counters::{Protocol, Reason};
 use shard::{Announce, Counts, InfoHash, Seconds};
 
 use super::moderation::{self, Moderation};
-use crate::core::message::{Message, ReplyTo, UdpAnnounce};
+use crate::core::message::{Message, ReplyTo, UdpAnnounce, UdpAsked};
 use crate::core::port::Waiting;
 use crate::core::{Core, Scraped, SharedCore, family};
 use crate::net::batch::{BATCH_MAX, Correspondent, Inbox};
 use crate::net::stream;
+use crate::wire::private;
 use crate::wire::udp::{
     self, PEERS_V4_MAX, PEERS_V6_MAX, Request, Transaction, write_announce, write_connect,
     write_error, write_scrape,
@@ -60,9 +61,14 @@ async fn wait(socket: &UdpSocket) {
 
 /// Answers an announce that another core received.
 pub fn arrive(core: &mut Core, journey: UdpAnnounce) {
-    let UdpAnnounce { port, from, transaction, announce } = journey;
+    let UdpAnnounce { port, from, transaction, asked } = journey;
     let now = core.clock.now();
-    core.answer_announce(port, from, transaction, &announce, now);
+    match asked {
+        UdpAsked::Open(announce) => core.answer_announce(port, from, transaction, &announce, now),
+        UdpAsked::User(announce) => {
+            core.answer_private_udp(port, from, transaction, &announce, now);
+        }
+    }
 }
 
 impl Core {
@@ -79,19 +85,34 @@ impl Core {
                 self.hear_datagram(port, datagram, from, now, &mut waiting);
             }
         }
-        waiting.seeds.extend(waiting.announces.iter().map(|_| self.random.u64(..)));
-        let after = self.random.clone();
-        self.shard.warm(&waiting.announces, &waiting.seeds);
-        for ((announce, seed), (from, transaction)) in
-            waiting.announces.iter().zip(&waiting.seeds).zip(&waiting.senders)
-        {
-            self.random.seed(*seed);
-            self.answer_announce(port, *from, *transaction, announce, now);
-        }
-        self.random = after;
+        self.apply(port, &mut waiting, now);
         waiting.clear();
         self.ports[port].waiting = waiting;
         self.flush(port);
+    }
+
+    /// Applies the announces of a batch. Each has a seed of its own, so that the peers it will be told
+    /// are known while memory is asked for.
+    fn apply(&mut self, port: usize, waiting: &mut Waiting, now: Seconds) {
+        waiting.seeds.extend(waiting.senders.iter().map(|_| self.random.u64(..)));
+        let after = self.random.clone();
+        let Waiting { announces, private, senders, seeds } = waiting;
+        let each = seeds.iter().zip(&*senders);
+        if let Some(users) = &self.private {
+            users.swarms.warm(private, seeds);
+            for (announce, (seed, (from, transaction))) in private.iter().zip(each) {
+                self.random.seed(*seed);
+                self.answer_private_udp(port, *from, *transaction, announce, now);
+            }
+            self.hurry();
+        } else {
+            self.shard.warm(announces, seeds);
+            for (announce, (seed, (from, transaction))) in announces.iter().zip(each) {
+                self.random.seed(*seed);
+                self.answer_announce(port, *from, *transaction, announce, now);
+            }
+        }
+        self.random = after;
     }
 
     fn hear_datagram(
@@ -118,6 +139,9 @@ impl Core {
                 if !self.connection_ids.check(announce.connection_id, address, now) {
                     return front.refuse(Reason::ConnectionId);
                 }
+                if self.private.is_some() {
+                    return self.hear_private_udp(port, from, &announce, waiting);
+                }
                 let numwant = self.udp_numwant(&announce, address);
                 let transaction = announce.transaction;
                 let announce = announce.to_engine(address, numwant);
@@ -127,13 +151,22 @@ impl Core {
                         waiting.senders.push((from, transaction));
                     }
                     Some(owner) => {
-                        self.pass_on(owner, UdpAnnounce { port, from, transaction, announce });
+                        let asked = UdpAsked::Open(announce);
+                        self.pass_on(owner, UdpAnnounce { port, from, transaction, asked });
                     }
                 }
             }
             Ok(Request::Scrape(scrape)) => {
                 if !self.connection_ids.check(scrape.connection_id, address, now) {
                     return front.refuse(Reason::ConnectionId);
+                }
+                if self.private.is_some() {
+                    // There is no room for a passkey in it.
+                    front.refuse(Reason::Passkey);
+                    let refusal = private::Refusal::PasskeyNotFound;
+                    return self.push(port, from, |out| {
+                        write_error(out, scrape.transaction, &refusal);
+                    });
                 }
                 let hashes: Vec<InfoHash> = scrape.hashes().collect();
                 let reply_to = ReplyTo::Udp(port, from, scrape.transaction);
@@ -151,8 +184,8 @@ impl Core {
         announce.numwant.peers(announce.event, self.settings.numwant_default, cap)
     }
 
-    fn pass_on(&mut self, owner: usize, journey: UdpAnnounce) {
-        let family = family(journey.announce.address);
+    pub(super) fn pass_on(&mut self, owner: usize, journey: UdpAnnounce) {
+        let family = family(journey.asked.address());
         self.counters.udp_hops += 1;
         if self.send(owner, Message::Announce(journey)).is_err() {
             // Silence: the client asks again in 15 seconds.

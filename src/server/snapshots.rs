@@ -3,27 +3,40 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
-use persist::{DataDir, Meta, SnapshotError, SnapshotWriter, Written};
-use shard::{Piece, Seconds};
+use crossbeam_channel::{RecvTimeoutError, Sender};
+use persist::{
+    Covered, DataDir, Meta, Mode, Snapshot, SnapshotError, SnapshotWriter, Written, journal,
+};
+use shard::Seconds;
 
 use super::cores::Cores;
 use super::{ErrorChain, Event};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::State;
-use crate::core::export::Exported;
-use crate::core::message::Command;
+use crate::core::export::{Exported, Part};
+use crate::core::message::{Command, Message};
+use crate::mesh::Address;
 use crate::net::thread;
+use crate::private::accounts::Accounts;
+use crate::private::site::Site;
 
 /// Pieces on their way from the cores to the writer; about 32 KiB each. Cores that find the queue full
 /// keep their piece and serve on.
 const PIECES_MAX: usize = 16;
 
+/// How long the cores may take to hand the journal what they have, and the journal to write it.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a core's inbox may be full.
+const INBOX_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How a snapshot went.
 pub(crate) struct Outcome {
     result: Result<Written, WriteError>,
     took: Duration,
+    /// From where on the snapshots there are now need the journal.
+    journal_needed_from: Option<u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +45,22 @@ enum WriteError {
     Snapshot(#[from] SnapshotError),
     #[error("a core ended before it had sent all of its swarms")]
     Incomplete,
+    #[error(
+        "the journal does not take what has happened; a snapshot would know of credit that nobody \
+         has written down"
+    )]
+    Journal,
+}
+
+/// What the snapshot of a private tracker has beside its swarms.
+#[derive(Clone)]
+pub(super) struct Registers {
+    /// All users.
+    pub(super) accounts: Arc<Accounts>,
+    /// With the rules of clients.
+    pub(super) site: Arc<Site>,
+    /// Says which journal there is, and how far it is on the disk.
+    pub(super) journal: Arc<journal::Status>,
 }
 
 /// The snapshots of this process.
@@ -44,6 +73,8 @@ pub(super) struct Snapshots {
     failed_last: bool,
     interval_longest: Seconds,
     peer_timeout: Seconds,
+    registers: Option<Registers>,
+    journal_needed_from: Option<u64>,
     events: Sender<Event>,
 }
 
@@ -59,8 +90,25 @@ impl Snapshots {
             failed_last: false,
             interval_longest: seconds(config.interval_max),
             peer_timeout: seconds(config.peer_timeout_at(config.interval_max)),
+            registers: None,
+            journal_needed_from: None,
             events,
         }
+    }
+
+    /// Snapshots of a private tracker, which has these.
+    pub(super) fn of_private(mut self, registers: Registers) -> Self {
+        let known = Snapshot::oldest_covered(&self.data, registers.journal.id());
+        // Until a snapshot says otherwise, all of the journal is needed.
+        self.journal_needed_from = known.unwrap_or_default();
+        self.registers = Some(registers);
+        self
+    }
+
+    /// From which record on a start from any of the snapshots needs the journal; `None` before the
+    /// first snapshot, while all of it is needed. Records that the database has as well may go.
+    pub(super) fn journal_needed_from(&self) -> Option<u64> {
+        self.journal_needed_from
     }
 
     /// When the next one is to be started; `None` while one is under way or when none is wanted.
@@ -82,22 +130,30 @@ impl Snapshots {
         if self.under_way {
             return;
         }
-        let interval = self.longest_interval(cores, state);
-        let meta = Meta { written_at: clock.now(), interval, peer_timeout: self.peer_timeout };
-        let (sender, pieces) = crossbeam_channel::bounded(PIECES_MAX);
+        let meta = Meta {
+            written_at: clock.now(),
+            interval: self.longest_interval(cores, state),
+            peer_timeout: self.peer_timeout,
+            mode: Mode::Open,
+        };
         let (data, events, kept) = (self.data.clone(), self.events.clone(), self.kept);
-        let count = cores.count();
+        let (addresses, registers) = (cores.addresses(), self.registers.clone());
         let write = move || {
             thread::give_way();
             let began = Instant::now();
-            let result = write(&data, meta, kept, &pieces, count);
-            let _ = events.send(Event::SnapshotDone(Outcome { result, took: began.elapsed() }));
+            let journal = registers.as_ref().map(|registers| registers.journal.id());
+            let work = Work { data: &data, meta, kept, cores: &addresses };
+            let result = match registers {
+                None => work.write(),
+                Some(registers) => work.write_private(&registers),
+            };
+            let needed = journal.map(|id| Snapshot::oldest_covered(&data, id));
+            let journal_needed_from = needed.and_then(|needed| needed.ok().flatten());
+            let outcome = Outcome { result, took: began.elapsed(), journal_needed_from };
+            let _ = events.send(Event::SnapshotDone(outcome));
         };
         match std::thread::Builder::new().name("margay-snapshot".to_owned()).spawn(write) {
-            Ok(_) => {
-                self.under_way = true;
-                cores.tell_all(&Command::Export(sender));
-            }
+            Ok(_) => self.under_way = true,
             Err(error) => {
                 self.failed_last = true;
                 tracing::error!(%error, "cannot start a thread for the snapshot; trying again later");
@@ -119,6 +175,7 @@ impl Snapshots {
     pub(super) fn done(&mut self, outcome: Outcome, state: &State) {
         self.under_way = false;
         self.failed_last = outcome.result.is_err();
+        self.journal_needed_from = outcome.journal_needed_from.or(self.journal_needed_from);
         match outcome.result {
             Ok(written) => {
                 tracing::info!(
@@ -149,25 +206,99 @@ impl Snapshots {
     }
 }
 
-fn write(
-    data: &DataDir,
+/// A snapshot that a thread writes.
+struct Work<'a> {
+    data: &'a DataDir,
     meta: Meta,
     kept: usize,
-    pieces: &Receiver<Exported<Piece>>,
-    cores: usize,
-) -> Result<Written, WriteError> {
-    let mut writer = SnapshotWriter::create(data, meta)?.keep(kept);
-    let mut finished = 0;
-    for exported in pieces {
-        match exported {
-            Exported::Piece(piece) => writer.append(&piece)?,
-            Exported::End => finished += 1,
+    cores: &'a [Address<Message>],
+}
+
+impl Work<'_> {
+    /// Of an open tracker.
+    fn write(&self) -> Result<Written, WriteError> {
+        let mut writer = SnapshotWriter::create(self.data, self.meta)?.keep(self.kept);
+        self.write_shards(&mut writer)?;
+        Ok(writer.finish()?)
+    }
+
+    /// Of a private one. It says up to where of the journal it goes: what is journaled by then has been
+    /// applied, so it is in everything that is read afterwards; what is journaled later is replayed, and
+    /// does no harm where it is in the snapshot as well.
+    ///
+    /// The file is put in place when the journal has everything that is in it. Otherwise a crash could
+    /// leave baselines behind whose credit nobody has written down.
+    fn write_private(&self, registers: &Registers) -> Result<Written, WriteError> {
+        self.hand_over()?;
+        let Registers { accounts, site, journal } = registers;
+        let covered = Covered { journal: journal.id(), position: journal.durable() };
+        let meta = Meta { mode: Mode::Private(covered), ..self.meta };
+        let mut writer = SnapshotWriter::create(self.data, meta)?.keep(self.kept);
+
+        // First into memory: while a user is looked at, nobody may wait for the disk.
+        let mut users = Vec::with_capacity(accounts.len());
+        accounts.for_each(|passkey, user| users.push((*passkey, user)));
+        for (passkey, user) in users {
+            writer.append_user(&passkey, user)?;
         }
+        let mut rules = Vec::new();
+        site.for_each_rule(|prefix, allow| rules.push((prefix.clone(), allow)));
+        for (prefix, allow) in rules {
+            writer.append_rule(&prefix, allow)?;
+        }
+        self.write_shards(&mut writer)?;
+        self.hand_over()?;
+        Ok(writer.finish()?)
     }
-    if finished < cores {
-        return Err(WriteError::Incomplete);
+
+    /// Has every core send its shard, and writes it.
+    fn write_shards(&self, writer: &mut SnapshotWriter) -> Result<(), WriteError> {
+        let (sender, pieces) = crossbeam_channel::bounded(PIECES_MAX);
+        self.tell_all(&Command::Export(sender))?;
+        let mut finished = 0;
+        for exported in &pieces {
+            match exported {
+                Exported::Piece(Part::Open(piece)) => writer.append(&piece)?,
+                Exported::Piece(Part::Private(piece)) => writer.append_private(&piece)?,
+                Exported::End => finished += 1,
+            }
+        }
+        if finished < self.cores.len() {
+            return Err(WriteError::Incomplete);
+        }
+        Ok(())
     }
-    Ok(writer.finish()?)
+
+    /// Waits until the journal has, on the disk, everything that the cores have done so far.
+    fn hand_over(&self) -> Result<(), WriteError> {
+        let (sender, done) = crossbeam_channel::bounded(self.cores.len());
+        self.tell_all(&Command::HandOver(sender))?;
+        let until = Instant::now() + HAND_OVER_PATIENCE;
+        for _ in self.cores {
+            match done.recv_deadline(until) {
+                Ok(true) => {}
+                Ok(false) | Err(RecvTimeoutError::Timeout) => return Err(WriteError::Journal),
+                Err(RecvTimeoutError::Disconnected) => return Err(WriteError::Incomplete),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every core a command. One whose inbox stays full has ended.
+    fn tell_all(&self, command: &Command) -> Result<(), WriteError> {
+        let until = Instant::now() + INBOX_PATIENCE;
+        for address in self.cores {
+            let mut message = Message::Command(command.clone());
+            while let Err(back) = address.send(message) {
+                if Instant::now() > until {
+                    return Err(WriteError::Incomplete);
+                }
+                message = back;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn unix_now() -> u64 {

@@ -2,14 +2,17 @@
 //!
 //! A datagram goes through [`udp`]. A TCP stream goes through [`http`] for its head, through
 //! [`query`] (and [`percent`]) for what the client says there, and its answer back through [`http`],
-//! which writes [`bencode`]. Nothing here panics or allocates on what a client sends, with one
+//! which writes [`bencode`]. A private tracker reads and writes [`private`] instead of [`query`] and
+//! the replies of [`http`], and answers its site through [`ocelot`]. Nothing here panics or allocates on what a client sends, with one
 //! exception: buffers that the caller lends grow to the size of the answer.
 
 #![forbid(unsafe_code)]
 
 pub mod bencode;
 pub mod http;
+pub mod ocelot;
 pub mod percent;
+pub mod private;
 pub mod query;
 pub mod udp;
 

@@ -27,6 +27,17 @@ pub fn decode<'o>(raw: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
     Some(&out[..length])
 }
 
+/// The decoded bytes of `raw`, one after the other.
+#[inline]
+pub fn decoded(raw: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = raw;
+    std::iter::from_fn(move || {
+        let (byte, tail) = next(rest)?;
+        rest = tail;
+        Some(byte)
+    })
+}
+
 /// Appends `bytes` with everything but RFC 3986's unreserved characters as `%XX`.
 pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     for &byte in bytes {
@@ -143,6 +154,7 @@ mod tests {
             encoded.clear();
             encode(&bytes, &mut encoded);
             assert_eq!(decode(&encoded, &mut buffer), Some(&bytes[..]));
+            assert!(decoded(&encoded).eq(bytes));
             let hash: [u8; 20] = std::array::from_fn(|_| random.u8(..));
             encoded.clear();
             encode(&hash, &mut encoded);

@@ -81,30 +81,7 @@ pub enum Malformed {
 
 /// Reads the query of an announce, without the `?`.
 pub fn parse_announce(query: &[u8]) -> Result<Announce<'_>, Malformed> {
-    let mut raw = RawAnnounce::default();
-    for (key, value) in pairs(query) {
-        let field = match key {
-            b"info_hash" if raw.info_hash.is_some() => return Err(Malformed::InfoHashTwice),
-            b"info_hash" => &mut raw.info_hash,
-            b"peer_id" => &mut raw.peer_id,
-            b"port" => &mut raw.port,
-            b"left" => &mut raw.left,
-            b"uploaded" => &mut raw.uploaded,
-            b"downloaded" => &mut raw.downloaded,
-            b"event" => &mut raw.event,
-            b"numwant" => &mut raw.numwant,
-            b"compact" => &mut raw.compact,
-            b"no_peer_id" => &mut raw.no_peer_id,
-            b"key" => &mut raw.key,
-            b"passkey" => &mut raw.passkey,
-            b"ip" => &mut raw.ip,
-            b"ipv4" => &mut raw.ipv4,
-            b"ipv6" => &mut raw.ipv6,
-            _ => continue,
-        };
-        field.get_or_insert(value);
-    }
-    raw.announce()
+    RawAnnounce::read(query)?.announce()
 }
 
 /// Reads the query of a scrape, without the `?`, and fills `hashes` with its distinct infohashes in
@@ -218,25 +195,56 @@ impl<'q> Announce<'q> {
 
 /// The values of an announce as they stand in the query, each the first of its key.
 #[derive(Default)]
-struct RawAnnounce<'q> {
-    info_hash: Option<&'q [u8]>,
-    peer_id: Option<&'q [u8]>,
-    port: Option<&'q [u8]>,
-    left: Option<&'q [u8]>,
-    uploaded: Option<&'q [u8]>,
-    downloaded: Option<&'q [u8]>,
-    event: Option<&'q [u8]>,
-    numwant: Option<&'q [u8]>,
-    compact: Option<&'q [u8]>,
-    no_peer_id: Option<&'q [u8]>,
-    key: Option<&'q [u8]>,
-    passkey: Option<&'q [u8]>,
-    ip: Option<&'q [u8]>,
-    ipv4: Option<&'q [u8]>,
-    ipv6: Option<&'q [u8]>,
+pub(super) struct RawAnnounce<'q> {
+    pub(super) info_hash: Option<&'q [u8]>,
+    pub(super) peer_id: Option<&'q [u8]>,
+    pub(super) port: Option<&'q [u8]>,
+    pub(super) left: Option<&'q [u8]>,
+    pub(super) uploaded: Option<&'q [u8]>,
+    pub(super) downloaded: Option<&'q [u8]>,
+    pub(super) corrupt: Option<&'q [u8]>,
+    pub(super) event: Option<&'q [u8]>,
+    pub(super) numwant: Option<&'q [u8]>,
+    pub(super) compact: Option<&'q [u8]>,
+    pub(super) no_peer_id: Option<&'q [u8]>,
+    pub(super) key: Option<&'q [u8]>,
+    pub(super) passkey: Option<&'q [u8]>,
+    pub(super) ip: Option<&'q [u8]>,
+    pub(super) ipv4: Option<&'q [u8]>,
+    pub(super) ipv6: Option<&'q [u8]>,
 }
 
 impl<'q> RawAnnounce<'q> {
+    /// Finds the values in `query`; refused is only a second infohash.
+    #[inline]
+    pub(super) fn read(query: &'q [u8]) -> Result<Self, Malformed> {
+        let mut raw = RawAnnounce::default();
+        for (key, value) in pairs(query) {
+            let field = match key {
+                b"info_hash" if raw.info_hash.is_some() => return Err(Malformed::InfoHashTwice),
+                b"info_hash" => &mut raw.info_hash,
+                b"peer_id" => &mut raw.peer_id,
+                b"port" => &mut raw.port,
+                b"left" => &mut raw.left,
+                b"uploaded" => &mut raw.uploaded,
+                b"downloaded" => &mut raw.downloaded,
+                b"corrupt" => &mut raw.corrupt,
+                b"event" => &mut raw.event,
+                b"numwant" => &mut raw.numwant,
+                b"compact" => &mut raw.compact,
+                b"no_peer_id" => &mut raw.no_peer_id,
+                b"key" => &mut raw.key,
+                b"passkey" => &mut raw.passkey,
+                b"ip" => &mut raw.ip,
+                b"ipv4" => &mut raw.ipv4,
+                b"ipv6" => &mut raw.ipv6,
+                _ => continue,
+            };
+            field.get_or_insert(value);
+        }
+        Ok(raw)
+    }
+
     #[inline]
     fn announce(self) -> Result<Announce<'q>, Malformed> {
         let info_hash = self.info_hash.ok_or(Malformed::InfoHashMissing)?;
@@ -252,9 +260,7 @@ impl<'q> RawAnnounce<'q> {
             uploaded: self.uploaded.and_then(number).unwrap_or(0),
             downloaded: self.downloaded.and_then(number).unwrap_or(0),
             event: self.event.map(event).unwrap_or_default(),
-            numwant: self.numwant.and_then(number).map_or(Numwant::DEFAULT, |asked| {
-                Numwant::new(i64::try_from(asked).unwrap_or(i64::MAX))
-            }),
+            numwant: self.numwant(),
             compact: self.compact.map(|value| value != b"0"),
             no_peer_id: self.no_peer_id.is_some_and(|value| value != b"0"),
             key: &key[..key.len().min(Announce::KEY_BYTES_MAX)],
@@ -262,6 +268,16 @@ impl<'q> RawAnnounce<'q> {
             ip: self.ip,
             ipv4: self.ipv4,
             ipv6: self.ipv6,
+        })
+    }
+}
+
+impl RawAnnounce<'_> {
+    /// How many peers are asked for; what is no number, or a negative one, is the default.
+    #[inline]
+    pub(super) fn numwant(&self) -> Numwant {
+        self.numwant.and_then(number).map_or(Numwant::DEFAULT, |asked| {
+            Numwant::new(i64::try_from(asked).unwrap_or(i64::MAX))
         })
     }
 }
@@ -277,7 +293,7 @@ fn cut(bytes: &[u8], at: Option<usize>) -> (&[u8], &[u8]) {
 
 /// A number of decimal digits, as large as `u64` goes; `None` for anything else.
 #[inline]
-fn number(raw: &[u8]) -> Option<u64> {
+pub(super) fn number(raw: &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for &byte in raw {
         let digit = byte.wrapping_sub(b'0');
@@ -308,7 +324,7 @@ fn escaped_number(raw: &[u8]) -> Option<u64> {
 }
 
 #[inline]
-fn event(raw: &[u8]) -> Event {
+pub(super) fn event(raw: &[u8]) -> Event {
     match raw {
         b"started" => Event::Started,
         b"completed" => Event::Completed,
@@ -321,7 +337,7 @@ fn event(raw: &[u8]) -> Event {
 /// A number of this many digits may be too large for `u64`; one of fewer is not.
 const DIGITS_MAX: usize = 20;
 
-fn hex_number(digits: &[u8; 8]) -> Option<u32> {
+pub(super) fn hex_number(digits: &[u8; 8]) -> Option<u32> {
     digits.iter().try_fold(0, |number, &digit| Some(number << 4 | char::from(digit).to_digit(16)?))
 }
 

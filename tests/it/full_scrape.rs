@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use flate2::read::GzDecoder;
-use persist::{DataDir, Meta, SnapshotWriter};
+use persist::{DataDir, Meta, Mode, SnapshotWriter};
 use shard::{ClientTag, InfoHash, PeerRecord, PeerState, Piece, Seconds, SwarmRecord};
 use tempfile::TempDir;
 
@@ -50,7 +50,12 @@ fn fill(data: &Path, torrents: &[[u8; 20]]) {
     let data = DataDir::open(data).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let now = Seconds(now as u32);
-    let meta = Meta { written_at: now, interval: Seconds(1800), peer_timeout: Seconds(4500) };
+    let meta = Meta {
+        written_at: now,
+        interval: Seconds(1800),
+        peer_timeout: Seconds(4500),
+        mode: Mode::Open,
+    };
     let mut writer = SnapshotWriter::create(&data, meta).unwrap();
     for (piece, torrents) in torrents.chunks(1000).enumerate() {
         let swarm = |(place, torrent): (usize, &[u8; 20])| SwarmRecord {

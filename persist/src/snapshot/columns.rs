@@ -1,4 +1,4 @@
-//! The payload of a frame: swarms and peers as columns, archived by rkyv.
+//! The payload of a frame of the open mode: swarms and peers as columns, archived by rkyv.
 //!
 //! Columns instead of records leave no padding: an IPv4 peer costs 12 bytes, an IPv6 peer 24, a
 //! swarm 28. Times are kept in ticks of four seconds, as exact as the engine itself is.
@@ -277,7 +277,6 @@ impl<'a> View<'a> {
     /// Adds this frame to the totals of its file.
     pub(super) fn count(self, totals: &mut Totals) {
         let columns = self.columns;
-        totals.frames += 1;
         totals.records += columns.info_hashes.len() as u64;
         totals.swarms += (columns.info_hashes.len() - columns.continued.len()) as u64;
         totals.peers_v4 += columns.v4.ports.len() as u64;

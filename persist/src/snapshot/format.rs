@@ -1,13 +1,17 @@
 //! The frame of a snapshot file: header, frame heads and totals. No I/O.
 //!
 //! ```text
-//! file   = header piece* end
-//! header = 0..8 magic · 8..12 format · 12..28 version of the writer (ASCII, zero padded)
-//!          28..36 written at (Unix seconds) · 36..40 interval · 40..44 peer timeout (seconds)
-//!          44..60 zero · 60..64 checksum of 0..60
-//! frame  = 0..4 kind · 4..8 number · 8..12 payload bytes · 12..16 checksum · payload
-//! piece  = a frame of kind 1; its payload is an rkyv archive, see `columns`
-//! end    = a frame of kind 2; its payload is six u64, see `Totals`
+//! file    = header (swarms* | users* rules* (torrents | deletions)*) end
+//! header  = 0..8 magic · 8..12 format · 12..28 version of the writer (ASCII, zero padded)
+//!           28..32 written at (Unix seconds) · 32..36 mode: 0 open, 1 private
+//!           36..40 interval · 40..44 peer timeout (seconds)
+//!           44..52 id of the journal · 52..60 its records covered (0 and 0 in the open mode)
+//!           60..64 checksum of 0..60
+//! frame   = 0..4 kind · 4..8 number · 8..12 payload bytes · 12..16 checksum · payload
+//! swarms  = a frame of kind 1, in the open mode; its payload is an rkyv archive, see `columns`
+//! end     = a frame of kind 2; its payload is ten u64, see `Totals`
+//! users, rules, torrents, deletions = frames of kinds 3, 4, 5 and 6, in the private mode; their
+//!           payloads are rkyv archives, see `users`, `rules`, `torrents` and `deletions`
 //! ```
 //! Numbers are little endian. A checksum is CRC-32: it finds every flipped bit, every burst of up
 //! to 32 bits and all but one in 2^32 of other damages. That of a frame begins with the header's
@@ -20,7 +24,7 @@ use shard::Seconds;
 use super::frames::Damage;
 
 /// The format this code writes, and the only one it reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Bytes of the header.
 pub(super) const HEADER_BYTES: usize = 64;
@@ -32,6 +36,10 @@ pub(super) const PAYLOAD_BYTES_MAX: usize = 512 * 1024;
 const MAGIC: [u8; 8] = *b"\x93margay\n";
 const VERSION_BYTES: usize = 16;
 
+/// The modes in the header.
+const OPEN: u32 = 0;
+const PRIVATE: u32 = 1;
+
 /// What a tracker says about itself when it writes a snapshot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Meta {
@@ -42,6 +50,28 @@ pub struct Meta {
     pub interval: Seconds,
     /// How long a peer could be silent before it left its swarm.
     pub peer_timeout: Seconds,
+    /// Which kind of tracker it is.
+    pub mode: Mode,
+}
+
+/// Which kind of tracker wrote a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// One that tracks for anybody.
+    #[default]
+    Open,
+    /// One with users and registered torrents, and with a journal.
+    Private(Covered),
+}
+
+/// Which records of a journal a snapshot contains: all below `position`. What the others did may be in
+/// it or not, so they are to be replayed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Covered {
+    /// The journal's id.
+    pub journal: u64,
+    /// The sequence number of the first record that is to be replayed.
+    pub position: u64,
 }
 
 /// What a snapshot holds in all.
@@ -51,14 +81,23 @@ pub struct Totals {
     pub frames: u64,
     /// Entries of swarms: a swarm that needs several frames has one in each.
     pub records: u64,
-    /// Swarms, those without peers included.
+    /// Swarms, those without peers included; in the private mode, registered torrents.
     pub swarms: u64,
-    /// IPv4 endpoints.
+    /// IPv4 endpoints; in the private mode, clients without an IPv6 address.
     pub peers_v4: u64,
-    /// IPv6 endpoints.
+    /// IPv6 endpoints; in the private mode, clients with an IPv6 address, whether they have an IPv4
+    /// one as well or not.
     pub peers_v6: u64,
     /// Completed downloads, over all swarms.
     pub snatches: u64,
+    /// Users who may announce.
+    pub users: u64,
+    /// Client programs that are allowed or refused.
+    pub client_rules: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// Torrents that were removed.
+    pub deletions: u64,
 }
 
 /// The header of a file whose checksum holds.
@@ -74,8 +113,12 @@ pub(super) struct Header {
 /// What a frame is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
-    Piece,
+    Swarms,
     End,
+    Users,
+    Rules,
+    Torrents,
+    Deletions,
 }
 
 /// The head of a frame whose kind, number and length are possible.
@@ -98,9 +141,16 @@ impl Header {
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
         bytes[12..28].copy_from_slice(&version);
-        bytes[28..36].copy_from_slice(&u64::from(meta.written_at.0).to_le_bytes());
+        let (mode, covered) = match meta.mode {
+            Mode::Open => (OPEN, Covered::default()),
+            Mode::Private(covered) => (PRIVATE, covered),
+        };
+        bytes[28..32].copy_from_slice(&meta.written_at.0.to_le_bytes());
+        bytes[32..36].copy_from_slice(&mode.to_le_bytes());
         bytes[36..40].copy_from_slice(&meta.interval.0.to_le_bytes());
         bytes[40..44].copy_from_slice(&meta.peer_timeout.0.to_le_bytes());
+        bytes[44..52].copy_from_slice(&covered.journal.to_le_bytes());
+        bytes[52..60].copy_from_slice(&covered.position.to_le_bytes());
         let checksum = crc32fast::hash(&bytes[..60]);
         bytes[60..].copy_from_slice(&checksum.to_le_bytes());
         (Self { format: FORMAT, version, meta, checksum }, bytes)
@@ -117,13 +167,21 @@ impl Header {
         }
         let mut version = [0; VERSION_BYTES];
         version.copy_from_slice(&bytes[12..28]);
-        let written_at = u32::try_from(u64_at(bytes, 28)).unwrap_or(u32::MAX);
+        let format = u32_at(bytes, 8);
+        let mode = match u32_at(bytes, 32) {
+            PRIVATE => {
+                Mode::Private(Covered { journal: u64_at(bytes, 44), position: u64_at(bytes, 52) })
+            }
+            found if found != OPEN && format == FORMAT => return Err(Damage::Mode { found }),
+            _ => Mode::Open,
+        };
         let meta = Meta {
-            written_at: Seconds(written_at),
+            written_at: Seconds(u32_at(bytes, 28)),
             interval: Seconds(u32_at(bytes, 36)),
             peer_timeout: Seconds(u32_at(bytes, 40)),
+            mode,
         };
-        Ok(Self { format: u32_at(bytes, 8), version, meta, checksum })
+        Ok(Self { format, version, meta, checksum })
     }
 
     /// The version of the program that wrote the file.
@@ -149,23 +207,22 @@ impl Header {
 
     /// Reads the head of the frame with this number, which begins at `offset` of the file.
     pub(super) fn parse_head(
+        &self,
         bytes: &[u8; HEAD_BYTES],
         number: u32,
         offset: u64,
     ) -> Result<Head, Damage> {
-        let kind = match u32_at(bytes, 0) {
-            1 => Kind::Piece,
-            2 => Kind::End,
-            found => return Err(Damage::Kind { offset, found }),
-        };
+        let found = u32_at(bytes, 0);
+        let kind = Kind::of(found).filter(|kind| kind.belongs_to(self.meta.mode));
+        let kind = kind.ok_or(Damage::Kind { offset, found })?;
         let found = u32_at(bytes, 4);
         if found != number {
             return Err(Damage::Number { offset, found, expected: number });
         }
         let payload_bytes = u32_at(bytes, 8) as usize;
         let possible = match kind {
-            Kind::Piece => payload_bytes <= PAYLOAD_BYTES_MAX,
             Kind::End => payload_bytes == Totals::BYTES,
+            _ => payload_bytes <= PAYLOAD_BYTES_MAX,
         };
         if !possible {
             return Err(Damage::Length { offset, found: payload_bytes });
@@ -188,29 +245,71 @@ impl Header {
 }
 
 impl Kind {
-    fn code(self) -> u32 {
+    const ALL: [Kind; 6] =
+        [Kind::Swarms, Kind::End, Kind::Users, Kind::Rules, Kind::Torrents, Kind::Deletions];
+
+    pub(super) fn code(self) -> u32 {
         match self {
-            Kind::Piece => 1,
+            Kind::Swarms => 1,
             Kind::End => 2,
+            Kind::Users => 3,
+            Kind::Rules => 4,
+            Kind::Torrents => 5,
+            Kind::Deletions => 6,
+        }
+    }
+
+    pub(super) fn of(code: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
+    /// Whether a file of this mode may have such frames.
+    pub(super) fn belongs_to(self, mode: Mode) -> bool {
+        match self {
+            Kind::End => true,
+            Kind::Swarms => mode == Mode::Open,
+            Kind::Users | Kind::Rules | Kind::Torrents | Kind::Deletions => mode != Mode::Open,
+        }
+    }
+
+    /// Frames come in the order of their places.
+    pub(super) fn place(self) -> u8 {
+        match self {
+            Kind::Users => 0,
+            Kind::Rules => 1,
+            Kind::Swarms | Kind::Torrents | Kind::Deletions => 2,
+            Kind::End => 3,
         }
     }
 }
 
 impl Totals {
+    const NUMBERS: usize = 10;
     /// Bytes of the last frame's payload.
-    pub(super) const BYTES: usize = 48;
+    pub(super) const BYTES: usize = 8 * Self::NUMBERS;
 
-    /// Endpoints of both families.
+    /// Endpoints of both families, or clients in the private mode.
     pub fn peers(&self) -> u64 {
         self.peers_v4 + self.peers_v6
     }
 
     pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
-        let Self { frames, records, swarms, peers_v4, peers_v6, snatches } = self;
+        let Self { frames, records, swarms, peers_v4, peers_v6, snatches, .. } = self;
+        let Self { users, client_rules, tokens, deletions, .. } = self;
+        let numbers: [u64; Self::NUMBERS] = [
+            frames,
+            records,
+            swarms,
+            peers_v4,
+            peers_v6,
+            snatches,
+            users,
+            client_rules,
+            tokens,
+            deletions,
+        ];
         let mut bytes = [0; Self::BYTES];
-        for (place, number) in
-            bytes.chunks_exact_mut(8).zip([frames, records, swarms, peers_v4, peers_v6, snatches])
-        {
+        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
         bytes
@@ -224,6 +323,10 @@ impl Totals {
             peers_v4: u64_at(bytes, 24),
             peers_v6: u64_at(bytes, 32),
             snatches: u64_at(bytes, 40),
+            users: u64_at(bytes, 48),
+            client_rules: u64_at(bytes, 56),
+            tokens: u64_at(bytes, 64),
+            deletions: u64_at(bytes, 72),
         }
     }
 }

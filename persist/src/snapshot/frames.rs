@@ -7,7 +7,11 @@ use std::io::{self, Read};
 use rkyv::util::AlignedVec;
 
 use super::columns::View;
-use super::format::{FORMAT, HEAD_BYTES, HEADER_BYTES, Head, Header, Kind, Totals};
+use super::deletions::DeletionsView;
+use super::format::{FORMAT, HEAD_BYTES, HEADER_BYTES, Header, Kind, Totals};
+use super::rules::RulesView;
+use super::torrents::TorrentsView;
+use super::users::UsersView;
 
 /// What is wrong with a file, and at which byte.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -17,10 +21,14 @@ pub enum Damage {
     Magic,
     #[error("the checksum of its header (bytes 0 to {HEADER_BYTES}) is wrong")]
     Header,
+    #[error("its header names an unknown mode, {found}")]
+    Mode { found: u32 },
     #[error("it ends early: the {what} at byte {offset} is not complete")]
     Truncated { offset: u64, what: &'static str },
     #[error("the frame at byte {offset} is of unknown kind {found}")]
     Kind { offset: u64, found: u32 },
+    #[error("the frame at byte {offset} is of kind {found}, which does not belong there")]
+    Order { offset: u64, found: u32 },
     #[error("the frame at byte {offset} has number {found}, not {expected}")]
     Number { offset: u64, found: u32, expected: u32 },
     #[error("the frame at byte {offset} says that it is {found} bytes long")]
@@ -46,6 +54,15 @@ pub(super) enum Fault {
     Damage(Damage),
 }
 
+/// What a frame holds: its archive is valid, and its columns fit each other.
+pub(super) enum Content<'a> {
+    Swarms(View<'a>),
+    Users(UsersView<'a>),
+    Rules(RulesView<'a>),
+    Torrents(TorrentsView<'a>),
+    Deletions(DeletionsView<'a>),
+}
+
 /// The frames of one snapshot.
 pub(super) struct Frames<R> {
     stream: R,
@@ -53,6 +70,8 @@ pub(super) struct Frames<R> {
     /// How far the stream is read.
     offset: u64,
     number: u32,
+    /// Where the last frame belongs; see [`Kind::place`].
+    place: u8,
     payload: AlignedVec,
     totals: Totals,
     ended: bool,
@@ -72,22 +91,22 @@ impl<R: Read> Frames<R> {
             header,
             offset: HEADER_BYTES as u64,
             number: 0,
+            place: 0,
             payload: AlignedVec::new(),
             totals: Totals::default(),
             ended: false,
         })
     }
 
-    /// The next frame with swarms; `None` when the snapshot is complete and all its totals are
-    /// right.
-    pub(super) fn next_view(&mut self) -> Result<Option<View<'_>>, Fault> {
+    /// What the next frame holds; `None` when the snapshot is complete and all its totals are right.
+    pub(super) fn next_content(&mut self) -> Result<Option<Content<'_>>, Fault> {
         if self.ended {
             return Ok(None);
         }
         let offset = self.offset;
         let mut head_bytes = [0; HEAD_BYTES];
         fill(&mut self.stream, &mut head_bytes, offset, "head of the frame")?;
-        let head = Header::parse_head(&head_bytes, self.number, offset)?;
+        let head = self.header.parse_head(&head_bytes, self.number, offset)?;
 
         // At most `PAYLOAD_BYTES_MAX`: `parse_head` has seen to it.
         self.payload.resize(head.payload_bytes, 0);
@@ -95,20 +114,20 @@ impl<R: Read> Frames<R> {
         if !self.header.holds(&head, &head_bytes, &self.payload) {
             return Err(Damage::Checksum { offset }.into());
         }
+        if head.kind.place() < self.place {
+            return Err(Damage::Order { offset, found: head.kind.code() }.into());
+        }
+        self.place = head.kind.place();
         self.offset += (HEAD_BYTES + head.payload_bytes) as u64;
         self.number = self.number.wrapping_add(1);
-        match head {
-            Head { kind: Kind::End, .. } => {
-                self.end(offset)?;
-                Ok(None)
-            }
-            Head { kind: Kind::Piece, .. } => {
-                let view = View::new(&self.payload)
-                    .map_err(|what| Fault::from(Damage::Content { offset, what }))?;
-                view.count(&mut self.totals);
-                Ok(Some(view))
-            }
+        if head.kind == Kind::End {
+            self.end(offset)?;
+            return Ok(None);
         }
+        let content = Content::new(head.kind, &self.payload)
+            .map_err(|what| Fault::from(Damage::Content { offset, what }))?;
+        content.count(&mut self.totals);
+        Ok(Some(content))
     }
 
     /// The header, what has been read until now, and how many bytes that was; after the last
@@ -131,6 +150,32 @@ impl<R: Read> Frames<R> {
             }
             Err(error) => Err(error.into()),
             Ok(()) => Err(Damage::Trailing { offset: self.offset }.into()),
+        }
+    }
+}
+
+impl<'a> Content<'a> {
+    /// Validates a payload; the text says what is wrong with it.
+    fn new(kind: Kind, payload: &'a [u8]) -> Result<Self, String> {
+        Ok(match kind {
+            Kind::Swarms => Content::Swarms(View::new(payload)?),
+            Kind::Users => Content::Users(UsersView::new(payload)?),
+            Kind::Rules => Content::Rules(RulesView::new(payload)?),
+            Kind::Torrents => Content::Torrents(TorrentsView::new(payload)?),
+            Kind::Deletions => Content::Deletions(DeletionsView::new(payload)?),
+            Kind::End => unreachable!("the last frame holds the totals"),
+        })
+    }
+
+    /// Adds the frame to the totals of its file.
+    fn count(&self, totals: &mut Totals) {
+        totals.frames += 1;
+        match self {
+            Content::Swarms(view) => view.count(totals),
+            Content::Users(view) => totals.users += view.len() as u64,
+            Content::Rules(view) => totals.client_rules += view.len() as u64,
+            Content::Torrents(view) => view.count(totals),
+            Content::Deletions(view) => totals.deletions += view.len() as u64,
         }
     }
 }

@@ -58,10 +58,15 @@ impl Grace {
 
 #[cfg(test)]
 mod tests {
+    use super::super::format::Mode;
     use super::*;
 
-    const META: Meta =
-        Meta { written_at: Seconds(100_000), interval: Seconds(1800), peer_timeout: Seconds(4000) };
+    const META: Meta = Meta {
+        written_at: Seconds(100_000),
+        interval: Seconds(1800),
+        peer_timeout: Seconds(4000),
+        mode: Mode::Open,
+    };
 
     #[track_caller]
     fn check(now: u32, last_seen: u32, becomes: Option<u32>) {

@@ -2,6 +2,7 @@
 
 mod damage;
 mod files;
+mod private;
 mod restart;
 mod round_trips;
 
@@ -24,6 +25,7 @@ const META: Meta = Meta {
     written_at: Seconds(1_800_000_000),
     interval: Seconds(1800),
     peer_timeout: Seconds(4000),
+    mode: Mode::Open,
 };
 
 /// What a snapshot says about swarms, whatever its pieces: snatches, and peers by endpoint.
@@ -80,7 +82,8 @@ fn encode(pieces: &[Piece]) -> Vec<u8> {
 fn decode(bytes: &[u8]) -> (Swarms, Totals) {
     let mut frames = Frames::new(bytes).unwrap();
     let mut swarms = Swarms::new();
-    while let Some(view) = frames.next_view().unwrap() {
+    while let Some(content) = frames.next_content().unwrap() {
+        let Content::Swarms(view) = content else { panic!("of the open mode") };
         for part in view.parts() {
             assert_eq!(part.continued, swarms.contains_key(&part.info_hash));
             swarms.entry(part.info_hash).or_default().0 = part.snatches;
@@ -88,7 +91,7 @@ fn decode(bytes: &[u8]) -> (Swarms, Totals) {
             add(&mut swarms, part.info_hash, view.peers_v6(part.v6));
         }
     }
-    assert!(frames.next_view().unwrap().is_none(), "the end stays the end");
+    assert!(frames.next_content().unwrap().is_none(), "the end stays the end");
     let (header, totals, read) = frames.summary();
     assert_eq!((header.meta, read), (META, bytes.len() as u64));
     (swarms, totals)

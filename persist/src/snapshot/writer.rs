@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use shard::Piece;
+use shard::private::{self, ClientPrefix, Passkey, User};
 
 use super::encoder::Encoder;
 use super::files::{Files, KEPT, Name};
@@ -16,7 +17,6 @@ use crate::data_dir::{DataDir, sync_dir};
 /// snapshots before stay as they are.
 ///
 /// Blocks on the disk, so it belongs on a thread of its own. Memory: about one megabyte.
-#[derive(Debug)]
 pub struct SnapshotWriter {
     encoder: Encoder<PacedFile>,
     part: Part,
@@ -62,11 +62,34 @@ impl SnapshotWriter {
         self
     }
 
-    /// Adds a piece. Pieces of one shard come in the order of their export; those of several shards
-    /// may alternate. After an error the writer is of no more use than to be dropped.
+    /// Adds a piece of an open tracker. Pieces of one shard come in the order of their export; those
+    /// of several shards may alternate. After an error the writer is of no more use than to be dropped.
     pub fn append(&mut self, piece: &Piece) -> Result<(), SnapshotError> {
+        self.add(|encoder| encoder.append(piece))
+    }
+
+    /// Adds a piece of a private tracker, after all its users and client rules; for the order and for
+    /// errors see [`SnapshotWriter::append`].
+    pub fn append_private(&mut self, piece: &private::Piece) -> Result<(), SnapshotError> {
+        self.add(|encoder| encoder.append_private(piece))
+    }
+
+    /// Adds a user of a private tracker. Users come first of all.
+    pub fn append_user(&mut self, passkey: &Passkey, user: User) -> Result<(), SnapshotError> {
+        self.add(|encoder| encoder.append_user(passkey, user))
+    }
+
+    /// Adds a rule of clients of a private tracker. They come after the users.
+    pub fn append_rule(&mut self, prefix: &ClientPrefix, allow: bool) -> Result<(), SnapshotError> {
+        self.add(|encoder| encoder.append_rule(prefix, allow))
+    }
+
+    fn add(
+        &mut self,
+        add: impl FnOnce(&mut Encoder<PacedFile>) -> io::Result<()>,
+    ) -> Result<(), SnapshotError> {
         self.refuse_when_failed()?;
-        self.encoder.append(piece).map_err(|source| {
+        add(&mut self.encoder).map_err(|source| {
             self.failed = true;
             SnapshotError::Write { path: self.part.path.clone(), source }
         })

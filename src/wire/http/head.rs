@@ -36,6 +36,8 @@ pub struct Head<'a> {
     /// What becomes of the connection after the reply. A request with a body closes it: the body is
     /// not read.
     pub persistence: Persistence,
+    /// Path and query together, with the `?` between them.
+    address: &'a [u8],
     headers: Headers<'a>,
 }
 
@@ -78,8 +80,18 @@ pub enum Malformed {
 /// on how the bytes were split.
 #[inline]
 pub fn parse_head(bytes: &[u8], seen: usize) -> Result<Parsed<'_>, Malformed> {
-    let window = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
-    let full = window.len() == HEAD_BYTES_MAX;
+    parse_head_within(bytes, seen, HEAD_BYTES_MAX)
+}
+
+/// [`parse_head`] with another bound than [`HEAD_BYTES_MAX`].
+#[inline]
+pub(in crate::wire) fn parse_head_within(
+    bytes: &[u8],
+    seen: usize,
+    bytes_max: usize,
+) -> Result<Parsed<'_>, Malformed> {
+    let window = &bytes[..bytes.len().min(bytes_max)];
+    let full = window.len() == bytes_max;
     let partial = if full { Err(Malformed::TooLarge) } else { Ok(Parsed::Partial) };
     let start = window.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
     let Some(start) = start else { return partial };
@@ -88,7 +100,11 @@ pub fn parse_head(bytes: &[u8], seen: usize) -> Result<Parsed<'_>, Malformed> {
     let Some((method, rest)) = method(rest)? else { return partial };
     let Some(line_end) = memchr(b'\n', rest) else { return partial };
     let (target, keeps_by_default) = target(trim_cr(&rest[..line_end]))?;
-    let (path, query) = split_target(target)?;
+    let address = address(target)?;
+    let (path, query) = match memchr(b'?', address) {
+        Some(at) => (&address[..at], &address[at + 1..]),
+        None => (address, &[][..]),
+    };
 
     // The LF that ended the request line stays, so that an empty line after it is found as well.
     let lines = &rest[line_end..];
@@ -104,7 +120,7 @@ pub fn parse_head(bytes: &[u8], seen: usize) -> Result<Parsed<'_>, Malformed> {
         Facts { keep: true, .. } => Persistence::KeepNamed,
         _ => Persistence::Close,
     };
-    let head = Head { method, path, query, persistence, headers };
+    let head = Head { method, path, query, persistence, address, headers };
     Ok(Parsed::Complete { head, consumed: lines_at + consumed })
 }
 
@@ -119,6 +135,11 @@ impl<'a> Head<'a> {
     #[inline]
     pub fn framing(&self) -> Framing {
         Framing { persistence: self.persistence, head_only: self.method == Method::Head }
+    }
+
+    /// Path and query as they stand in the request, not decoded and never logged.
+    pub(in crate::wire) fn address(&self) -> &'a [u8] {
+        self.address
     }
 
     /// All headers, in order.
@@ -263,15 +284,11 @@ fn target(line: &[u8]) -> Result<(&[u8], bool), Malformed> {
     }
 }
 
-/// Path and query of a target in origin or absolute form (RFC 9112, section 3.2).
+/// Path and query of a target in origin or absolute form (RFC 9112, section 3.2), still together.
 #[inline]
-fn split_target(target: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+fn address(target: &[u8]) -> Result<&[u8], Malformed> {
     let target = target.trim_ascii_start();
-    let target = if target.starts_with(b"/") { target } else { after_authority(target)? };
-    Ok(match memchr(b'?', target) {
-        Some(at) => (&target[..at], &target[at + 1..]),
-        None => (target, &[]),
-    })
+    if target.starts_with(b"/") { Ok(target) } else { after_authority(target) }
 }
 
 /// What comes after `http://host:port`.

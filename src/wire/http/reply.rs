@@ -112,7 +112,8 @@ pub fn write_announce(out: &mut Vec<u8>, framing: Framing, announced: &Announced
             entries.integer(b"interval", interval.0.into());
             entries.integer(b"min interval", interval_min.0.into());
             if !compact {
-                list(entries.key(b"peers"), |items| list_peers(items, reply));
+                let peers = (&reply.peers_v4[..], &reply.peers_v6[..]);
+                list(entries.key(b"peers"), |items| list_peers(items, peers));
                 return;
             }
             entries.string(b"peers", &reply.peers_v4);
@@ -196,16 +197,23 @@ pub fn write_not_found(out: &mut Vec<u8>, framing: Framing, query: &[u8]) {
     });
 }
 
+/// Status and kind of a reply.
 #[derive(Clone, Copy)]
-enum Status {
+pub(in crate::wire) enum Status {
+    /// 200 with text: whatever a client or site reads.
     Ok,
+    /// 200 with a page for people.
+    Page,
+    /// 200 with JSON.
+    Json,
+    /// 404.
     NotFound,
 }
 
 /// Appends a reply whose body `body` appends. The length goes into a place as wide as `expected` has
 /// digits; only when the body turns out longer or shorter than that does it move.
 #[inline]
-fn respond(
+pub(in crate::wire) fn respond(
     out: &mut Vec<u8>,
     framing: Framing,
     status: Status,
@@ -252,6 +260,7 @@ fn start_of_head(framing: Framing, status: Status) -> &'static [u8] {
         (Status::Ok, Persistence::KeepNamed) => {
             b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: keep-alive\r\nContent-Length: "
         }
+        (kind @ (Status::Page | Status::Json), persistence) => kind_of_head(kind, persistence),
         (Status::NotFound, Persistence::Close | Persistence::CloseLate) => {
             b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: "
         }
@@ -264,15 +273,40 @@ fn start_of_head(framing: Framing, status: Status) -> &'static [u8] {
     }
 }
 
+/// The head of a reply that is no text.
+#[cold]
+fn kind_of_head(kind: Status, persistence: Persistence) -> &'static [u8] {
+    match (kind, persistence) {
+        (Status::Json, Persistence::Close | Persistence::CloseLate) => {
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "
+        }
+        (Status::Json, Persistence::Keep) => {
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+        }
+        (Status::Json, Persistence::KeepNamed) => {
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: keep-alive\r\nContent-Length: "
+        }
+        (_, Persistence::Close | Persistence::CloseLate) => {
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: "
+        }
+        (_, Persistence::Keep) => {
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: "
+        }
+        (_, Persistence::KeepNamed) => {
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: keep-alive\r\nContent-Length: "
+        }
+    }
+}
+
 /// The list form of BEP 3: dictionaries of `ip` and `port`. There is no `peer id` in them, as if the
 /// client had said `no_peer_id=1`: peer ids are not kept.
 #[cold]
-fn list_peers(items: &mut Vec<u8>, reply: &Reply) {
-    let (v4, _) = reply.peers_v4.as_chunks::<6>();
+pub(in crate::wire) fn list_peers(items: &mut Vec<u8>, (v4, v6): (&[u8], &[u8])) {
+    let (v4, _) = v4.as_chunks::<6>();
     for [a, b, c, d, port @ ..] in v4 {
         list_peer(items, [*a, *b, *c, *d].into(), u16::from_be_bytes(*port));
     }
-    let (v6, _) = reply.peers_v6.as_chunks::<18>();
+    let (v6, _) = v6.as_chunks::<18>();
     for peer in v6 {
         let (address, port) = peer.split_first_chunk::<16>().expect("18 bytes are more than 16");
         list_peer(items, (*address).into(), u16::from_be_bytes([port[0], port[1]]));

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::super::format::HEAD_BYTES;
+pub(super) use super::super::format::HEAD_BYTES as HEAD;
 use super::*;
 
 #[test]
@@ -83,7 +84,7 @@ fn frames_that_are_lost_swapped_or_of_another_file_are_found() {
 }
 
 /// The frames of a good file, heads included.
-fn frames_of(bytes: &[u8]) -> Vec<&[u8]> {
+pub(super) fn frames_of(bytes: &[u8]) -> Vec<&[u8]> {
     let mut rest = &bytes[HEADER_BYTES..];
     let mut frames = Vec::new();
     while let Some(length) = rest.get(8..12) {
@@ -122,7 +123,7 @@ fn a_hundred_thousand_mutations_with_good_checksums_do_no_harm() {
         let mut payload = piece[HEAD_BYTES..].to_vec();
         mutate(&mut rng, &mut payload);
         let (header, bytes) = Header::write(META);
-        let head = header.head(Kind::Piece, 0, &payload);
+        let head = header.head(Kind::Swarms, 0, &payload);
         let bytes = [&bytes[..], &head, &payload, end].concat();
         match verify(&bytes[..]) {
             Ok(_) => harmless += 1,
@@ -135,7 +136,7 @@ fn a_hundred_thousand_mutations_with_good_checksums_do_no_harm() {
     assert!(harmless > 1000 && content > 1000, "{harmless} harmless, {content} refused");
 }
 
-fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>) {
+pub(super) fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>) {
     for _ in 0..rng.usize(1..4) {
         let at = rng.usize(..bytes.len().max(1)).min(bytes.len().saturating_sub(1));
         let end = (at + rng.usize(..40)).min(bytes.len());
@@ -173,7 +174,7 @@ fn a_newer_format_is_no_damage() {
 }
 
 /// A stream that takes so many bytes and not one more.
-struct Room(usize);
+pub(super) struct Room(pub(super) usize);
 
 impl Write for Room {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

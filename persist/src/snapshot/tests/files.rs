@@ -33,7 +33,7 @@ fn a_file_of_a_newer_format_stops_the_start() {
     write_file(&dir, &small(0));
     let newest = write_file(&dir, &small(1));
     let mut bytes = std::fs::read(&newest.path).unwrap();
-    bytes[8] = 2;
+    bytes[8..12].copy_from_slice(&(FORMAT + 1).to_le_bytes());
     let checksum = crc32fast::hash(&bytes[..60]);
     bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
     std::fs::write(&newest.path, bytes).unwrap();

@@ -1,0 +1,172 @@
+//! Random records for tests and benches: the same seed gives the same.
+
+use fastrand::Rng;
+use shard::private::{
+    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Passkey, PeerId, Swarm, TorrentId,
+    UserId,
+};
+use shard::{InfoHash, Seconds};
+
+use super::Record;
+
+/// Any record that can be: extreme numbers as often as usual ones.
+pub(crate) fn any(rng: &mut Rng) -> Record {
+    match rng.u8(..16) {
+        0 => Record::Change(Change::User {
+            id: UserId(number(rng) as u32),
+            passkey: passkey(rng),
+            can_leech: rng.bool(),
+            hidden: rng.bool(),
+            enabled: rng.bool(),
+        }),
+        1 => Record::Change(Change::Torrent {
+            id: TorrentId(number(rng) as u32),
+            info_hash: InfoHash(bytes(rng)),
+            freeleech: [Freeleech::None, Freeleech::Free, Freeleech::Neutral][rng.usize(..3)],
+            upload_percent: rng.u16(..),
+        }),
+        2 => Record::Change(Change::TorrentRemoved {
+            id: TorrentId(number(rng) as u32),
+            info_hash: InfoHash(bytes(rng)),
+            reason: (0..rng.usize(..200)).map(|_| rng.char(..)).collect(),
+            at: Seconds(rng.u32(..)),
+        }),
+        3 => Record::Change(Change::Token {
+            user: UserId(number(rng) as u32),
+            torrent: TorrentId(number(rng) as u32),
+            info_hash: InfoHash(bytes(rng)),
+            expires_at: rng.bool().then(|| Seconds(rng.u32(..))),
+        }),
+        4 => Record::Change(Change::TokenRemoved {
+            user: UserId(number(rng) as u32),
+            torrent: TorrentId(number(rng) as u32),
+            info_hash: InfoHash(bytes(rng)),
+        }),
+        5 => Record::Change(Change::ClientRule { prefix: prefix(rng), allow: rng.bool() }),
+        6 => Record::Change(Change::ClientRuleRemoved { prefix: prefix(rng) }),
+        _ => Record::Fact(any_fact(rng)),
+    }
+}
+
+/// So many of any kind.
+pub(crate) fn several(rng: &mut Rng, records: usize) -> Vec<Record> {
+    (0..records).map(|_| any(rng)).collect()
+}
+
+/// A fact as a private site has them: known addresses, some gigabytes, most credited as moved.
+pub(crate) fn usual_fact(rng: &mut Rng, now: Seconds) -> Fact {
+    let moved = Counters {
+        uploaded: rng.u64(..4 << 30),
+        downloaded: if rng.u8(..4) == 0 { rng.u64(..4 << 30) } else { 0 },
+        corrupt: 0,
+    };
+    let before =
+        Counters { uploaded: rng.u64(..1 << 38), downloaded: rng.u64(..1 << 35), corrupt: 0 };
+    let free = rng.u8(..10) == 0;
+    Fact {
+        at: now,
+        user: UserId(rng.u32(..500_000)),
+        torrent: TorrentId(rng.u32(..900_000)),
+        info_hash: InfoHash(bytes(rng)),
+        peer_id: PeerId(bytes(rng)),
+        key: rng.u32(..),
+        endpoints: Endpoints {
+            v4: Some(rng.u32(..).into()),
+            v6: (rng.u8(..4) == 0).then(|| rng.u128(..).into()),
+            port: rng.u16(1024..),
+        },
+        hidden: rng.u8(..10) == 0,
+        visible: true,
+        reported: Counters {
+            uploaded: before.uploaded + moved.uploaded,
+            downloaded: before.downloaded + moved.downloaded,
+            corrupt: 0,
+        },
+        left: if rng.u8(..4) == 0 { rng.u64(..1 << 34) } else { 0 },
+        partial: false,
+        active: rng.u8(..10) != 0,
+        since: now - Seconds(rng.u32(..1_000_000)),
+        elapsed: rng.u32(1700..2100),
+        announces: rng.u32(2..600),
+        moved,
+        credited_up: moved.uploaded,
+        credited_down: if free { 0 } else { moved.downloaded },
+        token_down: 0,
+        token_spent: false,
+        snatched: rng.u8(..50) == 0,
+        swarm: Swarm {
+            seeders: rng.u32(..200),
+            leechers: rng.u32(..20),
+            snatches: rng.u32(..10_000),
+            balance: rng.i64(-(1 << 42)..1 << 42),
+        },
+    }
+}
+
+fn any_fact(rng: &mut Rng) -> Fact {
+    let moved = counters(rng);
+    Fact {
+        at: Seconds(rng.u32(..)),
+        user: UserId(number(rng) as u32),
+        torrent: TorrentId(number(rng) as u32),
+        info_hash: InfoHash(bytes(rng)),
+        peer_id: PeerId(bytes(rng)),
+        key: rng.u32(..),
+        endpoints: Endpoints {
+            v4: rng.bool().then(|| rng.u32(..).into()),
+            v6: rng.bool().then(|| rng.u128(..).into()),
+            port: rng.u16(..),
+        },
+        hidden: rng.bool(),
+        visible: rng.bool(),
+        reported: counters(rng),
+        left: number(rng),
+        partial: rng.bool(),
+        active: rng.bool(),
+        since: Seconds(rng.u32(..)),
+        elapsed: number(rng) as u32,
+        announces: number(rng) as u32,
+        moved,
+        credited_up: if rng.bool() { moved.uploaded } else { number(rng) },
+        credited_down: if rng.bool() { moved.downloaded } else { number(rng) },
+        token_down: number(rng),
+        token_spent: rng.bool(),
+        snatched: rng.bool(),
+        swarm: Swarm {
+            seeders: number(rng) as u32,
+            leechers: number(rng) as u32,
+            snatches: number(rng) as u32,
+            balance: number(rng).cast_signed(),
+        },
+    }
+}
+
+fn counters(rng: &mut Rng) -> Counters {
+    Counters { uploaded: number(rng), downloaded: number(rng), corrupt: number(rng) }
+}
+
+/// Nothing, everything, or a number of any length.
+fn number(rng: &mut Rng) -> u64 {
+    match rng.u8(..8) {
+        0 | 1 => 0,
+        2 => u64::MAX,
+        _ => rng.u64(..) >> rng.u32(..64),
+    }
+}
+
+fn bytes(rng: &mut Rng) -> [u8; 20] {
+    let mut bytes = [0; 20];
+    rng.fill(&mut bytes);
+    bytes
+}
+
+fn passkey(rng: &mut Rng) -> Passkey {
+    let mut bytes = [0; Passkey::BYTES];
+    bytes.fill_with(|| rng.alphanumeric() as u8);
+    Passkey::new(&bytes).expect("letters and digits")
+}
+
+fn prefix(rng: &mut Rng) -> ClientPrefix {
+    let length = rng.usize(1..=20);
+    ClientPrefix::new(&bytes(rng)[..length]).expect("not empty, not too long")
+}

@@ -1,0 +1,177 @@
+//! What others may know of a journal while it is being written.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::JournalError;
+
+/// The figures of a journal, for metrics, for the ledger and for cores. Each is read for itself, at
+/// any time; only [`Status::wait`] blocks.
+#[derive(Debug)]
+pub struct Status {
+    dir: PathBuf,
+    id: u64,
+    begin: AtomicU64,
+    end: AtomicU64,
+    durable: AtomicU64,
+    bytes: AtomicU64,
+    refusing: AtomicBool,
+    refused_batches: AtomicU64,
+    refused_records: AtomicU64,
+    syncs: AtomicU64,
+    /// Unix milliseconds; 0: never.
+    last_sync_at: AtomicU64,
+    last_sync_micros: AtomicU64,
+    released: AtomicU64,
+    last_error: Mutex<Option<String>>,
+    /// With `last_error`: more is durable.
+    more: Condvar,
+}
+
+impl Status {
+    pub(super) fn new(dir: PathBuf, id: u64) -> Self {
+        Self {
+            dir,
+            id,
+            begin: AtomicU64::new(0),
+            end: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            refusing: AtomicBool::new(false),
+            refused_batches: AtomicU64::new(0),
+            refused_records: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            last_sync_at: AtomicU64::new(0),
+            last_sync_micros: AtomicU64::new(0),
+            released: AtomicU64::new(0),
+            last_error: Mutex::new(None),
+            more: Condvar::new(),
+        }
+    }
+
+    /// The folder of the segments.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// See [`super::Journal::id`].
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The sequence number of the oldest record kept.
+    pub fn begin(&self) -> u64 {
+        self.begin.load(Relaxed)
+    }
+
+    /// The sequence number that comes next.
+    pub fn end(&self) -> u64 {
+        self.end.load(Relaxed)
+    }
+
+    /// Records before this sequence number are durable.
+    pub fn durable(&self) -> u64 {
+        self.durable.load(Acquire)
+    }
+
+    /// The size of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// False when the last attempt to append or to sync failed. What is sent now will most likely be
+    /// refused, so baselines stay where they are: credit is postponed.
+    pub fn accepting(&self) -> bool {
+        !self.refusing.load(Relaxed)
+    }
+
+    /// Batches that were not appended.
+    pub fn refused_batches(&self) -> u64 {
+        self.refused_batches.load(Relaxed)
+    }
+
+    /// Records in them.
+    pub fn refused_records(&self) -> u64 {
+        self.refused_records.load(Relaxed)
+    }
+
+    /// Syncs that succeeded.
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Relaxed)
+    }
+
+    /// When the last of them ended.
+    pub fn last_sync_at(&self) -> Option<SystemTime> {
+        match self.last_sync_at.load(Relaxed) {
+            0 => None,
+            millis => Some(UNIX_EPOCH + Duration::from_millis(millis)),
+        }
+    }
+
+    /// How long it took.
+    pub fn last_sync_time(&self) -> Duration {
+        Duration::from_micros(self.last_sync_micros.load(Relaxed))
+    }
+
+    /// Why an attempt to append or to sync failed most recently.
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until a record with this sequence number or a later one is durable, at most for
+    /// `timeout`. Returns [`Status::durable`].
+    pub fn wait(&self, sequence: u64, timeout: Duration) -> u64 {
+        let guard = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let still = |_: &mut _| self.durable() <= sequence;
+        drop(self.more.wait_timeout_while(guard, timeout, still));
+        self.durable()
+    }
+
+    /// Says that records before `sequence` are not needed any more. The thread of the journal deletes
+    /// segments that hold nothing else at its next sync. A smaller number than before changes nothing.
+    pub fn release(&self, sequence: u64) {
+        self.released.fetch_max(sequence, Relaxed);
+    }
+
+    pub(super) fn released(&self) -> u64 {
+        self.released.load(Relaxed)
+    }
+
+    pub(super) fn publish(&self, begin: u64, end: u64, durable: u64, bytes: u64) {
+        self.begin.store(begin, Relaxed);
+        self.end.store(end, Relaxed);
+        self.bytes.store(bytes, Relaxed);
+        if self.durable.swap(durable, AcqRel) != durable {
+            // Under the lock, so that nobody is between looking and waiting.
+            drop(self.last_error.lock().unwrap_or_else(PoisonError::into_inner));
+            self.more.notify_all();
+        }
+    }
+
+    pub(super) fn accept(&self) {
+        self.refusing.store(false, Relaxed);
+    }
+
+    pub(super) fn refuse(&self, error: &JournalError) {
+        self.refusing.store(true, Relaxed);
+        let text = match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    pub(super) fn count_refused(&self, records: usize) {
+        self.refused_batches.fetch_add(1, Relaxed);
+        self.refused_records.fetch_add(records as u64, Relaxed);
+    }
+
+    pub(super) fn synced(&self, time: Duration) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_sync_at.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Relaxed);
+        self.last_sync_micros.store(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.syncs.fetch_add(1, Relaxed);
+    }
+}

@@ -1,0 +1,388 @@
+//! The thread that writes the journal: takes batches, appends them, syncs on an interval, and answers
+//! those who wait.
+//!
+//! A batch is answered once, whatever happens: as durable, or as refused with its records. While the
+//! disk is full everything is refused at once, so that cores leave the baselines where they are, and
+//! the thread tries again with every batch and every second.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+
+use super::{Journal, JournalError, Record, Status};
+
+/// How the thread works.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ThreadOptions {
+    /// Time between syncs: what a power cut may cost. Zero: each batch, or those that came together,
+    /// is synced before the next.
+    pub sync_interval: Duration,
+    /// Batches that may wait; a further one is not taken.
+    pub batches_max: usize,
+}
+
+impl Default for ThreadOptions {
+    fn default() -> Self {
+        Self { sync_interval: Duration::from_secs(1), batches_max: 256 }
+    }
+}
+
+/// A running journal. Dropped, it ends as with [`JournalThread::stop`].
+#[derive(Debug)]
+pub struct JournalThread {
+    sender: JournalSender,
+    /// `None` once it has been stopped.
+    thread: Option<JoinHandle<Journal>>,
+}
+
+/// Hands batches to the journal; one for each who does.
+#[derive(Clone, Debug)]
+pub struct JournalSender {
+    messages: Sender<Message>,
+    buffers: Receiver<Vec<Record>>,
+    status: Arc<Status>,
+}
+
+/// Records that are appended together, all or none, and whom to tell.
+pub struct Batch {
+    records: Vec<Record>,
+    reply: Option<Box<dyn FnOnce(Answer) + Send>>,
+    urgent: bool,
+}
+
+/// What became of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// All of it is durable, and everything that was sent before it.
+    Durable {
+        /// The sequence number of its first record.
+        first: u64,
+        /// How many it had.
+        records: usize,
+    },
+    /// Nothing of it was written.
+    Refused {
+        /// As they were sent. Empty when they were appended, and the thread had to end before they
+        /// were durable ([`Refusal::Stopped`]).
+        records: Vec<Record>,
+        /// Why.
+        why: Refusal,
+    },
+}
+
+/// Why a batch was not written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Refusal {
+    /// The journal's bound is reached, or the disk is full.
+    Full,
+    /// The disk fails.
+    Disk,
+    /// A record, or the batch, is larger than the format allows. It will not be taken later either.
+    TooLarge,
+    /// The thread has ended.
+    Stopped,
+}
+
+impl JournalThread {
+    /// Starts the thread `margay-journal`.
+    pub fn start(journal: Journal, options: ThreadOptions) -> io::Result<Self> {
+        let batches_max = options.batches_max.max(1);
+        let (messages, inbox) = bounded(batches_max);
+        // As many as can be on their way, so that all come back.
+        let (used, buffers) = bounded(2 * batches_max);
+        let status = journal.status().clone();
+        let running = Running {
+            journal,
+            inbox,
+            used,
+            interval: options.sync_interval,
+            next_sync: Instant::now() + options.sync_interval,
+            waiting: Vec::new(),
+            urgent: false,
+            trouble: Trouble::default(),
+        };
+        let thread = thread::Builder::new().name("margay-journal".to_owned());
+        let thread = thread.spawn(move || running.run())?;
+        let sender = JournalSender { messages, buffers, status };
+        Ok(Self { sender, thread: Some(thread) })
+    }
+
+    /// Hands batches over; to be cloned.
+    pub fn sender(&self) -> &JournalSender {
+        &self.sender
+    }
+
+    /// The figures of the journal.
+    pub fn status(&self) -> &Arc<Status> {
+        self.sender.status()
+    }
+
+    /// Appends what was sent until now, syncs, ends. What is sent later is refused.
+    pub fn stop(mut self) -> Journal {
+        self.end().expect("it runs until it is stopped")
+    }
+
+    fn end(&mut self) -> Option<Journal> {
+        let thread = self.thread.take()?;
+        // When it does not receive any more, it has panicked, and joining says so.
+        let _ = self.sender.messages.send(Message::Stop);
+        match thread.join() {
+            Ok(journal) => Some(journal),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for JournalThread {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.end();
+        }
+    }
+}
+
+impl JournalSender {
+    /// An empty buffer for records: a used one, where there is one.
+    pub fn buffer(&self) -> Vec<Record> {
+        self.buffers.try_recv().unwrap_or_default()
+    }
+
+    /// Hands a batch over without waiting. It comes back when too many are waiting, or the thread has
+    /// ended.
+    #[allow(clippy::result_large_err)] // That is the batch itself.
+    pub fn try_send(&self, batch: Batch) -> Result<(), Batch> {
+        self.messages.try_send(Message::Batch(batch)).map_err(|error| match error {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message.batch(),
+        })
+    }
+
+    /// Hands a batch over, and waits for room where there is none. It comes back when the thread has
+    /// ended.
+    #[allow(clippy::result_large_err)] // That is the batch itself.
+    pub fn send(&self, batch: Batch) -> Result<(), Batch> {
+        self.messages.send(Message::Batch(batch)).map_err(|error| error.0.batch())
+    }
+
+    /// The figures of the journal.
+    pub fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+}
+
+impl Batch {
+    /// A batch of these records. Without any it is answered when all before it is durable.
+    pub fn new(records: Vec<Record>) -> Self {
+        Self { records, reply: None, urgent: false }
+    }
+
+    /// Whom to tell. Runs on the journal's thread, where others wait meanwhile; also when the batch is
+    /// dropped without having been written.
+    pub fn on_answer(mut self, reply: impl FnOnce(Answer) + Send + 'static) -> Self {
+        self.reply = Some(Box::new(reply));
+        self
+    }
+
+    /// Somebody waits for it: it is synced as soon as it is its turn, not at the interval.
+    pub fn urgent(mut self) -> Self {
+        self.urgent = true;
+        self
+    }
+
+    /// Takes the records out, of a batch that came back, and nobody is told anything.
+    pub fn into_records(mut self) -> Vec<Record> {
+        self.reply = None;
+        std::mem::take(&mut self.records)
+    }
+
+    fn refuse(mut self, why: Refusal) {
+        let records = std::mem::take(&mut self.records);
+        if let Some(reply) = self.reply.take() {
+            reply(Answer::Refused { records, why });
+        }
+    }
+}
+
+impl Drop for Batch {
+    /// Whoever waits is told that it was for nothing.
+    fn drop(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            let records = std::mem::take(&mut self.records);
+            reply(Answer::Refused { records, why: Refusal::Stopped });
+        }
+    }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("records", &self.records.len()).finish_non_exhaustive()
+    }
+}
+
+impl From<&JournalError> for Refusal {
+    fn from(error: &JournalError) -> Self {
+        match error {
+            JournalError::TooLarge { .. } => Self::TooLarge,
+            error if error.is_full() => Self::Full,
+            _ => Self::Disk,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Message {
+    Batch(Batch),
+    Stop,
+}
+
+impl Message {
+    fn batch(self) -> Batch {
+        match self {
+            Message::Batch(batch) => batch,
+            Message::Stop => Batch::new(Vec::new()), // Nobody sends it that way.
+        }
+    }
+}
+
+/// What the thread owns.
+struct Running {
+    journal: Journal,
+    inbox: Receiver<Message>,
+    used: Sender<Vec<Record>>,
+    interval: Duration,
+    next_sync: Instant,
+    /// Appended and not durable, in order.
+    waiting: Vec<Waiting>,
+    urgent: bool,
+    trouble: Trouble,
+}
+
+struct Waiting {
+    first: u64,
+    records: usize,
+    reply: Box<dyn FnOnce(Answer) + Send>,
+}
+
+/// How long the thread looks for more batches before it syncs all the same.
+const TURN_BATCHES: usize = 256;
+/// With a sync after each batch there is no interval for what is done now and then.
+const TICK: Duration = Duration::from_secs(1);
+
+impl Running {
+    fn run(mut self) -> Journal {
+        let mut stopping = false;
+        while !stopping {
+            stopping = self.turn();
+            let now = Instant::now();
+            let due = now >= self.next_sync;
+            if due || self.urgent || self.interval.is_zero() {
+                self.sync();
+            }
+            if due {
+                self.tick();
+                let period = if self.interval.is_zero() { TICK } else { self.interval };
+                self.next_sync = now + period;
+            }
+        }
+        // Who sends now does not know yet that it is over; what is behind the stop is refused.
+        self.sync();
+        for Waiting { reply, .. } in self.waiting {
+            reply(Answer::Refused { records: Vec::new(), why: Refusal::Stopped });
+        }
+        self.journal
+    }
+
+    /// Waits for a batch until the next sync, and takes those that have come with it. True when it is
+    /// time to stop.
+    fn turn(&mut self) -> bool {
+        match self.inbox.recv_deadline(self.next_sync) {
+            Ok(Message::Batch(batch)) => self.append(batch),
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+            Err(RecvTimeoutError::Timeout) => return false,
+        }
+        for _ in 1..TURN_BATCHES {
+            match self.inbox.try_recv() {
+                Ok(Message::Batch(batch)) => self.append(batch),
+                Ok(Message::Stop) => return true,
+                Err(_) => break,
+            }
+        }
+        false
+    }
+
+    fn append(&mut self, mut batch: Batch) {
+        match self.journal.append(&batch.records) {
+            Ok(first) => {
+                self.trouble.over();
+                self.urgent |= batch.urgent;
+                let mut records = std::mem::take(&mut batch.records);
+                if let Some(reply) = batch.reply.take() {
+                    self.waiting.push(Waiting { first, records: records.len(), reply });
+                }
+                records.clear();
+                if records.capacity() > 0 {
+                    let _ = self.used.try_send(records); // There are enough already.
+                }
+            }
+            Err(error) => {
+                self.trouble.report(&error);
+                batch.refuse(Refusal::from(&error));
+            }
+        }
+    }
+
+    fn sync(&mut self) {
+        self.urgent = false;
+        if let Err(error) = self.journal.sync() {
+            self.trouble.report(&error);
+        }
+        // Appending syncs too when much is waiting.
+        let durable = self.journal.durable();
+        let done = self.waiting.partition_point(|w| w.first + w.records as u64 <= durable);
+        for Waiting { first, records, reply } in self.waiting.drain(..done) {
+            reply(Answer::Durable { first, records });
+        }
+    }
+
+    /// What is done now and then: makes room, and looks whether there is room again.
+    fn tick(&mut self) {
+        if let Err(error) = self.journal.delete_before(self.journal.status().released()) {
+            self.trouble.report(&error);
+        }
+        if !self.journal.status().accepting() {
+            match self.journal.probe() {
+                Ok(()) => self.trouble.over(),
+                Err(error) => self.trouble.report(&error),
+            }
+        }
+    }
+}
+
+/// Says once a minute what does not work, and once that it works again.
+#[derive(Default)]
+struct Trouble {
+    since: Option<Instant>,
+    reported: Option<Instant>,
+}
+
+const REPORT_PERIOD: Duration = Duration::from_secs(60);
+
+impl Trouble {
+    fn report(&mut self, error: &JournalError) {
+        let now = Instant::now();
+        self.since.get_or_insert(now);
+        if self.reported.is_none_or(|last| now - last >= REPORT_PERIOD) {
+            self.reported = Some(now);
+            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+            tracing::error!("{error}{}; credit is postponed", cause.unwrap_or_default());
+        }
+    }
+
+    fn over(&mut self) {
+        if let Some(since) = self.since.take() {
+            tracing::info!("the journal is written again, after {} s", since.elapsed().as_secs());
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Records as JSON, for the table of what was rejected: complete, and for people to read.
+
+use serde_json::{Value, json};
+use shard::private::{Change, Counters, Fact, Freeleech};
+
+use super::Record;
+
+/// A record in whole, passkeys included. Bytes are in hexadecimal, moments in seconds since 1970.
+pub(super) fn json(record: &Record) -> Value {
+    match record {
+        Record::Fact(fact) => fact_json(fact),
+        Record::Change(change) => change_json(change),
+    }
+}
+
+fn fact_json(fact: &Fact) -> Value {
+    json!({ "fact": {
+        "at": fact.at.0,
+        "user_id": fact.user.0,
+        "torrent_id": fact.torrent.0,
+        "info_hash": fact.info_hash.to_string(),
+        "peer_id": hex(&fact.peer_id.0),
+        "key": fact.key,
+        "address_v4": fact.endpoints.v4.filter(|_| !fact.hidden),
+        "address_v6": fact.endpoints.v6.filter(|_| !fact.hidden),
+        "port": Some(fact.endpoints.port).filter(|_| !fact.hidden),
+        "hidden": fact.hidden,
+        "visible": fact.visible,
+        "reported": counters(fact.reported),
+        "left": fact.left,
+        "partial": fact.partial,
+        "active": fact.active,
+        "since": fact.since.0,
+        "elapsed": fact.elapsed,
+        "announces": fact.announces,
+        "moved": counters(fact.moved),
+        "credited_up": fact.credited_up,
+        "credited_down": fact.credited_down,
+        "token_down": fact.token_down,
+        "token_spent": fact.token_spent,
+        "snatched": fact.snatched,
+        "swarm": {
+            "seeders": fact.swarm.seeders,
+            "leechers": fact.swarm.leechers,
+            "snatches": fact.swarm.snatches,
+            "balance": fact.swarm.balance,
+        },
+    }})
+}
+
+fn change_json(change: &Change) -> Value {
+    match change {
+        Change::User { id, passkey, can_leech, hidden, enabled } => json!({ "user": {
+            "id": id.0,
+            "passkey": passkey.reveal(),
+            "can_leech": can_leech,
+            "hidden": hidden,
+            "enabled": enabled,
+        }}),
+        Change::Torrent { id, info_hash, freeleech, upload_percent } => json!({ "torrent": {
+            "id": id.0,
+            "info_hash": info_hash.to_string(),
+            "freeleech": freeleech_text(*freeleech),
+            "upload_percent": upload_percent,
+        }}),
+        Change::TorrentRemoved { id, info_hash, reason, at } => json!({ "torrent_removed": {
+            "id": id.0,
+            "info_hash": info_hash.to_string(),
+            // The database has no text with a NUL in it, in no way of writing it.
+            "reason": reason.replace('\0', "\u{fffd}"),
+            "at": at.0,
+        }}),
+        Change::Token { user, torrent, info_hash, expires_at } => json!({ "token": {
+            "user_id": user.0,
+            "torrent_id": torrent.0,
+            "info_hash": info_hash.to_string(),
+            "expires_at": expires_at.map(|at| at.0),
+        }}),
+        Change::TokenRemoved { user, torrent, info_hash } => json!({ "token_removed": {
+            "user_id": user.0,
+            "torrent_id": torrent.0,
+            "info_hash": info_hash.to_string(),
+        }}),
+        Change::ClientRule { prefix, allow } => json!({ "client_rule": {
+            "prefix": hex(prefix.bytes()),
+            "allow": allow,
+        }}),
+        Change::ClientRuleRemoved { prefix } => json!({ "client_rule_removed": {
+            "prefix": hex(prefix.bytes()),
+        }}),
+    }
+}
+
+/// As it stands in the tables.
+pub(super) fn freeleech_text(freeleech: Freeleech) -> &'static str {
+    match freeleech {
+        Freeleech::None => "none",
+        Freeleech::Free => "free",
+        Freeleech::Neutral => "neutral",
+    }
+}
+
+fn counters(counters: Counters) -> Value {
+    json!({
+        "uploaded": counters.uploaded,
+        "downloaded": counters.downloaded,
+        "corrupt": counters.corrupt,
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

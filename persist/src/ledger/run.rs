@@ -1,0 +1,393 @@
+//! The thread of the ledger: when it writes how much, and what it does when it cannot.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::write::{Fault, Outcome, Scope, Tally, Writer};
+use super::{LedgerStatus, Record, Source, SourceError};
+use crate::postgres::{Backoff, Database, DatabaseError, text_of};
+
+/// How the ledger works.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LedgerOptions {
+    /// The name of this tracker in the database, for people.
+    pub node: String,
+    /// Writes the table `peers`. Without it, nearly all of the work is saved.
+    pub peers: bool,
+    /// How long a peer that announces no more stays in the table.
+    pub peers_kept: Duration,
+    /// Records in a transaction, at most. As many are in memory, of some 300 bytes each.
+    pub batch_max: usize,
+    /// How long records gather before they are written, when there are fewer.
+    pub period: Duration,
+}
+
+impl Default for LedgerOptions {
+    fn default() -> Self {
+        Self {
+            node: "margay".to_owned(),
+            peers: true,
+            peers_kept: Duration::from_secs(24 * 3600),
+            batch_max: 50_000,
+            period: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A thread that writes the journal into the database. It goes on for ever: while the database is away
+/// the journal waits.
+#[derive(Debug)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+    bell: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    status: Mutex<LedgerStatus>,
+    stopping: AtomicBool,
+}
+
+impl Ledger {
+    /// Starts the thread. The tables have to be there ([`Database::migrate`]) before anything is written.
+    pub fn start(
+        database: Database,
+        options: LedgerOptions,
+        source: impl Source + 'static,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let (bell, rung) = bounded(1);
+        let batch_max = options.batch_max.max(1);
+        let worker = Worker {
+            database,
+            options,
+            source,
+            shared: shared.clone(),
+            rung,
+            batch_max,
+            hurry: false,
+        };
+        let thread =
+            thread::Builder::new().name("margay-ledger".into()).spawn(move || worker.run())?;
+        Ok(Self { shared, bell, thread })
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> LedgerStatus {
+        self.shared.status()
+    }
+
+    /// The same for somebody elsewhere, also when the ledger has stopped.
+    pub fn watch_status(&self) -> impl Fn() -> LedgerStatus + Send + Sync + use<> {
+        let shared = self.shared.clone();
+        move || shared.status()
+    }
+
+    /// Writes what is there now, however little it is, or tries the database again.
+    pub fn wake(&self) {
+        let _ = self.bell.try_send(()); // Rung is rung.
+    }
+
+    /// Waits until all that was in the journal when this was called is in the database, or until
+    /// `patience` is over; whether it is.
+    pub fn drain(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        // The look that is going on may have begun before.
+        let enough = self.status().caught_up + 2;
+        while self.status().caught_up < enough {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            self.wake();
+            thread::sleep(Duration::from_millis(2));
+        }
+        true
+    }
+
+    /// Writes what there is, for as long as `patience` lasts, and ends the thread. One that waits for the
+    /// database even longer is left alone: whatever becomes of its last transaction, the position tells.
+    pub fn stop(self, patience: Duration) -> LedgerStatus {
+        let deadline = Instant::now() + patience;
+        self.drain(patience);
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        while !self.thread.is_finished() && Instant::now() < deadline + GRACE {
+            self.wake();
+            thread::sleep(Duration::from_millis(2));
+        }
+        let status = self.status();
+        if self.thread.is_finished() {
+            let _ = self.thread.join();
+        }
+        status
+    }
+}
+
+impl Shared {
+    fn status(&self) -> LedgerStatus {
+        self.status.lock().expect("nobody panics with it").clone()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut LedgerStatus)) {
+        change(&mut self.status.lock().expect("nobody panics with it"));
+    }
+
+    fn stops(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error("cannot read the journal from record {0} on")]
+    Journal(u64, #[source] SourceError),
+    #[error("another process writes this journal into the database")]
+    InUse,
+    #[error("the database has moved from record {0} without this process")]
+    Moved(u64),
+    #[error("the database refuses to keep what it refused: {error} ({sqlstate})")]
+    Refused { sqlstate: String, error: String },
+}
+
+struct Worker<S> {
+    database: Database,
+    options: LedgerOptions,
+    source: S,
+    shared: Arc<Shared>,
+    rung: Receiver<()>,
+    /// How many records the next batch may have; follows the time that batches take.
+    batch_max: usize,
+    /// Somebody waits.
+    hurry: bool,
+}
+
+impl<S: Source> Worker<S> {
+    fn run(mut self) {
+        let mut backoff = Backoff::new();
+        while !self.shared.stops() {
+            let Err(error) = self.session(&mut backoff) else { return };
+            let wait = backoff.next();
+            let text = text_of(&error);
+            if backoff.is_news(&text) {
+                tracing::warn!(error = text, again_in = ?wait, "the ledger waits");
+            }
+            self.shared.set(|status| {
+                status.connected = false;
+                status.retries += 1;
+                status.last_error = Some(text);
+            });
+            self.look_ahead();
+            let _ = self.rung.recv_timeout(wait);
+        }
+    }
+
+    /// Writes over one connection, until that fails or the thread is to stop.
+    fn session(&mut self, backoff: &mut Backoff) -> Result<(), SessionError> {
+        let (mut writer, mut next) = self.connect()?;
+        let mut batch = Vec::new();
+        let mut written_at = Instant::now();
+        let mut checked_at = Instant::now();
+        let mut cleaned_at: Option<Instant> = None;
+        while !self.shared.stops() {
+            let room = self.batch_max.saturating_sub(batch.len());
+            self.source
+                .next_batch(room, &mut batch)
+                .map_err(|source| SessionError::Journal(next, source))?;
+            self.tell_age(&batch);
+            if batch.is_empty() {
+                self.shared.set(|status| status.caught_up += 1);
+                // With nothing to write, nobody would notice that the connection is gone.
+                if checked_at.elapsed() > CHECK_PERIOD {
+                    let failed = self.database.failed("reach the server");
+                    writer.check(CHECK_PERIOD).map_err(failed)?;
+                    checked_at = Instant::now();
+                }
+                self.clean(&mut writer, &mut cleaned_at)?;
+                self.wait(self.options.period);
+                written_at = Instant::now();
+                continue;
+            }
+            let gathering = self.options.period.saturating_sub(written_at.elapsed());
+            if batch.len() < self.batch_max && !gathering.is_zero() && !self.hurry {
+                self.wait(gathering);
+                continue;
+            }
+            written_at = Instant::now();
+            self.write(&mut writer, &batch, next)?;
+            backoff.reset();
+            next += batch.len() as u64;
+            batch.clear();
+            self.hurry = false;
+            self.clean(&mut writer, &mut cleaned_at)?;
+        }
+        Ok(())
+    }
+
+    /// A connection on which this process alone writes this journal, and where it goes on.
+    fn connect(&mut self) -> Result<(Writer, u64), SessionError> {
+        let journal = self.source.journal();
+        let scope = Scope { journal, node: self.options.node.clone(), peers: self.options.peers };
+        let database = self.database.clone();
+        let failed = database.failed("begin to write the journal");
+        let mut client = database.connect("ledger")?;
+        let lock = database.lock_number(&format!("ledger {journal:016x}"));
+        let alone =
+            client.query_one("SELECT pg_try_advisory_lock($1)", &[&lock]).map_err(&failed)?;
+        if !alone.get::<_, bool>(0) {
+            return Err(SessionError::InUse);
+        }
+        let mut writer = Writer::new(client, scope).map_err(&failed)?;
+        let first = self.source.first();
+        let (next, new) = writer.position(first).map_err(&failed)?;
+        if new && first > 0 {
+            tracing::warn!(
+                first,
+                "the database does not know this journal, whose beginning is gone"
+            );
+        }
+        self.source.seek(next).map_err(|source| SessionError::Journal(next, source))?;
+        tracing::info!(database = %self.database, next, "the ledger writes");
+        self.shared.set(|status| {
+            status.connected = true;
+            status.position = Some(next);
+        });
+        Ok((writer, next))
+    }
+
+    fn write(
+        &mut self,
+        writer: &mut Writer,
+        batch: &[(u64, Record)],
+        next: u64,
+    ) -> Result<(), SessionError> {
+        let gap = batch.iter().zip(next..).find(|((number, _), expected)| number != expected);
+        if let Some(((number, _), expected)) = gap {
+            let source = format!("record {number} came where {expected} was expected").into();
+            return Err(SessionError::Journal(expected, source));
+        }
+        let start = Instant::now();
+        let tally = match writer.write(batch) {
+            Ok(Outcome::Written(tally)) => tally,
+            Ok(Outcome::Moved) => return Err(SessionError::Moved(next)),
+            Err(Fault::Failed(error)) => {
+                return Err(self.database.failed("write the journal")(error).into());
+            }
+            Err(Fault::Refused { sqlstate, error }) => {
+                return Err(SessionError::Refused { sqlstate, error });
+            }
+        };
+        let took = start.elapsed();
+        self.adapt(batch.len(), took);
+        self.count(batch, tally, next, took);
+        Ok(())
+    }
+
+    /// Large batches are cheaper a record, and one that takes long keeps rows locked that the site may
+    /// want.
+    fn adapt(&mut self, records: usize, took: Duration) {
+        if took > BATCH_TIME {
+            self.batch_max = (self.batch_max / 2).max(BATCH_MIN.min(self.options.batch_max.max(1)));
+        } else if records == self.batch_max && took < BATCH_TIME / 4 {
+            self.batch_max = (self.batch_max * 2).min(self.options.batch_max.max(1));
+        }
+    }
+
+    fn count(&self, batch: &[(u64, Record)], tally: Tally, next: u64, took: Duration) {
+        let records = batch.len() as u64;
+        let facts =
+            batch.iter().filter(|(_, record)| matches!(record, Record::Fact(_))).count() as u64;
+        let batch_max = self.batch_max as u64;
+        if let Some((number, refusal)) = &tally.refusal {
+            let (record, error) = (number, refusal.as_str());
+            let count = tally.rejected;
+            tracing::warn!(
+                count,
+                record,
+                error,
+                "the database refused records; they are in table rejected"
+            );
+        }
+        self.shared.set(|status| {
+            status.position = Some(next + records);
+            status.oldest_at = None;
+            status.facts += facts;
+            status.changes += records - facts;
+            status.batches += 1;
+            status.batch_records = records;
+            status.batch_time = took;
+            status.batches_time += took;
+            status.batch_max = batch_max;
+            status.rejected += tally.rejected;
+            status.unknown_users += tally.unknown_users;
+            status.unknown_torrents += tally.unknown_torrents;
+            status.unknown_tokens += tally.unknown_tokens;
+            if let Some((number, refusal)) = tally.refusal {
+                status.last_error = Some(format!("record {number} was refused: {refusal}"));
+            }
+        });
+    }
+
+    fn tell_age(&self, batch: &[(u64, Record)]) {
+        let oldest_at = batch.iter().find_map(|(_, record)| match record {
+            Record::Fact(fact) => Some(fact.at),
+            Record::Change(_) => None,
+        });
+        self.shared.set(|status| status.oldest_at = oldest_at);
+    }
+
+    /// Tells the age while there is no connection: with nothing to write when it was lost, nobody else
+    /// looks into the journal. What cannot be read is told by the next session.
+    fn look_ahead(&mut self) {
+        let Some(next) = self.shared.status().position else { return };
+        let mut records = Vec::new();
+        let read =
+            self.source.seek(next).and_then(|()| self.source.next_batch(LOOK_AHEAD, &mut records));
+        if read.is_ok() {
+            self.tell_age(&records);
+        }
+    }
+
+    /// Removes peers that have been silent for long, some at a time.
+    fn clean(&self, writer: &mut Writer, at: &mut Option<Instant>) -> Result<(), SessionError> {
+        if !self.options.peers || at.is_some_and(|at| at.elapsed() < CLEANING_PERIOD) {
+            return Ok(());
+        }
+        let removed = writer
+            .remove_stale_peers(self.options.peers_kept.as_secs(), CLEANING_MAX)
+            .map_err(self.database.failed("remove peers that are gone"))?;
+        // Where there may be more, it goes on after the next batch.
+        *at = (removed < CLEANING_MAX).then(Instant::now);
+        Ok(())
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.hurry |= self.rung.recv_timeout(time).is_ok();
+    }
+}
+
+/// What a batch may take before the next one is made smaller.
+const BATCH_TIME: Duration = Duration::from_secs(4);
+
+/// Smaller batches would only be slower.
+const BATCH_MIN: usize = 500;
+
+/// How often a connection without work is looked at, and how long it may take to answer.
+const CHECK_PERIOD: Duration = Duration::from_secs(5);
+
+/// How often the table of peers is looked through, and how many rows are removed at once.
+const CLEANING_PERIOD: Duration = Duration::from_secs(3600);
+const CLEANING_MAX: u64 = 20_000;
+
+/// How long a thread that was told to stop may need beyond the patience of who stops it.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Records among which the oldest fact is looked for while the database is away.
+const LOOK_AHEAD: usize = 256;

@@ -1,0 +1,169 @@
+//! The statements of the ledger, prepared once a connection.
+//!
+//! Each takes columns as arrays, so a batch of any size is one statement a table.
+
+use ::postgres::{Client, Error, Statement};
+
+/// All of them.
+pub(super) struct Statements {
+    pub(super) position: Statement,
+    pub(super) advance: Statement,
+    pub(super) reject: Statement,
+    pub(super) credits: Statement,
+    pub(super) figures: Statement,
+    pub(super) tokens: Statement,
+    pub(super) snatches: Statement,
+    pub(super) peers: Statement,
+    pub(super) user: Statement,
+    pub(super) user_hidden: Statement,
+    pub(super) torrent: Statement,
+    pub(super) torrent_again: Statement,
+    pub(super) torrent_reasons: Statement,
+    pub(super) torrent_removed: Statement,
+    pub(super) torrent_tokens: Statement,
+    pub(super) torrent_peers: Statement,
+    pub(super) token: Statement,
+    pub(super) token_removed: Statement,
+    pub(super) client_rule: Statement,
+    pub(super) client_rule_removed: Statement,
+    pub(super) stale_peers: Statement,
+}
+
+impl Statements {
+    pub(super) fn prepare(client: &mut Client) -> Result<Self, Error> {
+        client.batch_execute(PLANS)?;
+        let mut prepare = |text: &str| client.prepare(text);
+        Ok(Self {
+            position: prepare("SELECT next FROM ledger WHERE journal = $1 FOR UPDATE")?,
+            advance: prepare(
+                "UPDATE ledger SET node = $2, next = $3, updated_at = now() WHERE journal = $1",
+            )?,
+            reject: prepare(REJECT)?,
+            credits: prepare(CREDITS)?,
+            figures: prepare(FIGURES)?,
+            tokens: prepare(TOKENS)?,
+            snatches: prepare(SNATCHES)?,
+            peers: prepare(PEERS)?,
+            user: prepare(USER)?,
+            user_hidden: prepare(USER_HIDDEN)?,
+            torrent: prepare(TORRENT)?,
+            torrent_again: prepare("DELETE FROM deletion_reasons WHERE info_hash = ANY($1)")?,
+            torrent_reasons: prepare(TORRENT_REASONS)?,
+            torrent_removed: prepare(TORRENT_REMOVED)?,
+            torrent_tokens: prepare(TORRENT_TOKENS)?,
+            torrent_peers: prepare(TORRENT_PEERS)?,
+            token: prepare(TOKEN)?,
+            token_removed: prepare(TOKEN_REMOVED)?,
+            client_rule: prepare(CLIENT_RULE)?,
+            client_rule_removed: prepare("DELETE FROM client_rules WHERE prefix = ANY($1)")?,
+            stale_peers: prepare(STALE_PEERS)?,
+        })
+    }
+}
+
+/// Every statement looks its rows up by their keys. The planner does not know how many there will be, and
+/// may think of reading a whole table for a large batch, or a table whose size it does not know yet.
+const PLANS: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; \
+    SET enable_hashjoin TO off; SET enable_mergejoin TO off; SET jit TO off";
+
+const REJECT: &str = "
+    INSERT INTO rejected (node, journal, position, part, sqlstate, error, record)
+    VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb)";
+
+const CREDITS: &str = "
+    UPDATE users SET uploaded = uploaded + up, downloaded = downloaded + down
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS d (user_id, up, down)
+    WHERE users.id = user_id";
+
+const FIGURES: &str = "
+    UPDATE torrents SET seeders = d.seeders, leechers = d.leechers, snatches = d.snatches,
+        balance = d.balance, last_active_at = coalesce(to_timestamp(d.active_at), last_active_at)
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+        AS d (torrent_id, seeders, leechers, snatches, balance, active_at)
+    WHERE torrents.id = torrent_id";
+
+const TOKENS: &str = "
+    UPDATE tokens SET downloaded = downloaded + down, spent_at = coalesce(spent_at, to_timestamp(spent))
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS d (who, what, down, spent)
+    WHERE user_id = who AND torrent_id = what";
+
+const SNATCHES: &str = "
+    INSERT INTO snatches (user_id, torrent_id, at, address)
+    SELECT user_id, torrent_id, to_timestamp(at), address
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::inet[]) AS d (user_id, torrent_id, at, address)";
+
+const PEERS: &str = "
+    INSERT INTO peers (user_id, torrent_id, peer_id, address_v4, address_v6, port, uploaded, downloaded,
+        remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active, updated_at)
+    SELECT user_id, torrent_id, peer_id, address_v4, address_v6, port, uploaded, downloaded,
+        remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active,
+        to_timestamp(updated_at)
+    FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::inet[], $5::inet[], $6::integer[], $7::bigint[],
+        $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
+        $14::bigint[], $15::text[], $16::boolean[], $17::bigint[])
+        AS d (user_id, torrent_id, peer_id, address_v4, address_v6, port, uploaded, downloaded,
+        remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active, updated_at)
+    ON CONFLICT (user_id, torrent_id, peer_id) DO UPDATE SET address_v4 = excluded.address_v4,
+        address_v6 = excluded.address_v6, port = excluded.port, uploaded = excluded.uploaded,
+        downloaded = excluded.downloaded, remaining = excluded.remaining, corrupt = excluded.corrupt,
+        upload_rate = excluded.upload_rate, download_rate = excluded.download_rate,
+        seconds = excluded.seconds, announces = excluded.announces, client = excluded.client,
+        active = excluded.active, updated_at = excluded.updated_at";
+
+const USER: &str = "
+    INSERT INTO users (id, passkey, can_leech, hidden, enabled)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::boolean[], $4::boolean[], $5::boolean[])
+    ON CONFLICT (id) DO UPDATE SET passkey = excluded.passkey, can_leech = excluded.can_leech,
+        hidden = excluded.hidden, enabled = excluded.enabled";
+
+const USER_HIDDEN: &str = "
+    UPDATE peers SET address_v4 = NULL, address_v6 = NULL, port = NULL
+    WHERE user_id = ANY($1) AND port IS NOT NULL";
+
+const TORRENT: &str = "
+    INSERT INTO torrents (id, info_hash, freeleech, upload_percent)
+    SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::integer[])
+    ON CONFLICT (id) DO UPDATE SET info_hash = excluded.info_hash, freeleech = excluded.freeleech,
+        upload_percent = excluded.upload_percent";
+
+const TORRENT_REASONS: &str = "
+    INSERT INTO deletion_reasons (torrent_id, info_hash, reason, at)
+    SELECT torrent_id, info_hash, reason, to_timestamp(at)
+    FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::bigint[]) AS d (torrent_id, info_hash, reason, at)
+    ON CONFLICT (info_hash) DO UPDATE SET torrent_id = excluded.torrent_id, reason = excluded.reason,
+        at = excluded.at";
+
+const TORRENT_REMOVED: &str = "
+    DELETE FROM torrents USING unnest($1::bigint[], $2::bytea[]) AS d (torrent_id, hash)
+    WHERE id = torrent_id AND info_hash = hash";
+
+/// A number that has been given to another torrent in the meantime keeps what is of that one.
+const TORRENT_TOKENS: &str = "
+    DELETE FROM tokens WHERE torrent_id = ANY($1)
+    AND NOT EXISTS (SELECT FROM torrents WHERE torrents.id = torrent_id)";
+
+const TORRENT_PEERS: &str = "
+    DELETE FROM peers WHERE torrent_id = ANY($1)
+    AND NOT EXISTS (SELECT FROM torrents WHERE torrents.id = torrent_id)";
+
+/// A token given again after it was spent is a new one.
+const TOKEN: &str = "
+    INSERT INTO tokens AS t (user_id, torrent_id, expires_at)
+    SELECT user_id, torrent_id, to_timestamp(expires_at)
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS d (user_id, torrent_id, expires_at)
+    ON CONFLICT (user_id, torrent_id) DO UPDATE SET expires_at = excluded.expires_at, spent_at = NULL,
+        granted_at = CASE WHEN t.spent_at IS NULL THEN t.granted_at ELSE now() END,
+        downloaded = CASE WHEN t.spent_at IS NULL THEN t.downloaded ELSE 0 END";
+
+const TOKEN_REMOVED: &str = "
+    DELETE FROM tokens USING unnest($1::bigint[], $2::bigint[]) AS d (who, what)
+    WHERE user_id = who AND torrent_id = what";
+
+const CLIENT_RULE: &str = "
+    INSERT INTO client_rules (prefix, allow) SELECT * FROM unnest($1::bytea[], $2::boolean[])
+    ON CONFLICT (prefix) DO UPDATE SET allow = excluded.allow";
+
+/// Bounded, so that no batch waits long for it. There is no index on the time, see the table.
+const STALE_PEERS: &str = "
+    DELETE FROM peers WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM peers WHERE updated_at < now() - make_interval(secs => $1) LIMIT $2))";

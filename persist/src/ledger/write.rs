@@ -1,0 +1,379 @@
+//! One batch, one transaction.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ::postgres::types::ToSql;
+use ::postgres::{Client, Error, Transaction};
+use shard::private::Fact;
+
+use super::batch::{self, Group};
+use super::client_name::client_name;
+use super::statements::Statements;
+use super::{Record, isolate};
+use crate::postgres::journal_name;
+
+/// Writes batches over one connection.
+pub(super) struct Writer {
+    client: Client,
+    statements: Statements,
+    scope: Scope,
+}
+
+/// Whose journal, and what of it is to be written.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    pub(super) journal: u64,
+    pub(super) node: String,
+    pub(super) peers: bool,
+}
+
+/// What came of a batch.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It is in the database for good.
+    Written(Tally),
+    /// The position was not where this batch begins: somebody else wrote, or the database is an older
+    /// one. Nothing has changed.
+    Moved,
+}
+
+/// What was noticed while writing.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Tally {
+    pub(super) unknown_users: u64,
+    pub(super) unknown_torrents: u64,
+    pub(super) unknown_tokens: u64,
+    pub(super) rejected: u64,
+    /// The last record that was refused, and why.
+    pub(super) refusal: Option<(u64, String)>,
+}
+
+/// What is written for a fact; each can be refused by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    Credit,
+    Figures,
+    Token,
+    Snatch,
+    Peer,
+}
+
+impl Part {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Credit, Self::Figures, Self::Token, Self::Snatch, Self::Peer];
+
+    /// As the table `rejected` has it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Credit => "credit",
+            Self::Figures => "figures",
+            Self::Token => "token",
+            Self::Snatch => "snatch",
+            Self::Peer => "peer",
+        }
+    }
+}
+
+/// Why something was not written.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The database does not take it; with the code and the text of the error.
+    Refused { sqlstate: String, error: String },
+    /// It has nothing to do with what was to be written: try again, perhaps over a new connection.
+    Failed(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        match error.as_db_error() {
+            Some(refusal) if is_about_data(refusal.code().code()) => Self::Refused {
+                sqlstate: refusal.code().code().to_owned(),
+                error: isolate::describe(refusal),
+            },
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// The classes of errors (PostgreSQL, "Error Codes") that come again with the same data, and only with it:
+/// cardinality, data, constraints, triggers, routines, WITH CHECK OPTION, limits, RAISE. Everything else is
+/// of the server, the connection, the schema or its rights; there, every record would be refused.
+fn is_about_data(code: &str) -> bool {
+    matches!(
+        code.as_bytes(),
+        [b'2', b'1' | b'2' | b'3' | b'7', ..]
+            | [b'3', b'8' | b'9', ..]
+            | [b'4', b'4', ..]
+            | [b'5', b'4', ..]
+            | [b'P', b'0', ..]
+    )
+}
+
+impl Writer {
+    /// Prepares statements. The tables have to be there.
+    pub(super) fn new(mut client: Client, scope: Scope) -> Result<Self, Error> {
+        let statements = Statements::prepare(&mut client)?;
+        Ok(Self { client, statements, scope })
+    }
+
+    /// The position of the journal; it begins at `first` when the database has none. The second is
+    /// whether that was so.
+    pub(super) fn position(&mut self, first: u64) -> Result<(u64, bool), Error> {
+        let journal = journal_name(self.scope.journal);
+        let insert =
+            "INSERT INTO ledger (journal, node, next) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        let new =
+            self.client.execute(insert, &[&journal, &self.scope.node, &first.cast_signed()])?;
+        let select = "SELECT next FROM ledger WHERE journal = $1";
+        let next: i64 = self.client.query_one(select, &[&journal])?.get(0);
+        Ok((next.cast_unsigned(), new == 1))
+    }
+
+    /// Writes records, in their order and without a gap, and moves the position behind them: both, or
+    /// neither. What the database refuses is put aside, see [`isolate`].
+    pub(super) fn write(&mut self, records: &[(u64, Record)]) -> Result<Outcome, Fault> {
+        match self.transact(records, |session| session.apply(records)) {
+            Err(Fault::Refused { .. }) => {
+                self.transact(records, |session| isolate::apply(session, records))
+            }
+            result => result,
+        }
+    }
+
+    fn transact(
+        &mut self,
+        records: &[(u64, Record)],
+        apply: impl FnOnce(&mut Session<'_>) -> Result<(), Fault>,
+    ) -> Result<Outcome, Fault> {
+        let (Some((first, _)), Some((last, _))) = (records.first(), records.last()) else {
+            return Ok(Outcome::Written(Tally::default()));
+        };
+        let mut session = Session {
+            transaction: self.client.transaction()?,
+            statements: &self.statements,
+            scope: &self.scope,
+            tally: Tally::default(),
+        };
+        let journal = journal_name(self.scope.journal);
+        // The row is locked until the end, so two processes with one journal take turns here, and the
+        // second finds that it has moved.
+        let row = session.transaction.query_opt(&self.statements.position, &[&journal])?;
+        if row.map(|row| row.get::<_, i64>(0)) != Some(first.cast_signed()) {
+            return Ok(Outcome::Moved);
+        }
+        apply(&mut session)?;
+        let next = (last + 1).cast_signed();
+        let values: [Value<'_>; 3] = [&journal, &self.scope.node, &next];
+        session.transaction.execute(&self.statements.advance, &values)?;
+        let tally = session.tally;
+        session.transaction.commit()?;
+        Ok(Outcome::Written(tally))
+    }
+
+    /// Whether the server still answers.
+    pub(super) fn check(&mut self, patience: Duration) -> Result<(), Error> {
+        self.client.is_valid(patience)
+    }
+
+    /// Removes peers that have not announced for so many seconds, at most `max` of them; how many.
+    pub(super) fn remove_stale_peers(&mut self, seconds: u64, max: u64) -> Result<u64, Error> {
+        let values: [Value<'_>; 2] = [&(seconds as f64), &max.cast_signed()];
+        self.client.execute(&self.statements.stale_peers, &values)
+    }
+}
+
+type Value<'a> = &'a (dyn ToSql + Sync);
+
+/// A transaction, or a savepoint in one.
+pub(super) struct Session<'a> {
+    pub(super) transaction: Transaction<'a>,
+    pub(super) statements: &'a Statements,
+    pub(super) scope: &'a Scope,
+    pub(super) tally: Tally,
+}
+
+impl Session<'_> {
+    /// Writes all of these records, or fails.
+    pub(super) fn apply(&mut self, records: &[(u64, Record)]) -> Result<(), Fault> {
+        for Group { changes, facts, .. } in batch::groups(records) {
+            let mut rest = changes.as_slice();
+            while let Some(first) = rest.first() {
+                let kind = std::mem::discriminant(*first);
+                let same =
+                    rest.iter().take_while(|change| std::mem::discriminant(**change) == kind);
+                let (run, behind) = rest.split_at(same.count());
+                self.apply_changes(run)?;
+                rest = behind;
+            }
+            for part in Part::ALL {
+                self.apply_facts(part, &facts)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does `work` in a savepoint: when the database refuses it, nothing of it is done.
+    pub(super) fn attempt(
+        &mut self,
+        work: impl FnOnce(&mut Session<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut inner = Session {
+            transaction: self.transaction.transaction()?,
+            statements: self.statements,
+            scope: self.scope,
+            tally: self.tally.clone(),
+        };
+        let result = work(&mut inner);
+        let tally = inner.tally;
+        match &result {
+            Ok(()) => {
+                inner.transaction.commit()?;
+                self.tally = tally;
+            }
+            Err(Fault::Refused { .. }) => inner.transaction.rollback()?,
+            Err(Fault::Failed(_)) => {}
+        }
+        result
+    }
+
+    /// Writes one part of these facts.
+    pub(super) fn apply_facts(&mut self, part: Part, facts: &[&Fact]) -> Result<(), Fault> {
+        match part {
+            Part::Credit => self.apply_credits(facts),
+            Part::Figures => self.apply_figures(facts),
+            Part::Token => self.apply_tokens(facts),
+            Part::Snatch => self.apply_snatches(facts),
+            Part::Peer if self.scope.peers => self.apply_peers(facts),
+            Part::Peer => Ok(()),
+        }
+    }
+
+    fn apply_credits(&mut self, facts: &[&Fact]) -> Result<(), Fault> {
+        let credits = batch::credits(facts);
+        if credits.is_empty() {
+            return Ok(());
+        }
+        let mut columns = (Vec::new(), Vec::new(), Vec::new());
+        for (user, credit) in &credits {
+            columns.0.push(i64::from(user.0));
+            columns.1.push(fits(credit.up)?);
+            columns.2.push(fits(credit.down)?);
+        }
+        let values: [Value<'_>; 3] = [&columns.0, &columns.1, &columns.2];
+        let known = self.transaction.execute(&self.statements.credits, &values)?;
+        self.tally.unknown_users += (credits.len() as u64).saturating_sub(known);
+        Ok(())
+    }
+
+    fn apply_figures(&mut self, facts: &[&Fact]) -> Result<(), Fault> {
+        let figures = batch::figures(facts);
+        if figures.is_empty() {
+            return Ok(());
+        }
+        let column = |value: fn(&batch::Figures) -> i64| -> Vec<i64> {
+            figures.iter().map(|(_, figures)| value(figures)).collect()
+        };
+        let ids: Vec<i64> = figures.iter().map(|(id, _)| i64::from(id.0)).collect();
+        let seeders = column(|figures| figures.swarm.seeders.into());
+        let leechers = column(|figures| figures.swarm.leechers.into());
+        let snatches = column(|figures| figures.swarm.snatches.into());
+        let balances = column(|figures| figures.swarm.balance);
+        let active: Vec<Option<i64>> = figures
+            .iter()
+            .map(|(_, figures)| figures.active_at.map(|at| i64::from(at.0)))
+            .collect();
+        let values: [Value<'_>; 6] = [&ids, &seeders, &leechers, &snatches, &balances, &active];
+        let known = self.transaction.execute(&self.statements.figures, &values)?;
+        self.tally.unknown_torrents += (figures.len() as u64).saturating_sub(known);
+        Ok(())
+    }
+
+    fn apply_tokens(&mut self, facts: &[&Fact]) -> Result<(), Fault> {
+        let uses = batch::token_uses(facts);
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for ((user, torrent), token_use) in &uses {
+            columns.0.push(i64::from(user.0));
+            columns.1.push(i64::from(torrent.0));
+            columns.2.push(fits(token_use.down)?);
+            columns.3.push(token_use.spent_at.map(|at| i64::from(at.0)));
+        }
+        let values: [Value<'_>; 4] = [&columns.0, &columns.1, &columns.2, &columns.3];
+        let known = self.transaction.execute(&self.statements.tokens, &values)?;
+        self.tally.unknown_tokens += (uses.len() as u64).saturating_sub(known);
+        Ok(())
+    }
+
+    fn apply_snatches(&mut self, facts: &[&Fact]) -> Result<(), Fault> {
+        let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for fact in facts.iter().filter(|fact| fact.snatched) {
+            columns.0.push(i64::from(fact.user.0));
+            columns.1.push(i64::from(fact.torrent.0));
+            columns.2.push(i64::from(fact.at.0));
+            let v4 = fact.endpoints.v4.map(IpAddr::V4);
+            let address = v4.or(fact.endpoints.v6.map(IpAddr::V6));
+            columns.3.push(address.filter(|_| !fact.hidden));
+        }
+        if !columns.0.is_empty() {
+            let values: [Value<'_>; 4] = [&columns.0, &columns.1, &columns.2, &columns.3];
+            self.transaction.execute(&self.statements.snatches, &values)?;
+        }
+        Ok(())
+    }
+
+    fn apply_peers(&mut self, facts: &[&Fact]) -> Result<(), Fault> {
+        let peers: Vec<&Fact> = batch::peers(facts).into_iter().map(|(_, fact)| fact).collect();
+        if peers.is_empty() {
+            return Ok(());
+        }
+        fn column<T>(peers: &[&Fact], value: impl Fn(&Fact) -> T) -> Vec<T> {
+            peers.iter().map(|fact| value(fact)).collect()
+        }
+        let peer_ids: Vec<&[u8]> = peers.iter().map(|fact| &fact.peer_id.0[..]).collect();
+        let shown = |fact: &Fact| !fact.hidden;
+        self.transaction.execute(
+            &self.statements.peers,
+            &[
+                &column(&peers, |fact| i64::from(fact.user.0)),
+                &column(&peers, |fact| i64::from(fact.torrent.0)),
+                &peer_ids,
+                &column(&peers, |fact| fact.endpoints.v4.filter(|_| shown(fact)).map(IpAddr::V4)),
+                &column(&peers, |fact| fact.endpoints.v6.filter(|_| shown(fact)).map(IpAddr::V6)),
+                &column(&peers, |fact| shown(fact).then_some(i32::from(fact.endpoints.port))),
+                &column(&peers, |fact| at_most(fact.reported.uploaded)),
+                &column(&peers, |fact| at_most(fact.reported.downloaded)),
+                &column(&peers, |fact| (fact.left != u64::MAX).then_some(at_most(fact.left))),
+                &column(&peers, |fact| at_most(fact.reported.corrupt)),
+                &column(&peers, |fact| rate(fact.moved.uploaded, fact.elapsed)),
+                &column(&peers, |fact| rate(fact.moved.downloaded, fact.elapsed)),
+                &column(&peers, |fact| i64::from(fact.at.since(fact.since).0)),
+                &column(&peers, |fact| i64::from(fact.announces)),
+                &column(&peers, |fact| client_name(&fact.peer_id.0)),
+                &column(&peers, |fact| fact.active),
+                &column(&peers, |fact| i64::from(fact.at.0)),
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+/// A credit that no column can hold is refused like one that the database refuses.
+fn fits(bytes: u128) -> Result<i64, Fault> {
+    i64::try_from(bytes).map_err(|_| Fault::Refused {
+        sqlstate: "22003".to_owned(),
+        error: format!("{bytes} bytes are more than a bigint holds"),
+    })
+}
+
+/// What a client reports may be anything; the largest number stands for all that are larger.
+fn at_most(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// Bytes a second; 0 where there is no time between two announces.
+fn rate(bytes: u64, seconds: u32) -> i64 {
+    bytes.checked_div(u64::from(seconds)).map_or(0, at_most)
+}

@@ -1,0 +1,16 @@
+//! The database and the ledger, with a real PostgreSQL.
+//!
+//! `ops/test.d/postgres run cargo test -p margay-persist --test database` starts one and names it in
+//! `MARGAY_TEST_POSTGRES`. Each test has a schema of its own in it; those that kill the server start one
+//! for themselves.
+
+#![allow(clippy::unwrap_used)] // All of this is test code.
+
+mod effects;
+mod exactly_once;
+mod loading;
+mod migrations;
+mod notices;
+mod refusals;
+mod site;
+mod tls;

@@ -1,0 +1,86 @@
+//! The tables: made, found, made by several at once, and from a later version.
+
+use std::thread;
+
+use persist::DatabaseError;
+use persist::postgres::Migrated;
+
+use crate::site::Site;
+
+#[test]
+fn tables_are_made_once() {
+    let Some(mut site) = Site::empty("tables") else { return };
+    let made = site.database.migrate().unwrap();
+    assert_eq!(made, Migrated { from: 0, to: made.to });
+    assert!(made.to >= 2);
+    assert_eq!(site.database.migrate().unwrap(), Migrated { from: made.to, to: made.to });
+    assert_eq!(site.number("SELECT count(*) FROM migrations"), i64::from(made.to));
+}
+
+#[test]
+fn several_trackers_may_start_at_once() {
+    let Some(mut site) = Site::empty("at once") else { return };
+    let all: Vec<Migrated> = thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..6).map(|_| scope.spawn(|| site.database.migrate().unwrap())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(all.iter().filter(|migrated| migrated.from == 0).count(), 1, "{all:?}");
+    assert_eq!(site.number("SELECT count(*) FROM migrations"), i64::from(all[0].to));
+}
+
+#[test]
+fn a_later_version_is_left_alone() {
+    let Some(mut site) = Site::new("later") else { return };
+    site.write(
+        "INSERT INTO migrations (number, name, checksum) VALUES (3, 'more', 1), (4, 'most', 2)",
+    );
+    let error = site.database.migrate().unwrap_err();
+    assert!(matches!(error, DatabaseError::Newer { found: 4, known: 2, .. }), "{error}");
+    assert!(error.to_string().contains("later one"), "{error}");
+}
+
+#[test]
+fn a_migration_that_was_altered_is_noticed() {
+    let Some(mut site) = Site::new("altered") else { return };
+    site.write("UPDATE migrations SET checksum = checksum + 1 WHERE number = 2");
+    let error = site.database.migrate().unwrap_err();
+    assert!(matches!(error, DatabaseError::Altered { number: 2, .. }), "{error}");
+}
+
+/// The tables are an interface: whoever develops a site finds what each column means in the database.
+#[test]
+fn every_table_and_column_has_a_comment() {
+    let Some(mut site) = Site::new("comments") else { return };
+    let bare = site.text(
+        "SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid \
+         WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND c.relkind = 'r' \
+         AND a.attnum >= 0 AND NOT a.attisdropped AND col_description(c.oid, a.attnum) IS NULL",
+    );
+    assert_eq!(bare, "");
+    let tables = site.number(
+        "SELECT count(*) FROM pg_class c WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) \
+         AND relkind = 'r' AND obj_description(c.oid) IS NOT NULL",
+    );
+    assert_eq!(tables, 10);
+}
+
+#[test]
+fn rows_that_make_no_sense_are_refused() {
+    let Some(mut site) = Site::new("constraints") else { return };
+    let good = "'0123456789abcdefghijABCDEFGHIJxy'";
+    for wrong in [
+        "INSERT INTO users (id, passkey) VALUES (1, 'short')".to_owned(),
+        format!("INSERT INTO users (id, passkey) VALUES (-1, {good})"),
+        format!("INSERT INTO users (id, passkey) VALUES (4294967296, {good})"),
+        format!("INSERT INTO users (id, passkey) VALUES (1, {good}), (2, {good})"),
+        format!("INSERT INTO users (id, passkey, uploaded) VALUES (1, {good}, -1)"),
+        "INSERT INTO torrents (id, info_hash) VALUES (1, 'short')".to_owned(),
+        "INSERT INTO torrents (id, info_hash, freeleech) VALUES (1, 'abcdefghijabcdefghij', 'x')"
+            .to_owned(),
+        "INSERT INTO client_rules VALUES ('', true)".to_owned(),
+    ] {
+        assert!(site.sql.batch_execute(&wrong).is_err(), "{wrong}");
+    }
+    site.write(&format!("INSERT INTO users (id, passkey) VALUES (4294967295, {good})"));
+}

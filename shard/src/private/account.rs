@@ -1,0 +1,230 @@
+//! What is known of one client of one user on one torrent: 48 bytes, and more where figures are large.
+
+use super::slots::Slots;
+use super::{Counters, PeerId};
+use crate::Seconds;
+
+/// The figures of a peer: its baseline, and its times.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Figures {
+    /// What it last reported.
+    pub(crate) reported: Counters,
+    pub(crate) left: u64,
+    pub(crate) since: Seconds,
+    /// When it last announced; not before `since`.
+    pub(crate) seen: Seconds,
+    pub(crate) announces: u32,
+}
+
+/// A peer's identity (with its user, who is in its [`super::face::Face`]) and figures, as they are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Account {
+    peer_id: [u8; 20],
+    key: u32,
+    since: Seconds,
+    /// Seconds from `since` on.
+    seen: Bytes<3>,
+    announces: Bytes<2>,
+    /// Or, where figures do not fit, the number of a [`Large`].
+    uploaded: Bytes<5>,
+    downloaded: Bytes<5>,
+    left: Bytes<5>,
+}
+
+const _: () = assert!(size_of::<Account>() == 48, "memory per peer, see shard/benches/private.rs");
+
+/// Figures that do not fit in an account: a terabyte or more moved, corrupt data, a year of announces.
+#[derive(Clone, Copy, Debug, Default)]
+struct Large(Figures);
+
+/// A little-endian number of so many bytes.
+#[derive(Clone, Copy, Debug)]
+struct Bytes<const N: usize>([u8; N]);
+
+impl<const N: usize> Bytes<N> {
+    #[inline]
+    fn fits(number: u64) -> bool {
+        number >> (8 * N) == 0
+    }
+
+    #[inline]
+    fn new(number: u64) -> Self {
+        debug_assert!(Self::fits(number));
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(&number.to_le_bytes()[..N]);
+        Self(bytes)
+    }
+
+    #[inline]
+    fn get(self) -> u64 {
+        let mut word = [0; 8];
+        word[..N].copy_from_slice(&self.0);
+        u64::from_le_bytes(word)
+    }
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self::small([0; 20], 0, &Figures::default())
+    }
+}
+
+impl Account {
+    fn small(peer_id: [u8; 20], key: u32, figures: &Figures) -> Self {
+        Self {
+            peer_id,
+            key,
+            since: figures.since,
+            seen: Bytes::new(u64::from(figures.seen.since(figures.since).0)),
+            announces: Bytes::new(u64::from(figures.announces)),
+            uploaded: Bytes::new(figures.reported.uploaded),
+            downloaded: Bytes::new(figures.reported.downloaded),
+            left: Bytes::new(figures.left),
+        }
+    }
+}
+
+impl Figures {
+    #[inline]
+    fn are_small(&self) -> bool {
+        self.reported.corrupt == 0
+            && Bytes::<3>::fits(u64::from(self.seen.since(self.since).0))
+            && Bytes::<2>::fits(u64::from(self.announces))
+            && Bytes::<5>::fits(self.reported.uploaded)
+            && Bytes::<5>::fits(self.reported.downloaded)
+            && Bytes::<5>::fits(self.left)
+    }
+}
+
+/// All the accounts of a core. Whether an account has large figures is known to its face.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    accounts: Slots<Account>,
+    large: Slots<Large>,
+}
+
+impl Accounts {
+    pub(crate) fn new() -> Self {
+        Self { accounts: Slots::new(), large: Slots::new() }
+    }
+
+    /// Accounts there are.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// Whether this is the account of that client of its user.
+    #[inline]
+    pub(crate) fn is(&self, number: u32, peer_id: &PeerId, key: u32) -> bool {
+        let account = self.accounts.get(number);
+        account.peer_id == peer_id.0 && account.key == key
+    }
+
+    #[inline]
+    pub(crate) fn name(&self, number: u32) -> (PeerId, u32) {
+        let account = self.accounts.get(number);
+        (PeerId(account.peer_id), account.key)
+    }
+
+    #[inline]
+    pub(crate) fn figures(&self, number: u32, is_large: bool) -> Figures {
+        let account = self.accounts.get(number);
+        if is_large {
+            return self.large.get(account.uploaded.get() as u32).0;
+        }
+        Figures {
+            reported: Counters {
+                uploaded: account.uploaded.get(),
+                downloaded: account.downloaded.get(),
+                corrupt: 0,
+            },
+            left: account.left.get(),
+            since: account.since,
+            seen: account.since + Seconds(account.seen.get() as u32),
+            announces: account.announces.get() as u32,
+        }
+    }
+
+    /// When it last announced.
+    #[inline]
+    pub(crate) fn seen(&self, number: u32, is_large: bool) -> Seconds {
+        if is_large {
+            return self.figures(number, true).seen;
+        }
+        let account = self.accounts.get(number);
+        account.since + Seconds(account.seen.get() as u32)
+    }
+
+    #[inline]
+    pub(crate) fn prefetch(&self, number: u32) {
+        self.accounts.prefetch(number);
+    }
+
+    /// Its number, and whether its figures are large.
+    pub(crate) fn insert(&mut self, peer_id: PeerId, key: u32, figures: &Figures) -> (u32, bool) {
+        let number = self.accounts.insert(Account::small(peer_id.0, key, &Figures::default()));
+        let is_large = self.set(number, false, figures);
+        (number, is_large)
+    }
+
+    /// Replaces the figures; whether they are large now.
+    #[inline]
+    pub(crate) fn set(&mut self, number: u32, was_large: bool, figures: &Figures) -> bool {
+        let account = self.accounts.get_mut(number);
+        if figures.are_small() {
+            if was_large {
+                self.large.remove(account.uploaded.get() as u32);
+            }
+            *account = Account::small(account.peer_id, account.key, figures);
+            return false;
+        }
+        if was_large {
+            *self.large.get_mut(account.uploaded.get() as u32) = Large(*figures);
+        } else {
+            account.uploaded = Bytes::new(u64::from(self.large.insert(Large(*figures))));
+        }
+        true
+    }
+
+    pub(crate) fn remove(&mut self, number: u32, is_large: bool) {
+        if is_large {
+            self.large.remove(self.accounts.get(number).uploaded.get() as u32);
+        }
+        self.accounts.remove(number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_any_size_are_kept_to_the_byte() {
+        let mut accounts = Accounts::new();
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut number = |bits: u32| if bits == 0 { 0 } else { random.u64(..) >> (64 - bits) };
+        let (account, mut is_large) =
+            accounts.insert(PeerId(*b"-XX0001-abcdefghijkl"), 7, &Figures::default());
+        for round in 0..20_000_u32 {
+            let since = Seconds(number(32) as u32);
+            let figures = Figures {
+                reported: Counters {
+                    uploaded: number(1 + round % 64),
+                    downloaded: number(1 + round / 7 % 64),
+                    corrupt: if round % 3 == 0 { number(40) } else { 0 },
+                },
+                left: if round % 11 == 0 { u64::MAX } else { number(41) },
+                since,
+                seen: since + Seconds(number(25) as u32),
+                announces: number(17) as u32,
+            };
+            is_large = accounts.set(account, is_large, &figures);
+            assert_eq!(accounts.figures(account, is_large), figures);
+            assert_eq!(accounts.seen(account, is_large), figures.seen);
+            assert!(accounts.is(account, &PeerId(*b"-XX0001-abcdefghijkl"), 7));
+        }
+        accounts.remove(account, is_large);
+        assert_eq!((accounts.len(), accounts.large.len()), (0, 0));
+    }
+}

@@ -1,0 +1,295 @@
+//! One announce of a known user: what it changes, what it is worth, whom it is told.
+
+use super::account::Figures;
+use super::choose::{Ask, choose, state};
+use super::credit::{Credit, balance, credit, goes_on, moved};
+use super::face::{Face, Name};
+use super::members::Spot;
+use super::{Announce, Fact, Facts, Freeleech, Outcome, Refusal, Swarm, Swarms};
+use crate::{Counts, Event, PeerState, Reply, Seconds};
+
+/// A peer as it was before an announce.
+#[derive(Clone, Copy)]
+struct Known {
+    spot: Spot,
+    face: Face,
+    state: PeerState,
+    figures: Figures,
+}
+
+/// What an announce does to its peer and torrent.
+struct Step {
+    state: PeerState,
+    /// What the peer has reported from now on.
+    figures: Figures,
+    /// Since the announce before it.
+    elapsed: u32,
+    credit: Credit,
+    snatched: bool,
+    token_spent: bool,
+    /// Its counters are left for a later announce.
+    postponed: bool,
+}
+
+impl Swarms {
+    /// Applies one announce and fills `reply` with the torrent's counts and at most
+    /// `announce.numwant` peers, each with one endpoint or both.
+    ///
+    /// A peer is a client of a user: by user, peer id and key. Its first announce and each `started`
+    /// set its baseline and credit nothing; so do counters that went down. `stopped` takes it out,
+    /// yields no peers, and is no mistake when it is unknown. A snatch is `completed` with nothing
+    /// left, unless the peer is a seeder already. A user who may not leech is credited like others;
+    /// his leechers are counted, told nobody, and told to nobody.
+    ///
+    /// One index lookup, a scan of at most 128 peers or of a few buckets, then a number of candidates
+    /// that follows `numwant`.
+    pub fn announce(
+        &mut self,
+        announce: &Announce,
+        now: Seconds,
+        random: &mut fastrand::Rng,
+        reply: &mut Reply,
+    ) -> Result<Outcome, Refusal> {
+        reply.clear();
+        let Some(slot) = self.find(&announce.info_hash) else {
+            return Err(self.unknown(&announce.info_hash, now));
+        };
+        let known = self.known(slot, announce);
+        let step = self.step(slot, announce, known.as_ref(), now);
+        let stopped = announce.event == Event::Stopped;
+        let forbidden = announce.left > 0 && !announce.user.can_leech;
+
+        let (was, is) = (known.map(|known| known.state), (!stopped).then_some(step.state));
+        let since_last = known.map(|known| now.since(known.figures.seen));
+        let (face, met) = match known {
+            Some(known) => self.meet_known(slot, announce, &known, &step)?,
+            None => self.meet_new(slot, announce, &step)?,
+        };
+        self.count(was, is);
+        self.book(slot, announce, &step);
+        reply.counts = self.members.counts(self.torrents.get(slot));
+
+        let changed = was != is && (was.is_some() || is.is_some())
+            || met
+            || announce.event == Event::Started
+            || known.is_some_and(|known| {
+                known.figures.reported != step.figures.reported
+                    || known.figures.left != step.figures.left
+            })
+            || step.snatched;
+        let fact = (changed && !step.postponed || self.limits.facts == Facts::All)
+            .then(|| self.fact(slot, announce, &face, &step, reply.counts));
+        if stopped {
+            // A stranger's face was never anybody's.
+            match known {
+                Some(_) => self.members.forget(&face),
+                None => face.forget(&mut self.members.wides),
+            }
+        } else if !forbidden {
+            let torrent = self.torrents.get(slot);
+            let ask = Ask::of(announce);
+            choose(torrent, &self.members, &self.rights, &ask, random, reply);
+        }
+        Ok(Outcome { fact, was, is, since_last, snatched: step.snatched, forbidden })
+    }
+
+    #[inline]
+    fn known(&self, slot: u32, announce: &Announce) -> Option<Known> {
+        let torrent = self.torrents.get(slot);
+        let spot = self.spot(torrent, announce)?;
+        let (face, state) = self.members.face(torrent, spot);
+        let figures = self.members.accounts.figures(face.account, face.mark.is_large());
+        Some(Known { spot, face, state, figures })
+    }
+
+    /// What follows from what is known and what is said; changes nothing.
+    #[inline]
+    fn step(&self, slot: u32, announce: &Announce, known: Option<&Known>, now: Seconds) -> Step {
+        let torrent = self.torrents.get(slot);
+        let was = known.map(|known| known.state);
+        let state = match (announce.event, was) {
+            // Who leaves is what it was, unless it completed meanwhile.
+            (Event::Stopped, Some(PeerState::PartialSeed)) if announce.left > 0 => {
+                PeerState::PartialSeed
+            }
+            _ => state(announce),
+        };
+        let (since, last, announces) = known.map_or((now, now, 0), |known| {
+            (known.figures.since, known.figures.seen, known.figures.announces)
+        });
+        let mut figures = Figures {
+            reported: announce.counters,
+            left: announce.left,
+            since,
+            seen: now.max(last),
+            announces: announces.saturating_add(1),
+        };
+        let begins = announce.event == Event::Started;
+        let known = known.filter(|_| !begins);
+        let snatched = announce.event == Event::Completed
+            && announce.left == 0
+            && was != Some(PeerState::Seeder);
+        let postponed = self.limits.facts == Facts::Postponed
+            && announce.event != Event::Stopped
+            && !snatched
+            && known.is_some_and(|known| {
+                let stays = known.state == state
+                    && (known.face.mark.is_wide() || announce.endpoints.v6.is_none());
+                stays && goes_on(&known.figures.reported, &announce.counters)
+            });
+        if let (true, Some(known)) = (postponed, known) {
+            figures.reported = known.figures.reported;
+        }
+        let moved = known.map_or_else(Default::default, |known| {
+            moved(&known.figures.reported, &figures.reported)
+        });
+        let token = torrent.has_tokens && self.tokens.has(slot, announce.user.id, now);
+        Step {
+            state,
+            figures,
+            elapsed: known.map_or(0, |_| now.since(last).0),
+            credit: credit(moved, &torrent.terms, token),
+            snatched,
+            token_spent: snatched && token && torrent.terms.freeleech != Freeleech::Neutral,
+            postponed,
+        }
+    }
+
+    /// Brings a peer that is there up to date, or takes its face out. Its face, and whether that has
+    /// another endpoint or other rights.
+    #[inline]
+    fn meet_known(
+        &mut self,
+        slot: u32,
+        announce: &Announce,
+        known: &Known,
+        step: &Step,
+    ) -> Result<(Face, bool), Refusal> {
+        let (torrent, members) = (self.torrents.get_mut(slot), &mut self.members);
+        let mut face = known.face;
+        // What the site has said of the user is in the journal already, and changes nothing here.
+        self.rights.write(&mut face, known.state);
+        let mut met = face.meet(&mut members.wides, &announce.endpoints);
+        let mark = face.mark;
+        mark_rights(&mut face, announce);
+        met |= mark != face.mark;
+        if announce.event == Event::Stopped {
+            members.take(torrent, known.spot);
+            return Ok((face, met));
+        }
+        let is_large = face.mark.is_large();
+        face.mark.set_large(members.accounts.set(face.account, is_large, &step.figures));
+        let same = step.state == known.state && face == known.face;
+        if !same && !members.replace(torrent, known.spot, face, step.state) {
+            return Err(self.stay(slot, known, face));
+        }
+        Ok((face, met))
+    }
+
+    /// Puts a peer that could not be moved back to what it was.
+    #[cold]
+    fn stay(&mut self, slot: u32, known: &Known, mut face: Face) -> Refusal {
+        let members = &mut self.members;
+        let is_large = face.mark.is_large();
+        face.mark.set_large(members.accounts.set(face.account, is_large, &known.figures));
+        let endpoints = known.face.endpoints(&members.wides);
+        face.set_endpoints(&mut members.wides, &endpoints);
+        members.replace(self.torrents.get_mut(slot), known.spot, face, known.state);
+        Refusal::ClientsMax
+    }
+
+    /// Adds a peer, if there is room for it; one that comes to say it leaves gets a face only.
+    fn meet_new(
+        &mut self,
+        slot: u32,
+        announce: &Announce,
+        step: &Step,
+    ) -> Result<(Face, bool), Refusal> {
+        let (torrent, members) = (self.torrents.get_mut(slot), &mut self.members);
+        let stopped = announce.event == Event::Stopped;
+        if !stopped {
+            if members.accounts.len() >= self.limits.peers_max {
+                return Err(Refusal::PeersMax);
+            }
+            let clients_max = usize::from(self.limits.clients_max);
+            if clients_max > 0 && members.clients(torrent, announce.user.id) >= clients_max {
+                return Err(Refusal::ClientsMax);
+            }
+        }
+        let mut face = Face::new(&Name::of(&members.keys, announce), 0);
+        face.set_endpoints(&mut members.wides, &announce.endpoints);
+        mark_rights(&mut face, announce);
+        if stopped {
+            return Ok((face, false));
+        }
+        let account = members.accounts.insert(announce.peer_id, announce.key, &step.figures);
+        face.account = account.0;
+        face.mark.set_large(account.1);
+        if !members.insert(torrent, face, step.state) {
+            members.forget(&face);
+            return Err(Refusal::ClientsMax);
+        }
+        Ok((face, true))
+    }
+
+    /// Writes down what the torrent has gained, and that a token was used up.
+    #[inline]
+    fn book(&mut self, slot: u32, announce: &Announce, step: &Step) {
+        let torrent = self.torrents.get_mut(slot);
+        torrent.balance = balance(torrent.balance, &step.credit.moved);
+        torrent.snatches = torrent.snatches.saturating_add(u32::from(step.snatched));
+        if step.token_spent {
+            self.tokens.remove(slot, announce.user.id);
+        }
+    }
+
+    #[inline]
+    fn fact(
+        &self,
+        slot: u32,
+        announce: &Announce,
+        face: &Face,
+        step: &Step,
+        counts: Counts,
+    ) -> Fact {
+        let torrent = self.torrents.get(slot);
+        Fact {
+            // Not before the announce before it, even where the clock was put back: replaying goes by it.
+            at: step.figures.seen,
+            user: announce.user.id,
+            torrent: torrent.terms.id,
+            info_hash: torrent.info_hash,
+            peer_id: announce.peer_id,
+            key: announce.key,
+            endpoints: face.endpoints(&self.members.wides),
+            hidden: announce.user.hidden,
+            visible: face.mark.is_visible(),
+            reported: announce.counters,
+            left: announce.left,
+            partial: step.state == PeerState::PartialSeed,
+            active: announce.event != Event::Stopped,
+            since: step.figures.since,
+            elapsed: step.elapsed,
+            announces: step.figures.announces,
+            moved: step.credit.moved,
+            credited_up: step.credit.up,
+            credited_down: step.credit.down,
+            token_down: step.credit.token_down,
+            token_spent: step.token_spent,
+            snatched: step.snatched,
+            swarm: Swarm {
+                seeders: counts.seeders,
+                leechers: counts.leechers,
+                snatches: torrent.snatches,
+                balance: torrent.balance,
+            },
+        }
+    }
+}
+
+/// What the user of an announce may.
+#[inline]
+fn mark_rights(face: &mut Face, announce: &Announce) {
+    face.mark.set_visible(announce.left == 0 || announce.user.can_leech);
+    face.mark.set_hidden(announce.user.hidden);
+}

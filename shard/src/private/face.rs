@@ -1,0 +1,300 @@
+//! What choosing looks at: 16 bytes a peer, with the number of its account.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::slots::Slots;
+use super::{Announce, Endpoints, PeerId, UserId};
+use crate::hash::Keys;
+use crate::table::Record;
+use crate::{Families, InfoHash, Reply, Scope};
+
+/// One peer of a torrent as others see it. Whether it seeds is not written here: its place in the list
+/// says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub(crate) struct Face {
+    pub(crate) user: u32,
+    pub(crate) account: u32,
+    /// Its IPv4 address, or, of a wide one, the number of its [`Wide`].
+    address: [u8; 4],
+    port: [u8; 2],
+    pub(crate) mark: Mark,
+}
+
+const _: () = assert!(size_of::<Face>() == 16, "memory per peer, see shard/benches/private.rs");
+
+/// The addresses of a peer with IPv6.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wide {
+    v6: [u8; 16],
+    v4: [u8; 4],
+}
+
+/// How far each endpoint of a peer may be told (two bits each), four flags, and eight bits of a keyed
+/// hash of its peer id and key, which tell apart nearly all clients of one user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Mark(u16);
+
+/// In the place of a scope: there is no such endpoint. Told to nobody, as [`Scope::Nobody`].
+const ABSENT: u16 = 3;
+
+impl Mark {
+    const V4_SHIFT: u32 = 0;
+    const V6_SHIFT: u32 = 2;
+    const WIDE: u16 = 1 << 4;
+    const LARGE: u16 = 1 << 5;
+    const HIDDEN: u16 = 1 << 6;
+    const VISIBLE: u16 = 1 << 7;
+    const PRINT_SHIFT: u32 = 8;
+
+    #[inline]
+    fn scope(self, shift: u32) -> u16 {
+        self.0 >> shift & 3
+    }
+
+    #[inline]
+    fn set_scope(&mut self, shift: u32, scope: u16) {
+        self.0 = self.0 & !(3 << shift) | scope << shift;
+    }
+
+    #[inline]
+    fn set(&mut self, flag: u16, on: bool) {
+        self.0 = if on { self.0 | flag } else { self.0 & !flag };
+    }
+
+    /// It has an IPv6 endpoint.
+    #[inline]
+    pub(crate) fn is_wide(self) -> bool {
+        self.0 & Self::WIDE != 0
+    }
+
+    /// Its figures are kept beside its account.
+    #[inline]
+    pub(crate) fn is_large(self) -> bool {
+        self.0 & Self::LARGE != 0
+    }
+
+    #[inline]
+    pub(crate) fn set_large(&mut self, on: bool) {
+        self.set(Self::LARGE, on);
+    }
+
+    /// Its user's addresses are not to be written anywhere.
+    #[inline]
+    pub(crate) fn is_hidden(self) -> bool {
+        self.0 & Self::HIDDEN != 0
+    }
+
+    #[inline]
+    pub(crate) fn set_hidden(&mut self, on: bool) {
+        self.set(Self::HIDDEN, on);
+    }
+
+    /// It seeds, or may leech.
+    #[inline]
+    pub(crate) fn is_visible(self) -> bool {
+        self.0 & Self::VISIBLE != 0
+    }
+
+    #[inline]
+    pub(crate) fn set_visible(&mut self, on: bool) {
+        self.set(Self::VISIBLE, on);
+    }
+
+    #[inline]
+    fn print(self) -> u8 {
+        (self.0 >> Self::PRINT_SHIFT) as u8
+    }
+}
+
+/// Which peer: a user's client, by the hash of its name where it can be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name<'a> {
+    pub(crate) user: UserId,
+    pub(crate) peer_id: &'a PeerId,
+    pub(crate) key: u32,
+    print: u8,
+}
+
+impl<'a> Name<'a> {
+    #[inline]
+    pub(crate) fn new(keys: &Keys, user: UserId, peer_id: &'a PeerId, key: u32) -> Self {
+        let hash = keys.info_hash(&InfoHash(peer_id.0)) ^ u64::from(key);
+        Self { user, peer_id, key, print: (keys.word(hash) >> 40) as u8 }
+    }
+
+    #[inline]
+    pub(crate) fn of(keys: &Keys, announce: &'a Announce) -> Self {
+        Self::new(keys, announce.user.id, &announce.peer_id, announce.key)
+    }
+
+    /// Whether this face may be its own; its account tells.
+    #[inline]
+    pub(crate) fn may_be(&self, face: &Face) -> bool {
+        face.user == self.user.0 && face.mark.print() == self.print
+    }
+
+    #[inline]
+    pub(crate) fn hash(&self, keys: &Keys) -> u64 {
+        hash(keys, self.user.0, self.print)
+    }
+}
+
+/// Into how many buckets the clients of one user go: enough that thousands of them fit, few enough to
+/// count them all when one more comes.
+pub(crate) const PARTS: u8 = 16;
+
+#[inline]
+pub(crate) fn hash(keys: &Keys, user: u32, print: u8) -> u64 {
+    keys.word(u64::from(user) | u64::from(print % PARTS) << 32)
+}
+
+impl Record for Face {
+    #[inline]
+    fn hash(&self, keys: &Keys) -> u64 {
+        hash(keys, self.user, self.mark.print())
+    }
+}
+
+impl Face {
+    /// A face without endpoints.
+    pub(crate) fn new(name: &Name<'_>, account: u32) -> Self {
+        let mut mark = Mark(u16::from(name.print) << Mark::PRINT_SHIFT);
+        mark.set_scope(Mark::V4_SHIFT, ABSENT);
+        mark.set_scope(Mark::V6_SHIFT, ABSENT);
+        Self { user: name.user.0, account, address: [0; 4], port: [0; 2], mark }
+    }
+
+    #[inline]
+    pub(crate) fn endpoints(&self, wides: &Slots<Wide>) -> Endpoints {
+        let v4 = self.mark.scope(Mark::V4_SHIFT) != ABSENT;
+        let (address, v6) = match self.mark.is_wide() {
+            true => {
+                let wide = wides.get(self.wide());
+                (wide.v4, Some(Ipv6Addr::from(wide.v6)))
+            }
+            false => (self.address, None),
+        };
+        let port = u16::from_be_bytes(self.port);
+        Endpoints { v4: v4.then(|| Ipv4Addr::from(address)), v6, port }
+    }
+
+    /// Adds these endpoints to those known, or replaces them; true when that changed something.
+    #[inline]
+    pub(crate) fn meet(&mut self, wides: &mut Slots<Wide>, new: &Endpoints) -> bool {
+        let known = self.endpoints(wides);
+        let met = Endpoints { v4: new.v4.or(known.v4), v6: new.v6.or(known.v6), port: new.port };
+        if met == known {
+            return false;
+        }
+        self.set_endpoints(wides, &met);
+        true
+    }
+
+    pub(crate) fn set_endpoints(&mut self, wides: &mut Slots<Wide>, endpoints: &Endpoints) {
+        let Endpoints { v4, v6, port } = *endpoints;
+        let scope = |address: IpAddr| Scope::of_peer(address, port) as u16;
+        let v4_scope = v4.map_or(ABSENT, |address| scope(address.into()));
+        let v6_scope = v6.map_or(ABSENT, |address| scope(address.into()));
+        self.mark.set_scope(Mark::V4_SHIFT, v4_scope);
+        self.mark.set_scope(Mark::V6_SHIFT, v6_scope);
+        self.port = port.to_be_bytes();
+        let v4 = v4.map_or([0; 4], |address| address.octets());
+        match (v6, self.mark.is_wide()) {
+            (Some(v6), true) => *wides.get_mut(self.wide()) = Wide { v6: v6.octets(), v4 },
+            (Some(v6), false) => {
+                self.address = wides.insert(Wide { v6: v6.octets(), v4 }).to_le_bytes();
+            }
+            (None, true) => {
+                wides.remove(self.wide());
+                self.address = v4;
+            }
+            (None, false) => self.address = v4,
+        }
+        self.mark.set(Mark::WIDE, v6.is_some());
+    }
+
+    /// Gives back what it has beside itself.
+    pub(crate) fn forget(&self, wides: &mut Slots<Wide>) {
+        if self.mark.is_wide() {
+            wides.remove(self.wide());
+        }
+    }
+
+    /// The number of its [`Wide`].
+    #[inline]
+    fn wide(&self) -> u32 {
+        u32::from_le_bytes(self.address)
+    }
+
+    #[inline]
+    pub(crate) fn prefetch(&self, wides: &Slots<Wide>) {
+        if self.mark.is_wide() {
+            wides.prefetch(self.wide());
+        }
+    }
+
+    /// Appends those of its endpoints that a requester can use and may be told; true when there was
+    /// one.
+    #[inline]
+    pub(crate) fn tell(
+        &self,
+        wides: &Slots<Wide>,
+        families: Families,
+        reach: Scope,
+        reply: &mut Reply,
+    ) -> bool {
+        let v4 = families.v4 && self.mark.scope(Mark::V4_SHIFT) <= reach as u16;
+        let v6 = families.v6 && self.mark.scope(Mark::V6_SHIFT) <= reach as u16;
+        if !self.mark.is_wide() {
+            if v4 {
+                let ([a, b, c, d], [high, low]) = (self.address, self.port);
+                reply.peers_v4.extend_from_slice(&[a, b, c, d, high, low]);
+            }
+            return v4;
+        }
+        if v4 || v6 {
+            let wide = wides.get(self.wide());
+            if v4 {
+                reply.peers_v4.extend_from_slice(&wide.v4);
+                reply.peers_v4.extend_from_slice(&self.port);
+            }
+            if v6 {
+                reply.peers_v6.extend_from_slice(&wide.v6);
+                reply.peers_v6.extend_from_slice(&self.port);
+            }
+        }
+        v4 || v6
+    }
+}
+
+/// The widest scope that a requester is told of: that of the network it announces from.
+#[inline]
+pub(crate) fn reach(endpoints: &Endpoints) -> Scope {
+    let v4 = endpoints.v4.map_or(Scope::Public, |v4| Scope::of_requester(v4.into()));
+    let v6 = endpoints.v6.map_or(Scope::Public, |v6| Scope::of_requester(v6.into()));
+    v4.max(v6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_face_learns_and_keeps_endpoints() {
+        let (keys, mut wides) = (Keys::new(1), Slots::new());
+        let peer_id = PeerId(*b"-XX0001-abcdefghijkl");
+        let mut face = Face::new(&Name::new(&keys, UserId(1), &peer_id, 0), 0);
+        let v4 = Endpoints { v4: Some([45, 1, 2, 3].into()), v6: None, port: 6881 };
+        let v6 = Endpoints { v4: None, v6: Some("2a00::1".parse().unwrap()), port: 6881 };
+        assert!(face.meet(&mut wides, &v4) && !face.meet(&mut wides, &v4));
+        assert_eq!(face.endpoints(&wides), v4);
+        assert!(face.meet(&mut wides, &v6) && !face.meet(&mut wides, &v4));
+        assert_eq!(face.endpoints(&wides), Endpoints { v4: v4.v4, ..v6 });
+        let moved = Endpoints { v6: Some("2a00::2".parse().unwrap()), port: 7000, ..v6 };
+        assert!(face.meet(&mut wides, &moved));
+        assert_eq!(face.endpoints(&wides), Endpoints { v4: v4.v4, ..moved });
+        face.set_endpoints(&mut wides, &v4);
+        assert_eq!((face.endpoints(&wides), wides.len()), (v4, 0));
+    }
+}

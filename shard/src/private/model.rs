@@ -1,0 +1,430 @@
+//! The private engine said plainly: ordered maps, every count made by counting, every peer looked at.
+//!
+//! It is the definition that [`super::Swarms`] is tested against, and the naive version its benchmark
+//! runs beside. Where the two differ, one of them is wrong.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{
+    Announce, Counters, Endpoints, Fact, Facts, Freeleech, Gone, Limits, Outcome, PeerId,
+    PeerRecord, Refusal, Swarm, Terms, Totals, User, UserId,
+};
+use crate::{Counts, Event, InfoHash, PeerState, Reply, Scope, Seconds};
+
+/// Which peer of a torrent: its user, peer id and key.
+pub type Client = (UserId, PeerId, u32);
+
+/// The swarms of one core.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Model {
+    /// The bounds and options.
+    pub limits: Limits,
+    /// The registered torrents.
+    pub torrents: BTreeMap<InfoHash, Torrent>,
+    /// Why others are not registered any more, and since when.
+    pub deletions: BTreeMap<InfoHash, (Arc<str>, Seconds)>,
+    /// What is new about users, and how many sweeps it is still looked up for.
+    pub rulings: BTreeMap<UserId, (Ruling, u32)>,
+}
+
+/// What is new about a user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ruling {
+    /// He is gone.
+    Gone,
+    /// He has these rights.
+    Rights(User),
+}
+
+/// A registered torrent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Torrent {
+    /// Its rules.
+    pub terms: Terms,
+    /// Bytes uploaded less bytes downloaded and corrupt.
+    pub balance: i64,
+    /// Completed downloads.
+    pub snatches: u32,
+    /// Who is in its swarm.
+    pub peers: BTreeMap<Client, PeerRecord>,
+    /// Whose downloads are free, and until when.
+    pub tokens: BTreeMap<UserId, Option<Seconds>>,
+}
+
+/// Sweeps for which a ruling is looked up.
+const RULING_SWEEPS: u32 = 3;
+/// How long a deletion reason is told.
+const DELETION_KEPT: u32 = 86_400;
+
+impl Model {
+    /// No torrents yet.
+    pub fn new(limits: Limits) -> Self {
+        let (torrents, deletions, rulings) = Default::default();
+        Self { limits, torrents, deletions, rulings }
+    }
+
+    /// See [`super::Swarms::register`].
+    pub fn register(&mut self, info_hash: InfoHash, terms: Terms) -> Result<bool, Refusal> {
+        if let Some(torrent) = self.torrents.get_mut(&info_hash) {
+            torrent.terms = terms;
+            return Ok(false);
+        }
+        if self.torrents.len() >= self.limits.torrents_max {
+            return Err(Refusal::TorrentsMax);
+        }
+        let (peers, tokens) = Default::default();
+        self.torrents.insert(info_hash, Torrent { terms, balance: 0, snatches: 0, peers, tokens });
+        self.deletions.remove(&info_hash);
+        Ok(true)
+    }
+
+    /// See [`super::Swarms::unregister`]; everybody who was there.
+    pub fn unregister(
+        &mut self,
+        info_hash: &InfoHash,
+        reason: &str,
+        now: Seconds,
+    ) -> Option<(Terms, Vec<Gone>)> {
+        let torrent = self.torrents.remove(info_hash)?;
+        self.deletions.insert(*info_hash, (reason.into(), now));
+        let gone = torrent.peers.values().map(|peer| torrent.gone(info_hash, peer)).collect();
+        Some((torrent.terms, gone))
+    }
+
+    /// See [`super::Swarms::remove_user`].
+    pub fn remove_user(&mut self, user: UserId) {
+        self.rulings.insert(user, (Ruling::Gone, RULING_SWEEPS));
+    }
+
+    /// See [`super::Swarms::set_user_rights`].
+    pub fn set_user_rights(&mut self, user: User) {
+        self.rulings.insert(user.id, (Ruling::Rights(user), RULING_SWEEPS));
+    }
+
+    /// Applies one announce. Fills in the counts; it chooses no peers, see [`Model::eligible`].
+    pub fn announce(
+        &mut self,
+        announce: &Announce,
+        now: Seconds,
+        reply: &mut Reply,
+    ) -> Result<Outcome, Refusal> {
+        reply.clear();
+        let peers: usize = self.torrents.values().map(|torrent| torrent.peers.len()).sum();
+        let deletion = self.deletions.get(&announce.info_hash);
+        let Some(torrent) = self.torrents.get_mut(&announce.info_hash) else {
+            return Err(match deletion {
+                Some((reason, at)) if now.since(*at).0 <= DELETION_KEPT => {
+                    Refusal::Deleted { reason: reason.clone() }
+                }
+                _ => Refusal::Unregistered,
+            });
+        };
+        let client = (announce.user.id, announce.peer_id, announce.key);
+        let known = torrent.peers.get(&client).map(|peer| ruled(&self.rulings, peer));
+        let stops = announce.event == Event::Stopped;
+        if known.is_none() && !stops {
+            let clients = torrent.peers.keys().filter(|(user, ..)| *user == announce.user.id);
+            let clients_max = usize::from(self.limits.clients_max);
+            if peers >= self.limits.peers_max {
+                return Err(Refusal::PeersMax);
+            }
+            if clients_max > 0 && clients.count() >= clients_max {
+                return Err(Refusal::ClientsMax);
+            }
+        }
+        let completes = announce.event == Event::Completed && announce.left == 0;
+        let postponed = self.limits.facts == Facts::Postponed
+            && known.is_some_and(|known| {
+                let (was, is) = (known.reported, announce.counters);
+                let said_again = !stops && announce.event != Event::Started;
+                let snatches = completes && known.state != PeerState::Seeder;
+                let went_down = is.uploaded < was.uploaded || is.downloaded < was.downloaded;
+                let had_v6 = known.endpoints.v6.is_some() || announce.endpoints.v6.is_none();
+                let stays = known.state == state(announce) && had_v6;
+                said_again && stays && !snatches && !went_down
+            });
+        let as_before = known.filter(|_| postponed).map(|known| known.reported);
+        let announce = &Announce { counters: as_before.unwrap_or(announce.counters), ..*announce };
+        let peer = peer_after(announce, known.as_ref(), now);
+        let fact = torrent.apply(announce, known.as_ref(), &peer, now);
+        reply.counts = torrent.counts();
+        let changed = match (&known, stops) {
+            (None, true) => false,
+            (None, false) | (Some(_), true) => true,
+            (Some(known), false) => {
+                let same = PeerRecord { seen: known.seen, announces: known.announces, ..peer };
+                same != *known || announce.event == Event::Started || fact.snatched
+            }
+        };
+        Ok(Outcome {
+            fact: (changed && !postponed || self.limits.facts == Facts::All).then_some(fact),
+            was: known.map(|known| known.state),
+            is: (!stops).then_some(peer.state),
+            since_last: known.map(|known| now.since(known.seen)),
+            snatched: fact.snatched,
+            forbidden: announce.left > 0 && !announce.user.can_leech,
+        })
+    }
+
+    /// The counts of a torrent.
+    pub fn scrape(&self, info_hash: &InfoHash) -> Option<Counts> {
+        Some(self.torrents.get(info_hash)?.counts())
+    }
+
+    /// Whom a requester may be told, whether or not he is here.
+    pub fn eligible(&self, announce: &Announce) -> Vec<PeerRecord> {
+        let Some(torrent) = self.torrents.get(&announce.info_hash) else { return Vec::new() };
+        let kinds: &[PeerState] = match state(announce) {
+            PeerState::Leecher => &[PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher],
+            _ => &[PeerState::Leecher],
+        };
+        let may = |peer: &&PeerRecord| {
+            let shows = match self.rulings.get(&peer.user) {
+                None => peer.visible,
+                Some((Ruling::Gone, _)) => false,
+                Some((Ruling::Rights(user), _)) => {
+                    user.can_leech || peer.state == PeerState::Seeder
+                }
+            };
+            let usable = usable(announce, &peer.endpoints);
+            shows
+                && peer.user != announce.user.id
+                && kinds.contains(&peer.state)
+                && usable != Endpoints { port: usable.port, ..Endpoints::default() }
+        };
+        torrent.peers.values().filter(may).copied().collect()
+    }
+
+    /// A whole sweep; who left.
+    pub fn expire(&mut self, now: Seconds) -> Vec<Gone> {
+        let mut gone = Vec::new();
+        for (info_hash, torrent) in &self.torrents {
+            let leaving = torrent.peers.values().filter(|peer| self.leaves(peer, now));
+            gone.extend(leaving.map(|peer| torrent.gone(info_hash, peer)));
+        }
+        for torrent in self.torrents.values_mut() {
+            torrent.tokens.retain(|_, expires_at| expires_at.is_none_or(|at| now < at));
+        }
+        gone.iter().for_each(|gone| self.part(gone));
+        self.deletions.retain(|_, (_, at)| now.since(*at).0 <= DELETION_KEPT);
+        self.end_sweep();
+        gone
+    }
+
+    /// Whether the sweep is to drop a peer.
+    pub fn leaves(&self, peer: &PeerRecord, now: Seconds) -> bool {
+        let silent = now.since(peer.seen) > self.limits.peer_timeout;
+        silent || matches!(self.rulings.get(&peer.user), Some((Ruling::Gone, _)))
+    }
+
+    /// Takes out whom the sweep has dropped.
+    pub fn part(&mut self, gone: &Gone) {
+        let torrent = self.torrents.get_mut(&gone.info_hash);
+        let peers = torrent.map(|torrent| &mut torrent.peers);
+        let is_it = |(user, peer_id, _): &Client, peer: &PeerRecord| {
+            (*user, *peer_id, peer.state) == (gone.user, gone.peer_id, gone.state)
+        };
+        // Where a user has clients of one name and several keys, the one that announced first.
+        if let Some(peers) = peers
+            && let Some(client) = peers
+                .iter()
+                .filter(|(client, peer)| is_it(client, peer))
+                .min_by_key(|(_, peer)| peer.seen)
+                .map(|(client, _)| *client)
+        {
+            peers.remove(&client);
+        }
+    }
+
+    /// The sweep has reached the end: some rulings are written everywhere.
+    pub fn end_sweep(&mut self) {
+        for peer in self.torrents.values_mut().flat_map(|torrent| torrent.peers.values_mut()) {
+            *peer = ruled(&self.rulings, peer);
+        }
+        self.rulings.values_mut().for_each(|(_, sweeps)| *sweeps -= 1);
+        self.rulings.retain(|_, (_, sweeps)| *sweeps > 0);
+    }
+
+    /// What there is.
+    pub fn totals(&self) -> Totals {
+        let peers = || self.torrents.values().flat_map(|torrent| torrent.peers.values());
+        let seeders = peers().filter(|peer| peer.state == PeerState::Seeder).count();
+        Totals {
+            torrents: self.torrents.len(),
+            peers: peers().count(),
+            seeders,
+            leechers: peers().count() - seeders,
+            tokens: self.torrents.values().map(|torrent| torrent.tokens.len()).sum(),
+            deletions: self.deletions.len(),
+        }
+    }
+}
+
+impl Torrent {
+    fn counts(&self) -> Counts {
+        let count = |state| self.peers.values().filter(|peer| peer.state == state).count() as u32;
+        let partial_seeds = count(PeerState::PartialSeed);
+        Counts {
+            seeders: count(PeerState::Seeder),
+            leechers: count(PeerState::Leecher) + partial_seeds,
+            partial_seeds,
+            snatches: self.snatches,
+        }
+    }
+
+    fn gone(&self, info_hash: &InfoHash, peer: &PeerRecord) -> Gone {
+        let PeerRecord { user, peer_id, state, .. } = *peer;
+        Gone { user, torrent: self.terms.id, info_hash: *info_hash, peer_id, state }
+    }
+
+    /// Accounts for an announce and puts its peer in or takes it out.
+    fn apply(
+        &mut self,
+        announce: &Announce,
+        known: Option<&PeerRecord>,
+        peer: &PeerRecord,
+        now: Seconds,
+    ) -> Fact {
+        let goes_on = known.filter(|_| announce.event != Event::Started);
+        let moved = goes_on.map_or(Counters::default(), |known| moved(known, announce));
+        let expires_at = self.tokens.get(&announce.user.id).copied();
+        let token = expires_at.is_some_and(|at| at.is_none_or(|at| now < at));
+        let (credited_up, credited_down, token_down) = match (self.terms.freeleech, token) {
+            (Freeleech::Neutral, _) => (0, 0, 0),
+            (Freeleech::None | Freeleech::Free, true) => {
+                (self.times(moved.uploaded), 0, moved.downloaded)
+            }
+            (Freeleech::Free, false) => (self.times(moved.uploaded), 0, 0),
+            (Freeleech::None, false) => (self.times(moved.uploaded), moved.downloaded, 0),
+        };
+        self.balance = self.balance.saturating_add_unsigned(moved.uploaded);
+        self.balance = self.balance.saturating_sub_unsigned(moved.downloaded);
+        self.balance = self.balance.saturating_sub_unsigned(moved.corrupt);
+
+        let completes = announce.event == Event::Completed && announce.left == 0;
+        let snatched = completes && known.is_none_or(|known| known.state != PeerState::Seeder);
+        self.snatches += u32::from(snatched);
+        let token_spent = snatched && token && self.terms.freeleech != Freeleech::Neutral;
+        if token_spent {
+            self.tokens.remove(&announce.user.id);
+        }
+        let client = (announce.user.id, announce.peer_id, announce.key);
+        let active = announce.event != Event::Stopped;
+        match active {
+            true => _ = self.peers.insert(client, *peer),
+            false => _ = self.peers.remove(&client),
+        }
+        let counts = self.counts();
+        Fact {
+            at: peer.seen,
+            user: announce.user.id,
+            torrent: self.terms.id,
+            info_hash: announce.info_hash,
+            peer_id: announce.peer_id,
+            key: announce.key,
+            endpoints: peer.endpoints,
+            hidden: announce.user.hidden,
+            visible: peer.visible,
+            reported: announce.counters,
+            left: announce.left,
+            partial: peer.state == PeerState::PartialSeed,
+            active,
+            since: peer.since,
+            elapsed: goes_on.map_or(0, |known| now.since(known.seen).0),
+            announces: peer.announces,
+            moved,
+            credited_up,
+            credited_down,
+            token_down,
+            token_spent,
+            snatched,
+            swarm: Swarm {
+                seeders: counts.seeders,
+                leechers: counts.leechers,
+                snatches: counts.snatches,
+                balance: self.balance,
+            },
+        }
+    }
+
+    /// What an upload counts for.
+    fn times(&self, uploaded: u64) -> u64 {
+        let percent = u128::from(self.terms.upload_percent);
+        (u128::from(uploaded) * percent / 100).min(u128::from(u64::MAX)) as u64
+    }
+}
+
+/// A peer as an announce leaves it; one that leaves, as it goes.
+fn peer_after(announce: &Announce, known: Option<&PeerRecord>, now: Seconds) -> PeerRecord {
+    let before = known.map_or(Endpoints::default(), |known| known.endpoints);
+    let partial = known.is_some_and(|known| known.state == PeerState::PartialSeed);
+    let state = match (announce.event, announce.left) {
+        (Event::Stopped, 1..) if partial => PeerState::PartialSeed,
+        _ => state(announce),
+    };
+    PeerRecord {
+        user: announce.user.id,
+        peer_id: announce.peer_id,
+        key: announce.key,
+        endpoints: Endpoints {
+            v4: announce.endpoints.v4.or(before.v4),
+            v6: announce.endpoints.v6.or(before.v6),
+            port: announce.endpoints.port,
+        },
+        state,
+        visible: announce.left == 0 || announce.user.can_leech,
+        hidden: announce.user.hidden,
+        reported: announce.counters,
+        left: announce.left,
+        since: known.map_or(now, |known| known.since),
+        seen: known.map_or(now, |known| known.seen.max(now)),
+        announces: known.map_or(1, |known| known.announces + 1),
+    }
+}
+
+/// A peer with what is new about its user.
+fn ruled(rulings: &BTreeMap<UserId, (Ruling, u32)>, peer: &PeerRecord) -> PeerRecord {
+    match rulings.get(&peer.user) {
+        Some((Ruling::Rights(user), _)) => PeerRecord {
+            visible: user.can_leech || peer.state == PeerState::Seeder,
+            hidden: user.hidden,
+            ..*peer
+        },
+        _ => *peer,
+    }
+}
+
+/// Bytes moved since the last report.
+fn moved(known: &PeerRecord, announce: &Announce) -> Counters {
+    let (was, is) = (known.reported, announce.counters);
+    match (is.uploaded.checked_sub(was.uploaded), is.downloaded.checked_sub(was.downloaded)) {
+        (Some(uploaded), Some(downloaded)) => {
+            Counters { uploaded, downloaded, corrupt: is.corrupt.saturating_sub(was.corrupt) }
+        }
+        _ => Counters::default(),
+    }
+}
+
+/// What an announce says its peer is, unless it leaves.
+pub fn state(announce: &Announce) -> PeerState {
+    match (announce.left, announce.event) {
+        (0, _) => PeerState::Seeder,
+        (_, Event::Paused) => PeerState::PartialSeed,
+        _ => PeerState::Leecher,
+    }
+}
+
+/// Those of a peer's endpoints that a requester can use and may be told.
+pub fn usable(announce: &Announce, endpoints: &Endpoints) -> Endpoints {
+    let own = announce.endpoints;
+    let reach_v4 = own.v4.map(|v4| Scope::of_requester(v4.into()));
+    let reach_v6 = own.v6.map(|v6| Scope::of_requester(v6.into()));
+    let reach = reach_v4.max(reach_v6).unwrap_or(Scope::Public);
+    let near = |address| Scope::of_peer(address, endpoints.port) <= reach;
+    Endpoints {
+        v4: endpoints.v4.filter(|v4| announce.families.v4 && near((*v4).into())),
+        v6: endpoints.v6.filter(|v6| announce.families.v6 && near((*v6).into())),
+        port: endpoints.port,
+    }
+}

@@ -1,0 +1,144 @@
+//! What snapshots and journals say, taken in.
+
+use super::account::Figures;
+use super::face::{Face, Name};
+use super::members::Spot;
+use super::{Fact, PeerRecord, Refusal, Swarms, TokenRecord, TorrentRecord};
+use crate::PeerState;
+
+impl Swarms {
+    /// Takes in a torrent, or a part of one, from a snapshot: its rules and figures as the record has
+    /// them, its tokens, and its peers, of whom the later stays where one is known already.
+    ///
+    /// Peers were let in once and are let in again, beyond `Limits::peers_max` if need be. Refused when
+    /// the torrent is one too many.
+    pub fn import(
+        &mut self,
+        record: &TorrentRecord,
+        peers: impl Iterator<Item = PeerRecord>,
+        tokens: impl Iterator<Item = TokenRecord>,
+    ) -> Result<(), Refusal> {
+        self.register(record.info_hash, record.terms)?;
+        let slot = self.find(&record.info_hash).expect("it has just been registered");
+        let torrent = self.torrents.get_mut(slot);
+        (torrent.snatches, torrent.balance) = (record.snatches, record.balance);
+        for token in tokens {
+            self.torrents.get_mut(slot).has_tokens = true;
+            self.tokens.set(slot, token.user, token.expires_at);
+        }
+        let mut imported = Ok(());
+        for peer in peers {
+            let known = self.peer(slot, &peer);
+            if known.is_none_or(|(_, figures)| figures.seen <= peer.seen) {
+                imported = imported.and(self.put(slot, known.map(|(spot, _)| spot), &peer));
+            }
+        }
+        imported
+    }
+
+    /// Takes in a fact from a journal: the torrent's snatches and balance, and the peer with its
+    /// baseline, become what they were after it; a token it used up is gone. What the peer was, and is.
+    ///
+    /// Facts are to be replayed in the order they were made. Those that are older than what is known of
+    /// their peer leave it as it is; so replaying what a snapshot contains already changes nothing in
+    /// the end. Facts of torrents that are not registered are passed over.
+    pub fn replay(&mut self, fact: &Fact) -> (Option<PeerState>, Option<PeerState>) {
+        let Some(slot) = self.find(&fact.info_hash) else { return (None, None) };
+        let torrent = self.torrents.get_mut(slot);
+        (torrent.snatches, torrent.balance) = (fact.swarm.snatches, fact.swarm.balance);
+        if fact.token_spent {
+            self.tokens.remove(slot, fact.user);
+        }
+        let mut record = record(fact);
+        let known = self.peer(slot, &record);
+        let was = known.map(|(spot, _)| self.members.face(self.torrents.get(slot), spot).1);
+        match known {
+            Some((_, figures)) if fact.at < figures.seen => (was, was),
+            Some((spot, _)) if !fact.active => {
+                self.drop_peer(slot, spot);
+                (was, None)
+            }
+            None if !fact.active => (None, None),
+            Some((spot, figures)) => {
+                if figures.since == fact.since {
+                    // Announces that changed nothing made no fact.
+                    record.announces = record.announces.max(figures.announces);
+                }
+                _ = self.put(slot, Some(spot), &record);
+                (was, Some(record.state))
+            }
+            None => {
+                let put = self.put(slot, None, &record);
+                (None, put.is_ok().then_some(record.state))
+            }
+        }
+    }
+
+    fn peer(&self, slot: u32, record: &PeerRecord) -> Option<(Spot, Figures)> {
+        let (torrent, members) = (self.torrents.get(slot), &self.members);
+        let name = Name::new(&members.keys, record.user, &record.peer_id, record.key);
+        let spot = members.find(torrent, &name, record.state)?;
+        let (face, _) = members.face(torrent, spot);
+        Some((spot, members.accounts.figures(face.account, face.mark.is_large())))
+    }
+
+    /// Makes a peer what a record says, whatever it was.
+    fn put(&mut self, slot: u32, known: Option<Spot>, record: &PeerRecord) -> Result<(), Refusal> {
+        if let Some(spot) = known {
+            self.drop_peer(slot, spot);
+        }
+        let (torrent, members) = (self.torrents.get_mut(slot), &mut self.members);
+        let PeerRecord { user, peer_id, key, .. } = *record;
+        let figures = Figures {
+            reported: record.reported,
+            left: record.left,
+            since: record.since.min(record.seen),
+            seen: record.seen,
+            announces: record.announces,
+        };
+        let mut face = Face::new(&Name::new(&members.keys, user, &peer_id, key), 0);
+        face.set_endpoints(&mut members.wides, &record.endpoints);
+        face.mark.set_visible(record.visible);
+        face.mark.set_hidden(record.hidden);
+        let account = members.accounts.insert(peer_id, key, &figures);
+        face.account = account.0;
+        face.mark.set_large(account.1);
+        if !members.insert(torrent, face, record.state) {
+            members.forget(&face);
+            return Err(Refusal::ClientsMax);
+        }
+        self.count(None, Some(record.state));
+        Ok(())
+    }
+
+    fn drop_peer(&mut self, slot: u32, spot: Spot) {
+        let torrent = self.torrents.get_mut(slot);
+        let (_, state) = self.members.face(torrent, spot);
+        let face = self.members.take(torrent, spot);
+        self.members.forget(&face);
+        self.count(Some(state), None);
+    }
+}
+
+/// The peer of a fact.
+fn record(fact: &Fact) -> PeerRecord {
+    let state = match (fact.left, fact.partial) {
+        (0, _) => PeerState::Seeder,
+        (_, true) => PeerState::PartialSeed,
+        (_, false) => PeerState::Leecher,
+    };
+    PeerRecord {
+        user: fact.user,
+        peer_id: fact.peer_id,
+        key: fact.key,
+        endpoints: fact.endpoints,
+        state,
+        visible: fact.visible,
+        hidden: fact.hidden,
+        reported: fact.reported,
+        left: fact.left,
+        since: fact.since,
+        seen: fact.at,
+        announces: fact.announces,
+    }
+}

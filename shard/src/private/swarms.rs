@@ -1,0 +1,352 @@
+//! The private swarms of one core.
+
+use std::sync::Arc;
+
+use super::choose::state;
+use super::deletions::Deletions;
+use super::face::Name;
+use super::members::{Members, Spot};
+use super::rights::Rights;
+use super::sweep::Sweep;
+use super::tokens::Tokens;
+use super::torrent::{Torrent, Torrents};
+use super::{Announce, Fact, PeerId, PeerRecord, Terms, TorrentId, TorrentRecord, User, UserId};
+use crate::hash::Keys;
+use crate::{Counts, InfoHash, PeerState, Seconds};
+
+/// Bounds and options of one core's private swarms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Torrents registered at most.
+    pub torrents_max: usize,
+    /// Peers held at most.
+    pub peers_max: usize,
+    /// Clients of one user on one torrent; 0 is as many as he likes.
+    pub clients_max: u16,
+    /// A peer silent for longer is dropped by the sweep.
+    pub peer_timeout: Seconds,
+    /// Deletion reasons kept at most; the oldest go first.
+    pub deletions_max: usize,
+    /// Which announces are reported as facts.
+    pub facts: Facts,
+}
+
+/// Which announces make a fact.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Facts {
+    /// Those that changed what must not be lost: the peer is new or has left, has started anew, has
+    /// other counters, another state, other rights or another endpoint, or completed its download.
+    #[default]
+    Changed,
+    /// All that were applied.
+    All,
+    /// Only those that will not be said again: the peer is new or has left, has started anew or counts
+    /// anew, completed its download, or is now a seeder, partial seed or leecher, or has IPv6, and was
+    /// not or had not before. All other peers keep the baseline of their last fact, and what they move is
+    /// credited with a later one; what was moved since is lost where a client begins anew before that.
+    /// For times when facts find no place to go.
+    Postponed,
+}
+
+/// What a core's private swarms hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Registered torrents.
+    pub torrents: usize,
+    /// Peers of them.
+    pub peers: usize,
+    /// Peers with everything.
+    pub seeders: usize,
+    /// Peers without everything, partial seeds included.
+    pub leechers: usize,
+    /// Tokens, those that are over and not yet dropped included.
+    pub tokens: usize,
+    /// Deletion reasons, those that are too old and not yet dropped included.
+    pub deletions: usize,
+}
+
+/// Why an announce or a torrent is not taken. Shows itself as clients are told.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The torrent is not registered.
+    #[error("Unregistered torrent")]
+    Unregistered,
+    /// The torrent is no longer registered, since less than a day.
+    #[error("Unregistered torrent{}{reason}", if reason.is_empty() { "" } else { ": " })]
+    Deleted {
+        /// What the site says about it; may be empty.
+        reason: Arc<str>,
+    },
+    /// The user may not download. What was announced counts all the same; see [`Outcome::forbidden`].
+    #[error("Access denied, leeching forbidden")]
+    LeechingForbidden,
+    /// The user has `Limits::clients_max` other clients on this torrent.
+    #[error("Too many clients of yours on this torrent")]
+    ClientsMax,
+    /// The core holds `Limits::peers_max` peers, and this would be one more.
+    #[error("Tracker is full: no more peers are accepted")]
+    PeersMax,
+    /// The core holds `Limits::torrents_max` torrents, and this would be one more.
+    #[error("Tracker is full: no more torrents are accepted")]
+    TorrentsMax,
+}
+
+/// What an announce did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Outcome {
+    /// For the journal. There also when leeching is forbidden.
+    pub fact: Option<Fact>,
+    /// What the peer was in the swarm before; `None` when it was not there.
+    pub was: Option<PeerState>,
+    /// What it is now; `None` when it is not there. What a user seeds and leeches follows `was` and `is`.
+    pub is: Option<PeerState>,
+    /// How long ago the peer announced before; `None` when it was not there.
+    pub since_last: Option<Seconds>,
+    /// A download completed, counted once per client.
+    pub snatched: bool,
+    /// The user may not download, and is to be told so in place of the reply, which has no peers.
+    /// Everything else has happened.
+    pub forbidden: bool,
+}
+
+impl Outcome {
+    /// The peer was not in the swarm before.
+    pub fn joined(&self) -> bool {
+        self.was.is_none() && self.is.is_some()
+    }
+
+    /// The peer was in the swarm and left it.
+    pub fn left(&self) -> bool {
+        self.was.is_some() && self.is.is_none()
+    }
+
+    /// What the client is to be told in place of the reply.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.forbidden.then_some(Refusal::LeechingForbidden)
+    }
+}
+
+/// A peer that left without saying so: silent for too long, or its torrent or user is no longer there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gone {
+    /// Whose client.
+    pub user: UserId,
+    /// Which torrent, by number.
+    pub torrent: TorrentId,
+    /// Which torrent, by name.
+    pub info_hash: InfoHash,
+    /// Which client.
+    pub peer_id: PeerId,
+    /// What it was.
+    pub state: PeerState,
+}
+
+/// The private swarms of one core: registered torrents, and the clients of known users.
+///
+/// No call takes longer than a millisecond, however many torrents and peers there are.
+#[derive(Debug)]
+pub struct Swarms {
+    pub(super) limits: Limits,
+    pub(super) torrents: Torrents,
+    pub(super) members: Members,
+    pub(super) tokens: Tokens,
+    pub(super) deletions: Deletions,
+    pub(super) rights: Rights,
+    pub(super) totals: Totals,
+    pub(super) sweep: Sweep,
+    /// Nobody's silence counts from before this moment.
+    pub(super) believed_from: Seconds,
+}
+
+impl Swarms {
+    /// No torrents yet. `seed` keys the hash tables, so that nobody can aim at one bucket.
+    pub fn new(seed: u64, limits: Limits) -> Self {
+        Self {
+            limits,
+            torrents: Torrents::new(),
+            members: Members::new(Keys::new(seed)),
+            tokens: Tokens::default(),
+            deletions: Deletions::default(),
+            rights: Rights::default(),
+            totals: Totals::default(),
+            sweep: Sweep::default(),
+            believed_from: Seconds::default(),
+        }
+    }
+
+    /// The bounds and options.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Changes bounds and options; what is there already stays.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// What there is now. Costs nothing: the numbers are kept as they change.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            torrents: self.torrents.registered(),
+            tokens: self.tokens.len(),
+            deletions: self.deletions.len(),
+            ..self.totals
+        }
+    }
+
+    /// Registers a torrent, or changes the rules of one that is: its balance, snatches and peers stay.
+    /// True when it is new.
+    pub fn register(&mut self, info_hash: InfoHash, terms: Terms) -> Result<bool, Refusal> {
+        if let Some(slot) = self.find(&info_hash) {
+            self.torrents.get_mut(slot).terms = terms;
+            return Ok(false);
+        }
+        if self.torrents.registered() >= self.limits.torrents_max {
+            return Err(Refusal::TorrentsMax);
+        }
+        self.deletions.remove(&info_hash);
+        self.torrents.add(&self.members.keys, info_hash, terms);
+        Ok(true)
+    }
+
+    /// Says how often a torrent was completed and what its balance is, as the site's books have it;
+    /// false when it is not registered.
+    pub fn set_figures(&mut self, info_hash: &InfoHash, snatches: u32, balance: i64) -> bool {
+        let Some(slot) = self.find(info_hash) else { return false };
+        let torrent = self.torrents.get_mut(slot);
+        (torrent.snatches, torrent.balance) = (snatches, balance);
+        true
+    }
+
+    /// The rules of a registered torrent.
+    pub fn terms(&self, info_hash: &InfoHash) -> Option<Terms> {
+        Some(self.torrents.get(self.find(info_hash)?).terms)
+    }
+
+    /// Makes downloads of a torrent free for a user, until he has it or the token ends; false when the
+    /// torrent is not registered. Replaces a token that is there.
+    pub fn set_token(
+        &mut self,
+        user: UserId,
+        info_hash: &InfoHash,
+        expires_at: Option<Seconds>,
+    ) -> bool {
+        let Some(slot) = self.find(info_hash) else { return false };
+        self.torrents.get_mut(slot).has_tokens = true;
+        self.tokens.set(slot, user, expires_at);
+        true
+    }
+
+    /// Takes a token back; false when there is none.
+    pub fn remove_token(&mut self, user: UserId, info_hash: &InfoHash) -> bool {
+        self.find(info_hash).is_some_and(|slot| self.tokens.remove(slot, user))
+    }
+
+    /// Whether a user has a token for a torrent that is not over.
+    pub fn has_token(&self, user: UserId, info_hash: &InfoHash, now: Seconds) -> bool {
+        self.find(info_hash).is_some_and(|slot| self.tokens.has(slot, user, now))
+    }
+
+    /// What clients of a torrent that is no longer registered are told; empty when the site gave no
+    /// reason, `None` a day after it went.
+    pub fn deletion(&self, info_hash: &InfoHash, now: Seconds) -> Option<Arc<str>> {
+        self.deletions.reason(info_hash, now)
+    }
+
+    /// Remembers why a torrent is not registered; [`Swarms::unregister`] does it by itself. Nothing for
+    /// one that is registered.
+    pub fn set_deletion(&mut self, info_hash: InfoHash, reason: &str, at: Seconds) {
+        if self.find(&info_hash).is_none() {
+            self.deletions.set(info_hash, reason, at, self.limits.deletions_max);
+        }
+    }
+
+    /// Takes a user's peers out: nobody is told of them from now on, and the sweep drops them. Until it
+    /// has, an announce of his is applied, and its peer not told to anybody.
+    pub fn remove_user(&mut self, user: UserId) {
+        self.rights.remove_user(user, self.sweep.round());
+    }
+
+    /// Gives a user's peers other rights without waiting for their next announces, and ends what
+    /// [`Swarms::remove_user`] has begun, where it has not come to an end. For changes, not for loading:
+    /// each is looked up for every peer that is told, until the sweep has been round three times.
+    pub fn set_user_rights(&mut self, user: User) {
+        self.rights.set_user(user, self.sweep.round());
+    }
+
+    /// The counts of a torrent; `None` when it is not registered.
+    pub fn scrape(&self, info_hash: &InfoHash) -> Option<Counts> {
+        let slot = self.find(info_hash)?;
+        Some(self.members.counts(self.torrents.get(slot)))
+    }
+
+    /// A torrent and at most `peers_max` of its peers, for somebody who wants to look; `None` when it is
+    /// not registered. Peers of removed users are not shown.
+    pub fn swarm(
+        &self,
+        info_hash: &InfoHash,
+        peers_max: usize,
+    ) -> Option<(TorrentRecord, Vec<PeerRecord>)> {
+        let torrent = self.torrents.get(self.find(info_hash)?);
+        let mut peers = Vec::new();
+        self.members.each(torrent, |face, state| {
+            peers.extend(self.peer_record(face, state));
+            peers.len() < peers_max
+        });
+        peers.truncate(peers_max);
+        let record = TorrentRecord {
+            info_hash: torrent.info_hash,
+            terms: torrent.terms,
+            balance: torrent.balance,
+            snatches: torrent.snatches,
+            peers: peers.len() as u32,
+            tokens: 0,
+        };
+        Some((record, peers))
+    }
+
+    /// From now on nobody's silence counts from before this moment. For a start: while the tracker was
+    /// away nobody could announce. To be said after facts were replayed.
+    pub fn believe_from(&mut self, now: Seconds) {
+        self.believed_from = now;
+    }
+
+    #[inline]
+    pub(super) fn find(&self, info_hash: &InfoHash) -> Option<u32> {
+        self.torrents.find(&self.members.keys, info_hash)
+    }
+
+    /// Why a torrent that was not found is not there.
+    pub(super) fn unknown(&self, info_hash: &InfoHash, now: Seconds) -> Refusal {
+        match self.deletions.reason(info_hash, now) {
+            Some(reason) => Refusal::Deleted { reason },
+            None => Refusal::Unregistered,
+        }
+    }
+
+    /// Brings the totals up to date with a peer that was one thing and is another.
+    #[inline]
+    pub(super) fn count(&mut self, was: Option<PeerState>, is: Option<PeerState>) {
+        if was == is {
+            return;
+        }
+        let totals = &mut self.totals;
+        match was {
+            Some(PeerState::Seeder) => totals.seeders -= 1,
+            Some(_) => totals.leechers -= 1,
+            None => totals.peers += 1,
+        }
+        match is {
+            Some(PeerState::Seeder) => totals.seeders += 1,
+            Some(_) => totals.leechers += 1,
+            None => totals.peers -= 1,
+        }
+    }
+
+    /// Where the peer of an announce is.
+    #[inline]
+    pub(super) fn spot(&self, torrent: &Torrent, announce: &Announce) -> Option<Spot> {
+        let name = Name::of(&self.members.keys, announce);
+        self.members.find(torrent, &name, state(announce))
+    }
+}

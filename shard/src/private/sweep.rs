@@ -1,0 +1,240 @@
+//! How peers leave without saying so: in steps of a bounded size.
+
+use super::face::Face;
+use super::members::{STATES, TABLES};
+use super::torrent::{Body, Standing};
+use super::{Gone, Swarms, Terms, UserId};
+use crate::table::Place;
+use crate::{InfoHash, PeerState, Seconds};
+
+/// What a step of the sweep did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Swept {
+    /// Peers that were dropped; they are in the caller's buffer.
+    pub peers: usize,
+    /// The sweep reached the end; the next step begins again.
+    pub finished: bool,
+}
+
+/// How far the sweep has come.
+#[derive(Debug, Default)]
+pub(crate) struct Sweep {
+    slot: u32,
+    crowd: Option<InCrowd>,
+    /// How often it has reached the end.
+    round: u32,
+    /// Torrents no longer registered that still have peers or tokens.
+    dying: Vec<u32>,
+    /// Lent to each step.
+    faces: Vec<(Face, PeerState)>,
+}
+
+/// How far it has come inside a crowd: tables in order, buckets from the last to the first, because
+/// dropping peers merges the last ones into earlier ones.
+#[derive(Clone, Copy, Debug)]
+struct InCrowd {
+    table: usize,
+    /// Buckets of the table yet to be looked at; clipped to those there are.
+    buckets_left: usize,
+}
+
+impl InCrowd {
+    fn table(table: usize) -> Self {
+        Self { table, buckets_left: usize::MAX }
+    }
+}
+
+impl Sweep {
+    pub(crate) fn round(&self) -> u32 {
+        self.round
+    }
+}
+
+/// Peers that leave at once with their torrent.
+const UNREGISTER_STEP: usize = 256;
+
+/// Tokens and reasons looked at in a step, beside its peers.
+const SIDE_BUDGET: usize = 64;
+
+/// Rulings ended in a step: as many as that many users whose rights changed at once are gone in minutes.
+const RULINGS_BUDGET: usize = 256;
+
+impl Swarms {
+    /// Takes a torrent out, with its tokens, and remembers for a day why; `None` when it was not
+    /// registered.
+    ///
+    /// Its first peers are appended to `gone`, about 256; the others come out of the next calls
+    /// of [`Swarms::expire`].
+    pub fn unregister(
+        &mut self,
+        info_hash: &InfoHash,
+        reason: &str,
+        now: Seconds,
+        gone: &mut Vec<Gone>,
+    ) -> Option<Terms> {
+        let slot = self.find(info_hash)?;
+        let torrent = self.torrents.get(slot);
+        let (terms, counts) = (torrent.terms, self.members.counts(torrent));
+        self.totals.seeders -= counts.seeders as usize;
+        self.totals.leechers -= counts.leechers as usize;
+        self.totals.peers -= (counts.seeders + counts.leechers) as usize;
+        self.torrents.condemn(&self.members.keys, slot);
+        self.deletions.set(*info_hash, reason, now, self.limits.deletions_max);
+        self.sweep.dying.push(slot);
+        self.bury(UNREGISTER_STEP, gone);
+        Some(terms)
+    }
+
+    /// Looks at the next `budget` peers and torrents, at least at one, and drops peers that were silent
+    /// for too long, those of users and torrents no longer there, and tokens and reasons that are over.
+    /// Who left is appended to `gone`.
+    pub fn expire(&mut self, now: Seconds, budget: usize, gone: &mut Vec<Gone>) -> Swept {
+        let before = gone.len();
+        let mut looked = self.bury(budget, gone);
+        self.tokens.sweep(now, SIDE_BUDGET.min(budget));
+        self.deletions.sweep(now, SIDE_BUDGET.min(budget));
+        let mut finished = false;
+        while looked < budget.max(1) && !finished {
+            if self.sweep.slot >= self.torrents.end() {
+                (self.sweep.slot, self.sweep.crowd) = (0, None);
+                self.sweep.round = self.sweep.round.wrapping_add(1);
+                finished = true;
+            } else {
+                looked += self.sweep_slot(now, gone);
+            }
+        }
+        self.rights.settle(self.sweep.round, RULINGS_BUDGET);
+        Swept { peers: gone.len() - before, finished }
+    }
+
+    fn sweep_slot(&mut self, now: Seconds, gone: &mut Vec<Gone>) -> usize {
+        let torrent = self.torrents.get(self.sweep.slot);
+        match (torrent.standing, &torrent.body) {
+            (Standing::Free | Standing::Dying, _) => self.next_slot(),
+            (Standing::Registered, Body::List(_)) => {
+                let looked = self.sweep_list(now, gone);
+                looked + self.next_slot()
+            }
+            (Standing::Registered, Body::Crowd(number)) => {
+                let number = *number;
+                self.sweep_bucket(number, now, gone)
+            }
+        }
+    }
+
+    fn next_slot(&mut self) -> usize {
+        (self.sweep.slot, self.sweep.crowd) = (self.sweep.slot + 1, None);
+        1
+    }
+
+    fn sweep_list(&mut self, now: Seconds, gone: &mut Vec<Gone>) -> usize {
+        let torrent = self.torrents.get_mut(self.sweep.slot);
+        let Body::List(list) = &mut torrent.body else { unreachable!("the caller looked") };
+        let (members, mut left) = (&mut self.members, std::mem::take(&mut self.sweep.faces));
+        list.peers(&members.faces).iter().for_each(|face| members.accounts.prefetch(face.account));
+        let len = list.len();
+        for at in (0..len).rev() {
+            // From the end: what fills the gap has been looked at already.
+            let state = list.parts.state(at);
+            let mut face = list.peers(&members.faces)[at];
+            let stays = self.rights.write(&mut face, state);
+            let seen = members.accounts.seen(face.account, face.mark.is_large());
+            let silent = now.since(seen.max(self.believed_from)) > self.limits.peer_timeout;
+            if !stays || silent {
+                left.push((list.remove(&mut members.faces, at), state));
+            } else if face != list.peers(&members.faces)[at] {
+                *list.peer_mut(&mut members.faces, at) = face;
+            }
+        }
+        self.part(left, self.sweep.slot, true, gone);
+        len
+    }
+
+    /// One bucket of a crowd; after its last one the swarm may have become a small one.
+    fn sweep_bucket(&mut self, number: u32, now: Seconds, gone: &mut Vec<Gone>) -> usize {
+        let slot = self.sweep.slot;
+        let mut at = self.sweep.crowd.unwrap_or(InCrowd::table(0));
+        if at.table == TABLES {
+            self.members.settle(self.torrents.get_mut(slot));
+            return self.next_slot();
+        }
+        at.buckets_left =
+            self.members.crowd(number).tables[at.table].buckets().min(at.buckets_left);
+        let mut looked = 0;
+        if let Some(bucket) = at.buckets_left.checked_sub(1) {
+            at.buckets_left = bucket;
+            let mut left = std::mem::take(&mut self.sweep.faces);
+            let members = &mut self.members;
+            let (crowd, faces, accounts) = members.parts(number);
+            let table = &mut crowd.tables[at.table];
+            let state = STATES[at.table / 2];
+            table.bucket(faces, bucket).iter().for_each(|face| accounts.prefetch(face.account));
+            looked = table.bucket(faces, bucket).len();
+            for place in (0..looked).rev().map(|at| Place { bucket, at }) {
+                let mut face = table.bucket(faces, bucket)[place.at];
+                let stays = self.rights.write(&mut face, state);
+                let seen = accounts.seen(face.account, face.mark.is_large());
+                let silent = now.since(seen.max(self.believed_from)) > self.limits.peer_timeout;
+                if !stays || silent {
+                    left.push((table.remove(faces, place), state));
+                } else if face != table.bucket(faces, bucket)[place.at] {
+                    *table.record_mut(faces, place) = face;
+                }
+            }
+            if !left.is_empty() {
+                members.merge(number, at.table);
+                members.merge(number, at.table);
+            }
+            self.part(left, slot, true, gone);
+        }
+        if at.buckets_left == 0 {
+            at = InCrowd::table(at.table + 1);
+        }
+        self.sweep.crowd = Some(at);
+        looked + 1
+    }
+
+    /// Gives back about `budget` peers and tokens of torrents no longer registered; how many it was.
+    fn bury(&mut self, budget: usize, gone: &mut Vec<Gone>) -> usize {
+        let mut buried = 0;
+        while buried < budget
+            && let Some(slot) = self.sweep.dying.last().copied()
+        {
+            let mut left = std::mem::take(&mut self.sweep.faces);
+            let more = self.members.bury(self.torrents.get_mut(slot), &mut left);
+            buried += left.len() + 1;
+            self.part(left, slot, false, gone);
+            if !more {
+                let tokens = self.tokens.bury(slot, budget);
+                buried += tokens;
+                if tokens < budget {
+                    self.sweep.dying.pop();
+                    self.torrents.free(slot);
+                }
+            }
+        }
+        buried
+    }
+
+    /// Takes leave of faces that are in no swarm any more.
+    fn part(
+        &mut self,
+        mut left: Vec<(Face, PeerState)>,
+        slot: u32,
+        counted: bool,
+        gone: &mut Vec<Gone>,
+    ) {
+        let torrent = self.torrents.get(slot);
+        let (number, info_hash) = (torrent.terms.id, torrent.info_hash);
+        for (face, state) in left.drain(..) {
+            let (peer_id, _) = self.members.accounts.name(face.account);
+            let user = UserId(face.user);
+            gone.push(Gone { user, torrent: number, info_hash, peer_id, state });
+            self.members.forget(&face);
+            if counted {
+                self.count(Some(state), None);
+            }
+        }
+        self.sweep.faces = left;
+    }
+}

@@ -1,0 +1,196 @@
+//! Every user is credited what the rules say of what his clients reported, whatever is lost in between.
+
+use std::collections::BTreeMap;
+
+use shard::private::{
+    Announce, Counters, Endpoints, Fact, Facts, Freeleech, Limits, PeerId, Piece, Swarms, Terms,
+    TorrentId, User, UserId,
+};
+use shard::{Event, Families, InfoHash, Reply, Seconds};
+
+use crate::each_seed;
+use crate::sim::{import, pieces};
+
+const TIMEOUT: Seconds = Seconds(4000);
+const LIMITS: Limits = Limits {
+    torrents_max: 100,
+    peers_max: 1 << 20,
+    clients_max: 0,
+    peer_timeout: TIMEOUT,
+    deletions_max: 10,
+    facts: Facts::Changed,
+};
+
+/// A client, and what it has been told to be worth by the rules, which are said here once more from its
+/// side: a session is a run of reports that do not go down; it is worth its end less its beginning.
+struct Client {
+    announce: Announce,
+    /// Of the session: the first report and the last one; none when the tracker does not know it.
+    session: Option<(Counters, Counters)>,
+    last: Seconds,
+    worth: (u64, u64),
+}
+
+impl Client {
+    fn new(random: &mut fastrand::Rng, number: u32, users: u32, torrents: u8) -> Self {
+        let peer_id = PeerId(std::array::from_fn(|_| random.u8(..)));
+        let v4 = Some([45, 1, (number >> 8) as u8, number as u8].into());
+        let user = User { id: UserId(random.u32(..users)), can_leech: true, hidden: false };
+        let announce = Announce {
+            info_hash: InfoHash([random.u8(..torrents); 20]),
+            user,
+            peer_id,
+            key: random.u32(..),
+            endpoints: Endpoints { v4, v6: None, port: 6881 },
+            counters: Counters::default(),
+            left: 100,
+            event: Event::None,
+            numwant: 10,
+            families: Families { v4: true, v6: true },
+        };
+        Self { announce, session: None, last: Seconds(0), worth: (0, 0) }
+    }
+
+    /// Moves bytes, or begins to count anew, and reports it.
+    fn report(&mut self, random: &mut fastrand::Rng, now: Seconds) -> Announce {
+        let counters = &mut self.announce.counters;
+        match random.u8(..20) {
+            0 => *counters = Counters::default(),
+            1 => counters.uploaded /= 2,
+            2..=6 => {}
+            _ => {
+                counters.uploaded += bytes(random);
+                counters.downloaded += bytes(random);
+            }
+        }
+        self.announce.event = match random.u8(..16) {
+            0 => Event::Started,
+            1 => Event::Stopped,
+            2 => Event::Completed,
+            _ => Event::None,
+        };
+        if random.u8(..3) == 0 {
+            self.announce.left = random.u64(..2) * 50;
+        }
+        self.hear(now);
+        self.announce
+    }
+
+    /// What the rules say of this report.
+    fn hear(&mut self, now: Seconds) {
+        let Announce { counters, event, .. } = self.announce;
+        let goes_on = self.session.filter(|(_, last)| {
+            event != Event::Started
+                && counters.uploaded >= last.uploaded
+                && counters.downloaded >= last.downloaded
+        });
+        self.session = match goes_on {
+            Some((first, _)) => Some((first, counters)),
+            None => {
+                self.end();
+                (event != Event::Stopped || self.last != Seconds(0)).then_some((counters, counters))
+            }
+        };
+        self.last = now;
+        if event == Event::Stopped {
+            self.forget();
+        }
+    }
+
+    /// The session is over: it is worth what it is worth.
+    fn end(&mut self) {
+        if let Some((first, last)) = self.session.take() {
+            self.worth.0 += last.uploaded - first.uploaded;
+            self.worth.1 += last.downloaded - first.downloaded;
+        }
+    }
+
+    /// The tracker knows nothing of it any more.
+    fn forget(&mut self) {
+        self.end();
+        self.last = Seconds(0);
+    }
+}
+
+fn run(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut now = Seconds(1_700_000_000);
+    let (users, torrents) = (1 + random.u32(..20), 1 + random.u8(..5));
+    let mut engine = Swarms::new(seed, LIMITS);
+    for n in 0..torrents {
+        let terms =
+            Terms { id: TorrentId(u32::from(n)), freeleech: Freeleech::None, upload_percent: 100 };
+        engine.register(InfoHash([n; 20]), terms).unwrap();
+    }
+    let mut clients: Vec<Client> =
+        (0..60).map(|n| Client::new(&mut random, n, users, torrents)).collect();
+    let (mut journal, mut reply): (Vec<Fact>, _) = (Vec::new(), Reply::default());
+    let mut snapshot = (0, pieces(&mut engine, 100));
+    for _ in 0..2000 {
+        match random.u8(..100) {
+            0 => engine = restarted(&mut random, &snapshot, &journal, now),
+            1 => snapshot = (journal.len(), pieces(&mut engine, 1 + random.usize(..100))),
+            2..=20 => now = now + Seconds(random.u32(..600)),
+            21..=25 => {
+                let mut gone = Vec::new();
+                while !engine.expire(now, 50, &mut gone).finished {}
+                // What a crash brings back is known again, and credited from where it was; here it is not
+                // to come back, so that a client knows what it is worth.
+                snapshot = (journal.len(), pieces(&mut engine, 100));
+                for gone in gone {
+                    let mut of_gone = clients.iter_mut().filter(|client| {
+                        let Announce { user, peer_id, info_hash, .. } = client.announce;
+                        (user.id, peer_id, info_hash) == (gone.user, gone.peer_id, gone.info_hash)
+                    });
+                    of_gone.next().unwrap().forget();
+                }
+            }
+            _ => {
+                let client = random.usize(..clients.len());
+                let announce = clients[client].report(&mut random, now);
+                let done = engine.announce(&announce, now, &mut random, &mut reply).unwrap();
+                journal.extend(done.fact);
+            }
+        }
+    }
+    let mut credited: BTreeMap<UserId, (u64, u64)> = BTreeMap::new();
+    for fact in &journal {
+        let user = credited.entry(fact.user).or_default();
+        (user.0, user.1) = (user.0 + fact.credited_up, user.1 + fact.credited_down);
+    }
+    let mut expected: BTreeMap<UserId, (u64, u64)> = BTreeMap::new();
+    for client in &mut clients {
+        client.end();
+        let user = expected.entry(client.announce.user.id).or_default();
+        (user.0, user.1) = (user.0 + client.worth.0, user.1 + client.worth.1);
+    }
+    credited.retain(|_, credit| *credit != (0, 0));
+    expected.retain(|_, credit| *credit != (0, 0));
+    assert_eq!(credited, expected);
+}
+
+/// Some bytes, up to many.
+fn bytes(random: &mut fastrand::Rng) -> u64 {
+    random.u64(..) >> random.u32(19..64)
+}
+
+/// What an engine is after its process died: the snapshot and what the journal has after it.
+fn restarted(
+    random: &mut fastrand::Rng,
+    snapshot: &(usize, Vec<Piece>),
+    journal: &[Fact],
+    now: Seconds,
+) -> Swarms {
+    let mut engine = Swarms::new(random.u64(..), LIMITS);
+    snapshot.1.iter().for_each(|piece| import(&mut engine, piece));
+    for fact in &journal[snapshot.0..] {
+        engine.replay(fact);
+    }
+    engine.believe_from(now);
+    engine
+}
+
+#[test]
+fn what_is_credited_is_what_was_reported() {
+    each_seed("what_is_credited_is_what_was_reported", 100, run);
+}

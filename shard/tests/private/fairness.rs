@@ -1,0 +1,108 @@
+//! Every peer is told about as often as every other, at every size a swarm is kept in.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use shard::private::{
+    Announce, Counters, Endpoints, Facts, Freeleech, Limits, PeerId, Swarms, Terms, TorrentId,
+    User, UserId,
+};
+use shard::{Event, Families, InfoHash, Reply, Seconds};
+
+const NOW: Seconds = Seconds(1_700_000_000);
+const LIMITS: Limits = Limits {
+    torrents_max: 10,
+    peers_max: 100_000,
+    clients_max: 0,
+    peer_timeout: Seconds(3600),
+    deletions_max: 10,
+    facts: Facts::Changed,
+};
+
+/// Announces of many users on one torrent.
+fn announce(n: u32, wide: bool) -> Announce {
+    let mut peer_id = *b"-XX0001-000000000000";
+    peer_id[8..12].copy_from_slice(&n.to_be_bytes());
+    Announce {
+        info_hash: InfoHash([1; 20]),
+        user: User { id: UserId(n), can_leech: true, hidden: false },
+        peer_id: PeerId(peer_id),
+        key: n,
+        endpoints: Endpoints {
+            v4: Some(Ipv4Addr::from(0x2d00_0000 + n)),
+            v6: wide.then(|| Ipv6Addr::from(u128::from(n) | 0x2a00 << 112)),
+            port: 6881,
+        },
+        counters: Counters::default(),
+        left: 1,
+        event: Event::None,
+        numwant: 0,
+        families: Families { v4: true, v6: true },
+    }
+}
+
+/// A swarm of `narrow` peers over IPv4 and `wide` ones over both, and how often each was told to a
+/// seeder that asked `asks` times.
+fn told(narrow: u32, wide: u32, families: Families, numwant: u16, asks: u32) -> Vec<u32> {
+    let mut swarms = Swarms::new(3, LIMITS);
+    let terms = Terms { id: TorrentId(1), freeleech: Freeleech::None, upload_percent: 100 };
+    swarms.register(InfoHash([1; 20]), terms).unwrap();
+    let (mut random, mut reply) = (fastrand::Rng::with_seed(5), Reply::default());
+    for n in 0..narrow + wide {
+        swarms.announce(&announce(n, n >= narrow), NOW, &mut random, &mut reply).unwrap();
+    }
+    let asking = Announce { left: 0, numwant, families, ..announce(1 << 20, true) };
+    let mut told: HashMap<u32, u32> = HashMap::new();
+    for _ in 0..asks {
+        swarms.announce(&asking, NOW, &mut random, &mut reply).unwrap();
+        if families.v4 {
+            let peers = reply.peers_v4.chunks(6);
+            assert!(peers.len() <= usize::from(numwant));
+            let host = |peer: &[u8]| u32::from_be_bytes(peer[..4].try_into().unwrap());
+            peers.for_each(|peer| *told.entry(host(peer) - 0x2d00_0000).or_default() += 1);
+        } else {
+            let peers = reply.peers_v6.chunks(18);
+            assert_eq!(peers.len(), usize::from(numwant));
+            let host = |peer: &[u8]| u32::from_be_bytes(peer[12..16].try_into().unwrap());
+            peers.for_each(|peer| *told.entry(host(peer)).or_default() += 1);
+        }
+    }
+    let from = if families.v4 { 0 } else { narrow };
+    (from..narrow + wide).map(|n| told.get(&n).copied().unwrap_or(0)).collect()
+}
+
+/// Being told is a throw of a coin each time, so the deviation is at most the root of how often that is
+/// on average. Of thousands of peers none is five and a half away.
+fn check(narrow: u32, wide: u32, families: Families, numwant: u16, asks: u32) {
+    let told = told(narrow, wide, families, numwant, asks);
+    let expected = f64::from(asks) * f64::from(numwant) / told.len() as f64;
+    for times in told {
+        let away = (f64::from(times) - expected).abs() / expected.sqrt();
+        assert!(away < 5.5, "told {times} times, not about {expected}: {narrow} and {wide}");
+    }
+}
+
+const BOTH: Families = Families { v4: true, v6: true };
+const V4: Families = Families { v4: true, v6: false };
+const V6: Families = Families { v4: false, v6: true };
+
+#[test]
+fn the_peers_of_a_list_are_told_alike() {
+    check(3, 0, BOTH, 1, 30_000);
+    check(20, 0, BOTH, 5, 30_000);
+    check(60, 60, BOTH, 50, 30_000);
+    check(0, 70, V6, 7, 30_000);
+}
+
+#[test]
+fn the_peers_of_a_crowd_are_told_alike() {
+    check(400, 0, BOTH, 5, 60_000);
+    check(3000, 0, V4, 50, 60_000);
+    check(700, 100, BOTH, 3, 60_000);
+    check(50, 500, V4, 50, 30_000);
+}
+
+#[test]
+fn the_few_with_ipv6_are_found_in_a_crowd_without() {
+    check(5000, 30, V6, 10, 30_000);
+}

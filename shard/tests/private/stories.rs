@@ -1,0 +1,453 @@
+//! Short stories, told through the simulator: one rule each.
+
+use std::net::SocketAddr;
+
+use shard::private::{
+    Announce, Counters, Endpoints, Facts, Freeleech, Limits, Outcome, PeerId, Refusal, Terms,
+    TorrentId, User, UserId,
+};
+use shard::{Event, Families, InfoHash, PeerState, Seconds};
+
+use crate::check::told;
+use crate::sim::Sim;
+
+const TIMEOUT: Seconds = Seconds(3600);
+const LIMITS: Limits = Limits {
+    torrents_max: 10,
+    peers_max: 10_000,
+    clients_max: 0,
+    peer_timeout: TIMEOUT,
+    deletions_max: 10,
+    facts: Facts::Changed,
+};
+
+/// Users, clients and torrents by name; what they do, in words.
+struct Story {
+    sim: Sim,
+}
+
+impl Story {
+    fn new() -> Self {
+        Self::with(LIMITS)
+    }
+
+    /// With one torrent, `film`, on which everything counts.
+    fn with(limits: Limits) -> Self {
+        let mut story = Self { sim: Sim::new(7, limits) };
+        story.register("film", Freeleech::None, 100);
+        story
+    }
+
+    fn register(&mut self, torrent: &str, freeleech: Freeleech, upload_percent: u16) {
+        let terms = Terms { id: TorrentId(1), freeleech, upload_percent };
+        self.sim.register(info_hash(torrent), terms);
+    }
+
+    fn try_announce(&mut self, who: &str, words: &str) -> Result<Outcome, Refusal> {
+        self.sim.announce(&parse(who, words)).0
+    }
+
+    fn announce(&mut self, who: &str, words: &str) -> Outcome {
+        self.try_announce(who, words).unwrap()
+    }
+
+    fn told(&mut self, who: &str, words: &str) -> Vec<SocketAddr> {
+        let (done, reply) = self.sim.announce(&parse(who, words));
+        done.unwrap();
+        told(reply)
+    }
+
+    /// What an announce credits: upload, download, and download that a token took over.
+    fn check_credit(&mut self, who: &str, words: &str, expected: (u64, u64, u64)) {
+        let fact = self.announce(who, words).fact;
+        let credit = fact.map(|fact| (fact.credited_up, fact.credited_down, fact.token_down));
+        assert_eq!(credit, Some(expected), "{who}: {words}");
+    }
+
+    fn check_counts(&self, seeders: u32, leechers: u32, snatches: u32) {
+        let counts = self.sim.engine.scrape(&info_hash("film")).unwrap();
+        let found = (counts.seeders, counts.leechers, counts.snatches);
+        assert_eq!(found, (seeders, leechers, snatches));
+    }
+
+    fn advance(&mut self, span: Seconds) {
+        self.sim.now = self.sim.now + span;
+    }
+}
+
+/// `who` is `user` or `user/client`. Words: an event, `up=`, `down=`, `corrupt=`, `left=`, `numwant=`,
+/// `torrent=`, `at=` an endpoint (else an IPv4 one made of the name), `v4` or `v6` for the families
+/// wanted (else both), `hidden`, `noleech`.
+fn parse(who: &str, words: &str) -> Announce {
+    let (user, _) = who.split_once('/').unwrap_or((who, ""));
+    let number = user.bytes().fold(0, |number, byte| number * 31 + u32::from(byte));
+    let mut announce = Announce {
+        info_hash: info_hash("film"),
+        user: User { id: UserId(number), can_leech: true, hidden: false },
+        peer_id: PeerId(name(who)),
+        key: 1,
+        endpoints: from(endpoint(who)),
+        counters: Counters::default(),
+        left: 100,
+        event: Event::None,
+        numwant: 50,
+        families: Families { v4: true, v6: true },
+    };
+    for word in words.split_whitespace() {
+        match word.split_once('=') {
+            Some(("up", bytes)) => announce.counters.uploaded = bytes.parse().unwrap(),
+            Some(("down", bytes)) => announce.counters.downloaded = bytes.parse().unwrap(),
+            Some(("corrupt", bytes)) => announce.counters.corrupt = bytes.parse().unwrap(),
+            Some(("left", bytes)) => announce.left = bytes.parse().unwrap(),
+            Some(("numwant", numwant)) => announce.numwant = numwant.parse().unwrap(),
+            Some(("torrent", torrent)) => announce.info_hash = info_hash(torrent),
+            Some(("key", key)) => announce.key = key.parse().unwrap(),
+            Some(("at", at)) => announce.endpoints = from(at.parse().unwrap()),
+            Some((key, _)) => panic!("no such word: {key}"),
+            None => match word {
+                "started" => announce.event = Event::Started,
+                "completed" => announce.event = Event::Completed,
+                "stopped" => announce.event = Event::Stopped,
+                "paused" => announce.event = Event::Paused,
+                "v4" => announce.families.v6 = false,
+                "v6" => announce.families.v4 = false,
+                "hidden" => announce.user.hidden = true,
+                "noleech" => announce.user.can_leech = false,
+                _ => panic!("no such word: {word}"),
+            },
+        }
+    }
+    announce
+}
+
+fn from(at: SocketAddr) -> Endpoints {
+    let (v4, v6) = match at {
+        SocketAddr::V4(at) => (Some(*at.ip()), None),
+        SocketAddr::V6(at) => (None, Some(*at.ip())),
+    };
+    Endpoints { v4, v6, port: at.port() }
+}
+
+fn name(text: &str) -> [u8; 20] {
+    let mut bytes = [0; 20];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    bytes
+}
+
+fn info_hash(torrent: &str) -> InfoHash {
+    InfoHash(name(torrent))
+}
+
+fn endpoint(who: &str) -> SocketAddr {
+    let [a, b, c, d, e, ..] = name(who);
+    SocketAddr::from(([45, a, b.wrapping_add(d), c.wrapping_add(e)], 6881))
+}
+
+#[test]
+fn a_first_announce_is_a_baseline_and_the_next_ones_are_credited() {
+    let mut story = Story::new();
+    story.check_credit("ann", "started up=500 down=300 left=100", (0, 0, 0));
+    story.advance(Seconds(1800));
+    story.check_credit("ann", "up=700 down=340 left=60", (200, 40, 0));
+    story.check_credit("ann", "completed up=700 down=400 left=0", (0, 60, 0));
+    story.check_credit("ann", "stopped up=1700 down=400 left=0", (1000, 0, 0));
+    story.check_counts(0, 0, 1);
+}
+
+#[test]
+fn started_sets_the_baseline_anew() {
+    let mut story = Story::new();
+    story.announce("ann", "started up=0 down=0");
+    story.check_credit("ann", "started up=900 down=900", (0, 0, 0));
+    story.check_credit("ann", "up=1000 down=901", (100, 1, 0));
+}
+
+#[test]
+fn counters_that_go_down_credit_nothing_and_are_the_baseline_from_there() {
+    let mut story = Story::new();
+    story.announce("ann", "started up=500 down=500");
+    story.check_credit("ann", "up=400 down=900", (0, 0, 0));
+    story.check_credit("ann", "up=450 down=900", (50, 0, 0));
+    story.check_credit("ann", "up=900 down=10", (0, 0, 0));
+    story.check_credit("ann", "up=901 down=11", (1, 1, 0));
+}
+
+#[test]
+fn a_torrent_s_rules_say_what_counts() {
+    let mut story = Story::new();
+    story.announce("ann", "started");
+    story.check_credit("ann", "up=100 down=10", (100, 10, 0));
+    story.register("film", Freeleech::Free, 100);
+    story.check_credit("ann", "up=200 down=20", (100, 0, 0));
+    story.register("film", Freeleech::Neutral, 100);
+    story.check_credit("ann", "up=300 down=30", (0, 0, 0));
+    story.register("film", Freeleech::None, 250);
+    story.check_credit("ann", "up=303 down=40", (7, 10, 0));
+    let torrent = &story.sim.model.torrents[&info_hash("film")];
+    assert_eq!(torrent.balance, 303 - 40, "the balance is of what was moved");
+}
+
+#[test]
+fn a_token_takes_over_the_download_until_it_is_complete() {
+    let mut story = Story::new();
+    let ann = parse("ann", "").user.id;
+    story.sim.set_token(ann, &info_hash("film"), None);
+    story.announce("ann", "started left=100");
+    story.check_credit("ann", "up=5 down=40 left=60", (5, 0, 40));
+    let fact = story.announce("ann", "completed up=5 down=100 left=0").fact.unwrap();
+    assert_eq!((fact.token_down, fact.token_spent, fact.snatched), (60, true, true));
+    story.check_credit("ann", "up=5 down=110 left=0", (0, 10, 0));
+}
+
+#[test]
+fn a_token_ends_with_its_time() {
+    let mut story = Story::new();
+    let (ann, until) = (parse("ann", "").user.id, story.sim.now + Seconds(100));
+    story.sim.set_token(ann, &info_hash("film"), Some(until));
+    story.announce("ann", "started left=100");
+    story.advance(Seconds(99));
+    story.check_credit("ann", "down=40 left=60", (0, 0, 40));
+    story.advance(Seconds(1));
+    story.check_credit("ann", "down=50 left=50", (0, 10, 0));
+}
+
+#[test]
+fn a_neutral_torrent_leaves_a_token_alone() {
+    let mut story = Story::new();
+    story.register("film", Freeleech::Neutral, 100);
+    let ann = parse("ann", "").user.id;
+    story.sim.set_token(ann, &info_hash("film"), None);
+    story.announce("ann", "started left=100");
+    let fact = story.announce("ann", "completed down=100 left=0").fact.unwrap();
+    assert_eq!((fact.token_down, fact.token_spent), (0, false));
+    assert!(story.sim.engine.has_token(ann, &info_hash("film"), story.sim.now));
+}
+
+#[test]
+fn a_download_completes_once() {
+    let mut story = Story::new();
+    story.announce("ann", "started left=100");
+    assert!(story.announce("ann", "completed left=0").snatched);
+    assert!(!story.announce("ann", "completed left=0").snatched);
+    assert!(!story.announce("bob", "started left=0").snatched);
+    assert!(!story.announce("bob", "completed left=0").snatched);
+    assert!(story.announce("cid", "completed left=0").snatched, "heard of for the first time");
+    assert!(!story.announce("dan", "completed left=3").snatched, "it is not complete");
+    story.check_counts(3, 1, 2);
+}
+
+#[test]
+fn announces_that_change_nothing_make_no_fact() {
+    let mut story = Story::new();
+    assert!(story.announce("ann", "started up=1").fact.is_some());
+    assert!(story.announce("ann", "up=1").fact.is_none());
+    assert!(story.announce("ann", "up=1 at=45.9.9.9:1").fact.is_some(), "it has moved");
+    assert!(story.announce("ann", "up=1 at=45.9.9.9:1 noleech").fact.is_some(), "other rights");
+    assert!(story.announce("zoe", "stopped up=1").fact.is_none(), "who leaves was never here");
+    let mut story = Story::with(Limits { facts: Facts::All, ..LIMITS });
+    story.announce("ann", "started up=1");
+    story.advance(Seconds(1000));
+    let fact = story.announce("ann", "up=1").fact.unwrap();
+    assert_eq!((fact.announces, fact.elapsed, fact.moved), (2, 1000, Counters::default()));
+}
+
+#[test]
+fn a_client_with_two_families_is_one_peer_with_one_account() {
+    let mut story = Story::new();
+    story.announce("ann", "started up=0 left=0 at=45.1.1.1:9");
+    story.check_credit("ann", "up=10 left=0 at=[2a00::1]:9", (10, 0, 0));
+    story.check_credit("ann", "up=30 left=0 at=45.1.1.1:9", (20, 0, 0));
+    story.check_counts(1, 0, 0);
+    let v4: SocketAddr = "45.1.1.1:9".parse().unwrap();
+    let v6: SocketAddr = "[2a00::1]:9".parse().unwrap();
+    assert_eq!(story.told("bob", "v4"), [v4]);
+    assert_eq!(story.told("bob", "v6"), [v6]);
+    assert_eq!(story.told("bob", "numwant=1"), [v4, v6], "both are one peer");
+    story.announce("ann", "up=30 left=0 at=[2a00::2]:10");
+    let moved: SocketAddr = "[2a00::2]:10".parse().unwrap();
+    assert_eq!(story.told("bob", "v6"), [moved]);
+}
+
+#[test]
+fn a_user_s_clients_are_not_told_of_each_other() {
+    let mut story = Story::new();
+    story.announce("ann/home", "started left=0");
+    assert_eq!(story.told("ann/office", "started left=100"), []);
+    assert_eq!(story.told("bob", "started left=100").len(), 2);
+    story.check_counts(1, 2, 0);
+    // The same client with another key is another one.
+    story.announce("ann/home", "left=0 key=2 at=45.3.3.3:1");
+    story.check_counts(2, 2, 0);
+}
+
+#[test]
+fn who_may_not_leech_is_credited_and_counted_and_not_told() {
+    let mut story = Story::new();
+    story.announce("sid", "started left=0");
+    let outcome = story.announce("ann", "started left=100 noleech");
+    assert_eq!(outcome.refusal(), Some(Refusal::LeechingForbidden));
+    assert!(outcome.fact.is_some_and(|fact| !fact.visible && fact.active));
+    story.check_credit("ann", "up=50 down=7 left=93 noleech", (50, 7, 0));
+    story.check_counts(1, 1, 0);
+    assert_eq!(story.told("sid", "left=0"), [], "nobody is told of ann");
+    assert_eq!(story.told("ann", "left=0 noleech"), [], "a seeder may be told, of leechers");
+    assert_eq!(story.told("bob", "left=100").len(), 2, "who seeds is told");
+}
+
+#[test]
+fn a_user_s_rights_work_before_his_next_announce() {
+    let mut story = Story::new();
+    story.announce("ann", "started left=100");
+    assert_eq!(story.told("sid", "left=0").len(), 1);
+    let ann = parse("ann", "").user;
+    story.sim.set_user_rights(User { can_leech: false, ..ann });
+    assert_eq!(story.told("sid", "left=0"), []);
+    story.sim.expire(1);
+    assert_eq!(story.told("sid", "left=0"), []);
+    story.sim.set_user_rights(ann);
+    assert_eq!(story.told("sid", "left=0").len(), 1);
+    (0..4).for_each(|_| story.sim.expire(1));
+    assert_eq!(story.told("sid", "left=0").len(), 1);
+}
+
+#[test]
+fn a_removed_user_is_hidden_at_once_and_dropped_by_the_sweep() {
+    let mut story = Story::new();
+    story.announce("ann/1", "started left=0");
+    story.announce("ann/2", "started left=100");
+    assert_eq!(story.told("bob", "left=100").len(), 2);
+    story.sim.remove_user(parse("ann", "").user.id);
+    assert_eq!(story.told("bob", "left=100"), []);
+    story.check_counts(1, 2, 0);
+    story.sim.expire(1);
+    story.check_counts(0, 1, 0);
+}
+
+#[test]
+fn a_silent_peer_leaves() {
+    let mut story = Story::new();
+    story.announce("sid", "started left=0");
+    story.announce("ann", "started left=100");
+    story.advance(TIMEOUT);
+    story.sim.expire(10);
+    story.check_counts(1, 1, 0);
+    story.announce("sid", "left=0");
+    story.advance(Seconds(1));
+    story.sim.expire(10);
+    story.check_counts(1, 0, 0);
+    story.check_credit("ann", "up=100 left=100", (0, 0, 0));
+}
+
+#[test]
+fn nobody_is_silent_for_longer_than_the_tracker_is_there() {
+    let mut story = Story::new();
+    story.announce("ann", "started left=100");
+    story.advance(TIMEOUT + TIMEOUT);
+    story.sim.engine.believe_from(story.sim.now);
+    let mut gone = Vec::new();
+    assert!(story.sim.engine.expire(story.sim.now, 100, &mut gone).finished);
+    assert_eq!(gone, []);
+    let later = story.sim.now + TIMEOUT + Seconds(1);
+    assert!(story.sim.engine.expire(later, 100, &mut gone).finished);
+    assert_eq!(gone.len(), 1);
+}
+
+#[test]
+fn clients_are_told_for_a_day_why_a_torrent_is_gone() {
+    let mut story = Story::new();
+    story.announce("ann", "started left=100");
+    let text = |refused: Result<Outcome, Refusal>| refused.unwrap_err().to_string();
+    assert_eq!(text(story.try_announce("ann", "torrent=other")), "Unregistered torrent");
+    story.sim.unregister(&info_hash("film"), "Trump");
+    assert_eq!(text(story.try_announce("ann", "")), "Unregistered torrent: Trump");
+    story.advance(Seconds(86_400));
+    assert_eq!(text(story.try_announce("ann", "")), "Unregistered torrent: Trump");
+    story.advance(Seconds(1));
+    assert_eq!(text(story.try_announce("ann", "")), "Unregistered torrent");
+    story.register("film", Freeleech::None, 100);
+    story.check_credit("ann", "up=10 left=100", (0, 0, 0));
+    story.sim.unregister(&info_hash("film"), "");
+    assert_eq!(text(story.try_announce("ann", "")), "Unregistered torrent");
+}
+
+#[test]
+fn a_user_has_so_many_clients_on_a_torrent() {
+    let mut story = Story::with(Limits { clients_max: 2, ..LIMITS });
+    story.announce("ann/1", "started");
+    story.announce("ann/2", "started");
+    assert_eq!(story.try_announce("ann/3", "started"), Err(Refusal::ClientsMax));
+    assert_eq!(story.announce("ann/3", "stopped").is, None, "who leaves is never refused");
+    story.announce("bob/3", "started");
+    story.announce("ann/1", "stopped");
+    assert_eq!(story.announce("ann/3", "started").is, Some(PeerState::Leecher));
+}
+
+#[test]
+fn a_partial_seed_is_a_leecher_that_wants_nothing() {
+    let mut story = Story::new();
+    story.announce("ann", "paused left=100");
+    story.announce("bob", "started left=100");
+    story.announce("sid", "started left=0");
+    story.check_counts(1, 2, 0);
+    assert_eq!(story.told("ann", "paused left=100"), [endpoint("bob")]);
+    assert_eq!(story.told("bob", "numwant=2"), [endpoint("sid"), endpoint("ann")]);
+    assert_eq!(story.told("sid", "left=0"), [endpoint("bob")]);
+    let fact = story.announce("ann", "stopped left=100").fact.unwrap();
+    assert!(fact.partial && !fact.active);
+}
+
+#[test]
+fn addresses_of_one_network_stay_there() {
+    let mut story = Story::new();
+    story.announce("ann", "at=10.0.0.1:1");
+    story.announce("bob", "at=45.0.0.1:0");
+    assert_eq!(story.told("cid", ""), []);
+    assert_eq!(story.told("dan", "at=192.168.1.1:5").len(), 2, "ann and cid");
+}
+
+#[test]
+fn a_balance_and_snatches_can_be_brought_along() {
+    let mut story = Story::new();
+    assert!(story.sim.engine.set_figures(&info_hash("film"), 40, -7));
+    assert!(!story.sim.engine.set_figures(&info_hash("other"), 40, -7));
+    let torrent = story.sim.model.torrents.get_mut(&info_hash("film")).unwrap();
+    (torrent.snatches, torrent.balance) = (40, -7);
+    story.announce("ann", "started");
+    let swarm = story.announce("ann", "completed up=10 down=100 left=0").fact.unwrap().swarm;
+    assert_eq!((swarm.seeders, swarm.snatches, swarm.balance), (1, 41, -97));
+}
+
+#[test]
+fn what_finds_no_place_in_the_journal_is_credited_later() {
+    let mut story = Story::new();
+    let facts = |story: &mut Story, facts| {
+        let limits = Limits { facts, ..LIMITS };
+        story.sim.engine.set_limits(limits);
+        story.sim.model.limits = limits;
+    };
+    story.announce("ann", "started left=100");
+    story.announce("bob", "started left=100");
+    facts(&mut story, Facts::Postponed);
+    assert_eq!(story.announce("ann", "up=10 down=20 left=80").fact, None);
+    assert_eq!(story.announce("ann", "up=20 down=30 left=70 at=45.9.9.9:1").fact, None);
+    assert_eq!(story.announce("bob", "up=20 down=30 left=70").fact, None);
+    assert!(story.announce("cid", "started").fact.is_some());
+    story.check_credit("bob", "completed up=20 down=100 left=0", (20, 100, 0));
+    story.check_credit("bob", "stopped up=21 down=100 left=0", (1, 0, 0));
+    facts(&mut story, Facts::Changed);
+    story.check_credit("ann", "up=25 down=30 left=70 at=45.9.9.9:1", (25, 30, 0));
+}
+
+#[test]
+fn a_clock_that_was_put_back_credits_nothing_twice() {
+    let mut story = Story::new();
+    story.announce("ann", "started left=100");
+    let from = story.sim.now;
+    story.sim.now = from - Seconds(5000);
+    story.check_credit("ann", "up=10 left=100", (10, 0, 0));
+    story.sim.restart();
+    story.sim.now = from - Seconds(4000);
+    story.check_credit("ann", "up=25 left=100", (15, 0, 0));
+    story.sim.restart();
+    story.check_credit("ann", "up=26 left=100", (1, 0, 0));
+}

@@ -1,0 +1,172 @@
+//! What a core has to tell the journal, and who waits until it is on the disk.
+//!
+//! One batch is on its way at a time; meanwhile the next one gathers. So records reach the journal in
+//! the order they were made in, also when it refuses some: those come back and go first again.
+
+use std::rc::Rc;
+
+use crossbeam_channel::Sender;
+use persist::journal::{Answer, Batch, JournalSender, Record};
+
+use super::late::Late;
+use super::message::Message;
+use crate::mesh::Address;
+use crate::net::batch::Correspondent;
+
+/// Records that wait before credit is postponed: about 50 MB.
+pub const RECORDS_MAX: usize = 1 << 18;
+
+/// The way to the journal.
+pub struct Outgoing {
+    records: Vec<Record>,
+    /// Who waits for what is in `records`.
+    waiting: Vec<Waiter>,
+    /// Who waits for the batch that is on its way, while one is.
+    under_way: Option<Vec<Waiter>>,
+    /// Who is to be told what becomes of all that is in `records`, and of what is on its way.
+    asking: Vec<Sender<bool>>,
+    asking_under_way: Vec<Sender<bool>>,
+    /// Somebody waits for what is in `records`.
+    urgent: bool,
+    /// The journal was asked to hurry with the batch that is on its way.
+    hurried: bool,
+    /// The journal refused the last batch.
+    refused: bool,
+    journal: JournalSender,
+    home: Address<Message>,
+}
+
+/// An answer that is held back until what it says is on the disk.
+pub enum Waiter {
+    /// The connection's task waits for it.
+    Http(Rc<Late<()>>),
+    /// The datagram is ready.
+    Udp {
+        /// By which socket it leaves.
+        port: usize,
+        /// Where to.
+        to: Correspondent,
+        /// What it says.
+        datagram: Vec<u8>,
+    },
+}
+
+impl Outgoing {
+    /// Sends to `journal`, whose answers come to the inbox at `home`.
+    pub fn new(journal: JournalSender, home: Address<Message>) -> Self {
+        Self {
+            records: Vec::new(),
+            waiting: Vec::new(),
+            under_way: None,
+            asking: Vec::new(),
+            asking_under_way: Vec::new(),
+            urgent: false,
+            hurried: false,
+            refused: false,
+            journal,
+            home,
+        }
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, record: impl Into<Record>) {
+        self.records.push(record.into());
+    }
+
+    /// Lets `waiter` wait for everything added so far.
+    pub fn wait(&mut self, waiter: Waiter) {
+        self.waiting.push(waiter);
+        self.urgent = true;
+    }
+
+    /// Sends on all that there is, and tells `done` when it is on the disk (true) or was refused.
+    pub fn hand_over(&mut self, done: Sender<bool>) {
+        self.asking.push(done);
+        self.urgent = true;
+        self.hurry();
+    }
+
+    /// True while no more should be added than must be: the journal does not take what there is.
+    pub fn is_full(&self) -> bool {
+        self.records.len() >= RECORDS_MAX
+    }
+
+    /// Records that wait here.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// True when nothing waits here and nothing is on its way.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.under_way.is_none()
+    }
+
+    /// Sends on what somebody waits for.
+    pub fn hurry(&mut self) {
+        if !self.urgent {
+            return;
+        }
+        if self.under_way.is_none() {
+            self.dispatch();
+        } else if !self.hurried {
+            // Nobody may wait for the batch before, so it would be synced by the clock.
+            self.hurried = self.journal.try_send(Batch::new(Vec::new()).urgent()).is_ok();
+        }
+    }
+
+    /// Sends on what there is, unless a batch is on its way.
+    pub fn dispatch(&mut self) {
+        let idle = self.records.is_empty() && self.waiting.is_empty() && self.asking.is_empty();
+        if self.under_way.is_some() || idle {
+            return;
+        }
+        let records = std::mem::replace(&mut self.records, self.journal.buffer());
+        let home = self.home.clone();
+        let mut batch = Batch::new(records).on_answer(move |answer| {
+            // The journal's thread waits for a full inbox; a core that has ended needs no answer.
+            let mut message = Message::Journaled(answer);
+            for _ in 0..ANSWER_TRIES {
+                match home.send(message) {
+                    Ok(()) => return,
+                    Err(back) => message = back,
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        if !self.waiting.is_empty() || !self.asking.is_empty() {
+            batch = batch.urgent();
+        }
+        match self.journal.try_send(batch) {
+            Ok(()) => {
+                self.under_way = Some(std::mem::take(&mut self.waiting));
+                self.asking_under_way = std::mem::take(&mut self.asking);
+                self.urgent = false;
+            }
+            // Its queue is full: again with the next tick.
+            Err(batch) => self.records = batch.into_records(),
+        }
+    }
+
+    /// Takes in what became of the batch; who waited for it. Those whose records were refused are told
+    /// as well: their credit is postponed, and they cannot do anything about it.
+    pub fn answered(&mut self, answer: Answer) -> Vec<Waiter> {
+        (self.refused, self.hurried) = (false, false);
+        if let Answer::Refused { mut records, .. } = answer {
+            self.refused = true;
+            records.append(&mut self.records);
+            self.records = records;
+        }
+        for done in self.asking_under_way.drain(..) {
+            // Who asked may have given up.
+            let _ = done.try_send(!self.refused);
+        }
+        let waited = self.under_way.take().unwrap_or_default();
+        if !self.refused {
+            self.hurry();
+        }
+        waited
+    }
+}
+
+/// How many milliseconds the journal's thread tries to bring its answer.
+const ANSWER_TRIES: usize = 10_000;

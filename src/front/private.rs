@@ -1,0 +1,371 @@
+//! Requests of a private tracker, over HTTP and over UDP.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use ops::counters::{Protocol, Reason};
+use shard::private::{Announce, Refusal, User};
+use shard::{Families, Seconds};
+
+use super::requests::Next;
+use crate::core::late::Late;
+use crate::core::message::{HttpAsked, HttpRequest, ReplyTo, UdpAnnounce, UdpAsked};
+use crate::core::outgoing::Waiter;
+use crate::core::port::Waiting;
+use crate::core::private::Booked;
+use crate::core::{Core, Scraped, family};
+use crate::net::batch::Correspondent;
+use crate::private::site::Site;
+use crate::wire::Key;
+use crate::wire::http::{Framing, Head};
+use crate::wire::private::{self, Announced, Asked, Dialect, Forwarded, Target};
+use crate::wire::query;
+use crate::wire::udp::{
+    self, PEERS_V4_MAX, PEERS_V6_MAX, Transaction, URL_DATA_BYTES_MAX, write_announce, write_error,
+};
+
+/// A client that cannot be served now comes back this soon.
+const RETRY_SOON: Seconds = Seconds(60);
+
+/// An announce of a known user over HTTP.
+#[derive(Clone, Copy, Debug)]
+pub struct PrivateAnnounce {
+    /// What is announced.
+    pub announce: Announce,
+    /// Where it came from.
+    pub remote: IpAddr,
+    /// Peers as byte strings, not as a list.
+    pub compact: bool,
+    /// It names an address that is none.
+    pub illegal: bool,
+}
+
+impl Core {
+    /// Answers a request to a private tracker; `Some` when it cannot be answered here and now.
+    pub fn hear_private(
+        &mut self,
+        head: &Head<'_>,
+        head_bytes: usize,
+        framing: Framing,
+        remote: IpAddr,
+        now: Seconds,
+        out: &mut Vec<u8>,
+    ) -> Option<Next> {
+        match Target::of(head, head_bytes) {
+            Target::Announce(key) => {
+                match self.ask_private(head, key, remote) {
+                    Ok(asked) => return self.go_to_owner(asked, framing, now, out),
+                    Err(refusal) => self.refuse_private(remote, framing, &refusal, out),
+                }
+                None
+            }
+            Target::Scrape(key) => self.scrape_private(head, key, framing, remote, now, out),
+            Target::Update(said) => match self.site().update() {
+                Some(ours) if said.secret.is(ours) => {
+                    self.hear_update(said.query, framing, now, out)
+                }
+                _ => self.refuse_site(remote, framing, out),
+            },
+            Target::Report(asked) => match self.site().report() {
+                Some(ours) if asked.secret.is(ours) => {
+                    self.answer_report(asked.query, framing, now, out);
+                    None
+                }
+                _ => self.refuse_site(remote, framing, out),
+            },
+            Target::Page => {
+                private::write_page(out, framing);
+                None
+            }
+            Target::Refused(refusal) => {
+                self.refuse_private(remote, framing, &refusal, out);
+                None
+            }
+        }
+    }
+
+    fn refuse_site(&mut self, remote: IpAddr, framing: Framing, out: &mut Vec<u8>) -> Option<Next> {
+        self.refuse_private(remote, framing, &private::Refusal::AuthenticationFailure, out);
+        None
+    }
+
+    pub(super) fn site(&self) -> &Site {
+        &self.private.as_ref().expect("only a private tracker has a site").site
+    }
+
+    /// Who asks for what; everything is checked that does not need the torrent.
+    fn ask_private<'h>(
+        &self,
+        head: &Head<'h>,
+        key: Option<Key<'h>>,
+        remote: IpAddr,
+    ) -> Result<PrivateAnnounce, private::Refusal<'static>> {
+        let private = self.private.as_ref().expect("only a private tracker hears this");
+        let asked = Asked::parse(head.query, Dialect::Standard)?;
+        let user = private.find(asked.passkey(key)?)?;
+        let info_hash = asked.info_hash.ok_or(private::Refusal::Unregistered { reason: None })?;
+        let peer_id = match asked.client(&private.rules) {
+            Ok(peer_id) => peer_id,
+            // What is wrong with the torrent comes first, where it is known here.
+            Err(refusal) => {
+                let here = self.elsewhere(&info_hash).is_none();
+                let unknown = here && private.swarms.terms(&info_hash).is_none();
+                return Err(if unknown {
+                    private::Refusal::Unregistered { reason: None }
+                } else {
+                    refusal
+                });
+            }
+        };
+        let trusted = &self.settings.trusted_network;
+        let address = private::client_address(remote, &Forwarded::of(head), trusted);
+        let located = private::locate(&asked, address, trusted);
+        let numwant = asked.numwant.peers(
+            asked.event,
+            self.settings.numwant_default,
+            self.settings.numwant_max,
+        );
+        let families = Families { v4: true, v6: true };
+        let announce =
+            asked.to_engine(info_hash, peer_id, user, located.endpoints, numwant, families);
+        Ok(PrivateAnnounce {
+            announce,
+            remote: located.address,
+            compact: asked.compact,
+            illegal: located.illegal,
+        })
+    }
+
+    fn go_to_owner(
+        &mut self,
+        asked: PrivateAnnounce,
+        framing: Framing,
+        now: Seconds,
+        out: &mut Vec<u8>,
+    ) -> Option<Next> {
+        match self.elsewhere(&asked.announce.info_hash) {
+            Some(owner) => {
+                Some(Next::Travel(owner, HttpRequest { asked: HttpAsked::User(asked), framing }))
+            }
+            None => {
+                let late = self.answer_private(&asked, framing, now, out)?;
+                Some(Next::Hold(late, framing))
+            }
+        }
+    }
+
+    /// Answers an announce of a torrent that this core owns. The answer must not leave before what is
+    /// returned has come, if anything is.
+    pub fn answer_private(
+        &mut self,
+        asked: &PrivateAnnounce,
+        framing: Framing,
+        now: Seconds,
+        out: &mut Vec<u8>,
+    ) -> Option<Rc<Late<()>>> {
+        let PrivateAnnounce { announce, remote, compact, illegal } = asked;
+        match self.book(announce, Protocol::Http, family(*remote), now) {
+            Booked::Told { first } => {
+                let interval = self.interval.answer(now, &mut self.random);
+                let announced = Announced {
+                    counts: self.reply.counts,
+                    peers_v4: &self.reply.peers_v4,
+                    peers_v6: &self.reply.peers_v6,
+                    interval,
+                    interval_min: self.interval.min(),
+                    compact: *compact,
+                    warning: illegal.then_some(&private::ILLEGAL_ADDRESS),
+                };
+                private::write_announce(out, framing, &announced);
+                first.then(|| self.hold())
+            }
+            Booked::Refused(refusal) => {
+                let interval = self.refusal_interval(&refusal);
+                private::write_failure(out, framing, &refusal, interval, interval);
+                None
+            }
+            Booked::Unavailable => {
+                let refusal = private::Refusal::Unavailable;
+                private::write_failure(out, framing, &refusal, RETRY_SOON, RETRY_SOON);
+                None
+            }
+        }
+    }
+
+    /// Comes when everything booked so far is on the disk.
+    pub(super) fn hold(&mut self) -> Rc<Late<()>> {
+        let late = Rc::new(Late::new());
+        let private = self.private.as_mut().expect("only a private tracker books");
+        private.outgoing.wait(Waiter::Http(late.clone()));
+        private.outgoing.hurry();
+        late
+    }
+
+    /// When a client that was refused should come back: soon, where the site may be about to register
+    /// the torrent, else late.
+    fn refusal_interval(&self, refusal: &Refusal) -> Seconds {
+        match refusal {
+            Refusal::Unregistered => Seconds(self.settings.unregistered_interval.as_secs() as u32),
+            Refusal::PeersMax | Refusal::TorrentsMax => RETRY_SOON,
+            Refusal::Deleted { .. } | Refusal::LeechingForbidden | Refusal::ClientsMax => {
+                private::FAILURE_INTERVAL
+            }
+        }
+    }
+
+    fn refuse_private(
+        &mut self,
+        remote: IpAddr,
+        framing: Framing,
+        refusal: &private::Refusal<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let (reason, interval) = match refusal {
+            private::Refusal::PasskeyNotFound | private::Refusal::AuthenticationFailure => {
+                (Reason::Passkey, private::FAILURE_INTERVAL)
+            }
+            private::Refusal::ClientRefused => (Reason::Client, private::FAILURE_INTERVAL),
+            private::Refusal::Unregistered { .. } => {
+                (Reason::Torrent, Seconds(self.settings.unregistered_interval.as_secs() as u32))
+            }
+            private::Refusal::Unavailable => (Reason::Overload, RETRY_SOON),
+            private::Refusal::TooLong => (Reason::TooLarge, private::FAILURE_INTERVAL),
+            _ => (Reason::Malformed, private::FAILURE_INTERVAL),
+        };
+        self.counters.front(Protocol::Http, family(remote)).refuse(reason);
+        private::write_failure(out, framing, refusal, interval, interval);
+    }
+
+    /// Answers a user's scrape; `Some` when other cores have to be asked.
+    fn scrape_private(
+        &mut self,
+        head: &Head<'_>,
+        key: Option<Key<'_>>,
+        framing: Framing,
+        remote: IpAddr,
+        now: Seconds,
+        out: &mut Vec<u8>,
+    ) -> Option<Next> {
+        let mut hashes = Vec::new();
+        let asked = query::parse_scrape(head.query, &mut hashes);
+        let in_query = asked.as_ref().ok().and_then(|scrape| scrape.passkey);
+        let user = private::passkey(key, in_query).and_then(|passkey| {
+            self.private.as_ref().expect("only a private tracker hears this").find(passkey)
+        });
+        if let Err(refusal) = user {
+            self.refuse_private(remote, framing, &refusal, out);
+            return None;
+        }
+        let late = Rc::new(Late::new());
+        match self.scrape(&hashes, ReplyTo::Http(late.clone()), now) {
+            Scraped::Here(counts) => {
+                self.answer_http_scrape(remote, framing, &hashes, &counts, out);
+                None
+            }
+            Scraped::Later => Some(Next::Gather(late, hashes, framing)),
+        }
+    }
+
+    /// Hears an announce over UDP, whose connection id is good.
+    pub fn hear_private_udp(
+        &mut self,
+        port: usize,
+        from: Correspondent,
+        announce: &udp::Announce<'_>,
+        waiting: &mut Waiting,
+    ) {
+        let address = from.remote.ip().to_canonical();
+        let mut url_data = [0; URL_DATA_BYTES_MAX];
+        let url_data = announce.options.url_data(&mut url_data);
+        let asked = Asked::of_udp(announce, url_data);
+        match self.ask_private_udp(&asked, address) {
+            Ok(announce_of_user) => match self.elsewhere(&announce_of_user.info_hash) {
+                None => {
+                    waiting.private.push(announce_of_user);
+                    waiting.senders.push((from, announce.transaction));
+                }
+                Some(owner) => {
+                    let asked = UdpAsked::User(announce_of_user);
+                    let transaction = announce.transaction;
+                    self.pass_on(owner, UdpAnnounce { port, from, transaction, asked });
+                }
+            },
+            Err(refusal) => {
+                let reason = match refusal {
+                    private::Refusal::PasskeyNotFound => Reason::Passkey,
+                    private::Refusal::ClientRefused => Reason::Client,
+                    _ => Reason::Malformed,
+                };
+                self.counters.front(Protocol::Udp, family(address)).refuse(reason);
+                self.push(port, from, |out| write_error(out, announce.transaction, &refusal));
+            }
+        }
+    }
+
+    fn ask_private_udp(
+        &self,
+        asked: &Asked<'_>,
+        address: IpAddr,
+    ) -> Result<Announce, private::Refusal<'static>> {
+        let private = self.private.as_ref().expect("only a private tracker hears this");
+        let user: User = private.find(asked.passkey(None)?)?;
+        let info_hash = asked.info_hash.ok_or(private::Refusal::Unregistered { reason: None })?;
+        let peer_id = asked.client(&private.rules)?;
+        let located = private::locate(asked, address, &self.settings.trusted_network);
+        let fits = if address.is_ipv4() { PEERS_V4_MAX } else { PEERS_V6_MAX };
+        let cap = self.settings.numwant_max.min(fits);
+        let numwant = asked.numwant.peers(asked.event, self.settings.numwant_default, cap);
+        // A reply over UDP has room for peers of the family that it is sent over (BEP 15).
+        let families = Families { v4: address.is_ipv4(), v6: address.is_ipv6() };
+        Ok(asked.to_engine(info_hash, peer_id, user, located.endpoints, numwant, families))
+    }
+
+    /// Answers an announce over UDP of a torrent that this core owns.
+    pub fn answer_private_udp(
+        &mut self,
+        port: usize,
+        from: Correspondent,
+        transaction: Transaction,
+        announce: &Announce,
+        now: Seconds,
+    ) {
+        match self.book(announce, Protocol::Udp, family(from.remote.ip().to_canonical()), now) {
+            Booked::Told { first } => {
+                let interval = self.next_interval(now);
+                let reply = std::mem::take(&mut self.reply);
+                let peers = if announce.families.v4 { &reply.peers_v4 } else { &reply.peers_v6 };
+                if first {
+                    let mut datagram = Vec::new();
+                    write_announce(&mut datagram, transaction, interval, reply.counts, peers);
+                    let private = self.private.as_mut().expect("only a private tracker books");
+                    private.outgoing.wait(Waiter::Udp { port, to: from, datagram });
+                } else {
+                    self.push(port, from, |out| {
+                        write_announce(out, transaction, interval, reply.counts, peers);
+                    });
+                }
+                self.reply = reply;
+            }
+            Booked::Refused(refusal) => {
+                self.push(port, from, |out| write_error(out, transaction, &refusal));
+            }
+            Booked::Unavailable => {
+                let refusal = private::Refusal::Unavailable;
+                self.push(port, from, |out| write_error(out, transaction, &refusal));
+            }
+        }
+    }
+
+    /// Lets those go on who waited for the journal.
+    pub fn release(&mut self, waited: Vec<Waiter>) {
+        for waiter in waited {
+            match waiter {
+                Waiter::Http(late) => late.bring(()),
+                Waiter::Udp { port, to, datagram } => {
+                    self.push(port, to, |out| out.extend_from_slice(&datagram));
+                }
+            }
+        }
+        self.flush_all();
+    }
+}

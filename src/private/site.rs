@@ -1,0 +1,68 @@
+//! What every core knows of the site: its passwords, and which clients it allows.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use shard::Seconds;
+use shard::private::ClientPrefix;
+
+use super::report;
+use crate::config::Secret;
+use crate::control::Slot;
+use crate::wire::ocelot::Stats;
+use crate::wire::private::ClientRules;
+
+/// The site, as every core knows it.
+#[derive(Debug, Default)]
+pub struct Site {
+    update: Option<Secret>,
+    report: Option<Secret>,
+    rules: Mutex<BTreeMap<ClientPrefix, bool>>,
+    slots: Vec<Arc<Slot>>,
+    started: Seconds,
+}
+
+impl Site {
+    /// The site with these passwords of `/update` and `/report`; without one, nobody has it. `slots` have
+    /// the counters of each core, since `started`.
+    pub fn new(
+        update: Option<Secret>,
+        report: Option<Secret>,
+        slots: Vec<Arc<Slot>>,
+        started: Seconds,
+    ) -> Self {
+        Self { update, report, rules: Mutex::default(), slots, started }
+    }
+
+    /// What the tracker says of itself.
+    pub fn stats(&self, interval: Seconds, now: Seconds) -> Stats {
+        report::stats(&self.slots, now.since(self.started), interval)
+    }
+
+    /// The password of `/update`.
+    pub fn update(&self) -> Option<&[u8]> {
+        self.update.as_ref().map(|secret| secret.reveal().as_bytes())
+    }
+
+    /// The password of `/report`.
+    pub fn report(&self) -> Option<&[u8]> {
+        self.report.as_ref().map(|secret| secret.reveal().as_bytes())
+    }
+
+    /// Shows every rule of clients.
+    pub fn for_each_rule(&self, mut visit: impl FnMut(&ClientPrefix, bool)) {
+        let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        rules.iter().for_each(|(prefix, allow)| visit(prefix, *allow));
+    }
+
+    /// Changes the rules of clients; what they are then.
+    pub fn change_rules(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<ClientPrefix, bool>),
+    ) -> Arc<ClientRules> {
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut rules);
+        let rules = rules.iter().map(|(prefix, allow)| (prefix.clone(), *allow));
+        Arc::new(ClientRules::new(rules))
+    }
+}
