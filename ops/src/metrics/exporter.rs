@@ -231,11 +231,11 @@ impl Exporter {
     fn publish_ledger(&self, ledger: &Ledger, journal: &Journal, now: f64) {
         self.set(&t::DATABASE_CONNECTED, &[], yes(ledger.connected));
         self.set(&t::WATCH_CONNECTED, &[], yes(ledger.watching));
-        let age = ledger.oldest_at.map_or(0.0, |oldest_at| (now - oldest_at).max(0.0));
-        self.set(&t::LEDGER_AGE, &[], age);
         if let Some(position) = ledger.position {
             self.set(&t::LEDGER_BEHIND, &[], journal.end.saturating_sub(position) as f64);
             self.set(&t::LEDGER_POSITION, &[], position as f64);
+            let age = ledger.oldest_at.map_or(0.0, |oldest_at| (now - oldest_at).max(0.0));
+            self.set(&t::LEDGER_AGE, &[], age);
         }
         self.count(&t::LEDGER_FACTS, &[], ledger.facts);
         self.count(&t::LEDGER_CHANGES, &[], ledger.changes);
@@ -501,6 +501,12 @@ mod tests {
         books.ledger.oldest_at = None;
         let page = exporter_of(&cores, &snapshot, Some(&books)).render();
         check(&page, &["margay_ledger_oldest_age_seconds 0"]);
+
+        // A start without the database: nobody knows what that has, so 0 would be a guess.
+        books.ledger.position = None;
+        let page = exporter_of(&cores, &snapshot, Some(&books)).render();
+        assert!(!page.contains("margay_ledger_oldest_age_seconds"), "{page}");
+        check(&page, &["margay_database_connected 0"]);
 
         let public = exporter(&cores, &snapshot).render();
         for metric in ALL {

@@ -166,7 +166,7 @@ table! {
     "Database" of Private {
         DATABASE_CONNECTED = Gauge "margay_database_connected" [] Count "1 while the ledger, which writes the journal into the database, has a connection.";
         WATCH_CONNECTED = Gauge "margay_watch_connected" [] Count "1 while there is a connection that hears of what the site changes in the database.";
-        LEDGER_AGE = Gauge "margay_ledger_oldest_age_seconds" [] Seconds "Age of the oldest announce that is on the disk and not yet in the database; 0 when all are.";
+        LEDGER_AGE = Gauge "margay_ledger_oldest_age_seconds" [] Seconds "Age of the oldest announce that is on the disk and not yet in the database; 0 when all are, missing until the database has said what it has.";
         LEDGER_BEHIND = Gauge "margay_ledger_records_behind" [] Count "Records that are in the journal and not yet in the database; missing until the database has said what it has.";
         LEDGER_POSITION = Gauge "margay_ledger_position_sequence" [] Count "Records before this sequence number are in the database; missing until it has been asked.";
         LEDGER_FACTS = Counter "margay_ledger_facts_total" [] Count "Facts (what an announce did) written into the database.";
