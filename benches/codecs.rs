@@ -16,7 +16,9 @@ use std::time::Instant;
 
 use margay::connection_id::ConnectionIds;
 use margay::wire::http::{self, Announced, Framing, Parsed, Persistence, Target};
+use margay::wire::private::{self, Asked, ClientRules, Dialect};
 use margay::wire::{percent, query, udp};
+use shard::private::{ClientPrefix, PeerId};
 use shard::{Counts, InfoHash, Reply, Seconds};
 
 fn main() {
@@ -98,6 +100,33 @@ fn main() {
         None::<fn(usize) -> usize>,
     );
 
+    let requests: Vec<Vec<u8>> = escaped.iter().map(|hash| private_request(hash)).collect();
+    let prefixes: Vec<Vec<u8>> = prefixes(300);
+    let rules = ClientRules::new(
+        prefixes.iter().map(|prefix| (ClientPrefix::new(prefix).expect("a prefix"), true)),
+    );
+    let peer_ids: Vec<PeerId> = (0..REQUESTS).map(|at| peer_id(&prefixes, at)).collect();
+    row(
+        "private: head, target, passkey, query, client",
+        |at| {
+            let head = complete(&requests[at]);
+            let private::Target::Announce(key) = private::Target::of(&head, requests[at].len())
+            else {
+                panic!("no announce");
+            };
+            let asked = Asked::parse(head.query, Dialect::Ocelot).expect("a well-formed query");
+            let passkey = asked.passkey(key).expect("a passkey");
+            let peer_id = asked.client(&rules).expect("a client that is allowed");
+            passkey.reveal().len() + usize::from(peer_id.0[0]) + asked.left as usize
+        },
+        none,
+    );
+    row(
+        "private: one of 300 client rules",
+        |at| rules.allowed(&peer_ids[at]).into(),
+        Some(|at: usize| prefixes.iter().any(|start| peer_ids[at].0.starts_with(start)).into()),
+    );
+
     row("udp: announce", |at| udp_parsed(&datagrams[at]), none);
     row(
         "udp: announce reply, 50 peers",
@@ -171,6 +200,33 @@ fn request(hash: &[u8]) -> Vec<u8> {
           Accept: */*\r\n\r\n",
     );
     request
+}
+
+/// The same with a passkey in its path.
+fn private_request(hash: &[u8]) -> Vec<u8> {
+    let open = request(hash);
+    [b"GET /0123456789abcdefghijklmnopqrstuv", &open[b"GET ".len()..]].concat()
+}
+
+/// Prefixes of 3 to 8 bytes as client programs have them, that of the requests first.
+fn prefixes(count: usize) -> Vec<Vec<u8>> {
+    let mut random = fastrand::Rng::with_seed(2);
+    let mut prefixes = vec![b"-qB5".to_vec()];
+    while prefixes.len() < count {
+        let mut prefix = vec![b'-'];
+        prefix.extend((0..random.usize(2..8)).map(|_| random.alphanumeric() as u8));
+        prefixes.push(prefix);
+    }
+    prefixes
+}
+
+/// A client that some rule fits, or none.
+fn peer_id(prefixes: &[Vec<u8>], at: usize) -> PeerId {
+    let mut id = [b'-'; 20];
+    let prefix = &prefixes[at % prefixes.len()];
+    id[..prefix.len()].copy_from_slice(prefix);
+    id[8..].fill(b'x');
+    PeerId(id)
 }
 
 fn scrape(hashes: &[Vec<u8>]) -> Vec<u8> {

@@ -186,7 +186,10 @@ impl Core {
     /// `reply_to` when they have answered; where that cannot be, they stay unknown.
     pub fn scrape(&mut self, hashes: &[InfoHash], reply_to: ReplyTo, now: Seconds) -> Scraped {
         let cores = self.mesh.len();
-        self.shard.warm_counts(hashes);
+        match &self.private {
+            None => self.shard.warm_counts(hashes),
+            Some(private) => private.swarms.warm_counts(hashes),
+        }
         let mut counts: Vec<Option<Counts>> =
             hashes.iter().map(|info_hash| self.count(info_hash)).collect();
         if hashes.iter().all(|info_hash| self.elsewhere(info_hash).is_none()) {
@@ -228,6 +231,9 @@ impl Core {
         if self.elsewhere(info_hash).is_some() || !self.lists.permits(info_hash) {
             return None;
         }
-        self.shard.scrape(info_hash)
+        match &self.private {
+            None => self.shard.scrape(info_hash),
+            Some(private) => private.swarms.scrape(info_hash),
+        }
     }
 }

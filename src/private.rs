@@ -1,4 +1,5 @@
 //! The private mode: users by their passkeys, and what is known of the site.
 
 pub mod accounts;
+pub mod report;
 pub mod site;

@@ -81,7 +81,9 @@ async fn hand_over(core: &SharedCore, inbox: &Inbox<Message>) {
         }
         glommio::timer::sleep(HAND_OVER_LOOK).await;
     }
-    tracing::error!("the journal does not take what is left; it is credited with the next announces");
+    tracing::error!(
+        "the journal does not take what is left; it is credited with the next announces"
+    );
 }
 
 fn handle(core: &SharedCore, message: Message) {
@@ -124,7 +126,7 @@ fn obey(core: &SharedCore, command: Command) {
             spawn_local(export::census(core.clone(), pieces)).detach();
         }
         Command::FullScrape(edition) => core.borrow_mut().shelf.put(edition),
-        Command::Rights(_) | Command::UserGone(_) | Command::ClientRules(_) => {
+        Command::Rights(_) | Command::UserGone(_) | Command::Seen(_) | Command::ClientRules(_) => {
             core.borrow_mut().obey_command(command);
         }
         Command::Drain => core.borrow_mut().draining = true,

@@ -1,8 +1,10 @@
 //! The whole tracker: built, started in order, watched, and stopped in order.
 
+mod books;
 mod cores;
 mod full_scrapes;
 mod listeners;
+mod restore;
 mod snapshots;
 
 use std::io;
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use ops::health::Phase;
 use ops::lists::{ListError, TorrentLists};
+use persist::postgres::Seen;
 use persist::{DataDir, DataDirError, Snapshot, SnapshotError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -22,9 +25,11 @@ use crate::config::{Config, KeyError};
 use crate::connection_id::{self, ConnectionIds};
 use crate::control;
 use crate::core::message::Command;
+use books::{Books, BooksError};
 use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
 use listeners::Listeners;
+use restore::Unloaded;
 use snapshots::{Outcome, Snapshots};
 
 /// Why the tracker could not start or had to stop.
@@ -36,6 +41,12 @@ pub enum ServerError {
     /// There are snapshots, and none can be used or safely passed over.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// A core could not load its swarms.
+    #[error(transparent)]
+    Unloaded(#[from] Unloaded),
+    /// The books of a private tracker cannot be opened.
+    #[error(transparent)]
+    Books(#[from] BooksError),
     /// The key of the connection ids cannot be read or made.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -85,7 +96,7 @@ pub enum ServerError {
 /// What the main thread waits for.
 pub(crate) enum Event {
     /// A core has loaded its swarms and serves, or cannot.
-    CoreReady(Result<persist::Restored, SnapshotError>),
+    CoreReady(Result<persist::Restored, Unloaded>),
     /// A core's thread has ended.
     CoreEnded(usize),
     /// A signal from the operating system.
@@ -94,6 +105,8 @@ pub(crate) enum Event {
     SnapshotWanted,
     /// The snapshot under way is done.
     SnapshotDone(Outcome),
+    /// The site wrote something into the database by itself.
+    Seen(Seen),
     /// The full scrape under way is made, or could not be.
     FullScrapeMade(Made),
 }
@@ -130,24 +143,43 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
 
     let snapshot = if config.fresh { None } else { Snapshot::open_newest(&data)? };
     if let Some(snapshot) = &snapshot {
+        snapshot.expect_private(config.private)?;
+    }
+    if let Some(snapshot) = &snapshot {
         say_what_is_loaded(snapshot, &state);
     }
     let loading = Instant::now();
+    let mut books = match config.private {
+        true => {
+            let events = events.clone();
+            let seen = move |seen| _ = events.send(Event::Seen(seen));
+            let slots = (0..placement.len()).map(|core| state.slot(core)).collect();
+            Some(Books::open(config, &data, slots, clock, snapshot.as_ref(), seen)?)
+        }
+        false => None,
+    };
     let outfit = Outfit {
+        private: books.as_mut().map(Books::outfit),
         settings: Arc::new(config.clone()),
         clock,
         connection_ids: ids,
         lists: lists.clone(),
     };
     let cores = Cores::start(&outfit, placement, listeners, snapshot, &state, &events)?;
+    let snapshots = Snapshots::new(data.clone(), config, events.clone());
+    let snapshots = match &books {
+        Some(books) => snapshots.of_private(books.registers()),
+        None => snapshots,
+    };
     let mut server = Server {
         config,
         clock,
         cores,
+        books,
         lists,
         state,
-        full_scrapes: FullScrapes::new(data.clone(), config, events.clone()),
-        snapshots: Snapshots::new(data, config, events),
+        full_scrapes: FullScrapes::new(data, config, events),
+        snapshots,
         arriving,
     };
     server.wait_until_ready(loading)?;
@@ -165,6 +197,8 @@ struct Server<'c> {
     config: &'c Config,
     clock: Clock,
     cores: Cores,
+    /// Where the tracker is private.
+    books: Option<Books>,
     state: Arc<control::State>,
     lists: Arc<TorrentLists>,
     snapshots: Snapshots,
@@ -247,8 +281,18 @@ impl Server<'_> {
                 Event::Signal(SIGHUP) => self.reload_lists(),
                 Event::Signal(_) => return Ok(()),
                 Event::SnapshotWanted => self.snapshots.start(&self.cores, &self.state, self.clock),
-                Event::SnapshotDone(outcome) => self.snapshots.done(outcome, &self.state),
+                Event::SnapshotDone(outcome) => {
+                    self.snapshots.done(outcome, &self.state);
+                    if let Some(books) = &self.books {
+                        books.release(self.snapshots.journal_needed_from());
+                    }
+                }
                 Event::FullScrapeMade(made) => self.full_scrapes.done(made, &self.cores),
+                Event::Seen(seen) => {
+                    if let Some(books) = &self.books {
+                        books.hear(seen, &self.cores);
+                    }
+                }
                 Event::CoreEnded(core) => return Err(ServerError::CoreFailed(core)),
                 Event::CoreReady(..) => {}
             }
@@ -298,6 +342,9 @@ impl Server<'_> {
         }
         let failed = self.snapshots.failed_last();
         self.cores.stop();
+        if let Some(books) = self.books {
+            books.close();
+        }
         match failed {
             false => tracing::info!("stopped"),
             true => {

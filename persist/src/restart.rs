@@ -120,8 +120,8 @@ pub fn settle(
                     settled.peers += 1;
                     doing.seeding += usize::from(seeds);
                     doing.leeching += usize::from(!seeds);
-                    doing.differs |= peer.hidden != user.hidden
-                        || peer.visible != (seeds || user.can_leech);
+                    doing.differs |=
+                        peer.hidden != user.hidden || peer.visible != (seeds || user.can_leech);
                 }
                 None => settled.strangers += 1,
             }

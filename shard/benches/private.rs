@@ -95,7 +95,7 @@ impl Load {
         let torrent = self.ends.partition_point(|end| *end <= peer) as u64;
         let mut peer_id = *b"-qB5010-000000000000";
         peer_id[12..].copy_from_slice(&mix(u64::from(peer)).to_be_bytes());
-        let v6 = u128::from(0x2a00_u16) << 112 | u128::from(peer);
+        let v6 = (0x2a00 << 112) + u128::from(peer);
         Announce {
             info_hash: info_hash(torrent),
             user: User {
@@ -173,7 +173,7 @@ fn steady_engine(peers: usize, torrents: usize, numwant: u16) -> [f64; 3] {
     for round in 0..60 {
         let kind = round % 3;
         let mut announces = batch(&load, &mut random, numwant);
-        let more = if kind == 2 { 1 << 32 | round as u64 * 1000 } else { 0 };
+        let more = if kind == 2 { (1 << 32) + round as u64 * 1000 } else { 0 };
         for announce in &mut announces {
             announce.counters.uploaded += more;
         }
@@ -256,16 +256,18 @@ const RUNS: usize = 3;
 
 /// Register, fill, announce, export, import, sweep, expire, each with its pauses.
 fn full_size(peers: usize, torrents: usize) {
-    const KINDS: [&str; 6] = [
+    const KINDS: [&str; 7] = [
         "register",
         "announce while filling, numwant 50",
         "announce, changed, numwant 50",
         "export of 2,000 peers",
+        "import of a torrent",
         "sweep of 2,000, all alive",
         "sweep of 2,000, all silent",
     ];
     let load = Load::new(peers, torrents);
-    let calls = [torrents, peers + 1000, 200_000, peers / 100, peers / 100, peers / 100];
+    let pieces = peers / 100;
+    let calls = [torrents, peers + 1000, 200_000, pieces, torrents + pieces, pieces, pieces];
     let mut pauses = calls.map(Pauses::with_room);
     for run in 0..RUNS {
         let before = resident_bytes();
@@ -286,10 +288,10 @@ fn full_size(peers: usize, torrents: usize) {
 }
 
 /// What is resident with torrents alone, and with their peers.
-fn one_life(load: &Load, swarms: &mut Swarms, pauses: &mut [Pauses; 6]) -> [usize; 2] {
-    let [register, fill, steady, export, alive, silent] = pauses;
+fn one_life(load: &Load, swarms: &mut Swarms, pauses: &mut [Pauses; 7]) -> [usize; 2] {
+    let [register, fill, steady, export, import, alive, silent] = pauses;
     let (mut random, mut reply) = (fastrand::Rng::with_seed(1), Reply::default());
-    for pauses in [&mut *register, fill, steady, export, alive, silent] {
+    for pauses in [&mut *register, fill, steady, export, import, alive, silent] {
         pauses.next = 0;
     }
     load.register(&mut |info_hash, terms| {
@@ -310,13 +312,18 @@ fn one_life(load: &Load, swarms: &mut Swarms, pauses: &mut [Pauses; 6]) -> [usiz
         }
     }
     let (mut cursor, mut piece) = (Cursor::default(), Piece::default());
-    let (mut finished, mut exported) = (false, 0);
+    let (mut finished, mut restarted) = (false, Swarms::new(2, LIMITS));
     while !finished {
         piece.clear();
         finished = export.time(|| swarms.export(&mut cursor, 2000, &mut piece));
-        exported += piece.peers.len();
+        let mut peers = piece.peers.iter().copied();
+        for record in &piece.torrents {
+            let peers = peers.by_ref().take(record.peers as usize);
+            import.time(|| restarted.import(record, peers, std::iter::empty())).unwrap();
+        }
     }
-    assert_eq!(exported, totals.peers);
+    assert_eq!(restarted.totals(), swarms.totals());
+    drop(restarted);
     let mut gone = Vec::with_capacity(4000);
     while !alive.time(|| swarms.expire(START, 2000, &mut gone)).finished {}
     assert_eq!(gone, []);

@@ -5,7 +5,7 @@
 //! did to the accounting; a [`Change`] is what the site did. Both carry absolute values, so that whoever
 //! applies one twice is where he was after the first time.
 //!
-//! A peer is a [`Face`](face::Face), 16 bytes that choosing looks at, in a list or table of its torrent,
+//! A peer is a `Face`, 16 bytes that choosing looks at, in a list or table of its torrent,
 //! and an account of 48 bytes with its name and figures, which stays where it is.
 
 mod change;

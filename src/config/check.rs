@@ -102,7 +102,8 @@ fn private(config: &Config, found: &mut Vec<Conflict>) {
     if config.private && config.database.is_none() {
         found.push(Conflict::new(
             &["private", "database"],
-            "private needs a database with users and torrents; give it as MARGAY_DATABASE".to_owned(),
+            "private needs a database with users and torrents; give it as MARGAY_DATABASE"
+                .to_owned(),
         ));
     }
     if config.ocelot_site_password.is_some() && config.ocelot_site_password_file.is_some() {

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use ops::lists::TorrentLists;
 use persist::journal::Answer;
-use shard::private::{Endpoints, User, UserId};
+use shard::private::{Change, Endpoints, User, UserId};
 use shard::{Announce, Counts, InfoHash};
 
 use super::export::{Census, Exported, Part};
 use super::late::Late;
-use crate::full_scrape::Edition;
 use crate::front::private::PrivateAnnounce;
+use crate::full_scrape::Edition;
 use crate::gather::GatherId;
 use crate::net::batch::Correspondent;
 use crate::wire::http::Framing;
@@ -167,6 +167,8 @@ pub enum Command {
     Rights(User),
     /// A user may announce no longer; his peers are told to nobody.
     UserGone(UserId),
+    /// What the database says of a torrent or a token.
+    Seen(Arc<Change>),
     /// Allow these clients from now on.
     ClientRules(Arc<ClientRules>),
     /// Change nothing in the shard any more; refuse what would.

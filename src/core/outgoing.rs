@@ -13,7 +13,7 @@ use super::message::Message;
 use crate::mesh::Address;
 use crate::net::batch::Correspondent;
 
-/// Records that wait at most: about 50 MB. Beyond it announces are answered and not booked.
+/// Records that wait before credit is postponed: about 50 MB.
 pub const RECORDS_MAX: usize = 1 << 18;
 
 /// The way to the journal.
@@ -86,7 +86,7 @@ impl Outgoing {
         self.hurry();
     }
 
-    /// True while no more should be added: the journal does not take what there is.
+    /// True while no more should be added than must be: the journal does not take what there is.
     pub fn is_full(&self) -> bool {
         self.records.len() >= RECORDS_MAX
     }

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use ops::counters::{Family, Protocol, Reason};
 use persist::journal::Answer;
-use shard::private::{Announce, Gone, Passkey, Refusal, Swarms, User, UserId};
-use shard::{PeerState, Seconds};
+use shard::private::{
+    Announce, Change, Facts, Gone, Limits, Passkey, Refusal, Swarms, Terms, User, UserId,
+};
+use shard::{InfoHash, PeerState, Seconds};
 
 use super::Core;
 use super::message::Command;
 use super::outgoing::Outgoing;
 use crate::private::accounts::Accounts;
 use crate::private::site::Site;
+use crate::route;
 use crate::wire::private::{self, ClientRules};
 
 /// The private side of a core.
@@ -24,6 +27,8 @@ pub struct Private {
     pub rules: Arc<ClientRules>,
     /// What goes to the journal.
     pub outgoing: Outgoing,
+    /// Which announces are noted while the journal takes them.
+    pub facts: Facts,
     /// What every core knows of the site.
     pub site: Arc<Site>,
     /// Filled by every sweep; its buffer is used again.
@@ -40,7 +45,7 @@ pub enum Booked {
     },
     /// It is answered with a refusal.
     Refused(Refusal),
-    /// The tracker is stopping, or cannot book anything just now.
+    /// The tracker is stopping.
     Unavailable,
 }
 
@@ -57,7 +62,8 @@ impl Core {
         let private = private.as_mut().expect("announces of users come to a private tracker");
         let snatches = &mut counters.snatches;
         let front = &mut counters.fronts[protocol as usize][family as usize];
-        if *draining || private.outgoing.is_full() {
+        private.postpone();
+        if *draining {
             front.refuse(Reason::Overload);
             return Booked::Unavailable;
         }
@@ -92,7 +98,11 @@ impl Core {
     pub fn journaled(&mut self, answer: Answer) {
         let Some(private) = &mut self.private else { return };
         if let Answer::Refused { why, records } = &answer {
-            tracing::error!(?why, records = records.len(), "the journal takes nothing; credit waits");
+            tracing::error!(
+                ?why,
+                records = records.len(),
+                "the journal takes nothing; credit waits"
+            );
         }
         let waited = private.outgoing.answered(answer);
         self.release(waited);
@@ -107,8 +117,14 @@ impl Core {
 
     /// Does what every core does when the site has said something.
     pub fn obey_command(&mut self, command: Command) {
+        let (cores, now) = (self.mesh.len(), self.clock.now());
         let Some(private) = &mut self.private else { return };
         match command {
+            Command::Seen(change) => {
+                if info_hash(&change).is_some_and(|hash| route::owner(hash, cores) == self.number) {
+                    private.put(&change, now);
+                }
+            }
             Command::Rights(user) => private.swarms.set_user_rights(user),
             Command::UserGone(user) => private.swarms.remove_user(user),
             Command::ClientRules(rules) => private.rules = rules,
@@ -130,6 +146,52 @@ impl Private {
     /// Whose passkey this is.
     pub fn find(&self, passkey: Passkey) -> Result<User, private::Refusal<'static>> {
         self.accounts.find(&passkey).ok_or(private::Refusal::PasskeyNotFound)
+    }
+
+    /// Does what a change of a torrent or a token says. It is known to the journal or the database
+    /// already.
+    pub fn put(&mut self, change: &Change, now: Seconds) {
+        match change {
+            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
+                let terms =
+                    Terms { id: *id, freeleech: *freeleech, upload_percent: *upload_percent };
+                if let Err(refusal) = self.swarms.register(*info_hash, terms) {
+                    tracing::error!(%info_hash, %refusal, "a torrent does not fit; raise torrents-max");
+                }
+            }
+            Change::TorrentRemoved { info_hash, reason, .. } => {
+                let mut gone = std::mem::take(&mut self.gone);
+                gone.clear();
+                self.swarms.unregister(info_hash, reason, now, &mut gone);
+                self.gone = gone;
+                self.count_gone();
+            }
+            Change::Token { user, info_hash, expires_at, .. } => {
+                self.swarms.set_token(*user, info_hash, *expires_at);
+            }
+            Change::TokenRemoved { user, info_hash, .. } => {
+                self.swarms.remove_token(*user, info_hash);
+            }
+            Change::User { .. } | Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => {}
+        }
+    }
+
+    /// While the journal takes nothing and what waits for it is at its bound, credit is postponed: peers
+    /// keep their baselines, and only what will not be said again is still noted.
+    fn postpone(&mut self) {
+        let facts = if self.outgoing.is_full() { Facts::Postponed } else { self.facts };
+        if self.swarms.limits().facts != facts {
+            match facts {
+                Facts::Postponed => {
+                    tracing::error!("credit is postponed until the journal takes more")
+                }
+                _ => tracing::info!(
+                    "the journal takes what happens again; credit is no longer postponed"
+                ),
+            }
+            let limits = self.swarms.limits();
+            self.swarms.set_limits(Limits { facts, ..limits });
+        }
     }
 
     /// A client of a user changed from one state to another; `None` is not there.
@@ -161,6 +223,17 @@ impl Private {
 
 fn is_seeding(state: PeerState) -> bool {
     state == PeerState::Seeder
+}
+
+/// The torrent that a change is about, if it is about one.
+fn info_hash(change: &Change) -> Option<&InfoHash> {
+    match change {
+        Change::Torrent { info_hash, .. }
+        | Change::TorrentRemoved { info_hash, .. }
+        | Change::Token { info_hash, .. }
+        | Change::TokenRemoved { info_hash, .. } => Some(info_hash),
+        Change::User { .. } | Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => None,
+    }
 }
 
 /// What the metrics call it.

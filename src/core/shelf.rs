@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::full_scrape::Edition;
+use crate::full_scrape::{Body, Edition};
+use crate::wire::http::Coding;
 
 /// Readers that one core serves at once; further ones are asked to come back in a minute.
 pub const READERS_MAX: usize = 8;
@@ -20,6 +21,7 @@ pub struct Shelf {
 #[derive(Debug)]
 pub struct Loan {
     edition: Arc<Edition>,
+    packed: bool,
     readers: Rc<Cell<usize>>,
 }
 
@@ -40,21 +42,26 @@ impl Shelf {
         self.newest = Some(edition);
     }
 
-    /// The newest edition, for one more reader.
-    pub fn lend(&self) -> Result<Loan, NotLent> {
+    /// The newest edition, for one more reader, who may want it `packed`.
+    pub fn lend(&self, packed: bool) -> Result<Loan, NotLent> {
         let edition = self.newest.clone().ok_or(NotLent::NotMade)?;
         if self.readers.get() >= READERS_MAX {
             return Err(NotLent::ReadersMax);
         }
         self.readers.set(self.readers.get() + 1);
-        Ok(Loan { edition, readers: self.readers.clone() })
+        Ok(Loan { edition, packed, readers: self.readers.clone() })
     }
 }
 
 impl Loan {
     /// What is read.
-    pub fn edition(&self) -> &Edition {
-        &self.edition
+    pub fn body(&self) -> &Body {
+        self.edition.body(self.packed)
+    }
+
+    /// How its bytes are to be understood.
+    pub fn coding(&self) -> Coding {
+        if self.packed { Coding::Gzip } else { Coding::Identity }
     }
 }
 

@@ -13,8 +13,9 @@ use super::conversation::Conversation;
 use super::requests::Next;
 use crate::core::shelf::Loan;
 use crate::core::{Core, Refused, family};
+use crate::full_scrape::Body;
 use crate::net::stream;
-use crate::wire::http::{Framing, write_body_head};
+use crate::wire::http::{Framing, Head, write_body_head};
 
 /// Bytes read and sent at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -29,6 +30,7 @@ impl Core {
     /// Answers a full scrape; `Some` when the connection has to be held for it.
     pub(super) fn hear_full_scrape(
         &mut self,
+        head: &Head<'_>,
         framing: Framing,
         remote: IpAddr,
         out: &mut Vec<u8>,
@@ -38,13 +40,13 @@ impl Core {
             return None;
         }
         let front = self.counters.front(Protocol::Http, family(remote));
-        match self.shelf.lend() {
+        match self.shelf.lend(head.accepts_gzip()) {
             Ok(loan) => {
                 front.scrapes += 1;
                 if !framing.head_only {
                     return Some(Next::FullScrape(loan, framing));
                 }
-                write_body_head(out, framing, loan.edition().bytes());
+                write_body_head(out, framing, loan.coding(), loan.body().bytes);
             }
             Err(not_lent) => {
                 let refused = Refused::FullScrape(not_lent);
@@ -60,11 +62,11 @@ impl Conversation {
     /// Sends the full scrape. Each piece has the time of a request, all of them together as much and
     /// what a slow connection needs. An error is the client's end of it, or the disk's.
     pub(super) async fn recite(&mut self, loan: &Loan, framing: Framing) -> io::Result<()> {
-        let edition = loan.edition();
-        let file = stream::adopt_file(edition.file().try_clone()?);
-        write_body_head(&mut self.output, framing, edition.bytes());
-        self.set_last_deadline(Seconds((edition.bytes() / READER_RATE_MIN) as u32));
-        let sent = self.send_all_of(&file, edition.bytes()).await;
+        let Body { file, bytes } = loan.body();
+        let file = stream::adopt_file(file.try_clone()?);
+        write_body_head(&mut self.output, framing, loan.coding(), *bytes);
+        self.set_last_deadline(Seconds((bytes / READER_RATE_MIN) as u32));
+        let sent = self.send_all_of(&file, *bytes).await;
         self.clear_last_deadline();
         // The loan has the file open as well: this frees a number and no more.
         let _ = file.close().await;

@@ -1,7 +1,6 @@
 //! The interface of Ocelot: what a site tells the tracker, and asks it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use persist::journal::Record;
 use shard::private::{Change, ClientPrefix, Freeleech, Passkey, TorrentId, User, UserId};
@@ -12,7 +11,7 @@ use crate::config::OcelotFlavour;
 use crate::core::Core;
 use crate::core::message::{Command, HttpAsked, HttpRequest, Message};
 use crate::wire::http::Framing;
-use crate::wire::ocelot::{self, Flavour, Report, Stats, Update, UserReport};
+use crate::wire::ocelot::{self, Flavour, Report, Update, UserReport};
 
 impl Core {
     /// Does what the site says, here or on the core that owns the torrent.
@@ -20,11 +19,9 @@ impl Core {
         &mut self,
         query: &[u8],
         framing: Framing,
-        remote: IpAddr,
         now: Seconds,
         out: &mut Vec<u8>,
     ) -> Option<Next> {
-        let _ = remote;
         let update = Update::parse(query);
         let owner = info_hash(&update).and_then(|info_hash| self.elsewhere(info_hash));
         match owner {
@@ -121,7 +118,10 @@ impl Core {
                 });
             }
             Update::UpdateAnnounceInterval { interval } => {
-                tracing::warn!(seconds = interval.0, "the site's announce interval is not taken over");
+                tracing::warn!(
+                    seconds = interval.0,
+                    "the site's announce interval is not taken over"
+                );
             }
             Update::UpdateAnnounceJitter { jitter } => {
                 tracing::warn!(seconds = jitter.0, "the site's announce jitter is not taken over");
@@ -171,7 +171,9 @@ impl Core {
             if !info_hashes.is_empty() {
                 let update = Update::UpdateTorrents { info_hashes, freeleech };
                 if self.send(owner, Message::Site(Box::new(update))).is_err() {
-                    tracing::error!("a core is drowning; the site's change of torrents is not taken");
+                    tracing::error!(
+                        "a core is drowning; the site's change of torrents is not taken"
+                    );
                 }
             }
         }
@@ -179,14 +181,11 @@ impl Core {
 
     fn delete_torrent(&mut self, info_hash: InfoHash, reason: &str, now: Seconds) {
         let private = self.private.as_mut().expect("only a private tracker hears a site");
-        let mut gone = std::mem::take(&mut private.gone);
-        gone.clear();
-        let terms = private.swarms.unregister(&info_hash, reason, now, &mut gone);
-        private.gone = gone;
-        private.count_gone();
-        if let Some(terms) = terms {
+        if let Some(terms) = private.swarms.terms(&info_hash) {
             let reason = reason.to_owned();
-            self.journal(Change::TorrentRemoved { id: terms.id, info_hash, reason, at: now });
+            let change = Change::TorrentRemoved { id: terms.id, info_hash, reason, at: now };
+            private.put(&change, now);
+            self.journal(change);
         }
     }
 
@@ -248,11 +247,11 @@ impl Core {
         let flavour = self.flavour();
         match Report::parse(query, flavour) {
             Report::Stats => {
-                let stats = self.stats(now);
+                let stats = self.site().stats(self.interval.current(), now);
                 ocelot::write_stats(out, framing, flavour, &stats);
             }
             Report::PromStats => {
-                let stats = self.stats(now);
+                let stats = self.site().stats(self.interval.current(), now);
                 ocelot::write_prom_stats(out, framing, &stats);
             }
             Report::User { passkey } => {
@@ -269,13 +268,14 @@ impl Core {
     fn report_user(&self, passkey: &[u8]) -> Option<UserReport> {
         let private = self.private.as_ref()?;
         let (user, active) = private.accounts.look(&Passkey::new(passkey).ok()?)?;
-        let _ = (user, active);
-        None
-    }
-
-    fn stats(&self, now: Seconds) -> Stats {
-        let _ = now;
-        Stats::default()
+        Some(UserReport {
+            id: user.id,
+            leeching: active.leeching.into(),
+            seeding: active.seeding.into(),
+            hidden: user.hidden,
+            can_leech: user.can_leech,
+            traced: false,
+        })
     }
 }
 

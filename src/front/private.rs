@@ -9,23 +9,23 @@ use shard::{Families, Seconds};
 
 use super::requests::Next;
 use crate::core::late::Late;
-use crate::core::message::{HttpAsked, HttpRequest, UdpAnnounce, UdpAsked};
+use crate::core::message::{HttpAsked, HttpRequest, ReplyTo, UdpAnnounce, UdpAsked};
 use crate::core::outgoing::Waiter;
 use crate::core::port::Waiting;
 use crate::core::private::Booked;
-use crate::core::{Core, family};
+use crate::core::{Core, Scraped, family};
 use crate::net::batch::Correspondent;
 use crate::private::site::Site;
 use crate::wire::Key;
 use crate::wire::http::{Framing, Head};
 use crate::wire::private::{self, Announced, Asked, Dialect, Forwarded, Target};
-use crate::wire::udp::{self, PEERS_V4_MAX, PEERS_V6_MAX, URL_DATA_BYTES_MAX, Transaction, write_announce, write_error};
+use crate::wire::query;
+use crate::wire::udp::{
+    self, PEERS_V4_MAX, PEERS_V6_MAX, Transaction, URL_DATA_BYTES_MAX, write_announce, write_error,
+};
 
 /// A client that cannot be served now comes back this soon.
 const RETRY_SOON: Seconds = Seconds(60);
-
-/// How many torrents one scrape may ask for.
-const SCRAPE_HASHES_MAX: usize = 64;
 
 /// An announce of a known user over HTTP.
 #[derive(Clone, Copy, Debug)]
@@ -59,27 +59,20 @@ impl Core {
                 }
                 None
             }
-            Target::Scrape(key) => {
-                self.scrape_private(head, key, framing, remote, out);
-                None
-            }
-            Target::Update(secret) => {
-                if !self.site().update().is_some_and(|ours| secret.is(ours)) {
-                    let refusal = private::Refusal::AuthenticationFailure;
-                    self.refuse_private(remote, framing, &refusal, out);
-                    return None;
+            Target::Scrape(key) => self.scrape_private(head, key, framing, remote, now, out),
+            Target::Update(said) => match self.site().update() {
+                Some(ours) if said.secret.is(ours) => {
+                    self.hear_update(said.query, framing, now, out)
                 }
-                self.hear_update(head.query, framing, remote, now, out)
-            }
-            Target::Report(secret) => {
-                if !self.site().report().is_some_and(|ours| secret.is(ours)) {
-                    let refusal = private::Refusal::AuthenticationFailure;
-                    self.refuse_private(remote, framing, &refusal, out);
-                    return None;
+                _ => self.refuse_site(remote, framing, out),
+            },
+            Target::Report(asked) => match self.site().report() {
+                Some(ours) if asked.secret.is(ours) => {
+                    self.answer_report(asked.query, framing, now, out);
+                    None
                 }
-                self.answer_report(head.query, framing, now, out);
-                None
-            }
+                _ => self.refuse_site(remote, framing, out),
+            },
             Target::Page => {
                 private::write_page(out, framing);
                 None
@@ -89,6 +82,11 @@ impl Core {
                 None
             }
         }
+    }
+
+    fn refuse_site(&mut self, remote: IpAddr, framing: Framing, out: &mut Vec<u8>) -> Option<Next> {
+        self.refuse_private(remote, framing, &private::Refusal::AuthenticationFailure, out);
+        None
     }
 
     pub(super) fn site(&self) -> &Site {
@@ -105,8 +103,7 @@ impl Core {
         let private = self.private.as_ref().expect("only a private tracker hears this");
         let asked = Asked::parse(head.query, Dialect::Standard)?;
         let user = private.find(asked.passkey(key)?)?;
-        let info_hash =
-            asked.info_hash.ok_or(private::Refusal::Unregistered { reason: None })?;
+        let info_hash = asked.info_hash.ok_or(private::Refusal::Unregistered { reason: None })?;
         let peer_id = match asked.client(&private.rules) {
             Ok(peer_id) => peer_id,
             // What is wrong with the torrent comes first, where it is known here.
@@ -228,10 +225,9 @@ impl Core {
                 (Reason::Passkey, private::FAILURE_INTERVAL)
             }
             private::Refusal::ClientRefused => (Reason::Client, private::FAILURE_INTERVAL),
-            private::Refusal::Unregistered { .. } => (
-                Reason::Torrent,
-                Seconds(self.settings.unregistered_interval.as_secs() as u32),
-            ),
+            private::Refusal::Unregistered { .. } => {
+                (Reason::Torrent, Seconds(self.settings.unregistered_interval.as_secs() as u32))
+            }
             private::Refusal::Unavailable => (Reason::Overload, RETRY_SOON),
             private::Refusal::TooLong => (Reason::TooLarge, private::FAILURE_INTERVAL),
             _ => (Reason::Malformed, private::FAILURE_INTERVAL),
@@ -240,16 +236,34 @@ impl Core {
         private::write_failure(out, framing, refusal, interval, interval);
     }
 
+    /// Answers a user's scrape; `Some` when other cores have to be asked.
     fn scrape_private(
         &mut self,
         head: &Head<'_>,
         key: Option<Key<'_>>,
         framing: Framing,
         remote: IpAddr,
+        now: Seconds,
         out: &mut Vec<u8>,
-    ) {
-        let _ = (head, key, framing, remote, out, SCRAPE_HASHES_MAX);
-        todo!()
+    ) -> Option<Next> {
+        let mut hashes = Vec::new();
+        let asked = query::parse_scrape(head.query, &mut hashes);
+        let in_query = asked.as_ref().ok().and_then(|scrape| scrape.passkey);
+        let user = private::passkey(key, in_query).and_then(|passkey| {
+            self.private.as_ref().expect("only a private tracker hears this").find(passkey)
+        });
+        if let Err(refusal) = user {
+            self.refuse_private(remote, framing, &refusal, out);
+            return None;
+        }
+        let late = Rc::new(Late::new());
+        match self.scrape(&hashes, ReplyTo::Http(late.clone()), now) {
+            Scraped::Here(counts) => {
+                self.answer_http_scrape(remote, framing, &hashes, &counts, out);
+                None
+            }
+            Scraped::Later => Some(Next::Gather(late, hashes, framing)),
+        }
     }
 
     /// Hears an announce over UDP, whose connection id is good.
@@ -295,8 +309,7 @@ impl Core {
     ) -> Result<Announce, private::Refusal<'static>> {
         let private = self.private.as_ref().expect("only a private tracker hears this");
         let user: User = private.find(asked.passkey(None)?)?;
-        let info_hash =
-            asked.info_hash.ok_or(private::Refusal::Unregistered { reason: None })?;
+        let info_hash = asked.info_hash.ok_or(private::Refusal::Unregistered { reason: None })?;
         let peer_id = asked.client(&private.rules)?;
         let located = private::locate(asked, address, &self.settings.trusted_network);
         let fits = if address.is_ipv4() { PEERS_V4_MAX } else { PEERS_V6_MAX };
@@ -320,8 +333,7 @@ impl Core {
             Booked::Told { first } => {
                 let interval = self.next_interval(now);
                 let reply = std::mem::take(&mut self.reply);
-                let peers =
-                    if announce.families.v4 { &reply.peers_v4 } else { &reply.peers_v6 };
+                let peers = if announce.families.v4 { &reply.peers_v4 } else { &reply.peers_v6 };
                 if first {
                     let mut datagram = Vec::new();
                     write_announce(&mut datagram, transaction, interval, reply.counts, peers);

@@ -208,7 +208,7 @@ impl Core {
             }
         };
         if everything {
-            return self.hear_full_scrape(framing, remote, out);
+            return self.hear_full_scrape(head, framing, remote, out);
         }
         let late = Rc::new(Late::new());
         match self.scrape(&hashes, ReplyTo::Http(late.clone()), now) {
@@ -230,6 +230,10 @@ impl Core {
         out: &mut Vec<u8>,
     ) {
         self.counters.front(Protocol::Http, family(remote)).scrapes += 1;
+        if self.private.is_some() {
+            let mut files: Vec<_> = hashes.iter().copied().zip(counts.iter().copied()).collect();
+            return private::write_scrape(out, framing, &mut files);
+        }
         let known = |counts: &Option<Counts>| Some(counts.unwrap_or_default());
         let mut files: Vec<_> = hashes.iter().copied().zip(counts.iter().map(known)).collect();
         write_scrape(out, framing, &mut files, SCRAPE_INTERVAL);

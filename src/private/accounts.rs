@@ -64,6 +64,11 @@ impl Accounts {
         self.passkeys.get(&id).map(|passkey| *passkey)
     }
 
+    /// A user by number.
+    pub fn of(&self, id: UserId) -> Option<User> {
+        self.find(&self.passkey(id)?)
+    }
+
     /// Whose passkey this is, and what he is doing.
     pub fn look(&self, passkey: &Passkey) -> Option<(User, Active)> {
         self.users.get(passkey).map(|account| (account.user, account.active))

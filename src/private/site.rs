@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use shard::Seconds;
 use shard::private::ClientPrefix;
 
+use super::report;
 use crate::config::Secret;
+use crate::control::Slot;
+use crate::wire::ocelot::Stats;
 use crate::wire::private::ClientRules;
 
 /// The site, as every core knows it.
@@ -14,12 +18,25 @@ pub struct Site {
     update: Option<Secret>,
     report: Option<Secret>,
     rules: Mutex<BTreeMap<ClientPrefix, bool>>,
+    slots: Vec<Arc<Slot>>,
+    started: Seconds,
 }
 
 impl Site {
-    /// The site with these passwords of `/update` and `/report`; without one, nobody has it.
-    pub fn new(update: Option<Secret>, report: Option<Secret>) -> Self {
-        Self { update, report, rules: Mutex::default() }
+    /// The site with these passwords of `/update` and `/report`; without one, nobody has it. `slots` have
+    /// the counters of each core, since `started`.
+    pub fn new(
+        update: Option<Secret>,
+        report: Option<Secret>,
+        slots: Vec<Arc<Slot>>,
+        started: Seconds,
+    ) -> Self {
+        Self { update, report, rules: Mutex::default(), slots, started }
+    }
+
+    /// What the tracker says of itself.
+    pub fn stats(&self, interval: Seconds, now: Seconds) -> Stats {
+        report::stats(&self.slots, now.since(self.started), interval)
     }
 
     /// The password of `/update`.

@@ -5,18 +5,25 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use persist::journal::{self, Journal, JournalError, JournalSender, JournalThread, Reader, ThreadOptions};
+use persist::journal::{
+    self, Journal, JournalError, JournalSender, JournalThread, Reader, ThreadOptions,
+};
 use persist::ledger::{Record, Source, SourceError};
 use persist::postgres::{Loaded, Seen, Stored, Watch};
-use persist::{DataDir, Database, DatabaseError, Ledger, LedgerOptions};
+use persist::{DataDir, Database, DatabaseError, Ledger, LedgerOptions, Snapshot, SnapshotError};
 use shard::private::{Change, ClientPrefix, Swarm, Terms, User, UserId};
 use shard::{InfoHash, Seconds};
 
+use super::ErrorChain;
+use super::cores::Cores;
+use super::snapshots::Registers;
 use crate::clock::Clock;
 use crate::config::{Config, SecretError};
+use crate::control::Slot;
+use crate::core::message::Command;
 use crate::private::accounts::Accounts;
 use crate::private::site::Site;
 use crate::route;
@@ -31,6 +38,9 @@ pub enum BooksError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The database.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -58,8 +68,10 @@ pub(super) struct Books {
     pub(super) accounts: Arc<Accounts>,
     pub(super) site: Arc<Site>,
     rules: Arc<ClientRules>,
-    /// What each core begins with, until it has it.
+    /// What each core begins with, until it has it; nothing when the database was away.
     beginnings: Vec<Beginning>,
+    /// The records that cores replay at the start.
+    tail: (u64, u64),
 }
 
 /// What a core begins with: its torrents, and where to read what happened on them.
@@ -78,9 +90,23 @@ pub(super) struct PrivateOutfit {
     pub(super) rules: Arc<ClientRules>,
     pub(super) journal: JournalSender,
     pub(super) journal_dir: PathBuf,
-    pub(super) journal_from: u64,
-    pub(super) journal_to: u64,
+    /// The records that are to be replayed: from, and up to.
+    pub(super) journal_tail: (u64, u64),
+    beginnings: Arc<Mutex<Vec<Option<Beginning>>>>,
 }
+
+impl PrivateOutfit {
+    /// What the database says a core begins with; `None` when it was not asked, and when a core asks
+    /// again.
+    pub(super) fn beginning(&self, core: usize) -> Option<Beginning> {
+        let mut beginnings = self.beginnings.lock().unwrap_or_else(PoisonError::into_inner);
+        beginnings.get_mut(core)?.take()
+    }
+}
+
+/// What is logged when a start goes on without the database.
+const AWAY: &str = "the database is away: starting with users and torrents of the snapshot; what the site \
+    changes there by SQL meanwhile is taken in at the next start";
 
 /// How long a start waits until the database has taken what the journal still has for it.
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(120);
@@ -92,21 +118,32 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const REASONS_KEPT: Seconds = Seconds(86_400);
 
 impl Books {
-    /// Opens the books for `cores` cores. `seen` is called, on a thread of its own, with what the site
+    /// Opens the books for as many cores as there are `slots` of their counters. `seen` is called, on a thread of its own, with what the site
     /// writes into the database by itself.
     pub(super) fn open(
         config: &Config,
         data: &DataDir,
-        cores: usize,
+        slots: Vec<Arc<Slot>>,
         clock: Clock,
+        snapshot: Option<&Snapshot>,
         seen: impl FnMut(Seen) + Send + 'static,
     ) -> Result<Self, BooksError> {
-        let url = config.database.as_ref().expect("a private tracker has a database; it was checked");
+        let url =
+            config.database.as_ref().expect("a private tracker has a database; it was checked");
         let password = config.given_database_password()?;
         let password = password.as_ref().map(|password| password.reveal());
         let database = Database::new(url.reveal(), password, &config.database_schema.0)?;
-        let migrated = database.migrate()?;
-        tracing::info!(%database, schema_version = migrated.to, "the database is there");
+        let mut there = match (database.migrate(), snapshot) {
+            (Ok(migrated), _) => {
+                tracing::info!(%database, schema_version = migrated.to, "the database is there");
+                true
+            }
+            (Err(error), Some(_)) => {
+                tracing::error!(error = %ErrorChain(&error), "{AWAY}");
+                false
+            }
+            (Err(error), None) => return Err(error.into()),
+        };
 
         let options = journal::Options {
             bytes_max: config.journal_bytes_max.0 as u64,
@@ -123,23 +160,46 @@ impl Books {
         let source = JournalSource::new(journal.status().clone());
         let ledger =
             Ledger::start(database.clone(), options, source).map_err(BooksError::Thread)?;
-        if !ledger.drain(CATCH_UP_PATIENCE) {
+        if there && !ledger.drain(CATCH_UP_PATIENCE) {
             let why = ledger.status().last_error.unwrap_or_default();
-            return Err(BooksError::Behind { patience: CATCH_UP_PATIENCE, why });
+            if snapshot.is_none() {
+                return Err(BooksError::Behind { patience: CATCH_UP_PATIENCE, why });
+            }
+            tracing::error!(error = why, "{AWAY}");
+            there = false;
         }
+        let status = journal.status();
+        let from = match snapshot {
+            Some(snapshot) => snapshot.replay_from(status.id())?,
+            None if config.fresh => status.durable(),
+            None => status.begin(),
+        };
+        let tail = (from, status.durable());
 
-        let site =
-            Site::new(config.given_ocelot_site_password()?, config.given_ocelot_report_password()?);
+        let cores = slots.len();
+        let site = Site::new(
+            config.given_ocelot_site_password()?,
+            config.given_ocelot_report_password()?,
+            slots,
+            clock.now(),
+        );
         let mut books = Self {
             watch: Watch::start(database.clone(), seen).map_err(BooksError::Thread)?,
             rules: Arc::default(),
             accounts: Arc::default(),
             site: Arc::new(site),
-            beginnings: vec![Beginning::default(); cores],
+            beginnings: Vec::new(),
+            tail,
             journal,
             ledger,
         };
-        books.load(&database, clock.now())?;
+        match (there, snapshot) {
+            (false, Some(snapshot)) => books.load_from_snapshot(snapshot)?,
+            _ => {
+                books.beginnings = vec![Beginning::default(); cores];
+                books.load(&database, clock.now())?;
+            }
+        }
         Ok(books)
     }
 
@@ -162,30 +222,91 @@ impl Books {
         Ok(())
     }
 
+    /// Takes users and client rules from the snapshot, and from what the journal has after it.
+    fn load_from_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), BooksError> {
+        let mut rules: Vec<(ClientPrefix, bool)> = Vec::new();
+        snapshot.accounts(|passkey, user| self.accounts.put(passkey, user))?;
+        snapshot.client_rules(|prefix, allow| rules.push((prefix, allow)))?;
+        self.rules = self.site.change_rules(|known| known.extend(rules));
+        let (from, to) = self.tail;
+        if from < to {
+            let mut reader = Reader::open(self.journal.status().dir(), from)?;
+            while reader.position() < to
+                && let Some((_, record)) = reader.read()?
+            {
+                if let journal::Record::Change(change) = record {
+                    self.put(change);
+                }
+            }
+        }
+        tracing::info!(users = self.accounts.len(), "users loaded from the snapshot");
+        Ok(())
+    }
+
+    /// Does what a change says of a user or a client rule.
+    fn put(&mut self, change: Change) {
+        match change {
+            Change::User { id, passkey, can_leech, hidden, enabled: true } => {
+                self.accounts.put(passkey, User { id, can_leech, hidden });
+            }
+            Change::User { id, .. } => _ = self.accounts.remove(id),
+            Change::ClientRule { prefix, allow } => {
+                self.rules = self.site.change_rules(|rules| _ = rules.insert(prefix, allow));
+            }
+            Change::ClientRuleRemoved { prefix } => {
+                self.rules = self.site.change_rules(|rules| _ = rules.remove(&prefix));
+            }
+            _ => {}
+        }
+    }
+
+    /// What a snapshot has beside the swarms.
+    pub(super) fn registers(&self) -> Registers {
+        Registers {
+            accounts: self.accounts.clone(),
+            site: self.site.clone(),
+            journal: self.journal.status().clone(),
+        }
+    }
+
+    /// Lets those segments of the journal go that neither a snapshot (from `needed_from` on) nor the
+    /// database needs.
+    pub(super) fn release(&self, needed_from: Option<u64>) {
+        if let (Some(needed_from), Some(in_database)) = (needed_from, self.ledger.status().position)
+        {
+            self.journal.status().release(needed_from.min(in_database));
+        }
+    }
+
     fn take(&mut self, stored: Stored, rules: &mut Vec<(ClientPrefix, bool)>) {
         let cores = self.beginnings.len();
-        let mut of = |info_hash: &InfoHash| &mut self.beginnings[route::owner(info_hash, cores)];
+        let beginnings = &mut self.beginnings;
+        let owner = |info_hash: &InfoHash| route::owner(info_hash, cores);
         match stored.change {
             Change::User { id, passkey, can_leech, hidden, enabled: true } => {
                 self.accounts.put(passkey, User { id, can_leech, hidden });
             }
             Change::Torrent { id, info_hash, freeleech, upload_percent } => {
                 let terms = Terms { id, freeleech, upload_percent };
-                of(&info_hash).torrents.push((info_hash, terms, stored.figures));
+                beginnings[owner(&info_hash)].torrents.push((info_hash, terms, stored.figures));
             }
             Change::TorrentRemoved { info_hash, reason, at, .. } => {
-                of(&info_hash).deletions.push((info_hash, reason, at));
+                beginnings[owner(&info_hash)].deletions.push((info_hash, reason, at));
             }
             Change::Token { user, info_hash, expires_at, .. } => {
-                of(&info_hash).tokens.push((user, info_hash, expires_at));
+                beginnings[owner(&info_hash)].tokens.push((user, info_hash, expires_at));
             }
             Change::ClientRule { prefix, allow } => rules.push((prefix, allow)),
-            Change::User { .. } | Change::TokenRemoved { .. } | Change::ClientRuleRemoved { .. } => {}
+            Change::User { .. }
+            | Change::TokenRemoved { .. }
+            | Change::ClientRuleRemoved { .. } => {}
         }
     }
 
-    /// What the private side of every core is made of.
-    pub(super) fn outfit(&self) -> PrivateOutfit {
+    /// What the private side of every core is made of. Once, as they take what they begin with.
+    pub(super) fn outfit(&mut self) -> PrivateOutfit {
+        let beginnings = std::mem::take(&mut self.beginnings).into_iter().map(Some).collect();
+        let beginnings = Arc::new(Mutex::new(beginnings));
         let status = self.journal.status();
         PrivateOutfit {
             accounts: self.accounts.clone(),
@@ -193,14 +314,43 @@ impl Books {
             rules: self.rules.clone(),
             journal: self.journal.sender().clone(),
             journal_dir: status.dir().to_owned(),
-            journal_from: status.begin(),
-            journal_to: status.durable(),
+            journal_tail: self.tail,
+            beginnings,
         }
     }
 
-    /// What each core begins with, once.
-    pub(super) fn beginnings(&mut self) -> Vec<Beginning> {
-        std::mem::take(&mut self.beginnings)
+    /// Takes in what the site wrote into the database by itself.
+    pub(super) fn hear(&self, seen: Seen, cores: &Cores) {
+        match seen {
+            Seen::Change(change) => match change {
+                Change::User { id, passkey, can_leech, hidden, enabled: true } => {
+                    let user = User { id, can_leech, hidden };
+                    self.accounts.put(passkey, user);
+                    cores.tell_all(&Command::Rights(user));
+                }
+                Change::User { id, .. } => self.forget(id, cores),
+                Change::ClientRule { prefix, allow } => {
+                    let rules = self.site.change_rules(|rules| _ = rules.insert(prefix, allow));
+                    cores.tell_all(&Command::ClientRules(rules));
+                }
+                Change::ClientRuleRemoved { prefix } => {
+                    let rules = self.site.change_rules(|rules| _ = rules.remove(&prefix));
+                    cores.tell_all(&Command::ClientRules(rules));
+                }
+                change => cores.tell_all(&Command::Seen(Arc::new(change))),
+            },
+            Seen::UserGone(id) => self.forget(id, cores),
+            Seen::Reload => {
+                tracing::warn!(
+                    "changes made in the database may have been missed; a restart loads them"
+                );
+            }
+        }
+    }
+
+    fn forget(&self, id: UserId, cores: &Cores) {
+        self.accounts.remove(id);
+        cores.tell_all(&Command::UserGone(id));
     }
 
     /// Closes the books after the cores have ended: everything is on the disk, and in the database if

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use ops::lists::TorrentLists;
-use persist::{Grace, Restored, Snapshot, SnapshotError};
+use persist::{Grace, Restored, Snapshot};
 use shard::{InfoHash, Limits, Reply, Seconds, Shard};
 
+use super::books::PrivateOutfit;
 use super::listeners::Listeners;
-use super::{Event, ServerError};
+use super::restore::Unloaded;
+use super::{Event, ServerError, restore};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection_id::ConnectionIds;
@@ -41,6 +43,8 @@ pub(super) struct Outfit {
     pub(super) clock: Clock,
     pub(super) connection_ids: ConnectionIds,
     pub(super) lists: Arc<TorrentLists>,
+    /// Where the tracker is private.
+    pub(super) private: Option<PrivateOutfit>,
 }
 
 /// The running cores.
@@ -174,29 +178,45 @@ struct Part {
 }
 
 impl Part {
-    fn build(self) -> (Core, Result<Restored, SnapshotError>) {
+    fn build(self) -> (Core, Result<Restored, Unloaded>) {
         let Part { number, outfit, snapshot, mesh } = self;
-        let Outfit { settings, clock, connection_ids, lists } = outfit;
+        let Outfit { settings, clock, connection_ids, lists, private } = outfit;
         let cores = mesh.len();
         let mut random = fastrand::Rng::new();
         let mut shard = Shard::new(random.u64(..), limits(&settings, cores));
         let now = clock.now();
         let mut interval = Controller::new(policy(&settings), now);
-        let restored = match snapshot {
-            Some((snapshot, grace)) => {
-                let owns = |hash: &InfoHash| route::owner(hash, cores) == number;
-                let restored = snapshot.restore(&grace, owns, &mut shard);
-                let totals = shard.totals();
-                interval.expect((totals.peers_v4 + totals.peers_v6) as u64, grace.downtime(), now);
-                restored
+        let loaded = match private {
+            None => {
+                let restored = snapshot.as_ref().map(|(snapshot, grace)| {
+                    let owns = |hash: &InfoHash| route::owner(hash, cores) == number;
+                    snapshot.restore(grace, owns, &mut shard)
+                });
+                let restored = restored.transpose().map_err(Unloaded::Snapshot);
+                restored.map(|restored| (None, restored.unwrap_or_default()))
             }
-            None => Ok(Restored::default()),
+            Some(outfit) => {
+                let (home, seed) = (mesh[number].clone(), random.u64(..));
+                let snapshot = snapshot.as_ref().map(|(snapshot, _)| snapshot);
+                let place = (number, cores);
+                restore::private(place, &settings, snapshot, outfit, home, seed, now)
+                    .map(|(private, restored)| (Some(private), restored))
+            }
         };
+        let (private, restored) = match loaded {
+            Ok((private, restored)) => (private, Ok(restored)),
+            Err(unloaded) => (None, Err(unloaded)),
+        };
+        if let (Some((_, grace)), Ok(restored)) = (&snapshot, &restored) {
+            let peers = (restored.peers_v4 + restored.peers_v6) as u64;
+            interval.expect(peers, grace.downtime(), now);
+        }
         let mut counters = ops::counters::Core::default();
         counters.channels = vec![ops::counters::Channel::default(); cores];
         let core = Core {
             number,
             shard,
+            private: private.map(Box::new),
             counters,
             clock,
             connection_ids,

@@ -104,7 +104,8 @@ impl FullScrapes {
         match made.result {
             Ok(edition) => {
                 tracing::debug!(
-                    bytes = edition.bytes(),
+                    bytes = edition.body(false).bytes,
+                    packed_bytes = edition.body(true).bytes,
                     torrents = edition.torrents(),
                     seconds = made.took.as_secs_f64(),
                     "full scrape made"

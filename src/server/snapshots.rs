@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender};
-use persist::{Covered, DataDir, Meta, Mode, Snapshot, SnapshotError, SnapshotWriter, Written, journal};
+use persist::{
+    Covered, DataDir, Meta, Mode, Snapshot, SnapshotError, SnapshotWriter, Written, journal,
+};
 use shard::Seconds;
 
 use super::cores::Cores;

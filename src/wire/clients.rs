@@ -4,6 +4,8 @@
 use shard::{Event, InfoHash};
 
 use super::http::{Head, Parsed, Persistence, Target, parse_head};
+use super::ocelot::{Flavour, Report, Update};
+use super::private::{self, Asked, ClientRules, Dialect, Refusal};
 use super::query::{Announce, parse_announce, parse_scrape};
 use super::udp;
 
@@ -274,4 +276,121 @@ fn utorrent_over_udp_puts_a_passkey_in_its_options() {
     let datagram = datagram(1, 0, -1, 7, b"\x01\x02\x05/0123\x02\x0dabcd/announce\x00");
     let key = super::Key::new(b"0123abcd");
     check_udp(&datagram, 0, Event::Completed, None, Target::Announce(key));
+}
+
+/// What the tests below have as passkey and password.
+const SECRET: &str = "0123456789abcdefghijklmnopqrstuv";
+
+/// Checks a private announce: its passkey, and what it says as `uploaded downloaded corrupt left`.
+#[track_caller]
+fn check_private(request: &str, says: [u64; 4]) {
+    let head = head(request);
+    let private::Target::Announce(key) = private::Target::of(&head, request.len()) else {
+        panic!("no announce: {request}");
+    };
+    for dialect in [Dialect::Standard, Dialect::Ocelot] {
+        let asked = Asked::parse(head.query, dialect).unwrap();
+        assert_eq!(asked.passkey(key).unwrap().reveal(), SECRET);
+        assert_eq!(asked.info_hash, Some(InfoHash(HASH)));
+        assert!(asked.client(&ClientRules::default()).is_ok());
+        let counters = asked.counters;
+        let found = [counters.uploaded, counters.downloaded, counters.corrupt, asked.left];
+        assert_eq!(found, says);
+    }
+}
+
+#[test]
+fn libtorrent_with_a_passkey_in_the_path() {
+    check_private(
+        &format!(
+            "GET /{SECRET}/announce?info_hash={LIBTORRENT_HASH}&peer_id=-qB5020-k(3~oN!x_P.a\
+             &port=6881&uploaded=10&downloaded=20&left=30&corrupt=4&key=0B1C2D3E&numwant=200\
+             &compact=1&no_peer_id=1&supportcrypto=1&redundant=16384 HTTP/1.1\r\n\
+             Host: tracker.example\r\nUser-Agent: qBittorrent/5.0.2\r\nConnection: close\r\n\r\n"
+        ),
+        [10, 20, 4, 30],
+    );
+}
+
+#[test]
+fn libtorrent_with_a_passkey_in_the_query() {
+    check_private(
+        &format!(
+            "GET /announce.php?passkey={SECRET}&info_hash={LIBTORRENT_HASH}\
+             &peer_id=-DE2110-k(3~oN!x_P.a&port=6881&uploaded=10&downloaded=20&left=0&corrupt=0\
+             &key=0B1C2D3E&event=completed&numwant=200&compact=1&no_peer_id=1&supportcrypto=1\
+             &redundant=0 HTTP/1.1\r\nHost: tracker.example\r\n\r\n"
+        ),
+        [10, 20, 0, 0],
+    );
+}
+
+#[test]
+fn aria2_with_a_passkey_behind_the_word() {
+    check_private(
+        &format!(
+            "GET /announce/{SECRET}?info_hash={STRICT_HASH}&peer_id=A2-1-37-0-%00%01%02%F3%04%05\
+             %06%07%08%09&uploaded=1&downloaded=2&left=3&compact=1&key=%02%F3%04%05%06%07%08%09\
+             &numwant=50&no_peer_id=1&event=started&supportcrypto=1 HTTP/1.1\r\n\
+             User-Agent: aria2/1.37.0\r\nHost: tracker.example\r\nConnection: close\r\n\r\n"
+        ),
+        [1, 2, 0, 3],
+    );
+}
+
+#[test]
+fn libtorrent_over_udp_sends_its_path_with_the_passkey() {
+    let path = format!("/{SECRET}/announce");
+    let options = [&[2, path.len() as u8], path.as_bytes()].concat();
+    let datagram = datagram(0, 5, 200, 0x0b1c_2d3e, &options);
+    let Ok(udp::Request::Announce(announce)) = udp::parse(&datagram) else { panic!() };
+    let mut buffer = [0; udp::URL_DATA_BYTES_MAX];
+    let asked = Asked::of_udp(&announce, announce.options.url_data(&mut buffer));
+    assert_eq!(asked.passkey(None).unwrap().reveal(), SECRET);
+
+    let query = format!("info_hash={LIBTORRENT_HASH}&peer_id=-LT20B0-k(3~oN!x_P.a&key=0B1C2D3E");
+    let over_http = Asked::parse(query.as_bytes(), Dialect::Standard).unwrap();
+    assert_eq!(asked.key, over_http.key, "one client, whatever the protocol");
+}
+
+#[test]
+fn a_client_that_sends_no_path_over_udp_has_no_passkey() {
+    let datagram = datagram(2, 5, 50, 7, b"\x00\x00");
+    let Ok(udp::Request::Announce(announce)) = udp::parse(&datagram) else { panic!() };
+    let mut buffer = [0; udp::URL_DATA_BYTES_MAX];
+    let asked = Asked::of_udp(&announce, announce.options.url_data(&mut buffer));
+    assert_eq!(asked.passkey(None), Err(Refusal::MalformedAnnounce));
+}
+
+#[test]
+fn ocelot_12_3_a_site_of_whatcd_updates_without_host() {
+    let request = format!(
+        "GET /{SECRET}/update?action=update_user&passkey={SECRET}&can_leech=0 HTTP/1.1\r\n\
+         Connection: Close\r\n\r\n"
+    );
+    let head = head(&request);
+    assert_eq!(head.persistence, Persistence::Close);
+    let private::Target::Update(site) = private::Target::of(&head, request.len()) else { panic!() };
+    assert!(site.secret.is(SECRET.as_bytes()));
+    let update = Update::parse(site.query);
+    assert!(matches!(update, Update::UpdateUser { can_leech: Some(false), hidden: None, .. }));
+}
+
+#[test]
+fn a_site_of_orpheus_adds_a_torrent_and_asks_for_figures() {
+    let rest = "HTTP/1.1\r\nHost: tracker.example\r\nConnection: Close\r\n\r\n";
+    let request = format!(
+        "GET /{SECRET}/update?action=add_torrent&info_hash={STRICT_HASH}&id=7&freetorrent=0 {rest}"
+    );
+    let private::Target::Update(site) = private::Target::of(&head(&request), request.len()) else {
+        panic!();
+    };
+    let update = Update::parse(site.query);
+    assert!(matches!(update, Update::AddTorrent { info_hash: InfoHash(HASH), .. }));
+
+    let request = format!("GET /{SECRET}/report?get=stats {rest}");
+    let private::Target::Report(site) = private::Target::of(&head(&request), request.len()) else {
+        panic!();
+    };
+    assert_eq!(Report::parse(site.query, Flavour::Orpheus), Report::Stats);
 }

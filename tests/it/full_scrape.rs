@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use flate2::read::GzDecoder;
 use persist::{DataDir, Meta, Mode, SnapshotWriter};
 use shard::{ClientTag, InfoHash, PeerRecord, PeerState, Piece, Seconds, SwarmRecord};
 use tempfile::TempDir;
@@ -48,7 +50,12 @@ fn fill(data: &Path, torrents: &[[u8; 20]]) {
     let data = DataDir::open(data).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let now = Seconds(now as u32);
-    let meta = Meta { written_at: now, interval: Seconds(1800), peer_timeout: Seconds(4500), mode: Mode::Open };
+    let meta = Meta {
+        written_at: now,
+        interval: Seconds(1800),
+        peer_timeout: Seconds(4500),
+        mode: Mode::Open,
+    };
     let mut writer = SnapshotWriter::create(&data, meta).unwrap();
     for (piece, torrents) in torrents.chunks(1000).enumerate() {
         let swarm = |(place, torrent): (usize, &[u8; 20])| SwarmRecord {
@@ -201,6 +208,40 @@ fn b4_head_and_http_1_0() {
         client.finish();
         assert_eq!(files(&client.page().dictionary()), whole);
         client.check_end();
+    }
+}
+
+#[test]
+fn b6_a_full_scrape_is_packed_for_who_accepts_it() {
+    let data = TempDir::new().unwrap();
+    let torrents: Vec<[u8; 20]> = (0..5000).map(|number| hash(&format!("b6 {number}"))).collect();
+    fill(data.path(), &torrents);
+    let tracker = Tracker::start_on(data.path(), &format!("--cores 2 {ON}"));
+    for home in HOMES {
+        let whole = await_files(tracker.http(home), |files| files.len() == torrents.len());
+        let mut client = Http::connect(tracker.http(home));
+        for accepted in ["", "Accept-Encoding: br, gzip;q=0\r\n"] {
+            client.send(format!("GET /scrape HTTP/1.1\r\n{accepted}\r\n"));
+            let page = client.page();
+            assert_eq!(page.header("content-encoding"), None);
+            assert_eq!(files(&page.dictionary()), whole);
+        }
+        for accepted in ["gzip", "deflate, gzip;q=0.5"] {
+            for method in ["HEAD", "GET"] {
+                client.send(format!(
+                    "{method} /scrape HTTP/1.1\r\nAccept-Encoding: {accepted}\r\n\r\n"
+                ));
+                let page = client.try_page(method == "GET").unwrap();
+                assert_eq!(page.header("content-encoding"), Some("gzip"));
+                if method == "HEAD" {
+                    continue;
+                }
+                assert!(page.body.len() < 5000 * 50, "{} bytes are many", page.body.len());
+                let mut unpacked = Vec::new();
+                GzDecoder::new(&page.body[..]).read_to_end(&mut unpacked).unwrap();
+                assert_eq!(files(&Value::read(&unpacked)), whole);
+            }
+        }
     }
 }
 

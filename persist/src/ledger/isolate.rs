@@ -2,7 +2,7 @@
 //!
 //! Halves of a batch are tried in savepoints, and halves of those that are refused, until single records
 //! are left. Of a fact that is refused, each part is tried by itself: when its row in `peers` is refused,
-//! the user is credited all the same. A thousand refused records in a batch of 20,000 cost about ten times
+//! the user is credited all the same. A thousand refused records in a batch of 50,000 cost about ten times
 //! its time; the usual number is none.
 
 use ::postgres::error::DbError;
@@ -57,6 +57,7 @@ fn reject(
         "the database refused a record; kept in table rejected"
     );
     session.tally.rejected += 1;
+    session.tally.refusal = Some((number, format!("{part}: {error}")));
     let journal = journal_name(session.scope.journal);
     let (node, number) = (&session.scope.node, number.cast_signed());
     let record = json(record).to_string();

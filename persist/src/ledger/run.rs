@@ -21,7 +21,7 @@ pub struct LedgerOptions {
     pub peers: bool,
     /// How long a peer that announces no more stays in the table.
     pub peers_kept: Duration,
-    /// Records in a transaction, at most.
+    /// Records in a transaction, at most. As many are in memory, of some 300 bytes each.
     pub batch_max: usize,
     /// How long records gather before they are written, when there are fewer.
     pub period: Duration,
@@ -33,7 +33,7 @@ impl Default for LedgerOptions {
             node: "margay".to_owned(),
             peers: true,
             peers_kept: Duration::from_secs(24 * 3600),
-            batch_max: 20_000,
+            batch_max: 50_000,
             period: Duration::from_secs(1),
         }
     }
@@ -170,7 +170,9 @@ impl<S: Source> Worker<S> {
             let Err(error) = self.session(&mut backoff) else { return };
             let wait = backoff.next();
             let text = text_of(&error);
-            tracing::warn!(error = text, again_in = ?wait, "the ledger waits");
+            if backoff.is_news(&text) {
+                tracing::warn!(error = text, again_in = ?wait, "the ledger waits");
+            }
             self.shared.set(|status| {
                 status.connected = false;
                 status.retries += 1;
@@ -185,6 +187,7 @@ impl<S: Source> Worker<S> {
         let (mut writer, mut next) = self.connect()?;
         let mut batch = Vec::new();
         let mut written_at = Instant::now();
+        let mut checked_at = Instant::now();
         let mut cleaned_at: Option<Instant> = None;
         while !self.shared.stops() {
             let room = self.batch_max.saturating_sub(batch.len());
@@ -194,7 +197,12 @@ impl<S: Source> Worker<S> {
             self.tell_age(&batch);
             if batch.is_empty() {
                 self.shared.set(|status| status.caught_up += 1);
-                // Listeners of a database that restarted are only told when they ask.
+                // With nothing to write, nobody would notice that the connection is gone.
+                if checked_at.elapsed() > CHECK_PERIOD {
+                    let failed = self.database.failed("reach the server");
+                    writer.check(CHECK_PERIOD).map_err(failed)?;
+                    checked_at = Instant::now();
+                }
                 self.clean(&mut writer, &mut cleaned_at)?;
                 self.wait(self.options.period);
                 written_at = Instant::now();
@@ -290,6 +298,16 @@ impl<S: Source> Worker<S> {
         let facts =
             batch.iter().filter(|(_, record)| matches!(record, Record::Fact(_))).count() as u64;
         let batch_max = self.batch_max as u64;
+        if let Some((number, refusal)) = &tally.refusal {
+            let (record, error) = (number, refusal.as_str());
+            let count = tally.rejected;
+            tracing::warn!(
+                count,
+                record,
+                error,
+                "the database refused records; they are in table rejected"
+            );
+        }
         self.shared.set(|status| {
             status.position = Some(next + records);
             status.oldest_at = None;
@@ -304,6 +322,9 @@ impl<S: Source> Worker<S> {
             status.unknown_users += tally.unknown_users;
             status.unknown_torrents += tally.unknown_torrents;
             status.unknown_tokens += tally.unknown_tokens;
+            if let Some((number, refusal)) = tally.refusal {
+                status.last_error = Some(format!("record {number} was refused: {refusal}"));
+            }
         });
     }
 
@@ -338,6 +359,9 @@ const BATCH_TIME: Duration = Duration::from_secs(4);
 
 /// Smaller batches would only be slower.
 const BATCH_MIN: usize = 500;
+
+/// How often a connection without work is looked at, and how long it may take to answer.
+const CHECK_PERIOD: Duration = Duration::from_secs(5);
 
 /// How often the table of peers is looked through, and how many rows are removed at once.
 const CLEANING_PERIOD: Duration = Duration::from_secs(3600);

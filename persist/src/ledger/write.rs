@@ -1,6 +1,7 @@
 //! One batch, one transaction.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ::postgres::types::ToSql;
 use ::postgres::{Client, Error, Transaction};
@@ -38,12 +39,14 @@ pub(super) enum Outcome {
 }
 
 /// What was noticed while writing.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Tally {
     pub(super) unknown_users: u64,
     pub(super) unknown_torrents: u64,
     pub(super) unknown_tokens: u64,
     pub(super) rejected: u64,
+    /// The last record that was refused, and why.
+    pub(super) refusal: Option<(u64, String)>,
 }
 
 /// What is written for a fact; each can be refused by itself.
@@ -168,6 +171,11 @@ impl Writer {
         Ok(Outcome::Written(tally))
     }
 
+    /// Whether the server still answers.
+    pub(super) fn check(&mut self, patience: Duration) -> Result<(), Error> {
+        self.client.is_valid(patience)
+    }
+
     /// Removes peers that have not announced for so many seconds, at most `max` of them; how many.
     pub(super) fn remove_stale_peers(&mut self, seconds: u64, max: u64) -> Result<u64, Error> {
         let values: [Value<'_>; 2] = [&(seconds as f64), &max.cast_signed()];
@@ -214,7 +222,7 @@ impl Session<'_> {
             transaction: self.transaction.transaction()?,
             statements: self.statements,
             scope: self.scope,
-            tally: self.tally,
+            tally: self.tally.clone(),
         };
         let result = work(&mut inner);
         let tally = inner.tally;

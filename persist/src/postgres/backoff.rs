@@ -1,11 +1,14 @@
 //! How long to wait before the database is tried again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Waits that double from a tenth of a second to [`Backoff::MAX`], each up to a quarter longer by chance,
 /// so that several trackers do not come back at once.
 #[derive(Debug)]
-pub(crate) struct Backoff(Duration);
+pub(crate) struct Backoff {
+    wait: Duration,
+    said: Option<(String, Instant)>,
+}
 
 impl Backoff {
     /// The longest wait, without the part by chance.
@@ -13,17 +16,31 @@ impl Backoff {
 
     const MIN: Duration = Duration::from_millis(100);
 
+    /// How often the same reason is said.
+    const REPEATED: Duration = Duration::from_secs(60);
+
     /// Begins with the shortest wait.
     pub(crate) fn new() -> Self {
-        Self(Self::MIN)
+        Self { wait: Self::MIN, said: None }
     }
 
     /// How long to wait now.
     #[allow(clippy::should_implement_trait)] // It is no iterator.
     pub(crate) fn next(&mut self) -> Duration {
-        let wait = self.0;
-        self.0 = (wait * 2).min(Self::MAX);
+        let wait = self.wait;
+        self.wait = (wait * 2).min(Self::MAX);
         wait + wait.mul_f32(fastrand::f32() / 4.0)
+    }
+
+    /// Whether this reason is to be said: it is another one than before, or a minute has passed.
+    pub(crate) fn is_news(&mut self, reason: &str) -> bool {
+        let known =
+            |(text, at): &(String, Instant)| text == reason && at.elapsed() < Self::REPEATED;
+        let news = !self.said.as_ref().is_some_and(known);
+        if news {
+            self.said = Some((reason.to_owned(), Instant::now()));
+        }
+        news
     }
 
     /// It worked; the next failure begins with the shortest wait again.
@@ -53,5 +70,14 @@ mod tests {
         );
         backoff.reset();
         assert!(backoff.next() < Backoff::MIN * 2);
+    }
+
+    #[test]
+    fn a_reason_is_said_once() {
+        let mut backoff = Backoff::new();
+        assert!(backoff.is_news("away") && !backoff.is_news("away"));
+        assert!(backoff.is_news("full") && backoff.is_news("away"));
+        backoff.reset();
+        assert!(backoff.is_news("away"));
     }
 }

@@ -155,7 +155,7 @@ impl Database {
         client
             .batch_execute(&format!(
                 "SET search_path TO {}, pg_catalog; SET margay.ledger TO 'on'; SET TimeZone TO 'UTC'; \
-                 SET client_min_messages TO warning; \
+                 SET client_min_messages TO warning; SET statement_timeout TO 0; SET lock_timeout TO 0; \
                  SELECT set_config('synchronous_commit', 'on', false) \
                  WHERE current_setting('synchronous_commit') IN ('off', 'local')",
                 quote(&self.schema)

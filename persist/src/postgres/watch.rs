@@ -98,7 +98,9 @@ impl<F: FnMut(Seen)> Listener<F> {
             let Err(error) = self.listen(&mut backoff) else { return };
             let wait = backoff.next();
             let text = text_of(&error);
-            tracing::warn!(error = text, again_in = ?wait, "cannot hear of changes in the database");
+            if backoff.is_news(&text) {
+                tracing::warn!(error = text, again_in = ?wait, "cannot hear of changes in the database");
+            }
             self.set(|status| {
                 status.connected = false;
                 status.last_error = Some(text);

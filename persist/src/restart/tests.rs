@@ -294,7 +294,12 @@ struct Known {
 
 impl Known {
     /// What is left when the users are known and the sweeps have been everywhere.
-    fn of(cores: &mut [Swarms], users: &BTreeMap<UserId, User>, now: Seconds, facts: Facts) -> Self {
+    fn of(
+        cores: &mut [Swarms],
+        users: &BTreeMap<UserId, User>,
+        now: Seconds,
+        facts: Facts,
+    ) -> Self {
         let mut known = Known::default();
         for swarms in cores {
             let count = |user, seeding, leeching| {
@@ -386,7 +391,8 @@ fn credit_goes_on_where_it_was() {
                     (fact.moved, fact.credited_up, fact.credited_down, balance, snatches)
                 })
             };
-            let (never_stopped, started_again) = (credited(&mut world.swarms), credited(&mut again));
+            let (never_stopped, started_again) =
+                (credited(&mut world.swarms), credited(&mut again));
             assert_eq!(started_again, never_stopped, "seed {seed}");
         }
     }
@@ -398,9 +404,13 @@ fn peers_of_strangers_are_taken_out() {
     (0..500).for_each(|_| world.announce());
     let known: BTreeMap<_, _> = world.users.iter().take(3).map(|(id, user)| (*id, *user)).collect();
     let peers = world.swarms.totals().peers as u64;
-    let settled = settle(&mut world.swarms, |id| known.get(&id).copied(), |id, _, _| {
-        assert!(known.contains_key(&id));
-    });
+    let settled = settle(
+        &mut world.swarms,
+        |id| known.get(&id).copied(),
+        |id, _, _| {
+            assert!(known.contains_key(&id));
+        },
+    );
     assert!(settled.peers > 0 && settled.strangers > 0, "{settled:?}");
     assert_eq!(settled.peers + settled.strangers, peers);
     for _ in 0..5 {

@@ -297,7 +297,15 @@ impl Totals {
         let Self { frames, records, swarms, peers_v4, peers_v6, snatches, .. } = self;
         let Self { users, client_rules, tokens, deletions, .. } = self;
         let numbers: [u64; Self::NUMBERS] = [
-            frames, records, swarms, peers_v4, peers_v6, snatches, users, client_rules, tokens,
+            frames,
+            records,
+            swarms,
+            peers_v4,
+            peers_v6,
+            snatches,
+            users,
+            client_rules,
+            tokens,
             deletions,
         ];
         let mut bytes = [0; Self::BYTES];

@@ -42,9 +42,7 @@ impl Snapshot {
             (Mode::Private(_), false) => {
                 Err(SnapshotError::Mode { path, found: "private", this: "open" })
             }
-            (Mode::Open, true) => {
-                Err(SnapshotError::Mode { path, found: "open", this: "private" })
-            }
+            (Mode::Open, true) => Err(SnapshotError::Mode { path, found: "open", this: "private" }),
         }
     }
 

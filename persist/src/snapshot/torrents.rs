@@ -337,10 +337,7 @@ impl<'a> TorrentsView<'a> {
     }
 
     /// The tokens of a part.
-    pub(super) fn tokens(
-        self,
-        range: Range<usize>,
-    ) -> impl Iterator<Item = TokenRecord> + use<'a> {
+    pub(super) fn tokens(self, range: Range<usize>) -> impl Iterator<Item = TokenRecord> + use<'a> {
         let users = self.columns.token_users[range.clone()].iter();
         users.zip(self.columns.token_ends[range].iter()).map(|(user, end)| TokenRecord {
             user: UserId(user.to_native()),

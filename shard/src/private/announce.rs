@@ -60,6 +60,7 @@ impl Swarms {
         let forbidden = announce.left > 0 && !announce.user.can_leech;
 
         let (was, is) = (known.map(|known| known.state), (!stopped).then_some(step.state));
+        let since_last = known.map(|known| now.since(known.figures.seen));
         let (face, met) = match known {
             Some(known) => self.meet_known(slot, announce, &known, &step)?,
             None => self.meet_new(slot, announce, &step)?,
@@ -77,7 +78,7 @@ impl Swarms {
             })
             || step.snatched;
         let fact = (changed && !step.postponed || self.limits.facts == Facts::All)
-            .then(|| self.fact(slot, announce, &face, &step, reply.counts, now));
+            .then(|| self.fact(slot, announce, &face, &step, reply.counts));
         if stopped {
             // A stranger's face was never anybody's.
             match known {
@@ -89,7 +90,7 @@ impl Swarms {
             let ask = Ask::of(announce);
             choose(torrent, &self.members, &self.rights, &ask, random, reply);
         }
-        Ok(Outcome { fact, was, is, snatched: step.snatched, forbidden })
+        Ok(Outcome { fact, was, is, since_last, snatched: step.snatched, forbidden })
     }
 
     #[inline]
@@ -131,7 +132,11 @@ impl Swarms {
         let postponed = self.limits.facts == Facts::Postponed
             && announce.event != Event::Stopped
             && !snatched
-            && known.is_some_and(|known| goes_on(&known.figures.reported, &announce.counters));
+            && known.is_some_and(|known| {
+                let stays = known.state == state
+                    && (known.face.mark.is_wide() || announce.endpoints.v6.is_none());
+                stays && goes_on(&known.figures.reported, &announce.counters)
+            });
         if let (true, Some(known)) = (postponed, known) {
             figures.reported = known.figures.reported;
         }
@@ -162,6 +167,8 @@ impl Swarms {
     ) -> Result<(Face, bool), Refusal> {
         let (torrent, members) = (self.torrents.get_mut(slot), &mut self.members);
         let mut face = known.face;
+        // What the site has said of the user is in the journal already, and changes nothing here.
+        self.rights.write(&mut face, known.state);
         let mut met = face.meet(&mut members.wides, &announce.endpoints);
         let mark = face.mark;
         mark_rights(&mut face, announce);
@@ -244,11 +251,11 @@ impl Swarms {
         face: &Face,
         step: &Step,
         counts: Counts,
-        now: Seconds,
     ) -> Fact {
         let torrent = self.torrents.get(slot);
         Fact {
-            at: now,
+            // Not before the announce before it, even where the clock was put back: replaying goes by it.
+            at: step.figures.seen,
             user: announce.user.id,
             torrent: torrent.terms.id,
             info_hash: torrent.info_hash,

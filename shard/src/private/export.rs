@@ -2,7 +2,6 @@
 
 use super::face::Face;
 use super::members::{STATES, TABLES};
-use super::rights::Ruling;
 use super::torrent::{Body, Standing, Torrent};
 use super::{PeerRecord, Piece, Swarms, TorrentRecord, UserId};
 use crate::{InfoHash, PeerState};
@@ -119,6 +118,7 @@ impl Swarms {
         while table < TABLES {
             let faces = tables[table].bucket(&members.faces, bucket);
             let state = STATES[table / 2];
+            faces.iter().for_each(|face| members.accounts.prefetch(face.account));
             piece.peers.extend(faces.iter().filter_map(|face| self.peer_record(face, state)));
             (table, bucket) = match bucket + 1 < tables[table].buckets() {
                 true => (table, bucket + 1),
@@ -132,17 +132,10 @@ impl Swarms {
     }
 
     /// A peer as it is to be after a restart; nothing of one whose user is gone.
-    fn peer_record(&self, face: &Face, state: PeerState) -> Option<PeerRecord> {
-        let mut record = self.members.record(face, state);
-        match self.rights.ruling(face) {
-            None => {}
-            Some(Ruling::Gone) => return None,
-            Some(Ruling::Rights { can_leech, hidden }) => {
-                record.visible = can_leech || state == PeerState::Seeder;
-                record.hidden = hidden;
-            }
-        }
-        Some(record)
+    pub(super) fn peer_record(&self, face: &Face, state: PeerState) -> Option<PeerRecord> {
+        let mut face = *face;
+        let stays = self.rights.write(&mut face, state);
+        stays.then(|| self.members.record(&face, state))
     }
 
     fn export_deletions(&self, cursor: &mut Cursor, peers_max: usize, piece: &mut Piece) -> bool {

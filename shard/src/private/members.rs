@@ -113,8 +113,8 @@ impl Members {
     pub(crate) fn each(&self, torrent: &Torrent, mut show: impl FnMut(&Face, PeerState) -> bool) {
         match &torrent.body {
             Body::List(list) => {
-                let faces = list.peers(&self.faces).iter().enumerate();
-                faces.map(|(at, face)| show(face, list.parts.state(at))).all(|more| more);
+                let mut faces = list.peers(&self.faces).iter().enumerate();
+                faces.all(|(at, face)| show(face, list.parts.state(at)));
             }
             Body::Crowd(number) => {
                 let tables = self.crowd(*number).tables.iter().enumerate();

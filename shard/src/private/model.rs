@@ -121,7 +121,7 @@ impl Model {
             });
         };
         let client = (announce.user.id, announce.peer_id, announce.key);
-        let known = torrent.peers.get(&client).copied();
+        let known = torrent.peers.get(&client).map(|peer| ruled(&self.rulings, peer));
         let stops = announce.event == Event::Stopped;
         if known.is_none() && !stops {
             let clients = torrent.peers.keys().filter(|(user, ..)| *user == announce.user.id);
@@ -140,7 +140,9 @@ impl Model {
                 let said_again = !stops && announce.event != Event::Started;
                 let snatches = completes && known.state != PeerState::Seeder;
                 let went_down = is.uploaded < was.uploaded || is.downloaded < was.downloaded;
-                said_again && !snatches && !went_down
+                let had_v6 = known.endpoints.v6.is_some() || announce.endpoints.v6.is_none();
+                let stays = known.state == state(announce) && had_v6;
+                said_again && stays && !snatches && !went_down
             });
         let as_before = known.filter(|_| postponed).map(|known| known.reported);
         let announce = &Announce { counters: as_before.unwrap_or(announce.counters), ..*announce };
@@ -159,6 +161,7 @@ impl Model {
             fact: (changed && !postponed || self.limits.facts == Facts::All).then_some(fact),
             was: known.map(|known| known.state),
             is: (!stops).then_some(peer.state),
+            since_last: known.map(|known| now.since(known.seen)),
             snatched: fact.snatched,
             forbidden: announce.left > 0 && !announce.user.can_leech,
         })
@@ -196,27 +199,51 @@ impl Model {
     /// A whole sweep; who left.
     pub fn expire(&mut self, now: Seconds) -> Vec<Gone> {
         let mut gone = Vec::new();
-        for (info_hash, torrent) in &mut self.torrents {
-            for peer in torrent.peers.values_mut() {
-                if let Some((Ruling::Rights(user), _)) = self.rulings.get(&peer.user) {
-                    peer.visible = user.can_leech || peer.state == PeerState::Seeder;
-                    peer.hidden = user.hidden;
-                }
-            }
-            let stays = |peer: &PeerRecord| {
-                let silent = now.since(peer.seen) > self.limits.peer_timeout;
-                let removed = matches!(self.rulings.get(&peer.user), Some((Ruling::Gone, _)));
-                !silent && !removed
-            };
-            let leaving = torrent.peers.values().filter(|peer| !stays(peer));
+        for (info_hash, torrent) in &self.torrents {
+            let leaving = torrent.peers.values().filter(|peer| self.leaves(peer, now));
             gone.extend(leaving.map(|peer| torrent.gone(info_hash, peer)));
-            torrent.peers.retain(|_, peer| stays(peer));
+        }
+        for torrent in self.torrents.values_mut() {
             torrent.tokens.retain(|_, expires_at| expires_at.is_none_or(|at| now < at));
         }
+        gone.iter().for_each(|gone| self.part(gone));
         self.deletions.retain(|_, (_, at)| now.since(*at).0 <= DELETION_KEPT);
+        self.end_sweep();
+        gone
+    }
+
+    /// Whether the sweep is to drop a peer.
+    pub fn leaves(&self, peer: &PeerRecord, now: Seconds) -> bool {
+        let silent = now.since(peer.seen) > self.limits.peer_timeout;
+        silent || matches!(self.rulings.get(&peer.user), Some((Ruling::Gone, _)))
+    }
+
+    /// Takes out whom the sweep has dropped.
+    pub fn part(&mut self, gone: &Gone) {
+        let torrent = self.torrents.get_mut(&gone.info_hash);
+        let peers = torrent.map(|torrent| &mut torrent.peers);
+        let is_it = |(user, peer_id, _): &Client, peer: &PeerRecord| {
+            (*user, *peer_id, peer.state) == (gone.user, gone.peer_id, gone.state)
+        };
+        // Where a user has clients of one name and several keys, the one that announced first.
+        if let Some(peers) = peers
+            && let Some(client) = peers
+                .iter()
+                .filter(|(client, peer)| is_it(client, peer))
+                .min_by_key(|(_, peer)| peer.seen)
+                .map(|(client, _)| *client)
+        {
+            peers.remove(&client);
+        }
+    }
+
+    /// The sweep has reached the end: some rulings are written everywhere.
+    pub fn end_sweep(&mut self) {
+        for peer in self.torrents.values_mut().flat_map(|torrent| torrent.peers.values_mut()) {
+            *peer = ruled(&self.rulings, peer);
+        }
         self.rulings.values_mut().for_each(|(_, sweeps)| *sweeps -= 1);
         self.rulings.retain(|_, (_, sweeps)| *sweeps > 0);
-        gone
     }
 
     /// What there is.
@@ -290,7 +317,7 @@ impl Torrent {
         }
         let counts = self.counts();
         Fact {
-            at: now,
+            at: peer.seen,
             user: announce.user.id,
             torrent: self.terms.id,
             info_hash: announce.info_hash,
@@ -304,7 +331,7 @@ impl Torrent {
             partial: peer.state == PeerState::PartialSeed,
             active,
             since: peer.since,
-            elapsed: goes_on.map_or(0, |known| now.0 - known.seen.0),
+            elapsed: goes_on.map_or(0, |known| now.since(known.seen).0),
             announces: peer.announces,
             moved,
             credited_up,
@@ -351,8 +378,20 @@ fn peer_after(announce: &Announce, known: Option<&PeerRecord>, now: Seconds) -> 
         reported: announce.counters,
         left: announce.left,
         since: known.map_or(now, |known| known.since),
-        seen: now,
+        seen: known.map_or(now, |known| known.seen.max(now)),
         announces: known.map_or(1, |known| known.announces + 1),
+    }
+}
+
+/// A peer with what is new about its user.
+fn ruled(rulings: &BTreeMap<UserId, (Ruling, u32)>, peer: &PeerRecord) -> PeerRecord {
+    match rulings.get(&peer.user) {
+        Some((Ruling::Rights(user), _)) => PeerRecord {
+            visible: user.can_leech || peer.state == PeerState::Seeder,
+            hidden: user.hidden,
+            ..*peer
+        },
+        _ => *peer,
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Rights {
 
 /// What is true of all the peers of a user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ruling {
+enum Ruling {
     /// They are to go.
     Gone,
     /// They are to have these rights.
@@ -45,7 +45,7 @@ impl Rights {
     }
 
     #[inline]
-    pub(crate) fn ruling(&self, face: &Face) -> Option<Ruling> {
+    fn ruling(&self, face: &Face) -> Option<Ruling> {
         if self.users.is_empty() {
             return None;
         }
@@ -59,6 +59,20 @@ impl Rights {
             None => face.mark.is_visible(),
             Some(Ruling::Gone) => false,
             Some(Ruling::Rights { can_leech, .. }) => can_leech || state == PeerState::Seeder,
+        }
+    }
+
+    /// Writes a ruling into a face, where there is one; whether its peer is to stay.
+    #[inline]
+    pub(crate) fn write(&self, face: &mut Face, state: PeerState) -> bool {
+        match self.ruling(face) {
+            None => true,
+            Some(Ruling::Gone) => false,
+            Some(Ruling::Rights { can_leech, hidden }) => {
+                face.mark.set_visible(can_leech || state == PeerState::Seeder);
+                face.mark.set_hidden(hidden);
+                true
+            }
         }
     }
 

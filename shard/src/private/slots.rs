@@ -8,10 +8,40 @@ use crate::prefetch::{prefetch, prefetch_all};
 /// for later records.
 pub(crate) struct Slots<T> {
     pages: Vec<Box<[T]>>,
-    /// Numbers given back.
-    free: Vec<u32>,
+    free: Free,
     /// Numbers from here on were never given out.
     fresh: u32,
+}
+
+/// Numbers given back, in chunks: one long list would have to be copied each time it grows, and millions
+/// may be given back at once.
+#[derive(Default)]
+struct Free {
+    chunks: Vec<Vec<u32>>,
+    last: Vec<u32>,
+}
+
+const CHUNK: usize = 1024;
+
+impl Free {
+    fn len(&self) -> usize {
+        self.chunks.len() * CHUNK + self.last.len()
+    }
+
+    fn push(&mut self, number: u32) {
+        if self.last.len() == CHUNK {
+            let next = Vec::with_capacity(CHUNK);
+            self.chunks.push(std::mem::replace(&mut self.last, next));
+        }
+        self.last.push(number);
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        if self.last.is_empty() {
+            self.last = self.chunks.pop()?;
+        }
+        self.last.pop()
+    }
 }
 
 impl<T> fmt::Debug for Slots<T> {
@@ -25,7 +55,7 @@ impl<T> Slots<T> {
     const PAGE_SHIFT: u32 = (32 * 1024 / size_of::<T>()).ilog2();
 
     pub(crate) fn new() -> Self {
-        Self { pages: Vec::new(), free: Vec::new(), fresh: 0 }
+        Self { pages: Vec::new(), free: Free::default(), fresh: 0 }
     }
 
     /// One more than the highest number ever used.

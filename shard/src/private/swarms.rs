@@ -41,8 +41,10 @@ pub enum Facts {
     /// All that were applied.
     All,
     /// Only those that will not be said again: the peer is new or has left, has started anew or counts
-    /// anew, or completed its download. All other peers keep the baseline of their last fact, and what
-    /// they move is credited with a later one. For times when facts find no place to go.
+    /// anew, completed its download, or is now a seeder, partial seed or leecher, or has IPv6, and was
+    /// not or had not before. All other peers keep the baseline of their last fact, and what they move is
+    /// credited with a later one; what was moved since is lost where a client begins anew before that.
+    /// For times when facts find no place to go.
     Postponed,
 }
 
@@ -98,6 +100,8 @@ pub struct Outcome {
     pub was: Option<PeerState>,
     /// What it is now; `None` when it is not there. What a user seeds and leeches follows `was` and `is`.
     pub is: Option<PeerState>,
+    /// How long ago the peer announced before; `None` when it was not there.
+    pub since_last: Option<Seconds>,
     /// A download completed, counted once per client.
     pub snatched: bool,
     /// The user may not download, and is to be told so in place of the reply, which has no peers.
@@ -264,7 +268,8 @@ impl Swarms {
     }
 
     /// Gives a user's peers other rights without waiting for their next announces, and ends what
-    /// [`Swarms::remove_user`] has begun, where it has not come to an end.
+    /// [`Swarms::remove_user`] has begun, where it has not come to an end. For changes, not for loading:
+    /// each is looked up for every peer that is told, until the sweep has been round three times.
     pub fn set_user_rights(&mut self, user: User) {
         self.rights.set_user(user, self.sweep.round());
     }
@@ -276,7 +281,7 @@ impl Swarms {
     }
 
     /// A torrent and at most `peers_max` of its peers, for somebody who wants to look; `None` when it is
-    /// not registered.
+    /// not registered. Peers of removed users are not shown.
     pub fn swarm(
         &self,
         info_hash: &InfoHash,
@@ -285,7 +290,7 @@ impl Swarms {
         let torrent = self.torrents.get(self.find(info_hash)?);
         let mut peers = Vec::new();
         self.members.each(torrent, |face, state| {
-            peers.push(self.members.record(face, state));
+            peers.extend(self.peer_record(face, state));
             peers.len() < peers_max
         });
         peers.truncate(peers_max);

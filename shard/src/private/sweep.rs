@@ -2,7 +2,6 @@
 
 use super::face::Face;
 use super::members::{STATES, TABLES};
-use super::rights::Ruling;
 use super::torrent::{Body, Standing};
 use super::{Gone, Swarms, Terms, UserId};
 use crate::table::Place;
@@ -54,14 +53,17 @@ impl Sweep {
 /// Peers that leave at once with their torrent.
 const UNREGISTER_STEP: usize = 256;
 
-/// Tokens, reasons and rulings looked at in a step, beside its peers.
-const SIDE_BUDGET: usize = 32;
+/// Tokens and reasons looked at in a step, beside its peers.
+const SIDE_BUDGET: usize = 64;
+
+/// Rulings ended in a step: as many as that many users whose rights changed at once are gone in minutes.
+const RULINGS_BUDGET: usize = 256;
 
 impl Swarms {
     /// Takes a torrent out, with its tokens, and remembers for a day why; `None` when it was not
     /// registered.
     ///
-    /// Its first peers are appended to `gone`, 256 or a few more; the others come out of the next calls
+    /// Its first peers are appended to `gone`, about 256; the others come out of the next calls
     /// of [`Swarms::expire`].
     pub fn unregister(
         &mut self,
@@ -101,7 +103,7 @@ impl Swarms {
                 looked += self.sweep_slot(now, gone);
             }
         }
-        self.rights.settle(self.sweep.round, SIDE_BUDGET.min(budget));
+        self.rights.settle(self.sweep.round, RULINGS_BUDGET);
         Swept { peers: gone.len() - before, finished }
     }
 
@@ -135,12 +137,12 @@ impl Swarms {
             // From the end: what fills the gap has been looked at already.
             let state = list.parts.state(at);
             let mut face = list.peers(&members.faces)[at];
-            let fate = fate(&self.rights.ruling(&face), &mut face, state);
+            let stays = self.rights.write(&mut face, state);
             let seen = members.accounts.seen(face.account, face.mark.is_large());
             let silent = now.since(seen.max(self.believed_from)) > self.limits.peer_timeout;
-            if fate == Fate::Goes || silent {
+            if !stays || silent {
                 left.push((list.remove(&mut members.faces, at), state));
-            } else if fate == Fate::Changes {
+            } else if face != list.peers(&members.faces)[at] {
                 *list.peer_mut(&mut members.faces, at) = face;
             }
         }
@@ -170,12 +172,12 @@ impl Swarms {
             looked = table.bucket(faces, bucket).len();
             for place in (0..looked).rev().map(|at| Place { bucket, at }) {
                 let mut face = table.bucket(faces, bucket)[place.at];
-                let fate = fate(&self.rights.ruling(&face), &mut face, state);
+                let stays = self.rights.write(&mut face, state);
                 let seen = accounts.seen(face.account, face.mark.is_large());
                 let silent = now.since(seen.max(self.believed_from)) > self.limits.peer_timeout;
-                if fate == Fate::Goes || silent {
+                if !stays || silent {
                     left.push((table.remove(faces, place), state));
-                } else if fate == Fate::Changes {
+                } else if face != table.bucket(faces, bucket)[place.at] {
                     *table.record_mut(faces, place) = face;
                 }
             }
@@ -234,26 +236,5 @@ impl Swarms {
             }
         }
         self.sweep.faces = left;
-    }
-}
-
-/// What becomes of a peer by what is new about its user.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Stays,
-    Changes,
-    Goes,
-}
-
-#[inline]
-fn fate(ruling: &Option<Ruling>, face: &mut Face, state: PeerState) -> Fate {
-    match ruling {
-        None => Fate::Stays,
-        Some(Ruling::Gone) => Fate::Goes,
-        Some(Ruling::Rights { can_leech, hidden }) => {
-            face.mark.set_visible(*can_leech || state == PeerState::Seeder);
-            face.mark.set_hidden(*hidden);
-            Fate::Changes
-        }
     }
 }

@@ -437,3 +437,17 @@ fn what_finds_no_place_in_the_journal_is_credited_later() {
     facts(&mut story, Facts::Changed);
     story.check_credit("ann", "up=25 down=30 left=70 at=45.9.9.9:1", (25, 30, 0));
 }
+
+#[test]
+fn a_clock_that_was_put_back_credits_nothing_twice() {
+    let mut story = Story::new();
+    story.announce("ann", "started left=100");
+    let from = story.sim.now;
+    story.sim.now = from - Seconds(5000);
+    story.check_credit("ann", "up=10 left=100", (10, 0, 0));
+    story.sim.restart();
+    story.sim.now = from - Seconds(4000);
+    story.check_credit("ann", "up=25 left=100", (15, 0, 0));
+    story.sim.restart();
+    story.check_credit("ann", "up=26 left=100", (1, 0, 0));
+}

@@ -20,6 +20,8 @@ pub(crate) struct World {
     endpoints: u32,
     v6: u8,
     users_made: u32,
+    /// Then no token ends by its time: the engine may have dropped it, or not yet.
+    clock_steps_back: bool,
 }
 
 /// A client on one torrent.
@@ -58,6 +60,7 @@ impl World {
             endpoints: 0,
             v6: [0, 60, 130, 255][random.usize(..4)],
             users_made: 0,
+            clock_steps_back: random.u8(..3) == 0,
             random,
         };
         for _ in 0..1 + world.random.usize(..60) {
@@ -100,14 +103,20 @@ impl World {
         match self.random.u16(..1000) {
             0..=1 => self.sim.restart(),
             2..=40 => self.sim.export_some(),
-            41..=47 => self.sweep(),
+            41..=44 => self.sweep(),
+            45..=47 => _ = self.sim.expire_some(),
             48..=52 => self.advance(3000),
             53..=70 => self.change_terms(),
             71..=95 => self.change_tokens(),
             96..=102 => self.change_user(),
             103..=135 => self.change_client(),
-            136..=150 => self.sim.check_all(),
-            151..=300 => self.advance(30),
+            136..=149 => self.sim.check_all(),
+            150 => self.sim.switch_facts(),
+            151 if self.clock_steps_back => {
+                self.sim.now = self.sim.now - Seconds(self.random.u32(..400));
+            }
+            151 => {}
+            152..=300 => self.advance(30),
             _ => self.somebody_acts(),
         }
     }
@@ -139,7 +148,7 @@ impl World {
         let user = self.users[self.random.usize(..self.users.len())].id;
         match self.random.u8(..8) {
             0 => self.sim.remove_token(user, &info_hash),
-            1..=3 => {
+            1..=3 if !self.clock_steps_back => {
                 let at = self.sim.now + Seconds(self.random.u32(..5000));
                 self.sim.set_token(user, &info_hash, Some(at));
             }

@@ -155,6 +155,19 @@ impl<'a> Head<'a> {
             .next()
     }
 
+    /// Whether the client takes a body that is packed with gzip (RFC 9110, section 12.5.3): it has to
+    /// name it, and not with the weight 0.
+    pub fn accepts_gzip(&self) -> bool {
+        self.headers
+            .filter(|(name, _)| name.eq_ignore_ascii_case(b"accept-encoding"))
+            .flat_map(|(_, value)| value.split(|&byte| byte == b','))
+            .any(|coding| {
+                let mut parts = coding.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+                let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"gzip"));
+                named && !parts.any(is_weight_0)
+            })
+    }
+
     /// The value of the last header called `name`: the one the nearest proxy added.
     pub fn last_header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers
@@ -287,6 +300,12 @@ fn after_authority(target: &[u8]) -> Result<&[u8], Malformed> {
     let rest = &target[scheme.ok_or(Malformed::Target)?.len()..];
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     Ok(&rest[end..])
+}
+
+/// `q=0`, `q=0.0` and their kind.
+fn is_weight_0(parameter: &[u8]) -> bool {
+    let weight = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="));
+    weight.is_some_and(|weight| weight.iter().all(|byte| matches!(byte, b'0' | b'.')))
 }
 
 /// Whether an empty line ends in `bytes`.

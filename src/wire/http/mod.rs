@@ -8,7 +8,7 @@ mod target;
 pub(super) use head::parse_head_within;
 pub use head::{HEAD_BYTES_MAX, Head, Headers, Malformed, Method, Parsed, parse_head};
 pub use reply::{
-    Announced, Failure, Framing, Persistence, Retry, write_announce, write_body_head,
+    Announced, Coding, Failure, Framing, Persistence, Retry, write_announce, write_body_head,
     write_failure, write_not_found, write_root, write_scrape,
 };
 pub(super) use reply::{Status, list_peers, respond};

@@ -48,6 +48,15 @@ impl Framing {
     }
 }
 
+/// How the bytes of a body are to be understood (RFC 9110, section 8.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Coding {
+    /// As they are.
+    Identity,
+    /// Packed, for a client that accepts it.
+    Gzip,
+}
+
 /// An announce that succeeded.
 #[derive(Clone, Copy, Debug)]
 pub struct Announced<'a> {
@@ -141,10 +150,13 @@ pub fn write_scrape(
 }
 
 /// Appends everything but the body of a reply whose body has `length` bytes and comes from elsewhere.
-pub fn write_body_head(out: &mut Vec<u8>, framing: Framing, length: u64) {
+pub fn write_body_head(out: &mut Vec<u8>, framing: Framing, coding: Coding, length: u64) {
     out.extend_from_slice(start_of_head(framing, Status::Ok));
     decimal(out, length);
-    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(match coding {
+        Coding::Identity => b"\r\nVary: Accept-Encoding\r\n\r\n",
+        Coding::Gzip => b"\r\nVary: Accept-Encoding\r\nContent-Encoding: gzip\r\n\r\n",
+    });
 }
 
 /// Appends a failure: a bencoded dictionary with status 200, as clients do not look into a reply with

@@ -228,13 +228,12 @@ impl Parameters<'_> {
         decoded.map(InfoHash).ok_or("info_hash")
     }
 
-    /// Many infohashes, one behind the other.
+    /// Many infohashes, one behind the other. What is cut off at the end is left out, so that the
+    /// others are not lost.
     fn info_hashes(&self) -> Result<Vec<InfoHash>, &'static str> {
         let decoded: Vec<u8> = percent::decoded(self.value("info_hashes").unwrap_or(b"")).collect();
-        match decoded.as_chunks::<20>() {
-            (hashes @ [_, ..], []) => Ok(hashes.iter().copied().map(InfoHash).collect()),
-            _ => Err("info_hashes"),
-        }
+        let hashes: Vec<_> = decoded.as_chunks::<20>().0.iter().copied().map(InfoHash).collect();
+        if hashes.is_empty() { Err("info_hashes") } else { Ok(hashes) }
     }
 
     /// `0` is none, `1` is free, everything else, even nothing, is neutral.
@@ -260,15 +259,12 @@ impl Parameters<'_> {
         Passkey::new(self.value(name).unwrap_or(b"")).map_err(|_| name)
     }
 
-    /// Many passkeys, one behind the other.
+    /// Many passkeys, one behind the other. Those that are none are left out, so that the others are
+    /// not spared.
     fn passkeys(&self) -> Result<Vec<Passkey>, &'static str> {
-        let keys = self.value("passkeys").unwrap_or(b"");
-        match keys.as_chunks::<{ Passkey::BYTES }>() {
-            (keys @ [_, ..], []) => {
-                keys.iter().map(|key| Passkey::new(key).map_err(|_| "passkeys")).collect()
-            }
-            _ => Err("passkeys"),
-        }
+        let keys = self.value("passkeys").unwrap_or(b"").chunks(Passkey::BYTES);
+        let keys: Vec<_> = keys.filter_map(|key| Passkey::new(key).ok()).collect();
+        if keys.is_empty() { Err("passkeys") } else { Ok(keys) }
     }
 
     fn hidden(&self) -> Option<bool> {

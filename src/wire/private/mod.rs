@@ -20,4 +20,4 @@ pub use client_rules::ClientRules;
 pub use located::{Forwarded, Located, client_address, locate};
 pub use refusal::{FAILURE_INTERVAL, ILLEGAL_ADDRESS, Refusal, SOON};
 pub use reply::{Announced, write_announce, write_failure, write_page, write_scrape};
-pub use target::{Secret, Target, UPDATE_BYTES_MAX, parse_head, url_data_key};
+pub use target::{FromSite, Secret, Target, UPDATE_BYTES_MAX, parse_head, url_data_key};

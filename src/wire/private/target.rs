@@ -37,9 +37,9 @@ pub enum Target<'a> {
     /// The same with `scrape` for `announce`.
     Scrape(Option<Key<'a>>),
     /// `/<site password>/update?…`
-    Update(Secret<'a>),
+    Update(FromSite<'a>),
     /// `/<report password>/report?…`
-    Report(Secret<'a>),
+    Report(FromSite<'a>),
     /// Nothing is asked: no `?` where one should be. A person or a robot looks around.
     Page,
     /// Something is asked that nobody can answer.
@@ -84,8 +84,8 @@ impl<'a> Target<'a> {
             _ if !asks => Target::Page,
             ([b'a', ..], 8) => keyed(Target::Announce),
             ([b's', ..], 6) => keyed(Target::Scrape),
-            ([b'u', ..], 6) => Target::Update(Secret(key)),
-            ([b'r', ..], 6) => Target::Report(Secret(key)),
+            ([b'u', ..], 6) => Target::Update(FromSite { secret: Secret(key), query: head.query }),
+            ([b'r', ..], 6) => Target::Report(FromSite { secret: Secret(key), query: head.query }),
             // What such a tracker finds behind a word that it thinks it knows is no question mark.
             ([b'a' | b's' | b'u' | b'r', ..], _) => Target::Page,
             _ => Target::Refused(Refusal::InvalidAction),
@@ -102,7 +102,9 @@ impl<'a> Target<'a> {
         };
         // The address begins with a slash wherever there is a path.
         let secret = Secret(address.get(1..at).filter(|secret| !secret.is_empty())?);
-        Some(if updates { Target::Update(secret) } else { Target::Report(secret) })
+        let word = if updates { UPDATE } else { REPORT };
+        let request = FromSite { secret, query: &address[at + word.len()..] };
+        Some(if updates { Target::Update(request) } else { Target::Report(request) })
     }
 
     fn short_or_malformed(request_bytes: usize) -> Self {
@@ -125,6 +127,24 @@ pub fn url_data_key(url_data: &[u8]) -> Option<Key<'_>> {
         let query = &url_data[memchr(b'?', url_data)? + 1..];
         query::pairs(query).find(|(key, _)| *key == b"passkey").and_then(|(_, key)| Key::new(key))
     })
+}
+
+/// What a site wants, if its secret is right. `Debug` leaves out what it says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FromSite<'a> {
+    /// To be compared.
+    pub secret: Secret<'a>,
+    /// What comes after the `?` behind the word; not always what comes after the first one.
+    pub query: &'a [u8],
+}
+
+impl fmt::Debug for FromSite<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FromSite")
+            .field("secret", &self.secret)
+            .field("query_bytes", &self.query.len())
+            .finish()
+    }
 }
 
 /// A secret as it stands in an address: not decoded, any bytes, any length. `Debug` does not print it.
@@ -163,7 +183,7 @@ fn updates(bytes: &[u8], site_password: &[u8]) -> bool {
     let window = &bytes[..bytes.len().min(http::HEAD_BYTES_MAX)];
     let Some(line) = window.trim_ascii_start().strip_prefix(b"GET ") else { return false };
     match Target::of_site(line.trim_ascii_start()) {
-        Some(Target::Update(secret)) => secret.is(site_password),
+        Some(Target::Update(request)) => request.secret.is(site_password),
         _ => false,
     }
 }

@@ -47,8 +47,9 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(Parsed::Complete { head, consumed }) = parse_head(bytes, 0, Some(b"secret")) {
         assert!(consumed <= bytes.len());
         match Target::of(&head, consumed) {
-            Target::Update(secret) | Target::Report(secret) => {
-                assert!(!secret.is(b""));
+            Target::Update(site) | Target::Report(site) => {
+                assert!(!site.secret.is(b""));
+                assert!(head.query.ends_with(site.query));
             }
             Target::Announce(Some(key)) | Target::Scrape(Some(key)) => {
                 assert!((1..=64).contains(&key.bytes().len()));

@@ -1,8 +1,8 @@
 //! The private mode: what is written is read, every damage is found, and modes are not mixed up.
 
 use shard::private::{
-    self, ClientPrefix, DeletionRecord, Facts, Limits, Passkey, Swarms, TokenRecord,
-    TorrentRecord, User,
+    self, ClientPrefix, DeletionRecord, Facts, Limits, Passkey, Swarms, TokenRecord, TorrentRecord,
+    User,
 };
 
 use super::super::torrents::ENTRIES_MAX;

@@ -119,8 +119,24 @@ fn a_header_means_the_same_to_whoever_looks() {
 
 #[test]
 fn b6_a_reply_may_be_compressed_only_when_the_client_says_so() {
-    let request = b"GET / HTTP/1.1\r\nAccept-Encoding: gzip;q=1.0, deflate\r\n\r\n";
-    assert_eq!(complete(request).0.header("accept-encoding"), Some(&b"gzip;q=1.0, deflate"[..]));
+    for (headers, accepts) in [
+        ("", false),
+        ("Accept-Encoding:", false),
+        ("Accept-Encoding: gzip", true),
+        ("accept-encoding: GZIP", true),
+        ("Accept-Encoding: deflate, gzip;q=1.0", true),
+        ("Accept-Encoding: br,gzip ; q=0.001,zstd", true),
+        ("Accept-Encoding: identity\r\nAccept-Encoding: gzip", true),
+        ("Accept-Encoding: gzip;q=0", false),
+        ("Accept-Encoding: gzip; q=0.000, br", false),
+        ("Accept-Encoding: gzip;q=", false),
+        ("Accept-Encoding: gzipped, x;gzip, *", false),
+        ("Accept: gzip", false),
+    ] {
+        let request = format!("GET / HTTP/1.1\r\n{headers}\r\n\r\n");
+        let request = if headers.is_empty() { "GET / HTTP/1.1\r\n\r\n" } else { &request };
+        assert_eq!(complete(request.as_bytes()).0.accepts_gzip(), accepts, "{headers}");
+    }
 }
 
 #[test]

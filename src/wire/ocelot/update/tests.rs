@@ -67,7 +67,10 @@ fn ocelot_5_update_torrents_takes_hashes_one_behind_the_other() {
     for wrong in ["", "&info_hashes", "&info_hashes=", "&info_hashes=short"] {
         check_malformed(&format!("action=update_torrents{wrong}"), "info_hashes");
     }
-    check_malformed(&format!("action=update_torrents&info_hashes={HASH}rest"), "info_hashes");
+    check(
+        &format!("action=update_torrents&info_hashes={HASH}cut&freetorrent=0"),
+        Update::UpdateTorrents { info_hashes: vec![BYTES], freeleech: Freeleech::None },
+    );
 
     let many = format!("action=update_torrents&freetorrent=0&info_hashes={}", HASH.repeat(1400));
     let Update::UpdateTorrents { info_hashes, .. } = Update::parse(many.as_bytes()) else {
@@ -157,8 +160,13 @@ fn ocelot_5_remove_user_and_remove_users() {
     );
     check_malformed("action=remove_users", "passkeys");
     check_malformed("action=remove_users&passkeys=", "passkeys");
-    check_malformed(&format!("action=remove_users&passkeys={ANN}{}", &BOB[1..]), "passkeys");
-    check_malformed(&format!("action=remove_users&passkeys={ANN},{}", &BOB[1..]), "passkeys");
+    check_malformed("action=remove_users&passkeys=short", "passkeys");
+    for among in [format!("{}{ANN}", "-".repeat(32)), format!("{ANN}{}", &BOB[1..])] {
+        check(
+            &format!("action=remove_users&passkeys={among}"),
+            Update::RemoveUsers { passkeys: vec![key(ANN)] },
+        );
+    }
 }
 
 #[test]

@@ -20,8 +20,12 @@ fn said(target: Target<'_>) -> String {
     match target {
         Target::Announce(passkey) => format!("announce{}", key(passkey)),
         Target::Scrape(passkey) => format!("scrape{}", key(passkey)),
-        Target::Update(secret) => format!("update {}", secret.0.escape_ascii()),
-        Target::Report(secret) => format!("report {}", secret.0.escape_ascii()),
+        Target::Update(site) => {
+            format!("update {} {}", site.secret.0.escape_ascii(), site.query.escape_ascii())
+        }
+        Target::Report(site) => {
+            format!("report {} {}", site.secret.0.escape_ascii(), site.query.escape_ascii())
+        }
         Target::Page => "page".to_owned(),
         Target::Refused(refusal) => format!("{refusal:?}"),
     }
@@ -63,8 +67,8 @@ fn b3_the_same_for_a_scrape() {
 fn ocelot_1_the_first_letter_and_the_length_of_the_word_decide() {
     check(&format!("/{KEY}/axxxxxxx?a"), &format!("announce {KEY}"));
     check(&format!("/{KEY}/sxxxxx?a"), &format!("scrape {KEY}"));
-    check(&format!("/{KEY}/uxxxxx?a"), &format!("update {KEY}"));
-    check(&format!("/{KEY}/rxxxxx?a"), &format!("report {KEY}"));
+    check(&format!("/{KEY}/uxxxxx?a=b"), &format!("update {KEY} a=b"));
+    check(&format!("/{KEY}/rxxxxx?a=b"), &format!("report {KEY} a=b"));
     for word in ["announces", "announc", "a", "scrap", "updates", "reports", "r"] {
         check(&format!("/{KEY}/{word}?a"), "page");
     }
@@ -115,15 +119,15 @@ fn ocelot_1_a_secret_has_any_length_and_any_characters() {
     for secret in ["s", &long, KEY, "a/b", "a?b", "?", "a b", "100%", "p@ss:w0rd&=#+~", "é", "//"]
     {
         let printed = secret.as_bytes().escape_ascii();
-        check(&format!("/{secret}/update?action=x"), &format!("update {printed}"));
-        check(&format!("/{secret}/report?get=x"), &format!("report {printed}"));
+        check(&format!("/{secret}/update?action=x"), &format!("update {printed} action=x"));
+        check(&format!("/{secret}/report?get=x"), &format!("report {printed} get=x"));
     }
 }
 
 #[test]
 fn ocelot_1_the_first_word_of_a_site_counts() {
-    check("/s/update?action=x&y=/report?get=stats", "update s");
-    check("/s/report?get=x&y=/update?action=x", "report s");
+    check("/s/update?action=x&y=/report?get=stats", "update s action=x&y=/report?get=stats");
+    check("/s/report?get=x&y=/update?action=x", "report s get=x&y=/update?action=x");
     check("/update?action=x", "MalformedAnnounce");
     check(&format!("/{KEY}/announce?x=/update?action=x"), &format!("announce {KEY}"));
 }
@@ -156,6 +160,9 @@ fn a32_a_target_never_prints_its_secrets() {
         let printed = format!("{:?}", Target::of(&head(request.as_bytes()), request.len()));
         assert!(!printed.contains("verysecret"), "{printed}");
     }
+    let request = format!("GET /s/update?action=add_user&passkey={KEY} HTTP/1.1\r\n\r\n");
+    let printed = format!("{:?}", Target::of(&head(request.as_bytes()), request.len()));
+    assert_eq!(printed, "Update(FromSite { secret: Secret(of 1 bytes), query_bytes: 56 })");
 }
 
 #[test]
@@ -179,7 +186,8 @@ fn ocelot_5_an_update_may_have_64_kib() {
     match parse_head(&request, 0, password) {
         Ok(Parsed::Complete { head, consumed }) => {
             assert_eq!(consumed, request.len());
-            assert_eq!(said(Target::of(&head, consumed)), "update pass word/?");
+            let said = said(Target::of(&head, consumed));
+            assert!(said.starts_with("update pass word/? action=x&y=zz"));
         }
         other => panic!("{other:?}"),
     }

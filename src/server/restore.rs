@@ -1,0 +1,138 @@
+//! How the private side of a core begins: with the snapshot, what the journal has after it, and what the
+//! database says of torrents and users.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use persist::journal::JournalError;
+use persist::restart::{replay_tail, settle};
+use persist::{Restored, Snapshot, SnapshotError};
+use shard::private::{Cursor, Facts, Limits, Piece, Swarms};
+use shard::{InfoHash, Seconds};
+
+use super::books::{Beginning, PrivateOutfit};
+use crate::config::Config;
+use crate::core::message::Message;
+use crate::core::outgoing::Outgoing;
+use crate::core::private::Private;
+use crate::mesh::Address;
+use crate::route;
+
+/// Why a core did not load its swarms.
+#[derive(Debug, thiserror::Error)]
+pub enum Unloaded {
+    /// The snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Torrents that are looked at in one step.
+const TORRENTS: usize = 4096;
+
+/// Deletion reasons that all cores keep together.
+const DELETIONS_MAX: usize = 100_000;
+
+/// The private side of core `number` of `cores`, and what of it is from the snapshot.
+pub(super) fn private(
+    (number, cores): (usize, usize),
+    settings: &Config,
+    snapshot: Option<&Arc<Snapshot>>,
+    outfit: PrivateOutfit,
+    home: Address<Message>,
+    seed: u64,
+    now: Seconds,
+) -> Result<(Private, Restored), Unloaded> {
+    let mut swarms = Swarms::new(seed, limits(settings, cores));
+    let owns = |info_hash: &InfoHash| route::owner(info_hash, cores) == number;
+    let restored = match snapshot {
+        Some(snapshot) => snapshot.restore_private(owns, &mut swarms)?,
+        None => Restored::default(),
+    };
+    let beginning = outfit.beginning(number);
+    if snapshot.is_none()
+        && let Some(beginning) = &beginning
+    {
+        // Facts of torrents that nobody has registered are not replayed.
+        register(&mut swarms, beginning);
+    }
+    replay_tail(&outfit.journal_dir, outfit.journal_tail, owns, &mut swarms, |_| {}, now)?;
+    if let Some(beginning) = &beginning {
+        register(&mut swarms, beginning);
+        forget_others(&mut swarms, beginning, now);
+    }
+    let accounts = outfit.accounts;
+    settle(
+        &mut swarms,
+        |user| accounts.of(user),
+        |user, seeding, leeching| {
+            accounts.count(user, |active| {
+                active.seeding += seeding as u32;
+                active.leeching += leeching as u32;
+            });
+        },
+    );
+    let private = Private {
+        facts: swarms.limits().facts,
+        swarms,
+        accounts,
+        rules: outfit.rules,
+        outgoing: Outgoing::new(outfit.journal, home),
+        site: outfit.site,
+        gone: Vec::new(),
+    };
+    Ok((private, restored))
+}
+
+/// Registers what the database says is registered.
+fn register(swarms: &mut Swarms, beginning: &Beginning) {
+    for (info_hash, terms, figures) in &beginning.torrents {
+        if let Err(refusal) = swarms.register(*info_hash, *terms) {
+            tracing::error!(%refusal, "not all torrents of the database fit; raise torrents-max");
+            break;
+        }
+        swarms.set_figures(info_hash, figures.snatches, figures.balance);
+    }
+    for (user, info_hash, expires_at) in &beginning.tokens {
+        swarms.set_token(*user, info_hash, *expires_at);
+    }
+    for (info_hash, reason, at) in &beginning.deletions {
+        swarms.set_deletion(*info_hash, reason, *at);
+    }
+}
+
+/// Drops torrents of the snapshot that the database does not have any more.
+fn forget_others(swarms: &mut Swarms, beginning: &Beginning, now: Seconds) {
+    let registered: HashSet<InfoHash> =
+        beginning.torrents.iter().map(|(info_hash, ..)| *info_hash).collect();
+    let (mut cursor, mut piece) = (Cursor::default(), Piece::default());
+    let mut others = Vec::new();
+    loop {
+        piece.clear();
+        let finished = swarms.export(&mut cursor, TORRENTS, &mut piece);
+        let torrents = piece.torrents.iter().map(|torrent| torrent.info_hash);
+        others.extend(torrents.filter(|info_hash| !registered.contains(info_hash)));
+        if finished {
+            break;
+        }
+    }
+    let mut gone = Vec::new();
+    for info_hash in others {
+        swarms.unregister(&info_hash, "", now, &mut gone);
+        gone.clear();
+    }
+}
+
+/// Each core's equal part of what the operator allows.
+fn limits(settings: &Config, cores: usize) -> Limits {
+    Limits {
+        torrents_max: settings.torrents_max.div_ceil(cores),
+        peers_max: settings.peers_max.div_ceil(cores),
+        clients_max: settings.clients_per_torrent_max,
+        peer_timeout: Seconds(settings.peer_timeout.as_secs() as u32),
+        deletions_max: DELETIONS_MAX.div_ceil(cores),
+        facts: if settings.database_peers { Facts::All } else { Facts::Changed },
+    }
+}
