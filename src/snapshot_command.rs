@@ -67,7 +67,10 @@ pub fn inspect(
     writeln!(out, "file        {}", file.display())?;
     writeln!(out, "format      {FORMAT}, written by margay {}", snapshot.version())?;
     if let Some(Covered { journal, position }) = covered {
-        writeln!(out, "tracker     private; it goes on with record {position} of journal {journal:016x}")?;
+        writeln!(
+            out,
+            "tracker     private; it goes on with record {position} of journal {journal:016x}"
+        )?;
         writeln!(out, "users       {}", totals.users)?;
         writeln!(out, "clients     {} rules", totals.client_rules)?;
         writeln!(out, "tokens      {}", totals.tokens)?;
@@ -313,8 +316,7 @@ largest swarms, in endpoints
             let user = User { id: UserId(5), can_leech: true, hidden: true };
             writer.append_user(&Passkey::new(passkey.as_bytes()).unwrap(), user).unwrap();
             writer.append_rule(&ClientPrefix::new(b"-XX").unwrap(), false).unwrap();
-            let terms =
-                Terms { id: TorrentId(9), freeleech: Freeleech::Free, upload_percent: 100 };
+            let terms = Terms { id: TorrentId(9), freeleech: Freeleech::Free, upload_percent: 100 };
             let info_hash = InfoHash([0xaa; 20]);
             writer
                 .append_private(&private::Piece {
