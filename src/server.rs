@@ -154,7 +154,9 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
             let events = events.clone();
             let seen = move |seen| _ = events.send(Event::Seen(seen));
             let slots = (0..placement.len()).map(|core| state.slot(core)).collect();
-            Some(Books::open(config, &data, slots, clock, snapshot.as_ref(), seen)?)
+            let books = Books::open(config, &data, slots, clock, snapshot.as_ref(), seen)?;
+            state.show_books(books.figures());
+            Some(books)
         }
         false => None,
     };

@@ -191,6 +191,10 @@ pub struct Core {
     pub totals: Totals,
     /// The interval answered now, in seconds.
     pub interval_seconds: u32,
+    /// Private: records that wait here until the journal takes them.
+    pub records_waiting: u64,
+    /// Private: tokens of the torrents that this core owns.
+    pub tokens: u64,
 }
 
 /// What is known about snapshots, for the metrics.
@@ -215,6 +219,89 @@ pub struct Snapshot {
     pub load_nanos: u64,
     /// Peers loaded at the start.
     pub loaded_peers: u64,
+}
+
+/// What is known about the books of a private tracker, for the metrics: the journal, the ledger that
+/// writes it into the database, and what the site has told.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Books {
+    /// Users who may announce.
+    pub accounts: u64,
+    /// The journal.
+    pub journal: Journal,
+    /// The database and the way to it.
+    pub ledger: Ledger,
+}
+
+/// What is known about the journal. Sequence numbers count from the first record it ever had.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Journal {
+    /// Records taken in since the start.
+    pub records: u64,
+    /// The oldest record kept.
+    pub begin: u64,
+    /// The record that comes next.
+    pub end: u64,
+    /// Records before this one are on the disk.
+    pub durable: u64,
+    /// Size of all segments.
+    pub bytes: u64,
+    /// How large they may be together.
+    pub bytes_max: u64,
+    /// Whether the last attempt to append or to sync succeeded.
+    pub accepting: bool,
+    /// Batches refused since the start.
+    pub refused_batches: u64,
+    /// Records in them.
+    pub refused_records: u64,
+    /// Syncs since the start.
+    pub syncs: u64,
+    /// When the last one ended, in seconds since the Unix epoch.
+    pub synced_at: Option<f64>,
+    /// How long it took, in nanoseconds.
+    pub sync_nanos: u64,
+}
+
+/// What is known about the ledger and the database. Everything that counts, counts from the start.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Ledger {
+    /// The ledger has a connection.
+    pub connected: bool,
+    /// Who hears of changes in the database has one.
+    pub watching: bool,
+    /// Records of the journal before this one are in the database; `None` until that has been asked.
+    pub position: Option<u64>,
+    /// When the oldest fact happened that is on the disk and not in the database, in seconds since the
+    /// Unix epoch; `None` when all are there.
+    pub oldest_at: Option<f64>,
+    /// Facts written.
+    pub facts: u64,
+    /// Changes of the site written.
+    pub changes: u64,
+    /// Transactions.
+    pub batches: u64,
+    /// Records in the last one.
+    pub batch_records: u64,
+    /// How many records the next one may have.
+    pub batch_max: u64,
+    /// How long the last one took, in nanoseconds.
+    pub batch_nanos: u64,
+    /// How long all of them took, in nanoseconds.
+    pub batches_nanos: u64,
+    /// How often a batch was begun anew, or the database looked for again.
+    pub retries: u64,
+    /// What the database did not take.
+    pub rejected: u64,
+    /// Credits for users that are not in the database.
+    pub unknown_users: u64,
+    /// Figures of torrents that are not there.
+    pub unknown_torrents: u64,
+    /// Uses of tokens that are not there.
+    pub unknown_tokens: u64,
+    /// Notices of rows that the site changed in the database.
+    pub notices: u64,
+    /// How often notices may have been missed, connections included.
+    pub reloads: u64,
 }
 
 impl Core {

@@ -4,4 +4,4 @@ mod exporter;
 mod table;
 
 pub use exporter::{Exporter, Sample};
-pub use table::{ALL, Kind, Metric, Unit, reference};
+pub use table::{ALL, Kind, Metric, Trackers, Unit, reference};

@@ -1,10 +1,10 @@
 //! What the control listener knows: filled by the cores and the server, read by the pages.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use ops::counters::{Core, Snapshot};
+use ops::counters::{Books, Core, Snapshot};
 use ops::health::{Phase, Stalled, Watch};
 use ops::metrics::{Exporter, Sample};
 use ops::process;
@@ -44,6 +44,7 @@ pub struct State {
     slots: Vec<Arc<Slot>>,
     phase: Mutex<Phase>,
     snapshot: Mutex<Snapshot>,
+    books: OnceLock<Box<dyn Fn() -> Books + Send + Sync>>,
     metrics: Mutex<Metrics>,
     watch: Mutex<Watch>,
     udp_ports: Vec<u16>,
@@ -71,6 +72,7 @@ impl State {
             slots: (0..cores).map(|_| Arc::default()).collect(),
             phase: Mutex::new(Phase::Loading { done: 0, total: 0 }),
             snapshot: Mutex::default(),
+            books: OnceLock::new(),
             metrics: Mutex::new(Metrics { exporter, page: None }),
             watch: Mutex::default(),
             udp_ports,
@@ -96,6 +98,12 @@ impl State {
     /// Changes what is known about snapshots.
     pub fn update_snapshot(&self, change: impl FnOnce(&mut Snapshot)) {
         change(&mut lock(&self.snapshot));
+    }
+
+    /// Has the books of a private tracker told. `look` is called whenever a page is made, on the control
+    /// thread, and must not block. Once; who comes later is not asked.
+    pub fn show_books(&self, look: impl Fn() -> Books + Send + Sync + 'static) {
+        let _ = self.books.set(Box::new(look));
     }
 
     /// Passes a command on.
@@ -124,10 +132,12 @@ impl State {
         let process = process::read(&self.udp_ports)
             .inspect_err(|error| tracing::debug!(%error, "cannot read the state of the process"))
             .ok();
+        let books = self.books.get().map(|look| look());
         metrics.exporter.publish(&Sample {
             cores: &self.cores(),
             phase: self.phase(),
             snapshot: &lock(&self.snapshot),
+            books: books.as_ref(),
             process: process.as_ref(),
             now: unix_seconds(),
         });

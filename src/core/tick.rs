@@ -128,6 +128,10 @@ impl Core {
 
     fn bring_gauges_up_to_date(&mut self) {
         self.counters.totals = self.totals();
+        if let Some(private) = &self.private {
+            self.counters.records_waiting = private.outgoing.len() as u64;
+            self.counters.tokens = private.swarms.totals().tokens as u64;
+        }
         self.counters.interval_seconds = self.interval.current().0;
         self.counters.connections_open = self.seats.borrow().taken() as u64;
         for (channel, address) in self.counters.channels.iter_mut().zip(&self.mesh) {

@@ -6,14 +6,17 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use ops::counters;
 use persist::journal::{
     self, Journal, JournalError, JournalSender, JournalThread, Reader, ThreadOptions,
 };
 use persist::ledger::{Record, Source, SourceError};
-use persist::postgres::{Loaded, Seen, Stored, Watch};
-use persist::{DataDir, Database, DatabaseError, Ledger, LedgerOptions, Snapshot, SnapshotError};
+use persist::postgres::{Loaded, Seen, Stored, Watch, WatchStatus};
+use persist::{
+    DataDir, Database, DatabaseError, Ledger, LedgerOptions, LedgerStatus, Snapshot, SnapshotError,
+};
 use shard::private::{Change, ClientPrefix, Swarm, Terms, User, UserId};
 use shard::{InfoHash, Seconds};
 
@@ -72,6 +75,10 @@ pub(super) struct Books {
     beginnings: Vec<Beginning>,
     /// The records that cores replay at the start.
     tail: (u64, u64),
+    /// How large the journal may become, in bytes.
+    journal_bytes_max: u64,
+    /// The record that came next when the books were opened.
+    opened_at: u64,
 }
 
 /// What a core begins with: its torrents, and where to read what happened on them.
@@ -190,6 +197,8 @@ impl Books {
             site: Arc::new(site),
             beginnings: Vec::new(),
             tail,
+            journal_bytes_max: config.journal_bytes_max.0 as u64,
+            opened_at: journal.status().end(),
             journal,
             ledger,
         };
@@ -319,6 +328,18 @@ impl Books {
         }
     }
 
+    /// How the books are, for whoever asks. Nothing of it waits.
+    pub(super) fn figures(&self) -> impl Fn() -> counters::Books + Send + Sync + use<> {
+        let (accounts, journal) = (self.accounts.clone(), self.journal.status().clone());
+        let (ledger, watch) = (self.ledger.watch_status(), self.watch.watch_status());
+        let (opened_at, bytes_max) = (self.opened_at, self.journal_bytes_max);
+        move || counters::Books {
+            accounts: accounts.len() as u64,
+            journal: journal_figures(&journal, opened_at, bytes_max),
+            ledger: ledger_figures(&ledger(), &watch()),
+        }
+    }
+
     /// Takes in what the site wrote into the database by itself.
     pub(super) fn hear(&self, seen: Seen, cores: &Cores) {
         match seen {
@@ -368,6 +389,49 @@ impl Books {
                 "the books are closed; what the database has not got yet, it gets after the next start"
             ),
         }
+    }
+}
+
+fn journal_figures(status: &journal::Status, opened_at: u64, bytes_max: u64) -> counters::Journal {
+    let end = status.end();
+    counters::Journal {
+        records: end.saturating_sub(opened_at),
+        begin: status.begin(),
+        end,
+        durable: status.durable(),
+        bytes: status.bytes(),
+        bytes_max,
+        accepting: status.accepting(),
+        refused_batches: status.refused_batches(),
+        refused_records: status.refused_records(),
+        syncs: status.syncs(),
+        synced_at: status
+            .last_sync_at()
+            .map(|at| at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()),
+        sync_nanos: status.last_sync_time().as_nanos() as u64,
+    }
+}
+
+fn ledger_figures(status: &LedgerStatus, watch: &WatchStatus) -> counters::Ledger {
+    counters::Ledger {
+        connected: status.connected,
+        watching: watch.connected,
+        position: status.position,
+        oldest_at: status.oldest_at.map(|at| f64::from(at.0)),
+        facts: status.facts,
+        changes: status.changes,
+        batches: status.batches,
+        batch_records: status.batch_records,
+        batch_max: status.batch_max,
+        batch_nanos: status.batch_time.as_nanos() as u64,
+        batches_nanos: status.batches_time.as_nanos() as u64,
+        retries: status.retries,
+        rejected: status.rejected,
+        unknown_users: status.unknown_users,
+        unknown_torrents: status.unknown_torrents,
+        unknown_tokens: status.unknown_tokens,
+        notices: watch.notices,
+        reloads: watch.reloads,
     }
 }
 

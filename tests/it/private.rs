@@ -3,6 +3,8 @@
 //! The server is that of `MARGAY_TEST_POSTGRES`, as `ops/test.d/postgres run` starts one; each test has a
 //! schema of its own in it.
 
+mod metrics;
+
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -31,8 +33,13 @@ impl Site {
             eprintln!("SKIPPED: {test} needs PostgreSQL: ops/test.d/postgres run cargo test");
             return None;
         };
+        Some(Self::open_at(&url, test, options))
+    }
+
+    /// A site with its database at `url`.
+    fn open_at(url: &str, test: &str, options: &str) -> Self {
         let schema = format!("it_{test}_{}", std::process::id());
-        let mut database = Client::connect(&url, NoTls).unwrap();
+        let mut database = Client::connect(url, NoTls).unwrap();
         database
             .batch_execute(&format!(
                 "DROP SCHEMA IF EXISTS {schema} CASCADE; SET search_path TO {schema}"
@@ -44,7 +51,7 @@ impl Site {
         );
         let mut site = Self { data: TempDir::new().unwrap(), database, options, tracker: None };
         site.start();
-        Some(site)
+        site
     }
 
     fn start(&mut self) {

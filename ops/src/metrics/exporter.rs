@@ -6,7 +6,9 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::table::{self as t, ALL, Kind, Metric};
-use crate::counters::{Channel, Core, Family, Front, Protocol, Reason, Snapshot};
+use crate::counters::{
+    Books, Channel, Core, Family, Front, Journal, Ledger, Protocol, Reason, Snapshot,
+};
 use crate::health::Phase;
 use crate::process::Process;
 
@@ -19,6 +21,9 @@ pub struct Sample<'a> {
     pub phase: Phase,
     /// What is known about snapshots.
     pub snapshot: &'a Snapshot,
+    /// What is known about the books; `None` unless the tracker is private, and then those metrics are
+    /// missing.
+    pub books: Option<&'a Books>,
     /// What the kernel says; `None` where `/proc` cannot be read, and then those metrics are missing.
     pub process: Option<&'a Process>,
     /// Now, in seconds since the Unix epoch.
@@ -63,7 +68,12 @@ impl Exporter {
         self.publish_cores(sample.cores);
         self.publish_channels(sample.cores);
         self.publish_snapshot(sample.snapshot, sample.now);
-        self.set(&t::READY, &[], f64::from(u8::from(sample.phase.ready())));
+        if let Some(books) = sample.books {
+            self.publish_books(books, sample.cores);
+            self.publish_journal(&books.journal);
+            self.publish_ledger(&books.ledger, &books.journal, sample.now);
+        }
+        self.set(&t::READY, &[], yes(sample.phase.ready()));
         self.set(&t::CORES, &[], sample.cores.len() as f64);
         if let Some(process) = sample.process {
             self.publish_process(process);
@@ -191,6 +201,58 @@ impl Exporter {
         self.set(&t::LOADED_PEERS, &[], snapshot.loaded_peers as f64);
     }
 
+    fn publish_books(&self, books: &Books, cores: &[Core]) {
+        self.set(&t::ACCOUNTS, &[], books.accounts as f64);
+        for (number, core) in cores.iter().enumerate() {
+            let name = number.to_string();
+            self.set(&t::REGISTERED_TORRENTS, &[&name], core.totals.swarms as f64);
+            self.set(&t::TOKENS, &[&name], core.tokens as f64);
+            self.set(&t::RECORDS_WAITING, &[&name], core.records_waiting as f64);
+        }
+    }
+
+    fn publish_journal(&self, journal: &Journal) {
+        self.count(&t::JOURNAL_RECORDS, &[], journal.records);
+        self.set(&t::JOURNAL_BEGIN, &[], journal.begin as f64);
+        self.set(&t::JOURNAL_END, &[], journal.end as f64);
+        self.set(&t::JOURNAL_DURABLE, &[], journal.durable as f64);
+        self.set(&t::JOURNAL_SIZE, &[], journal.bytes as f64);
+        self.set(&t::JOURNAL_SIZE_MAX, &[], journal.bytes_max as f64);
+        self.set(&t::JOURNAL_ACCEPTING, &[], yes(journal.accepting));
+        self.count(&t::JOURNAL_REFUSED_BATCHES, &[], journal.refused_batches);
+        self.count(&t::JOURNAL_REFUSED_RECORDS, &[], journal.refused_records);
+        self.count(&t::JOURNAL_SYNCS, &[], journal.syncs);
+        if let Some(synced_at) = journal.synced_at {
+            self.set(&t::JOURNAL_SYNC_TIMESTAMP, &[], synced_at);
+        }
+        self.set(&t::JOURNAL_SYNC_DURATION, &[], seconds(journal.sync_nanos));
+    }
+
+    fn publish_ledger(&self, ledger: &Ledger, journal: &Journal, now: f64) {
+        self.set(&t::DATABASE_CONNECTED, &[], yes(ledger.connected));
+        self.set(&t::WATCH_CONNECTED, &[], yes(ledger.watching));
+        if let Some(position) = ledger.position {
+            self.set(&t::LEDGER_BEHIND, &[], journal.end.saturating_sub(position) as f64);
+            self.set(&t::LEDGER_POSITION, &[], position as f64);
+            let age = ledger.oldest_at.map_or(0.0, |oldest_at| (now - oldest_at).max(0.0));
+            self.set(&t::LEDGER_AGE, &[], age);
+        }
+        self.count(&t::LEDGER_FACTS, &[], ledger.facts);
+        self.count(&t::LEDGER_CHANGES, &[], ledger.changes);
+        self.count(&t::LEDGER_BATCHES, &[], ledger.batches);
+        self.set(&t::LEDGER_BATCH_TIME, &[], seconds(ledger.batches_nanos));
+        self.set(&t::LEDGER_BATCH_DURATION, &[], seconds(ledger.batch_nanos));
+        self.set(&t::LEDGER_BATCH_RECORDS, &[], ledger.batch_records as f64);
+        self.set(&t::LEDGER_BATCH_RECORDS_MAX, &[], ledger.batch_max as f64);
+        self.count(&t::LEDGER_RETRIES, &[], ledger.retries);
+        self.count(&t::LEDGER_REJECTED, &[], ledger.rejected);
+        self.count(&t::LEDGER_UNKNOWN, &["user"], ledger.unknown_users);
+        self.count(&t::LEDGER_UNKNOWN, &["torrent"], ledger.unknown_torrents);
+        self.count(&t::LEDGER_UNKNOWN, &["token"], ledger.unknown_tokens);
+        self.count(&t::WATCH_NOTICES, &[], ledger.notices);
+        self.count(&t::WATCH_RELOADS, &[], ledger.reloads);
+    }
+
     fn publish_process(&self, process: &Process) {
         self.set(&t::PROCESS_CPU, &[], process.cpu_seconds);
         self.set(&t::RESIDENT, &[], process.resident_bytes as f64);
@@ -249,6 +311,10 @@ fn tidy(text: &str) -> String {
     page
 }
 
+fn yes(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
@@ -260,6 +326,7 @@ const METADATA: Metadata<'_> = Metadata::new("margay", Level::INFO, None);
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::Trackers;
     use super::*;
     use shard::Totals;
     use std::io::Write;
@@ -281,12 +348,17 @@ mod tests {
     }
 
     fn exporter(cores: &[Core], snapshot: &Snapshot) -> Exporter {
+        exporter_of(cores, snapshot, None)
+    }
+
+    fn exporter_of(cores: &[Core], snapshot: &Snapshot, books: Option<&Books>) -> Exporter {
         let mut exporter = Exporter::new("1.2.3", 1000.0);
         let process = Process { resident_bytes: 4096, cpu_seconds: 1.25, ..Process::default() };
         exporter.publish(&Sample {
             cores,
             phase: Phase::Ready,
             snapshot,
+            books,
             process: Some(&process),
             now: 1060.0,
         });
@@ -295,6 +367,30 @@ mod tests {
 
     fn page(cores: &[Core], snapshot: &Snapshot) -> String {
         exporter(cores, snapshot).render()
+    }
+
+    /// The books of a tracker whose database has been away for a minute.
+    fn books() -> Books {
+        Books {
+            accounts: 7,
+            journal: Journal {
+                records: 30,
+                begin: 100,
+                end: 150,
+                durable: 149,
+                accepting: true,
+                synced_at: Some(1059.5),
+                sync_nanos: 2_000_000,
+                ..Journal::default()
+            },
+            ledger: Ledger {
+                position: Some(140),
+                oldest_at: Some(1000.0),
+                unknown_torrents: 3,
+                batches_nanos: 1_500_000_000,
+                ..Ledger::default()
+            },
+        }
     }
 
     /// The page has these lines.
@@ -307,7 +403,7 @@ mod tests {
     #[test]
     fn every_declared_metric_is_rendered_with_its_help_and_type() {
         let snapshot = Snapshot { newest: Some(1030), ..Snapshot::default() };
-        let page = page(&[core(2, 1), core(2, 2)], &snapshot);
+        let page = exporter_of(&[core(2, 1), core(2, 2)], &snapshot, Some(&books())).render();
         for metric in ALL {
             let (name, kind) = (metric.name, metric.kind.word());
             check(&page, &[&format!("# HELP {name} {}", metric.help)]);
@@ -355,6 +451,7 @@ mod tests {
             cores: &cores,
             phase: Phase::Draining,
             snapshot: &snapshot,
+            books: None,
             process: None,
             now: 1061.0,
         };
@@ -379,6 +476,47 @@ mod tests {
     }
 
     #[test]
+    fn the_books_are_told_of_a_private_tracker_alone() {
+        let snapshot = Snapshot::default();
+        let mut books = books();
+        let cores = [Core { records_waiting: 9, tokens: 4, ..core(2, 1) }, core(2, 1)];
+        check(
+            &exporter_of(&cores, &snapshot, Some(&books)).render(),
+            &[
+                "margay_accounts 7",
+                "margay_journal_records_total 30",
+                "margay_journal_accepting 1",
+                "margay_journal_last_sync_timestamp_seconds 1059.5",
+                "margay_journal_sync_duration_seconds 0.002",
+                "margay_database_connected 0",
+                "margay_ledger_oldest_age_seconds 60",
+                "margay_ledger_records_behind 10",
+                "margay_ledger_batch_seconds_total 1.5",
+                r#"margay_ledger_unknown_total{what="torrent"} 3"#,
+                r#"margay_records_waiting{core="0"} 9"#,
+                r#"margay_tokens{core="0"} 4"#,
+                r#"margay_registered_torrents{core="0"} 3"#,
+            ],
+        );
+        books.ledger.oldest_at = None;
+        let page = exporter_of(&cores, &snapshot, Some(&books)).render();
+        check(&page, &["margay_ledger_oldest_age_seconds 0"]);
+
+        // A start without the database: nobody knows what that has, so 0 would be a guess.
+        books.ledger.position = None;
+        let page = exporter_of(&cores, &snapshot, Some(&books)).render();
+        assert!(!page.contains("margay_ledger_oldest_age_seconds"), "{page}");
+        check(&page, &["margay_database_connected 0"]);
+
+        let public = exporter(&cores, &snapshot).render();
+        for metric in ALL {
+            let told = public.contains(&format!("# TYPE {} ", metric.name));
+            let expected = metric.of == Trackers::Every && metric != &t::SNAPSHOT_TIMESTAMP;
+            assert_eq!(told, expected, "{}", metric.name);
+        }
+    }
+
+    #[test]
     fn many_cores_have_one_series_of_channels_for_each_receiver() {
         let cores = vec![core(20, 1); 20];
         let page = page(&cores, &Snapshot::default());
@@ -389,7 +527,7 @@ mod tests {
     #[test]
     fn promtool_accepts_the_page() {
         let snapshot = Snapshot { newest: Some(1030), ..Snapshot::default() };
-        let page = page(&[core(2, 1), core(2, 2)], &snapshot);
+        let page = exporter_of(&[core(2, 1), core(2, 2)], &snapshot, Some(&books())).render();
         let mut promtool = Command::new("promtool")
             .args(["check", "metrics"])
             .stdin(Stdio::piped())

@@ -16,6 +16,17 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// One line for people.
     pub help: &'static str,
+    /// On the page of which trackers it is.
+    pub of: Trackers,
+}
+
+/// Trackers that have a metric.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trackers {
+    /// All of them.
+    Every,
+    /// Those with `--private`.
+    Private,
 }
 
 /// How a metric moves.
@@ -65,7 +76,7 @@ impl Unit {
 }
 
 macro_rules! table {
-    ($($section:literal { $($constant:ident = $kind:ident $name:literal [$($label:literal),*] $unit:ident $help:literal;)* })*) => {
+    ($($section:literal of $of:ident { $($constant:ident = $kind:ident $name:literal [$($label:literal),*] $unit:ident $help:literal;)* })*) => {
         $($(
             #[doc = $help]
             pub(super) const $constant: Metric = Metric {
@@ -74,6 +85,7 @@ macro_rules! table {
                 unit: Unit::$unit,
                 labels: &[$($label),*],
                 help: $help,
+                of: Trackers::$of,
             };
         )*)*
 
@@ -81,12 +93,13 @@ macro_rules! table {
         pub const ALL: &[Metric] = &[$($($constant),*),*];
 
         /// The same by section, for the reference page.
-        const SECTIONS: &[(&str, &[Metric])] = &[$(($section, &[$($constant),*])),*];
+        const SECTIONS: &[(&str, Trackers, &[Metric])] =
+            &[$(($section, Trackers::$of, &[$($constant),*])),*];
     };
 }
 
 table! {
-    "Requests and answers" {
+    "Requests and answers" of Every {
         CONNECTS = Counter "margay_connects_total" ["family"] Count "UDP connect requests answered.";
         ANNOUNCES = Counter "margay_announces_total" ["protocol", "family"] Count "Announces answered.";
         SCRAPES = Counter "margay_scrapes_total" ["protocol", "family"] Count "Scrapes answered.";
@@ -99,7 +112,7 @@ table! {
         HTTP_CONNECTIONS_OPEN = Gauge "margay_http_connections_open" ["core"] Count "HTTP connections open now.";
         INTERVAL = Gauge "margay_interval_seconds" ["core"] Seconds "The announce interval answered now, before jitter.";
     }
-    "Swarms" {
+    "Swarms" of Every {
         TORRENTS = Gauge "margay_torrents" ["core"] Count "Torrents known, empty ones kept for their snatch count included.";
         PEERS = Gauge "margay_peers" ["core", "family"] Count "Endpoints in all swarms; a client with both families counts once in each.";
         SEEDERS = Gauge "margay_seeders" ["core"] Count "Clients that have everything, over all swarms.";
@@ -107,7 +120,7 @@ table! {
         SNATCHES = Counter "margay_snatches_total" ["core"] Count "Downloads completed.";
         EXPIRED_PEERS = Counter "margay_expired_peers_total" ["core"] Count "Peers that left a swarm by being silent for too long.";
     }
-    "Cores" {
+    "Cores" of Every {
         CORE_BUSY = FractionCounter "margay_core_busy_seconds_total" ["core"] Seconds "CPU time used by the core's thread.";
         CORE_BUSY_RATIO = Gauge "margay_core_busy_ratio" ["core"] Ratio "Share of a CPU the core's thread used between the last two readings.";
         CORE_WAKEUPS = Counter "margay_core_wakeups_total" ["core"] Count "Times the core woke up to look for work.";
@@ -117,13 +130,13 @@ table! {
         UDP_SEND_DROPS = Counter "margay_udp_send_drops_total" ["core"] Count "Replies dropped because the kernel did not take them at once.";
         HOPS = Counter "margay_hops_total" ["core", "protocol"] Count "Requests this core received that another core owned.";
     }
-    "Channels between cores" {
+    "Channels between cores" of Every {
         CHANNEL_REQUESTS = Counter "margay_channel_requests_total" ["from", "to"] Count "Requests handed from one core to another.";
         CHANNEL_DROPS = Counter "margay_channel_drops_total" ["from", "to"] Count "Requests dropped because the channel was full.";
         CHANNEL_DEPTH = Gauge "margay_channel_depth" ["from", "to"] Count "Requests waiting in the channel.";
         CHANNEL_CAPACITY = Gauge "margay_channel_capacity" ["from", "to"] Count "The most that can wait in the channel.";
     }
-    "Snapshots" {
+    "Snapshots" of Every {
         SNAPSHOTS = Counter "margay_snapshots_total" [] Count "Snapshots written.";
         SNAPSHOT_FAILURES = Counter "margay_snapshot_failures_total" [] Count "Snapshots that could not be written.";
         SNAPSHOT_TIMESTAMP = Gauge "margay_snapshot_last_success_timestamp_seconds" [] Seconds "When the newest snapshot was finished; missing when there is none.";
@@ -135,7 +148,46 @@ table! {
         LOAD_DURATION = Gauge "margay_load_duration_seconds" [] Seconds "How long reading the snapshot at the start took.";
         LOADED_PEERS = Gauge "margay_loaded_peers" [] Count "Peers read from the snapshot at the start.";
     }
-    "Process" {
+    "Journal" of Private {
+        JOURNAL_RECORDS = Counter "margay_journal_records_total" [] Count "Records taken into the journal: what an announce did, or what the site said.";
+        JOURNAL_BEGIN = Gauge "margay_journal_begin_sequence" [] Count "Sequence number of the oldest record kept.";
+        JOURNAL_END = Gauge "margay_journal_end_sequence" [] Count "Sequence number of the record that comes next.";
+        JOURNAL_DURABLE = Gauge "margay_journal_durable_sequence" [] Count "Records before this sequence number are on the disk.";
+        JOURNAL_SIZE = Gauge "margay_journal_size_bytes" [] Bytes "Size of all segments of the journal.";
+        JOURNAL_SIZE_MAX = Gauge "margay_journal_size_max_bytes" [] Bytes "How large the journal may become; then it refuses what comes.";
+        JOURNAL_ACCEPTING = Gauge "margay_journal_accepting" [] Count "1 when the last attempt to append or to sync succeeded, 0 when the journal refuses.";
+        JOURNAL_REFUSED_BATCHES = Counter "margay_journal_refused_batches_total" [] Count "Batches the journal refused; their credit waits in the core and comes again.";
+        JOURNAL_REFUSED_RECORDS = Counter "margay_journal_refused_records_total" [] Count "Records in refused batches, each time they are refused.";
+        JOURNAL_SYNCS = Counter "margay_journal_syncs_total" [] Count "Times the journal was synced to the disk.";
+        JOURNAL_SYNC_TIMESTAMP = Gauge "margay_journal_last_sync_timestamp_seconds" [] Seconds "When the last sync ended; missing until there was one.";
+        JOURNAL_SYNC_DURATION = Gauge "margay_journal_sync_duration_seconds" [] Seconds "How long the last sync took.";
+        RECORDS_WAITING = Gauge "margay_records_waiting" ["core"] Count "Records that wait in a core until the journal takes them.";
+    }
+    "Database" of Private {
+        DATABASE_CONNECTED = Gauge "margay_database_connected" [] Count "1 while the ledger, which writes the journal into the database, has a connection.";
+        WATCH_CONNECTED = Gauge "margay_watch_connected" [] Count "1 while there is a connection that hears of what the site changes in the database.";
+        LEDGER_AGE = Gauge "margay_ledger_oldest_age_seconds" [] Seconds "Age of the oldest announce that is on the disk and not yet in the database; 0 when all are, missing until the database has said what it has.";
+        LEDGER_BEHIND = Gauge "margay_ledger_records_behind" [] Count "Records that are in the journal and not yet in the database; missing until the database has said what it has.";
+        LEDGER_POSITION = Gauge "margay_ledger_position_sequence" [] Count "Records before this sequence number are in the database; missing until it has been asked.";
+        LEDGER_FACTS = Counter "margay_ledger_facts_total" [] Count "Facts (what an announce did) written into the database.";
+        LEDGER_CHANGES = Counter "margay_ledger_changes_total" [] Count "Changes of the site written into the database.";
+        LEDGER_BATCHES = Counter "margay_ledger_batches_total" [] Count "Batches written, each in one transaction.";
+        LEDGER_BATCH_TIME = FractionCounter "margay_ledger_batch_seconds_total" [] Seconds "Time all batches took.";
+        LEDGER_BATCH_DURATION = Gauge "margay_ledger_batch_duration_seconds" [] Seconds "How long the last batch took.";
+        LEDGER_BATCH_RECORDS = Gauge "margay_ledger_batch_records" [] Count "Records in the last batch.";
+        LEDGER_BATCH_RECORDS_MAX = Gauge "margay_ledger_batch_records_max" [] Count "Records the next batch may have; less when batches take long.";
+        LEDGER_RETRIES = Counter "margay_ledger_retries_total" [] Count "Times a batch was begun anew, or the database looked for again.";
+        LEDGER_REJECTED = Counter "margay_ledger_rejected_total" [] Count "Records, or parts of them, that the database refused; they are in the table rejected.";
+        LEDGER_UNKNOWN = Counter "margay_ledger_unknown_total" ["what"] Count "Figures for a user, torrent or token that is not in the database any more, added up by batch.";
+        WATCH_NOTICES = Counter "margay_watch_notices_total" [] Count "Notices of rows that the site changed in the database.";
+        WATCH_RELOADS = Counter "margay_watch_reloads_total" [] Count "Times that notices may have been missed, new connections included.";
+    }
+    "Users and torrents of the site" of Private {
+        ACCOUNTS = Gauge "margay_accounts" [] Count "Users who may announce.";
+        REGISTERED_TORRENTS = Gauge "margay_registered_torrents" ["core"] Count "Torrents the site has registered.";
+        TOKENS = Gauge "margay_tokens" ["core"] Count "Tokens of users for torrents, those included that are over and not yet dropped.";
+    }
+    "Process" of Every {
         READY = Gauge "margay_ready" [] Count "1 when requests are answered, 0 while loading or draining.";
         BUILD = Gauge "margay_build_info" ["version"] Count "Always 1; the version is in the label.";
         CORES = Gauge "margay_cores" [] Count "Cores this tracker runs on.";
@@ -152,8 +204,12 @@ table! {
 /// The reference page, in Markdown.
 pub fn reference() -> String {
     let mut page = String::from(PREFACE);
-    for (section, metrics) in SECTIONS {
-        write!(page, "\n## {section}\n\n| Name | Kind | Unit | Labels | Meaning |\n")
+    for (section, of, metrics) in SECTIONS {
+        let of = match of {
+            Trackers::Every => "",
+            Trackers::Private => "Of a private tracker (`--private`).\n\n",
+        };
+        write!(page, "\n## {section}\n\n{of}| Name | Kind | Unit | Labels | Meaning |\n")
             .expect("a string takes everything");
         page.push_str("|---|---|---|---|---|\n");
         for metric in *metrics {
@@ -182,9 +238,10 @@ format of Prometheus. The numbers are those of the last second; the page itself 
 twice a second, however often it is asked for.
 
 Counters start at 0 with the process. Labels: `protocol` is `udp` or `http`; `family` is `ipv4` or
-`ipv6` (an IPv4-mapped address is `ipv4`); `core` is the number of a core; `reason` is one of
-`malformed`, `connection_id`, `source`, `torrent`, `full`, `overload`, `too_large`, `timeout`,
-`connections`, `not_found`. A channel has a series for every pair of cores up to 16 cores; above that,
+`ipv6` (an IPv4-mapped address is `ipv4`); `core` is the number of a core; `what` is
+`user`, `torrent` or `token`; `reason` is one of
+`malformed`, `connection_id`, `source`, `torrent`, `full`, `overload`, `passkey`, `client`, `rights`,
+`clients`, `too_large`, `timeout`, `connections`, `not_found`. A channel has a series for every pair of cores up to 16 cores; above that,
 `from` is `all` and the channels into one core are summed, so that the number of series stays bounded.
 
 This page is made from the table in `ops/src/metrics/table.rs`:

@@ -83,6 +83,12 @@ impl Ledger {
         self.shared.status()
     }
 
+    /// The same for somebody elsewhere, also when the ledger has stopped.
+    pub fn watch_status(&self) -> impl Fn() -> LedgerStatus + Send + Sync + use<> {
+        let shared = self.shared.clone();
+        move || shared.status()
+    }
+
     /// Writes what is there now, however little it is, or tries the database again.
     pub fn wake(&self) {
         let _ = self.bell.try_send(()); // Rung is rung.
@@ -178,6 +184,7 @@ impl<S: Source> Worker<S> {
                 status.retries += 1;
                 status.last_error = Some(text);
             });
+            self.look_ahead();
             let _ = self.rung.recv_timeout(wait);
         }
     }
@@ -336,6 +343,18 @@ impl<S: Source> Worker<S> {
         self.shared.set(|status| status.oldest_at = oldest_at);
     }
 
+    /// Tells the age while there is no connection: with nothing to write when it was lost, nobody else
+    /// looks into the journal. What cannot be read is told by the next session.
+    fn look_ahead(&mut self) {
+        let Some(next) = self.shared.status().position else { return };
+        let mut records = Vec::new();
+        let read =
+            self.source.seek(next).and_then(|()| self.source.next_batch(LOOK_AHEAD, &mut records));
+        if read.is_ok() {
+            self.tell_age(&records);
+        }
+    }
+
     /// Removes peers that have been silent for long, some at a time.
     fn clean(&self, writer: &mut Writer, at: &mut Option<Instant>) -> Result<(), SessionError> {
         if !self.options.peers || at.is_some_and(|at| at.elapsed() < CLEANING_PERIOD) {
@@ -369,3 +388,6 @@ const CLEANING_MAX: u64 = 20_000;
 
 /// How long a thread that was told to stop may need beyond the patience of who stops it.
 const GRACE: Duration = Duration::from_millis(200);
+
+/// Records among which the oldest fact is looked for while the database is away.
+const LOOK_AHEAD: usize = 256;

@@ -70,6 +70,12 @@ impl Watch {
         self.status.lock().expect("nobody panics with it").clone()
     }
 
+    /// The same for somebody elsewhere, also when the thread has ended.
+    pub fn watch_status(&self) -> impl Fn() -> WatchStatus + Send + Sync + use<> {
+        let status = self.status.clone();
+        move || status.lock().expect("nobody panics with it").clone()
+    }
+
     /// Ends the thread. One that waits for the database longer than `patience` is left alone, and ends
     /// when that answers.
     pub fn stop(self, patience: Duration) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use persist::ledger::Record;
@@ -207,19 +207,30 @@ fn trackers_come_and_go_and_two_run_at_once() {
             let (database, tape, stop) = (&database, &tape, &stop);
             scope.spawn(move || {
                 let mut rng = Rng::with_seed(seed);
+                let mut lives = 0;
                 while !stop.load(Ordering::Relaxed) {
+                    lives += 1;
                     let ledger =
                         Ledger::start(database.clone(), small_batches(), tape.reader()).unwrap();
-                    thread::sleep(Duration::from_millis(rng.u64(1..60)));
+                    // A machine that has much else to do gets there as well.
+                    let (begun, life) = (Instant::now(), Duration::from_millis(20 * lives));
+                    let batches = rng.u64(..12);
+                    while ledger.status().batches < batches && begun.elapsed() < life {
+                        thread::sleep(Duration::from_micros(rng.u64(..500)));
+                    }
                     // Without any patience, it is left in the middle of what it does.
                     ledger.stop(Duration::ZERO);
                 }
             });
         }
-        until("all is written", || {
-            site.number("SELECT coalesce(max(next), 0) FROM ledger") as u64 == total
-        });
+        let deadline = Instant::now() + 2 * PATIENCE;
+        let mut written = 0;
+        while written < total && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+            written = site.number("SELECT coalesce(max(next), 0) FROM ledger") as u64;
+        }
         stop.store(true, Ordering::Relaxed);
+        assert_eq!(written, total);
     });
     assert_eq!(found(&mut site), model);
     assert_eq!(site.number("SELECT count(*) FROM rejected"), 0);
