@@ -39,7 +39,7 @@ impl Filling {
         let length = prefix.bytes().len();
         bytes[..length].copy_from_slice(prefix.bytes());
         self.columns.prefixes.push(bytes);
-        self.columns.marks.push(length as u8 | if allow { ALLOWED } else { 0 });
+        self.columns.marks.push(length as u8 | (u8::from(allow) * ALLOWED));
     }
 
     /// Archives what was pushed into `buffer` and starts an empty frame.

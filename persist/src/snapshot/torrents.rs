@@ -167,8 +167,8 @@ impl PeerColumns {
         let announces = u16::try_from(peer.announces);
         let fitting = [uploaded, downloaded, peer.left].map(five_bytes);
         let mut mark = state_code(peer.state);
-        mark |= bit(peer.visible, VISIBLE) | bit(peer.hidden, HIDDEN);
-        mark |= bit(v4.is_some(), HAS_V4) | bit(v6.is_some(), HAS_V6);
+        mark |= (u8::from(peer.visible) * VISIBLE) | (u8::from(peer.hidden) * HIDDEN);
+        mark |= (u8::from(v4.is_some()) * HAS_V4) | (u8::from(v6.is_some()) * HAS_V6);
         let small = match (fitting, announces, lasted.to_le_bytes()) {
             ([Some(uploaded), Some(downloaded), Some(left)], Ok(announces), [a, b, c, 0])
                 if corrupt == 0 && peer.since <= peer.seen =>
@@ -442,10 +442,6 @@ impl ArchivedPeerColumns {
         }
         None
     }
-}
-
-fn bit(is_set: bool, bit: u8) -> u8 {
-    if is_set { bit } else { 0 }
 }
 
 fn short(count: usize) -> u16 {

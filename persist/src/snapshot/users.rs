@@ -39,8 +39,7 @@ impl Filling {
         assert!(self.len() < USERS_MAX, "a frame has USERS_MAX users");
         let mut bytes = [0; Passkey::BYTES];
         bytes.copy_from_slice(passkey.reveal().as_bytes());
-        let can_leech = if user.can_leech { CAN_LEECH } else { 0 };
-        let mark = can_leech | if user.hidden { HIDDEN } else { 0 };
+        let mark = (u8::from(user.can_leech) * CAN_LEECH) | (u8::from(user.hidden) * HIDDEN);
         self.columns.ids.push(user.id.0);
         self.columns.passkeys.push(bytes);
         self.columns.marks.push(mark);
