@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use persist::snapshot::{FORMAT, SwarmFigures};
-use persist::{Snapshot, SnapshotError};
+use persist::{Covered, Snapshot, SnapshotError};
 use shard::{InfoHash, Seconds};
 
 /// How many of the largest swarms are shown.
@@ -34,9 +34,13 @@ pub enum SnapshotCommandError {
 pub fn verify(file: &Path, out: &mut impl Write) -> Result<(), SnapshotCommandError> {
     let snapshot = Snapshot::open(file)?;
     let totals = snapshot.totals();
+    let users = match snapshot.covered() {
+        Some(_) => format!("{} users, ", totals.users),
+        None => String::new(),
+    };
     writeln!(
         out,
-        "{} is whole: {} swarms, {} peers, {} bytes in {} frames",
+        "{} is whole: {users}{} swarms, {} peers, {} bytes in {} frames",
         file.display(),
         totals.swarms,
         totals.peers(),
@@ -58,9 +62,20 @@ pub fn inspect(
     let snapshot = Snapshot::open(file)?;
     let survey = Survey::of(&snapshot)?;
     let (meta, totals, peers) = (snapshot.meta(), snapshot.totals(), snapshot.totals().peers());
+    let covered = snapshot.covered();
 
     writeln!(out, "file        {}", file.display())?;
     writeln!(out, "format      {FORMAT}, written by margay {}", snapshot.version())?;
+    if let Some(Covered { journal, position }) = covered {
+        writeln!(
+            out,
+            "tracker     private; it goes on with record {position} of journal {journal:016x}"
+        )?;
+        writeln!(out, "users       {}", totals.users)?;
+        writeln!(out, "clients     {} rules", totals.client_rules)?;
+        writeln!(out, "tokens      {}", totals.tokens)?;
+        writeln!(out, "removed     {} torrents", totals.deletions)?;
+    }
     let when = match meta.written_at {
         past if past <= now => format!("{} ago", span(now - past)),
         future => format!("{} in the future", span(future - now)),
@@ -75,7 +90,10 @@ pub fn inspect(
     }
     writeln!(out, "swarms      {} ({} without peers)", totals.swarms, survey.empty)?;
     let (v4, v6) = (totals.peers_v4, totals.peers_v6);
-    writeln!(out, "peers       {peers} ({v4} over IPv4, {v6} over IPv6)")?;
+    match covered {
+        None => writeln!(out, "peers       {peers} ({v4} over IPv4, {v6} over IPv6)")?,
+        Some(_) => writeln!(out, "peers       {peers} ({v6} of them with IPv6)")?,
+    }
     let leechers = peers - survey.seeders - survey.partial_seeds;
     writeln!(out, "  seeders        {}", survey.seeders)?;
     writeln!(out, "  partial seeds  {}", survey.partial_seeds)?;
@@ -86,7 +104,8 @@ pub fn inspect(
         writeln!(out, "last seen   {} to {} before", before(newest), before(oldest))?;
     }
     if !survey.largest.is_empty() {
-        writeln!(out, "largest swarms, in endpoints")?;
+        let peers = if covered.is_some() { "peers" } else { "endpoints" };
+        writeln!(out, "largest swarms, in {peers}")?;
         for (peers, info_hash) in &survey.largest {
             writeln!(out, "  {peers:>10}  {info_hash}")?;
         }
@@ -197,6 +216,10 @@ mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
     use persist::{DataDir, Meta, Mode, SnapshotWriter};
+    use shard::private::{
+        self, ClientPrefix, Freeleech, Passkey, Terms, TokenRecord, TorrentId, TorrentRecord, User,
+        UserId,
+    };
     use shard::{ClientTag, PeerRecord, PeerState, Piece, SwarmRecord};
 
     use super::*;
@@ -253,7 +276,7 @@ mod tests {
             let version = env!("CARGO_PKG_VERSION");
             let expected = format!(
                 "file        {}
-format      1, written by margay {version}
+format      {FORMAT}, written by margay {version}
 written     2027-01-15 08:00:00 UTC (5 min 20 s ago)
 interval    30 min
 timeout     1 h 6 min
@@ -275,6 +298,58 @@ largest swarms, in endpoints
                 "bb".repeat(20),
             );
             assert_eq!(out, expected);
+        });
+    }
+
+    #[test]
+    fn inspect_describes_a_private_tracker_without_its_secrets() {
+        with_dir("inspect-private", |dir| {
+            let passkey = "0123456789abcdefghijABCDEFGHIJxy";
+            let data = DataDir::open(dir).unwrap();
+            let meta = Meta {
+                written_at: WRITTEN_AT,
+                interval: Seconds(1800),
+                peer_timeout: Seconds(4000),
+                mode: Mode::Private(Covered { journal: 0xabc, position: 123 }),
+            };
+            let mut writer = SnapshotWriter::create(&data, meta).unwrap();
+            let user = User { id: UserId(5), can_leech: true, hidden: true };
+            writer.append_user(&Passkey::new(passkey.as_bytes()).unwrap(), user).unwrap();
+            writer.append_rule(&ClientPrefix::new(b"-XX").unwrap(), false).unwrap();
+            let terms = Terms { id: TorrentId(9), freeleech: Freeleech::Free, upload_percent: 100 };
+            let info_hash = InfoHash([0xaa; 20]);
+            writer
+                .append_private(&private::Piece {
+                    torrents: vec![TorrentRecord {
+                        info_hash,
+                        terms,
+                        balance: -5,
+                        snatches: 4,
+                        peers: 0,
+                        tokens: 1,
+                    }],
+                    tokens: vec![TokenRecord { user: UserId(5), expires_at: None }],
+                    ..private::Piece::default()
+                })
+                .unwrap();
+            let file = writer.finish().unwrap().path;
+            let mut out = Vec::new();
+            inspect(&file, WRITTEN_AT, &mut out).unwrap();
+            verify(&file, &mut out).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            for line in [
+                "tracker     private; it goes on with record 123 of journal 0000000000000abc\n",
+                "users       1\n",
+                "clients     1 rules\n",
+                "tokens      1\n",
+                "removed     0 torrents\n",
+                "swarms      1 (1 without peers)\n",
+                "peers       0 (0 of them with IPv6)\n",
+                "is whole: 1 users, 1 swarms, 0 peers, ",
+            ] {
+                assert!(out.contains(line), "{line}{out}");
+            }
+            assert!(!out.contains(&passkey[..8]), "{out}");
         });
     }
 

@@ -17,8 +17,9 @@ use std::{env, fs, thread};
 
 use fastrand::Rng;
 use persist::snapshot::KEPT;
-use persist::{DataDir, Meta, Mode, Snapshot, SnapshotWriter};
+use persist::{Covered, DataDir, Meta, Mode, Snapshot, SnapshotWriter};
 use scratch::Scratch;
+use shard::private::{self, Passkey, User};
 use shard::{Piece, Seconds, SwarmRecord};
 
 const KILLS: u32 = 200;
@@ -30,6 +31,14 @@ const WRITTEN_AT: Seconds = Seconds(1_800_000_000);
 fn content(number: u32) -> Vec<Piece> {
     let mut rng = Rng::with_seed(number.into());
     (0..20).map(|_| pieces::random(&mut rng, 200, 10, WRITTEN_AT, 3000)).collect()
+}
+
+/// The same of a private tracker.
+fn private_content(number: u64) -> (Vec<(Passkey, User)>, Vec<private::Piece>) {
+    let mut rng = Rng::with_seed(number);
+    let users = (0..2000).map(|_| pieces::private::user(&mut rng)).collect();
+    let piece = |_| pieces::private::piece(&mut rng, 100, 10, WRITTEN_AT);
+    (users, (0..10).map(piece).collect())
 }
 
 #[test]
@@ -53,8 +62,61 @@ fn writes_until_killed() {
     }
 }
 
+/// The same for a private tracker: its number is the position it covers.
+#[test]
+#[ignore = "this is the process that another test kills"]
+fn writes_private_ones_until_killed() {
+    let dir = env::var_os(DIR).expect("started by the other test");
+    let first: u64 = env::var(FIRST).unwrap().parse().unwrap();
+    let dir = DataDir::open(dir).unwrap();
+    for number in first.. {
+        let meta = Meta {
+            written_at: WRITTEN_AT,
+            interval: Seconds(1800),
+            peer_timeout: Seconds(4000),
+            mode: Mode::Private(Covered { journal: 1, position: number }),
+        };
+        let mut writer = SnapshotWriter::create(&dir, meta).unwrap();
+        let (users, pieces) = private_content(number);
+        for (passkey, user) in users {
+            writer.append_user(&passkey, user).unwrap();
+        }
+        for piece in pieces {
+            writer.append_private(&piece).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+}
+
 #[test]
 fn two_hundred_kills_leave_a_whole_snapshot() {
+    kill_again_and_again("writes_until_killed", check_content);
+}
+
+#[test]
+fn two_hundred_kills_leave_a_whole_private_snapshot() {
+    kill_again_and_again("writes_private_ones_until_killed", |snapshot| {
+        let (users, pieces) = private_content(snapshot.covered().expect("private").position);
+        let mut found = Vec::new();
+        snapshot.accounts(|passkey, user| found.push((passkey, user))).unwrap();
+        assert!(found == users, "{} has other users", snapshot.path().display());
+        let mut torrents = Vec::new();
+        snapshot
+            .for_each_swarm(|part| {
+                if !part.continued {
+                    torrents.push((part.info_hash, part.snatches));
+                }
+            })
+            .unwrap();
+        let expected = pieces.iter().flat_map(|piece| &piece.torrents);
+        let expected: Vec<_> = expected.map(|it| (it.info_hash, it.snatches)).collect();
+        assert!(torrents == expected, "{} has other torrents", snapshot.path().display());
+        let peers: usize = pieces.iter().map(|piece| piece.peers.len()).sum();
+        assert_eq!(snapshot.totals().peers(), peers as u64);
+    });
+}
+
+fn kill_again_and_again(writer: &str, check: impl Fn(&Snapshot)) {
     let seed = env::var("MARGAY_TEST_SEED").map_or(1, |seed| seed.parse().expect("a number"));
     let mut rng = Rng::with_seed(seed);
     let scratch = Scratch::new();
@@ -63,7 +125,7 @@ fn two_hundred_kills_leave_a_whole_snapshot() {
 
     for kill in 0..KILLS {
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "writes_until_killed", "--quiet"])
+            .args(["--ignored", "--exact", writer, "--quiet"])
             .env(DIR, scratch.path())
             .env(FIRST, (kill * 10_000).to_string())
             .stdout(Stdio::null())
@@ -89,7 +151,7 @@ fn two_hundred_kills_leave_a_whole_snapshot() {
         moved += u32::from(path > newest);
         newest = path;
         if let Some(snapshot) = snapshot {
-            check_content(&snapshot);
+            check(&snapshot);
         }
     }
     eprintln!("{KILLS} kills: {unfinished} files were unfinished, {moved} starts found a new one");

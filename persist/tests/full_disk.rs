@@ -15,7 +15,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use fastrand::Rng;
-use persist::{DataDir, Meta, Mode, Snapshot, SnapshotError, SnapshotWriter};
+use persist::{Covered, DataDir, Meta, Mode, Snapshot, SnapshotError, SnapshotWriter};
 use scratch::Scratch;
 use shard::Seconds;
 
@@ -39,7 +39,7 @@ fn writes_more_than_fits() {
     writer.append(&pieces::random(&mut rng, 20, 9, META.written_at, 0)).unwrap();
     let small = writer.finish().unwrap();
 
-    for _ in 0..3 {
+    for write_large in [write_large, write_large_private, write_large] {
         let error = write_large(&dir, &mut rng).unwrap_err();
         assert!(matches!(error, SnapshotError::Write { .. }), "{error:?}");
         println!("{error}: {}", error.source().unwrap());
@@ -57,6 +57,19 @@ fn write_large(dir: &DataDir, rng: &mut Rng) -> Result<(), SnapshotError> {
     let mut writer = SnapshotWriter::create(dir, META)?;
     for _ in 0..20 {
         writer.append(&pieces::random(rng, 1000, 10, META.written_at, 0))?;
+    }
+    writer.finish().map(drop)
+}
+
+fn write_large_private(dir: &DataDir, rng: &mut Rng) -> Result<(), SnapshotError> {
+    let mode = Mode::Private(Covered { journal: 1, position: 1 });
+    let mut writer = SnapshotWriter::create(dir, Meta { mode, ..META })?;
+    for _ in 0..20_000 {
+        let (passkey, user) = pieces::private::user(rng);
+        writer.append_user(&passkey, user)?;
+    }
+    for _ in 0..20 {
+        writer.append_private(&pieces::private::piece(rng, 1000, 10, META.written_at))?;
     }
     writer.finish().map(drop)
 }

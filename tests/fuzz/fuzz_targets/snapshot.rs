@@ -1,4 +1,4 @@
-//! Snapshot files: the bytes as they are, and once more with the checksums made right, so that the
+//! Snapshot files of both modes: the bytes as they are, and once more with the checksums made right, so that the
 //! frames, archives and totals behind them are reached.
 #![no_main]
 

@@ -449,3 +449,13 @@ fn what_a_peer_costs() {
     let bytes = encode(&(Vec::new(), Vec::new(), vec![piece])).len();
     assert!(bytes < 50_000 * 64, "{bytes}");
 }
+
+/// `MARGAY_SEED_DIR=../tests/fuzz/seeds/snapshot cargo test -p margay-persist --lib -- --ignored seeds`
+#[test]
+#[ignore = "writes the files that fuzzing begins with"]
+fn fuzz_seeds_are_written() {
+    let dir = std::env::var_os("MARGAY_SEED_DIR").expect("where to");
+    let dir = Path::new(&dir);
+    std::fs::write(dir.join("open"), super::encode(&small(1))).unwrap();
+    std::fs::write(dir.join("private"), encode(&input(1, 2, 2, 1, 2))).unwrap();
+}
