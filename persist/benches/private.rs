@@ -98,7 +98,7 @@ fn main() {
     drop(tracker);
 
     for _ in 0..RUNS {
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), cpu_time());
         let snapshot = Snapshot::open_newest(&data).expect("readable").expect("there");
         let verified = began.elapsed();
         let mut known = HashMap::new();
@@ -131,9 +131,10 @@ fn main() {
         });
         assert_eq!(restored, peers as u64);
         println!(
-            "cold start {:.2?}: verified in {verified:.2?}, users in {:.2?}, swarms in {:.2?}, of it the \
+            "cold start {:.2?}, CPU {:.2?} over all threads: verified in {verified:.2?}, users in {:.2?}, swarms in {:.2?}, of it the \
              journal {replayed:.2?}",
             began.elapsed(),
+            cpu_time().saturating_sub(cpu),
             loaded - verified,
             began.elapsed() - loaded,
         );
@@ -239,6 +240,14 @@ fn peer(rng: &mut Rng, users: u32) -> PeerRecord {
         announces: rng.u32(1..600),
         ..peer
     }
+}
+
+/// User and system time of this process, proc(5): in hundredths of a second.
+fn cpu_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").expect("proc is mounted");
+    let (_, fields) = stat.rsplit_once(')').expect("proc(5)");
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).flat_map(str::parse::<u64>).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// `--dir`, `--cores` and `--peers`; what cargo adds is passed over.
