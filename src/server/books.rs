@@ -12,7 +12,7 @@ use ops::counters;
 use persist::journal::{
     self, Journal, JournalError, JournalSender, JournalThread, Reader, ThreadOptions,
 };
-use persist::ledger::{Record, Source, SourceError};
+use persist::ledger::{Source, SourceError};
 use persist::postgres::{Loaded, Seen, Stored, Watch, WatchStatus};
 use persist::{
     DataDir, Database, DatabaseError, Ledger, LedgerOptions, LedgerStatus, Snapshot, SnapshotError,
@@ -462,14 +462,15 @@ impl Source for JournalSource {
         Ok(())
     }
 
-    fn next_batch(&mut self, max: usize, out: &mut Vec<(u64, Record)>) -> Result<(), SourceError> {
+    fn next_batch(
+        &mut self,
+        max: usize,
+        out: &mut Vec<(u64, journal::Record)>,
+    ) -> Result<(), SourceError> {
         let Some(reader) = &mut self.reader else { return Ok(()) };
         self.records.clear();
         let first = reader.read_into(max, &mut self.records)?;
-        out.extend((first..).zip(self.records.drain(..).map(|record| match record {
-            journal::Record::Fact(fact) => Record::Fact(fact),
-            journal::Record::Change(change) => Record::Change(change),
-        })));
+        out.extend((first..).zip(self.records.drain(..)));
         Ok(())
     }
 }

@@ -2,16 +2,7 @@
 
 use std::error::Error;
 
-use shard::private::{Change, Fact};
-
-/// One record of the journal.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Record {
-    /// What an announce did.
-    Fact(Fact),
-    /// What the site did.
-    Change(Change),
-}
+pub use crate::journal::Record;
 
 /// Why a journal cannot be read.
 pub type SourceError = Box<dyn Error + Send + Sync>;
