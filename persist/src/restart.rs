@@ -65,7 +65,7 @@ pub fn replay_tail(
                         replayed.facts += 1;
                     }
                     Record::Fact(_) => {}
-                    Record::Change(change) => match info_hash(change) {
+                    Record::Change(change) => match change.info_hash() {
                         Some(info_hash) if owns(info_hash) => {
                             replayed.changes += 1;
                             replayed.refused += u64::from(replay.put(change).is_err());
@@ -210,17 +210,6 @@ impl Replay<'_> {
             self.removed = !self.swarms.expire(now, RECORDS_AT_A_TIME, &mut self.gone).finished;
             self.gone.clear();
         }
-    }
-}
-
-/// The torrent that a change is about, if it is about one.
-fn info_hash(change: &Change) -> Option<&InfoHash> {
-    match change {
-        Change::Torrent { info_hash, .. }
-        | Change::TorrentRemoved { info_hash, .. }
-        | Change::Token { info_hash, .. }
-        | Change::TokenRemoved { info_hash, .. } => Some(info_hash),
-        Change::User { .. } | Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => None,
     }
 }
 

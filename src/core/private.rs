@@ -7,7 +7,7 @@ use persist::journal::Answer;
 use shard::private::{
     Announce, Change, Facts, Gone, Limits, Passkey, Refusal, Swarms, Terms, User, UserId,
 };
-use shard::{InfoHash, PeerState, Seconds};
+use shard::{PeerState, Seconds};
 
 use super::Core;
 use super::message::Command;
@@ -121,7 +121,7 @@ impl Core {
         let Some(private) = &mut self.private else { return };
         match command {
             Command::Seen(change) => {
-                if info_hash(&change).is_some_and(|hash| route::owner(hash, cores) == self.number) {
+                if change.info_hash().is_some_and(|hash| route::owner(hash, cores) == self.number) {
                     private.put(&change, now);
                 }
             }
@@ -223,17 +223,6 @@ impl Private {
 
 fn is_seeding(state: PeerState) -> bool {
     state == PeerState::Seeder
-}
-
-/// The torrent that a change is about, if it is about one.
-fn info_hash(change: &Change) -> Option<&InfoHash> {
-    match change {
-        Change::Torrent { info_hash, .. }
-        | Change::TorrentRemoved { info_hash, .. }
-        | Change::Token { info_hash, .. }
-        | Change::TokenRemoved { info_hash, .. } => Some(info_hash),
-        Change::User { .. } | Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => None,
-    }
 }
 
 /// What the metrics call it.

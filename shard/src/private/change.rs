@@ -93,3 +93,18 @@ pub enum Change {
         prefix: ClientPrefix,
     },
 }
+
+impl Change {
+    /// The torrent that this is about, if it is about one: the core that owns it is the one to apply it.
+    pub fn info_hash(&self) -> Option<&InfoHash> {
+        match self {
+            Change::Torrent { info_hash, .. }
+            | Change::TorrentRemoved { info_hash, .. }
+            | Change::Token { info_hash, .. }
+            | Change::TokenRemoved { info_hash, .. } => Some(info_hash),
+            Change::User { .. } | Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => {
+                None
+            }
+        }
+    }
+}
