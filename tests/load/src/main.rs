@@ -11,6 +11,7 @@ mod http;
 mod pace;
 mod process;
 mod source;
+mod stall;
 mod summary;
 mod swarms;
 mod udp;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::process::{self, Process};
+use crate::stall::Stalls;
 
 /// Counts of one phase. Latencies are nanoseconds.
 pub(crate) struct Tally {
@@ -20,7 +21,10 @@ pub(crate) struct Tally {
     pub(crate) late: u64,
     /// Answers that are an error, malformed, or not what was asked for.
     pub(crate) failed: u64,
+    pub(crate) stalls: Stalls,
     latency: Histogram<u64>,
+    /// The slowest answer of those that no stall of the load generator touched.
+    untouched_max: u64,
 }
 
 /// Latencies above this count as this.
@@ -37,15 +41,21 @@ impl Tally {
             lost: 0,
             late: 0,
             failed: 0,
+            stalls: Stalls::default(),
             latency,
+            untouched_max: 0,
         }
     }
 
-    /// Counts one good answer.
-    pub(crate) fn answer(&mut self, reply_bytes: usize, latency: u64) {
+    /// Counts one good answer to a request meant to start at `since`.
+    pub(crate) fn answer(&mut self, reply_bytes: usize, since: u64, now: u64) {
+        let latency = now.saturating_sub(since);
         self.answers += 1;
         self.reply_bytes += reply_bytes as u64;
         self.latency.saturating_record(latency);
+        if !self.stalls.touched(since) {
+            self.untouched_max = self.untouched_max.max(latency);
+        }
     }
 
     /// Counts one announce among the answers, with the peers it handed out.
@@ -55,7 +65,7 @@ impl Tally {
     }
 
     /// Quantiles of the latency in microseconds, by name.
-    pub(crate) fn latencies_us(&self) -> [(&'static str, f64); 5] {
+    pub(crate) fn latencies_us(&self) -> [(&'static str, f64); 7] {
         let latency = &self.latency;
         [
             ("p50_us", latency.value_at_quantile(0.5)),
@@ -63,6 +73,8 @@ impl Tally {
             ("p99_us", latency.value_at_quantile(0.99)),
             ("p999_us", latency.value_at_quantile(0.999)),
             ("max_us", latency.max()),
+            ("untouched_max_us", self.untouched_max),
+            ("stall_max_us", self.stalls.longest),
         ]
         .map(|(name, latency)| (name, latency as f64 / 1e3))
     }
@@ -70,8 +82,17 @@ impl Tally {
     /// The same as a line for people.
     pub(crate) fn latency_text(&self) -> String {
         let mut text = "latency in µs:".to_owned();
-        for (name, latency) in self.latencies_us() {
+        let [quantiles @ .., (_, untouched), (_, stall)] = self.latencies_us();
+        for (name, latency) in quantiles {
             let _ = write!(text, " {} {latency:.0}", name.trim_end_matches("_us"));
+        }
+        let stalls = self.stalls.count;
+        if stalls > 0 {
+            let _ = write!(
+                text,
+                "; the load generator stood still {stalls} times, {stall:.0} at most: \
+                 max {untouched:.0} without what that touched"
+            );
         }
         text
     }
@@ -261,7 +282,7 @@ mod tests {
     fn summary() -> Summary {
         let mut tally = Tally::new();
         for step in 1..=1000 {
-            tally.answer(100, step * 1_000);
+            tally.answer(100, 0, step * 1_000);
             tally.announce(7);
         }
         tally.lost = 3;
@@ -271,13 +292,13 @@ mod tests {
     #[test]
     fn quantiles_are_those_of_what_was_recorded() {
         let latencies = summary().tally.latencies_us().map(|(_, latency)| latency as u64);
-        assert_eq!(latencies, [500, 900, 990, 999, 1000]);
+        assert_eq!(latencies, [500, 900, 990, 999, 1000, 1000, 0]);
     }
 
     #[test]
     fn a_latency_beyond_all_bounds_is_still_counted() {
         let mut tally = Tally::new();
-        tally.answer(1, u64::MAX);
+        tally.answer(1, 0, u64::MAX);
         assert!(tally.latency.max() >= LATENCY_MAX);
         assert_eq!(tally.latency.len(), 1);
     }

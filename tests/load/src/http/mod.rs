@@ -235,6 +235,7 @@ impl<'a> HttpLoad<'a> {
     /// Reads what has come, and pauses when there is little to do, at most until `next`.
     fn exchange(&mut self, next: Option<u64>) -> io::Result<()> {
         let before = self.now();
+        self.tally.stalls.mark(before, 0);
         let mut events = [EpollEvent::empty(); EVENTS];
         let count = match self.epoll.wait(&mut events, EpollTimeout::ZERO) {
             Ok(count) => count,
@@ -250,9 +251,12 @@ impl<'a> HttpLoad<'a> {
             self.give_up(before);
         }
         if count < EVENTS / 8 && self.options.wait == Wait::Nap {
-            let nap = next.map_or(NAP, |next| next.saturating_sub(self.now()).min(NAP));
+            let now = self.now();
+            let nap = next.map_or(NAP, |next| next.saturating_sub(now).min(NAP));
             if nap > 0 {
+                self.tally.stalls.mark(now, 0);
                 std::thread::sleep(Duration::from_nanos(nap));
+                self.tally.stalls.mark(self.now(), nap);
             }
         }
         Ok(())
@@ -280,12 +284,13 @@ impl<'a> HttpLoad<'a> {
         // than the buffer: nothing is left to be read.
         ended |= events.contains(EpollFlags::EPOLLRDHUP);
         let now = self.clock.elapsed().as_nanos() as u64;
+        self.tally.stalls.mark(now, 0);
         while let Some(&since) = connection.waiting.front() {
             let reply = message::read_reply(connection.received(), ended);
             let len = match reply {
                 Reply::Partial => break,
                 Reply::Announce { len, peers } => {
-                    self.tally.answer(len, now.saturating_sub(since));
+                    self.tally.answer(len, since, now);
                     self.tally.announce(peers);
                     len
                 }

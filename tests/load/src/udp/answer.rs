@@ -42,7 +42,7 @@ pub(crate) fn count(
             return;
         }
     }
-    tally.answer(bytes, now.saturating_sub(request.since));
+    tally.answer(bytes, request.since, now);
 }
 
 #[cfg(test)]

@@ -249,6 +249,7 @@ impl<'a> UdpLoad<'a> {
         if self.now() - self.connected > RECONNECT {
             self.ask_for_connection_ids(false)?;
         }
+        self.tally.stalls.mark(self.now(), 0);
         self.flush()?;
         // Answers that came while this process had no CPU are read before anything is given up.
         let before = self.now();
@@ -258,7 +259,9 @@ impl<'a> UdpLoad<'a> {
             let now = self.now();
             let nap = next.map_or(NAP, |next| next.saturating_sub(now).min(NAP));
             if nap > 0 {
+                self.tally.stalls.mark(now, 0);
                 std::thread::sleep(Duration::from_nanos(nap));
+                self.tally.stalls.mark(self.now(), nap);
             }
         }
         Ok(())
@@ -277,6 +280,7 @@ impl<'a> UdpLoad<'a> {
             loop {
                 let count = self.inbox.receive(self.sockets[socket].as_fd(), BATCH, false)?;
                 let now = self.now();
+                self.tally.stalls.mark(now, 0);
                 for (datagram, _) in self.inbox.datagrams() {
                     let peer_bytes = if self.options.to.is_ipv4() { 6 } else { 18 };
                     let reply = packet::read_reply(datagram);
