@@ -1,14 +1,20 @@
 //! The clock that the engine is given.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use shard::Seconds;
 
 /// The wall clock as it was at start, advanced by the monotonic clock: it never goes backwards, and a
 /// corrected system time does not expire anybody.
+///
+/// It is read for every request and in whole seconds, so the kernel's time of its last tick will do
+/// (`CLOCK_MONOTONIC_COARSE`, clock_gettime(2)), which is read without asking the processor's counter.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    start: Instant,
+    /// When the coarse clock showed this, in seconds,
+    start: i64,
+    /// it was so many seconds after the Unix epoch.
     unix_at_start: u32,
 }
 
@@ -17,7 +23,7 @@ impl Clock {
     pub fn start() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
-            start: Instant::now(),
+            start: coarse_seconds(),
             unix_at_start: u32::try_from(unix.as_secs()).unwrap_or(u32::MAX),
         }
     }
@@ -25,6 +31,11 @@ impl Clock {
     /// The time now, in seconds since the Unix epoch.
     #[inline]
     pub fn now(&self) -> Seconds {
-        Seconds(self.unix_at_start) + Seconds(self.start.elapsed().as_secs() as u32)
+        Seconds(self.unix_at_start) + Seconds((coarse_seconds() - self.start) as u32)
     }
+}
+
+#[inline]
+fn coarse_seconds() -> i64 {
+    clock_gettime(ClockId::MonotonicCoarse).tv_sec
 }

@@ -38,6 +38,9 @@ use crate::route;
 /// The core of this thread, shared by its tasks.
 pub type SharedCore = Rc<RefCell<Core>>;
 
+/// Bytes read at a time over HTTP.
+pub const HTTP_READ_BYTES: usize = 4096;
+
 /// What one thread owns.
 pub struct Core {
     /// Which core this is, from 0.
@@ -74,6 +77,8 @@ pub struct Core {
     pub random: fastrand::Rng,
     /// Filled by every announce; its buffers are used again.
     pub reply: Reply,
+    /// Into which requests over HTTP are read; a request has room to spare in it.
+    pub http_in: Box<[u8]>,
     /// Filled by every run of HTTP replies; its buffer is used again.
     pub http_out: Vec<u8>,
 }

@@ -1,10 +1,13 @@
 //! A connection that lasts: kept alive, slow to ask, slow to read, or waiting for other cores.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use glommio::net::TcpStream;
 use glommio::spawn_local;
 use ops::counters::{Protocol, Reason};
@@ -18,8 +21,8 @@ use crate::core::{SharedCore, family};
 use crate::net::stream;
 use crate::wire::http::Framing;
 
-/// Bytes read at a time.
-const READ_BYTES: usize = 4096;
+/// Bytes that are read, and forgotten, at a time from a client that is not done sending.
+const LINGER_READ_BYTES: usize = 512;
 
 /// How long a client that is not done sending may take to see that it was answered.
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -44,6 +47,9 @@ pub(super) struct Conversation {
     /// No deadline goes beyond this one.
     last_deadline: Seconds,
 }
+
+/// The client has ended the connection, well or not.
+struct Ended;
 
 /// Starts a task for a connection; when all seats are taken, it is closed instead.
 pub fn begin(
@@ -103,7 +109,8 @@ impl Conversation {
                     let Self { core, seat, connection, remote, input, .. } = self;
                     drop(seat);
                     if let Ok(connection) = Held::Adopted(connection).into_descriptor() {
-                        travel(&core, owner, Journey { connection, remote, request, rest: input });
+                        let (request, rest) = (*request, input);
+                        travel(&core, owner, Journey { connection, remote, request, rest });
                     }
                     return;
                 }
@@ -152,42 +159,86 @@ impl Conversation {
     /// Waits for bytes and answers what they complete; `None` at the end of the connection. `next` says
     /// whether this is the first request or a later one.
     async fn listen(&mut self, next: Next) -> Option<Next> {
-        let settings = self.core.borrow().settings.clone();
-        if matches!(next, Next::Read) && self.input.is_empty() {
-            self.give(settings.http_idle_timeout);
-        } else {
-            self.give(settings.http_header_timeout);
-        }
-        loop {
-            let seen = self.input.len();
-            let mut buffer = [0; READ_BYTES];
-            let received = self.connection.read(&mut buffer).await.ok()?;
-            if received == 0 {
-                return None;
+        // A connection that waits does not keep the room of its replies.
+        self.output = Vec::new();
+        self.await_request(matches!(next, Next::Read) && self.input.is_empty());
+        poll_fn(|context| {
+            loop {
+                match ready!(self.poll_hear(context)) {
+                    Ok(Some(next)) => return Poll::Ready(Some(next)),
+                    // More of the same request.
+                    Ok(None) => {}
+                    Err(Ended) => return Poll::Ready(None),
+                }
             }
-            let core = &mut *self.core.borrow_mut();
-            let (consumed, next) = if seen == 0 {
-                // The usual case: the whole request at once, nothing to keep.
-                let received = &buffer[..received];
-                let (consumed, next) = core.converse(self.remote, received, 0, &mut self.output);
-                self.input.extend_from_slice(&received[consumed..]);
-                (0, next)
-            } else {
-                self.input.extend_from_slice(&buffer[..received]);
-                core.converse(self.remote, &self.input, seen, &mut self.output)
-            };
+        })
+        .await
+    }
+
+    /// Reads what has come and answers what it completes; nothing when that is not a whole request.
+    ///
+    /// Both buffers are the core's. So a connection that waits has none of its own, and what is read and
+    /// written lies where the processor has it at hand.
+    fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Next>, Ended>> {
+        let core = &mut *self.core.borrow_mut();
+        let seen = self.input.len();
+        let mut input = std::mem::take(&mut core.http_in);
+        let read = Pin::new(&mut self.connection).poll_read(context, &mut input);
+        let received = match read {
+            Poll::Ready(Ok(received @ 1..)) => &input[..received],
+            Poll::Ready(_) | Poll::Pending => {
+                core.http_in = input;
+                return read.map(|_| Err(Ended));
+            }
+        };
+        let mut output = std::mem::take(&mut core.http_out);
+        let next = if seen == 0 {
+            // The usual case: the whole request at once, nothing to keep.
+            let (consumed, next) = core.converse(self.remote, received, 0, &mut output);
+            self.input.extend_from_slice(&received[consumed..]);
+            next
+        } else {
+            self.input.extend_from_slice(received);
+            let (consumed, next) = core.converse(self.remote, &self.input, seen, &mut output);
             self.input.drain(..consumed);
-            let answered = !self.output.is_empty();
-            if !answered && matches!(next, Next::Read) {
+            next
+        };
+        core.http_in = input;
+        let heard = match (&next, &output[..]) {
+            (Next::Read, []) => {
                 if seen == 0 {
                     // The first part of a head: from here on it has its own time, whatever trickles.
-                    let deadline = core.clock.now() + whole_seconds(settings.http_header_timeout);
-                    self.seat.extend(deadline);
+                    let time = whole_seconds(core.settings.http_header_timeout);
+                    self.seat.extend(core.clock.now() + time);
                 }
-                continue;
+                Ok(None)
             }
-            return Some(next);
-        }
+            (Next::Hold(..), _) => {
+                self.output.extend_from_slice(&output);
+                Ok(Some(next))
+            }
+            _ => match send_now(&self.connection, &output) {
+                Ok(sent) => {
+                    core.note_sent(self.remote.ip(), sent);
+                    self.output.extend_from_slice(&output[sent..]);
+                    Ok(Some(next))
+                }
+                Err(_) => Err(Ended),
+            },
+        };
+        output.clear();
+        core.http_out = output;
+        Poll::Ready(heard)
+    }
+
+    /// Gives the connection its time for a request: until it begins, when it is `idle`, or until it is
+    /// there.
+    fn await_request(&self, idle: bool) {
+        let time = {
+            let settings = &self.core.borrow().settings;
+            if idle { settings.http_idle_timeout } else { settings.http_header_timeout }
+        };
+        self.give(time);
     }
 
     /// Waits until the client has closed its end, for a while and for some bytes.
@@ -198,7 +249,7 @@ impl Conversation {
         stream::finish(stream::borrow(&self.connection));
         self.give(LINGER_TIME);
         let mut left = LINGER_BYTES_MAX;
-        let mut buffer = [0; READ_BYTES];
+        let mut buffer = [0; LINGER_READ_BYTES];
         while left > 0 {
             match self.connection.read(&mut buffer).await {
                 Ok(0) | Err(_) => return,
@@ -207,19 +258,16 @@ impl Conversation {
         }
     }
 
-    /// Sends what was written.
+    /// Sends what was written, for as long as the client takes.
     pub(super) async fn send(&mut self) -> std::io::Result<()> {
         let bytes = self.output.len();
-        let sent = stream::send(stream::borrow(&self.connection), &self.output)?.unwrap_or(0);
+        let sent = send_now(&self.connection, &self.output)?;
         if sent < bytes {
             let timeout = self.core.borrow().settings.http_request_timeout;
             self.give(timeout);
             self.connection.write_all(&self.output[sent..]).await?;
         }
-        // A heap of requests sent at once makes a heap of replies; a connection that then waits does not
-        // keep their room.
         self.output.clear();
-        self.output.shrink_to(READ_BYTES);
         self.core.borrow_mut().note_sent(self.remote.ip(), bytes);
         Ok(())
     }
@@ -243,6 +291,14 @@ impl Conversation {
     /// Deadlines are free again.
     pub(super) fn clear_last_deadline(&mut self) {
         self.last_deadline = NEVER;
+    }
+}
+
+/// Sends what the kernel takes at once; how many bytes.
+fn send_now(connection: &TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
+    match bytes {
+        [] => Ok(0),
+        _ => Ok(stream::send(stream::borrow(connection), bytes)?.unwrap_or(0)),
     }
 }
 

@@ -24,9 +24,6 @@ use crate::net::stream;
 /// Connections accepted before other tasks get their turn.
 const ACCEPTS_PER_TURN: usize = BATCH_MAX;
 
-/// Bytes read from a new connection; a request with room to spare.
-const READ_BYTES: usize = 4096;
-
 /// Accepts connections for as long as the core lives.
 pub async fn accept(core: SharedCore, listener: TcpListener) {
     // The executor does not give its descriptor away, and draining the backlog needs one.
@@ -80,14 +77,18 @@ async fn out_of_descriptors(error: &std::io::Error) {
 
 /// A new connection: reads what is there and answers it.
 fn begin(core: &SharedCore, connection: Held, remote: SocketAddr) {
-    let mut input = [0; READ_BYTES];
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-    core.borrow_mut().counters.front(Protocol::Http, family(remote.ip())).connections += 1;
+    let mut input = {
+        let core = &mut *core.borrow_mut();
+        core.counters.front(Protocol::Http, family(remote.ip())).connections += 1;
+        std::mem::take(&mut core.http_in)
+    };
     match stream::receive(connection.descriptor(), &mut input) {
         Ok(Some(0)) | Err(_) => {}
         Ok(Some(received)) => go_on(core, connection, remote, &input[..received]),
         Ok(None) => conversation::begin(core, connection, remote, Vec::new(), &[], Next::Begin),
     }
+    core.borrow_mut().http_in = input;
 }
 
 /// A connection that another core sent: answers its request and keeps it.
@@ -169,7 +170,8 @@ fn settle(
         Next::Close if unsent.is_empty() => {}
         Next::Travel(owner, request) if unsent.is_empty() => {
             if let Ok(connection) = connection.into_descriptor() {
-                travel(core, owner, Journey { connection, remote, request, rest: rest.to_vec() });
+                let (request, rest) = (*request, rest.to_vec());
+                travel(core, owner, Journey { connection, remote, request, rest });
             }
         }
         next => conversation::begin(core, connection, remote, unsent.to_vec(), rest, next),

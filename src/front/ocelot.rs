@@ -27,7 +27,7 @@ impl Core {
         match owner {
             Some(owner) => {
                 let asked = HttpAsked::Site(Box::new(update));
-                Some(Next::Travel(owner, HttpRequest { asked, framing }))
+                Some(Next::Travel(owner, Box::new(HttpRequest { asked, framing })))
             }
             None => Some(self.answer_update(&update, framing, now, out)),
         }

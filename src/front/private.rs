@@ -145,7 +145,8 @@ impl Core {
     ) -> Option<Next> {
         match self.elsewhere(&asked.announce.info_hash) {
             Some(owner) => {
-                Some(Next::Travel(owner, HttpRequest { asked: HttpAsked::User(asked), framing }))
+                let asked = HttpAsked::User(asked);
+                Some(Next::Travel(owner, Box::new(HttpRequest { asked, framing })))
             }
             None => {
                 let late = self.answer_private(&asked, framing, now, out)?;

@@ -29,7 +29,7 @@ pub enum Next {
     /// More of the request, or the next one.
     Read,
     /// To go to the core that owns the torrent.
-    Travel(usize, HttpRequest),
+    Travel(usize, Box<HttpRequest>),
     /// To be sent no sooner than this comes: what it was told must be on the disk first.
     Hold(Rc<Late<()>>, Framing),
     /// The parts of a scrape that other cores own.
@@ -142,7 +142,8 @@ impl Core {
         let asked = HttpAnnounce { announce, compact: asked.compact.unwrap_or(true) };
         match self.elsewhere(&announce.info_hash) {
             Some(owner) => {
-                Some(Next::Travel(owner, HttpRequest { asked: HttpAsked::Open(asked), framing }))
+                let asked = HttpAsked::Open(asked);
+                Some(Next::Travel(owner, Box::new(HttpRequest { asked, framing })))
             }
             None => {
                 self.answer_http_announce(&asked, framing, now, out);

@@ -16,10 +16,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection_id::ConnectionIds;
 use crate::control;
-use crate::core::Core;
 use crate::core::message::{Command, Message};
 use crate::core::seats::Seats;
 use crate::core::shelf::Shelf;
+use crate::core::{Core, HTTP_READ_BYTES};
 use crate::gather::Gather;
 use crate::interval::{Controller, Policy};
 use crate::mesh::{self, Address};
@@ -231,6 +231,7 @@ impl Part {
             draining: false,
             random,
             reply: Reply::default(),
+            http_in: vec![0; HTTP_READ_BYTES].into(),
             http_out: Vec::new(),
         };
         (core, restored)

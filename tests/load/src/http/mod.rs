@@ -128,7 +128,8 @@ impl<'a> HttpLoad<'a> {
                 return Ok(());
             }
             // When no connection is free, a request of an open loop waits, and its wait counts.
-            while !self.idle.is_empty() {
+            // A connection that fails at once is free again, but not for this round.
+            for _ in 0..self.idle.len() {
                 let since = match &mut pace {
                     None => now,
                     Some(pace) => match pace.due(now, &mut self.rng) {
