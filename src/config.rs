@@ -251,6 +251,30 @@ options! {
     /// When a client is asked back whose torrent is not registered, or not yet.
     unregistered_interval: Duration = "1m" in "10s" ..= "12h";
 
+    ["Suspicions"]
+
+    /// Report clients that say they moved more bytes a second than this, up or down.
+    ///
+    /// What is reported goes to the table `suspicions` and is counted in the metrics; it is credited and
+    /// answered as ever. Each rule can hit an honest user.
+    suspect_rate: Option<Bytes> = "none" in "1KiB" ..= "1024GiB";
+
+    /// Report uploads of this many bytes or more while nobody else had anything to download.
+    ///
+    /// Costs 24 bytes of memory a torrent. For some minutes after a start nothing is known, and nothing
+    /// is reported.
+    suspect_upload_alone: Option<Bytes> = "none" in "1KiB" ..= "1024GiB";
+
+    /// Report users whose clients tell the same upload on this many torrents within an hour.
+    ///
+    /// Programs that make figures up do that. Figures below 1 MiB are left out.
+    suspect_same_counters: Option<u16> = "none" in "2" ..= "32";
+
+    /// Report users whose clients come from more networks than this within an hour.
+    ///
+    /// A network is a /24 over IPv4 and a /48 over IPv6; a client with both counts once.
+    suspect_networks: Option<u16> = "none" in "1" ..= "255";
+
     ["Ocelot interface"]
 
     /// Password of `/PASSWORD/update`, by which a Gazelle site tells of users and torrents.

@@ -262,6 +262,9 @@ pub struct Journal {
     pub sync_nanos: u64,
 }
 
+/// The rules by which announces are reported as suspicious.
+pub const SUSPICION_KINDS: [&str; 4] = ["rate", "upload_alone", "same_counters", "networks"];
+
 /// What is known about the ledger and the database. Everything that counts, counts from the start.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Ledger {
@@ -298,6 +301,8 @@ pub struct Ledger {
     pub unknown_torrents: u64,
     /// Uses of tokens that are not there.
     pub unknown_tokens: u64,
+    /// Announces reported as suspicious, by [`SUSPICION_KINDS`].
+    pub suspected: [u64; SUSPICION_KINDS.len()],
     /// Notices of rows that the site changed in the database.
     pub notices: u64,
     /// How often notices may have been missed, connections included.

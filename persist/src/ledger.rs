@@ -14,6 +14,7 @@ mod run;
 mod source;
 mod statements;
 mod status;
+mod suspicions;
 mod write;
 
 pub use run::{Ledger, LedgerOptions};

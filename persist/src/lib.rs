@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod postgres;
 pub mod restart;
 pub mod snapshot;
+pub mod suspicion;
 
 #[cfg(test)]
 mod pieces;

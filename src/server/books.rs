@@ -14,6 +14,7 @@ use persist::journal::{
 };
 use persist::ledger::{Source, SourceError};
 use persist::postgres::{Loaded, Seen, Stored, Watch, WatchStatus};
+use persist::suspicion::Thresholds;
 use persist::{
     DataDir, Database, DatabaseError, Ledger, LedgerOptions, LedgerStatus, Snapshot, SnapshotError,
 };
@@ -162,6 +163,12 @@ impl Books {
         let options = LedgerOptions {
             node: config.database_node.0.clone(),
             peers: config.database_peers,
+            suspect: Thresholds {
+                rate: config.suspect_rate.map(|rate| rate.0 as u64),
+                upload_alone: config.suspect_upload_alone.map(|bytes| bytes.0 as u64),
+                same_counters: config.suspect_same_counters.map(u32::from),
+                networks: config.suspect_networks.map(u32::from),
+            },
             ..LedgerOptions::default()
         };
         let source = JournalSource::new(journal.status().clone());
@@ -430,6 +437,7 @@ fn ledger_figures(status: &LedgerStatus, watch: &WatchStatus) -> counters::Ledge
         unknown_users: status.unknown_users,
         unknown_torrents: status.unknown_torrents,
         unknown_tokens: status.unknown_tokens,
+        suspected: status.suspected,
         notices: watch.notices,
         reloads: watch.reloads,
     }
@@ -472,5 +480,17 @@ impl Source for JournalSource {
         let first = reader.read_into(max, &mut self.records)?;
         out.extend((first..).zip(self.records.drain(..)));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use persist::suspicion::Kind;
+
+    use super::*;
+
+    #[test]
+    fn the_metrics_name_the_rules_as_the_table_does() {
+        assert_eq!(counters::SUSPICION_KINDS, Kind::ALL.map(Kind::name));
     }
 }

@@ -4,6 +4,7 @@
 //! schema of its own in it.
 
 mod metrics;
+mod suspicions;
 
 use std::net::IpAddr;
 use std::path::Path;

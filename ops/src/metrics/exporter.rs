@@ -7,7 +7,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use super::table::{self as t, ALL, Kind, Metric};
 use crate::counters::{
-    Books, Channel, Core, Family, Front, Journal, Ledger, Protocol, Reason, Snapshot,
+    Books, Channel, Core, Family, Front, Journal, Ledger, Protocol, Reason, SUSPICION_KINDS,
+    Snapshot,
 };
 use crate::health::Phase;
 use crate::process::Process;
@@ -249,6 +250,9 @@ impl Exporter {
         self.count(&t::LEDGER_UNKNOWN, &["user"], ledger.unknown_users);
         self.count(&t::LEDGER_UNKNOWN, &["torrent"], ledger.unknown_torrents);
         self.count(&t::LEDGER_UNKNOWN, &["token"], ledger.unknown_tokens);
+        for (kind, count) in SUSPICION_KINDS.into_iter().zip(ledger.suspected) {
+            self.count(&t::SUSPECTED, &[kind], count);
+        }
         self.count(&t::WATCH_NOTICES, &[], ledger.notices);
         self.count(&t::WATCH_RELOADS, &[], ledger.reloads);
     }

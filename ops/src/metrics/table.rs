@@ -179,6 +179,7 @@ table! {
         LEDGER_RETRIES = Counter "margay_ledger_retries_total" [] Count "Times a batch was begun anew, or the database looked for again.";
         LEDGER_REJECTED = Counter "margay_ledger_rejected_total" [] Count "Records, or parts of them, that the database refused; they are in the table rejected.";
         LEDGER_UNKNOWN = Counter "margay_ledger_unknown_total" ["what"] Count "Figures for a user, torrent or token that is not in the database any more, added up by batch.";
+        SUSPECTED = Counter "margay_suspicions_total" ["kind"] Count "Announces beyond a threshold of the options suspect-*; they are in the table suspicions.";
         WATCH_NOTICES = Counter "margay_watch_notices_total" [] Count "Notices of rows that the site changed in the database.";
         WATCH_RELOADS = Counter "margay_watch_reloads_total" [] Count "Times that notices may have been missed, new connections included.";
     }

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::suspicions::Suspicions;
 use super::write::{Fault, Outcome, Scope, Tally, Writer};
 use super::{LedgerStatus, Record, Source, SourceError};
 use crate::postgres::{Backoff, Database, DatabaseError, text_of};
+use crate::suspicion::Thresholds;
 
 /// How the ledger works.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +23,8 @@ pub struct LedgerOptions {
     pub peers: bool,
     /// How long a peer that announces no more stays in the table.
     pub peers_kept: Duration,
+    /// From where on announces are reported in the table `suspicions`.
+    pub suspect: Thresholds,
     /// Records in a transaction, at most. As many are in memory, of some 300 bytes each.
     pub batch_max: usize,
     /// How long records gather before they are written, when there are fewer.
@@ -33,6 +37,7 @@ impl Default for LedgerOptions {
             node: "margay".to_owned(),
             peers: true,
             peers_kept: Duration::from_secs(24 * 3600),
+            suspect: Thresholds::default(),
             batch_max: 50_000,
             period: Duration::from_secs(1),
         }
@@ -66,6 +71,7 @@ impl Ledger {
         let batch_max = options.batch_max.max(1);
         let worker = Worker {
             database,
+            suspicions: Suspicions::new(options.suspect),
             options,
             source,
             shared: shared.clone(),
@@ -167,6 +173,7 @@ struct Worker<S> {
     batch_max: usize,
     /// Somebody waits.
     hurry: bool,
+    suspicions: Suspicions,
 }
 
 impl<S: Source> Worker<S> {
@@ -273,6 +280,7 @@ impl<S: Source> Worker<S> {
             let source = format!("record {number} came where {expected} was expected").into();
             return Err(SessionError::Journal(expected, source));
         }
+        self.suspicions.hear(batch);
         let start = Instant::now();
         let tally = match writer.write(batch) {
             Ok(Outcome::Written(tally)) => tally,
@@ -287,6 +295,33 @@ impl<S: Source> Worker<S> {
         let took = start.elapsed();
         self.adapt(batch.len(), took);
         self.count(batch, tally, next, took);
+        self.report(writer)
+    }
+
+    /// Writes down what was suspicious. That is no statistic: where the database does not take it, it goes
+    /// to the log, and the ledger goes on.
+    fn report(&mut self, writer: &mut Writer) -> Result<(), SessionError> {
+        let rows = self.suspicions.rows();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        match writer.write_suspicions(&rows) {
+            Ok(()) => {}
+            Err(Fault::Failed(error)) => {
+                return Err(self.database.failed("report suspicions")(error).into());
+            }
+            Err(Fault::Refused { sqlstate, error }) => {
+                let count = rows.len();
+                tracing::warn!(
+                    count,
+                    sqlstate,
+                    error,
+                    "the database refused suspicions; they are gone"
+                );
+            }
+        }
+        let suspected = self.suspicions.settle();
+        self.shared.set(|status| status.suspected = suspected);
         Ok(())
     }
 

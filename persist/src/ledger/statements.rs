@@ -27,6 +27,7 @@ pub(super) struct Statements {
     pub(super) client_rule: Statement,
     pub(super) client_rule_removed: Statement,
     pub(super) stale_peers: Statement,
+    pub(super) suspicions: Statement,
 }
 
 impl Statements {
@@ -57,6 +58,7 @@ impl Statements {
             client_rule: prepare(CLIENT_RULE)?,
             client_rule_removed: prepare("DELETE FROM client_rules WHERE prefix = ANY($1)")?,
             stale_peers: prepare(STALE_PEERS)?,
+            suspicions: prepare(SUSPICIONS)?,
         })
     }
 }
@@ -167,3 +169,13 @@ const CLIENT_RULE: &str = "
 const STALE_PEERS: &str = "
     DELETE FROM peers WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM peers WHERE updated_at < now() - make_interval(secs => $1) LIMIT $2))";
+
+const SUSPICIONS: &str = "
+    INSERT INTO suspicions AS s (kind, user_id, torrent_id, first_at, last_at, times, worst, client)
+    SELECT kind, user_id, torrent_id, to_timestamp(first_at), to_timestamp(last_at), times, worst, client
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+        $7::bigint[], $8::text[])
+        AS d (kind, user_id, torrent_id, first_at, last_at, times, worst, client)
+    ON CONFLICT (kind, user_id, (coalesce(torrent_id, -1))) DO UPDATE SET
+        last_at = greatest(s.last_at, excluded.last_at), times = s.times + excluded.times,
+        worst = greatest(s.worst, excluded.worst), client = excluded.client";

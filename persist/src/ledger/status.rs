@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use shard::Seconds;
 
+use crate::suspicion::Suspected;
+
 /// How the ledger is doing.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct LedgerStatus {
@@ -40,6 +42,8 @@ pub struct LedgerStatus {
     pub unknown_torrents: u64,
     /// Use of tokens that are not in the database any more, by token and batch.
     pub unknown_tokens: u64,
+    /// Announces reported in the table `suspicions`.
+    pub suspected: Suspected,
     /// What went wrong the last time.
     pub last_error: Option<String>,
 }

@@ -10,6 +10,7 @@ use shard::private::Fact;
 use super::batch::{self, Group};
 use super::client_name::client_name;
 use super::statements::Statements;
+use super::suspicions::Row;
 use super::{Record, isolate};
 use crate::postgres::journal_name;
 
@@ -169,6 +170,27 @@ impl Writer {
         let tally = session.tally;
         session.transaction.commit()?;
         Ok(Outcome::Written(tally))
+    }
+
+    /// Adds to what is suspicious, in a transaction of its own.
+    pub(super) fn write_suspicions(&mut self, rows: &[Row]) -> Result<(), Fault> {
+        fn column<T>(rows: &[Row], value: impl Fn(&Row) -> T) -> Vec<T> {
+            rows.iter().map(value).collect()
+        }
+        self.client.execute(
+            &self.statements.suspicions,
+            &[
+                &column(rows, |row| row.kind.name()),
+                &column(rows, |row| i64::from(row.user.0)),
+                &column(rows, |row| row.torrent.map(|torrent| i64::from(torrent.0))),
+                &column(rows, |row| i64::from(row.first_at.0)),
+                &column(rows, |row| i64::from(row.last_at.0)),
+                &column(rows, |row| at_most(row.times)),
+                &column(rows, |row| at_most(row.worst)),
+                &column(rows, |row| client_name(&row.peer_id.0)),
+            ],
+        )?;
+        Ok(())
     }
 
     /// Whether the server still answers.

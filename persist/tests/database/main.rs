@@ -13,4 +13,5 @@ mod migrations;
 mod notices;
 mod refusals;
 mod site;
+mod suspicions;
 mod tls;

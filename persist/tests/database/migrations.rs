@@ -32,12 +32,15 @@ fn several_trackers_may_start_at_once() {
 #[test]
 fn a_later_version_is_left_alone() {
     let Some(mut site) = Site::new("later") else { return };
-    site.write(
-        "INSERT INTO migrations (number, name, checksum) VALUES (3, 'more', 1), (4, 'most', 2)",
-    );
+    let ours = site.number("SELECT count(*) FROM migrations");
+    for later in [ours + 1, ours + 2] {
+        site.write(&format!(
+            "INSERT INTO migrations (number, name, checksum) VALUES ({later}, 'more', 1)"
+        ));
+    }
     let error = site.database.migrate().unwrap_err();
-    assert!(matches!(error, DatabaseError::Newer { found: 4, known: 2, .. }), "{error}");
-    assert!(error.to_string().contains("later one"), "{error}");
+    let DatabaseError::Newer { found, known, .. } = error else { panic!("{error}") };
+    assert_eq!((i64::from(found), i64::from(known)), (ours + 2, ours));
 }
 
 #[test]
@@ -58,11 +61,11 @@ fn every_table_and_column_has_a_comment() {
          AND a.attnum >= 0 AND NOT a.attisdropped AND col_description(c.oid, a.attnum) IS NULL",
     );
     assert_eq!(bare, "");
-    let tables = site.number(
-        "SELECT count(*) FROM pg_class c WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) \
-         AND relkind = 'r' AND obj_description(c.oid) IS NOT NULL",
+    let bare = site.text(
+        "SELECT relname FROM pg_class c WHERE relkind = 'r' AND obj_description(c.oid) IS NULL \
+         AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())",
     );
-    assert_eq!(tables, 10);
+    assert_eq!(bare, "");
 }
 
 #[test]
