@@ -309,7 +309,9 @@ impl Core {
         address: IpAddr,
     ) -> Result<Announce, private::Refusal<'static>> {
         let private = self.private.as_ref().expect("only a private tracker hears this");
-        let user: User = private.find(asked.passkey(None)?)?;
+        // Who sends no path (BEP 41) is told what is missing.
+        let passkey = asked.passkey(None).map_err(|_| private::Refusal::PasskeyNotFound)?;
+        let user: User = private.find(passkey)?;
         let info_hash = asked.info_hash.ok_or(private::Refusal::Unregistered { reason: None })?;
         let peer_id = asked.client(&private.rules)?;
         let located = private::locate(asked, address, &self.settings.trusted_network);

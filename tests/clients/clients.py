@@ -5,15 +5,17 @@ private on top. Each client has its first and only announce to find peers: the t
 the default of half an hour.
 """
 
+import http.client
 import json
 import pathlib
+import re
 import signal
 import sys
 
 from waiting import Stopped
 
 LISTEN = 6881
-# Where the daemon of Transmission takes orders, on loopback.
+# Where the daemon of Transmission takes orders, and aria2 answers questions, on loopback.
 CONTROL = 9091
 
 
@@ -25,7 +27,7 @@ class Client:
     stop_signal = signal.SIGTERM
 
     def __init__(self, network, host, torrent, folder, files):
-        """Downloads into the folder `files`, or seeds what is there."""
+        """Downloads into the folder `files`, or seeds what is there; `torrent` is a path."""
         self._network = network
         self._host = host
         self._home = folder / host
@@ -33,8 +35,8 @@ class Client:
         self._files = files
         self._files.mkdir(exist_ok=True)
         self._ending = False
-        log = folder / f"{host}-{self.name}.log"
-        self._process = network.start(host, self._command(torrent), log)
+        self.log = folder / f"{host}-{self.name}.log"
+        self._process = network.start(host, self._command(torrent), self.log)
 
     def _command(self, torrent):
         raise NotImplementedError
@@ -53,6 +55,10 @@ class Client:
     def end(self):
         """Makes it end after it has left, and waits until it has."""
         self._process.wait(30)
+
+    def figures(self):
+        """Bytes uploaded and downloaded, as the client itself says; after it has ended."""
+        raise NotImplementedError
 
     def kill(self):
         """Ends it at once, without a word to the tracker."""
@@ -90,8 +96,29 @@ class Aria2(Client):
             "--seed-time=10",
             "--enable-color=false",
             "--summary-interval=0",
-            torrent.path,
+            "--console-log-level=info",
+            "--enable-rpc=true",
+            f"--rpc-listen-port={CONTROL}",
+            torrent,
         ]
+
+    def leave(self):
+        self._figures = self._network.on(self._host, self._ask_figures)
+        super().leave()
+
+    def figures(self):
+        return self._figures
+
+    def _ask_figures(self):
+        """It does not say what it has downloaded, but what it has; a seeder has had it before."""
+        keys = ["uploadLength", "completedLength"]
+        call = {"jsonrpc": "2.0", "id": 1, "method": "aria2.tellActive", "params": [keys]}
+        connection = http.client.HTTPConnection("127.0.0.1", CONTROL, timeout=5)
+        connection.request("POST", "/jsonrpc", json.dumps(call))
+        (download,) = json.loads(connection.getresponse().read())["result"]
+        connection.close()
+        completed = int(download["completedLength"]) if self._host == "leecher" else 0
+        return int(download["uploadLength"]), completed
 
 
 class Libtorrent(Client):
@@ -103,7 +130,11 @@ class Libtorrent(Client):
     def _command(self, torrent):
         script = pathlib.Path(__file__).with_name("libtorrent_client.py")
         address = self._network.at(self._host, LISTEN)
-        return [sys.executable, script, address, torrent.path, self._files]
+        return [sys.executable, script, address, torrent, self._files]
+
+    def figures(self):
+        said = re.search(r"^figures (\d+) (\d+)$", self.log.read_text(), re.MULTILINE)
+        return int(said[1]), int(said[2])
 
 
 class Transmission(Client):
@@ -133,7 +164,7 @@ class Transmission(Client):
         }
         (self._home / "settings.json").write_text(json.dumps(settings))
         watched.mkdir()
-        (watched / torrent.path.name).write_bytes(torrent.path.read_bytes())
+        (watched / torrent.name).write_bytes(torrent.read_bytes())
         return ["transmission-daemon", "--foreground", "--config-dir", self._home]
 
     def leave(self):

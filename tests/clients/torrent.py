@@ -11,12 +11,19 @@ PIECE_BYTES = 64 * 1024
 
 @dataclasses.dataclass(frozen=True)
 class Torrent:
-    """A `.torrent` on disk and what it describes: one file."""
+    """What a `.torrent` describes: one file."""
 
-    path: pathlib.Path
     name: str
-    info_hash: bytes
+    info: bytes
     sha256: str
+
+    @property
+    def info_hash(self):
+        return hashlib.sha1(self.info).digest()
+
+    def write(self, path, announce):
+        """The `.torrent` for a client that is to announce there."""
+        path.write_bytes(b"d8:announce" + encode(announce.encode()) + b"4:info" + self.info + b"e")
 
     def is_complete_in(self, folder):
         """Whether `folder` holds the file, byte for byte."""
@@ -27,8 +34,8 @@ class Torrent:
         return hashlib.sha256(content).hexdigest() == self.sha256
 
 
-def make(folder, seed, announce):
-    """Writes a file of random bytes to `folder/content` and its torrent beside that folder.
+def make(folder, seed):
+    """Writes a file of random bytes to `folder/content`, and describes it.
 
     The torrent is private (BEP 27): a client may look for peers at its tracker and nowhere else.
     """
@@ -48,10 +55,7 @@ def make(folder, seed, announce):
         b"pieces": pieces,
         b"private": 1,
     }
-    path = folder / f"{name}.torrent"
-    path.write_bytes(encode({b"announce": announce.encode(), b"info": info}))
-    info_hash = hashlib.sha1(encode(info)).digest()
-    return Torrent(path, name, info_hash, hashlib.sha256(content).hexdigest())
+    return Torrent(name, encode(info), hashlib.sha256(content).hexdigest())
 
 
 def encode(value):

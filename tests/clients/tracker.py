@@ -1,6 +1,7 @@
 """margay on the host `tracker`, and what it says about a swarm when other hosts ask."""
 
 import dataclasses
+import functools
 import http.client
 import os
 import re
@@ -27,23 +28,27 @@ class Swarm:
 class Tracker:
     """A running margay with two cores, on one address, over UDP and HTTP."""
 
-    def __init__(self, network, program, folder):
+    def __init__(self, network, program, folder, options=()):
         self._network = network
         self.log = folder / "margay.log"
         self._address = network.at("tracker", PORT)
         control = "%s:%d" % CONTROL
         command = [program, "--cores", 2, "--udp", self._address, "--http", self._address]
-        command += ["--control", control, "--data", folder / "margay-data"]
+        command += ["--control", control, "--data", folder / "margay-data", *options]
         self._process = network.start("tracker", command, self.log)
         until("margay to be ready", 30, self._is_ready)
 
-    def announce_url(self, protocol):
+    def announce_url(self, protocol, passkey=None):
         """Where clients announce."""
-        return f"{protocol}://{self._network.name('tracker')}:{PORT}/announce"
+        path = f"{passkey}/announce" if passkey else "announce"
+        return f"{protocol}://{self._network.name('tracker')}:{PORT}/{path}"
 
-    def scrape(self, protocol, info_hash):
-        """The counts of a swarm as the host `leecher` gets them."""
-        ask = scrape_udp if protocol == "udp" else scrape_http
+    def scrape(self, protocol, info_hash, passkey=None):
+        """The counts of a swarm as the host `leecher` gets them. A passkey can be said over HTTP only."""
+        if passkey:
+            ask = functools.partial(scrape_http, passkey=passkey)
+        else:
+            ask = scrape_udp if protocol == "udp" else scrape_http
         address = self._network.addresses["tracker"]
         return self._network.on("leecher", lambda: ask(address, info_hash))
 
@@ -84,9 +89,10 @@ def get(host, port, path):
         connection.close()
 
 
-def scrape_http(address, info_hash):
+def scrape_http(address, info_hash, passkey=None):
     """Asks over HTTP (BEP 48)."""
-    body = get(address, PORT, "/scrape?info_hash=" + urllib.parse.quote_from_bytes(info_hash))
+    path = f"/{passkey}/scrape" if passkey else "/scrape"
+    body = get(address, PORT, f"{path}?info_hash=" + urllib.parse.quote_from_bytes(info_hash))
     files = torrents.decode(body)[b"files"]
     counts = files.get(info_hash, {b"complete": 0, b"incomplete": 0, b"downloaded": 0})
     return Swarm(counts[b"complete"], counts[b"incomplete"], counts[b"downloaded"])

@@ -3,6 +3,7 @@
 //! The server is that of `MARGAY_TEST_POSTGRES`, as `ops/test.d/postgres run` starts one; each test has a
 //! schema of its own in it.
 
+mod dual_stack;
 mod metrics;
 mod suspicions;
 
@@ -153,7 +154,7 @@ fn what_a_client_moves_is_credited_to_its_user() {
 }
 
 #[test]
-fn over_udp_the_passkey_comes_in_the_url_data() {
+fn d1_d4_over_udp_the_passkey_comes_in_the_url_data() {
     let Some(mut site) = Site::open("udp", "") else { return };
     site.add_user(1);
     site.add_torrent(10, "disk");
@@ -180,6 +181,13 @@ fn over_udp_the_passkey_comes_in_the_url_data() {
         assert_eq!(ask(4000, &url)[..4], [0, 0, 0, 1], "{home}");
         let refused = ask(9000, &format!("/{}/announce", passkey(2)));
         assert_eq!(refused[..4], [0, 0, 0, 3]);
+        assert!(refused.ends_with(b"Passkey not found"), "{}", refused.escape_ascii());
+        // Two zero bytes are all that aria2 sends.
+        let mut without = udp.announce_request(&Announce::new(hash("disk"), port));
+        without.extend([0, 0]);
+        let refused = udp.ask(without);
+        assert!(refused.ends_with(b"Passkey not found"), "{}", refused.escape_ascii());
+        let refused = udp.ask(udp.scrape_request(&[hash("disk")]));
         assert!(refused.ends_with(b"Passkey not found"), "{}", refused.escape_ascii());
     }
     site.check_credit(1, [8000, 0]);

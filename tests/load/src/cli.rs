@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::pace::Arrivals;
 use crate::source::SOURCES_MAX;
+use crate::swarms::Swarms;
+use crate::users::Users;
 
 /// Load generator and bare responders for measuring BitTorrent trackers.
 #[derive(Debug, Parser)]
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     Census(CensusOptions),
     /// Wait until a tracker answers a scrape over UDP.
     Probe(ProbeOptions),
+    /// Print SQL that puts the users and torrents of a population into the database of a private tracker.
+    Site(SiteOptions),
 }
 
 /// Who is in which swarm.
@@ -52,6 +56,14 @@ pub(crate) struct Population {
     /// Everything random follows from this number.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,
+    /// Users who share the peers, at a private tracker: announces carry a passkey, and counters that grow
+    /// with each of them.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) users: Option<u32>,
+    /// Where the counters of all peers begin. A run on a tracker that knows the peers from an earlier one
+    /// begins higher than that came; or it fills, and everybody starts anew.
+    #[arg(long, default_value_t = 0, value_name = "BYTES", requires = "users")]
+    pub(crate) counters_from: u64,
 }
 
 /// What the requests of a steady phase are.
@@ -102,9 +114,10 @@ pub(crate) struct UdpOptions {
     /// Fill at this rate rather than as fast as the tracker answers.
     #[arg(long, value_name = "PER_SECOND", value_parser = rate, requires = "fill")]
     pub(crate) fill_rate: Option<f64>,
-    /// Length of the steady phase; 0 for none.
-    #[arg(long, default_value_t = 10.0, value_name = "SECONDS", value_parser = seconds)]
-    pub(crate) seconds: f64,
+    /// Length of the steady phase, or of several that follow each other and are measured one by one; 0
+    /// for none.
+    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds, value_delimiter = ',')]
+    pub(crate) seconds: Vec<f64>,
     /// Steady load before the measured phase.
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) warmup: f64,
@@ -146,9 +159,10 @@ pub(crate) struct HttpOptions {
     /// Announce every peer once before the steady phase.
     #[arg(long)]
     pub(crate) fill: bool,
-    /// Length of the steady phase; 0 for none.
-    #[arg(long, default_value_t = 10.0, value_name = "SECONDS", value_parser = seconds)]
-    pub(crate) seconds: f64,
+    /// Length of the steady phase, or of several that follow each other and are measured one by one; 0
+    /// for none.
+    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds, value_delimiter = ',')]
+    pub(crate) seconds: Vec<f64>,
     /// Steady load before the measured phase.
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) warmup: f64,
@@ -246,6 +260,10 @@ pub(crate) struct CensusOptions {
     /// Hashes of a scrape; some trackers answer fewer than the 74 of BEP 15.
     #[arg(long, default_value_t = 74, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=74))]
     pub(crate) scrape_hashes: u8,
+    /// Ask a private tracker as this user of the population, by announces that leave nothing behind.
+    /// Snatches are not counted then.
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: Option<u32>,
     /// Give up after this time.
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: f64,
@@ -263,6 +281,9 @@ pub(crate) struct ProbeOptions {
     /// answer is.
     #[arg(long, value_name = "INDEX")]
     pub(crate) torrent: Option<u32>,
+    /// Ask a private tracker as this user of the population, by announces that leave nothing behind.
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: Option<u32>,
     /// Seed of the population.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,
@@ -271,7 +292,28 @@ pub(crate) struct ProbeOptions {
     pub(crate) timeout: f64,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct SiteOptions {
+    /// Users of the population.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    pub(crate) users: u32,
+    /// Torrents of the population.
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    pub(crate) torrents: u32,
+    /// Seed of the population.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
+    /// The schema of the tracker's tables, which are there already.
+    #[arg(long, default_value = "margay", value_name = "NAME")]
+    pub(crate) schema: String,
+}
+
 impl Population {
+    /// The users who share the peers, at a private tracker.
+    pub(crate) fn users(&self, swarms: &Swarms) -> Option<Users> {
+        self.users.map(|users| Users::new(swarms, users, self.counters_from))
+    }
+
     /// How long a fill may take: a tracker that needs more than 300 µs an announce is not worth
     /// waiting for.
     pub(crate) fn fill_patience(&self) -> Duration {
@@ -317,6 +359,9 @@ mod tests {
             ["udp", "--rate", "0"],
             ["udp", "--sources", "60001"],
             ["udp", "--seconds", "NaN"],
+            ["udp", "--seconds", "1,-1"],
+            ["http", "--users", "0"],
+            ["http", "--counters-from", "5"],
         ] {
             let args = ["margay-load"].iter().chain(&args);
             assert!(Cli::try_parse_from(args.clone()).is_err(), "{args:?}");

@@ -10,15 +10,17 @@ mod cli;
 mod http;
 mod pace;
 mod process;
+mod site;
 mod source;
 mod stall;
 mod summary;
 mod swarms;
 mod udp;
+mod users;
 
 use std::error::Error;
 use std::fs;
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -30,7 +32,7 @@ use nix::unistd::Pid;
 
 use cli::{
     Bare, BareUdpOptions, CensusOptions, Cli, Command, HttpOptions, IdleOptions, Population,
-    ProbeOptions, Report, UdpOptions,
+    ProbeOptions, Report, SiteOptions, UdpOptions,
 };
 use http::HttpLoad;
 use process::Process;
@@ -38,6 +40,7 @@ use summary::{Filled, Summary, Tally, Window, json};
 use swarms::Swarms;
 use udp::UdpLoad;
 use udp::census::{self, Asker};
+use users::Credit;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -71,6 +74,7 @@ fn run(command: &Command) -> Result<(), Box<dyn Error>> {
         Command::Idle(options) => idle(options),
         Command::Census(options) => take_census(options),
         Command::Probe(options) => probe(options),
+        Command::Site(options) => print_site(options),
     }
 }
 
@@ -112,8 +116,16 @@ fn udp_load(options: &UdpOptions) -> Result<(), Box<dyn Error>> {
         let filled = load.fill()?;
         print_fill(&filled, &swarms, cpu_of(&processes)? - before, &processes, &options.report)?;
     }
-    if options.seconds > 0.0 {
-        print_summary(&load.steady(&processes)?, "udp", &options.report);
+    let phases: Vec<f64> = options.seconds.iter().copied().filter(|&phase| phase > 0.0).collect();
+    if !phases.is_empty() {
+        load.warm_up()?;
+    }
+    for (number, &seconds) in (1..).zip(&phases) {
+        let title = phase_title("udp", number, phases.len());
+        print_summary(&load.steady(seconds, &processes)?, &title, &options.report);
+    }
+    if let (Some(credit), true) = (load.settle()?, options.fill) {
+        print_credit(&credit, &options.report);
     }
     Ok(())
 }
@@ -127,10 +139,43 @@ fn http_load(options: &HttpOptions) -> Result<(), Box<dyn Error>> {
         let filled = load.fill()?;
         print_fill(&filled, &swarms, cpu_of(&processes)? - before, &processes, &options.report)?;
     }
-    if options.seconds > 0.0 {
-        print_summary(&load.steady(&processes)?, "http", &options.report);
+    let phases: Vec<f64> = options.seconds.iter().copied().filter(|&phase| phase > 0.0).collect();
+    if !phases.is_empty() {
+        load.warm_up()?;
+    }
+    for (number, &seconds) in (1..).zip(&phases) {
+        let title = phase_title("http", number, phases.len());
+        print_summary(&load.steady(seconds, &processes)?, &title, &options.report);
+    }
+    if let (Some(credit), true) = (load.settle()?, options.fill) {
+        print_credit(&credit, &options.report);
     }
     Ok(())
+}
+
+/// `udp`, or the third of several `udp-3`.
+fn phase_title(protocol: &str, number: usize, phases: usize) -> String {
+    if phases == 1 { protocol.to_owned() } else { format!("{protocol}-{number}") }
+}
+
+fn print_credit(credit: &Credit, report: &Report) {
+    let Credit { uploaded, downloaded, open } = credit;
+    if report.json {
+        println!(
+            r#"{{"run":"credit","uploaded":{uploaded},"downloaded":{downloaded},"open":{open}}}"#
+        );
+    } else {
+        println!(
+            "credit: {uploaded} bytes uploaded, {downloaded} downloaded, {open} announces unanswered"
+        );
+    }
+}
+
+fn print_site(options: &SiteOptions) -> Result<(), Box<dyn Error>> {
+    let SiteOptions { users, torrents, seed, schema } = options;
+    let mut out = BufWriter::new(io::stdout().lock());
+    site::write_sql(&mut out, schema, *seed, *users, *torrents)?;
+    Ok(out.flush()?)
 }
 
 fn print_fill(
@@ -188,13 +233,9 @@ fn idle(options: &IdleOptions) -> Result<(), Box<dyn Error>> {
 
 fn take_census(options: &CensusOptions) -> Result<(), Box<dyn Error>> {
     let until = Instant::now() + Duration::from_secs_f64(options.timeout);
-    let census = census::take(
-        options.to,
-        options.seed,
-        options.torrents,
-        options.scrape_hashes.into(),
-        until,
-    )?;
+    let mut asker = Asker::new(options.to, passkey_of(options.seed, options.user))?;
+    let hashes = options.scrape_hashes.into();
+    let census = census::take(&mut asker, options.seed, options.torrents, hashes, until)?;
     println!(
         "torrents {} alive {} seeders {} leechers {} snatches {} fingerprint {:016x}",
         census.torrents,
@@ -211,9 +252,9 @@ fn probe(options: &ProbeOptions) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let until = started + Duration::from_secs_f64(options.timeout);
     let hash = swarms::info_hash(options.seed, options.torrent.unwrap_or(0));
-    let mut asker = Asker::new(options.to)?;
+    let mut asker = Asker::new(options.to, passkey_of(options.seed, options.user))?;
     loop {
-        let [seeders, _, leechers] = asker.scrape(&[hash], until)?[0];
+        let [seeders, _, leechers] = asker.counts(&[hash], until)?[0];
         if options.torrent.is_none() || seeders + leechers > 0 {
             break;
         }
@@ -228,6 +269,10 @@ fn probe(options: &ProbeOptions) -> Result<(), Box<dyn Error>> {
     };
     println!("answered after {seconds:.3} s");
     Ok(())
+}
+
+fn passkey_of(seed: u64, user: Option<u32>) -> Option<users::Passkey> {
+    user.map(|user| users::passkey(seed, user))
 }
 
 /// Seconds since a process began, to the tick of 10 ms that the kernel notes (`proc_pid_stat(5)`,
@@ -246,7 +291,7 @@ fn age_of(pid: i32) -> Result<f64, Box<dyn Error>> {
 const TICKS_PER_SECOND: f64 = 100.0;
 
 fn deal(population: &Population) -> Result<Swarms, String> {
-    let Population { peers, torrents, seeders, seed } = *population;
+    let Population { peers, torrents, seeders, seed, .. } = *population;
     Swarms::new(peers, torrents, seeders, seed)
 }
 

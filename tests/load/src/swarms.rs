@@ -58,6 +58,11 @@ impl Swarms {
         self.torrent_of.len() as u32
     }
 
+    /// Everything random follows from this number.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
     pub(crate) fn torrents(&self) -> u32 {
         self.torrents
     }
@@ -156,7 +161,7 @@ fn gcd(a: u64, b: u64) -> u64 {
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): each input bit turns half the output bits.
-fn mix(value: u64) -> u64 {
+pub(crate) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -81,7 +81,7 @@ mod tests {
         let len = answers.write(1, 9, &[], &mut reply);
         assert_eq!(
             read_reply(&reply[..len]),
-            Some(Reply::Announce { transaction: 9, peers: &[0; 60] })
+            Some(Reply::Announce { transaction: 9, leechers: 0, seeders: 0, peers: &[0; 60] })
         );
         let len = write_scrape(&mut request, 1, 9, std::iter::repeat_n([1; 20], 3));
         let len = answers.write(2, 9, &request[..len], &mut reply);

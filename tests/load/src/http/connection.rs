@@ -15,14 +15,23 @@ use nix::sys::socket::{
 /// A connection and the requests that wait for their answer on it, oldest first.
 pub(crate) struct Connection {
     stream: TcpStream,
-    /// When each was sent, or should have been: nanoseconds of the run.
-    pub(crate) waiting: VecDeque<u64>,
-    /// The same of the last request.
+    pub(crate) waiting: VecDeque<Asked>,
+    /// When the last request was sent, or should have been: nanoseconds of the run.
     pub(crate) last: u64,
     /// What has come of the reply to the oldest.
     received: Vec<u8>,
     /// Requests the socket has not taken yet.
     unsent: Vec<u8>,
+}
+
+/// A request that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// When it was sent, or should have been: nanoseconds of the run.
+    pub(crate) since: u64,
+    /// Who announced, and which of its announces this is; see [`crate::users::Users::answered`].
+    pub(crate) peer: u32,
+    pub(crate) said: u32,
 }
 
 /// Source ports of one address, taken in turn: a port comes again only when all others were used,

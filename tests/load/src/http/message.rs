@@ -13,9 +13,15 @@ pub(crate) enum After {
     Keep,
 }
 
-/// Appends an announce as a client sends it: every byte of the hash percent-encoded, compact form.
+/// Appends an announce as a client sends it: every byte of the hash percent-encoded, compact form. With a
+/// passkey in the path and a key, as private trackers want them.
 pub(crate) fn write_announce(request: &mut Vec<u8>, host: &str, announce: &Announce, after: After) {
-    request.extend_from_slice(b"GET /announce?info_hash=");
+    request.extend_from_slice(b"GET /");
+    if let Some(passkey) = announce.passkey {
+        request.extend_from_slice(&passkey);
+        request.push(b'/');
+    }
+    request.extend_from_slice(b"announce?info_hash=");
     for byte in announce.info_hash {
         request.extend_from_slice(&[
             b'%',
@@ -27,9 +33,18 @@ pub(crate) fn write_announce(request: &mut Vec<u8>, host: &str, announce: &Annou
     request.extend_from_slice(&announce.peer_id); // Letters, digits and '-' need no encoding.
     let _ = write!(
         request,
-        "&port={}&uploaded=0&downloaded=0&left={}&compact=1&numwant={}",
-        announce.port, announce.left, announce.numwant
+        "&port={}&uploaded={}&downloaded={}&left={}&compact=1&numwant={}",
+        announce.port,
+        announce.counters.uploaded,
+        announce.counters.downloaded,
+        announce.left,
+        announce.numwant
     );
+    if announce.passkey.is_some() {
+        // The same as the four bytes over UDP.
+        let key = announce.peer_id.last_chunk::<4>().expect("20 bytes");
+        let _ = write!(request, "&key={:08x}", u32::from_be_bytes(*key));
+    }
     request.extend_from_slice(match announce.event {
         Event::None => b"",
         Event::Completed => b"&event=completed",
@@ -70,7 +85,9 @@ pub(crate) fn read_reply(bytes: &[u8], ended: bool) -> Reply {
     let len = head_len + body.len();
     let status_ok = head.starts_with(b"HTTP/1.") && head.get(8..13) == Some(b" 200 ");
     // The length of a compact list is read, not the list: BEP 23 and 7.
-    if status_ok && body.starts_with(b"d") && find(body, b"8:intervali").is_some() {
+    // A failure has an interval as well, and begins with its reason.
+    let failed = body.starts_with(b"d14:failure reason");
+    if status_ok && !failed && body.starts_with(b"d") && find(body, b"8:intervali").is_some() {
         let peers = string_len(body, b"5:peers") / 6 + string_len(body, b"6:peers6") / 18;
         return Reply::Announce { len, peers };
     }
@@ -104,6 +121,7 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::udp::packet::Counters;
 
     #[test]
     fn an_announce_is_a_plain_get() {
@@ -114,6 +132,8 @@ mod tests {
             event: Event::Started,
             numwant: 30,
             port: 6881,
+            counters: Counters::default(),
+            passkey: None,
         };
         let mut request = Vec::new();
         write_announce(&mut request, "127.0.0.1:80", &announce, After::Close);
@@ -124,6 +144,32 @@ mod tests {
             "%a1".repeat(20)
         );
         assert_eq!(String::from_utf8(request).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_user_announces_with_a_passkey_and_says_what_he_moved() {
+        let announce = Announce {
+            info_hash: [0xa1; 20],
+            peer_id: *b"-LD0100-abcdefghABCD",
+            left: 5,
+            event: Event::None,
+            numwant: 30,
+            port: 6881,
+            counters: Counters { uploaded: 7, downloaded: 9 },
+            passkey: Some([b'k'; 32]),
+        };
+        let mut request = Vec::new();
+        write_announce(&mut request, "127.0.0.1:80", &announce, After::Close);
+        let request = String::from_utf8(request).unwrap();
+        let (target, _) = request.split_once(" HTTP/1.1\r\n").unwrap();
+        let passkey = "k".repeat(32);
+        assert_eq!(
+            target.replace(&"%a1".repeat(20), "HASH"),
+            format!(
+                "GET /{passkey}/announce?info_hash=HASH&peer_id=-LD0100-abcdefghABCD&port=6881\
+                 &uploaded=7&downloaded=9&left=5&compact=1&numwant=30&key=41424344"
+            )
+        );
     }
 
     fn reply(status: &str, body: &str) -> Vec<u8> {
@@ -155,6 +201,7 @@ mod tests {
         for bytes in [
             reply("404 Not Found", "d8:intervali9ee"),
             reply("200 OK", "d14:failure reason2:noe"),
+            reply("200 OK", "d14:failure reason2:no8:intervali9ee"),
             reply("200 OK", "<html>"),
             reply("200 OK", ""),
         ] {

@@ -22,13 +22,16 @@ use crate::source;
 use crate::summary::{Filled, Summary, Tally, Window};
 use crate::swarms::Swarms;
 use crate::udp::packet::{Announce, Event};
-use connection::{Connection, Ports};
+use crate::users::{Credit, Users};
+use connection::{Asked, Connection, Ports};
 use message::{After, Reply};
 
 /// A run against one tracker.
 pub(crate) struct HttpLoad<'a> {
     options: &'a HttpOptions,
     swarms: &'a Swarms,
+    /// At a private tracker.
+    users: Option<Users>,
     host: String,
     epoll: Epoll,
     /// Slot `i` speaks from source `i` modulo their number while connections are kept.
@@ -58,11 +61,18 @@ impl<'a> HttpLoad<'a> {
         if options.keep_alive && options.connections < sources {
             return Err(io::Error::other("--keep-alive needs as many --connections as --sources"));
         }
+        let users = options.population.users(swarms);
+        if users.is_some() && (swarms.peers() as usize) < 4 * options.connections * options.pipeline
+        {
+            let few = "users need four times as many --peers as requests on their way";
+            return Err(io::Error::other(few));
+        }
         let depth = if options.keep_alive { options.pipeline } else { 1 };
         let slots = options.connections;
         Ok(Self {
             options,
             swarms,
+            users,
             host: options.to.to_string(),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             slots: std::iter::repeat_with(|| None).take(slots).collect(),
@@ -108,14 +118,34 @@ impl<'a> HttpLoad<'a> {
         Ok(Filled { took: start.elapsed(), resent: 0, tally })
     }
 
-    /// Announces for the time asked for, after a warm-up, and counts.
-    pub(crate) fn steady(&mut self, processes: &[Process]) -> io::Result<Summary> {
+    /// Announces for the warm-up's time, and counts nothing.
+    pub(crate) fn warm_up(&mut self) -> io::Result<()> {
         self.play(self.options.warmup)?;
         self.tally = Tally::new();
+        Ok(())
+    }
+
+    /// Announces for so many seconds, and counts.
+    pub(crate) fn steady(&mut self, seconds: f64, processes: &[Process]) -> io::Result<Summary> {
         let window = Window::open(processes)?;
-        self.play(self.options.seconds)?;
+        self.play(seconds)?;
         let tally = std::mem::replace(&mut self.tally, Tally::new());
         window.close(tally)
+    }
+
+    /// Waits for all answers; then what was credited is known to the byte, after a fill, if none was
+    /// lost. `None` without users.
+    pub(crate) fn settle(&mut self) -> io::Result<Option<Credit>> {
+        if self.users.is_none() {
+            return Ok(None);
+        }
+        let end = Instant::now() + Duration::from_secs_f64(self.options.timeout);
+        while self.slots.iter().flatten().any(|connection| !connection.waiting.is_empty())
+            && Instant::now() < end
+        {
+            self.exchange(None)?;
+        }
+        Ok(self.users.as_ref().map(|users| users.credit(self.swarms)))
     }
 
     fn play(&mut self, seconds: f64) -> io::Result<()> {
@@ -146,12 +176,19 @@ impl<'a> HttpLoad<'a> {
     fn something(&mut self, since: u64) -> io::Result<()> {
         let slot = self.idle.pop_front().expect("the caller saw a free slot");
         let (peers, sources) = (self.swarms.peers(), self.ports.len() as u32);
-        let peer = if self.options.keep_alive {
-            let source = slot as u32 % sources;
-            self.rng.u32(..(peers - source).div_ceil(sources)) * sources + source
-        } else {
-            self.rng.u32(..peers)
-        };
+        let mut peer = 0;
+        // Connections overtake each other, so a peer says one thing at a time.
+        for _ in 0..DRAWS {
+            peer = if self.options.keep_alive {
+                let source = slot as u32 % sources;
+                self.rng.u32(..(peers - source).div_ceil(sources)) * sources + source
+            } else {
+                self.rng.u32(..peers)
+            };
+            if !self.users.as_ref().is_some_and(|users| users.is_open(peer)) {
+                break;
+            }
+        }
         let dice = self.rng.f64() * 100.0;
         let mix = &self.options.mix;
         let event = if dice < mix.completed {
@@ -187,7 +224,10 @@ impl<'a> HttpLoad<'a> {
 
     fn announce(&mut self, slot: usize, peer: u32, event: Event, since: u64) -> io::Result<()> {
         let sources = self.ports.len() as u32;
-        let done = event == Event::Completed || self.swarms.is_seeder(peer);
+        let seeds = self.swarms.is_seeder(peer);
+        let done = event == Event::Completed || seeds;
+        let report = self.users.as_mut().map(|users| users.report(peer, seeds, event));
+        let (counters, said) = report.unwrap_or_default();
         let announce = Announce {
             info_hash: self.swarms.info_hash(self.swarms.torrent_of(peer)),
             peer_id: self.swarms.peer_id(peer),
@@ -195,6 +235,8 @@ impl<'a> HttpLoad<'a> {
             event,
             numwant: self.options.mix.numwant,
             port: Swarms::port_of(peer, sources),
+            counters,
+            passkey: self.users.as_ref().map(|users| users.passkey_of(peer)),
         };
         let after = if self.options.keep_alive { After::Keep } else { After::Close };
         self.request.clear();
@@ -216,7 +258,7 @@ impl<'a> HttpLoad<'a> {
             self.slots[slot] = Some(connection);
         }
         let connection = self.slots[slot].as_mut().expect("just opened if it was not there");
-        connection.waiting.push_back(since);
+        connection.waiting.push_back(Asked { since, peer, said });
         connection.last = since;
         match connection.send(&self.request) {
             Ok(rest) => {
@@ -286,13 +328,16 @@ impl<'a> HttpLoad<'a> {
         ended |= events.contains(EpollFlags::EPOLLRDHUP);
         let now = self.clock.elapsed().as_nanos() as u64;
         self.tally.stalls.mark(now, 0);
-        while let Some(&since) = connection.waiting.front() {
+        while let Some(&Asked { since, peer, said }) = connection.waiting.front() {
             let reply = message::read_reply(connection.received(), ended);
             let len = match reply {
                 Reply::Partial => break,
                 Reply::Announce { len, peers } => {
                     self.tally.answer(len, since, now);
                     self.tally.announce(peers);
+                    if let Some(users) = &mut self.users {
+                        users.answered(peer, said);
+                    }
                     len
                 }
                 Reply::Wrong { len } => {
@@ -327,7 +372,7 @@ impl<'a> HttpLoad<'a> {
         let timeout = (self.options.timeout * 1e9) as u64;
         for slot in 0..self.slots.len() {
             let Some(connection) = &self.slots[slot] else { continue };
-            let unanswered = connection.waiting.front().copied();
+            let unanswered = connection.waiting.front().map(|asked| asked.since);
             let unclosed = (!self.options.keep_alive).then_some(connection.last);
             let Some(since) = unanswered.or(unclosed) else { continue };
             if now.saturating_sub(since) > timeout {
@@ -359,6 +404,9 @@ fn interest(sending: bool) -> EpollFlags {
 
 /// Events taken at a time.
 const EVENTS: usize = 64;
+
+/// How often another peer is drawn when one still waits for its answer.
+const DRAWS: usize = 64;
 
 /// Pause when little has come, as in the UDP load.
 const NAP: u64 = 50_000;

@@ -1,10 +1,10 @@
 //! What a reply is worth: counted as an answer, as a failure, or not at all.
 
-use super::flight::{Flight, Kind};
+use super::flight::{Flight, Kind, Request};
 use super::packet::Reply;
 use crate::summary::Tally;
 
-/// Counts a reply that is not to a connect: good when it answers what was asked.
+/// Counts a reply that is not to a connect: good when it answers what was asked, which is returned then.
 pub(crate) fn count(
     reply: Option<Reply<'_>>,
     bytes: usize,
@@ -12,7 +12,7 @@ pub(crate) fn count(
     now: u64,
     flight: &mut Flight,
     tally: &mut Tally,
-) {
+) -> Option<Request> {
     let transaction = match reply {
         Some(
             Reply::Connect { transaction, .. }
@@ -22,12 +22,12 @@ pub(crate) fn count(
         ) => transaction,
         None => {
             tally.failed += 1;
-            return;
+            return None;
         }
     };
     let Some(request) = flight.land(transaction) else {
         tally.late += 1;
-        return;
+        return None;
     };
     match (request.kind, reply) {
         (Kind::Announce, Some(Reply::Announce { peers, .. }))
@@ -39,21 +39,21 @@ pub(crate) fn count(
             if counts.len() == usize::from(hashes) * 12 => {}
         _ => {
             tally.failed += 1;
-            return;
+            return None;
         }
     }
     tally.answer(bytes, request.since, now);
+    Some(request)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::udp::flight::Request;
     use crate::udp::packet;
 
     fn waiting(kind: Kind) -> (Flight, u32) {
         let mut flight = Flight::new(4);
-        let transaction = flight.start(Request { kind, peer: 0, since: 1_000 });
+        let transaction = flight.start(Request { kind, peer: 0, said: 0, since: 1_000 });
         (flight, transaction)
     }
 
@@ -64,7 +64,8 @@ mod tests {
         datagram.resize(8 + body, 0);
         let mut tally = Tally::new();
         let reply = packet::read_reply(&datagram);
-        count(reply, datagram.len(), peer_bytes, 5_000, &mut flight, &mut tally);
+        let answered = count(reply, datagram.len(), peer_bytes, 5_000, &mut flight, &mut tally);
+        assert_eq!(answered.is_some(), tally.answers == 1);
         tally
     }
 

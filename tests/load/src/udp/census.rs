@@ -4,8 +4,9 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::packet::{self, Reply, SCRAPE_MAX, u32_at};
+use super::packet::{self, Announce, Counters, Event, Reply, SCRAPE_MAX, u32_at};
 use crate::swarms::info_hash;
+use crate::users::Passkey;
 
 /// Sums of all swarms, and a fingerprint of each swarm's counts in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,23 +25,95 @@ pub(crate) struct Asker {
     socket: UdpSocket,
     connection: Option<(u64, Instant)>,
     transaction: u32,
+    /// Whose, at a private tracker.
+    passkey: Option<Passkey>,
 }
 
 impl Asker {
-    pub(crate) fn new(to: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn new(to: SocketAddr, passkey: Option<Passkey>) -> io::Result<Self> {
         let local = if to.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
         let socket = UdpSocket::bind(local)?;
         socket.connect(to)?;
         socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        Ok(Self { socket, connection: None, transaction: fastrand::u32(..) })
+        Ok(Self { socket, connection: None, transaction: fastrand::u32(..), passkey })
     }
 
-    /// Scrapes at most 74 torrents: seeders, snatches and leechers of each.
-    pub(crate) fn scrape(
+    /// Seeders, snatches and leechers of at most 74 torrents.
+    pub(crate) fn counts(
         &mut self,
         hashes: &[[u8; 20]],
         until: Instant,
     ) -> io::Result<Vec<[u32; 3]>> {
+        match self.passkey {
+            Some(passkey) => self.announce(hashes, passkey, until),
+            None => self.scrape(hashes, until),
+        }
+    }
+
+    /// A scrape over UDP has no place for a passkey. A client that nobody knows says `stopped` instead,
+    /// which changes nothing and is answered with the counts, but for snatches.
+    fn announce(
+        &mut self,
+        hashes: &[[u8; 20]],
+        passkey: Passkey,
+        until: Instant,
+    ) -> io::Result<Vec<[u32; 3]>> {
+        let mut found = vec![None; hashes.len()];
+        while found.contains(&None) {
+            let connection = self.connect(until)?;
+            let first = self.transaction.wrapping_add(1);
+            self.transaction = first.wrapping_add(hashes.len() as u32);
+            let mut buffer = [0; 160];
+            let mut sent = 0;
+            for (at, &info_hash) in
+                (0..).zip(hashes).filter(|&(at, _)| found[at as usize].is_none())
+            {
+                let announce = Announce {
+                    info_hash,
+                    peer_id: *b"-LD0100-census------",
+                    left: 0,
+                    event: Event::Stopped,
+                    numwant: 0,
+                    port: 1024,
+                    counters: Counters::default(),
+                    passkey: Some(passkey),
+                };
+                let transaction = first.wrapping_add(at);
+                let len = packet::write_announce(&mut buffer, connection, transaction, &announce);
+                sent += usize::from(self.socket.send(&buffer[..len]).is_ok());
+            }
+            let asked = Instant::now();
+            let mut buffer = [0; 2048];
+            while sent > 0 && asked.elapsed() < ANSWER_TIMEOUT {
+                let Ok(len) = self.socket.recv(&mut buffer) else { break };
+                let reply = packet::read_reply(&buffer[..len]);
+                let at = |transaction: u32| transaction.wrapping_sub(first) as usize;
+                match reply {
+                    Some(Reply::Announce { transaction, leechers, seeders, .. })
+                        if at(transaction) < found.len() =>
+                    {
+                        found[at(transaction)] = Some([seeders, 0, leechers]);
+                        sent -= 1;
+                    }
+                    // Refused: the user or the torrent may not be known yet.
+                    Some(Reply::Error { transaction }) if at(transaction) < found.len() => {
+                        sent -= 1
+                    }
+                    _ => {}
+                }
+            }
+            if found.contains(&None) {
+                // The id may have been refused, as after a restart with another key.
+                self.connection = None;
+                give_up_after(until)?;
+                std::thread::sleep(RETRY);
+            }
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Scrapes at most 74 torrents: seeders, snatches and leechers of each.
+    fn scrape(&mut self, hashes: &[[u8; 20]], until: Instant) -> io::Result<Vec<[u32; 3]>> {
         let mut buffer = [0; 2048];
         loop {
             let connection = self.connect(until)?;
@@ -121,20 +194,19 @@ impl Asker {
     }
 }
 
-/// Scrapes all torrents, `hashes` at a time.
+/// Asks for all torrents, `hashes` at a time.
 pub(crate) fn take(
-    to: SocketAddr,
+    asker: &mut Asker,
     seed: u64,
     torrents: u32,
     hashes: usize,
     until: Instant,
 ) -> io::Result<Census> {
-    let mut asker = Asker::new(to)?;
     let mut census = Census::default();
     let torrents: Vec<u32> = (0..torrents).collect();
     for chunk in torrents.chunks(hashes.clamp(1, SCRAPE_MAX)) {
         let hashes: Vec<_> = chunk.iter().map(|&torrent| info_hash(seed, torrent)).collect();
-        for [seeders, snatches, leechers] in asker.scrape(&hashes, until)? {
+        for [seeders, snatches, leechers] in asker.counts(&hashes, until)? {
             census.add(seeders, snatches, leechers);
         }
     }

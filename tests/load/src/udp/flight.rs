@@ -10,6 +10,8 @@ pub(crate) struct Request {
     pub(crate) kind: Kind,
     /// The peer that announced; unused in a scrape.
     pub(crate) peer: u32,
+    /// Which of its announces this is, at a private tracker; see [`crate::users::Users::answered`].
+    pub(crate) said: u32,
     /// When it was sent, or in an open loop when it should have been: nanoseconds of the run.
     pub(crate) since: u64,
 }
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
 
     fn announce(since: u64) -> Request {
-        Request { kind: Kind::Announce, peer: 1, since }
+        Request { kind: Kind::Announce, peer: 1, said: 0, since }
     }
 
     #[test]

@@ -24,13 +24,16 @@ use crate::process::Process;
 use crate::source;
 use crate::summary::{Filled, Summary, Tally, Window};
 use crate::swarms::Swarms;
+use crate::users::{Credit, Users};
 use flight::{Flight, Kind, Request};
-use packet::{Announce, Event, Reply};
+use packet::{Announce, Counters, Event, Reply};
 
 /// A run against one tracker.
 pub(crate) struct UdpLoad<'a> {
     options: &'a UdpOptions,
     swarms: &'a Swarms,
+    /// At a private tracker.
+    users: Option<Users>,
     to: Name,
     sockets: Vec<UdpSocket>,
     /// Whose turn it is to send.
@@ -69,6 +72,7 @@ impl<'a> UdpLoad<'a> {
         let mut load = Self {
             options,
             swarms,
+            users: options.population.users(swarms),
             to: options.to.into(),
             sockets: (0..options.sockets).map(|_| open(local)).collect::<io::Result<_>>()?,
             socket: 0,
@@ -132,14 +136,46 @@ impl<'a> UdpLoad<'a> {
         Ok(Filled { took: start.elapsed(), resent, tally })
     }
 
-    /// Announces and scrapes for the time asked for, after a warm-up, and counts.
-    pub(crate) fn steady(&mut self, processes: &[Process]) -> io::Result<Summary> {
+    /// Announces and scrapes for the warm-up's time, and counts nothing.
+    pub(crate) fn warm_up(&mut self) -> io::Result<()> {
         self.play(self.options.warmup)?;
         self.tally = Tally::new();
+        Ok(())
+    }
+
+    /// Announces and scrapes for so many seconds, and counts.
+    pub(crate) fn steady(&mut self, seconds: f64, processes: &[Process]) -> io::Result<Summary> {
         let window = Window::open(processes)?;
-        self.play(self.options.seconds)?;
+        self.play(seconds)?;
         let tally = std::mem::replace(&mut self.tally, Tally::new());
         window.close(tally)
+    }
+
+    /// Waits for all answers and says again what has none; then what was credited is known to the byte,
+    /// after a fill. `None` without users.
+    ///
+    /// Announces of a peer must arrive in their order for that: over one socket, or steered by the kernel.
+    pub(crate) fn settle(&mut self) -> io::Result<Option<Credit>> {
+        if self.users.is_none() {
+            return Ok(None);
+        }
+        let start = Instant::now();
+        while self.flight.waiting() > 0 && start.elapsed() < SETTLE_PATIENCE {
+            self.exchange(None, false)?;
+        }
+        self.again = self.users.iter().flat_map(Users::open).collect();
+        while (!self.again.is_empty() || self.flight.waiting() > 0)
+            && start.elapsed() < SETTLE_PATIENCE
+        {
+            let now = self.now();
+            while self.flight.waiting() < self.options.window
+                && let Some(peer) = self.again.pop()
+            {
+                self.announce_again(peer, now)?;
+            }
+            self.exchange(None, true)?;
+        }
+        Ok(self.users.as_ref().map(|users| users.credit(self.swarms)))
     }
 
     fn play(&mut self, seconds: f64) -> io::Result<()> {
@@ -199,6 +235,24 @@ impl<'a> UdpLoad<'a> {
     }
 
     fn announce(&mut self, peer: u32, event: Event, since: u64) -> io::Result<()> {
+        let seeds = self.swarms.is_seeder(peer);
+        let report = self.users.as_mut().map(|users| users.report(peer, seeds, event));
+        self.say(peer, event, report.unwrap_or_default(), since)
+    }
+
+    fn announce_again(&mut self, peer: u32, since: u64) -> io::Result<()> {
+        let seeds = self.swarms.is_seeder(peer);
+        let report = self.users.as_mut().map(|users| users.repeat(peer, seeds));
+        self.say(peer, Event::None, report.unwrap_or_default(), since)
+    }
+
+    fn say(
+        &mut self,
+        peer: u32,
+        event: Event,
+        (counters, said): (Counters, u32),
+        since: u64,
+    ) -> io::Result<()> {
         let done = event == Event::Completed || self.swarms.is_seeder(peer);
         let announce = Announce {
             info_hash: self.swarms.info_hash(self.swarms.torrent_of(peer)),
@@ -207,8 +261,11 @@ impl<'a> UdpLoad<'a> {
             event,
             numwant: self.options.mix.numwant,
             port: Swarms::port_of(peer, self.sources.len() as u32),
+            counters,
+            passkey: self.users.as_ref().map(|users| users.passkey_of(peer)),
         };
-        self.request(Kind::Announce, peer, since, |buffer, connection, transaction| {
+        let request = Request { kind: Kind::Announce, peer, said, since };
+        self.request(request, |buffer, connection, transaction| {
             packet::write_announce(buffer, connection, transaction, &announce)
         })
     }
@@ -220,24 +277,24 @@ impl<'a> UdpLoad<'a> {
         let others = std::iter::repeat_with(|| rng.u32(..swarms.peers()));
         let asked = std::iter::once(peer).chain(others).take(hashes.into());
         let asked = asked.map(|peer| swarms.info_hash(swarms.torrent_of(peer)));
-        self.request(Kind::Scrape(hashes), peer, since, |buffer, connection, transaction| {
+        let request = Request { kind: Kind::Scrape(hashes), peer, said: 0, since };
+        self.request(request, |buffer, connection, transaction| {
             packet::write_scrape(buffer, connection, transaction, asked)
         })
     }
 
     fn request(
         &mut self,
-        kind: Kind,
-        peer: u32,
-        since: u64,
+        request: Request,
         write: impl FnOnce(&mut [u8], u64, u32) -> usize,
     ) -> io::Result<()> {
         if self.outbox.is_full() {
             self.flush()?;
         }
-        let source = &self.sources[Swarms::source_of(peer, self.sources.len() as u32) as usize];
+        let source =
+            &self.sources[Swarms::source_of(request.peer, self.sources.len() as u32) as usize];
         let connection = source.connection.expect("connect() fetched an id for every source");
-        let transaction = self.flight.start(Request { kind, peer, since });
+        let transaction = self.flight.start(request);
         let write = |buffer: &mut [u8]| write(buffer, connection, transaction);
         self.outbox.push(self.to, source.address, write);
         Ok(())
@@ -291,7 +348,7 @@ impl<'a> UdpLoad<'a> {
                         }
                         continue;
                     }
-                    answer::count(
+                    let answered = answer::count(
                         reply,
                         datagram.len(),
                         peer_bytes,
@@ -299,6 +356,11 @@ impl<'a> UdpLoad<'a> {
                         &mut self.flight,
                         &mut self.tally,
                     );
+                    if let (Some(users), Some(request)) = (&mut self.users, answered)
+                        && request.kind == Kind::Announce
+                    {
+                        users.answered(request.peer, request.said);
+                    }
                 }
                 received += count;
                 if count < BATCH {
@@ -387,5 +449,8 @@ const NAP: u64 = 50_000;
 
 /// Age at which connection ids are renewed; clients may use them for a minute (BEP 15).
 const RECONNECT: u64 = 55_000_000_000;
+
+/// How long all that is open at the end is asked for again.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);

@@ -1,4 +1,6 @@
-//! Datagrams of the UDP tracker protocol (BEP 15), big endian: requests written, replies read.
+//! Datagrams of the UDP tracker protocol (BEP 15, 41), big endian: requests written, replies read.
+
+use crate::users::Passkey;
 
 /// Most hashes a scrape may carry (BEP 15, "Scrape").
 pub(crate) const SCRAPE_MAX: usize = 74;
@@ -21,6 +23,16 @@ pub(crate) struct Announce {
     pub(crate) event: Event,
     pub(crate) numwant: i32,
     pub(crate) port: u16,
+    pub(crate) counters: Counters,
+    /// At a private tracker.
+    pub(crate) passkey: Option<Passkey>,
+}
+
+/// What a peer says it has moved, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) uploaded: u64,
+    pub(crate) downloaded: u64,
 }
 
 /// What a tracker sent.
@@ -29,12 +41,16 @@ pub(crate) enum Reply<'a> {
     /// `id` is to be sent with the requests that follow.
     Connect { transaction: u32, id: u64 },
     /// `peers` is 6 (IPv4) or 18 (IPv6) bytes a peer; which, only the socket knows.
-    Announce { transaction: u32, peers: &'a [u8] },
+    Announce { transaction: u32, leechers: u32, seeders: u32, peers: &'a [u8] },
     /// 12 bytes a torrent: seeders, completed, leechers.
     Scrape { transaction: u32, counts: &'a [u8] },
     /// The tracker refused, with a text.
     Error { transaction: u32 },
 }
+
+/// The option of BEP 41 for path and query of the URL, and how long `/PASSKEY/announce` is.
+const URL_DATA: u8 = 2;
+const URL_DATA_BYTES: usize = 42;
 
 /// Magic number of a connect request.
 const PROTOCOL_ID: u64 = 0x0417_2710_1980;
@@ -48,7 +64,8 @@ pub(crate) fn write_connect(buffer: &mut [u8], transaction: u32) -> usize {
 }
 
 /// Writes an announce: `16..36` infohash, `36..56` peer id, `56..80` downloaded, left, uploaded,
-/// `80..84` event, `84..88` address (none), `88..92` key, `92..96` numwant, `96..98` port.
+/// `80..84` event, `84..88` address (none), `88..92` key, `92..96` numwant, `96..98` port; behind it, at a
+/// private tracker, the path of the announce URL as an option (BEP 41).
 pub(crate) fn write_announce(
     buffer: &mut [u8],
     connection: u64,
@@ -60,15 +77,20 @@ pub(crate) fn write_announce(
     buffer[12..16].copy_from_slice(&transaction.to_be_bytes());
     buffer[16..36].copy_from_slice(&announce.info_hash);
     buffer[36..56].copy_from_slice(&announce.peer_id);
-    buffer[56..64].copy_from_slice(&0_u64.to_be_bytes());
+    buffer[56..64].copy_from_slice(&announce.counters.downloaded.to_be_bytes());
     buffer[64..72].copy_from_slice(&announce.left.to_be_bytes());
-    buffer[72..80].copy_from_slice(&0_u64.to_be_bytes());
+    buffer[72..80].copy_from_slice(&announce.counters.uploaded.to_be_bytes());
     buffer[80..84].copy_from_slice(&(announce.event as u32).to_be_bytes());
     buffer[84..88].fill(0);
     buffer[88..92].copy_from_slice(&announce.peer_id[16..]);
     buffer[92..96].copy_from_slice(&announce.numwant.to_be_bytes());
     buffer[96..98].copy_from_slice(&announce.port.to_be_bytes());
-    98
+    let Some(passkey) = announce.passkey else { return 98 };
+    buffer[98..100].copy_from_slice(&[URL_DATA, URL_DATA_BYTES as u8]);
+    buffer[100] = b'/';
+    buffer[101..133].copy_from_slice(&passkey);
+    buffer[133..142].copy_from_slice(b"/announce");
+    100 + URL_DATA_BYTES
 }
 
 /// Writes a scrape of `hashes`, of which the first [`SCRAPE_MAX`] count.
@@ -98,7 +120,12 @@ pub(crate) fn read_reply(datagram: &[u8]) -> Option<Reply<'_>> {
             let id = datagram.get(8..16)?.try_into().expect("8 bytes");
             Some(Reply::Connect { transaction, id: u64::from_be_bytes(id) })
         }
-        1 => Some(Reply::Announce { transaction, peers: datagram.get(20..)? }),
+        1 => Some(Reply::Announce {
+            transaction,
+            leechers: u32_at(datagram, 12)?,
+            seeders: u32_at(datagram, 16)?,
+            peers: datagram.get(20..)?,
+        }),
         2 => Some(Reply::Scrape { transaction, counts: &datagram[8..] }),
         3 => Some(Reply::Error { transaction }),
         _ => None,
@@ -131,18 +158,26 @@ mod tests {
             event: Event::Stopped,
             numwant: -1,
             port: 0x1ae1,
+            counters: Counters { uploaded: 0x0555, downloaded: 0x0444 },
+            passkey: None,
         };
-        let mut buffer = [0xff; 128];
+        let mut buffer = [0xff; 160];
         assert_eq!(write_announce(&mut buffer, 0x0a0b, 7, &announce), 98);
         let mut expected = vec![0, 0, 0, 0, 0, 0, 0x0a, 0x0b, 0, 0, 0, 1, 0, 0, 0, 7];
         expected.extend([0x11; 20]);
         expected.extend([0x22; 20]);
-        expected.extend([0; 8]);
+        expected.extend([0, 0, 0, 0, 0, 0, 0x04, 0x44]);
         expected.extend([0, 0, 0, 0, 0, 0, 0x03, 0x33]);
-        expected.extend([0; 8]);
+        expected.extend([0, 0, 0, 0, 0, 0, 0x05, 0x55]);
         expected.extend([0, 0, 0, 3, 0, 0, 0, 0]);
         expected.extend([0x22, 0x22, 0x22, 0x22, 0xff, 0xff, 0xff, 0xff, 0x1a, 0xe1]);
         assert_eq!(buffer[..98], expected[..]);
+
+        let private = Announce { passkey: Some([b'k'; 32]), ..announce };
+        assert_eq!(write_announce(&mut buffer, 0x0a0b, 7, &private), 142);
+        assert_eq!(buffer[..98], expected[..]);
+        let option = format!("\x02\x2a/{}/announce", "k".repeat(32));
+        assert_eq!(buffer[98..142], *option.as_bytes());
     }
 
     #[test]
@@ -162,7 +197,7 @@ mod tests {
         );
         assert_eq!(
             read_reply(&reply(1, &[0; 18])),
-            Some(Reply::Announce { transaction: 5, peers: &[0; 6] })
+            Some(Reply::Announce { transaction: 5, leechers: 0, seeders: 0, peers: &[0; 6] })
         );
         assert_eq!(
             read_reply(&reply(2, &[1; 12])),

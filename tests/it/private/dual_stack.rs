@@ -1,0 +1,179 @@
+//! A client with an IPv4 and an IPv6 address is one peer with two endpoints and one account, however it
+//! announces; and who has only one of the families is told an address that it can use.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Site, announce, passkey};
+use crate::tracker::http::{answer, counts, peers};
+use crate::tracker::udp::{Announce, STARTED, STOPPED, Udp};
+use crate::tracker::{HOMES, at, hash, patiently};
+
+/// The port of the client with both families, which is user 1's, and its key: as text over HTTP, as bytes
+/// over UDP.
+const PORT: u16 = 7001;
+const KEY: &str = "key=0badcafe";
+const KEY_BYTES: [u8; 4] = [0x0b, 0xad, 0xca, 0xfe];
+
+/// A site with three users and a torrent.
+fn open(test: &str, options: &str) -> Option<Site> {
+    let site = Site::open(test, options)?;
+    (1..=3).for_each(|user| site.add_user(user));
+    site.add_torrent(10, "disk");
+    Some(site)
+}
+
+/// The client of user 1, which has everything, has uploaded so much.
+fn seeds_over_http(site: &Site, home: IpAddr, uploaded: u64, more: &str) -> [i64; 3] {
+    let more = format!("uploaded={uploaded}&downloaded=0&left=0&{KEY}{more}");
+    counts(&answer(site.tracker().http(home), announce(1, "disk", PORT, &more)))
+}
+
+/// The same over UDP; seeders and leechers.
+fn seeds_over_udp(site: &Site, home: IpAddr, uploaded: u64, event: u32) -> [u32; 2] {
+    let udp = Udp::connect(site.tracker().udp(home));
+    let announced = udp.announce(&Announce {
+        uploaded,
+        event,
+        key: KEY_BYTES,
+        options: url_data(1),
+        ..Announce::seeder(hash("disk"), PORT)
+    });
+    [announced.seeders, announced.leechers]
+}
+
+/// The path of a user's announce URL (BEP 41).
+fn url_data(user: u32) -> Vec<u8> {
+    let path = format!("/{}/announce", passkey(user));
+    [&[2, path.len() as u8], path.as_bytes()].concat()
+}
+
+/// A leecher of its own, with one family only, is told these peers over HTTP, and those of them that are
+/// of its family over UDP.
+#[track_caller]
+fn check_told(site: &Site, user: u32, home: IpAddr, usable: SocketAddr) {
+    let more = "uploaded=0&downloaded=0&left=100&event=started";
+    let port = 7100 + user as u16;
+    let told = peers(&answer(site.tracker().http(home), announce(user, "disk", port, more)));
+    assert!(told.contains(&usable), "{home} is told {told:?} over HTTP");
+    let gone = announce(user, "disk", port, "uploaded=0&downloaded=0&left=100&event=stopped");
+    answer(site.tracker().http(home), gone);
+
+    let udp = Udp::connect(site.tracker().udp(home));
+    let leecher = Announce { options: url_data(user), ..Announce::new(hash("disk"), port) };
+    let told = udp.announce(&leecher).peers;
+    assert_eq!(told, [usable].into(), "{home} over UDP");
+    udp.announce(&leecher.event(STOPPED));
+}
+
+/// The table `peers` has one row, with both addresses.
+#[track_caller]
+fn check_row(site: &mut Site, v4: &str, v6: &str) {
+    let query = "SELECT host(address_v4), host(address_v6) FROM peers WHERE user_id = 1";
+    patiently("both addresses in one row", || {
+        let rows = site.database.query(query, &[]).unwrap();
+        let addresses = |row: &postgres::Row| -> [Option<String>; 2] { [row.get(0), row.get(1)] };
+        assert!(rows.len() <= 1, "{} rows", rows.len());
+        let row = addresses(rows.first()?);
+        (row == [Some(v4.to_owned()), Some(v6.to_owned())]).then_some(())
+    });
+}
+
+#[test]
+fn d2_over_http_a_client_of_both_families_is_one_peer_and_one_account() {
+    let Some(mut site) = open("dual_http", "") else { return };
+    for home in HOMES {
+        assert_eq!(seeds_over_http(&site, home, 0, "&event=started"), [1, 0, 0], "{home}");
+    }
+    for home in HOMES {
+        assert_eq!(seeds_over_http(&site, home, 5000, ""), [1, 0, 0], "{home}");
+    }
+    for (user, home) in [2, 3].into_iter().zip(HOMES) {
+        check_told(&site, user, home, SocketAddr::new(home, PORT));
+    }
+    // Another key is another client, though all else is the same.
+    let more = "uploaded=0&downloaded=0&left=0&key=00000001&event=";
+    let http = site.tracker().http(HOMES[0]);
+    let other = |event: &str| announce(1, "disk", PORT, &format!("{more}{event}"));
+    assert_eq!(counts(&answer(http, other("started")))[0], 2);
+    answer(http, other("stopped"));
+    site.check_credit(1, [5000, 0]);
+    for home in HOMES {
+        assert_eq!(seeds_over_http(&site, home, 6000, "&event=stopped"), [0, 0, 0], "{home}");
+    }
+    // Whichever family says it last, it is credited once.
+    site.check_credit(1, [6000, 0]);
+}
+
+#[test]
+fn d2_over_udp_a_client_of_both_families_is_one_peer_and_one_account() {
+    let Some(mut site) = open("dual_udp", "") else { return };
+    for home in HOMES {
+        assert_eq!(seeds_over_udp(&site, home, 0, STARTED), [1, 0], "{home}");
+    }
+    for uploaded in [5000, 9000] {
+        for home in HOMES {
+            assert_eq!(seeds_over_udp(&site, home, uploaded, 0), [1, 0], "{home}");
+        }
+    }
+    for (user, home) in [2, 3].into_iter().zip(HOMES) {
+        check_told(&site, user, home, SocketAddr::new(home, PORT));
+    }
+    check_row(&mut site, "127.0.0.1", "::1");
+    site.check_credit(1, [9000, 0]);
+    for home in HOMES {
+        assert_eq!(seeds_over_udp(&site, home, 9000, STOPPED), [0, 0], "{home}");
+    }
+    site.check_credit(1, [9000, 0]);
+}
+
+#[test]
+fn d2_one_family_over_http_and_the_other_over_udp_are_one_peer() {
+    let Some(mut site) = open("dual_both", "--cores 2") else { return };
+    assert_eq!(seeds_over_http(&site, HOMES[0], 0, "&event=started"), [1, 0, 0]);
+    assert_eq!(seeds_over_udp(&site, HOMES[1], 0, STARTED), [1, 0]);
+    assert_eq!(seeds_over_http(&site, HOMES[0], 3000, ""), [1, 0, 0]);
+    assert_eq!(seeds_over_udp(&site, HOMES[1], 4000, 0), [1, 0]);
+    for (user, home) in [2, 3].into_iter().zip(HOMES) {
+        check_told(&site, user, home, SocketAddr::new(home, PORT));
+    }
+    site.check_credit(1, [4000, 0]);
+}
+
+#[test]
+fn d3_from_a_trusted_network_one_announce_names_both_addresses() {
+    let Some(mut site) = open("dual_claims", "--trusted-network 127.0.0.0/8,::1/128") else {
+        return;
+    };
+    let (v4, v6): (IpAddr, IpAddr) = ("8.8.4.4".parse().unwrap(), "2a00:1450::7".parse().unwrap());
+    for home in HOMES {
+        let claims = format!("&ipv4={v4}&ipv6={v6}");
+        assert_eq!(seeds_over_http(&site, home, 0, &format!("{claims}&event=started")), [1, 0, 0]);
+        assert_eq!(seeds_over_http(&site, home, 700, &claims), [1, 0, 0], "{home}");
+        // The other way round, and with ports as BEP 7 allows.
+        let claims = format!("&ipv6=[{v6}]:{PORT}&ipv4={v4}:{PORT}");
+        assert_eq!(seeds_over_http(&site, home, 700, &claims), [1, 0, 0], "{home}");
+    }
+    for (user, (home, public)) in [2, 3].into_iter().zip(HOMES.into_iter().zip([v4, v6])) {
+        check_told(&site, user, home, SocketAddr::new(public, PORT));
+    }
+    check_row(&mut site, "8.8.4.4", "2a00:1450::7");
+    // Two sessions: the second `started` began a new one.
+    site.check_credit(1, [1400, 0]);
+}
+
+#[test]
+fn d3_from_elsewhere_nobody_names_addresses() {
+    let Some(mut site) = open("dual_untrusted", "") else { return };
+    let claims = "&ipv4=8.8.4.4&ipv6=2a00:1450::7&ip=8.8.8.8&event=started";
+    assert_eq!(seeds_over_http(&site, HOMES[0], 0, claims), [1, 0, 0]);
+    let leecher = announce(2, "disk", 7102, "uploaded=0&downloaded=0&left=100&event=started");
+    for home in HOMES {
+        let told = peers(&answer(site.tracker().http(home), &leecher));
+        assert_eq!(told, at(HOMES[0], [PORT]), "{home}");
+    }
+    let query = "SELECT host(address_v4) FROM peers WHERE user_id = 1 AND address_v6 IS NULL";
+    let found = patiently("the row of the seeder", || {
+        Some(site.database.query_opt(query, &[]).unwrap()?.get::<_, String>(0))
+    });
+    assert_eq!(found, "127.0.0.1");
+}
