@@ -33,7 +33,7 @@ impl Default for LedgerOptions {
             node: "margay".to_owned(),
             peers: true,
             peers_kept: Duration::from_secs(24 * 3600),
-            batch_max: 50_000,
+            batch_max: 16_384,
             period: Duration::from_secs(1),
         }
     }
