@@ -6,11 +6,12 @@
 use dashmap::DashMap;
 use shard::private::{Passkey, User, UserId};
 
+use super::packed::Packed;
+
 /// All users who may announce.
-#[derive(Debug)]
 pub struct Accounts {
-    users: DashMap<Passkey, Account>,
-    passkeys: DashMap<UserId, Passkey>,
+    users: DashMap<Packed, Account>,
+    passkeys: DashMap<UserId, Packed>,
 }
 
 /// Parts of a map with a lock each. Many: one that grows, or is read to its end for a snapshot, then
@@ -56,27 +57,32 @@ impl Accounts {
     /// Whose passkey this is.
     #[inline]
     pub fn find(&self, passkey: &Passkey) -> Option<User> {
-        self.users.get(passkey).map(|account| account.user)
+        self.users.get(&Packed::new(passkey)).map(|account| account.user)
     }
 
     /// The passkey of a user.
     pub fn passkey(&self, id: UserId) -> Option<Passkey> {
-        self.passkeys.get(&id).map(|passkey| *passkey)
+        self.packed(id).map(Packed::passkey)
+    }
+
+    fn packed(&self, id: UserId) -> Option<Packed> {
+        self.passkeys.get(&id).map(|packed| *packed)
     }
 
     /// A user by number.
     pub fn of(&self, id: UserId) -> Option<User> {
-        self.find(&self.passkey(id)?)
+        self.users.get(&self.packed(id)?).map(|account| account.user)
     }
 
     /// Whose passkey this is, and what he is doing.
     pub fn look(&self, passkey: &Passkey) -> Option<(User, Active)> {
-        self.users.get(passkey).map(|account| (account.user, account.active))
+        self.users.get(&Packed::new(passkey)).map(|account| (account.user, account.active))
     }
 
     /// A user is there, with this passkey and these rights. His passkey before is good no longer, and
     /// whoever had this one has it no longer.
     pub fn put(&self, passkey: Passkey, user: User) {
+        let passkey = Packed::new(&passkey);
         let active = match self.passkeys.insert(user.id, passkey) {
             Some(before) => self.users.remove(&before).map(|(_, account)| account.active),
             None => None,
@@ -98,7 +104,7 @@ impl Accounts {
 
     /// A client of a user came, went, or finished. One who is not known any more is not counted.
     pub fn count(&self, id: UserId, change: impl FnOnce(&mut Active)) {
-        if let Some(passkey) = self.passkey(id)
+        if let Some(passkey) = self.packed(id)
             && let Some(mut account) = self.users.get_mut(&passkey)
         {
             change(&mut account.active);
@@ -108,7 +114,7 @@ impl Accounts {
     /// Shows every user, in no order.
     pub fn for_each(&self, mut visit: impl FnMut(&Passkey, User)) {
         for account in &self.users {
-            visit(account.key(), account.user);
+            visit(&account.key().passkey(), account.user);
         }
     }
 }

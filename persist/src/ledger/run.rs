@@ -38,7 +38,7 @@ impl Default for LedgerOptions {
             peers: true,
             peers_kept: Duration::from_secs(24 * 3600),
             suspect: Thresholds::default(),
-            batch_max: 50_000,
+            batch_max: 16_384,
             period: Duration::from_secs(1),
         }
     }

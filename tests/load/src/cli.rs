@@ -260,7 +260,7 @@ pub(crate) struct CensusOptions {
     /// Hashes of a scrape; some trackers answer fewer than the 74 of BEP 15.
     #[arg(long, default_value_t = 74, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=74))]
     pub(crate) scrape_hashes: u8,
-    /// Ask a private tracker as this user of the population, by announces that leave nothing behind.
+    /// Ask a private tracker as this user of the population, by announces that change no swarm.
     /// Snatches are not counted then.
     #[arg(long, value_name = "ID")]
     pub(crate) user: Option<u32>,
@@ -281,7 +281,7 @@ pub(crate) struct ProbeOptions {
     /// answer is.
     #[arg(long, value_name = "INDEX")]
     pub(crate) torrent: Option<u32>,
-    /// Ask a private tracker as this user of the population, by announces that leave nothing behind.
+    /// Ask a private tracker as this user of the population, by announces that change no swarm.
     #[arg(long, value_name = "ID")]
     pub(crate) user: Option<u32>,
     /// Seed of the population.

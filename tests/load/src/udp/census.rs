@@ -51,7 +51,8 @@ impl Asker {
     }
 
     /// A scrape over UDP has no place for a passkey. A client that nobody knows says `stopped` instead,
-    /// which changes nothing and is answered with the counts, but for snatches.
+    /// which changes no swarm, credits nothing, and is answered with the counts, but for snatches. A tracker
+    /// that keeps a row for each peer notes it.
     fn announce(
         &mut self,
         hashes: &[[u8; 20]],
