@@ -21,9 +21,10 @@ struct Migration {
 }
 
 /// In order; the first is number 1.
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { name: "notices", sql: include_str!("../../migrations/0002_notices.sql") },
+    Migration { name: "peer_key", sql: include_str!("../../migrations/0004_peer_key.sql") },
 ];
 
 impl Database {
