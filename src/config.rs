@@ -237,6 +237,12 @@ options! {
     /// Keep a row for each peer in `database`, for sites that show them.
     database_peers: bool = "true";
 
+    /// How often users, torrents, tokens and client rules are compared with `database`, or `off`; after a
+    /// lost connection they are in any case.
+    ///
+    /// What the site changes there by SQL works at once. This is for what was not heard.
+    database_reconcile: Option<Duration> = "10m" in "1s" ..= "24h";
+
     /// How often what happened is synced to the disk; `0s` after each batch.
     ///
     /// After a crash, what is younger is credited with the client's next announce.

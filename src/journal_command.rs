@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use persist::journal::{self, Damage, FORMAT, JournalError, Record, Survey, Torn};
+use persist::journal::{self, Damage, JournalError, Record, Survey, Torn};
 use shard::Seconds;
 use shard::private::Change;
 
@@ -79,7 +79,7 @@ pub fn inspect(path: &Path, now: Seconds, out: &mut impl Write) -> Result<(), Jo
 
     writeln!(out, "journal     {}", path.display())?;
     writeln!(out, "id          {:016x}", newest.id)?;
-    writeln!(out, "format      {FORMAT}, written by margay {}", newest.version)?;
+    writeln!(out, "format      {}, written by margay {}", newest.format, newest.version)?;
     match newest.end.checked_sub(1) {
         Some(last) if records > 0 => {
             writeln!(out, "records     {records} (number {} to {last})", oldest.first)?;
@@ -167,6 +167,7 @@ struct Tally {
     tokens: u64,
     tokens_removed: u64,
     rules: u64,
+    gone: u64,
 }
 
 impl Tally {
@@ -180,6 +181,7 @@ impl Tally {
                 self.newest = self.newest.max(Some(fact.at));
                 self.oldest = Some(self.oldest.map_or(fact.at, |oldest| oldest.min(fact.at)));
             }
+            Record::Gone(_) => self.gone += 1,
             Record::Change(change) => match change {
                 Change::User { .. } => self.users += 1,
                 Change::Torrent { .. } => self.torrents += 1,
@@ -204,6 +206,7 @@ impl Tally {
             )?;
             writeln!(out, "  snatches  {}", self.snatches)?;
         }
+        writeln!(out, "gone        {} peers without a word", self.gone)?;
         writeln!(
             out,
             "changes     {} users, {} torrents, {} torrents removed, {} tokens, {} tokens removed, \

@@ -125,10 +125,16 @@ fn obey(core: &SharedCore, command: Command) {
         Command::Census(pieces) => {
             spawn_local(export::census(core.clone(), pieces)).detach();
         }
-        Command::FullScrape(edition) => core.borrow_mut().shelf.put(edition),
-        Command::Rights(_) | Command::UserGone(_) | Command::Seen(_) | Command::ClientRules(_) => {
-            core.borrow_mut().obey_command(command);
+        Command::Rules(pieces) => {
+            spawn_local(export::rules(core.clone(), pieces)).detach();
         }
+        Command::FullScrape(edition) => core.borrow_mut().shelf.put(edition),
+        Command::Rights(_)
+        | Command::UserGone(_)
+        | Command::Seen(_)
+        | Command::WatchChanges(_)
+        | Command::Differing(_)
+        | Command::ClientRules(_) => core.borrow_mut().obey_command(command),
         Command::Drain => core.borrow_mut().draining = true,
         Command::Stop => unreachable!("`attend` returns at this one"),
     }

@@ -1,9 +1,11 @@
 //! The whole tracker: built, started in order, watched, and stopped in order.
 
+mod barrier;
 mod books;
 mod cores;
 mod full_scrapes;
 mod listeners;
+mod reconcile;
 mod restore;
 mod snapshots;
 
@@ -17,7 +19,7 @@ use ops::health::Phase;
 use ops::lists::{ListError, TorrentLists};
 use persist::postgres::Seen;
 use persist::{DataDir, DataDirError, Snapshot, SnapshotError};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::clock::Clock;
@@ -29,6 +31,7 @@ use books::{Books, BooksError};
 use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
 use listeners::Listeners;
+use reconcile::{Differed, ReconcileError, Reconciliation};
 use restore::Unloaded;
 use snapshots::{Outcome, Snapshots};
 
@@ -107,6 +110,8 @@ pub(crate) enum Event {
     SnapshotDone(Outcome),
     /// The site wrote something into the database by itself.
     Seen(Seen),
+    /// Everything has been compared with the database, or could not be.
+    Reconciled(Result<Differed, ReconcileError>),
     /// The full scrape under way is made, or could not be.
     FullScrapeMade(Made),
 }
@@ -173,6 +178,8 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         Some(books) => snapshots.of_private(books.registers()),
         None => snapshots,
     };
+    let compared = books.as_ref().map(Books::compared);
+    let reconciliation = Reconciliation::new(compared, config, events.clone());
     let mut server = Server {
         config,
         clock,
@@ -180,6 +187,7 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         books,
         lists,
         state,
+        reconciliation,
         full_scrapes: FullScrapes::new(data, config, events),
         snapshots,
         arriving,
@@ -205,6 +213,7 @@ struct Server<'c> {
     lists: Arc<TorrentLists>,
     snapshots: Snapshots,
     full_scrapes: FullScrapes,
+    reconciliation: Reconciliation,
     arriving: Receiver<Event>,
 }
 
@@ -224,6 +233,8 @@ impl Server<'_> {
                         self.state.set_phase(Phase::Loading { done: restored_peers, total });
                     }
                 }
+                // What is written meanwhile is not in what cores begin with: compared when they serve.
+                Event::Seen(_) => self.reconciliation.is_wanted(),
                 Event::CoreEnded(core) => return Err(ServerError::CoreFailed(core)),
                 Event::Signal(SIGINT | SIGTERM) => {
                     tracing::info!("stopped while loading; the snapshots are as they were");
@@ -265,7 +276,8 @@ impl Server<'_> {
     /// Serves until a signal ends it.
     fn watch(&mut self) -> Result<(), ServerError> {
         loop {
-            let due = [self.snapshots.due(), self.full_scrapes.due()].into_iter().flatten().min();
+            let due = [self.snapshots.due(), self.full_scrapes.due(), self.reconciliation.due()];
+            let due = due.into_iter().flatten().min();
             let event = match due {
                 Some(due) => match self.arriving.recv_deadline(due) {
                     Ok(event) => event,
@@ -291,10 +303,13 @@ impl Server<'_> {
                 }
                 Event::FullScrapeMade(made) => self.full_scrapes.done(made, &self.cores),
                 Event::Seen(seen) => {
-                    if let Some(books) = &self.books {
-                        books.hear(seen, &self.cores);
+                    if let Some(books) = &self.books
+                        && books.hear(seen, &self.cores)
+                    {
+                        self.reconciliation.is_wanted();
                     }
                 }
+                Event::Reconciled(result) => self.reconciliation.done(result),
                 Event::CoreEnded(core) => return Err(ServerError::CoreFailed(core)),
                 Event::CoreReady(..) => {}
             }
@@ -305,6 +320,9 @@ impl Server<'_> {
         let now = Instant::now();
         if self.snapshots.due().is_some_and(|due| due <= now) {
             self.snapshots.start(&self.cores, &self.state, self.clock);
+        }
+        if self.reconciliation.due().is_some_and(|due| due <= now) {
+            self.reconciliation.start(&self.cores, self.clock);
         }
         if self.full_scrapes.due().is_some_and(|due| due <= now) {
             self.full_scrapes.start(&self.cores, &self.state);
@@ -406,12 +424,14 @@ fn control_state(listeners: &Listeners, events: Sender<Event>) -> control::State
 }
 
 fn forward_signals(events: Sender<Event>) -> Result<(), ServerError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+    // Without a handler, a limit on the size of files (setrlimit(2)) would end the process; with one, writing
+    // fails, as on a full disk.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ])
         .map_err(|source| system("listen for signals", source))?;
     std::thread::Builder::new()
         .name("margay-signals".to_owned())
         .spawn(move || {
-            for signal in &mut signals {
+            for signal in signals.forever().filter(|signal| *signal != SIGXFSZ) {
                 // A full queue means a busy main thread; the operator will press again.
                 let _ = events.try_send(Event::Signal(signal));
             }

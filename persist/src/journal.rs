@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use format::{Damage, FORMAT};
+pub use format::{Damage, FORMAT, FORMAT_OLDEST};
 pub use reader::Reader;
 pub use record::Record;
 pub use scan::Torn;
@@ -94,8 +94,8 @@ pub enum JournalError {
     TooLarge { bytes: usize },
     /// A segment is of a format this program does not know.
     #[error(
-        "journal segment {path} has format {found}, and this margay reads format {FORMAT}; start \
-         margay {version}, which wrote it"
+        "journal segment {path} has format {found}, and this margay reads formats {FORMAT_OLDEST} to \
+         {FORMAT}; start margay {version}, which wrote it"
     )]
     Format { path: PathBuf, found: u32, version: String },
     /// A segment is not as it was written. Its records before `sequence` are good.
@@ -201,13 +201,16 @@ impl Journal {
         }
 
         let id = id.unwrap_or_else(|| RandomState::new().hash_one(0));
+        // What is new in this format must not stand behind a header of an older one.
+        let rotation_due =
+            active.as_ref().is_some_and(|active: &Segment| active.header.format < FORMAT);
         let status = Arc::new(Status::new(dir.clone(), id));
         let mut journal = Self {
             dir,
             options,
             sealed,
             active,
-            rotation_due: false,
+            rotation_due,
             unsynced: Vec::new(),
             frames: Vec::new(),
             durable: end,

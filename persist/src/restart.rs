@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use shard::private::{Change, Cursor, Gone, Piece, Refusal, Swarms, Terms, User, UserId};
+use shard::private::{Change, Cursor, Gone, Piece, Refusal, Swarms, User, UserId};
 use shard::{InfoHash, PeerState, Seconds};
 
 use crate::journal::{JournalError, Reader, Record};
@@ -24,6 +24,8 @@ pub struct Replayed {
     pub records: u64,
     /// Facts of torrents that this core owns.
     pub facts: u64,
+    /// Peers of them that left without saying so.
+    pub gone: u64,
     /// Changes to its torrents and tokens, and to all users and client rules.
     pub changes: u64,
     /// Torrents that did not fit into the limits.
@@ -64,7 +66,11 @@ pub fn replay_tail(
                         replay.swarms.replay(fact);
                         replayed.facts += 1;
                     }
-                    Record::Fact(_) => {}
+                    Record::Gone(gone) if owns(&gone.info_hash) => {
+                        replay.swarms.replay_gone(gone);
+                        replayed.gone += 1;
+                    }
+                    Record::Fact(_) | Record::Gone(_) => {}
                     Record::Change(change) => match change.info_hash() {
                         Some(info_hash) if owns(info_hash) => {
                             replayed.changes += 1;
@@ -73,7 +79,7 @@ pub fn replay_tail(
                         Some(_) => {}
                         None => {
                             replayed.changes += 1;
-                            replay.put_user(change);
+                            replay.put(change).expect("only torrents can be too many");
                             site(change);
                         }
                     },
@@ -171,37 +177,11 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// Does what a change of a torrent or a token says.
+    /// Does what a change says.
     fn put(&mut self, change: &Change) -> Result<(), Refusal> {
-        match change {
-            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
-                let (freeleech, upload_percent) = (*freeleech, *upload_percent);
-                self.swarms.register(*info_hash, Terms { id: *id, freeleech, upload_percent })?;
-            }
-            Change::TorrentRemoved { info_hash, reason, at, .. } => {
-                self.swarms.unregister(info_hash, reason, *at, &mut self.gone);
-                self.gone.clear();
-                self.removed = true;
-            }
-            Change::Token { user, info_hash, expires_at, .. } => {
-                self.swarms.set_token(*user, info_hash, *expires_at);
-            }
-            Change::TokenRemoved { user, info_hash, .. } => {
-                self.swarms.remove_token(*user, info_hash);
-            }
-            Change::User { .. } | Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// Gives a user's peers the rights that he has from now on.
-    fn put_user(&mut self, change: &Change) {
-        if let Change::User { id, can_leech, hidden, enabled, .. } = *change {
-            match enabled {
-                true => self.swarms.set_user_rights(User { id, can_leech, hidden }),
-                false => self.swarms.remove_user(id),
-            }
-        }
+        self.removed |= matches!(change, Change::TorrentRemoved { .. });
+        self.gone.clear();
+        self.swarms.apply(change, &mut self.gone)
     }
 
     /// Drops the peers of torrents that were removed.

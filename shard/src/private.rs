@@ -33,6 +33,7 @@ mod tokens;
 mod choose;
 mod export;
 mod replay;
+mod rules;
 mod sweep;
 mod warm;
 
@@ -44,6 +45,7 @@ pub use fact::{Fact, Swarm};
 pub use id::{Passkey, PasskeyError, PeerId, TorrentId, UserId};
 pub use piece::{DeletionRecord, PeerRecord, Piece, TokenRecord, TorrentRecord};
 pub use request::{Announce, Counters, Endpoints};
+pub use rules::{HeldToken, Rules, RulesCursor};
 pub use swarms::{Facts, Gone, Limits, Outcome, Refusal, Swarms, Totals};
 pub use sweep::Swept;
 pub use terms::{Freeleech, Terms, User};

@@ -1,11 +1,12 @@
 //! Sends a shard to a thread outside, piece by piece, between answers: swarms with their peers for a
-//! snapshot, or counts alone for a full scrape.
+//! snapshot, counts alone for a full scrape, or what the site has said of torrents for a comparison.
 
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
 use glommio::timer::sleep;
-use shard::{Counts, Cursor, InfoHash, Piece, private};
+use shard::private::{self, Rules, RulesCursor};
+use shard::{Counts, Cursor, InfoHash, Piece};
 
 use super::{Core, SharedCore};
 
@@ -63,6 +64,17 @@ pub async fn census(core: SharedCore, pieces: Sender<Exported<Census>>) {
         let finished = core.shard.counts(cursor, PIECE_SWARMS, &mut census);
         census.retain(|(info_hash, _)| core.lists.permits(info_hash));
         (finished, census)
+    })
+    .await;
+}
+
+/// Exports the rules of all torrents, and the tokens for them.
+pub async fn rules(core: SharedCore, pieces: Sender<Exported<Rules>>) {
+    walk(core, pieces, |core, cursor: &mut RulesCursor| {
+        let mut rules = Rules::default();
+        let swarms = core.private.as_ref().map(|private| &private.swarms);
+        let finished = swarms.is_none_or(|swarms| swarms.rules(cursor, PIECE_SWARMS, &mut rules));
+        (finished, rules)
     })
     .await;
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use ops::lists::TorrentLists;
 use persist::journal::Answer;
-use shard::private::{Change, Endpoints, User, UserId};
+use shard::private::{Change, Endpoints, Rules, User, UserId};
 use shard::{Announce, Counts, InfoHash};
 
 use super::export::{Census, Exported, Part};
@@ -147,6 +147,15 @@ pub enum ReplyTo {
     Http(Rc<Late<Vec<Option<Counts>>>>),
 }
 
+/// A torrent or a token that is otherwise in the database.
+#[derive(Clone, Debug)]
+pub struct Differing {
+    /// As it is there.
+    pub change: Change,
+    /// Of a torrent that is not here: its snatches and its balance.
+    pub figures: Option<(u32, i64)>,
+}
+
 /// What the control side asks of a core.
 #[derive(Clone)]
 pub enum Command {
@@ -169,6 +178,14 @@ pub enum Command {
     UserGone(UserId),
     /// What the database says of a torrent or a token.
     Seen(Arc<Change>),
+    /// Note from now on which torrents and tokens change, or no longer.
+    WatchChanges(bool),
+    /// Send the rules of all torrents and the tokens for them, piece by piece, to be compared with the
+    /// database.
+    Rules(Sender<Exported<Rules>>),
+    /// What the database says of torrents and tokens that differ here. Those that have changed since
+    /// [`Command::WatchChanges`] are newer here than there.
+    Differing(Arc<Vec<Differing>>),
     /// Allow these clients from now on.
     ClientRules(Arc<ClientRules>),
     /// Change nothing in the shard any more; refuse what would.

@@ -3,10 +3,13 @@
 //! One batch is on its way at a time; meanwhile the next one gathers. So records reach the journal in
 //! the order they were made in, also when it refuses some: those come back and go first again.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use crossbeam_channel::Sender;
 use persist::journal::{Answer, Batch, JournalSender, Record};
+use shard::InfoHash;
+use shard::private::{PeerId, UserId};
 
 use super::late::Late;
 use super::message::Message;
@@ -26,6 +29,9 @@ pub struct Outgoing {
     /// Who is to be told what becomes of all that is in `records`, and of what is on its way.
     asking: Vec<Sender<bool>>,
     asking_under_way: Vec<Sender<bool>>,
+    /// Clients whose word must not be forgotten, and is in `records`, or on its way.
+    unkept: HashSet<Client>,
+    unkept_under_way: HashSet<Client>,
     /// Somebody waits for what is in `records`.
     urgent: bool,
     /// The journal was asked to hurry with the batch that is on its way.
@@ -35,6 +41,9 @@ pub struct Outgoing {
     journal: JournalSender,
     home: Address<Message>,
 }
+
+/// Which client, of which user, on which torrent.
+pub type Client = (UserId, InfoHash, PeerId, u32);
 
 /// An answer that is held back until what it says is on the disk.
 pub enum Waiter {
@@ -60,6 +69,8 @@ impl Outgoing {
             under_way: None,
             asking: Vec::new(),
             asking_under_way: Vec::new(),
+            unkept: HashSet::new(),
+            unkept_under_way: HashSet::new(),
             urgent: false,
             hurried: false,
             refused: false,
@@ -71,6 +82,19 @@ impl Outgoing {
     /// Adds a record.
     pub fn push(&mut self, record: impl Into<Record>) {
         self.records.push(record.into());
+    }
+
+    /// A client has said what it will not say again. Nobody answers it until it is on the disk; not when it
+    /// says so again, either.
+    pub fn keep(&mut self, client: Client) {
+        self.unkept.insert(client);
+    }
+
+    /// Whether what a client said is still to be kept.
+    #[inline]
+    pub fn is_unkept(&self, client: &Client) -> bool {
+        !(self.unkept.is_empty() && self.unkept_under_way.is_empty())
+            && (self.unkept.contains(client) || self.unkept_under_way.contains(client))
     }
 
     /// Lets `waiter` wait for everything added so far.
@@ -140,6 +164,7 @@ impl Outgoing {
             Ok(()) => {
                 self.under_way = Some(std::mem::take(&mut self.waiting));
                 self.asking_under_way = std::mem::take(&mut self.asking);
+                std::mem::swap(&mut self.unkept_under_way, &mut self.unkept);
                 self.urgent = false;
             }
             // Its queue is full: again with the next tick.
@@ -151,6 +176,7 @@ impl Outgoing {
     /// as well: their credit is postponed, and they cannot do anything about it.
     pub fn answered(&mut self, answer: Answer) -> Vec<Waiter> {
         (self.refused, self.hurried) = (false, false);
+        self.unkept_under_way.clear();
         if let Answer::Refused { mut records, .. } = answer {
             self.refused = true;
             records.append(&mut self.records);

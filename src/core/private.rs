@@ -5,12 +5,12 @@ use std::sync::Arc;
 use ops::counters::{Family, Protocol, Reason};
 use persist::journal::Answer;
 use shard::private::{
-    Announce, Change, Facts, Gone, Limits, Passkey, Refusal, Swarms, Terms, User, UserId,
+    Announce, Change, Facts, Gone, Limits, Passkey, Refusal, Swarms, User, UserId,
 };
 use shard::{PeerState, Seconds};
 
 use super::Core;
-use super::message::Command;
+use super::message::{Command, Differing};
 use super::outgoing::Outgoing;
 use crate::private::accounts::Accounts;
 use crate::private::site::Site;
@@ -37,14 +37,19 @@ pub struct Private {
 
 /// What became of an announce.
 pub enum Booked {
-    /// It is answered with the swarm and its peers. `first` of this client: the answer waits until the
-    /// journal has it, or a crash would forget where the client's counters began.
+    /// It is answered with the swarm and its peers. What is said `once` waits until the journal has it: a
+    /// crash would forget it, and the client would not say it again (see [`Outcome::once`]).
     Told {
         /// See above.
-        first: bool,
+        once: bool,
     },
-    /// It is answered with a refusal.
-    Refused(Refusal),
+    /// It is answered with a refusal, and may have been booked all the same.
+    Refused {
+        /// What the client is told.
+        refusal: Refusal,
+        /// As above.
+        once: bool,
+    },
     /// The tracker is stopping.
     Unavailable,
 }
@@ -71,11 +76,15 @@ impl Core {
             Ok(outcome) => outcome,
             Err(refusal) => {
                 front.refuse(reason(&refusal));
-                return Booked::Refused(refusal);
+                return Booked::Refused { refusal, once: false };
             }
         };
         let refusal = outcome.refusal();
-        let first = outcome.joined() && outcome.fact.is_some();
+        let client = (announce.user.id, announce.info_hash, announce.peer_id, announce.key);
+        if outcome.once {
+            private.outgoing.keep(client);
+        }
+        let once = private.outgoing.is_unkept(&client);
         private.count(announce.user.id, outcome.was, outcome.is);
         *snatches += u64::from(outcome.snatched);
         if let Some(fact) = outcome.fact {
@@ -84,12 +93,12 @@ impl Core {
         match refusal {
             Some(refusal) => {
                 front.refuse(reason(&refusal));
-                Booked::Refused(refusal)
+                Booked::Refused { refusal, once }
             }
             None => {
                 front.announces += 1;
                 front.peers_sent += (reply.peers_v4.len() / 6 + reply.peers_v6.len() / 18) as u64;
-                Booked::Told { first }
+                Booked::Told { once }
             }
         }
     }
@@ -117,13 +126,21 @@ impl Core {
 
     /// Does what every core does when the site has said something.
     pub fn obey_command(&mut self, command: Command) {
-        let (cores, now) = (self.mesh.len(), self.clock.now());
+        let cores = self.mesh.len();
         let Some(private) = &mut self.private else { return };
         match command {
             Command::Seen(change) => {
                 if change.info_hash().is_some_and(|hash| route::owner(hash, cores) == self.number) {
-                    private.put(&change, now);
+                    private.put(&change);
                 }
+            }
+            Command::WatchChanges(on) => private.swarms.watch_changes(on),
+            Command::Differing(all) => {
+                let owner = |change: &Change| {
+                    change.info_hash().map(|info_hash| route::owner(info_hash, cores))
+                };
+                let ours = all.iter().filter(|one| owner(&one.change) == Some(self.number));
+                ours.for_each(|one| private.put_unless_changed(one));
             }
             Command::Rights(user) => private.swarms.set_user_rights(user),
             Command::UserGone(user) => private.swarms.remove_user(user),
@@ -135,8 +152,15 @@ impl Core {
     /// Looks at the next peers of the sweep and drops who has been silent for too long; how many.
     pub fn sweep_private(&mut self, now: Seconds, budget: usize) -> usize {
         let Some(private) = &mut self.private else { return 0 };
+        if private.outgoing.is_full() {
+            // Who leaves while the journal takes nothing would be back after a crash.
+            return 0;
+        }
         private.gone.clear();
         let swept = private.swarms.expire(now, budget, &mut private.gone);
+        for gone in private.gone.iter().filter(|gone| gone.swarm.is_some()) {
+            private.outgoing.push(*gone);
+        }
         private.count_gone();
         swept.peers
     }
@@ -150,30 +174,32 @@ impl Private {
 
     /// Does what a change of a torrent or a token says. It is known to the journal or the database
     /// already.
-    pub fn put(&mut self, change: &Change, now: Seconds) {
-        match change {
-            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
-                let terms =
-                    Terms { id: *id, freeleech: *freeleech, upload_percent: *upload_percent };
-                if let Err(refusal) = self.swarms.register(*info_hash, terms) {
-                    tracing::error!(%info_hash, %refusal, "a torrent does not fit; raise torrents-max");
-                }
-            }
-            Change::TorrentRemoved { info_hash, reason, .. } => {
-                let mut gone = std::mem::take(&mut self.gone);
-                gone.clear();
-                self.swarms.unregister(info_hash, reason, now, &mut gone);
-                self.gone = gone;
-                self.count_gone();
-            }
-            Change::Token { user, info_hash, expires_at, .. } => {
-                self.swarms.set_token(*user, info_hash, *expires_at);
-            }
-            Change::TokenRemoved { user, info_hash, .. } => {
-                self.swarms.remove_token(*user, info_hash);
-            }
-            Change::User { .. } | Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => {}
+    pub fn put(&mut self, change: &Change) {
+        let mut gone = std::mem::take(&mut self.gone);
+        gone.clear();
+        if let Err(refusal) = self.swarms.apply(change, &mut gone) {
+            tracing::error!(?change, %refusal, "a torrent does not fit; raise torrents-max");
         }
+        self.gone = gone;
+        self.count_gone();
+    }
+
+    /// Does what the database says of a torrent or a token, unless what is here is newer.
+    fn put_unless_changed(&mut self, differing: &Differing) {
+        let Differing { change, figures } = differing;
+        let mut gone = std::mem::take(&mut self.gone);
+        gone.clear();
+        match (self.swarms.apply_unless_changed(change, &mut gone), change, figures) {
+            (Ok(true), Change::Torrent { info_hash, .. }, Some((snatches, balance))) => {
+                self.swarms.set_figures(info_hash, *snatches, *balance);
+            }
+            (Ok(_), ..) => {}
+            (Err(refusal), ..) => {
+                tracing::error!(?change, %refusal, "a torrent does not fit; raise torrents-max");
+            }
+        }
+        self.gone = gone;
+        self.count_gone();
     }
 
     /// While the journal takes nothing and what waits for it is at its bound, credit is postponed: peers
@@ -215,9 +241,10 @@ impl Private {
 
     /// Counts who has gone without a word.
     pub fn count_gone(&mut self) {
-        for gone in std::mem::take(&mut self.gone) {
+        for gone in &self.gone {
             self.count(gone.user, Some(gone.state), None);
         }
+        self.gone.clear();
     }
 }
 

@@ -184,7 +184,7 @@ impl Core {
         if let Some(terms) = private.swarms.terms(&info_hash) {
             let reason = reason.to_owned();
             let change = Change::TorrentRemoved { id: terms.id, info_hash, reason, at: now };
-            private.put(&change, now);
+            private.put(&change);
             self.journal(change);
         }
     }

@@ -166,7 +166,7 @@ impl Core {
     ) -> Option<Rc<Late<()>>> {
         let PrivateAnnounce { announce, remote, compact, illegal } = asked;
         match self.book(announce, Protocol::Http, family(*remote), now) {
-            Booked::Told { first } => {
+            Booked::Told { once } => {
                 let interval = self.interval.answer(now, &mut self.random);
                 let announced = Announced {
                     counts: self.reply.counts,
@@ -178,12 +178,12 @@ impl Core {
                     warning: illegal.then_some(&private::ILLEGAL_ADDRESS),
                 };
                 private::write_announce(out, framing, &announced);
-                first.then(|| self.hold())
+                once.then(|| self.hold())
             }
-            Booked::Refused(refusal) => {
+            Booked::Refused { refusal, once } => {
                 let interval = self.refusal_interval(&refusal);
                 private::write_failure(out, framing, &refusal, interval, interval);
-                None
+                once.then(|| self.hold())
             }
             Booked::Unavailable => {
                 let refusal = private::Refusal::Unavailable;
@@ -333,15 +333,14 @@ impl Core {
         now: Seconds,
     ) {
         match self.book(announce, Protocol::Udp, family(from.remote.ip().to_canonical()), now) {
-            Booked::Told { first } => {
+            Booked::Told { once } => {
                 let interval = self.next_interval(now);
                 let reply = std::mem::take(&mut self.reply);
                 let peers = if announce.families.v4 { &reply.peers_v4 } else { &reply.peers_v6 };
-                if first {
+                if once {
                     let mut datagram = Vec::new();
                     write_announce(&mut datagram, transaction, interval, reply.counts, peers);
-                    let private = self.private.as_mut().expect("only a private tracker books");
-                    private.outgoing.wait(Waiter::Udp { port, to: from, datagram });
+                    self.hold_udp(port, from, datagram);
                 } else {
                     self.push(port, from, |out| {
                         write_announce(out, transaction, interval, reply.counts, peers);
@@ -349,7 +348,12 @@ impl Core {
                 }
                 self.reply = reply;
             }
-            Booked::Refused(refusal) => {
+            Booked::Refused { refusal, once: true } => {
+                let mut datagram = Vec::new();
+                write_error(&mut datagram, transaction, &refusal);
+                self.hold_udp(port, from, datagram);
+            }
+            Booked::Refused { refusal, once: false } => {
                 self.push(port, from, |out| write_error(out, transaction, &refusal));
             }
             Booked::Unavailable => {
@@ -357,6 +361,12 @@ impl Core {
                 self.push(port, from, |out| write_error(out, transaction, &refusal));
             }
         }
+    }
+
+    /// Sends a datagram when everything booked so far is on the disk.
+    fn hold_udp(&mut self, port: usize, to: Correspondent, datagram: Vec<u8>) {
+        let private = self.private.as_mut().expect("only a private tracker books");
+        private.outgoing.wait(Waiter::Udp { port, to, datagram });
     }
 
     /// Lets those go on who waited for the journal.

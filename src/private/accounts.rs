@@ -3,6 +3,9 @@
 //! The one map that cores share. A `dashmap`: a reader locks one of many parts for some nanoseconds, and
 //! only a writer to the same part can make it wait.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use dashmap::DashMap;
 use shard::private::{Passkey, User, UserId};
 
@@ -12,6 +15,8 @@ use super::packed::Packed;
 pub struct Accounts {
     users: DashMap<Packed, Account>,
     passkeys: DashMap<UserId, Packed>,
+    /// Who has changed since somebody began to compare all users with the database.
+    changed: Mutex<Option<HashSet<UserId>>>,
 }
 
 /// Parts of a map with a lock each. Many: one that grows, or is read to its end for a snapshot, then
@@ -23,6 +28,7 @@ impl Default for Accounts {
         Self {
             users: DashMap::with_shard_amount(PARTS),
             passkeys: DashMap::with_shard_amount(PARTS),
+            changed: Mutex::default(),
         }
     }
 }
@@ -82,6 +88,11 @@ impl Accounts {
     /// A user is there, with this passkey and these rights. His passkey before is good no longer, and
     /// whoever had this one has it no longer.
     pub fn put(&self, passkey: Passkey, user: User) {
+        self.note(user.id);
+        self.place(passkey, user);
+    }
+
+    fn place(&self, passkey: Passkey, user: User) {
         let passkey = Packed::new(&passkey);
         let active = match self.passkeys.insert(user.id, passkey) {
             Some(before) => self.users.remove(&before).map(|(_, account)| account.active),
@@ -97,6 +108,45 @@ impl Accounts {
 
     /// A user may announce no longer; who it was.
     pub fn remove(&self, id: UserId) -> Option<User> {
+        self.note(id);
+        self.take(id)
+    }
+
+    /// From now on it is noted who changes, or no longer.
+    pub fn watch_changes(&self, on: bool) {
+        *self.changed() = on.then(HashSet::new);
+    }
+
+    /// Does what [`Accounts::put`] does, unless the user has changed since [`Accounts::watch_changes`]: then
+    /// what is here is newer than what somebody read before. Whether it was done.
+    pub fn put_unless_changed(&self, passkey: Passkey, user: User) -> bool {
+        // Under the lock: who changes him now notes that first.
+        let changed = self.changed();
+        let is_old = changed.as_ref().is_some_and(|changed| !changed.contains(&user.id));
+        if is_old {
+            self.place(passkey, user);
+        }
+        is_old
+    }
+
+    /// The same for [`Accounts::remove`].
+    pub fn remove_unless_changed(&self, id: UserId) -> bool {
+        let changed = self.changed();
+        let is_old = changed.as_ref().is_some_and(|changed| !changed.contains(&id));
+        is_old && self.take(id).is_some()
+    }
+
+    fn note(&self, id: UserId) {
+        if let Some(changed) = &mut *self.changed() {
+            changed.insert(id);
+        }
+    }
+
+    fn changed(&self) -> MutexGuard<'_, Option<HashSet<UserId>>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, id: UserId) -> Option<User> {
         let (_, passkey) = self.passkeys.remove(&id)?;
         let (_, account) = self.users.remove_if(&passkey, |_, account| account.user.id == id)?;
         Some(account.user)
@@ -153,6 +203,26 @@ mod tests {
         assert_eq!(accounts.passkey(UserId(1)), None);
         assert_eq!(accounts.remove(UserId(1)), None);
         assert_eq!(accounts.find(&passkey('a')), Some(user(2)));
+    }
+
+    #[test]
+    fn what_was_read_before_does_not_undo_what_came_since() {
+        let accounts = Accounts::default();
+        (1..=4).for_each(|id| accounts.put(passkey(char::from(b'a' + id as u8)), user(id)));
+        assert!(!accounts.put_unless_changed(passkey('x'), user(1)), "nobody compares");
+        accounts.watch_changes(true);
+        accounts.put(passkey('n'), user(1));
+        accounts.remove(UserId(2));
+        assert!(!accounts.put_unless_changed(passkey('b'), user(1)));
+        assert!(!accounts.put_unless_changed(passkey('c'), user(2)));
+        assert!(!accounts.remove_unless_changed(UserId(1)));
+        assert!(accounts.put_unless_changed(passkey('z'), user(3)));
+        assert!(accounts.remove_unless_changed(UserId(4)));
+        assert!(accounts.put_unless_changed(passkey('y'), user(5)));
+        accounts.watch_changes(false);
+        let known = [1, 2, 3, 4, 5].map(|id| accounts.passkey(UserId(id)));
+        let expected = [Some('n'), None, Some('z'), None, Some('y')].map(|key| key.map(passkey));
+        assert_eq!(known, expected);
     }
 
     #[test]

@@ -17,9 +17,17 @@ use crate::wire::private::ClientRules;
 pub struct Site {
     update: Option<Secret>,
     report: Option<Secret>,
-    rules: Mutex<BTreeMap<ClientPrefix, bool>>,
+    rules: Mutex<Rules>,
     slots: Vec<Arc<Slot>>,
     started: Seconds,
+}
+
+/// The rules of clients.
+#[derive(Debug, Default)]
+struct Rules {
+    rules: BTreeMap<ClientPrefix, bool>,
+    /// Grows with every change.
+    version: u64,
 }
 
 impl Site {
@@ -52,7 +60,7 @@ impl Site {
     /// Shows every rule of clients.
     pub fn for_each_rule(&self, mut visit: impl FnMut(&ClientPrefix, bool)) {
         let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        rules.iter().for_each(|(prefix, allow)| visit(prefix, *allow));
+        rules.rules.iter().for_each(|(prefix, allow)| visit(prefix, *allow));
     }
 
     /// Changes the rules of clients; what they are then.
@@ -61,8 +69,39 @@ impl Site {
         change: impl FnOnce(&mut BTreeMap<ClientPrefix, bool>),
     ) -> Arc<ClientRules> {
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut rules);
-        let rules = rules.iter().map(|(prefix, allow)| (prefix.clone(), *allow));
+        rules.change(change)
+    }
+
+    /// Which rules there are: another number whenever they have changed.
+    pub fn rules_version(&self) -> u64 {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).version
+    }
+
+    /// Replaces the rules, if they are of this version still; what differed, and what they are then.
+    pub fn replace_rules(
+        &self,
+        version: u64,
+        with: BTreeMap<ClientPrefix, bool>,
+    ) -> Option<(usize, Arc<ClientRules>)> {
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if rules.version != version || rules.rules == with {
+            return None;
+        }
+        let gone = rules.rules.keys().filter(|prefix| !with.contains_key(*prefix)).count();
+        let other = with.iter().filter(|(prefix, allow)| rules.rules.get(*prefix) != Some(allow));
+        let differed = gone + other.count();
+        Some((differed, rules.change(|rules| *rules = with)))
+    }
+}
+
+impl Rules {
+    fn change(
+        &mut self,
+        change: impl FnOnce(&mut BTreeMap<ClientPrefix, bool>),
+    ) -> Arc<ClientRules> {
+        change(&mut self.rules);
+        self.version += 1;
+        let rules = self.rules.iter().map(|(prefix, allow)| (prefix.clone(), *allow));
         Arc::new(ClientRules::new(rules))
     }
 }

@@ -23,6 +23,7 @@ use shard::{InfoHash, Seconds};
 
 use super::ErrorChain;
 use super::cores::Cores;
+use super::reconcile::Compared;
 use super::snapshots::Registers;
 use crate::clock::Clock;
 use crate::config::{Config, SecretError};
@@ -66,6 +67,7 @@ pub enum BooksError {
 
 /// Everything that is kept about users and torrents beside the swarms.
 pub(super) struct Books {
+    database: Database,
     journal: JournalThread,
     ledger: Ledger,
     watch: Watch,
@@ -114,7 +116,7 @@ impl PrivateOutfit {
 
 /// What is logged when a start goes on without the database.
 const AWAY: &str = "the database is away: starting with users and torrents of the snapshot; what the site \
-    changes there by SQL meanwhile is taken in at the next start";
+    changes there by SQL meanwhile is taken over when it is back";
 
 /// How long a start waits until the database has taken what the journal still has for it.
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(120);
@@ -206,6 +208,7 @@ impl Books {
             tail,
             journal_bytes_max: config.journal_bytes_max.0 as u64,
             opened_at: journal.status().end(),
+            database: database.clone(),
             journal,
             ledger,
         };
@@ -348,7 +351,8 @@ impl Books {
     }
 
     /// Takes in what the site wrote into the database by itself.
-    pub(super) fn hear(&self, seen: Seen, cores: &Cores) {
+    /// Whether all has to be compared with it, because it cannot be said what it wrote.
+    pub(super) fn hear(&self, seen: Seen, cores: &Cores) -> bool {
         match seen {
             Seen::Change(change) => match change {
                 Change::User { id, passkey, can_leech, hidden, enabled: true } => {
@@ -368,11 +372,19 @@ impl Books {
                 change => cores.tell_all(&Command::Seen(Arc::new(change))),
             },
             Seen::UserGone(id) => self.forget(id, cores),
-            Seen::Reload => {
-                tracing::warn!(
-                    "changes made in the database may have been missed; a restart loads them"
-                );
-            }
+            Seen::Reload => return true,
+        }
+        false
+    }
+
+    /// What is compared with the database now and then.
+    pub(super) fn compared(&self) -> Compared {
+        Compared {
+            database: self.database.clone(),
+            accounts: self.accounts.clone(),
+            site: self.site.clone(),
+            journal: self.journal.status().clone(),
+            ledger: Arc::new(self.ledger.watch_status()),
         }
     }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, Sender};
+use crossbeam_channel::Sender;
 use persist::{
     Covered, DataDir, Meta, Mode, Snapshot, SnapshotError, SnapshotWriter, Written, journal,
 };
 use shard::Seconds;
 
+use super::barrier::{self, Unreached};
 use super::cores::Cores;
 use super::{ErrorChain, Event};
 use crate::clock::Clock;
@@ -25,12 +26,6 @@ use crate::private::site::Site;
 /// keep their piece and serve on.
 const PIECES_MAX: usize = 16;
 
-/// How long the cores may take to hand the journal what they have, and the journal to write it.
-const HAND_OVER_PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long a core's inbox may be full.
-const INBOX_PATIENCE: Duration = Duration::from_secs(10);
-
 /// How a snapshot went.
 pub(crate) struct Outcome {
     result: Result<Written, WriteError>,
@@ -45,11 +40,8 @@ enum WriteError {
     Snapshot(#[from] SnapshotError),
     #[error("a core ended before it had sent all of its swarms")]
     Incomplete,
-    #[error(
-        "the journal does not take what has happened; a snapshot would know of credit that nobody \
-         has written down"
-    )]
-    Journal,
+    #[error("a snapshot would know of credit that nobody has written down")]
+    NotHandedOver(#[from] Unreached),
 }
 
 /// What the snapshot of a private tracker has beside its swarms.
@@ -229,7 +221,7 @@ impl Work<'_> {
     /// The file is put in place when the journal has everything that is in it. Otherwise a crash could
     /// leave baselines behind whose credit nobody has written down.
     fn write_private(&self, registers: &Registers) -> Result<Written, WriteError> {
-        self.hand_over()?;
+        barrier::hand_over(self.cores)?;
         let Registers { accounts, site, journal } = registers;
         let covered = Covered { journal: journal.id(), position: journal.durable() };
         let meta = Meta { mode: Mode::Private(covered), ..self.meta };
@@ -247,14 +239,14 @@ impl Work<'_> {
             writer.append_rule(&prefix, allow)?;
         }
         self.write_shards(&mut writer)?;
-        self.hand_over()?;
+        barrier::hand_over(self.cores)?;
         Ok(writer.finish()?)
     }
 
     /// Has every core send its shard, and writes it.
     fn write_shards(&self, writer: &mut SnapshotWriter) -> Result<(), WriteError> {
         let (sender, pieces) = crossbeam_channel::bounded(PIECES_MAX);
-        self.tell_all(&Command::Export(sender))?;
+        barrier::tell_all(self.cores, &Command::Export(sender))?;
         let mut finished = 0;
         for exported in &pieces {
             match exported {
@@ -265,37 +257,6 @@ impl Work<'_> {
         }
         if finished < self.cores.len() {
             return Err(WriteError::Incomplete);
-        }
-        Ok(())
-    }
-
-    /// Waits until the journal has, on the disk, everything that the cores have done so far.
-    fn hand_over(&self) -> Result<(), WriteError> {
-        let (sender, done) = crossbeam_channel::bounded(self.cores.len());
-        self.tell_all(&Command::HandOver(sender))?;
-        let until = Instant::now() + HAND_OVER_PATIENCE;
-        for _ in self.cores {
-            match done.recv_deadline(until) {
-                Ok(true) => {}
-                Ok(false) | Err(RecvTimeoutError::Timeout) => return Err(WriteError::Journal),
-                Err(RecvTimeoutError::Disconnected) => return Err(WriteError::Incomplete),
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives every core a command. One whose inbox stays full has ended.
-    fn tell_all(&self, command: &Command) -> Result<(), WriteError> {
-        let until = Instant::now() + INBOX_PATIENCE;
-        for address in self.cores {
-            let mut message = Message::Command(command.clone());
-            while let Err(back) = address.send(message) {
-                if Instant::now() > until {
-                    return Err(WriteError::Incomplete);
-                }
-                message = back;
-                std::thread::sleep(Duration::from_millis(1));
-            }
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ mod cli;
 mod control;
 mod full_scrape;
 mod http_connections;
+mod nothing_lost;
 mod private;
 mod prometheus;
 mod restart;

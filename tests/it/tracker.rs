@@ -130,10 +130,14 @@ impl Tracker {
         patiently(text, || (self.times_logged(text) >= times).then_some(()));
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.process)
+    }
+
     /// Sends it a signal (signal(7)).
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(pid, signal).unwrap();
+        rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 
     /// Asks it to stop (SIGTERM) and waits until it has.

@@ -20,8 +20,11 @@
 //! the first byte on that was not synced. Where a whole frame says of an earlier byte that it was
 //! durable, and that byte is in a frame that does not hold any more, the disk has lost it.
 
-/// The format this code writes, and the only one it reads.
-pub const FORMAT: u32 = 1;
+/// The format this code writes. It reads all from [`FORMAT_OLDEST`] on: they differ in the kinds of
+/// records that there may be.
+pub const FORMAT: u32 = 2;
+/// The oldest format this code reads.
+pub const FORMAT_OLDEST: u32 = 1;
 
 /// Bytes of a segment's header.
 pub(super) const HEADER_BYTES: usize = 64;
@@ -129,7 +132,7 @@ impl Header {
         (Self { format: FORMAT, version, first, id, begun_at, checksum }, bytes)
     }
 
-    /// Reads a header of any format; only format and version mean something when it is not [`FORMAT`].
+    /// Reads a header of any format; only format and version mean something when this code does not read it.
     pub(super) fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, Damage> {
         if bytes[..8] != MAGIC {
             return Err(Damage::Magic);

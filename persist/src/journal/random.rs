@@ -2,10 +2,10 @@
 
 use fastrand::Rng;
 use shard::private::{
-    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Passkey, PeerId, Swarm, TorrentId,
-    UserId,
+    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, Passkey, PeerId, Swarm,
+    TorrentId, UserId,
 };
-use shard::{InfoHash, Seconds};
+use shard::{InfoHash, PeerState, Seconds};
 
 use super::Record;
 
@@ -44,6 +44,16 @@ pub(crate) fn any(rng: &mut Rng) -> Record {
         }),
         5 => Record::Change(Change::ClientRule { prefix: prefix(rng), allow: rng.bool() }),
         6 => Record::Change(Change::ClientRuleRemoved { prefix: prefix(rng) }),
+        7 => Record::Gone(Gone {
+            at: Seconds(rng.u32(..)),
+            user: UserId(number(rng) as u32),
+            torrent: TorrentId(number(rng) as u32),
+            info_hash: InfoHash(bytes(rng)),
+            peer_id: PeerId(bytes(rng)),
+            key: rng.u32(..),
+            state: [PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher][rng.usize(..3)],
+            swarm: rng.bool().then(|| swarm(rng)),
+        }),
         _ => Record::Fact(any_fact(rng)),
     }
 }
@@ -132,12 +142,16 @@ fn any_fact(rng: &mut Rng) -> Fact {
         token_down: number(rng),
         token_spent: rng.bool(),
         snatched: rng.bool(),
-        swarm: Swarm {
-            seeders: number(rng) as u32,
-            leechers: number(rng) as u32,
-            snatches: number(rng) as u32,
-            balance: number(rng).cast_signed(),
-        },
+        swarm: swarm(rng),
+    }
+}
+
+fn swarm(rng: &mut Rng) -> Swarm {
+    Swarm {
+        seeders: number(rng) as u32,
+        leechers: number(rng) as u32,
+        snatches: number(rng) as u32,
+        balance: number(rng).cast_signed(),
     }
 }
 

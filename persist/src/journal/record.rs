@@ -3,12 +3,14 @@
 //! ```text
 //! record = kind (1 byte) · fields
 //! kind   = 0 fact · 1 user · 2 torrent · 3 torrent removed · 4 token · 5 token removed
-//!          6 client rule · 7 client rule removed
+//!          6 client rule · 7 client rule removed · 16 gone (since format 2)
 //! fact   = flags (2) · at (4) · info hash (20) · peer id (20) · key (4) · [v4 (4)] · [v6 (16)]
 //!          port (2) · user° · torrent° · seconds since `since`° · reported: uploaded° downloaded°
 //!          [corrupt°, moved corrupt°] · [left°] · elapsed° · announces° · moved: uploaded°
 //!          downloaded° · [credited up°] · [credited down°] · [token down°]
 //!          swarm: seeders° leechers° snatches° balance°
+//! gone   = flags (1) · at (4) · info hash (20) · peer id (20) · key (4) · user° · torrent°
+//!          [swarm, as above]
 //! ```
 //! ° is a number in 7-bit groups, all others are little endian. What stands in brackets is only
 //! there when a flag says so: addresses that are known, amounts that are not 0, credits that are not
@@ -16,10 +18,10 @@
 //! address, is as good as random.
 
 use shard::private::{
-    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Passkey, PeerId, Swarm, TorrentId,
-    UserId,
+    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, Passkey, PeerId, Swarm,
+    TorrentId, UserId,
 };
-use shard::{InfoHash, Seconds};
+use shard::{InfoHash, PeerState, Seconds};
 
 use super::bytes::{Bytes, put_varint, put_varint_i64};
 
@@ -31,11 +33,19 @@ pub enum Record {
     Fact(Fact),
     /// The site changed users, torrents, tokens or client rules.
     Change(Change),
+    /// A peer left without saying so.
+    Gone(Gone),
 }
 
 impl From<Fact> for Record {
     fn from(fact: Fact) -> Self {
         Self::Fact(fact)
+    }
+}
+
+impl From<Gone> for Record {
+    fn from(gone: Gone) -> Self {
+        Self::Gone(gone)
     }
 }
 
@@ -52,6 +62,7 @@ impl Record {
         match self {
             Record::Fact(fact) => encode_fact(fact, out),
             Record::Change(change) => encode_change(change, out),
+            Record::Gone(gone) => encode_gone(gone, out),
         }
     }
 
@@ -60,6 +71,7 @@ impl Record {
     pub(super) fn decode(bytes: &mut Bytes<'_>) -> Result<Self, &'static str> {
         match bytes.u8().ok_or("a record is missing")? {
             FACT => decode_fact(bytes).map(Self::Fact).ok_or("a fact is not possible"),
+            GONE => decode_gone(bytes).map(Self::Gone).ok_or("a departure is not possible"),
             kind => decode_change(kind, bytes).map(Self::Change),
         }
     }
@@ -73,6 +85,7 @@ const TOKEN: u8 = 4;
 const TOKEN_REMOVED: u8 = 5;
 const CLIENT_RULE: u8 = 6;
 const CLIENT_RULE_REMOVED: u8 = 7;
+const GONE: u8 = 16;
 
 /// The flags of a fact, by bit.
 mod flag {
@@ -130,7 +143,7 @@ fn encode_fact(fact: &Fact, out: &mut Vec<u8>) {
         token_down,
         token_spent,
         snatched,
-        swarm: Swarm { seeders, leechers, snatches, balance },
+        swarm,
     } = *fact;
     let flags = [
         (hidden, flag::HIDDEN),
@@ -190,10 +203,72 @@ fn encode_fact(fact: &Fact, out: &mut Vec<u8>) {
     if has(flag::TOKEN_DOWN) {
         put_varint(out, token_down);
     }
+    put_swarm(out, swarm);
+}
+
+fn put_swarm(out: &mut Vec<u8>, Swarm { seeders, leechers, snatches, balance }: Swarm) {
     put_varint(out, seeders.into());
     put_varint(out, leechers.into());
     put_varint(out, snatches.into());
     put_varint_i64(out, balance);
+}
+
+fn swarm(bytes: &mut Bytes<'_>) -> Option<Swarm> {
+    Some(Swarm {
+        seeders: bytes.varint_u32()?,
+        leechers: bytes.varint_u32()?,
+        snatches: bytes.varint_u32()?,
+        balance: bytes.varint_i64()?,
+    })
+}
+
+/// The flags of a departure: the lowest two bits are what the peer was, then whether the torrent's figures
+/// follow.
+mod gone_flag {
+    pub(super) const STATE: u8 = 0b11;
+    pub(super) const SWARM: u8 = 1 << 2;
+    pub(super) const UNKNOWN: u8 = !(STATE | SWARM);
+}
+
+fn encode_gone(gone: &Gone, out: &mut Vec<u8>) {
+    let Gone { at, user, torrent, info_hash, peer_id, key, state, swarm } = *gone;
+    let state = match state {
+        PeerState::Seeder => 0,
+        PeerState::PartialSeed => 1,
+        PeerState::Leecher => 2,
+    };
+    out.push(GONE);
+    out.push(state | if swarm.is_some() { gone_flag::SWARM } else { 0 });
+    out.extend_from_slice(&at.0.to_le_bytes());
+    out.extend_from_slice(&info_hash.0);
+    out.extend_from_slice(&peer_id.0);
+    out.extend_from_slice(&key.to_le_bytes());
+    put_varint(out, user.0.into());
+    put_varint(out, torrent.0.into());
+    if let Some(swarm) = swarm {
+        put_swarm(out, swarm);
+    }
+}
+
+fn decode_gone(bytes: &mut Bytes<'_>) -> Option<Gone> {
+    let flags = bytes.u8()?;
+    let state = match flags & gone_flag::STATE {
+        _ if flags & gone_flag::UNKNOWN != 0 => return None,
+        0 => PeerState::Seeder,
+        1 => PeerState::PartialSeed,
+        2 => PeerState::Leecher,
+        _ => return None,
+    };
+    Some(Gone {
+        at: Seconds(bytes.u32()?),
+        info_hash: InfoHash(bytes.array()?),
+        peer_id: PeerId(bytes.array()?),
+        key: bytes.u32()?,
+        user: UserId(bytes.varint_u32()?),
+        torrent: TorrentId(bytes.varint_u32()?),
+        state,
+        swarm: if flags & gone_flag::SWARM != 0 { Some(swarm(bytes)?) } else { None },
+    })
 }
 
 fn decode_fact(bytes: &mut Bytes<'_>) -> Option<Fact> {
@@ -229,12 +304,7 @@ fn decode_fact(bytes: &mut Bytes<'_>) -> Option<Fact> {
     let credited_up = unless(flag::CREDITED_UP, moved.uploaded)?;
     let credited_down = unless(flag::CREDITED_DOWN, moved.downloaded)?;
     let token_down = unless(flag::TOKEN_DOWN, 0)?;
-    let swarm = Swarm {
-        seeders: bytes.varint_u32()?,
-        leechers: bytes.varint_u32()?,
-        snatches: bytes.varint_u32()?,
-        balance: bytes.varint_i64()?,
-    };
+    let swarm = swarm(bytes)?;
     Some(Fact {
         at,
         user,

@@ -516,6 +516,41 @@ fn a_journal_begins_where_it_is_told_to() {
     assert_eq!(files(&fresh.dir()), [Name(1000).path(&fresh.dir())]);
 }
 
+/// The same journal with a header of an older format, as an older program left it.
+fn as_format(path: &Path, format: u32) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[8..12].copy_from_slice(&format.to_le_bytes());
+    let checksum = crc32fast::hash(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
+    let (head, frames) = bytes.split_first_chunk_mut::<HEADER_BYTES>().unwrap();
+    Header::parse(head).unwrap().seal(frames, HEADER_BYTES as u64, HEADER_BYTES as u64);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_journal_of_an_older_format_is_read_and_goes_on_in_a_new_segment() {
+    let mut story = Story::new(31, Options::default());
+    story.append(50);
+    story.sync();
+    story.journal = None;
+    let first = files(&story.dir())[0].clone();
+    as_format(&first, FORMAT_OLDEST);
+    story.open();
+    story.check();
+    story.append(50);
+    story.check();
+    let formats: Vec<u32> = files(&story.dir())
+        .iter()
+        .map(|file| survey(&one(file), |_, _| {}).unwrap().format)
+        .collect();
+    assert_eq!(formats, [FORMAT_OLDEST, FORMAT]);
+    story.journal = None;
+    as_format(&first, FORMAT + 1);
+    let data = DataDir::open(story.scratch.path()).unwrap();
+    let error = Journal::open(&data, Options::default()).unwrap_err();
+    assert!(matches!(error, JournalError::Format { .. }), "{error:?}");
+}
+
 #[test]
 fn at_the_bound_nothing_is_written_until_there_is_room() {
     let mut story = Story::new(9, Options { bytes_max: 600_000, ..Options::default() });

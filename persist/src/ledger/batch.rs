@@ -4,22 +4,31 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use shard::Seconds;
-use shard::private::{Change, Fact, PeerId, Swarm, TorrentId, UserId};
+use shard::private::{Change, Fact, Gone, PeerId, Swarm, TorrentId, UserId};
 
 use super::Record;
 
-/// Some records that can be written as: first the changes, in their order, then all facts at once.
+/// What peers did.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Act<'a> {
+    /// One announced.
+    Fact(&'a Fact),
+    /// One left without saying so.
+    Gone(&'a Gone),
+}
+
+/// Some records that can be written as: first the changes, in their order, then all that peers did at once.
 #[derive(Debug, Default)]
 pub(super) struct Group<'a> {
     /// What the site did.
     pub(super) changes: Vec<&'a Change>,
-    /// What announces did.
-    pub(super) facts: Vec<&'a Fact>,
+    /// What peers did, in order.
+    pub(super) acts: Vec<Act<'a>>,
     users: HashSet<UserId>,
     torrents: HashSet<TorrentId>,
 }
 
-/// Divides records into groups. A change moves before the facts that precede it, unless it is about a user
+/// Divides records into groups. A change moves before the acts that precede it, unless it is about a user
 /// or a torrent of one of them: then it begins a new group.
 pub(super) fn groups(records: &[(u64, Record)]) -> Vec<Group<'_>> {
     let mut groups = Vec::new();
@@ -29,7 +38,12 @@ pub(super) fn groups(records: &[(u64, Record)]) -> Vec<Group<'_>> {
             Record::Fact(fact) => {
                 group.users.insert(fact.user);
                 group.torrents.insert(fact.torrent);
-                group.facts.push(fact);
+                group.acts.push(Act::Fact(fact));
+            }
+            Record::Gone(gone) => {
+                group.users.insert(gone.user);
+                group.torrents.insert(gone.torrent);
+                group.acts.push(Act::Gone(gone));
             }
             Record::Change(change) => {
                 if group.touches(change) {
@@ -58,6 +72,14 @@ impl Group<'_> {
     }
 }
 
+/// The announces among them.
+fn facts<'a>(acts: &[Act<'a>]) -> impl Iterator<Item = &'a Fact> {
+    acts.iter().filter_map(|act| match act {
+        Act::Fact(fact) => Some(*fact),
+        Act::Gone(_) => None,
+    })
+}
+
 /// Bytes credited to one user. Sums of a batch do not overflow.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Credit {
@@ -67,9 +89,9 @@ pub(super) struct Credit {
 
 /// What each user is credited; users who are credited nothing are left out. In the order of their numbers,
 /// so that whoever else writes them in that order cannot deadlock with it.
-pub(super) fn credits(facts: &[&Fact]) -> Vec<(UserId, Credit)> {
+pub(super) fn credits(acts: &[Act<'_>]) -> Vec<(UserId, Credit)> {
     let mut credits: HashMap<UserId, Credit> = HashMap::new();
-    for fact in facts.iter().filter(|fact| (fact.credited_up, fact.credited_down) != (0, 0)) {
+    for fact in facts(acts).filter(|fact| (fact.credited_up, fact.credited_down) != (0, 0)) {
         let credit = credits.entry(fact.user).or_default();
         credit.up += u128::from(fact.credited_up);
         credit.down += u128::from(fact.credited_down);
@@ -85,17 +107,24 @@ pub(super) struct Figures {
     pub(super) active_at: Option<Seconds>,
 }
 
-/// The figures of each torrent after the last of its facts.
-pub(super) fn figures(facts: &[&Fact]) -> Vec<(TorrentId, Figures)> {
+/// The figures of each torrent after the last act of its peers.
+pub(super) fn figures(acts: &[Act<'_>]) -> Vec<(TorrentId, Figures)> {
     let mut figures: HashMap<TorrentId, Figures> = HashMap::new();
-    for fact in facts {
-        let active_at = (fact.swarm.seeders > 0).then_some(fact.at);
-        match figures.entry(fact.torrent) {
+    for act in acts {
+        let (torrent, swarm, active_at) = match act {
+            Act::Fact(fact) => {
+                let active_at = (fact.swarm.seeders > 0).then_some(fact.at);
+                (fact.torrent, fact.swarm, active_at)
+            }
+            Act::Gone(Gone { torrent, swarm: Some(swarm), .. }) => (*torrent, *swarm, None),
+            Act::Gone(_) => continue,
+        };
+        match figures.entry(torrent) {
             Entry::Occupied(mut entry) => {
                 let before = entry.get().active_at;
-                entry.insert(Figures { swarm: fact.swarm, active_at: active_at.or(before) });
+                entry.insert(Figures { swarm, active_at: active_at.or(before) });
             }
-            Entry::Vacant(entry) => drop(entry.insert(Figures { swarm: fact.swarm, active_at })),
+            Entry::Vacant(entry) => drop(entry.insert(Figures { swarm, active_at })),
         }
     }
     sorted(figures)
@@ -109,9 +138,9 @@ pub(super) struct TokenUse {
 }
 
 /// The use of each token.
-pub(super) fn token_uses(facts: &[&Fact]) -> Vec<((UserId, TorrentId), TokenUse)> {
+pub(super) fn token_uses(acts: &[Act<'_>]) -> Vec<((UserId, TorrentId), TokenUse)> {
     let mut uses: HashMap<_, TokenUse> = HashMap::new();
-    for fact in facts.iter().filter(|fact| fact.token_down > 0 || fact.token_spent) {
+    for fact in facts(acts).filter(|fact| fact.token_down > 0 || fact.token_spent) {
         let token_use = uses.entry((fact.user, fact.torrent)).or_default();
         token_use.down += u128::from(fact.token_down);
         if fact.token_spent {
@@ -121,11 +150,37 @@ pub(super) fn token_uses(facts: &[&Fact]) -> Vec<((UserId, TorrentId), TokenUse)
     sorted(uses)
 }
 
-/// The last fact of each peer.
-pub(super) fn peers<'a>(facts: &[&'a Fact]) -> Vec<((UserId, TorrentId, PeerId), &'a Fact)> {
-    let mut peers = HashMap::with_capacity(facts.len());
-    for fact in facts {
-        peers.insert((fact.user, fact.torrent, fact.peer_id), *fact);
+/// The completed downloads.
+pub(super) fn snatches<'a>(acts: &[Act<'a>]) -> impl Iterator<Item = &'a Fact> {
+    facts(acts).filter(|fact| fact.snatched)
+}
+
+/// Which peer: user, torrent, peer id and key.
+pub(super) type PeerKey = (UserId, TorrentId, PeerId, u32);
+
+/// What becomes of a peer.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct PeerEnd<'a> {
+    /// Its last announce, where there is one among the acts.
+    pub(super) fact: Option<&'a Fact>,
+    /// It left without saying so after that.
+    pub(super) gone: bool,
+}
+
+/// What becomes of each peer.
+pub(super) fn peers<'a>(acts: &[Act<'a>]) -> Vec<(PeerKey, PeerEnd<'a>)> {
+    let mut peers: HashMap<PeerKey, PeerEnd<'a>> = HashMap::with_capacity(acts.len());
+    for act in acts {
+        match act {
+            Act::Fact(fact) => {
+                let end = PeerEnd { fact: Some(fact), gone: false };
+                peers.insert((fact.user, fact.torrent, fact.peer_id, fact.key), end);
+            }
+            Act::Gone(gone) => {
+                let key = (gone.user, gone.torrent, gone.peer_id, gone.key);
+                peers.entry(key).or_default().gone = true;
+            }
+        }
     }
     sorted(peers)
 }

@@ -8,6 +8,7 @@
 use ::postgres::error::DbError;
 
 use super::Record;
+use super::batch::Act;
 use super::json::json;
 use super::write::{Fault, Part, Session};
 use crate::postgres::journal_name;
@@ -21,15 +22,10 @@ pub(super) fn apply(session: &mut Session<'_>, records: &[(u64, Record)]) -> Res
                 reject(session, *number, record, "change", &sqlstate, &error)
             }
             [(number, record @ Record::Fact(fact))] => {
-                for part in Part::ALL {
-                    match session.attempt(|session| session.apply_facts(part, &[fact])) {
-                        Err(Fault::Refused { sqlstate, error }) => {
-                            reject(session, *number, record, part.name(), &sqlstate, &error)?;
-                        }
-                        result => result?,
-                    }
-                }
-                Ok(())
+                apply_act(session, *number, record, Act::Fact(fact))
+            }
+            [(number, record @ Record::Gone(gone))] => {
+                apply_act(session, *number, record, Act::Gone(gone))
             }
             _ => {
                 let (first, second) = records.split_at(records.len() / 2);
@@ -39,6 +35,24 @@ pub(super) fn apply(session: &mut Session<'_>, records: &[(u64, Record)]) -> Res
         },
         result => result,
     }
+}
+
+/// Writes each part of what a peer did, and puts aside those that are refused.
+fn apply_act(
+    session: &mut Session<'_>,
+    number: u64,
+    record: &Record,
+    act: Act<'_>,
+) -> Result<(), Fault> {
+    for part in Part::ALL {
+        match session.attempt(|session| session.apply_acts(part, &[act])) {
+            Err(Fault::Refused { sqlstate, error }) => {
+                reject(session, number, record, part.name(), &sqlstate, &error)?;
+            }
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 fn reject(

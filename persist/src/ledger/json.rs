@@ -1,7 +1,8 @@
 //! Records as JSON, for the table of what was rejected: complete, and for people to read.
 
 use serde_json::{Value, json};
-use shard::private::{Change, Counters, Fact, Freeleech};
+use shard::PeerState;
+use shard::private::{Change, Counters, Fact, Freeleech, Gone, Swarm};
 
 use super::Record;
 
@@ -10,6 +11,7 @@ pub(super) fn json(record: &Record) -> Value {
     match record {
         Record::Fact(fact) => fact_json(fact),
         Record::Change(change) => change_json(change),
+        Record::Gone(gone) => gone_json(gone),
     }
 }
 
@@ -39,13 +41,34 @@ fn fact_json(fact: &Fact) -> Value {
         "token_down": fact.token_down,
         "token_spent": fact.token_spent,
         "snatched": fact.snatched,
-        "swarm": {
-            "seeders": fact.swarm.seeders,
-            "leechers": fact.swarm.leechers,
-            "snatches": fact.swarm.snatches,
-            "balance": fact.swarm.balance,
-        },
+        "swarm": swarm_json(fact.swarm),
     }})
+}
+
+fn gone_json(gone: &Gone) -> Value {
+    json!({ "gone": {
+        "at": gone.at.0,
+        "user_id": gone.user.0,
+        "torrent_id": gone.torrent.0,
+        "info_hash": gone.info_hash.to_string(),
+        "peer_id": hex(&gone.peer_id.0),
+        "key": gone.key,
+        "state": match gone.state {
+            PeerState::Seeder => "seeder",
+            PeerState::PartialSeed => "partial seed",
+            PeerState::Leecher => "leecher",
+        },
+        "swarm": gone.swarm.map(swarm_json),
+    }})
+}
+
+fn swarm_json(swarm: Swarm) -> Value {
+    json!({
+        "seeders": swarm.seeders,
+        "leechers": swarm.leechers,
+        "snatches": swarm.snatches,
+        "balance": swarm.balance,
+    })
 }
 
 fn change_json(change: &Change) -> Value {

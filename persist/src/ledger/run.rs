@@ -337,8 +337,11 @@ impl<S: Source> Worker<S> {
 
     fn count(&self, batch: &[(u64, Record)], tally: Tally, next: u64, took: Duration) {
         let records = batch.len() as u64;
-        let facts =
-            batch.iter().filter(|(_, record)| matches!(record, Record::Fact(_))).count() as u64;
+        let count = |kind: fn(&Record) -> bool| {
+            batch.iter().filter(|(_, record)| kind(record)).count() as u64
+        };
+        let facts = count(|record| matches!(record, Record::Fact(_)));
+        let changes = count(|record| matches!(record, Record::Change(_)));
         let batch_max = self.batch_max as u64;
         if let Some((number, refusal)) = &tally.refusal {
             let (record, error) = (number, refusal.as_str());
@@ -354,7 +357,8 @@ impl<S: Source> Worker<S> {
             status.position = Some(next + records);
             status.oldest_at = None;
             status.facts += facts;
-            status.changes += records - facts;
+            status.changes += changes;
+            status.gone += records - facts - changes;
             status.batches += 1;
             status.batch_records = records;
             status.batch_time = took;
@@ -373,6 +377,7 @@ impl<S: Source> Worker<S> {
     fn tell_age(&self, batch: &[(u64, Record)]) {
         let oldest_at = batch.iter().find_map(|(_, record)| match record {
             Record::Fact(fact) => Some(fact.at),
+            Record::Gone(gone) => Some(gone.at),
             Record::Change(_) => None,
         });
         self.shared.set(|status| status.oldest_at = oldest_at);

@@ -14,6 +14,7 @@ pub(super) struct Statements {
     pub(super) tokens: Statement,
     pub(super) snatches: Statement,
     pub(super) peers: Statement,
+    pub(super) peers_gone: Statement,
     pub(super) user: Statement,
     pub(super) user_hidden: Statement,
     pub(super) torrent: Statement,
@@ -45,6 +46,7 @@ impl Statements {
             tokens: prepare(TOKENS)?,
             snatches: prepare(SNATCHES)?,
             peers: prepare(PEERS)?,
+            peers_gone: prepare(PEERS_GONE)?,
             user: prepare(USER)?,
             user_hidden: prepare(USER_HIDDEN)?,
             torrent: prepare(TORRENT)?,
@@ -96,21 +98,26 @@ const SNATCHES: &str = "
 
 const PEERS: &str = "
     INSERT INTO peers (user_id, torrent_id, peer_id, address_v4, address_v6, port, uploaded, downloaded,
-        remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active, updated_at)
+        remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active, updated_at, key)
     SELECT user_id, torrent_id, peer_id, address_v4, address_v6, port, uploaded, downloaded,
         remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active,
-        to_timestamp(updated_at)
+        to_timestamp(updated_at), key
     FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::inet[], $5::inet[], $6::integer[], $7::bigint[],
         $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
-        $14::bigint[], $15::text[], $16::boolean[], $17::bigint[])
+        $14::bigint[], $15::text[], $16::boolean[], $17::bigint[], $18::bigint[])
         AS d (user_id, torrent_id, peer_id, address_v4, address_v6, port, uploaded, downloaded,
-        remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active, updated_at)
-    ON CONFLICT (user_id, torrent_id, peer_id) DO UPDATE SET address_v4 = excluded.address_v4,
+        remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active, updated_at, key)
+    ON CONFLICT (user_id, torrent_id, peer_id, key) DO UPDATE SET address_v4 = excluded.address_v4,
         address_v6 = excluded.address_v6, port = excluded.port, uploaded = excluded.uploaded,
         downloaded = excluded.downloaded, remaining = excluded.remaining, corrupt = excluded.corrupt,
         upload_rate = excluded.upload_rate, download_rate = excluded.download_rate,
         seconds = excluded.seconds, announces = excluded.announces, client = excluded.client,
         active = excluded.active, updated_at = excluded.updated_at";
+
+const PEERS_GONE: &str = "
+    UPDATE peers SET active = false
+    FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[]) AS d (who, what, client, its_key)
+    WHERE user_id = who AND torrent_id = what AND peer_id = d.client AND key = its_key AND active";
 
 const USER: &str = "
     INSERT INTO users (id, passkey, can_leech, hidden, enabled)

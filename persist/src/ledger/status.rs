@@ -14,7 +14,7 @@ pub struct LedgerStatus {
     /// All records before this one are in the database, for good; `None` until it has been asked.
     pub position: Option<u64>,
     /// When the oldest record came about that is known and not in the database; `None` when all are, or
-    /// when it was no fact.
+    /// when it was of no peer.
     pub oldest_at: Option<Seconds>,
     /// How often everything was found to be written.
     pub caught_up: u64,
@@ -22,6 +22,8 @@ pub struct LedgerStatus {
     pub facts: u64,
     /// Changes of the site written so far.
     pub changes: u64,
+    /// Peers so far that left without saying so.
+    pub gone: u64,
     /// Transactions so far.
     pub batches: u64,
     /// Records in the last one.

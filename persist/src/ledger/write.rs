@@ -7,7 +7,7 @@ use ::postgres::types::ToSql;
 use ::postgres::{Client, Error, Transaction};
 use shard::private::Fact;
 
-use super::batch::{self, Group};
+use super::batch::{self, Act, Group, PeerEnd, PeerKey};
 use super::client_name::client_name;
 use super::statements::Statements;
 use super::suspicions::Row;
@@ -218,7 +218,7 @@ pub(super) struct Session<'a> {
 impl Session<'_> {
     /// Writes all of these records, or fails.
     pub(super) fn apply(&mut self, records: &[(u64, Record)]) -> Result<(), Fault> {
-        for Group { changes, facts, .. } in batch::groups(records) {
+        for Group { changes, acts, .. } in batch::groups(records) {
             let mut rest = changes.as_slice();
             while let Some(first) = rest.first() {
                 let kind = std::mem::discriminant(*first);
@@ -229,7 +229,7 @@ impl Session<'_> {
                 rest = behind;
             }
             for part in Part::ALL {
-                self.apply_facts(part, &facts)?;
+                self.apply_acts(part, &acts)?;
             }
         }
         Ok(())
@@ -259,20 +259,20 @@ impl Session<'_> {
         result
     }
 
-    /// Writes one part of these facts.
-    pub(super) fn apply_facts(&mut self, part: Part, facts: &[&Fact]) -> Result<(), Fault> {
+    /// Writes one part of what peers did.
+    pub(super) fn apply_acts(&mut self, part: Part, acts: &[Act<'_>]) -> Result<(), Fault> {
         match part {
-            Part::Credit => self.apply_credits(facts),
-            Part::Figures => self.apply_figures(facts),
-            Part::Token => self.apply_tokens(facts),
-            Part::Snatch => self.apply_snatches(facts),
-            Part::Peer if self.scope.peers => self.apply_peers(facts),
+            Part::Credit => self.apply_credits(acts),
+            Part::Figures => self.apply_figures(acts),
+            Part::Token => self.apply_tokens(acts),
+            Part::Snatch => self.apply_snatches(acts),
+            Part::Peer if self.scope.peers => self.apply_peers(acts),
             Part::Peer => Ok(()),
         }
     }
 
-    fn apply_credits(&mut self, facts: &[&Fact]) -> Result<(), Fault> {
-        let credits = batch::credits(facts);
+    fn apply_credits(&mut self, acts: &[Act<'_>]) -> Result<(), Fault> {
+        let credits = batch::credits(acts);
         if credits.is_empty() {
             return Ok(());
         }
@@ -288,8 +288,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn apply_figures(&mut self, facts: &[&Fact]) -> Result<(), Fault> {
-        let figures = batch::figures(facts);
+    fn apply_figures(&mut self, acts: &[Act<'_>]) -> Result<(), Fault> {
+        let figures = batch::figures(acts);
         if figures.is_empty() {
             return Ok(());
         }
@@ -311,8 +311,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn apply_tokens(&mut self, facts: &[&Fact]) -> Result<(), Fault> {
-        let uses = batch::token_uses(facts);
+    fn apply_tokens(&mut self, acts: &[Act<'_>]) -> Result<(), Fault> {
+        let uses = batch::token_uses(acts);
         if uses.is_empty() {
             return Ok(());
         }
@@ -329,9 +329,9 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn apply_snatches(&mut self, facts: &[&Fact]) -> Result<(), Fault> {
+    fn apply_snatches(&mut self, acts: &[Act<'_>]) -> Result<(), Fault> {
         let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for fact in facts.iter().filter(|fact| fact.snatched) {
+        for fact in batch::snatches(acts) {
             columns.0.push(i64::from(fact.user.0));
             columns.1.push(i64::from(fact.torrent.0));
             columns.2.push(i64::from(fact.at.0));
@@ -346,11 +346,38 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn apply_peers(&mut self, facts: &[&Fact]) -> Result<(), Fault> {
-        let peers: Vec<&Fact> = batch::peers(facts).into_iter().map(|(_, fact)| fact).collect();
-        if peers.is_empty() {
-            return Ok(());
+    fn apply_peers(&mut self, acts: &[Act<'_>]) -> Result<(), Fault> {
+        let (mut announced, mut gone) = (Vec::new(), Vec::new());
+        for (key, end) in batch::peers(acts) {
+            match end {
+                PeerEnd { fact: Some(fact), gone: left } => announced.push((fact, left)),
+                PeerEnd { fact: None, .. } => gone.push(key),
+            }
         }
+        if !announced.is_empty() {
+            self.put_peers(&announced)?;
+        }
+        if !gone.is_empty() {
+            self.part_peers(&gone)?;
+        }
+        Ok(())
+    }
+
+    /// Peers that have not been heard of since they announced last.
+    fn part_peers(&mut self, gone: &[PeerKey]) -> Result<(), Fault> {
+        let users: Vec<i64> = gone.iter().map(|(user, ..)| i64::from(user.0)).collect();
+        let torrents: Vec<i64> = gone.iter().map(|(_, torrent, ..)| i64::from(torrent.0)).collect();
+        let peer_ids: Vec<&[u8]> = gone.iter().map(|(_, _, peer_id, _)| &peer_id.0[..]).collect();
+        let keys: Vec<i64> = gone.iter().map(|(.., key)| i64::from(*key)).collect();
+        let values: [Value<'_>; 4] = [&users, &torrents, &peer_ids, &keys];
+        self.transaction.execute(&self.statements.peers_gone, &values)?;
+        Ok(())
+    }
+
+    /// Peers as their last announce left them, and whether they left without a word after it.
+    fn put_peers(&mut self, announced: &[(&Fact, bool)]) -> Result<(), Fault> {
+        let peers: Vec<&Fact> = announced.iter().map(|(fact, _)| *fact).collect();
+        let active: Vec<bool> = announced.iter().map(|(fact, left)| fact.active && !left).collect();
         fn column<T>(peers: &[&Fact], value: impl Fn(&Fact) -> T) -> Vec<T> {
             peers.iter().map(|fact| value(fact)).collect()
         }
@@ -374,8 +401,9 @@ impl Session<'_> {
                 &column(&peers, |fact| i64::from(fact.at.since(fact.since).0)),
                 &column(&peers, |fact| i64::from(fact.announces)),
                 &column(&peers, |fact| client_name(&fact.peer_id.0)),
-                &column(&peers, |fact| fact.active),
+                &active,
                 &column(&peers, |fact| i64::from(fact.at.0)),
+                &column(&peers, |fact| i64::from(fact.key)),
             ],
         )?;
         Ok(())

@@ -21,10 +21,11 @@ struct Migration {
 }
 
 /// In order; the first is number 1.
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { name: "notices", sql: include_str!("../../migrations/0002_notices.sql") },
-    Migration { name: "suspicions", sql: include_str!("../../migrations/0003_suspicions.sql") },
+    Migration { name: "peer_key", sql: include_str!("../../migrations/0004_peer_key.sql") },
+    Migration { name: "suspicions", sql: include_str!("../../migrations/0005_suspicions.sql") },
 ];
 
 impl Database {

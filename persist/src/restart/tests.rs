@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fastrand::Rng;
 use shard::private::{
-    Announce, Counters, Endpoints, Facts, Freeleech, Limits, PeerId, PeerRecord, Swarm,
+    Announce, Counters, Endpoints, Facts, Freeleech, Limits, PeerId, PeerRecord, Swarm, Terms,
     TokenRecord, TorrentId, TorrentRecord,
 };
 use shard::{Event, Families, Reply};
@@ -191,7 +191,12 @@ impl World {
                 let (prefix, allow) = crate::pieces::private::rule(&mut self.rng);
                 self.change(Change::ClientRule { prefix, allow });
             }
-            17..=20 => _ = self.swarms.expire(self.now, 50, &mut Vec::new()),
+            17..=20 => {
+                let mut gone = Vec::new();
+                self.swarms.expire(self.now, 50, &mut gone);
+                let left = gone.into_iter().filter(|gone| gone.swarm.is_some());
+                self.outgoing.extend(left.map(Record::Gone));
+            }
             21..=40 => self.hand_over(),
             _ => self.announce(),
         }

@@ -1,10 +1,10 @@
 //! What each kind of record does to each table.
 
 use persist::ledger::Record;
-use shard::Seconds;
 use shard::private::{
-    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Swarm, TorrentId, UserId,
+    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, Swarm, TorrentId, UserId,
 };
+use shard::{PeerState, Seconds};
 
 use crate::site::{NOW, Site, fact, hash, passkey, token, torrent, user};
 
@@ -132,6 +132,40 @@ fn a_peer_is_as_its_last_announce_left_it() {
     assert_eq!(site.text(addresses), "(,,)");
     site.apply(vec![Record::Fact(Fact { hidden: true, ..first })]);
     assert_eq!(site.text(addresses), "(,,)");
+}
+
+#[test]
+fn who_leaves_without_a_word_is_not_active_and_not_counted() {
+    let Some(mut site) = Site::new("gone") else { return };
+    let is = |seeders, leechers| Swarm { seeders, leechers, snatches: 3, balance: 5 };
+    let gone = |user, key, swarm| {
+        let Fact { torrent, info_hash, peer_id, .. } = fact(user, 1);
+        let (user, state, swarm) = (UserId(user), PeerState::Seeder, Some(swarm));
+        Record::Gone(Gone { at: NOW, user, torrent, info_hash, peer_id, key, state, swarm })
+    };
+    let here = |user, key, swarm| Record::Fact(Fact { key, swarm, ..fact(user, 1) });
+    let peers = "SELECT user_id, key, active FROM peers ORDER BY 1, 2";
+    // Two clients of one name are told apart by their keys.
+    site.apply(vec![
+        torrent(1),
+        here(1, 7, is(0, 1)),
+        here(1, 8, is(0, 2)),
+        here(2, 7, is(1, 2)),
+        gone(1, 7, is(1, 1)),
+    ]);
+    assert_eq!(site.text(peers), "(1,7,f); (1,8,t); (2,7,t)");
+    let figures = "SELECT seeders, leechers, snatches, balance FROM torrents";
+    assert_eq!(site.text(figures), "(1,1,3,5)");
+    // By itself, before and after announces of the same peer, and of one that is not there.
+    let status = site.apply(vec![
+        gone(1, 8, is(1, 0)),
+        gone(2, 7, is(0, 0)),
+        here(2, 7, is(1, 0)),
+        gone(9, 7, is(1, 0)),
+    ]);
+    assert_eq!(site.text(peers), "(1,7,f); (1,8,f); (2,7,t)");
+    assert_eq!(site.text(figures), "(1,0,3,5)");
+    assert_eq!((status.facts, status.gone, status.changes), (1, 3, 0));
 }
 
 #[test]

@@ -29,6 +29,8 @@ struct Step {
     token_spent: bool,
     /// Its counters are left for a later announce.
     postponed: bool,
+    /// It counts from here on.
+    anew: bool,
 }
 
 impl Swarms {
@@ -90,7 +92,8 @@ impl Swarms {
             let ask = Ask::of(announce);
             choose(torrent, &self.members, &self.rights, &ask, random, reply);
         }
-        Ok(Outcome { fact, was, is, since_last, snatched: step.snatched, forbidden })
+        let once = fact.is_some() && (stopped || step.anew || step.snatched);
+        Ok(Outcome { fact, was, is, since_last, snatched: step.snatched, once, forbidden })
     }
 
     #[inline]
@@ -137,6 +140,7 @@ impl Swarms {
                     && (known.face.mark.is_wide() || announce.endpoints.v6.is_none());
                 stays && goes_on(&known.figures.reported, &announce.counters)
             });
+        let anew = known.is_none_or(|known| !goes_on(&known.figures.reported, &announce.counters));
         if let (true, Some(known)) = (postponed, known) {
             figures.reported = known.figures.reported;
         }
@@ -152,6 +156,7 @@ impl Swarms {
             snatched,
             token_spent: snatched && token && torrent.terms.freeleech != Freeleech::Neutral,
             postponed,
+            anew,
         }
     }
 
@@ -239,6 +244,9 @@ impl Swarms {
         torrent.balance = balance(torrent.balance, &step.credit.moved);
         torrent.snatches = torrent.snatches.saturating_add(u32::from(step.snatched));
         if step.token_spent {
+            if let Some(changed) = &mut self.changed {
+                changed.token(announce.user.id, &announce.info_hash);
+            }
             self.tokens.remove(slot, announce.user.id);
         }
     }
@@ -254,7 +262,7 @@ impl Swarms {
     ) -> Fact {
         let torrent = self.torrents.get(slot);
         Fact {
-            // Not before the announce before it, even where the clock was put back: replaying goes by it.
+            // Not before the announce before it, even where the clock was put back.
             at: step.figures.seen,
             user: announce.user.id,
             torrent: torrent.terms.id,

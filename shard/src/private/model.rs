@@ -157,12 +157,19 @@ impl Model {
                 same != *known || announce.event == Event::Started || fact.snatched
             }
         };
+        let noted = changed && !postponed || self.limits.facts == Facts::All;
+        let anew = announce.event == Event::Started
+            || known.is_none_or(|known| {
+                announce.counters.uploaded < known.reported.uploaded
+                    || announce.counters.downloaded < known.reported.downloaded
+            });
         Ok(Outcome {
-            fact: (changed && !postponed || self.limits.facts == Facts::All).then_some(fact),
+            fact: noted.then_some(fact),
             was: known.map(|known| known.state),
             is: (!stops).then_some(peer.state),
             since_last: known.map(|known| now.since(known.seen)),
             snatched: fact.snatched,
+            once: noted && (stops || anew || fact.snatched),
             forbidden: announce.left > 0 && !announce.user.can_leech,
         })
     }
@@ -220,20 +227,8 @@ impl Model {
 
     /// Takes out whom the sweep has dropped.
     pub fn part(&mut self, gone: &Gone) {
-        let torrent = self.torrents.get_mut(&gone.info_hash);
-        let peers = torrent.map(|torrent| &mut torrent.peers);
-        let is_it = |(user, peer_id, _): &Client, peer: &PeerRecord| {
-            (*user, *peer_id, peer.state) == (gone.user, gone.peer_id, gone.state)
-        };
-        // Where a user has clients of one name and several keys, the one that announced first.
-        if let Some(peers) = peers
-            && let Some(client) = peers
-                .iter()
-                .filter(|(client, peer)| is_it(client, peer))
-                .min_by_key(|(_, peer)| peer.seen)
-                .map(|(client, _)| *client)
-        {
-            peers.remove(&client);
+        if let Some(torrent) = self.torrents.get_mut(&gone.info_hash) {
+            torrent.peers.remove(&(gone.user, gone.peer_id, gone.key));
         }
     }
 
@@ -273,9 +268,11 @@ impl Torrent {
         }
     }
 
+    /// Without the torrent's figures and the moment, which follow how the sweep's steps fall.
     fn gone(&self, info_hash: &InfoHash, peer: &PeerRecord) -> Gone {
         let PeerRecord { user, peer_id, state, .. } = *peer;
-        Gone { user, torrent: self.terms.id, info_hash: *info_hash, peer_id, state }
+        let (torrent, info_hash, at, swarm) = (self.terms.id, *info_hash, peer.seen, None);
+        Gone { at, user, torrent, info_hash, peer_id, key: peer.key, state, swarm }
     }
 
     /// Accounts for an announce and puts its peer in or takes it out.

@@ -3,12 +3,14 @@
 use super::account::Figures;
 use super::face::{Face, Name};
 use super::members::Spot;
-use super::{Fact, PeerRecord, Refusal, Swarms, TokenRecord, TorrentRecord};
+use super::{
+    Change, Fact, Gone, PeerRecord, Refusal, Swarms, Terms, TokenRecord, TorrentRecord, User,
+};
 use crate::PeerState;
 
 impl Swarms {
     /// Takes in a torrent, or a part of one, from a snapshot: its rules and figures as the record has
-    /// them, its tokens, and its peers, of whom the later stays where one is known already.
+    /// them, its tokens, and its peers; one that is known already is from here on what its record says.
     ///
     /// Peers were let in once and are let in again, beyond `Limits::peers_max` if need be. Refused when
     /// the torrent is one too many.
@@ -29,9 +31,7 @@ impl Swarms {
         let mut imported = Ok(());
         for peer in peers {
             let known = self.peer(slot, &peer);
-            if known.is_none_or(|(_, figures)| figures.seen <= peer.seen) {
-                imported = imported.and(self.put(slot, known.map(|(spot, _)| spot), &peer));
-            }
+            imported = imported.and(self.put(slot, known.map(|(spot, _)| spot), &peer));
         }
         imported
     }
@@ -39,8 +39,9 @@ impl Swarms {
     /// Takes in a fact from a journal: the torrent's snatches and balance, and the peer with its
     /// baseline, become what they were after it; a token it used up is gone. What the peer was, and is.
     ///
-    /// Facts are to be replayed in the order they were made. Those that are older than what is known of
-    /// their peer leave it as it is; so replaying what a snapshot contains already changes nothing in
+    /// Facts are to be replayed in the order they were made, [`Swarms::replay_gone`] and
+    /// [`Swarms::apply`] between them. That order alone says which is the last word on a peer, and not
+    /// their times: clocks are put back. So replaying what a snapshot contains already changes nothing in
     /// the end. Facts of torrents that are not registered are passed over.
     pub fn replay(&mut self, fact: &Fact) -> (Option<PeerState>, Option<PeerState>) {
         let Some(slot) = self.find(&fact.info_hash) else { return (None, None) };
@@ -53,7 +54,6 @@ impl Swarms {
         let known = self.peer(slot, &record);
         let was = known.map(|(spot, _)| self.members.face(self.torrents.get(slot), spot).1);
         match known {
-            Some((_, figures)) if fact.at < figures.seen => (was, was),
             Some((spot, _)) if !fact.active => {
                 self.drop_peer(slot, spot);
                 (was, None)
@@ -63,6 +63,7 @@ impl Swarms {
                 if figures.since == fact.since {
                     // Announces that changed nothing made no fact.
                     record.announces = record.announces.max(figures.announces);
+                    record.seen = record.seen.max(figures.seen);
                 }
                 _ = self.put(slot, Some(spot), &record);
                 (was, Some(record.state))
@@ -72,6 +73,42 @@ impl Swarms {
                 (None, put.is_ok().then_some(record.state))
             }
         }
+    }
+
+    /// Takes in from a journal that a peer left without saying so; what it was, where it was there.
+    pub fn replay_gone(&mut self, gone: &Gone) -> Option<PeerState> {
+        let slot = self.find(&gone.info_hash)?;
+        let name = Name::new(&self.members.keys, gone.user, &gone.peer_id, gone.key);
+        let spot = self.members.find(self.torrents.get(slot), &name, gone.state)?;
+        let (_, state) = self.members.face(self.torrents.get(slot), spot);
+        self.drop_peer(slot, spot);
+        Some(state)
+    }
+
+    /// Does what the site has changed: registers a torrent, gives or takes a token, gives a user's peers
+    /// his rights, or takes them out. Client rules are not the swarms'. Those who left with a torrent are
+    /// appended to `gone`, see [`Swarms::unregister`]. Refused when a torrent is one too many.
+    pub fn apply(&mut self, change: &Change, gone: &mut Vec<Gone>) -> Result<(), Refusal> {
+        match *change {
+            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
+                self.register(info_hash, Terms { id, freeleech, upload_percent })?;
+            }
+            Change::TorrentRemoved { info_hash, ref reason, at, .. } => {
+                self.unregister(&info_hash, reason, at, gone);
+            }
+            Change::Token { user, info_hash, expires_at, .. } => {
+                self.set_token(user, &info_hash, expires_at);
+            }
+            Change::TokenRemoved { user, info_hash, .. } => {
+                self.remove_token(user, &info_hash);
+            }
+            Change::User { id, can_leech, hidden, enabled: true, .. } => {
+                self.set_user_rights(User { id, can_leech, hidden });
+            }
+            Change::User { id, .. } => self.remove_user(id),
+            Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => {}
+        }
+        Ok(())
     }
 
     fn peer(&self, slot: u32, record: &PeerRecord) -> Option<(Spot, Figures)> {

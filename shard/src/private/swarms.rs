@@ -7,10 +7,13 @@ use super::deletions::Deletions;
 use super::face::Name;
 use super::members::{Members, Spot};
 use super::rights::Rights;
+use super::rules::Changed;
 use super::sweep::Sweep;
 use super::tokens::Tokens;
 use super::torrent::{Torrent, Torrents};
-use super::{Announce, Fact, PeerId, PeerRecord, Terms, TorrentId, TorrentRecord, User, UserId};
+use super::{
+    Announce, Fact, PeerId, PeerRecord, Swarm, Terms, TorrentId, TorrentRecord, User, UserId,
+};
 use crate::hash::Keys;
 use crate::{Counts, InfoHash, PeerState, Seconds};
 
@@ -104,6 +107,10 @@ pub struct Outcome {
     pub since_last: Option<Seconds>,
     /// A download completed, counted once per client.
     pub snatched: bool,
+    /// There is a fact, and nothing in it will be said again: the peer is new or has left, counts from
+    /// here on, or has completed its download. Everything else comes again with the next announce, as
+    /// counters are absolute; of this, a client must not hear that it was taken before it is on the disk.
+    pub once: bool,
     /// The user may not download, and is to be told so in place of the reply, which has no peers.
     /// Everything else has happened.
     pub forbidden: bool,
@@ -127,8 +134,13 @@ impl Outcome {
 }
 
 /// A peer that left without saying so: silent for too long, or its torrent or user is no longer there.
+///
+/// Absolute, like a [`Fact`]: where one is replayed, its peer is not there, and the torrent has these
+/// figures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gone {
+    /// When it was dropped.
+    pub at: Seconds,
     /// Whose client.
     pub user: UserId,
     /// Which torrent, by number.
@@ -137,8 +149,13 @@ pub struct Gone {
     pub info_hash: InfoHash,
     /// Which client.
     pub peer_id: PeerId,
+    /// Which client; see [`super::Announce::key`].
+    pub key: u32,
     /// What it was.
     pub state: PeerState,
+    /// The torrent without it, and without those dropped in the same step; `None` when it is no longer
+    /// registered.
+    pub swarm: Option<Swarm>,
 }
 
 /// The private swarms of one core: registered torrents, and the clients of known users.
@@ -156,6 +173,8 @@ pub struct Swarms {
     pub(super) sweep: Sweep,
     /// Nobody's silence counts from before this moment.
     pub(super) believed_from: Seconds,
+    /// While somebody compares everything with the site's books.
+    pub(super) changed: Option<Box<Changed>>,
 }
 
 impl Swarms {
@@ -171,6 +190,7 @@ impl Swarms {
             totals: Totals::default(),
             sweep: Sweep::default(),
             believed_from: Seconds::default(),
+            changed: None,
         }
     }
 
@@ -197,6 +217,9 @@ impl Swarms {
     /// Registers a torrent, or changes the rules of one that is: its balance, snatches and peers stay.
     /// True when it is new.
     pub fn register(&mut self, info_hash: InfoHash, terms: Terms) -> Result<bool, Refusal> {
+        if let Some(changed) = &mut self.changed {
+            changed.torrent(&info_hash);
+        }
         if let Some(slot) = self.find(&info_hash) {
             self.torrents.get_mut(slot).terms = terms;
             return Ok(false);
@@ -231,6 +254,9 @@ impl Swarms {
         info_hash: &InfoHash,
         expires_at: Option<Seconds>,
     ) -> bool {
+        if let Some(changed) = &mut self.changed {
+            changed.token(user, info_hash);
+        }
         let Some(slot) = self.find(info_hash) else { return false };
         self.torrents.get_mut(slot).has_tokens = true;
         self.tokens.set(slot, user, expires_at);
@@ -239,6 +265,9 @@ impl Swarms {
 
     /// Takes a token back; false when there is none.
     pub fn remove_token(&mut self, user: UserId, info_hash: &InfoHash) -> bool {
+        if let Some(changed) = &mut self.changed {
+            changed.token(user, info_hash);
+        }
         self.find(info_hash).is_some_and(|slot| self.tokens.remove(slot, user))
     }
 

@@ -3,7 +3,7 @@
 use super::face::Face;
 use super::members::{STATES, TABLES};
 use super::torrent::{Body, Standing};
-use super::{Gone, Swarms, Terms, UserId};
+use super::{Gone, Swarm, Swarms, Terms, UserId};
 use crate::table::Place;
 use crate::{InfoHash, PeerState, Seconds};
 
@@ -72,6 +72,9 @@ impl Swarms {
         now: Seconds,
         gone: &mut Vec<Gone>,
     ) -> Option<Terms> {
+        if let Some(changed) = &mut self.changed {
+            changed.torrent(info_hash);
+        }
         let slot = self.find(info_hash)?;
         let torrent = self.torrents.get(slot);
         let (terms, counts) = (torrent.terms, self.members.counts(torrent));
@@ -81,7 +84,7 @@ impl Swarms {
         self.torrents.condemn(&self.members.keys, slot);
         self.deletions.set(*info_hash, reason, now, self.limits.deletions_max);
         self.sweep.dying.push(slot);
-        self.bury(UNREGISTER_STEP, gone);
+        self.bury(UNREGISTER_STEP, now, gone);
         Some(terms)
     }
 
@@ -90,7 +93,7 @@ impl Swarms {
     /// Who left is appended to `gone`.
     pub fn expire(&mut self, now: Seconds, budget: usize, gone: &mut Vec<Gone>) -> Swept {
         let before = gone.len();
-        let mut looked = self.bury(budget, gone);
+        let mut looked = self.bury(budget, now, gone);
         self.tokens.sweep(now, SIDE_BUDGET.min(budget));
         self.deletions.sweep(now, SIDE_BUDGET.min(budget));
         let mut finished = false;
@@ -146,7 +149,7 @@ impl Swarms {
                 *list.peer_mut(&mut members.faces, at) = face;
             }
         }
-        self.part(left, self.sweep.slot, true, gone);
+        self.part(left, self.sweep.slot, true, now, gone);
         len
     }
 
@@ -185,7 +188,7 @@ impl Swarms {
                 members.merge(number, at.table);
                 members.merge(number, at.table);
             }
-            self.part(left, slot, true, gone);
+            self.part(left, slot, true, now, gone);
         }
         if at.buckets_left == 0 {
             at = InCrowd::table(at.table + 1);
@@ -195,7 +198,7 @@ impl Swarms {
     }
 
     /// Gives back about `budget` peers and tokens of torrents no longer registered; how many it was.
-    fn bury(&mut self, budget: usize, gone: &mut Vec<Gone>) -> usize {
+    fn bury(&mut self, budget: usize, now: Seconds, gone: &mut Vec<Gone>) -> usize {
         let mut buried = 0;
         while buried < budget
             && let Some(slot) = self.sweep.dying.last().copied()
@@ -203,7 +206,7 @@ impl Swarms {
             let mut left = std::mem::take(&mut self.sweep.faces);
             let more = self.members.bury(self.torrents.get_mut(slot), &mut left);
             buried += left.len() + 1;
-            self.part(left, slot, false, gone);
+            self.part(left, slot, false, now, gone);
             if !more {
                 let tokens = self.tokens.bury(slot, budget);
                 buried += tokens;
@@ -222,14 +225,24 @@ impl Swarms {
         mut left: Vec<(Face, PeerState)>,
         slot: u32,
         counted: bool,
+        at: Seconds,
         gone: &mut Vec<Gone>,
     ) {
         let torrent = self.torrents.get(slot);
         let (number, info_hash) = (torrent.terms.id, torrent.info_hash);
+        let swarm = (counted && !left.is_empty()).then(|| {
+            let counts = self.members.counts(torrent);
+            Swarm {
+                seeders: counts.seeders,
+                leechers: counts.leechers,
+                snatches: torrent.snatches,
+                balance: torrent.balance,
+            }
+        });
         for (face, state) in left.drain(..) {
-            let (peer_id, _) = self.members.accounts.name(face.account);
+            let (peer_id, key) = self.members.accounts.name(face.account);
             let user = UserId(face.user);
-            gone.push(Gone { user, torrent: number, info_hash, peer_id, state });
+            gone.push(Gone { at, user, torrent: number, info_hash, peer_id, key, state, swarm });
             self.members.forget(&face);
             if counted {
                 self.count(Some(state), None);

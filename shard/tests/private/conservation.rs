@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use shard::private::{
-    Announce, Counters, Endpoints, Fact, Facts, Freeleech, Limits, PeerId, Piece, Swarms, Terms,
-    TorrentId, User, UserId,
+    Announce, Counters, Endpoints, Fact, Facts, Freeleech, Gone, Limits, PeerId, Piece, Swarms,
+    Terms, TorrentId, User, UserId,
 };
 use shard::{Event, Families, InfoHash, Reply, Seconds};
 
@@ -112,6 +112,12 @@ impl Client {
     }
 }
 
+/// What a journal holds.
+enum Record {
+    Fact(Box<Fact>),
+    Gone(Gone),
+}
+
 fn run(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut now = Seconds(1_700_000_000);
@@ -124,37 +130,40 @@ fn run(seed: u64) {
     }
     let mut clients: Vec<Client> =
         (0..60).map(|n| Client::new(&mut random, n, users, torrents)).collect();
-    let (mut journal, mut reply): (Vec<Fact>, _) = (Vec::new(), Reply::default());
+    let (mut journal, mut reply): (Vec<Record>, _) = (Vec::new(), Reply::default());
     let mut snapshot = (0, pieces(&mut engine, 100));
     for _ in 0..2000 {
         match random.u8(..100) {
             0 => engine = restarted(&mut random, &snapshot, &journal, now),
             1 => snapshot = (journal.len(), pieces(&mut engine, 1 + random.usize(..100))),
-            2..=20 => now = now + Seconds(random.u32(..600)),
+            2..=19 => now = now + Seconds(random.u32(..600)),
+            // Somebody sets the clock: forward a day, so that all time out, or back.
+            20 if random.u8(..8) == 0 => now = now + Seconds(86_400),
+            20 => now = now - Seconds(random.u32(..20_000)),
             21..=25 => {
                 let mut gone = Vec::new();
                 while !engine.expire(now, 50, &mut gone).finished {}
-                // What a crash brings back is known again, and credited from where it was; here it is not
-                // to come back, so that a client knows what it is worth.
-                snapshot = (journal.len(), pieces(&mut engine, 100));
                 for gone in gone {
                     let mut of_gone = clients.iter_mut().filter(|client| {
-                        let Announce { user, peer_id, info_hash, .. } = client.announce;
-                        (user.id, peer_id, info_hash) == (gone.user, gone.peer_id, gone.info_hash)
+                        let Announce { user, peer_id, key, info_hash, .. } = client.announce;
+                        (user.id, peer_id, key, info_hash)
+                            == (gone.user, gone.peer_id, gone.key, gone.info_hash)
                     });
                     of_gone.next().unwrap().forget();
+                    journal.push(Record::Gone(gone));
                 }
             }
             _ => {
                 let client = random.usize(..clients.len());
                 let announce = clients[client].report(&mut random, now);
                 let done = engine.announce(&announce, now, &mut random, &mut reply).unwrap();
-                journal.extend(done.fact);
+                journal.extend(done.fact.map(|fact| Record::Fact(Box::new(fact))));
             }
         }
     }
     let mut credited: BTreeMap<UserId, (u64, u64)> = BTreeMap::new();
-    for fact in &journal {
+    for record in &journal {
+        let Record::Fact(fact) = record else { continue };
         let user = credited.entry(fact.user).or_default();
         (user.0, user.1) = (user.0 + fact.credited_up, user.1 + fact.credited_down);
     }
@@ -178,13 +187,16 @@ fn bytes(random: &mut fastrand::Rng) -> u64 {
 fn restarted(
     random: &mut fastrand::Rng,
     snapshot: &(usize, Vec<Piece>),
-    journal: &[Fact],
+    journal: &[Record],
     now: Seconds,
 ) -> Swarms {
     let mut engine = Swarms::new(random.u64(..), LIMITS);
     snapshot.1.iter().for_each(|piece| import(&mut engine, piece));
-    for fact in &journal[snapshot.0..] {
-        engine.replay(fact);
+    for record in &journal[snapshot.0..] {
+        match record {
+            Record::Fact(fact) => _ = engine.replay(fact),
+            Record::Gone(gone) => _ = engine.replay_gone(gone),
+        }
     }
     engine.believe_from(now);
     engine

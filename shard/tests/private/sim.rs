@@ -33,6 +33,7 @@ pub(crate) struct Sim {
 #[derive(Clone)]
 enum Record {
     Fact(Box<Fact>),
+    Gone(Gone),
     Registered(InfoHash, Terms),
     Unregistered(InfoHash, String, Seconds),
     Token(UserId, InfoHash, Option<Seconds>),
@@ -183,7 +184,18 @@ impl Sim {
         self.end_sweep();
         let mut gone = Vec::new();
         while !self.engine.expire(self.now, budget, &mut gone).finished {}
-        assert_eq!(sorted(gone), sorted(self.model.expire(self.now)));
+        self.journal.extend(gone.iter().copied().map(Record::Gone));
+        let expected = self.model.expire(self.now);
+        // What is said last of a torrent is what it is then.
+        let last: BTreeMap<_, _> = gone.iter().map(|gone| (gone.info_hash, gone)).collect();
+        for (info_hash, gone) in last {
+            let (swarm, counts) = (gone.swarm.unwrap(), self.model.scrape(&info_hash).unwrap());
+            let found = (swarm.seeders, swarm.leechers, swarm.snatches, swarm.balance);
+            let balance = self.model.torrents[&info_hash].balance;
+            assert_eq!(found, (counts.seeders, counts.leechers, counts.snatches, balance));
+            assert_eq!(gone.at, self.now);
+        }
+        assert_eq!(sorted(gone), sorted(expected));
         self.check_all();
     }
 
@@ -216,13 +228,11 @@ impl Sim {
         assert_eq!(swept.peers, gone.len());
         for gone in gone {
             let peers = &self.model.torrents[&gone.info_hash].peers;
-            let mut of_user = peers.values().filter(|peer| peer.user == gone.user);
-            let leaves = |peer: &PeerRecord| {
-                (peer.peer_id, peer.state) == (gone.peer_id, gone.state)
-                    && self.model.leaves(peer, self.now)
-            };
-            assert!(of_user.any(leaves), "{gone:?} was there to stay");
+            let peer = &peers[&(gone.user, gone.peer_id, gone.key)];
+            assert_eq!(peer.state, gone.state);
+            assert!(self.model.leaves(peer, self.now), "{gone:?} was there to stay");
             self.model.part(&gone);
+            self.journal.push(Record::Gone(gone));
         }
         if swept.finished {
             self.model.end_sweep();
@@ -230,8 +240,8 @@ impl Sim {
         swept.finished
     }
 
-    /// Goes on with the snapshot, or begins one.
-    pub(crate) fn export_some(&mut self) {
+    /// Goes on with the snapshot, or begins one; false when it is finished.
+    pub(crate) fn export_some(&mut self) -> bool {
         let begin = (self.journal.len(), Cursor::default(), Vec::new());
         let (from, cursor, pieces) = self.making.get_or_insert(begin);
         let peers_max = 1 + self.random.usize(..300);
@@ -243,6 +253,7 @@ impl Sim {
             self.snapshot = Some((*from, std::mem::take(pieces)));
             self.making = None;
         }
+        !finished
     }
 
     /// The process dies, and comes back from its last snapshot and the journal.
@@ -271,6 +282,13 @@ impl Sim {
                 let (was, is) = engine.replay(fact);
                 let registered = engine.terms(&fact.info_hash).is_some();
                 assert!(was.is_some() || is.is_some() || !fact.active || !registered);
+            }
+            Record::Gone(gone) => {
+                engine.replay_gone(gone);
+                let (user, peer_id, key) = (gone.user, gone.peer_id, gone.key);
+                let peers = engine.swarm(&gone.info_hash, usize::MAX).map(|(_, peers)| peers);
+                let is_it = |peer: &PeerRecord| client(peer) == (user, peer_id, key);
+                assert!(!peers.unwrap_or_default().iter().any(is_it));
             }
             Record::Registered(info_hash, terms) => {
                 engine.register(*info_hash, *terms).unwrap();
@@ -425,7 +443,9 @@ pub(crate) fn client(peer: &PeerRecord) -> Client {
     (peer.user, peer.peer_id, peer.key)
 }
 
+/// In one order, and without what depends on the steps of the sweep.
 fn sorted(mut gone: Vec<Gone>) -> Vec<Gone> {
-    gone.sort_by_key(|gone| (gone.info_hash, gone.user, gone.peer_id, gone.state));
+    gone.iter_mut().for_each(|gone| (gone.at, gone.swarm) = (Seconds(0), None));
+    gone.sort_by_key(|gone| (gone.info_hash, gone.user, gone.peer_id, gone.key));
     gone
 }

@@ -439,6 +439,36 @@ fn what_finds_no_place_in_the_journal_is_credited_later() {
 }
 
 #[test]
+fn what_a_client_says_once_is_told_from_what_it_will_say_again() {
+    let mut story = Story::new();
+    assert!(story.announce("ann", "started up=5 left=100").once, "it is new");
+    assert!(!story.announce("ann", "up=9 left=50").once, "the next one says it again");
+    assert!(!story.announce("ann", "up=9 left=50").once, "nothing is said");
+    assert!(story.announce("ann", "up=3 left=50").once, "it counts from here on");
+    assert!(story.announce("ann", "started up=4 left=50").once, "it counts from here on");
+    assert!(story.announce("ann", "completed up=4 left=0").once, "it is counted once");
+    assert!(!story.announce("ann", "completed up=7 left=0").once, "it is complete already");
+    assert!(story.announce("ann", "stopped up=9 left=0").once, "it is gone");
+    assert!(!story.announce("ann", "stopped up=9 left=0").once, "it was not here");
+}
+
+#[test]
+fn who_left_silently_stays_away_after_a_crash_whatever_the_clock_said() {
+    let mut story = Story::new();
+    story.announce("ann", "started up=0 left=100");
+    while story.sim.export_some() {}
+    // The clock is a day ahead for a while, and she times out.
+    let from = story.sim.now;
+    story.advance(Seconds(86_400));
+    story.sim.expire(100);
+    story.sim.now = from - Seconds(1000);
+    story.check_credit("ann", "up=500 left=100", (0, 0, 0));
+    story.check_credit("ann", "up=800 left=100", (300, 0, 0));
+    story.sim.restart();
+    story.check_credit("ann", "up=900 left=100", (100, 0, 0));
+}
+
+#[test]
 fn a_clock_that_was_put_back_credits_nothing_twice() {
     let mut story = Story::new();
     story.announce("ann", "started left=100");

@@ -102,7 +102,7 @@ impl World {
     fn step(&mut self) {
         match self.random.u16(..1000) {
             0..=1 => self.sim.restart(),
-            2..=40 => self.sim.export_some(),
+            2..=40 => _ = self.sim.export_some(),
             41..=44 => self.sweep(),
             45..=47 => _ = self.sim.expire_some(),
             48..=52 => self.advance(3000),

@@ -1,0 +1,371 @@
+//! Compares what the tracker knows of users, torrents, tokens and client rules with the database, and takes
+//! over what differs: what the site changed by SQL while nobody heard it.
+//!
+//! The database may be behind: what was changed through the tracker is in memory first, then in the
+//! journal, then there. So the cores begin to note what changes; then everything before is brought into the
+//! journal, and from there into the database; then it is read. What differs is the site's doing, unless it
+//! was noted. Nothing stops meanwhile: cores send what they have in pieces, and are told what differs some
+//! at a time.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use persist::postgres::Stored;
+use persist::{Database, DatabaseError, LedgerStatus, journal};
+use shard::private::{Change, ClientPrefix, HeldToken, Rules, Terms, TorrentId, User, UserId};
+use shard::{InfoHash, Seconds};
+
+use super::barrier::{self, Unreached};
+use super::cores::Cores;
+use super::{ErrorChain, Event};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core::export::Exported;
+use crate::core::message::{Command, Differing, Message};
+use crate::mesh::Address;
+use crate::net::thread;
+use crate::private::accounts::Accounts;
+use crate::private::site::Site;
+
+/// How long the database may take until it has what the journal had.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How soon it is tried again after it failed, at the latest.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// Differences that a core is told at once, and the time until it is told more.
+const DIFFERENCES: usize = 32;
+const DIFFERENCES_PAUSE: Duration = Duration::from_millis(5);
+
+/// Pieces of the cores' rules on their way.
+const PIECES_MAX: usize = 16;
+
+/// Deletion reasons older than this are told to nobody any more.
+const REASONS_KEPT: Seconds = Seconds(86_400);
+
+/// What is compared, and with what.
+#[derive(Clone)]
+pub(super) struct Compared {
+    pub(super) database: Database,
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) site: Arc<Site>,
+    pub(super) journal: Arc<journal::Status>,
+    pub(super) ledger: Arc<dyn Fn() -> LedgerStatus + Send + Sync>,
+}
+
+/// When it is done next; one at a time, on a thread of its own.
+pub(super) struct Reconciliation {
+    compared: Option<Compared>,
+    every: Option<Duration>,
+    due: Option<Instant>,
+    under_way: bool,
+    events: Sender<Event>,
+}
+
+/// How many differed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Differed {
+    users_added: usize,
+    users_changed: usize,
+    users_gone: usize,
+    torrents_added: usize,
+    torrents_changed: usize,
+    torrents_gone: usize,
+    tokens_added: usize,
+    tokens_gone: usize,
+    client_rules: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReconcileError {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error("nobody knows what the database lacks")]
+    NotHandedOver(#[source] Unreached),
+    #[error(
+        "the database has not got yet what the journal had; it is at record {position:?} of {end}"
+    )]
+    Behind { position: Option<u64>, end: u64 },
+    #[error("a core ended before it had sent all of its rules")]
+    Incomplete,
+}
+
+impl From<Unreached> for ReconcileError {
+    fn from(unreached: Unreached) -> Self {
+        Self::NotHandedOver(unreached)
+    }
+}
+
+impl Reconciliation {
+    /// Of a private tracker; of an open one nothing is ever due.
+    pub(super) fn new(compared: Option<Compared>, config: &Config, events: Sender<Event>) -> Self {
+        let every = config.database_reconcile.filter(|_| compared.is_some());
+        let due = every.map(|every| Instant::now() + every);
+        Self { compared, every, due, under_way: false, events }
+    }
+
+    /// When the next one is to be started; `None` while one is under way.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due.filter(|_| !self.under_way)
+    }
+
+    /// Something may have been missed.
+    pub(super) fn is_wanted(&mut self) {
+        self.due = Some(Instant::now());
+    }
+
+    /// Starts one.
+    pub(super) fn start(&mut self, cores: &Cores, clock: Clock) {
+        self.due = self.every.map(|every| Instant::now() + every);
+        let Some(compared) = self.compared.clone().filter(|_| !self.under_way) else { return };
+        let (cores, events, now) = (cores.addresses(), self.events.clone(), clock.now());
+        let compare = move || {
+            thread::give_way();
+            let work = Work { compared: &compared, cores: &cores, now };
+            let _ = events.send(Event::Reconciled(work.run()));
+        };
+        let thread = std::thread::Builder::new().name("margay-compare".to_owned());
+        match thread.spawn(compare) {
+            Ok(_) => self.under_way = true,
+            Err(error) => tracing::error!(%error, "cannot start a thread"),
+        }
+    }
+
+    /// Takes note of how it went.
+    pub(super) fn done(&mut self, result: Result<Differed, ReconcileError>) {
+        self.under_way = false;
+        match result {
+            Ok(differed) if differed == Differed::default() => {}
+            Ok(differed) => tracing::info!(
+                users_added = differed.users_added,
+                users_changed = differed.users_changed,
+                users_gone = differed.users_gone,
+                torrents_added = differed.torrents_added,
+                torrents_changed = differed.torrents_changed,
+                torrents_gone = differed.torrents_gone,
+                tokens_added = differed.tokens_added,
+                tokens_gone = differed.tokens_gone,
+                client_rules = differed.client_rules,
+                "took over from the database what had changed there"
+            ),
+            Err(error) => {
+                tracing::warn!(
+                    error = %ErrorChain(&error),
+                    "cannot compare users and torrents with the database; trying again"
+                );
+                let again = Instant::now() + RETRY;
+                self.due = Some(self.due.map_or(again, |due| due.min(again)));
+            }
+        }
+    }
+}
+
+/// One comparison.
+struct Work<'a> {
+    compared: &'a Compared,
+    cores: &'a [Address<Message>],
+    now: Seconds,
+}
+
+/// What the database says.
+#[derive(Default)]
+struct Books {
+    /// Everybody who may announce.
+    users: HashSet<UserId>,
+    torrents: HashMap<InfoHash, (Terms, (u32, i64))>,
+    tokens: HashMap<(UserId, InfoHash), (TorrentId, Option<Seconds>)>,
+    reasons: HashMap<InfoHash, String>,
+    client_rules: BTreeMap<ClientPrefix, bool>,
+}
+
+impl Work<'_> {
+    fn run(&self) -> Result<Differed, ReconcileError> {
+        // A start without the database may have left that to do.
+        self.compared.database.migrate()?;
+        self.compared.accounts.watch_changes(true);
+        let result = barrier::tell_all(self.cores, &Command::WatchChanges(true))
+            .map_err(ReconcileError::from)
+            .and_then(|()| self.compare());
+        self.compared.accounts.watch_changes(false);
+        barrier::tell_all(self.cores, &Command::WatchChanges(false))?;
+        result
+    }
+
+    fn compare(&self) -> Result<Differed, ReconcileError> {
+        let rules_version = self.compared.site.rules_version();
+        barrier::hand_over(self.cores)?;
+        self.await_ledger(self.compared.journal.durable())?;
+
+        let (mut differed, mut books) = (Differed::default(), Books::default());
+        let mut users = Vec::new();
+        let journal = self.compared.journal.id();
+        self.compared.database.load(journal, self.now - REASONS_KEPT, |stored| {
+            self.look_at(stored, &mut books, &mut users);
+        })?;
+        self.take_users(users, &books, &mut differed)?;
+        let differing = self.compare_torrents(&mut books, &mut differed)?;
+        for some in differing.chunks(DIFFERENCES) {
+            barrier::tell_all(self.cores, &Command::Differing(Arc::new(some.to_vec())))?;
+            std::thread::sleep(DIFFERENCES_PAUSE);
+        }
+        let rules = self.compared.site.replace_rules(rules_version, books.client_rules);
+        if let Some((count, rules)) = rules {
+            differed.client_rules = count;
+            barrier::tell_all(self.cores, &Command::ClientRules(rules))?;
+        }
+        Ok(differed)
+    }
+
+    fn await_ledger(&self, end: u64) -> Result<(), ReconcileError> {
+        let until = Instant::now() + CATCH_UP_PATIENCE;
+        loop {
+            let position = (self.compared.ledger)().position;
+            if position.is_some_and(|position| position >= end) {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                return Err(ReconcileError::Behind { position, end });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Keeps what is compared later; users who differ are kept in whole.
+    fn look_at(&self, stored: Stored, books: &mut Books, users: &mut Vec<Change>) {
+        match stored.change {
+            Change::User { id, passkey, can_leech, hidden, enabled: true, .. } => {
+                let known = self.compared.accounts.find(&passkey);
+                books.users.insert(id);
+                if known != Some(User { id, can_leech, hidden }) {
+                    users.push(stored.change);
+                }
+            }
+            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
+                let terms = Terms { id, freeleech, upload_percent };
+                let figures = (stored.figures.snatches, stored.figures.balance);
+                books.torrents.insert(info_hash, (terms, figures));
+            }
+            Change::TorrentRemoved { info_hash, reason, .. } => {
+                books.reasons.insert(info_hash, reason);
+            }
+            Change::Token { user, torrent, info_hash, expires_at } => {
+                books.tokens.insert((user, info_hash), (torrent, expires_at));
+            }
+            Change::ClientRule { prefix, allow } => _ = books.client_rules.insert(prefix, allow),
+            Change::User { .. }
+            | Change::TokenRemoved { .. }
+            | Change::ClientRuleRemoved { .. } => {}
+        }
+    }
+
+    fn take_users(
+        &self,
+        users: Vec<Change>,
+        books: &Books,
+        differed: &mut Differed,
+    ) -> Result<(), ReconcileError> {
+        let accounts = &self.compared.accounts;
+        let mut gone = Vec::new();
+        accounts.for_each(|_, user| {
+            if !books.users.contains(&user.id) {
+                gone.push(user.id);
+            }
+        });
+        for id in gone {
+            if accounts.remove_unless_changed(id) {
+                differed.users_gone += 1;
+                barrier::tell_all(self.cores, &Command::UserGone(id))?;
+            }
+        }
+        for change in users {
+            let Change::User { id, passkey, can_leech, hidden, .. } = change else { continue };
+            let user = User { id, can_leech, hidden };
+            let was_there = accounts.passkey(id).is_some();
+            if accounts.put_unless_changed(passkey, user) {
+                differed.users_changed += usize::from(was_there);
+                differed.users_added += usize::from(!was_there);
+                barrier::tell_all(self.cores, &Command::Rights(user))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds what the cores have against the books, from which it is taken; what differs.
+    fn compare_torrents(
+        &self,
+        books: &mut Books,
+        differed: &mut Differed,
+    ) -> Result<Vec<Differing>, ReconcileError> {
+        let (sender, pieces) = crossbeam_channel::bounded(PIECES_MAX);
+        barrier::tell_all(self.cores, &Command::Rules(sender))?;
+        let mut differing = Vec::new();
+        let mut finished = 0;
+        for exported in &pieces {
+            match exported {
+                Exported::Piece(rules) => {
+                    self.compare_rules(rules, books, differed, &mut differing)
+                }
+                Exported::End => finished += 1,
+            }
+        }
+        if finished < self.cores.len() {
+            return Err(ReconcileError::Incomplete);
+        }
+        for (info_hash, (terms, figures)) in books.torrents.drain() {
+            differed.torrents_added += 1;
+            differing.push(Differing { change: torrent(info_hash, terms), figures: Some(figures) });
+        }
+        for ((user, info_hash), (torrent, expires_at)) in books.tokens.drain() {
+            differed.tokens_added += 1;
+            let change = Change::Token { user, torrent, info_hash, expires_at };
+            differing.push(Differing { change, figures: None });
+        }
+        Ok(differing)
+    }
+
+    fn compare_rules(
+        &self,
+        rules: Rules,
+        books: &mut Books,
+        differed: &mut Differed,
+        differing: &mut Vec<Differing>,
+    ) {
+        let mut differs = |change| differing.push(Differing { change, figures: None });
+        for (info_hash, terms) in rules.torrents {
+            match books.torrents.remove(&info_hash) {
+                Some((expected, _)) if expected == terms => {}
+                Some((expected, _)) => {
+                    differed.torrents_changed += 1;
+                    differs(torrent(info_hash, expected));
+                }
+                None => {
+                    differed.torrents_gone += 1;
+                    let reason = books.reasons.remove(&info_hash).unwrap_or_default();
+                    let (id, at) = (terms.id, self.now);
+                    differs(Change::TorrentRemoved { id, info_hash, reason, at });
+                }
+            }
+        }
+        for HeldToken { user, torrent, info_hash, expires_at } in rules.tokens {
+            match books.tokens.remove(&(user, info_hash)) {
+                Some((_, expected)) if expected == expires_at => {}
+                Some((_, expires_at)) => {
+                    differed.tokens_added += 1;
+                    differs(Change::Token { user, torrent, info_hash, expires_at });
+                }
+                // One that is over by itself is dropped by the sweep.
+                None if expires_at.is_some_and(|at| at <= self.now) => {}
+                None => {
+                    differed.tokens_gone += 1;
+                    differs(Change::TokenRemoved { user, torrent, info_hash });
+                }
+            }
+        }
+    }
+}
+
+fn torrent(info_hash: InfoHash, Terms { id, freeleech, upload_percent }: Terms) -> Change {
+    Change::Torrent { id, info_hash, freeleech, upload_percent }
+}

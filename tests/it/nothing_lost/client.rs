@@ -1,0 +1,212 @@
+//! A client of a user on one torrent: what it says to the tracker, and what it does when nobody answers.
+//!
+//! It behaves as clients do: its counters grow until it starts anew, what is not answered is said again,
+//! and `started`, `completed` and `stopped` are said until they are answered. It begins to count anew
+//! only when what it said before is on the tracker's disk ([`Client::settle`]): of a client that is killed
+//! together with the tracker, nobody can know what it moved last.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use fastrand::Rng;
+
+/// Bytes are multiples of this, so that no multiplier leaves a fraction, however they are added up.
+const BYTES_UNIT: u64 = 100;
+
+pub(crate) struct Client {
+    /// Places in the site.
+    pub(crate) user: usize,
+    pub(crate) torrent: usize,
+    pub(crate) name: Name,
+    pub(crate) v4: Ipv4Addr,
+    pub(crate) v6: Option<Ipv6Addr>,
+    pub(crate) port: u16,
+    up: u64,
+    down: u64,
+    left: u64,
+    running: bool,
+    /// What was answered last.
+    heard: (u64, u64),
+    /// Said, and not answered yet.
+    pending: Option<Report>,
+    settled: bool,
+    /// The tracker postpones what it said last, or may have forgotten it.
+    owed: bool,
+}
+
+/// Which client, beside its user and torrent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Name {
+    pub(crate) peer_id: [u8; 20],
+    pub(crate) key: u32,
+}
+
+/// What a client says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Report {
+    pub(crate) event: Event,
+    pub(crate) up: u64,
+    pub(crate) down: u64,
+    pub(crate) left: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Event {
+    None,
+    Started,
+    Completed,
+    Stopped,
+}
+
+impl Client {
+    pub(crate) fn new(rng: &mut Rng, number: u32, user: usize, torrent: usize) -> Self {
+        let [_, a, b, c] = number.to_be_bytes();
+        let low = u16::from_be_bytes([b, c]);
+        let v6 = Ipv6Addr::new(0x2a00, 0, 0, 0, 0, 0, a.into(), low);
+        Self {
+            user,
+            torrent,
+            name: Name::new(rng),
+            v4: Ipv4Addr::new(45, a, b, c),
+            v6: rng.bool().then_some(v6),
+            port: 1024 + rng.u16(..60_000),
+            up: 0,
+            down: 0,
+            left: 0,
+            running: false,
+            heard: (0, 0),
+            pending: None,
+            settled: true,
+            owed: false,
+        }
+    }
+
+    /// What it says next. `known`: the tracker knows it, and what it said last.
+    pub(crate) fn say(&mut self, rng: &mut Rng, known: bool) -> Report {
+        let report = match self.pending {
+            // It has moved on meanwhile. Not while it is unknown from where on it counts.
+            Some(Report { event: Event::None, up, down, .. })
+                if known && up >= self.heard.0 && down >= self.heard.1 && rng.bool() =>
+            {
+                self.transfer(rng);
+                self.report(Event::None)
+            }
+            Some(pending) => pending,
+            None if !self.running => self.begin(rng),
+            None => self.go_on(rng),
+        };
+        self.pending = Some(report);
+        report
+    }
+
+    /// It says for the last time what it has moved: before the books are compared. Without a word of it,
+    /// what was lost with the tracker would not come back.
+    pub(crate) fn say_last(&mut self, rng: &mut Rng) -> Option<Report> {
+        let report = match self.pending {
+            Some(pending) => pending,
+            None if !self.running => return None,
+            None if rng.bool() => self.report(Event::Stopped),
+            None => self.report(Event::None),
+        };
+        self.pending = Some(report);
+        Some(report)
+    }
+
+    /// The tracker has answered: it has heard what was said last.
+    pub(crate) fn hear(&mut self, report: &Report, once: bool, postponed: bool) {
+        self.pending = None;
+        self.heard = (report.up, report.down);
+        self.running = report.event != Event::Stopped;
+        self.owed = postponed;
+        self.settled = once && !postponed;
+    }
+
+    /// The tracker has refused it: there is no such torrent.
+    pub(crate) fn give_up(&mut self) {
+        (self.pending, self.running, self.settled, self.owed) = (None, false, true, false);
+    }
+
+    /// What it said before, if it was answered, is on the tracker's disk.
+    pub(crate) fn settle(&mut self) {
+        self.settled = !self.owed;
+    }
+
+    /// The tracker has died. What it may have forgotten is with it when the client says so again.
+    pub(crate) fn lose(&mut self) {
+        self.owed |= !self.settled;
+    }
+
+    /// Whether anything that it has said may still be lost with the tracker.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled && self.pending.is_none()
+    }
+
+    /// Whether it has said something that was not answered yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    fn begin(&mut self, rng: &mut Rng) -> Report {
+        if rng.u8(..3) > 0 {
+            self.name = Name::new(rng);
+            (self.up, self.down) = (0, 0);
+        }
+        self.left = if rng.u8(..3) == 0 { 0 } else { 1 + rng.u64(..1 << 40) };
+        self.report(if rng.u8(..10) == 0 { Event::None } else { Event::Started })
+    }
+
+    fn go_on(&mut self, rng: &mut Rng) -> Report {
+        match rng.u8(..100) {
+            // It has died, and begins under another name or the same one.
+            0..=2 if self.settled => self.begin(rng),
+            3..=4 if self.settled => {
+                (self.up, self.down) = (0, 0);
+                self.report(Event::Started)
+            }
+            // It counts backwards.
+            5..=7 if self.settled => {
+                self.up -= self.up / 2 / BYTES_UNIT * BYTES_UNIT;
+                self.down -= self.down / 3 / BYTES_UNIT * BYTES_UNIT;
+                self.report(Event::None)
+            }
+            8..=13 => {
+                self.transfer(rng);
+                self.left = 0;
+                self.report(Event::Completed)
+            }
+            14..=18 => {
+                self.transfer(rng);
+                self.report(Event::Stopped)
+            }
+            19..=24 => {
+                self.v4 = Ipv4Addr::from_bits(self.v4.to_bits() ^ 0x0100_0000 << rng.u32(..2));
+                self.port ^= 1;
+                self.report(Event::None)
+            }
+            25..=30 => self.report(Event::None),
+            _ => {
+                self.transfer(rng);
+                self.report(Event::None)
+            }
+        }
+    }
+
+    fn transfer(&mut self, rng: &mut Rng) {
+        let mut bytes = || (rng.u64(..1 << 44) >> rng.u32(..44)) / BYTES_UNIT * BYTES_UNIT;
+        self.up += bytes();
+        if self.left > 0 {
+            self.down += bytes();
+        }
+    }
+
+    fn report(&self, event: Event) -> Report {
+        Report { event, up: self.up, down: self.down, left: self.left }
+    }
+}
+
+impl Name {
+    fn new(rng: &mut Rng) -> Self {
+        let mut peer_id = *b"-XX0001-............";
+        peer_id[8..].fill_with(|| rng.u8(b'a'..=b'z'));
+        Self { peer_id, key: rng.u32(..) }
+    }
+}

@@ -1,0 +1,147 @@
+//! What everybody is owed: the rules of accounting, said once more from the clients' side.
+//!
+//! A session is a run of reports that do not go down, from the one with which the tracker met the client.
+//! It is worth its end less its beginning, whatever happened to the tracker in between. That is all the
+//! judge knows: nothing of journals, snapshots, baselines or databases.
+
+use std::collections::BTreeMap;
+
+use crate::nothing_lost::client::{Event, Name, Report};
+use crate::nothing_lost::site::{Free, Site};
+
+/// A client as the tracker tells it from others: its user, its torrent, and its name. One that died
+/// without a word and came back under another name may be in the swarm still.
+pub(crate) type Who = (usize, usize, Name);
+
+#[derive(Default)]
+pub(crate) struct Judge {
+    sessions: BTreeMap<Who, Session>,
+    pub(crate) users: BTreeMap<usize, (u64, u64)>,
+    pub(crate) torrents: BTreeMap<usize, Figures>,
+    /// Bytes that a token was used for.
+    pub(crate) tokens: BTreeMap<(usize, usize), u64>,
+}
+
+/// Where a session began, after what has been booked of it, and how far it has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Session {
+    first: (u64, u64),
+    last: (u64, u64),
+    seeds: bool,
+}
+
+/// Of a torrent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) snatches: u64,
+    pub(crate) balance: i64,
+}
+
+impl Judge {
+    /// Whether the tracker knows a client.
+    pub(crate) fn knows(&self, who: Who) -> bool {
+        self.sessions.contains_key(&who)
+    }
+
+    /// The tracker has answered a report. Whether it has said with it that it will not forget: the client
+    /// is new, has left, counts from here on or has completed its download.
+    pub(crate) fn hear(&mut self, site: &mut Site, who: Who, said: &Report) -> bool {
+        let (user, torrent, _) = who;
+        let reported = (said.up, said.down);
+        let before = self.sessions.get(&who).copied();
+        let goes_on = before.filter(|session| {
+            let (up, down) = session.last;
+            said.event != Event::Started && up <= said.up && down <= said.down
+        });
+        if before.is_some() && goes_on.is_none() {
+            self.book(site, who);
+        }
+        let first = goes_on.map_or(reported, |session| session.first);
+        let session = Session { first, last: reported, seeds: said.left == 0 };
+        if said.event == Event::Stopped && before.is_none() {
+            return false; // Nobody knew it.
+        }
+        self.sessions.insert(who, session);
+        let seeded = before.is_some_and(|session| session.seeds);
+        let snatched = said.event == Event::Completed && said.left == 0 && !seeded;
+        if snatched {
+            self.torrents.entry(torrent).or_default().snatches += 1;
+            if site.torrents[torrent].free != Free::Neutral {
+                self.book_token(site, user, torrent);
+                site.tokens.remove(&(user, torrent));
+            }
+        }
+        if said.event == Event::Stopped {
+            self.forget(site, who);
+        }
+        goes_on.is_none() || snatched || said.event == Event::Stopped
+    }
+
+    /// The tracker has forgotten a client that was silent for too long.
+    pub(crate) fn forget(&mut self, site: &Site, who: Who) -> Option<Session> {
+        self.book(site, who);
+        self.sessions.remove(&who)
+    }
+
+    /// The tracker has forgotten that it had forgotten.
+    pub(crate) fn remember(&mut self, who: Who, session: Session) {
+        self.sessions.insert(who, session);
+    }
+
+    /// The rules of a torrent are about to change: what was said until now counts by the old ones.
+    pub(crate) fn book_torrent(&mut self, site: &Site, torrent: usize) {
+        self.book_those(site, |(_, of, _)| *of == torrent);
+    }
+
+    /// A token is about to come or go: what was said until now counts as it did.
+    pub(crate) fn book_token(&mut self, site: &Site, user: usize, torrent: usize) {
+        self.book_those(site, |(whose, of, _)| (*whose, *of) == (user, torrent));
+    }
+
+    /// A torrent is gone, with all who were on it and what it had.
+    pub(crate) fn forget_torrent(&mut self, site: &Site, torrent: usize) {
+        self.book_torrent(site, torrent);
+        self.sessions.retain(|(_, of, _), _| *of != torrent);
+        self.torrents.remove(&torrent);
+        self.tokens.retain(|(_, of), _| *of != torrent);
+    }
+
+    /// The end: everything said has been heard.
+    pub(crate) fn book_all(&mut self, site: &Site) {
+        self.book_those(site, |_| true);
+    }
+
+    /// Clients with everything and without on a torrent.
+    pub(crate) fn swarm(&self, torrent: usize) -> (u64, u64) {
+        let there = self.sessions.iter().filter(|((_, of, _), _)| *of == torrent);
+        let seeders = there.clone().filter(|(_, session)| session.seeds).count();
+        (seeders as u64, (there.count() - seeders) as u64)
+    }
+
+    /// Who is in a swarm, of all torrents.
+    pub(crate) fn present(&self) -> usize {
+        self.sessions.len()
+    }
+
+    fn book_those(&mut self, site: &Site, whose: impl Fn(&Who) -> bool) {
+        let those: Vec<Who> = self.sessions.keys().filter(|who| whose(who)).copied().collect();
+        those.into_iter().for_each(|who| self.book(site, who));
+    }
+
+    /// Books what a session is worth so far.
+    fn book(&mut self, site: &Site, who: Who) {
+        let Some(session) = self.sessions.get_mut(&who) else { return };
+        let ((user, torrent, _), Session { first, last, .. }) = (who, *session);
+        session.first = last;
+        let moved = (last.0 - first.0, last.1 - first.1);
+        let token = site.tokens.contains(&(user, torrent));
+        let (up, down, token_down) = site.torrents[torrent].worth(moved, token);
+        let credit = self.users.entry(user).or_default();
+        *credit = (credit.0 + up, credit.1 + down);
+        if token {
+            *self.tokens.entry((user, torrent)).or_default() += token_down;
+        }
+        let figures = self.torrents.entry(torrent).or_default();
+        figures.balance += i64::try_from(moved.0).unwrap() - i64::try_from(moved.1).unwrap();
+    }
+}

@@ -1,0 +1,402 @@
+//! The engine, the journal, snapshots and the ledger in one process, with a clock that the test turns,
+//! and a disk that forgets what was not synced.
+
+mod crash;
+mod tracker;
+
+use fastrand::Rng;
+use persist::Database;
+use postgres::Client as Sql;
+use shard::private::{
+    self, Announce, Change, Counters, Endpoints, Facts, Freeleech, Gone, Passkey, PeerId,
+    TorrentId, UserId,
+};
+use shard::{Families, InfoHash, Seconds};
+
+use crate::nothing_lost::books;
+use crate::nothing_lost::client::{Client, Event, Name, Report};
+use crate::nothing_lost::judge::{Judge, Session, Who};
+use crate::nothing_lost::site::{Free, Site};
+use tracker::Tracker;
+
+/// How much happens in a run.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) users: usize,
+    pub(crate) torrents: usize,
+    pub(crate) clients: usize,
+    pub(crate) steps: usize,
+}
+
+/// What came of a run, for the sum of all.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Done {
+    pub(crate) kills: usize,
+    /// Records that a kill took with it.
+    pub(crate) lost: u64,
+    pub(crate) announces: usize,
+}
+
+/// One run.
+struct World<'a> {
+    rng: Rng,
+    site: Site,
+    clients: Vec<Client>,
+    judge: Judge,
+    tracker: Tracker<'a>,
+    now: Seconds,
+    /// Who left silently, by the number of the record; until that is on the disk.
+    gone: Vec<(u64, Who, Option<Session>)>,
+    /// The journal takes nothing.
+    refusing: bool,
+    /// The tracker has forgotten something, perhaps, or postponed it.
+    crashed: bool,
+    done: Done,
+}
+
+/// A site lives its life with a tracker that is killed now and then; in the end the books are compared.
+pub(crate) fn run(
+    seed: u64,
+    first_id: u32,
+    size: Size,
+    database: &Database,
+    sql: &mut Sql,
+) -> Done {
+    let mut rng = Rng::with_seed(seed);
+    let site = Site::new(&mut rng, first_id, size.users, size.torrents);
+    let clients = (0..size.clients as u32).map(|number| {
+        let (user, torrent) = (rng.usize(..size.users), rng.usize(..size.torrents));
+        // Half of everybody is on a few torrents.
+        let torrent = if rng.bool() { torrent % 3 } else { torrent };
+        Client::new(&mut rng, number, user, torrent)
+    });
+    let clients = clients.collect();
+    let facts = if rng.bool() { Facts::Changed } else { Facts::All };
+    let mut world = World {
+        tracker: Tracker::new(facts, rng.u64(..), database),
+        site,
+        clients,
+        judge: Judge::default(),
+        now: Seconds(1_800_000_000),
+        gone: Vec::new(),
+        refusing: false,
+        crashed: false,
+        done: Done::default(),
+        rng,
+    };
+    world.begin();
+    for _ in 0..size.steps {
+        world.step();
+    }
+    if world.done.kills == 0 {
+        if world.refusing {
+            world.refuse_or_take();
+        }
+        world.crash();
+    }
+    world.end(sql)
+}
+
+impl World<'_> {
+    fn begin(&mut self) {
+        for user in 0..self.site.users {
+            let change = user_change(&self.site, user);
+            self.tracker.change(change);
+        }
+        for torrent in 0..self.site.torrents.len() {
+            self.tracker.change(torrent_change(&self.site, torrent));
+        }
+        self.sync();
+    }
+
+    fn step(&mut self) {
+        match self.rng.u16(..1000) {
+            0..=1 if !self.refusing => self.crash(),
+            2..=20 => self.now = self.now + Seconds(self.rng.u32(..400)),
+            // Somebody sets the clock.
+            21 if self.rng.u8(..4) == 0 => self.now = self.now + Seconds(86_400),
+            21 => self.now = self.now - Seconds(self.rng.u32(..40_000)),
+            22..=40 => self.sweep(),
+            41..=80 if !self.refusing => self.hand_over(),
+            81..=110 if !self.refusing => self.sync(),
+            111..=140 if !self.refusing => self.snapshot_some(),
+            141..=150 => self.change_torrent(),
+            151..=155 => self.remove_torrent(),
+            156..=170 => self.change_token(),
+            171..=173 => self.refuse_or_take(),
+            174..=176 => self.tracker.switch_ledger(),
+            177..=180 => self.tracker.release(),
+            _ => {
+                let at = self.rng.usize(..self.clients.len());
+                self.somebody_speaks(at);
+            }
+        }
+    }
+
+    fn somebody_speaks(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        let known = self.judge.knows(who(client));
+        let report = client.say(&mut self.rng, known);
+        self.speak(at, &report);
+    }
+
+    /// A client says something, and hears an answer, or not.
+    fn speak(&mut self, at: usize, report: &Report) {
+        self.done.announces += 1;
+        let client = &self.clients[at];
+        let families = match client.v6 {
+            None => vec![(true, false)],
+            Some(_) => {
+                vec![vec![(true, true)], vec![(true, false), (false, true)], vec![(false, true)]]
+                    .swap_remove(self.rng.usize(..3))
+            }
+        };
+        let (mut once, mut noted) = (false, true);
+        for (v4, v6) in families {
+            let announce = announce(&self.site, client, report, v4, v6);
+            match self.tracker.announce(&announce, self.now, &mut self.rng) {
+                Ok(outcome) => {
+                    let moved = outcome.fact.is_some();
+                    once |= outcome.once;
+                    noted &= moved || !self.tracker.postpones();
+                }
+                Err(refusal) => {
+                    assert!(
+                        matches!(
+                            refusal,
+                            private::Refusal::Unregistered | private::Refusal::Deleted { .. }
+                        ),
+                        "{refusal:?}"
+                    );
+                    return self.clients[at].give_up();
+                }
+            }
+        }
+        let answered = match (once, self.refusing) {
+            // The tracker does not let clients wait for a journal that takes nothing.
+            (_, true) => true,
+            (true, false) if self.rng.u8(..12) > 0 => {
+                self.sync();
+                true
+            }
+            (true, false) => false,
+            (false, false) => self.rng.u8(..20) > 0,
+        };
+        if answered {
+            let who = who(&self.clients[at]);
+            let heard = self.judge.hear(&mut self.site, who, report);
+            let kept = (once || heard) && !self.refusing;
+            self.clients[at].hear(report, kept, !noted || self.refusing);
+        }
+    }
+
+    fn sweep(&mut self) {
+        // Whoever said what the tracker has forgotten or postponed says something again before he is taken
+        // for gone: what is not said again is lost with him. And whoever was not answered asks again, or
+        // nobody knows whether he was heard.
+        if self.refusing {
+            return;
+        }
+        let crashed = std::mem::take(&mut self.crashed);
+        for at in 0..self.clients.len() {
+            if crashed && !self.clients[at].is_settled() {
+                self.somebody_speaks(at);
+            }
+            while self.clients[at].is_waiting() {
+                self.somebody_speaks(at);
+            }
+        }
+        let gone = self.tracker.sweep(self.now, 1 + self.rng.usize(..200));
+        for (number, gone) in gone {
+            let Gone { user, torrent, peer_id, key, .. } = gone;
+            let first = self.site.first_id;
+            let name = Name { peer_id: peer_id.0, key };
+            let who = ((user.0 - first) as usize, (torrent.0 - first) as usize, name);
+            let session = self.judge.forget(&self.site, who);
+            self.gone.push((number, who, session));
+        }
+    }
+
+    fn hand_over(&mut self) {
+        self.tracker.hand_over();
+    }
+
+    fn sync(&mut self) {
+        if self.refusing {
+            return;
+        }
+        self.tracker.sync();
+        self.gone.clear();
+        self.clients.iter_mut().for_each(Client::settle);
+    }
+
+    fn snapshot_some(&mut self) {
+        if self.tracker.snapshot_some(self.now, &mut self.rng) {
+            // It has brought everything to the disk.
+            self.sync();
+        }
+    }
+
+    /// The disk is full, or has room again.
+    fn refuse_or_take(&mut self) {
+        self.refusing = !self.refusing;
+        self.tracker.refuse(self.refusing);
+        self.crashed = true;
+        self.sync();
+    }
+
+    fn crash(&mut self) {
+        self.crashed = true;
+        self.done.kills += 1;
+        let before = self.tracker.made();
+        self.tracker.crash(&mut self.rng, self.now);
+        let there = self.tracker.made();
+        self.done.lost += before - there;
+        self.clients.iter_mut().for_each(Client::lose);
+        // In the order in which they left, the last first: one may have left twice.
+        while let Some((number, who, session)) = self.gone.pop() {
+            if number >= there
+                && let Some(session) = session
+            {
+                self.judge.remember(who, session);
+            }
+        }
+        if self.rng.u8(..3) > 0 {
+            self.now = self.now + Seconds(self.rng.u32(..10_000));
+        } else {
+            self.now = self.now - Seconds(self.rng.u32(..10_000));
+        }
+    }
+
+    /// What the site says is answered when it is on the disk, and it says one thing after the other. What
+    /// was said before the rules change, and is not on the disk, would count by the new ones.
+    fn change_torrent(&mut self) {
+        let torrent = self.rng.usize(..self.site.torrents.len());
+        if !self.is_settled(torrent) {
+            return;
+        }
+        self.judge.book_torrent(&self.site, torrent);
+        self.site.change(&mut self.rng, torrent);
+        self.tracker.change(torrent_change(&self.site, torrent));
+        self.sync();
+    }
+
+    /// A torrent goes, and comes again as another one of that name.
+    fn remove_torrent(&mut self) {
+        let torrent = self.rng.usize(..self.site.torrents.len());
+        if self.rng.u8(..3) > 0 || !self.is_settled(torrent) {
+            return;
+        }
+        self.judge.forget_torrent(&self.site, torrent);
+        self.site.tokens.retain(|(_, of)| *of != torrent);
+        let id = TorrentId(self.site.id(torrent));
+        let info_hash = InfoHash(self.site.torrents[torrent].info_hash);
+        let (reason, at) = ("Trump".to_owned(), self.now);
+        self.tracker.change(Change::TorrentRemoved { id, info_hash, reason, at });
+        self.tracker.change(torrent_change(&self.site, torrent));
+        self.sync();
+    }
+
+    fn change_token(&mut self) {
+        let client = &self.clients[self.rng.usize(..self.clients.len())];
+        let (user, torrent) = (client.user, client.torrent);
+        let clients = self.clients.iter().filter(|c| (c.user, c.torrent) == (user, torrent));
+        if clients.count() > 1 || !self.is_settled(torrent) {
+            return;
+        }
+        let (id, number) = (UserId(self.site.id(user)), TorrentId(self.site.id(torrent)));
+        let info_hash = InfoHash(self.site.torrents[torrent].info_hash);
+        self.judge.book_token(&self.site, user, torrent);
+        if self.site.tokens.insert((user, torrent)) {
+            // A new one begins at nothing.
+            self.judge.tokens.remove(&(user, torrent));
+            let (user, torrent) = (id, number);
+            self.tracker.change(Change::Token { user, torrent, info_hash, expires_at: None });
+        } else {
+            self.site.tokens.remove(&(user, torrent));
+            self.judge.tokens.remove(&(user, torrent));
+            let (user, torrent) = (id, number);
+            self.tracker.change(Change::TokenRemoved { user, torrent, info_hash });
+        }
+        self.sync();
+    }
+
+    fn is_settled(&mut self, torrent: usize) -> bool {
+        self.sync();
+        let mut there = self.clients.iter().filter(|client| client.torrent == torrent);
+        !self.refusing && there.all(Client::is_settled)
+    }
+
+    /// Everybody speaks once more; then the database has to say what the judge says.
+    fn end(mut self, sql: &mut Sql) -> Done {
+        if self.refusing {
+            self.refuse_or_take();
+        }
+        for at in 0..self.clients.len() {
+            // What is pending first, then the last word.
+            for _ in 0..20 {
+                if let Some(report) = self.clients[at].say_last(&mut self.rng) {
+                    self.speak(at, &report);
+                }
+                if self.clients[at].is_settled() {
+                    break;
+                }
+                self.sync();
+            }
+        }
+        self.sync();
+        self.tracker.write_books();
+        self.judge.book_all(&self.site);
+        books::compare(sql, &self.site, &self.judge, true);
+        self.done
+    }
+}
+
+fn who(client: &Client) -> Who {
+    (client.user, client.torrent, client.name)
+}
+
+fn announce(site: &Site, client: &Client, report: &Report, v4: bool, v6: bool) -> Announce {
+    let user = private::User { id: UserId(site.id(client.user)), can_leech: true, hidden: false };
+    Announce {
+        info_hash: InfoHash(site.torrents[client.torrent].info_hash),
+        user,
+        peer_id: PeerId(client.name.peer_id),
+        key: client.name.key,
+        endpoints: Endpoints {
+            v4: v4.then_some(client.v4),
+            v6: client.v6.filter(|_| v6),
+            port: client.port,
+        },
+        counters: Counters { uploaded: report.up, downloaded: report.down, corrupt: 0 },
+        left: report.left,
+        event: match report.event {
+            Event::None => shard::Event::None,
+            Event::Started => shard::Event::Started,
+            Event::Completed => shard::Event::Completed,
+            Event::Stopped => shard::Event::Stopped,
+        },
+        numwant: 10,
+        families: Families { v4: true, v6: true },
+    }
+}
+
+fn user_change(site: &Site, user: usize) -> Change {
+    let passkey = Passkey::new(site.passkey(user).as_bytes()).unwrap();
+    let id = UserId(site.id(user));
+    Change::User { id, passkey, can_leech: true, hidden: false, enabled: true }
+}
+
+fn torrent_change(site: &Site, torrent: usize) -> Change {
+    let rules = &site.torrents[torrent];
+    Change::Torrent {
+        id: TorrentId(site.id(torrent)),
+        info_hash: InfoHash(rules.info_hash),
+        freeleech: match rules.free {
+            Free::None => Freeleech::None,
+            Free::Free => Freeleech::Free,
+            Free::Neutral => Freeleech::Neutral,
+        },
+        upload_percent: rules.upload_percent,
+    }
+}
