@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use persist::journal::{self, Damage, FORMAT, JournalError, Record, Survey, Torn};
+use persist::journal::{self, Damage, JournalError, Record, Survey, Torn};
 use shard::Seconds;
 use shard::private::Change;
 
@@ -79,7 +79,7 @@ pub fn inspect(path: &Path, now: Seconds, out: &mut impl Write) -> Result<(), Jo
 
     writeln!(out, "journal     {}", path.display())?;
     writeln!(out, "id          {:016x}", newest.id)?;
-    writeln!(out, "format      {FORMAT}, written by margay {}", newest.version)?;
+    writeln!(out, "format      {}, written by margay {}", newest.format, newest.version)?;
     match newest.end.checked_sub(1) {
         Some(last) if records > 0 => {
             writeln!(out, "records     {records} (number {} to {last})", oldest.first)?;
@@ -167,6 +167,7 @@ struct Tally {
     tokens: u64,
     tokens_removed: u64,
     rules: u64,
+    groups: u64,
 }
 
 impl Tally {
@@ -182,6 +183,7 @@ impl Tally {
             }
             Record::Change(change) => match change {
                 Change::User { .. } => self.users += 1,
+                Change::Group { .. } | Change::GroupRemoved { .. } => self.groups += 1,
                 Change::Torrent { .. } => self.torrents += 1,
                 Change::TorrentRemoved { .. } => self.removed += 1,
                 Change::Token { .. } => self.tokens += 1,
@@ -207,8 +209,14 @@ impl Tally {
         writeln!(
             out,
             "changes     {} users, {} torrents, {} torrents removed, {} tokens, {} tokens removed, \
-             {} client rules",
-            self.users, self.torrents, self.removed, self.tokens, self.tokens_removed, self.rules
+             {} client rules, {} groups",
+            self.users,
+            self.torrents,
+            self.removed,
+            self.tokens,
+            self.tokens_removed,
+            self.rules,
+            self.groups
         )
     }
 }
@@ -264,6 +272,7 @@ mod tests {
             can_leech: true,
             hidden: false,
             enabled: true,
+            group: None,
         };
         let torrent = Change::Torrent {
             id: TorrentId(2),
@@ -313,7 +322,7 @@ mod tests {
                 "  credited  100000 bytes up, 0 down",
                 "  snatches  100",
                 "changes     1 users, 1 torrents, 0 torrents removed, 0 tokens, 0 tokens removed, 0 \
-                 client rules",
+                 client rules, 0 groups",
             ] {
                 assert!(text.contains(&format!("{line}\n")), "{line} in {text}");
             }

@@ -126,7 +126,11 @@ fn obey(core: &SharedCore, command: Command) {
             spawn_local(export::census(core.clone(), pieces)).detach();
         }
         Command::FullScrape(edition) => core.borrow_mut().shelf.put(edition),
-        Command::Rights(_) | Command::UserGone(_) | Command::Seen(_) | Command::ClientRules(_) => {
+        Command::Rights(_)
+        | Command::UserGone(_)
+        | Command::Seen(_)
+        | Command::ClientRules(_)
+        | Command::Interval(_) => {
             core.borrow_mut().obey_command(command);
         }
         Command::Drain => core.borrow_mut().draining = true,

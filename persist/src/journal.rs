@@ -94,7 +94,7 @@ pub enum JournalError {
     TooLarge { bytes: usize },
     /// A segment is of a format this program does not know.
     #[error(
-        "journal segment {path} has format {found}, and this margay reads format {FORMAT}; start \
+        "journal segment {path} has format {found}, and this margay reads up to format {FORMAT}; start \
          margay {version}, which wrote it"
     )]
     Format { path: PathBuf, found: u32, version: String },
@@ -375,7 +375,7 @@ impl Journal {
         let active = self.active.as_ref().expect("a sync has succeeded since there was none");
         let bytes = active.bytes + frames.len() as u64;
         let full = active.bytes > HEADER_BYTES as u64 && bytes > self.options.segment_bytes;
-        if full || self.rotation_due {
+        if full || self.rotation_due || active.header.format != FORMAT {
             self.rotate()?;
         }
         let active = self.active.as_mut().expect("rotating leaves one");

@@ -100,11 +100,11 @@ pub struct Settled {
 /// Holds the peers of one core against the users there are now: `find` is asked once for each user.
 /// Those of nobody known are taken out, and those with other rights than their user get his; a snapshot
 /// may have been made before the sweep came to them. `count` is told what each user does: how many
-/// peers with everything he has, and how many without.
+/// peers of his are in each state ([`PeerState`] as the place).
 pub fn settle(
     swarms: &mut Swarms,
     mut find: impl FnMut(UserId) -> Option<User>,
-    mut count: impl FnMut(UserId, usize, usize),
+    mut count: impl FnMut(UserId, [usize; 3]),
 ) -> Settled {
     let mut users: HashMap<UserId, Doing> = HashMap::new();
     let (mut cursor, mut piece) = (Cursor::default(), Piece::default());
@@ -118,8 +118,7 @@ pub fn settle(
             match doing.user {
                 Some(user) => {
                     settled.peers += 1;
-                    doing.seeding += usize::from(seeds);
-                    doing.leeching += usize::from(!seeds);
+                    doing.peers[peer.state as usize] += 1;
                     doing.differs |=
                         peer.hidden != user.hidden || peer.visible != (seeds || user.can_leech);
                 }
@@ -133,7 +132,7 @@ pub fn settle(
     for (id, doing) in users {
         match doing.user {
             Some(user) => {
-                count(id, doing.seeding, doing.leeching);
+                count(id, doing.peers);
                 if doing.differs {
                     settled.corrected += 1;
                     swarms.set_user_rights(user);
@@ -148,15 +147,15 @@ pub fn settle(
 /// A user, and what he does.
 struct Doing {
     user: Option<User>,
-    seeding: usize,
-    leeching: usize,
+    /// By [`PeerState`].
+    peers: [usize; 3],
     /// One of his peers has other rights than he.
     differs: bool,
 }
 
 impl Doing {
     fn new(user: Option<User>) -> Self {
-        Self { user, seeding: 0, leeching: 0, differs: false }
+        Self { user, peers: [0; 3], differs: false }
     }
 }
 
@@ -189,16 +188,20 @@ impl Replay<'_> {
             Change::TokenRemoved { user, info_hash, .. } => {
                 self.swarms.remove_token(*user, info_hash);
             }
-            Change::User { .. } | Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => {}
+            Change::User { .. }
+            | Change::Group { .. }
+            | Change::GroupRemoved { .. }
+            | Change::ClientRule { .. }
+            | Change::ClientRuleRemoved { .. } => {}
         }
         Ok(())
     }
 
     /// Gives a user's peers the rights that he has from now on.
     fn put_user(&mut self, change: &Change) {
-        if let Change::User { id, can_leech, hidden, enabled, .. } = *change {
+        if let Change::User { id, can_leech, hidden, enabled, group, .. } = *change {
             match enabled {
-                true => self.swarms.set_user_rights(User { id, can_leech, hidden }),
+                true => self.swarms.set_user_rights(User { id, can_leech, hidden, group }),
                 false => self.swarms.remove_user(id),
             }
         }

@@ -16,6 +16,7 @@ use super::late::Late;
 use crate::front::private::PrivateAnnounce;
 use crate::full_scrape::Edition;
 use crate::gather::GatherId;
+use crate::interval::Wish;
 use crate::net::batch::Correspondent;
 use crate::wire::http::Framing;
 use crate::wire::ocelot::Update;
@@ -171,6 +172,8 @@ pub enum Command {
     Seen(Arc<Change>),
     /// Allow these clients from now on.
     ClientRules(Arc<ClientRules>),
+    /// Answer such intervals from now on, as far as the operator allows.
+    Interval(Wish),
     /// Change nothing in the shard any more; refuse what would.
     Drain,
     /// End.

@@ -207,6 +207,8 @@ impl Core {
         match refusal {
             Refusal::Unregistered => Seconds(self.settings.unregistered_interval.as_secs() as u32),
             Refusal::PeersMax | Refusal::TorrentsMax => RETRY_SOON,
+            // One of the downloads may be complete by then.
+            Refusal::DownloadsMax => self.interval.current(),
             Refusal::Deleted { .. } | Refusal::LeechingForbidden | Refusal::ClientsMax => {
                 private::FAILURE_INTERVAL
             }

@@ -4,24 +4,31 @@
 //! only a writer to the same part can make it wait.
 
 use dashmap::DashMap;
-use shard::private::{Passkey, User, UserId};
+use shard::PeerState;
+use shard::private::{GroupId, Passkey, User, UserId};
 
 /// All users who may announce.
 #[derive(Debug)]
 pub struct Accounts {
     users: DashMap<Passkey, Account>,
     passkeys: DashMap<UserId, Passkey>,
+    /// The downloads that users of a group may have at once; `None` for any number.
+    groups: DashMap<GroupId, Option<u32>>,
 }
 
 /// Parts of a map with a lock each. Many: one that grows, or is read to its end for a snapshot, then
 /// keeps a core waiting for some microseconds, not for milliseconds. With 500,000 users, 500 in each.
 const PARTS: usize = 1024;
 
+/// The same for groups, of which there are few.
+const GROUP_PARTS: usize = 4;
+
 impl Default for Accounts {
     fn default() -> Self {
         Self {
             users: DashMap::with_shard_amount(PARTS),
             passkeys: DashMap::with_shard_amount(PARTS),
+            groups: DashMap::with_shard_amount(GROUP_PARTS),
         }
     }
 }
@@ -38,8 +45,21 @@ struct Account {
 pub struct Active {
     /// Those that have everything.
     pub seeding: u32,
-    /// Those that do not.
+    /// Those that do not, and want nothing more (BEP 21).
+    pub partial: u32,
+    /// Those that download.
     pub leeching: u32,
+}
+
+impl Active {
+    /// How many are this.
+    pub fn of(&mut self, state: PeerState) -> &mut u32 {
+        match state {
+            PeerState::Seeder => &mut self.seeding,
+            PeerState::PartialSeed => &mut self.partial,
+            PeerState::Leecher => &mut self.leeching,
+        }
+    }
 }
 
 impl Accounts {
@@ -105,6 +125,36 @@ impl Accounts {
         }
     }
 
+    /// There is a group, and this is how many downloads each of its users may have at once.
+    pub fn put_group(&self, id: GroupId, downloads_max: Option<u32>) {
+        self.groups.insert(id, downloads_max);
+    }
+
+    /// There is no such group any more; its users have no bound.
+    pub fn remove_group(&self, id: GroupId) {
+        self.groups.remove(&id);
+    }
+
+    /// Shows every group, in no order.
+    pub fn for_each_group(&self, mut visit: impl FnMut(GroupId, Option<u32>)) {
+        for group in &self.groups {
+            visit(*group.key(), *group.value());
+        }
+    }
+
+    /// Whether a user has as many downloads as his group allows: clients in swarms that download, each for
+    /// itself, on whichever core. Who announces on two cores in the same moment may get one too many.
+    #[inline]
+    pub fn downloads_full(&self, user: &User) -> bool {
+        user.group.is_some_and(|group| self.reaches(user.id, group))
+    }
+
+    fn reaches(&self, id: UserId, group: GroupId) -> bool {
+        let Some(most) = self.groups.get(&group).and_then(|most| *most) else { return false };
+        let Some(passkey) = self.passkey(id) else { return false };
+        self.users.get(&passkey).is_some_and(|account| account.active.leeching >= most)
+    }
+
     /// Shows every user, in no order.
     pub fn for_each(&self, mut visit: impl FnMut(&Passkey, User)) {
         for account in &self.users {
@@ -122,7 +172,7 @@ mod tests {
     }
 
     fn user(id: u32) -> User {
-        User { id: UserId(id), can_leech: true, hidden: false }
+        User { id: UserId(id), can_leech: true, hidden: false, group: None }
     }
 
     #[test]
@@ -134,7 +184,7 @@ mod tests {
         assert_eq!(accounts.find(&passkey('a')), None);
         let (now, active) = accounts.look(&passkey('b')).unwrap();
         assert!(!now.can_leech);
-        assert_eq!(active, Active { seeding: 2, leeching: 0 });
+        assert_eq!(active, Active { seeding: 2, ..Active::default() });
         assert_eq!((accounts.len(), accounts.passkey(UserId(1))), (1, Some(passkey('b'))));
     }
 
@@ -147,6 +197,27 @@ mod tests {
         assert_eq!(accounts.passkey(UserId(1)), None);
         assert_eq!(accounts.remove(UserId(1)), None);
         assert_eq!(accounts.find(&passkey('a')), Some(user(2)));
+    }
+
+    #[test]
+    fn a_group_bounds_the_downloads_of_each_of_its_users() {
+        let accounts = Accounts::default();
+        let in_group = User { group: Some(GroupId(4)), ..user(1) };
+        accounts.put(passkey('a'), in_group);
+        accounts.put(passkey('b'), user(2));
+        for id in [1, 2] {
+            accounts.count(UserId(id), |active| (active.leeching, active.partial) = (2, 9));
+        }
+        assert!(!accounts.downloads_full(&in_group), "there is no such group yet");
+        for (downloads_max, full) in
+            [(None, false), (Some(3), false), (Some(2), true), (Some(0), true)]
+        {
+            accounts.put_group(GroupId(4), downloads_max);
+            assert_eq!(accounts.downloads_full(&in_group), full, "{downloads_max:?}");
+            assert!(!accounts.downloads_full(&user(2)));
+        }
+        accounts.remove_group(GroupId(4));
+        assert!(!accounts.downloads_full(&in_group));
     }
 
     #[test]

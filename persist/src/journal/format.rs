@@ -20,8 +20,12 @@
 //! the first byte on that was not synced. Where a whole frame says of an earlier byte that it was
 //! durable, and that byte is in a frame that does not hold any more, the disk has lost it.
 
-/// The format this code writes, and the only one it reads.
-pub const FORMAT: u32 = 1;
+/// The format this code writes. In format 1 there were no groups of users; a journal goes on in a new
+/// segment after one of an earlier format.
+pub const FORMAT: u32 = 2;
+
+/// The earliest format this code reads.
+pub(super) const FORMAT_OLDEST: u32 = 1;
 
 /// Bytes of a segment's header.
 pub(super) const HEADER_BYTES: usize = 64;

@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 use shard::private::{
-    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Passkey, PeerId, Swarm, TorrentId,
-    UserId,
+    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, GroupId, Passkey, PeerId, Swarm,
+    TorrentId, UserId,
 };
 use shard::{InfoHash, Seconds};
 
@@ -18,6 +18,7 @@ pub(crate) fn any(rng: &mut Rng) -> Record {
             can_leech: rng.bool(),
             hidden: rng.bool(),
             enabled: rng.bool(),
+            group: rng.bool().then(|| group(rng)),
         }),
         1 => Record::Change(Change::Torrent {
             id: TorrentId(number(rng) as u32),
@@ -44,8 +45,18 @@ pub(crate) fn any(rng: &mut Rng) -> Record {
         }),
         5 => Record::Change(Change::ClientRule { prefix: prefix(rng), allow: rng.bool() }),
         6 => Record::Change(Change::ClientRuleRemoved { prefix: prefix(rng) }),
+        7 => Record::Change(Change::Group {
+            id: group(rng),
+            name: (0..rng.usize(..60)).map(|_| rng.char(..)).collect(),
+            downloads_max: rng.bool().then(|| number(rng) as u32),
+        }),
+        8 => Record::Change(Change::GroupRemoved { id: group(rng) }),
         _ => Record::Fact(any_fact(rng)),
     }
+}
+
+fn group(rng: &mut Rng) -> GroupId {
+    GroupId(rng.u16(..=GroupId::MAX.0))
 }
 
 /// So many of any kind.

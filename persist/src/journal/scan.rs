@@ -7,7 +7,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
-use super::format::{Damage, FORMAT, HEAD_BYTES, HEADER_BYTES, Head, Header, PAYLOAD_BYTES_MAX};
+use super::format::{
+    Damage, FORMAT, FORMAT_OLDEST, HEAD_BYTES, HEADER_BYTES, Head, Header, PAYLOAD_BYTES_MAX,
+};
 use super::names::Name;
 
 /// A segment being read. Memory: a quarter of a megabyte, or the largest frame.
@@ -80,7 +82,7 @@ impl Scan {
             Some(damage) => return Err(damaged(damage)),
             None => Header::parse(&bytes).map_err(damaged)?,
         };
-        if header.format != FORMAT {
+        if !(FORMAT_OLDEST..=FORMAT).contains(&header.format) {
             return Err(JournalError::Format {
                 path,
                 found: header.format,

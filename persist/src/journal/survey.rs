@@ -26,6 +26,8 @@ pub struct SegmentFile {
 pub struct Survey {
     /// The file.
     pub path: PathBuf,
+    /// Its format.
+    pub format: u32,
     /// The program version that wrote it.
     pub version: String,
     /// Which journal it belongs to.
@@ -89,6 +91,7 @@ pub fn survey(
     let begun_at = u32::try_from(header.begun_at / 1_000_000_000).unwrap_or(u32::MAX);
     Ok(Survey {
         path: path.clone(),
+        format: header.format,
         version: header.version(),
         id: header.id,
         begun_at: Seconds(begun_at),

@@ -21,9 +21,13 @@ struct Migration {
 }
 
 /// In order; the first is number 1.
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { name: "notices", sql: include_str!("../../migrations/0002_notices.sql") },
+    Migration {
+        name: "groups_and_spent_tokens",
+        sql: include_str!("../../migrations/0003_groups_and_spent_tokens.sql"),
+    },
 ];
 
 impl Database {

@@ -33,10 +33,10 @@ fn several_trackers_may_start_at_once() {
 fn a_later_version_is_left_alone() {
     let Some(mut site) = Site::new("later") else { return };
     site.write(
-        "INSERT INTO migrations (number, name, checksum) VALUES (3, 'more', 1), (4, 'most', 2)",
+        "INSERT INTO migrations (number, name, checksum) VALUES (4, 'more', 1), (5, 'most', 2)",
     );
     let error = site.database.migrate().unwrap_err();
-    assert!(matches!(error, DatabaseError::Newer { found: 4, known: 2, .. }), "{error}");
+    assert!(matches!(error, DatabaseError::Newer { found: 5, known: 3, .. }), "{error}");
     assert!(error.to_string().contains("later one"), "{error}");
 }
 
@@ -62,7 +62,7 @@ fn every_table_and_column_has_a_comment() {
         "SELECT count(*) FROM pg_class c WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) \
          AND relkind = 'r' AND obj_description(c.oid) IS NOT NULL",
     );
-    assert_eq!(tables, 10);
+    assert_eq!(tables, 12);
 }
 
 #[test]
@@ -79,6 +79,11 @@ fn rows_that_make_no_sense_are_refused() {
         "INSERT INTO torrents (id, info_hash, freeleech) VALUES (1, 'abcdefghijabcdefghij', 'x')"
             .to_owned(),
         "INSERT INTO client_rules VALUES ('', true)".to_owned(),
+        "INSERT INTO user_groups VALUES (-1, 'a')".to_owned(),
+        "INSERT INTO user_groups VALUES (1, '')".to_owned(),
+        "INSERT INTO user_groups VALUES (1, 'a'), (2, 'a')".to_owned(),
+        "INSERT INTO user_groups VALUES (1, 'a', -1)".to_owned(),
+        format!("INSERT INTO users (id, passkey, group_id) VALUES (1, {good}, 5)"),
     ] {
         assert!(site.sql.batch_execute(&wrong).is_err(), "{wrong}");
     }
