@@ -69,7 +69,12 @@ impl Core {
             Target::Report(asked) => match self.site().report() {
                 Some(ours) if asked.secret.is(ours) => {
                     self.answer_report(asked.query, framing, now, out);
-                    None
+                    // The reply says that it is the last one, whatever the site has said.
+                    let over = Next::after_the_last(framing, &[]).is_some();
+                    (!over).then(|| {
+                        self.note_reply(remote);
+                        Next::Linger
+                    })
                 }
                 _ => self.refuse_site(remote, framing, out),
             },
@@ -215,7 +220,7 @@ impl Core {
         }
     }
 
-    fn refuse_private(
+    pub(super) fn refuse_private(
         &mut self,
         remote: IpAddr,
         framing: Framing,

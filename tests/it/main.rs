@@ -6,6 +6,7 @@ mod cli;
 mod control;
 mod full_scrape;
 mod http_connections;
+mod ocelot;
 mod private;
 mod prometheus;
 mod restart;
