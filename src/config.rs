@@ -14,6 +14,7 @@ mod layers;
 mod mistake;
 mod page;
 mod secret;
+mod site_url;
 mod value;
 
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ pub use layers::{Environment, Loaded, check_file, load};
 pub use mistake::{ConfigError, Mistake};
 pub use page::{reference, sample, show};
 pub use secret::{Secret, SecretError};
+pub use site_url::SiteUrl;
 pub use value::{Bytes, Name, OcelotFlavour};
 
 options! {
@@ -254,6 +256,13 @@ options! {
     /// Clients that a user may have on one torrent at a time; 0 for any number.
     clients_per_torrent_max: u16 = "0" in "0" ..= "1000";
 
+    /// Share of `interval-min` that a client has to wait before it is told peers again; 0% tells all.
+    ///
+    /// Who announces sooner is credited and counted as always, and told the counts but no peers. What must
+    /// be said at once is never too soon (a start, a stop, a completed download), nor is what comes within a
+    /// few seconds: clients announce over two address families and to several URLs at once.
+    interval_enforce: f64 = "0%" in "0%" ..= "100%";
+
     /// When a client is asked back whose torrent is not registered, or not yet.
     unregistered_interval: Duration = "1m" in "10s" ..= "12h";
 
@@ -296,6 +305,13 @@ options! {
 
     /// File with that password.
     ocelot_report_password_file: Option<PathBuf> = "none";
+
+    /// Where the site is told of tokens that are used up: `http://HOST[:PORT][/PATH]`, where its
+    /// `tools.php` is.
+    ///
+    /// The call carries `ocelot-site-password`. It is made again, at growing distances, until the site
+    /// answers with status 200, also after a restart.
+    ocelot_site_url: Option<SiteUrl> = "none";
 
     /// Whose answers are given: those of `whatcd` or of `orpheus`.
     ocelot_flavour: OcelotFlavour = "orpheus";

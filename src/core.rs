@@ -3,6 +3,7 @@
 //! Everything here belongs to one thread and is reached through one [`SharedCore`]; no borrow of it is
 //! ever held across an `await`.
 
+pub mod early;
 pub mod export;
 pub mod late;
 pub mod message;

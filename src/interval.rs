@@ -46,6 +46,15 @@ pub struct Load {
     pub peers: u64,
 }
 
+/// What the site wants at run time, by Ocelot's interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// Another interval, in place of [`Policy::base`].
+    Interval(Seconds),
+    /// How far answers may be from it, in place of [`Policy::jitter`].
+    Jitter(Seconds),
+}
+
 /// Decides the intervals of one core.
 #[derive(Clone, Debug)]
 pub struct Controller {
@@ -102,6 +111,33 @@ impl Controller {
     /// The `min interval` to send along.
     pub fn min(&self) -> Seconds {
         self.policy.min
+    }
+
+    /// The interval and the jitter that are in force while the load is below its target.
+    pub fn in_force(&self) -> (Seconds, Seconds) {
+        let Policy { base, jitter, .. } = self.policy;
+        (base, Seconds((f64::from(base.0) * jitter).round() as u32))
+    }
+
+    /// Does what the site wants, as far as the policy allows: an interval from its `min` to its `max`, a
+    /// jitter of up to half of the interval. Peers may be silent for as much longer, or shorter, as the
+    /// interval has become; those that were told to wait longer before are awaited all the same.
+    pub fn grant(&mut self, wish: Wish) {
+        let Policy { base, min, max, .. } = self.policy;
+        match wish {
+            Wish::Interval(wanted) => {
+                let granted = wanted.clamp(min.max(Seconds(1)), max);
+                self.policy.base = granted;
+                self.policy.peer_timeout = self.policy.peer_timeout + granted - base;
+                let stretch = self.interval / f64::from(base.0);
+                let (least, most) = (f64::from(granted.0), f64::from(max.0));
+                self.interval = (least * stretch).clamp(least, most);
+                self.longest.now = self.longest.now.max(base).max(granted);
+            }
+            Wish::Jitter(wanted) => {
+                self.policy.jitter = (f64::from(wanted.0) / f64::from(base.0)).min(SPREAD);
+            }
+        }
     }
 
     /// How long a peer may be silent now: the policy's time, and as much longer as somebody was told to
@@ -408,6 +444,47 @@ mod tests {
         assert_eq!(controller.peer_timeout(), timeout);
         after(&mut controller, &mut now, 2 * POLICY.max.0, load(0.1, 55));
         assert_eq!(controller.peer_timeout(), POLICY.peer_timeout);
+    }
+
+    #[test]
+    fn the_site_s_interval_is_in_force_at_once_within_the_bounds() {
+        let mut random = fastrand::Rng::with_seed(12);
+        let mut now = Seconds(1000);
+        for (wanted, granted) in
+            [(1800, 1800), (2700, 2700), (600, 600), (100, 300), (0, 300), (9000, 7200)]
+        {
+            let mut controller = Controller::new(POLICY, now);
+            controller.grant(Wish::Interval(Seconds(wanted)));
+            assert_eq!(controller.in_force().0, Seconds(granted));
+            assert_eq!(controller.current(), Seconds(granted));
+            for _ in 0..10 {
+                let answer = f64::from(controller.answer(now, &mut random).0);
+                let jitter = 0.1 * f64::from(granted) + 1.0;
+                let (least, most) = (f64::from(granted) - jitter, f64::from(granted) + jitter);
+                assert!(answer >= least.max(300.0) && answer <= most.min(7200.0), "{answer}");
+            }
+            // Nobody is dropped for waiting as long as he was told before.
+            assert!(controller.peer_timeout() > Seconds(1980).max(Seconds(granted)));
+            assert_eq!(after(&mut controller, &mut now, 100, load(0.1, 55)), granted);
+        }
+    }
+
+    #[test]
+    fn the_site_s_jitter_is_in_force_up_to_half_of_the_interval() {
+        let mut controller = Controller::new(POLICY, Seconds(1000));
+        for (wanted, granted) in [(240, 240), (0, 0), (900, 900), (5000, 900)] {
+            controller.grant(Wish::Jitter(Seconds(wanted)));
+            assert_eq!(controller.in_force(), (POLICY.base, Seconds(granted)));
+        }
+    }
+
+    #[test]
+    fn a_stretched_interval_stays_stretched_when_the_site_wants_another() {
+        let mut now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        let high = after(&mut controller, &mut now, 900, load(1.0, 37));
+        controller.grant(Wish::Interval(Seconds(900)));
+        assert!(controller.current().0.abs_diff(high / 2) <= 1, "{high}");
     }
 
     #[test]

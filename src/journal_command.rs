@@ -168,6 +168,7 @@ struct Tally {
     tokens_removed: u64,
     rules: u64,
     gone: u64,
+    groups: u64,
 }
 
 impl Tally {
@@ -184,6 +185,7 @@ impl Tally {
             Record::Gone(_) => self.gone += 1,
             Record::Change(change) => match change {
                 Change::User { .. } => self.users += 1,
+                Change::Group { .. } | Change::GroupRemoved { .. } => self.groups += 1,
                 Change::Torrent { .. } => self.torrents += 1,
                 Change::TorrentRemoved { .. } => self.removed += 1,
                 Change::Token { .. } => self.tokens += 1,
@@ -210,8 +212,14 @@ impl Tally {
         writeln!(
             out,
             "changes     {} users, {} torrents, {} torrents removed, {} tokens, {} tokens removed, \
-             {} client rules",
-            self.users, self.torrents, self.removed, self.tokens, self.tokens_removed, self.rules
+             {} client rules, {} groups",
+            self.users,
+            self.torrents,
+            self.removed,
+            self.tokens,
+            self.tokens_removed,
+            self.rules,
+            self.groups
         )
     }
 }
@@ -267,6 +275,7 @@ mod tests {
             can_leech: true,
             hidden: false,
             enabled: true,
+            group: None,
         };
         let torrent = Change::Torrent {
             id: TorrentId(2),
@@ -316,7 +325,7 @@ mod tests {
                 "  credited  100000 bytes up, 0 down",
                 "  snatches  100",
                 "changes     1 users, 1 torrents, 0 torrents removed, 0 tokens, 0 tokens removed, 0 \
-                 client rules",
+                 client rules, 0 groups",
             ] {
                 assert!(text.contains(&format!("{line}\n")), "{line} in {text}");
             }

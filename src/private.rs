@@ -1,6 +1,7 @@
-//! The private mode: users by their passkeys, and what is known of the site.
+//! The private mode: users by their passkeys, what is known of the site, and what it is told.
 
 pub mod accounts;
+pub mod calls;
 mod packed;
 pub mod report;
 pub mod site;

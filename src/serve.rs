@@ -134,7 +134,8 @@ fn obey(core: &SharedCore, command: Command) {
         | Command::Seen(_)
         | Command::WatchChanges(_)
         | Command::Differing(_)
-        | Command::ClientRules(_) => core.borrow_mut().obey_command(command),
+        | Command::ClientRules(_)
+        | Command::Interval(_) => core.borrow_mut().obey_command(command),
         Command::Drain => core.borrow_mut().draining = true,
         Command::Stop => unreachable!("`attend` returns at this one"),
     }

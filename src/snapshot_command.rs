@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use persist::snapshot::{FORMAT, SwarmFigures};
+use persist::snapshot::SwarmFigures;
 use persist::{Covered, Snapshot, SnapshotError};
 use shard::{InfoHash, Seconds};
 
@@ -65,7 +65,7 @@ pub fn inspect(
     let covered = snapshot.covered();
 
     writeln!(out, "file        {}", file.display())?;
-    writeln!(out, "format      {FORMAT}, written by margay {}", snapshot.version())?;
+    writeln!(out, "format      {}, written by margay {}", snapshot.format(), snapshot.version())?;
     if let Some(Covered { journal, position }) = covered {
         writeln!(
             out,
@@ -212,6 +212,7 @@ pub(crate) fn date(moment: Seconds) -> String {
 
 #[cfg(test)]
 mod tests {
+    use persist::snapshot::FORMAT;
     use std::fs;
     use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -313,7 +314,7 @@ largest swarms, in endpoints
                 mode: Mode::Private(Covered { journal: 0xabc, position: 123 }),
             };
             let mut writer = SnapshotWriter::create(&data, meta).unwrap();
-            let user = User { id: UserId(5), can_leech: true, hidden: true };
+            let user = User { id: UserId(5), can_leech: true, hidden: true, group: None };
             writer.append_user(&Passkey::new(passkey.as_bytes()).unwrap(), user).unwrap();
             writer.append_rule(&ClientPrefix::new(b"-XX").unwrap(), false).unwrap();
             let terms = Terms { id: TorrentId(9), freeleech: Freeleech::Free, upload_percent: 100 };

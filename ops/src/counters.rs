@@ -71,6 +71,8 @@ pub enum Reason {
     Rights,
     /// Private: more clients of a user on a torrent than he may have.
     Clients,
+    /// Private: more downloads of a user at once than his group allows.
+    Downloads,
     /// HTTP: larger than the request limit.
     TooLarge,
     /// HTTP: not complete in time.
@@ -83,7 +85,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 15] = [
         Reason::Malformed,
         Reason::ConnectionId,
         Reason::Source,
@@ -94,6 +96,7 @@ impl Reason {
         Reason::Client,
         Reason::Rights,
         Reason::Clients,
+        Reason::Downloads,
         Reason::TooLarge,
         Reason::Timeout,
         Reason::Connections,
@@ -113,6 +116,7 @@ impl Reason {
             Reason::Client => "client",
             Reason::Rights => "rights",
             Reason::Clients => "clients",
+            Reason::Downloads => "downloads",
             Reason::TooLarge => "too_large",
             Reason::Timeout => "timeout",
             Reason::Connections => "connections",
@@ -191,6 +195,8 @@ pub struct Core {
     pub totals: Totals,
     /// The interval answered now, in seconds.
     pub interval_seconds: u32,
+    /// Private: announces that came too soon and were told no peers.
+    pub early_announces: u64,
     /// Private: records that wait here until the journal takes them.
     pub records_waiting: u64,
     /// Private: tokens of the torrents that this core owns.
@@ -231,6 +237,22 @@ pub struct Books {
     pub journal: Journal,
     /// The database and the way to it.
     pub ledger: Ledger,
+    /// Calls to the site.
+    pub calls: SiteCalls,
+}
+
+/// What is known about calls to the site, which tell it of used up tokens. Everything but `waiting` counts
+/// from the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SiteCalls {
+    /// Calls made.
+    pub calls: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Tokens it has been told of.
+    pub told: u64,
+    /// Tokens it has not been told of yet.
+    pub waiting: u64,
 }
 
 /// What is known about the journal. Sequence numbers count from the first record it ever had.

@@ -117,7 +117,7 @@ fn main() {
                         replay_tail(journal, tail, owns, &mut swarms, |_| {}, now).expect("whole");
                         let replayed = restored.elapsed();
                         let find = |id| known.get(&id).copied();
-                        let settled = settle(&mut swarms, find, |_, _, _| {});
+                        let settled = settle(&mut swarms, find, |_, _| {});
                         // As in the tracker: what was restored stays.
                         std::mem::forget(swarms);
                         (settled.peers, replayed)
@@ -162,7 +162,7 @@ fn go_on(rng: &mut Rng, data: &DataDir, tracker: &mut Swarms, announces: usize) 
                 counters.uploaded += rng.u64(1..1 << 20);
                 let announce = Announce {
                     info_hash: torrent.info_hash,
-                    user: User { id: peer.user, can_leech: true, hidden: false },
+                    user: User { id: peer.user, can_leech: true, hidden: false, group: None },
                     peer_id: peer.peer_id,
                     key: peer.key,
                     endpoints: peer.endpoints,
@@ -171,6 +171,7 @@ fn go_on(rng: &mut Rng, data: &DataDir, tracker: &mut Swarms, announces: usize) 
                     event: Event::None,
                     numwant: 0,
                     families: Families { v4: true, v6: true },
+                    downloads_full: false,
                 };
                 let told = tracker.announce(&announce, META.written_at, rng, &mut reply);
                 let fact = told.expect("it is registered").fact.expect("it has moved something");

@@ -378,7 +378,7 @@ impl Journal {
         let active = self.active.as_ref().expect("a sync has succeeded since there was none");
         let bytes = active.bytes + frames.len() as u64;
         let full = active.bytes > HEADER_BYTES as u64 && bytes > self.options.segment_bytes;
-        if full || self.rotation_due {
+        if full || self.rotation_due || active.header.format != FORMAT {
             self.rotate()?;
         }
         let active = self.active.as_mut().expect("rotating leaves one");

@@ -106,11 +106,11 @@ pub struct Settled {
 /// Holds the peers of one core against the users there are now: `find` is asked once for each user.
 /// Those of nobody known are taken out, and those with other rights than their user get his; a snapshot
 /// may have been made before the sweep came to them. `count` is told what each user does: how many
-/// peers with everything he has, and how many without.
+/// peers of his are in each state ([`PeerState`] as the place).
 pub fn settle(
     swarms: &mut Swarms,
     mut find: impl FnMut(UserId) -> Option<User>,
-    mut count: impl FnMut(UserId, usize, usize),
+    mut count: impl FnMut(UserId, [usize; 3]),
 ) -> Settled {
     let mut users: HashMap<UserId, Doing> = HashMap::new();
     let (mut cursor, mut piece) = (Cursor::default(), Piece::default());
@@ -124,8 +124,7 @@ pub fn settle(
             match doing.user {
                 Some(user) => {
                     settled.peers += 1;
-                    doing.seeding += usize::from(seeds);
-                    doing.leeching += usize::from(!seeds);
+                    doing.peers[peer.state as usize] += 1;
                     doing.differs |=
                         peer.hidden != user.hidden || peer.visible != (seeds || user.can_leech);
                 }
@@ -139,7 +138,7 @@ pub fn settle(
     for (id, doing) in users {
         match doing.user {
             Some(user) => {
-                count(id, doing.seeding, doing.leeching);
+                count(id, doing.peers);
                 if doing.differs {
                     settled.corrected += 1;
                     swarms.set_user_rights(user);
@@ -154,15 +153,15 @@ pub fn settle(
 /// A user, and what he does.
 struct Doing {
     user: Option<User>,
-    seeding: usize,
-    leeching: usize,
+    /// By [`PeerState`].
+    peers: [usize; 3],
     /// One of his peers has other rights than he.
     differs: bool,
 }
 
 impl Doing {
     fn new(user: Option<User>) -> Self {
-        Self { user, seeding: 0, leeching: 0, differs: false }
+        Self { user, peers: [0; 3], differs: false }
     }
 }
 

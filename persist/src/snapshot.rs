@@ -15,6 +15,7 @@ mod files;
 mod format;
 mod frames;
 mod grace;
+mod groups;
 mod private;
 mod rules;
 #[cfg(test)]
@@ -33,7 +34,7 @@ use shard::private::TorrentRecord;
 use shard::{InfoHash, PeerRecord, PeerState, Refusal, Seconds, Shard};
 
 pub use files::KEPT;
-pub use format::{Covered, FORMAT, Meta, Mode, Totals};
+pub use format::{Covered, FORMAT, FORMAT_OLDEST, Meta, Mode, Totals};
 pub use frames::Damage;
 pub use grace::{DOWNTIME_MAX, Grace};
 pub use writer::{SnapshotWriter, Written};
@@ -51,6 +52,7 @@ pub struct Snapshot {
     file: File,
     bytes: u64,
     meta: Meta,
+    format: u32,
     version: String,
     totals: Totals,
 }
@@ -71,7 +73,7 @@ pub enum SnapshotError {
     },
     /// A file is of a format this program does not know.
     #[error(
-        "snapshot {path} has format {found}, and this margay reads format {FORMAT}; start margay \
+        "snapshot {path} has format {found}, and this margay reads {FORMAT_OLDEST} to {FORMAT}; start margay \
          {version}, which wrote it, move the file away to use the one before it, or pass --fresh \
          to start with empty swarms"
     )]
@@ -215,8 +217,8 @@ impl Snapshot {
             Ok(frames.summary())
         };
         let (header, totals, bytes) = verify().map_err(|fault| fault_of(&path, fault))?;
-        let (meta, version) = (header.meta, header.version());
-        Ok(Self { path, file, bytes, meta, version, totals })
+        let (meta, format, version) = (header.meta, header.format, header.version());
+        Ok(Self { path, file, bytes, meta, format, version, totals })
     }
 
     /// Where the file was when it was opened.
@@ -227,6 +229,11 @@ impl Snapshot {
     /// What the tracker said about itself when it wrote the file.
     pub fn meta(&self) -> Meta {
         self.meta
+    }
+
+    /// The format of the file.
+    pub fn format(&self) -> u32 {
+        self.format
     }
 
     /// The program version that wrote the file.
@@ -382,7 +389,7 @@ impl Content<'_> {
                     visit(figures);
                 }
             }
-            Content::Users(_) | Content::Rules(_) | Content::Deletions(_) => {}
+            Content::Users(_) | Content::Groups(_) | Content::Rules(_) | Content::Deletions(_) => {}
         }
     }
 
@@ -390,6 +397,7 @@ impl Content<'_> {
     fn look(&self) {
         match *self {
             Content::Users(view) => _ = view.users().count(),
+            Content::Groups(view) => _ = view.groups().count(),
             Content::Rules(view) => _ = view.rules().count(),
             Content::Deletions(view) => _ = view.deletions().count(),
             Content::Torrents(view) => {

@@ -102,6 +102,7 @@ impl Load {
                 id: UserId((mix(u64::from(peer) + 99) % u64::from(USERS)) as u32),
                 can_leech: true,
                 hidden: false,
+                group: None,
             },
             peer_id: PeerId(peer_id),
             key: peer,
@@ -120,6 +121,7 @@ impl Load {
             event: Event::None,
             numwant,
             families: Families { v4: true, v6: false },
+            downloads_full: false,
         }
     }
 

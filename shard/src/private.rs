@@ -42,7 +42,7 @@ pub mod model;
 pub use change::{Change, ClientPrefix};
 pub use export::Cursor;
 pub use fact::{Fact, Swarm};
-pub use id::{Passkey, PasskeyError, PeerId, TorrentId, UserId};
+pub use id::{GroupId, Passkey, PasskeyError, PeerId, TorrentId, UserId};
 pub use piece::{DeletionRecord, PeerRecord, Piece, TokenRecord, TorrentRecord};
 pub use request::{Announce, Counters, Endpoints};
 pub use rules::{HeldToken, Rules, RulesCursor};

@@ -121,6 +121,16 @@ fn private(config: &Config, found: &mut Vec<Conflict>) {
             .to_owned(),
         ));
     }
+    if config.ocelot_site_url.is_some()
+        && config.ocelot_site_password.is_none()
+        && config.ocelot_site_password_file.is_none()
+    {
+        found.push(Conflict::new(
+            &["ocelot-site-url", "ocelot-site-password"],
+            "ocelot-site-url needs ocelot-site-password, by which the site knows the tracker"
+                .to_owned(),
+        ));
+    }
     if config.private && (config.allow_list.is_some() || config.deny_list.is_some()) {
         found.push(Conflict::new(
             &["allow-list", "deny-list", "private"],

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{ConnectionIdKey, Secret};
+use super::{ConnectionIdKey, Secret, SiteUrl};
 use crate::log::{LogFilter, LogFormat};
 
 /// A size in bytes, written `4096`, `512KiB` or `1MiB`.
@@ -282,6 +282,16 @@ impl One for Name {
         let is_name = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
         let begins = text.bytes().next().is_some_and(|c| c.is_ascii_lowercase());
         (begins && text.len() <= 63 && text.bytes().all(is_name)).then(|| Self(text.to_owned()))
+    }
+}
+
+impl One for SiteUrl {
+    const PLACEHOLDER: &'static str = "URL";
+    const HINT: &'static str = "an address such as http://site.example or http://10.0.0.5:8080/gazelle; \
+        TLS is not spoken";
+
+    fn parse(text: &str) -> Option<Self> {
+        SiteUrl::parse(text)
     }
 }
 

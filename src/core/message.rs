@@ -16,6 +16,7 @@ use super::late::Late;
 use crate::front::private::PrivateAnnounce;
 use crate::full_scrape::Edition;
 use crate::gather::GatherId;
+use crate::interval::Wish;
 use crate::net::batch::Correspondent;
 use crate::wire::http::Framing;
 use crate::wire::ocelot::Update;
@@ -188,6 +189,8 @@ pub enum Command {
     Differing(Arc<Vec<Differing>>),
     /// Allow these clients from now on.
     ClientRules(Arc<ClientRules>),
+    /// Answer such intervals from now on, as far as the operator allows.
+    Interval(Wish),
     /// Change nothing in the shard any more; refuse what would.
     Drain,
     /// End.

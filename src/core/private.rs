@@ -10,6 +10,7 @@ use shard::private::{
 use shard::{PeerState, Seconds};
 
 use super::Core;
+use super::early::Early;
 use super::message::{Command, Differing};
 use super::outgoing::Outgoing;
 use crate::private::accounts::Accounts;
@@ -31,6 +32,8 @@ pub struct Private {
     pub facts: Facts,
     /// What every core knows of the site.
     pub site: Arc<Site>,
+    /// Who is told no peers because he comes too soon.
+    pub early: Early,
     /// Filled by every sweep; its buffer is used again.
     pub gone: Vec<Gone>,
 }
@@ -63,7 +66,7 @@ impl Core {
         family: Family,
         now: Seconds,
     ) -> Booked {
-        let Self { private, random, reply, counters, draining, .. } = self;
+        let Self { private, random, reply, counters, draining, interval, .. } = self;
         let private = private.as_mut().expect("announces of users come to a private tracker");
         let snatches = &mut counters.snatches;
         let front = &mut counters.fronts[protocol as usize][family as usize];
@@ -72,6 +75,8 @@ impl Core {
             front.refuse(Reason::Overload);
             return Booked::Unavailable;
         }
+        let downloads_full = private.accounts.downloads_full(&announce.user);
+        let announce = &Announce { downloads_full, ..*announce };
         let outcome = match private.swarms.announce(announce, now, random, reply) {
             Ok(outcome) => outcome,
             Err(refusal) => {
@@ -96,6 +101,11 @@ impl Core {
                 Booked::Refused { refusal, once }
             }
             None => {
+                if private.early.is(announce, &outcome, interval.min(), now) {
+                    reply.peers_v4.clear();
+                    reply.peers_v6.clear();
+                    counters.early_announces += 1;
+                }
                 front.announces += 1;
                 front.peers_sent += (reply.peers_v4.len() / 6 + reply.peers_v6.len() / 18) as u64;
                 Booked::Told { once }
@@ -145,6 +155,7 @@ impl Core {
             Command::Rights(user) => private.swarms.set_user_rights(user),
             Command::UserGone(user) => private.swarms.remove_user(user),
             Command::ClientRules(rules) => private.rules = rules,
+            Command::Interval(wish) => self.interval.grant(wish),
             _ => unreachable!("the others are for every tracker"),
         }
     }
@@ -222,19 +233,16 @@ impl Private {
 
     /// A client of a user changed from one state to another; `None` is not there.
     pub fn count(&self, user: UserId, was: Option<PeerState>, is: Option<PeerState>) {
-        if was.map(is_seeding) == is.map(is_seeding) {
+        if was == is {
             return;
         }
         self.accounts.count(user, |active| {
-            match was.map(is_seeding) {
-                Some(true) => active.seeding = active.seeding.saturating_sub(1),
-                Some(false) => active.leeching = active.leeching.saturating_sub(1),
-                None => {}
+            if let Some(was) = was {
+                let count = active.of(was);
+                *count = count.saturating_sub(1);
             }
-            match is.map(is_seeding) {
-                Some(true) => active.seeding += 1,
-                Some(false) => active.leeching += 1,
-                None => {}
+            if let Some(is) = is {
+                *active.of(is) += 1;
             }
         });
     }
@@ -248,16 +256,13 @@ impl Private {
     }
 }
 
-fn is_seeding(state: PeerState) -> bool {
-    state == PeerState::Seeder
-}
-
 /// What the metrics call it.
 fn reason(refusal: &Refusal) -> Reason {
     match refusal {
         Refusal::Unregistered | Refusal::Deleted { .. } => Reason::Torrent,
         Refusal::LeechingForbidden => Reason::Rights,
         Refusal::ClientsMax => Reason::Clients,
+        Refusal::DownloadsMax => Reason::Downloads,
         Refusal::PeersMax | Refusal::TorrentsMax => Reason::Full,
     }
 }

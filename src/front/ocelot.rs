@@ -10,8 +10,9 @@ use super::requests::Next;
 use crate::config::OcelotFlavour;
 use crate::core::Core;
 use crate::core::message::{Command, HttpAsked, HttpRequest, Message};
+use crate::interval::Wish;
 use crate::wire::http::Framing;
-use crate::wire::ocelot::{self, Flavour, Report, Update, UserReport};
+use crate::wire::ocelot::{self, Flavour, Report, Stats, Update, UserReport};
 
 impl Core {
     /// Does what the site says, here or on the core that owns the torrent.
@@ -74,12 +75,15 @@ impl Core {
                 self.update_torrents(info_hashes, *freeleech);
             }
             Update::DeleteTorrent { info_hash, reason } => {
-                self.delete_torrent(*info_hash, reason.text().unwrap_or_default(), now);
+                self.delete_torrent(*info_hash, reason.kept(), now);
             }
             Update::AddToken { info_hash, user } => self.put_token(*user, *info_hash, true),
             Update::RemoveToken { info_hash, user } => self.put_token(*user, *info_hash, false),
             Update::AddUser { passkey, id, hidden } => {
-                self.put_user(*passkey, User { id: *id, can_leech: true, hidden: *hidden });
+                // One who is known keeps his group; the database does it for others.
+                let private = self.private.as_ref().expect("only a private tracker hears a site");
+                let group = private.accounts.of(*id).and_then(|user| user.group);
+                self.put_user(*passkey, User { id: *id, can_leech: true, hidden: *hidden, group });
             }
             Update::UpdateUser { passkey, can_leech, hidden } => {
                 if let Some(user) = self.user(passkey) {
@@ -118,13 +122,10 @@ impl Core {
                 });
             }
             Update::UpdateAnnounceInterval { interval } => {
-                tracing::warn!(
-                    seconds = interval.0,
-                    "the site's announce interval is not taken over"
-                );
+                self.change_interval(Wish::Interval(*interval));
             }
             Update::UpdateAnnounceJitter { jitter } => {
-                tracing::warn!(seconds = jitter.0, "the site's announce jitter is not taken over");
+                self.change_interval(Wish::Jitter(*jitter));
             }
             Update::InfoTorrent { .. } => {}
             Update::TraceUser { .. } => tracing::warn!("users are not traced yet"),
@@ -205,8 +206,8 @@ impl Core {
     fn put_user(&mut self, passkey: Passkey, user: User) {
         let private = self.private.as_ref().expect("only a private tracker hears a site");
         private.accounts.put(passkey, user);
-        let User { id, can_leech, hidden } = user;
-        self.journal(Change::User { id, passkey, can_leech, hidden, enabled: true });
+        let User { id, can_leech, hidden, group } = user;
+        self.journal(Change::User { id, passkey, can_leech, hidden, enabled: true, group });
         self.tell_cores(&Command::Rights(user));
     }
 
@@ -214,15 +215,40 @@ impl Core {
         let private = self.private.as_ref().expect("only a private tracker hears a site");
         let Some(user) = private.accounts.find(passkey) else { return };
         private.accounts.remove(user.id);
-        let User { id, can_leech, hidden } = user;
+        let User { id, can_leech, hidden, group } = user;
         let passkey = *passkey;
-        self.journal(Change::User { id, passkey, can_leech, hidden, enabled: false });
+        self.journal(Change::User { id, passkey, can_leech, hidden, enabled: false, group });
         self.tell_cores(&Command::UserGone(id));
     }
 
     fn change_rules(&mut self, change: impl FnOnce(&mut BTreeMap<ClientPrefix, bool>)) {
         let rules = self.site().change_rules(change);
         self.tell_cores(&Command::ClientRules(rules));
+    }
+
+    /// Has every core answer other intervals, and says which; until the next start.
+    fn change_interval(&mut self, wish: Wish) {
+        self.tell_cores(&Command::Interval(wish));
+        let (interval, jitter) = self.interval.in_force();
+        let (wanted, granted) = match wish {
+            Wish::Interval(wanted) => (wanted, interval),
+            Wish::Jitter(wanted) => (wanted, jitter),
+        };
+        if wanted == granted {
+            tracing::info!(
+                interval = interval.0,
+                jitter = jitter.0,
+                "the site has set the announce interval, until the next start"
+            );
+        } else {
+            tracing::warn!(
+                wanted = wanted.0,
+                interval = interval.0,
+                jitter = jitter.0,
+                "the site wants an announce interval beyond interval-min and interval-max, or a jitter \
+                 beyond half of it; the nearest is in force, until the next start"
+            );
+        }
     }
 
     /// Does a command here at once, and on the other cores as soon as they come to it.
@@ -247,11 +273,11 @@ impl Core {
         let flavour = self.flavour();
         match Report::parse(query, flavour) {
             Report::Stats => {
-                let stats = self.site().stats(self.interval.current(), now);
+                let stats = self.stats(now);
                 ocelot::write_stats(out, framing, flavour, &stats);
             }
             Report::PromStats => {
-                let stats = self.site().stats(self.interval.current(), now);
+                let stats = self.stats(now);
                 ocelot::write_prom_stats(out, framing, &stats);
             }
             Report::User { passkey } => {
@@ -265,12 +291,17 @@ impl Core {
         }
     }
 
+    fn stats(&self, now: Seconds) -> Stats {
+        let (_, jitter) = self.interval.in_force();
+        Stats { jitter, ..self.site().stats(self.interval.current(), now) }
+    }
+
     fn report_user(&self, passkey: &[u8]) -> Option<UserReport> {
         let private = self.private.as_ref()?;
         let (user, active) = private.accounts.look(&Passkey::new(passkey).ok()?)?;
         Some(UserReport {
             id: user.id,
-            leeching: active.leeching.into(),
+            leeching: u64::from(active.leeching) + u64::from(active.partial),
             seeding: active.seeding.into(),
             hidden: user.hidden,
             can_leech: user.can_leech,

@@ -69,7 +69,12 @@ impl Core {
             Target::Report(asked) => match self.site().report() {
                 Some(ours) if asked.secret.is(ours) => {
                     self.answer_report(asked.query, framing, now, out);
-                    None
+                    // The reply says that it is the last one, whatever the site has said.
+                    let over = Next::after_the_last(framing, &[]).is_some();
+                    (!over).then(|| {
+                        self.note_reply(remote);
+                        Next::Linger
+                    })
                 }
                 _ => self.refuse_site(remote, framing, out),
             },
@@ -208,13 +213,15 @@ impl Core {
         match refusal {
             Refusal::Unregistered => Seconds(self.settings.unregistered_interval.as_secs() as u32),
             Refusal::PeersMax | Refusal::TorrentsMax => RETRY_SOON,
+            // One of the downloads may be complete by then.
+            Refusal::DownloadsMax => self.interval.current(),
             Refusal::Deleted { .. } | Refusal::LeechingForbidden | Refusal::ClientsMax => {
                 private::FAILURE_INTERVAL
             }
         }
     }
 
-    fn refuse_private(
+    pub(super) fn refuse_private(
         &mut self,
         remote: IpAddr,
         framing: Framing,

@@ -241,6 +241,10 @@ impl Core {
     }
 
     fn refuse_malformed(&mut self, remote: IpAddr, malformed: Malformed, out: &mut Vec<u8>) {
+        if self.private.is_some() {
+            self.refuse_private(remote, Framing::CLOSE, &malformed.into(), out);
+            return self.note_reply(remote);
+        }
         let reason = match malformed {
             Malformed::TooLarge => Reason::TooLarge,
             _ => Reason::Malformed,

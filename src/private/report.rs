@@ -35,6 +35,7 @@ pub fn stats(slots: &[Arc<Slot>], uptime: Seconds, interval: Seconds) -> Stats {
             + refused(Reason::Client)
             + refused(Reason::Rights)
             + refused(Reason::Clients)
+            + refused(Reason::Downloads)
             + refused(Reason::Full),
         scrapes: sum(&|front| front.scrapes),
         leechers: cores.iter().map(|core| core.totals.leechers as u64).sum(),

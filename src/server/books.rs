@@ -30,6 +30,7 @@ use crate::config::{Config, SecretError};
 use crate::control::Slot;
 use crate::core::message::Command;
 use crate::private::accounts::Accounts;
+use crate::private::calls::Calls;
 use crate::private::site::Site;
 use crate::route;
 use crate::wire::private::ClientRules;
@@ -71,6 +72,8 @@ pub(super) struct Books {
     journal: JournalThread,
     ledger: Ledger,
     watch: Watch,
+    /// Where the operator says where the site is.
+    calls: Option<Calls>,
     pub(super) accounts: Arc<Accounts>,
     pub(super) site: Arc<Site>,
     rules: Arc<ClientRules>,
@@ -124,6 +127,10 @@ const CATCH_UP_PATIENCE: Duration = Duration::from_secs(120);
 /// How long a stop waits for the same.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long it waits for a call to the site that is under way; a call is made again when it is not known
+/// to have succeeded.
+const CALLS_STOP_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Deletion reasons older than this are told to nobody any more.
 const REASONS_KEPT: Seconds = Seconds(86_400);
 
@@ -171,6 +178,7 @@ impl Books {
                 same_counters: config.suspect_same_counters.map(u32::from),
                 networks: config.suspect_networks.map(u32::from),
             },
+            spent_tokens: config.ocelot_site_url.is_some(),
             ..LedgerOptions::default()
         };
         let source = JournalSource::new(journal.status().clone());
@@ -193,12 +201,15 @@ impl Books {
         let tail = (from, status.durable());
 
         let cores = slots.len();
-        let site = Site::new(
-            config.given_ocelot_site_password()?,
-            config.given_ocelot_report_password()?,
-            slots,
-            clock.now(),
-        );
+        let password = config.given_ocelot_site_password()?;
+        let calls = match (&config.ocelot_site_url, &password) {
+            (Some(url), Some(password)) => {
+                let calls = Calls::start(database.clone(), url, password);
+                Some(calls.map_err(BooksError::Thread)?)
+            }
+            _ => None,
+        };
+        let site = Site::new(password, config.given_ocelot_report_password()?, slots, clock.now());
         let mut books = Self {
             watch: Watch::start(database.clone(), seen).map_err(BooksError::Thread)?,
             rules: Arc::default(),
@@ -211,6 +222,7 @@ impl Books {
             database: database.clone(),
             journal,
             ledger,
+            calls,
         };
         match (there, snapshot) {
             (false, Some(snapshot)) => books.load_from_snapshot(snapshot)?,
@@ -234,6 +246,7 @@ impl Books {
             users = loaded.users,
             torrents = loaded.torrents,
             tokens = loaded.tokens,
+            groups = loaded.groups,
             client_rules = loaded.client_rules,
             seconds = began.elapsed().as_secs_f64(),
             "users and torrents loaded from the database"
@@ -245,6 +258,7 @@ impl Books {
     fn load_from_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), BooksError> {
         let mut rules: Vec<(ClientPrefix, bool)> = Vec::new();
         snapshot.accounts(|passkey, user| self.accounts.put(passkey, user))?;
+        snapshot.groups(|id, downloads_max| self.accounts.put_group(id, downloads_max))?;
         snapshot.client_rules(|prefix, allow| rules.push((prefix, allow)))?;
         self.rules = self.site.change_rules(|known| known.extend(rules));
         let (from, to) = self.tail;
@@ -265,10 +279,12 @@ impl Books {
     /// Does what a change says of a user or a client rule.
     fn put(&mut self, change: Change) {
         match change {
-            Change::User { id, passkey, can_leech, hidden, enabled: true } => {
-                self.accounts.put(passkey, User { id, can_leech, hidden });
+            Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
+                self.accounts.put(passkey, User { id, can_leech, hidden, group });
             }
             Change::User { id, .. } => _ = self.accounts.remove(id),
+            Change::Group { id, downloads_max, .. } => self.accounts.put_group(id, downloads_max),
+            Change::GroupRemoved { id } => self.accounts.remove_group(id),
             Change::ClientRule { prefix, allow } => {
                 self.rules = self.site.change_rules(|rules| _ = rules.insert(prefix, allow));
             }
@@ -302,9 +318,10 @@ impl Books {
         let beginnings = &mut self.beginnings;
         let owner = |info_hash: &InfoHash| route::owner(info_hash, cores);
         match stored.change {
-            Change::User { id, passkey, can_leech, hidden, enabled: true } => {
-                self.accounts.put(passkey, User { id, can_leech, hidden });
+            Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
+                self.accounts.put(passkey, User { id, can_leech, hidden, group });
             }
+            Change::Group { id, downloads_max, .. } => self.accounts.put_group(id, downloads_max),
             Change::Torrent { id, info_hash, freeleech, upload_percent } => {
                 let terms = Terms { id, freeleech, upload_percent };
                 beginnings[owner(&info_hash)].torrents.push((info_hash, terms, stored.figures));
@@ -317,6 +334,7 @@ impl Books {
             }
             Change::ClientRule { prefix, allow } => rules.push((prefix, allow)),
             Change::User { .. }
+            | Change::GroupRemoved { .. }
             | Change::TokenRemoved { .. }
             | Change::ClientRuleRemoved { .. } => {}
         }
@@ -342,11 +360,13 @@ impl Books {
     pub(super) fn figures(&self) -> impl Fn() -> counters::Books + Send + Sync + use<> {
         let (accounts, journal) = (self.accounts.clone(), self.journal.status().clone());
         let (ledger, watch) = (self.ledger.watch_status(), self.watch.watch_status());
+        let calls = self.calls.as_ref().map(Calls::watch_status);
         let (opened_at, bytes_max) = (self.opened_at, self.journal_bytes_max);
         move || counters::Books {
             accounts: accounts.len() as u64,
             journal: journal_figures(&journal, opened_at, bytes_max),
             ledger: ledger_figures(&ledger(), &watch()),
+            calls: calls.as_ref().map(|calls| calls()).unwrap_or_default(),
         }
     }
 
@@ -355,12 +375,16 @@ impl Books {
     pub(super) fn hear(&self, seen: Seen, cores: &Cores) -> bool {
         match seen {
             Seen::Change(change) => match change {
-                Change::User { id, passkey, can_leech, hidden, enabled: true } => {
-                    let user = User { id, can_leech, hidden };
+                Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
+                    let user = User { id, can_leech, hidden, group };
                     self.accounts.put(passkey, user);
                     cores.tell_all(&Command::Rights(user));
                 }
                 Change::User { id, .. } => self.forget(id, cores),
+                Change::Group { id, downloads_max, .. } => {
+                    self.accounts.put_group(id, downloads_max);
+                }
+                Change::GroupRemoved { id } => self.accounts.remove_group(id),
                 Change::ClientRule { prefix, allow } => {
                     let rules = self.site.change_rules(|rules| _ = rules.insert(prefix, allow));
                     cores.tell_all(&Command::ClientRules(rules));
@@ -399,6 +423,9 @@ impl Books {
         self.watch.stop(STOP_PATIENCE);
         let journal = self.journal.stop();
         let status = self.ledger.stop(STOP_PATIENCE);
+        if let Some(calls) = self.calls {
+            calls.stop(CALLS_STOP_PATIENCE);
+        }
         let behind = journal.end().saturating_sub(status.position.unwrap_or_default());
         match behind {
             0 => tracing::info!("the books are closed, and everything is in the database"),

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use persist::postgres::Stored;
 use persist::{Database, DatabaseError, LedgerStatus, journal};
-use shard::private::{Change, ClientPrefix, HeldToken, Rules, Terms, TorrentId, User, UserId};
+use shard::private::{
+    Change, ClientPrefix, GroupId, HeldToken, Rules, Terms, TorrentId, User, UserId,
+};
 use shard::{InfoHash, Seconds};
 
 use super::barrier::{self, Unreached};
@@ -76,6 +78,7 @@ pub(crate) struct Differed {
     tokens_added: usize,
     tokens_gone: usize,
     client_rules: usize,
+    groups: usize,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +151,7 @@ impl Reconciliation {
                 tokens_added = differed.tokens_added,
                 tokens_gone = differed.tokens_gone,
                 client_rules = differed.client_rules,
+                groups = differed.groups,
                 "took over from the database what had changed there"
             ),
             Err(error) => {
@@ -178,6 +182,7 @@ struct Books {
     tokens: HashMap<(UserId, InfoHash), (TorrentId, Option<Seconds>)>,
     reasons: HashMap<InfoHash, String>,
     client_rules: BTreeMap<ClientPrefix, bool>,
+    groups: BTreeMap<GroupId, Option<u32>>,
 }
 
 impl Work<'_> {
@@ -195,6 +200,7 @@ impl Work<'_> {
 
     fn compare(&self) -> Result<Differed, ReconcileError> {
         let rules_version = self.compared.site.rules_version();
+        let groups_version = self.compared.accounts.groups_version();
         barrier::hand_over(self.cores)?;
         self.await_ledger(self.compared.journal.durable())?;
 
@@ -204,6 +210,7 @@ impl Work<'_> {
         self.compared.database.load(journal, self.now - REASONS_KEPT, |stored| {
             self.look_at(stored, &mut books, &mut users);
         })?;
+        differed.groups = self.compared.accounts.replace_groups(groups_version, &books.groups);
         self.take_users(users, &books, &mut differed)?;
         let differing = self.compare_torrents(&mut books, &mut differed)?;
         for some in differing.chunks(DIFFERENCES) {
@@ -235,10 +242,10 @@ impl Work<'_> {
     /// Keeps what is compared later; users who differ are kept in whole.
     fn look_at(&self, stored: Stored, books: &mut Books, users: &mut Vec<Change>) {
         match stored.change {
-            Change::User { id, passkey, can_leech, hidden, enabled: true, .. } => {
+            Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
                 let known = self.compared.accounts.find(&passkey);
                 books.users.insert(id);
-                if known != Some(User { id, can_leech, hidden }) {
+                if known != Some(User { id, can_leech, hidden, group }) {
                     users.push(stored.change);
                 }
             }
@@ -254,7 +261,9 @@ impl Work<'_> {
                 books.tokens.insert((user, info_hash), (torrent, expires_at));
             }
             Change::ClientRule { prefix, allow } => _ = books.client_rules.insert(prefix, allow),
+            Change::Group { id, downloads_max, .. } => _ = books.groups.insert(id, downloads_max),
             Change::User { .. }
+            | Change::GroupRemoved { .. }
             | Change::TokenRemoved { .. }
             | Change::ClientRuleRemoved { .. } => {}
         }
@@ -280,8 +289,10 @@ impl Work<'_> {
             }
         }
         for change in users {
-            let Change::User { id, passkey, can_leech, hidden, .. } = change else { continue };
-            let user = User { id, can_leech, hidden };
+            let Change::User { id, passkey, can_leech, hidden, group, .. } = change else {
+                continue;
+            };
+            let user = User { id, can_leech, hidden, group };
             let was_there = accounts.passkey(id).is_some();
             if accounts.put_unless_changed(passkey, user) {
                 differed.users_changed += usize::from(was_there);

@@ -12,6 +12,7 @@ use shard::{InfoHash, Seconds};
 
 use super::books::{Beginning, PrivateOutfit};
 use crate::config::Config;
+use crate::core::early::Early;
 use crate::core::message::Message;
 use crate::core::outgoing::Outgoing;
 use crate::core::private::Private;
@@ -67,9 +68,10 @@ pub(super) fn private(
     settle(
         &mut swarms,
         |user| accounts.of(user),
-        |user, seeding, leeching| {
+        |user, [seeding, partial, leeching]| {
             accounts.count(user, |active| {
                 active.seeding += seeding as u32;
+                active.partial += partial as u32;
                 active.leeching += leeching as u32;
             });
         },
@@ -81,6 +83,7 @@ pub(super) fn private(
         rules: outfit.rules,
         outgoing: Outgoing::new(outfit.journal, home),
         site: outfit.site,
+        early: Early::new(settings.interval_enforce),
         gone: Vec::new(),
     };
     Ok((private, restored))

@@ -233,6 +233,11 @@ impl Work<'_> {
         for (passkey, user) in users {
             writer.append_user(&passkey, user)?;
         }
+        let mut groups = Vec::new();
+        accounts.for_each_group(|id, downloads_max| groups.push((id, downloads_max)));
+        for (id, downloads_max) in groups {
+            writer.append_group(id, downloads_max)?;
+        }
         let mut rules = Vec::new();
         site.for_each_rule(|prefix, allow| rules.push((prefix.clone(), allow)));
         for (prefix, allow) in rules {

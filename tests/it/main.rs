@@ -7,6 +7,7 @@ mod control;
 mod full_scrape;
 mod http_connections;
 mod nothing_lost;
+mod ocelot;
 mod private;
 mod prometheus;
 mod restart;

@@ -3,7 +3,11 @@
 //! The server is that of `MARGAY_TEST_POSTGRES`, as `ops/test.d/postgres run` starts one; each test has a
 //! schema of its own in it.
 
+mod calls;
 mod dual_stack;
+mod early;
+mod groups;
+mod intervals;
 mod metrics;
 mod suspicions;
 
@@ -17,20 +21,20 @@ use crate::tracker::http::{answer, counts, escape, fetch, peers};
 use crate::tracker::udp::{Announce, STARTED, Udp};
 use crate::tracker::{HOMES, Tracker, at, hash, patiently, peer_id};
 
-const SITE: &str = "sitesitesitesitesitesitesitesite";
-const REPORT: &str = "reportreportreportreportreportre";
+pub(crate) const SITE: &str = "sitesitesitesitesitesitesitesite";
+pub(crate) const REPORT: &str = "reportreportreportreportreportre";
 
 /// A site with its database, and the tracker it uses.
-struct Site {
+pub(crate) struct Site {
     data: TempDir,
-    database: Client,
+    pub(crate) database: Client,
     options: String,
     tracker: Option<Tracker>,
 }
 
 impl Site {
     /// `None` where there is no PostgreSQL, which is said.
-    fn open(test: &str, options: &str) -> Option<Self> {
+    pub(crate) fn open(test: &str, options: &str) -> Option<Self> {
         let Ok(url) = std::env::var("MARGAY_TEST_POSTGRES") else {
             eprintln!("SKIPPED: {test} needs PostgreSQL: ops/test.d/postgres run cargo test");
             return None;
@@ -39,7 +43,7 @@ impl Site {
     }
 
     /// A site with its database at `url`.
-    fn open_at(url: &str, test: &str, options: &str) -> Self {
+    pub(crate) fn open_at(url: &str, test: &str, options: &str) -> Self {
         let schema = format!("it_{test}_{}", std::process::id());
         let mut database = Client::connect(url, NoTls).unwrap();
         database
@@ -56,26 +60,31 @@ impl Site {
         site
     }
 
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let data: &Path = self.data.path();
         self.tracker = Some(Tracker::start_on(data, &self.options));
     }
 
-    fn tracker(&self) -> &Tracker {
+    pub(crate) fn tracker(&self) -> &Tracker {
         self.tracker.as_ref().unwrap()
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.tracker.take().unwrap().kill();
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.tracker.take().unwrap().stop();
+    }
+
+    /// Takes the data folder of a tracker that has ended away.
+    pub(crate) fn forget(&mut self) {
+        self.data = TempDir::new().unwrap();
     }
 
     /// Tells the tracker something, as Gazelle does: the answer is `success` and the end.
     #[track_caller]
-    fn says(&self, update: &str) {
+    pub(crate) fn says(&self, update: &str) {
         let page = fetch(self.tracker().http(HOMES[0]), format!("/{SITE}/update?action={update}"));
         assert_eq!(
             (page.status, page.body.escape_ascii().to_string()),
@@ -83,18 +92,18 @@ impl Site {
         );
     }
 
-    fn add_user(&self, id: u32) {
+    pub(crate) fn add_user(&self, id: u32) {
         self.says(&format!("add_user&passkey={}&id={id}&visible=1", passkey(id)));
     }
 
-    fn add_torrent(&self, id: u32, name: &str) {
+    pub(crate) fn add_torrent(&self, id: u32, name: &str) {
         let info_hash = escape(&hash(name));
         self.says(&format!("add_torrent&info_hash={info_hash}&id={id}&freetorrent=0"));
     }
 
     /// Uploaded and downloaded of a user, as the database has them once the ledger has caught up.
     #[track_caller]
-    fn check_credit(&mut self, user: i64, credit: [i64; 2]) {
+    pub(crate) fn check_credit(&mut self, user: i64, credit: [i64; 2]) {
         let query = "SELECT uploaded::bigint, downloaded::bigint FROM users WHERE id = $1";
         patiently(&format!("credit {credit:?} of user {user}"), || {
             let row = self.database.query_opt(query, &[&user]).unwrap()?;
@@ -103,12 +112,12 @@ impl Site {
     }
 }
 
-fn passkey(user: u32) -> String {
+pub(crate) fn passkey(user: u32) -> String {
     format!("{user:032}")
 }
 
 /// What a user's client that listens on `port` announces.
-fn announce(user: u32, torrent: &str, port: u16, more: &str) -> String {
+pub(crate) fn announce(user: u32, torrent: &str, port: u16, more: &str) -> String {
     format!(
         "/{}/announce?info_hash={}&peer_id={}&port={port}&compact=1&{more}",
         passkey(user),

@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use super::table::{self as t, ALL, Kind, Metric};
 use crate::counters::{
     Books, Channel, Core, Family, Front, Journal, Ledger, Protocol, Reason, SUSPICION_KINDS,
-    Snapshot,
+    SiteCalls, Snapshot,
 };
 use crate::health::Phase;
 use crate::process::Process;
@@ -71,6 +71,7 @@ impl Exporter {
         self.publish_snapshot(sample.snapshot, sample.now);
         if let Some(books) = sample.books {
             self.publish_books(books, sample.cores);
+            self.publish_calls(&books.calls);
             self.publish_journal(&books.journal);
             self.publish_ledger(&books.ledger, &books.journal, sample.now);
         }
@@ -208,8 +209,16 @@ impl Exporter {
             let name = number.to_string();
             self.set(&t::REGISTERED_TORRENTS, &[&name], core.totals.swarms as f64);
             self.set(&t::TOKENS, &[&name], core.tokens as f64);
+            self.count(&t::EARLY_ANNOUNCES, &[&name], core.early_announces);
             self.set(&t::RECORDS_WAITING, &[&name], core.records_waiting as f64);
         }
+    }
+
+    fn publish_calls(&self, calls: &SiteCalls) {
+        self.count(&t::SITE_CALLS, &[], calls.calls);
+        self.count(&t::SITE_CALL_FAILURES, &[], calls.failures);
+        self.count(&t::SITE_TOKENS_TOLD, &[], calls.told);
+        self.set(&t::SITE_TOKENS_WAITING, &[], calls.waiting as f64);
     }
 
     fn publish_journal(&self, journal: &Journal) {
@@ -394,6 +403,7 @@ mod tests {
                 batches_nanos: 1_500_000_000,
                 ..Ledger::default()
             },
+            calls: SiteCalls { calls: 4, failures: 3, told: 1, waiting: 2 },
         }
     }
 
@@ -497,6 +507,10 @@ mod tests {
                 "margay_ledger_records_behind 10",
                 "margay_ledger_batch_seconds_total 1.5",
                 r#"margay_ledger_unknown_total{what="torrent"} 3"#,
+                "margay_site_calls_total 4",
+                "margay_site_call_failures_total 3",
+                "margay_site_tokens_told_total 1",
+                "margay_site_tokens_waiting 2",
                 r#"margay_records_waiting{core="0"} 9"#,
                 r#"margay_tokens{core="0"} 4"#,
                 r#"margay_registered_torrents{core="0"} 3"#,

@@ -186,7 +186,14 @@ table! {
     "Users and torrents of the site" of Private {
         ACCOUNTS = Gauge "margay_accounts" [] Count "Users who may announce.";
         REGISTERED_TORRENTS = Gauge "margay_registered_torrents" ["core"] Count "Torrents the site has registered.";
+        EARLY_ANNOUNCES = Counter "margay_early_announces_total" ["core"] Count "Announces that came sooner than `interval-enforce` allows and were told no peers.";
         TOKENS = Gauge "margay_tokens" ["core"] Count "Tokens of users for torrents, those included that are over and not yet dropped.";
+    }
+    "Calls to the site" of Private {
+        SITE_CALLS = Counter "margay_site_calls_total" [] Count "Calls to the site that tell it of used up tokens (`ocelot-site-url`).";
+        SITE_CALL_FAILURES = Counter "margay_site_call_failures_total" [] Count "Calls the site did not take; they are made again.";
+        SITE_TOKENS_TOLD = Counter "margay_site_tokens_told_total" [] Count "Used up tokens that the site has been told of.";
+        SITE_TOKENS_WAITING = Gauge "margay_site_tokens_waiting" [] Count "Used up tokens that the site has not been told of yet.";
     }
     "Process" of Every {
         READY = Gauge "margay_ready" [] Count "1 when requests are answered, 0 while loading or draining.";
@@ -242,7 +249,7 @@ Counters start at 0 with the process. Labels: `protocol` is `udp` or `http`; `fa
 `ipv6` (an IPv4-mapped address is `ipv4`); `core` is the number of a core; `what` is
 `user`, `torrent` or `token`; `reason` is one of
 `malformed`, `connection_id`, `source`, `torrent`, `full`, `overload`, `passkey`, `client`, `rights`,
-`clients`, `too_large`, `timeout`, `connections`, `not_found`. A channel has a series for every pair of cores up to 16 cores; above that,
+`clients`, `downloads`, `too_large`, `timeout`, `connections`, `not_found`. A channel has a series for every pair of cores up to 16 cores; above that,
 `from` is `all` and the channels into one core are summed, so that the number of series stays bounded.
 
 This page is made from the table in `ops/src/metrics/table.rs`:

@@ -20,8 +20,9 @@
 //! the first byte on that was not synced. Where a whole frame says of an earlier byte that it was
 //! durable, and that byte is in a frame that does not hold any more, the disk has lost it.
 
-/// The format this code writes. It reads all from [`FORMAT_OLDEST`] on: they differ in the kinds of
-/// records that there may be.
+/// The format this code writes. It reads all from [`FORMAT_OLDEST`] on, and goes on in a new segment after
+/// one of them: they differ in the kinds of records that there may be. In format 1 there were no groups of
+/// users, and nobody was noted who left without a word.
 pub const FORMAT: u32 = 2;
 /// The oldest format this code reads.
 pub const FORMAT_OLDEST: u32 = 1;

@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 use shard::private::{
-    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, Passkey, PeerId, Swarm,
-    TorrentId, UserId,
+    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, GroupId, Passkey, PeerId,
+    Swarm, TorrentId, UserId,
 };
 use shard::{InfoHash, PeerState, Seconds};
 
@@ -18,6 +18,7 @@ pub(crate) fn any(rng: &mut Rng) -> Record {
             can_leech: rng.bool(),
             hidden: rng.bool(),
             enabled: rng.bool(),
+            group: rng.bool().then(|| group(rng)),
         }),
         1 => Record::Change(Change::Torrent {
             id: TorrentId(number(rng) as u32),
@@ -54,8 +55,18 @@ pub(crate) fn any(rng: &mut Rng) -> Record {
             state: [PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher][rng.usize(..3)],
             swarm: rng.bool().then(|| swarm(rng)),
         }),
+        8 => Record::Change(Change::Group {
+            id: group(rng),
+            name: (0..rng.usize(..60)).map(|_| rng.char(..)).collect(),
+            downloads_max: rng.bool().then(|| number(rng) as u32),
+        }),
+        9 => Record::Change(Change::GroupRemoved { id: group(rng) }),
         _ => Record::Fact(any_fact(rng)),
     }
+}
+
+fn group(rng: &mut Rng) -> GroupId {
+    GroupId(rng.u16(..=GroupId::MAX.0))
 }
 
 /// So many of any kind.

@@ -3,7 +3,7 @@
 //! ```text
 //! record = kind (1 byte) · fields
 //! kind   = 0 fact · 1 user · 2 torrent · 3 torrent removed · 4 token · 5 token removed
-//!          6 client rule · 7 client rule removed · 16 gone (since format 2)
+//!          6 client rule · 7 client rule removed · since format 2: 8 group · 9 group removed · 16 gone
 //! fact   = flags (2) · at (4) · info hash (20) · peer id (20) · key (4) · [v4 (4)] · [v6 (16)]
 //!          port (2) · user° · torrent° · seconds since `since`° · reported: uploaded° downloaded°
 //!          [corrupt°, moved corrupt°] · [left°] · elapsed° · announces° · moved: uploaded°
@@ -18,8 +18,8 @@
 //! address, is as good as random.
 
 use shard::private::{
-    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, Passkey, PeerId, Swarm,
-    TorrentId, UserId,
+    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, GroupId, Passkey, PeerId,
+    Swarm, TorrentId, UserId,
 };
 use shard::{InfoHash, PeerState, Seconds};
 
@@ -86,6 +86,8 @@ const TOKEN_REMOVED: u8 = 5;
 const CLIENT_RULE: u8 = 6;
 const CLIENT_RULE_REMOVED: u8 = 7;
 const GONE: u8 = 16;
+const GROUP: u8 = 8;
+const GROUP_REMOVED: u8 = 9;
 
 /// The flags of a fact, by bit.
 mod flag {
@@ -334,11 +336,29 @@ fn decode_fact(bytes: &mut Bytes<'_>) -> Option<Fact> {
 
 fn encode_change(change: &Change, out: &mut Vec<u8>) {
     match change {
-        &Change::User { id, passkey, can_leech, hidden, enabled } => {
+        &Change::User { id, passkey, can_leech, hidden, enabled, group } => {
             out.push(USER);
             put_varint(out, id.0.into());
             out.extend_from_slice(passkey.reveal().as_bytes());
-            out.push(u8::from(can_leech) | u8::from(hidden) << 1 | u8::from(enabled) << 2);
+            let rights = u8::from(can_leech) | u8::from(hidden) << 1 | u8::from(enabled) << 2;
+            out.push(rights | u8::from(group.is_some()) << 3);
+            if let Some(group) = group {
+                put_varint(out, group.0.into());
+            }
+        }
+        &Change::Group { id, ref name, downloads_max } => {
+            out.push(GROUP);
+            put_varint(out, id.0.into());
+            put_varint(out, name.len() as u64);
+            out.extend_from_slice(name.as_bytes());
+            out.push(downloads_max.is_some().into());
+            if let Some(downloads_max) = downloads_max {
+                put_varint(out, downloads_max.into());
+            }
+        }
+        &Change::GroupRemoved { id } => {
+            out.push(GROUP_REMOVED);
+            put_varint(out, id.0.into());
         }
         &Change::Torrent { id, info_hash, freeleech, upload_percent } => {
             out.push(TORRENT);
@@ -386,6 +406,10 @@ fn encode_change(change: &Change, out: &mut Vec<u8>) {
 fn decode_change(kind: u8, bytes: &mut Bytes<'_>) -> Result<Change, &'static str> {
     let (change, what) = match kind {
         USER => (decode_user(bytes), "a user is not possible"),
+        GROUP => (decode_group(bytes), "a group is not possible"),
+        GROUP_REMOVED => {
+            (group(bytes).map(|id| Change::GroupRemoved { id }), "a removed group is not possible")
+        }
         TORRENT => (decode_torrent(bytes), "a torrent is not possible"),
         TORRENT_REMOVED => (decode_torrent_removed(bytes), "a removed torrent is not possible"),
         TOKEN => (decode_token(bytes), "a token is not possible"),
@@ -406,7 +430,14 @@ fn decode_user(bytes: &mut Bytes<'_>) -> Option<Change> {
     let flags = bytes.u8()?;
     let has = |bit: u8| flags & bit != 0;
     let (can_leech, hidden, enabled) = (has(1), has(2), has(4));
-    (flags < 8).then_some(Change::User { id, passkey, can_leech, hidden, enabled })
+    let group = if has(8) { Some(group(bytes)?) } else { None };
+    (flags < 16).then_some(Change::User { id, passkey, can_leech, hidden, enabled, group })
+}
+
+fn decode_group(bytes: &mut Bytes<'_>) -> Option<Change> {
+    let (id, name) = (group(bytes)?, text(bytes)?);
+    let downloads_max = if truth(bytes)? { Some(bytes.varint_u32()?) } else { None };
+    Some(Change::Group { id, name, downloads_max })
 }
 
 fn decode_torrent(bytes: &mut Bytes<'_>) -> Option<Change> {
@@ -423,8 +454,7 @@ fn decode_torrent(bytes: &mut Bytes<'_>) -> Option<Change> {
 fn decode_torrent_removed(bytes: &mut Bytes<'_>) -> Option<Change> {
     let (id, info_hash) = torrent(bytes)?;
     let at = Seconds(bytes.u32()?);
-    let length = usize::try_from(bytes.varint()?).ok()?;
-    let reason = str::from_utf8(bytes.slice(length)?).ok()?.to_owned();
+    let reason = text(bytes)?;
     Some(Change::TorrentRemoved { id, info_hash, reason, at })
 }
 
@@ -452,6 +482,16 @@ fn put_torrent(out: &mut Vec<u8>, id: TorrentId, info_hash: InfoHash) {
 
 fn torrent(bytes: &mut Bytes<'_>) -> Option<(TorrentId, InfoHash)> {
     Some((TorrentId(bytes.varint_u32()?), InfoHash(bytes.array()?)))
+}
+
+fn group(bytes: &mut Bytes<'_>) -> Option<GroupId> {
+    let group = GroupId(u16::try_from(bytes.varint()?).ok()?);
+    (group <= GroupId::MAX).then_some(group)
+}
+
+fn text(bytes: &mut Bytes<'_>) -> Option<String> {
+    let length = usize::try_from(bytes.varint()?).ok()?;
+    Some(str::from_utf8(bytes.slice(length)?).ok()?.to_owned())
 }
 
 fn put_prefix(out: &mut Vec<u8>, prefix: &ClientPrefix) {

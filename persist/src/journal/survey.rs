@@ -26,7 +26,7 @@ pub struct SegmentFile {
 pub struct Survey {
     /// The file.
     pub path: PathBuf,
-    /// The format it has.
+    /// Its format.
     pub format: u32,
     /// The program version that wrote it.
     pub version: String,

@@ -874,3 +874,31 @@ fn after_the_stop_everything_is_refused_with_its_records() {
     let batch = sender.try_send(Batch::new(records.clone())).unwrap_err();
     assert_eq!(batch.into_records(), records);
 }
+
+/// Segments of format 1 are read, and what comes after them is in one that earlier programs tell from
+/// damage.
+#[test]
+fn a_journal_of_the_format_before_goes_on_in_a_new_segment() {
+    let old: &[u8] = include_bytes!("../../../tests/fuzz/seeds/journal/few");
+    assert_eq!(old[8..12], 1_u32.to_le_bytes());
+    let scratch = Scratch::new();
+    let data = DataDir::open(scratch.path()).unwrap();
+    let dir = scratch.path().join(FOLDER);
+    fs::create_dir(&dir).unwrap();
+    fs::write(Name(0).path(&dir), old).unwrap();
+    let before = read_all(&dir, 0);
+    assert!(!before.is_empty());
+
+    let mut journal = Journal::open(&data, SMALL).unwrap();
+    assert_eq!(journal.end(), before.len() as u64);
+    let id = shard::private::GroupId(7);
+    let group = Change::Group { id, name: "Elite".to_owned(), downloads_max: Some(3) };
+    let records = [group.into(), Change::GroupRemoved { id }.into()];
+    journal.append(&records).unwrap();
+    journal.append(&records).unwrap();
+    journal.sync().unwrap();
+    assert_eq!(fs::read(Name(0).path(&dir)).unwrap(), old, "it is left as it is");
+    let after = read_all(&dir, before.len() as u64);
+    assert_eq!(after, [records.clone(), records].concat());
+    assert_eq!(files(&dir).len(), 2);
+}

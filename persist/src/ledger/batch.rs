@@ -67,7 +67,10 @@ impl Group<'_> {
             Change::Token { user, torrent, .. } | Change::TokenRemoved { user, torrent, .. } => {
                 self.users.contains(user) && self.torrents.contains(torrent)
             }
-            Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => false,
+            Change::Group { .. }
+            | Change::GroupRemoved { .. }
+            | Change::ClientRule { .. }
+            | Change::ClientRuleRemoved { .. } => false,
         }
     }
 }

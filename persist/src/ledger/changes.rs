@@ -14,6 +14,8 @@ impl Session<'_> {
         match changes.first() {
             None => Ok(()),
             Some(Change::User { .. }) => self.users(changes),
+            Some(Change::Group { .. }) => self.groups(changes),
+            Some(Change::GroupRemoved { .. }) => self.groups_removed(changes),
             Some(Change::Torrent { .. }) => self.torrents(changes),
             Some(Change::TorrentRemoved { .. }) => self.torrents_removed(changes),
             Some(Change::Token { .. }) => self.tokens(changes),
@@ -25,8 +27,9 @@ impl Session<'_> {
 
     fn users(&mut self, changes: &[&Change]) -> Result<(), Fault> {
         let rows = last_of_each(changes, |change| match change {
-            Change::User { id, passkey, can_leech, hidden, enabled } => {
-                Some((id.0, (passkey, *can_leech, *hidden, *enabled)))
+            Change::User { id, passkey, can_leech, hidden, enabled, group } => {
+                let group = group.map(|group| group.0.cast_signed());
+                Some((id.0, (passkey, *can_leech, *hidden, *enabled, group)))
             }
             _ => None,
         });
@@ -35,14 +38,42 @@ impl Session<'_> {
         let can_leech: Vec<bool> = rows.iter().map(|(_, row)| row.1).collect();
         let hidden: Vec<bool> = rows.iter().map(|(_, row)| row.2).collect();
         let enabled: Vec<bool> = rows.iter().map(|(_, row)| row.3).collect();
+        let groups: Vec<Option<i16>> = rows.iter().map(|(_, row)| row.4).collect();
         let statements = self.statements;
-        self.transaction
-            .execute(&statements.user, &[&ids, &passkeys, &can_leech, &hidden, &enabled])?;
+        self.transaction.execute(
+            &statements.user,
+            &[&ids, &passkeys, &can_leech, &hidden, &enabled, &groups],
+        )?;
         let hidden: Vec<i64> =
             rows.iter().filter(|(_, row)| row.2).map(|(id, _)| i64::from(*id)).collect();
         if !hidden.is_empty() {
             self.transaction.execute(&statements.user_hidden, &[&hidden])?;
         }
+        Ok(())
+    }
+
+    fn groups(&mut self, changes: &[&Change]) -> Result<(), Fault> {
+        let rows = last_of_each(changes, |change| match change {
+            Change::Group { id, name, downloads_max } => {
+                let most = downloads_max.map(|most| i32::try_from(most).unwrap_or(i32::MAX));
+                Some((id.0.cast_signed(), (name.as_str(), most)))
+            }
+            _ => None,
+        });
+        let ids: Vec<i16> = rows.iter().map(|(id, _)| *id).collect();
+        let names: Vec<&str> = rows.iter().map(|(_, row)| row.0).collect();
+        let downloads_max: Vec<Option<i32>> = rows.iter().map(|(_, row)| row.1).collect();
+        self.transaction.execute(&self.statements.group, &[&ids, &names, &downloads_max])?;
+        Ok(())
+    }
+
+    fn groups_removed(&mut self, changes: &[&Change]) -> Result<(), Fault> {
+        let rows = last_of_each(changes, |change| match change {
+            Change::GroupRemoved { id } => Some((id.0.cast_signed(), ())),
+            _ => None,
+        });
+        let ids: Vec<i16> = rows.into_iter().map(|(id, ())| id).collect();
+        self.transaction.execute(&self.statements.group_removed, &[&ids])?;
         Ok(())
     }
 

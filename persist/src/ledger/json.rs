@@ -73,12 +73,22 @@ fn swarm_json(swarm: Swarm) -> Value {
 
 fn change_json(change: &Change) -> Value {
     match change {
-        Change::User { id, passkey, can_leech, hidden, enabled } => json!({ "user": {
+        Change::User { id, passkey, can_leech, hidden, enabled, group } => json!({ "user": {
             "id": id.0,
             "passkey": passkey.reveal(),
             "can_leech": can_leech,
             "hidden": hidden,
             "enabled": enabled,
+            "group_id": group.map(|group| group.0),
+        }}),
+        Change::Group { id, name, downloads_max } => json!({ "group": {
+            "id": id.0,
+            // As with reasons, see below.
+            "name": name.replace('\0', "\u{fffd}"),
+            "downloads_max": downloads_max,
+        }}),
+        Change::GroupRemoved { id } => json!({ "group_removed": {
+            "id": id.0,
         }}),
         Change::Torrent { id, info_hash, freeleech, upload_percent } => json!({ "torrent": {
             "id": id.0,

@@ -21,6 +21,8 @@ pub struct LedgerOptions {
     pub node: String,
     /// Writes the table `peers`. Without it, nearly all of the work is saved.
     pub peers: bool,
+    /// Notes tokens that are used up in the table `spent_tokens`, for who tells the site of them.
+    pub spent_tokens: bool,
     /// How long a peer that announces no more stays in the table.
     pub peers_kept: Duration,
     /// From where on announces are reported in the table `suspicions`.
@@ -36,6 +38,7 @@ impl Default for LedgerOptions {
         Self {
             node: "margay".to_owned(),
             peers: true,
+            spent_tokens: false,
             peers_kept: Duration::from_secs(24 * 3600),
             suspect: Thresholds::default(),
             batch_max: 16_384,
@@ -241,7 +244,8 @@ impl<S: Source> Worker<S> {
     /// A connection on which this process alone writes this journal, and where it goes on.
     fn connect(&mut self) -> Result<(Writer, u64), SessionError> {
         let journal = self.source.journal();
-        let scope = Scope { journal, node: self.options.node.clone(), peers: self.options.peers };
+        let LedgerOptions { ref node, peers, spent_tokens, .. } = self.options;
+        let scope = Scope { journal, node: node.clone(), peers, spent_tokens };
         let database = self.database.clone();
         let failed = database.failed("begin to write the journal");
         let mut client = database.connect("ledger")?;

@@ -12,11 +12,14 @@ pub(super) struct Statements {
     pub(super) credits: Statement,
     pub(super) figures: Statement,
     pub(super) tokens: Statement,
+    pub(super) spent_tokens: Statement,
     pub(super) snatches: Statement,
     pub(super) peers: Statement,
     pub(super) peers_gone: Statement,
     pub(super) user: Statement,
     pub(super) user_hidden: Statement,
+    pub(super) group: Statement,
+    pub(super) group_removed: Statement,
     pub(super) torrent: Statement,
     pub(super) torrent_again: Statement,
     pub(super) torrent_reasons: Statement,
@@ -44,11 +47,14 @@ impl Statements {
             credits: prepare(CREDITS)?,
             figures: prepare(FIGURES)?,
             tokens: prepare(TOKENS)?,
+            spent_tokens: prepare(SPENT_TOKENS)?,
             snatches: prepare(SNATCHES)?,
             peers: prepare(PEERS)?,
             peers_gone: prepare(PEERS_GONE)?,
             user: prepare(USER)?,
             user_hidden: prepare(USER_HIDDEN)?,
+            group: prepare(GROUP)?,
+            group_removed: prepare("DELETE FROM user_groups WHERE id = ANY($1)")?,
             torrent: prepare(TORRENT)?,
             torrent_again: prepare("DELETE FROM deletion_reasons WHERE info_hash = ANY($1)")?,
             torrent_reasons: prepare(TORRENT_REASONS)?,
@@ -91,6 +97,11 @@ const TOKENS: &str = "
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS d (who, what, down, spent)
     WHERE user_id = who AND torrent_id = what";
 
+const SPENT_TOKENS: &str = "
+    INSERT INTO spent_tokens (user_id, torrent_id, at)
+    SELECT user_id, torrent_id, to_timestamp(at)
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS d (user_id, torrent_id, at)";
+
 const SNATCHES: &str = "
     INSERT INTO snatches (user_id, torrent_id, at, address)
     SELECT user_id, torrent_id, to_timestamp(at), address
@@ -119,11 +130,20 @@ const PEERS_GONE: &str = "
     FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[]) AS d (who, what, client, its_key)
     WHERE user_id = who AND torrent_id = what AND peer_id = d.client AND key = its_key AND active";
 
+/// A group that is gone is none, and who is in none that is known keeps the one that the site has given him.
 const USER: &str = "
-    INSERT INTO users (id, passkey, can_leech, hidden, enabled)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::boolean[], $4::boolean[], $5::boolean[])
+    INSERT INTO users (id, passkey, can_leech, hidden, enabled, group_id)
+    SELECT id, passkey, can_leech, hidden, enabled, (SELECT g.id FROM user_groups g WHERE g.id = group_id)
+    FROM unnest($1::bigint[], $2::text[], $3::boolean[], $4::boolean[], $5::boolean[], $6::smallint[])
+        AS d (id, passkey, can_leech, hidden, enabled, group_id)
     ON CONFLICT (id) DO UPDATE SET passkey = excluded.passkey, can_leech = excluded.can_leech,
-        hidden = excluded.hidden, enabled = excluded.enabled";
+        hidden = excluded.hidden, enabled = excluded.enabled,
+        group_id = coalesce(excluded.group_id, users.group_id)";
+
+const GROUP: &str = "
+    INSERT INTO user_groups (id, name, downloads_max)
+    SELECT * FROM unnest($1::smallint[], $2::text[], $3::integer[])
+    ON CONFLICT (id) DO UPDATE SET name = excluded.name, downloads_max = excluded.downloads_max";
 
 const USER_HIDDEN: &str = "
     UPDATE peers SET address_v4 = NULL, address_v6 = NULL, port = NULL

@@ -27,6 +27,8 @@ pub(super) struct Scope {
     pub(super) journal: u64,
     pub(super) node: String,
     pub(super) peers: bool,
+    /// Tokens that are used up are noted, for who tells the site of them.
+    pub(super) spent_tokens: bool,
 }
 
 /// What came of a batch.
@@ -326,6 +328,13 @@ impl Session<'_> {
         let values: [Value<'_>; 4] = [&columns.0, &columns.1, &columns.2, &columns.3];
         let known = self.transaction.execute(&self.statements.tokens, &values)?;
         self.tally.unknown_tokens += (uses.len() as u64).saturating_sub(known);
+        let spent: Vec<usize> = (0..uses.len()).filter(|at| columns.3[*at].is_some()).collect();
+        if self.scope.spent_tokens && !spent.is_empty() {
+            let of = |column: &[i64]| -> Vec<i64> { spent.iter().map(|at| column[*at]).collect() };
+            let at: Vec<i64> = columns.3.iter().copied().flatten().collect();
+            let values: [Value<'_>; 3] = [&of(&columns.0), &of(&columns.1), &at];
+            self.transaction.execute(&self.statements.spent_tokens, &values)?;
+        }
         Ok(())
     }
 

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fastrand::Rng;
 use shard::private::{
-    ClientPrefix, Counters, DeletionRecord, Endpoints, Freeleech, Passkey, PeerId, PeerRecord,
-    Piece, Terms, TokenRecord, TorrentId, TorrentRecord, User, UserId,
+    ClientPrefix, Counters, DeletionRecord, Endpoints, Freeleech, GroupId, Passkey, PeerId,
+    PeerRecord, Piece, Terms, TokenRecord, TorrentId, TorrentRecord, User, UserId,
 };
 use shard::{InfoHash, PeerState, Seconds};
 
@@ -78,7 +78,15 @@ pub(crate) fn token(rng: &mut Rng) -> TokenRecord {
 pub(crate) fn user(rng: &mut Rng) -> (Passkey, User) {
     let passkey: [u8; Passkey::BYTES] = std::array::from_fn(|_| rng.alphanumeric() as u8);
     let passkey = Passkey::new(&passkey).expect("letters and digits");
-    (passkey, User { id: UserId(rng.u32(..)), can_leech: rng.bool(), hidden: rng.bool() })
+    let group = (rng.u8(..8) == 0).then(|| group(rng).0);
+    let (id, can_leech, hidden) = (UserId(rng.u32(..)), rng.bool(), rng.bool());
+    (passkey, User { id, can_leech, hidden, group })
+}
+
+/// A random group of users, and its bound.
+pub(crate) fn group(rng: &mut Rng) -> (GroupId, Option<u32>) {
+    let most = [None, Some(rng.u32(..1000)), Some(u32::MAX - 1)][rng.usize(..3)];
+    (GroupId(rng.u16(..=GroupId::MAX.0)), most)
 }
 
 /// A random rule of clients.

@@ -1,39 +1,47 @@
-//! How long to wait before the database is tried again.
+//! How long to wait before the database, or somebody else, is tried again.
 
 use std::time::{Duration, Instant};
 
-/// Waits that double from a tenth of a second to [`Backoff::MAX`], each up to a quarter longer by chance,
-/// so that several trackers do not come back at once.
+/// Waits that double from the shortest to the longest one, each up to a quarter longer by chance, so that
+/// several trackers do not come back at once.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
+    shortest: Duration,
+    longest: Duration,
     wait: Duration,
     said: Option<(String, Instant)>,
 }
 
 impl Backoff {
-    /// The longest wait, without the part by chance.
-    pub(crate) const MAX: Duration = Duration::from_secs(10);
+    /// The longest wait for the database, without the part by chance.
+    pub const MAX: Duration = Duration::from_secs(10);
 
+    /// The shortest one.
     const MIN: Duration = Duration::from_millis(100);
 
     /// How often the same reason is said.
     const REPEATED: Duration = Duration::from_secs(60);
 
-    /// Begins with the shortest wait.
-    pub(crate) fn new() -> Self {
-        Self { wait: Self::MIN, said: None }
+    /// For the database: from a tenth of a second to [`Backoff::MAX`].
+    pub fn new() -> Self {
+        Self::between(Self::MIN, Self::MAX)
+    }
+
+    /// From one wait to another, without the part by chance.
+    pub fn between(shortest: Duration, longest: Duration) -> Self {
+        Self { shortest, longest, wait: shortest, said: None }
     }
 
     /// How long to wait now.
     #[allow(clippy::should_implement_trait)] // It is no iterator.
-    pub(crate) fn next(&mut self) -> Duration {
+    pub fn next(&mut self) -> Duration {
         let wait = self.wait;
-        self.wait = (wait * 2).min(Self::MAX);
+        self.wait = (wait * 2).min(self.longest);
         wait + wait.mul_f32(fastrand::f32() / 4.0)
     }
 
     /// Whether this reason is to be said: it is another one than before, or a minute has passed.
-    pub(crate) fn is_news(&mut self, reason: &str) -> bool {
+    pub fn is_news(&mut self, reason: &str) -> bool {
         let known =
             |(text, at): &(String, Instant)| text == reason && at.elapsed() < Self::REPEATED;
         let news = !self.said.as_ref().is_some_and(known);
@@ -44,8 +52,8 @@ impl Backoff {
     }
 
     /// It worked; the next failure begins with the shortest wait again.
-    pub(crate) fn reset(&mut self) {
-        *self = Self::new();
+    pub fn reset(&mut self) {
+        *self = Self::between(self.shortest, self.longest);
     }
 }
 

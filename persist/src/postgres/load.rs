@@ -32,6 +32,8 @@ pub struct Loaded {
     pub torrents: u64,
     /// Tokens that can be used.
     pub tokens: u64,
+    /// Groups of users.
+    pub groups: u64,
     /// Client rules.
     pub client_rules: u64,
     /// Deletion reasons.
@@ -40,7 +42,7 @@ pub struct Loaded {
 
 impl Database {
     /// Hands over, row by row and all of one moment: client rules, torrents deleted at `reasons_since`
-    /// or later, registered torrents, users who may announce, tokens that can be used. In this order, so
+    /// or later, registered torrents, groups of users, users who may announce, tokens that can be used. In this order, so
     /// that a token comes after its torrent and its user.
     ///
     /// What the journal with the name `journal` holds from [`Loaded::position`] on is not in it: put those changes
@@ -74,9 +76,10 @@ impl Database {
         let torrents = read(&rows::TORRENTS, "", |row| {
             rows::torrent(row).map(|(change, figures)| Stored { change, figures })
         })?;
+        let groups = read(&rows::USER_GROUPS, "", |row| plain(rows::user_group(row)))?;
         let users = read(&rows::USERS, "AND enabled", |row| plain(rows::user(row)))?;
         let tokens = read(&rows::TOKENS, "", |row| plain(rows::token(row)))?;
-        Ok(Loaded { position, users, torrents, tokens, client_rules, deletion_reasons })
+        Ok(Loaded { position, users, torrents, tokens, groups, client_rules, deletion_reasons })
     }
 
     fn read(

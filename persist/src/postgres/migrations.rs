@@ -21,9 +21,13 @@ struct Migration {
 }
 
 /// In order; the first is number 1.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration { name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { name: "notices", sql: include_str!("../../migrations/0002_notices.sql") },
+    Migration {
+        name: "groups_and_spent_tokens",
+        sql: include_str!("../../migrations/0003_groups_and_spent_tokens.sql"),
+    },
     Migration { name: "peer_key", sql: include_str!("../../migrations/0004_peer_key.sql") },
     Migration { name: "suspicions", sql: include_str!("../../migrations/0005_suspicions.sql") },
 ];

@@ -3,7 +3,7 @@
 use ::postgres::Row;
 use ::postgres::binary_copy::BinaryCopyOutRow;
 use ::postgres::types::{FromSql, Type};
-use shard::private::{Change, ClientPrefix, Freeleech, Passkey, Swarm, TorrentId, UserId};
+use shard::private::{Change, ClientPrefix, Freeleech, GroupId, Passkey, Swarm, TorrentId, UserId};
 use shard::{InfoHash, Seconds};
 
 /// A row, however it was read.
@@ -37,8 +37,14 @@ pub(super) struct Table {
 /// All users, also those that may not announce.
 pub(super) const USERS: Table = Table {
     name: "users",
-    select: "SELECT id, passkey, can_leech, hidden, enabled FROM users WHERE true",
-    types: &[Type::INT8, Type::TEXT, Type::BOOL, Type::BOOL, Type::BOOL],
+    select: "SELECT id, passkey, can_leech, hidden, enabled, group_id FROM users WHERE true",
+    types: &[Type::INT8, Type::TEXT, Type::BOOL, Type::BOOL, Type::BOOL, Type::INT2],
+};
+
+pub(super) const USER_GROUPS: Table = Table {
+    name: "user_groups",
+    select: "SELECT id, name, downloads_max FROM user_groups WHERE true",
+    types: &[Type::INT2, Type::TEXT, Type::INT4],
 };
 
 pub(super) const TORRENTS: Table = Table {
@@ -81,6 +87,16 @@ pub(super) fn user(row: &impl Columns) -> Result<Change, String> {
         can_leech: row.column(2)?,
         hidden: row.column(3)?,
         enabled: row.column(4)?,
+        group: row.column::<Option<i16>>(5)?.map(group_id).transpose()?,
+    })
+}
+
+pub(super) fn user_group(row: &impl Columns) -> Result<Change, String> {
+    let most = row.column::<Option<i32>>(2)?;
+    Ok(Change::Group {
+        id: group_id(row.column(0)?)?,
+        name: row.column::<&str>(1)?.to_owned(),
+        downloads_max: most.map(u32::try_from).transpose().map_err(|_| "downloads_max")?,
     })
 }
 
@@ -126,6 +142,10 @@ pub(super) fn deletion_reason(row: &impl Columns) -> Result<Change, String> {
 
 fn torrent_id(row: &impl Columns, place: usize) -> Result<TorrentId, String> {
     Ok(TorrentId(row.column::<i64>(place)?.try_into().map_err(|_| "torrent id")?))
+}
+
+fn group_id(id: i16) -> Result<GroupId, String> {
+    Ok(GroupId(id.try_into().map_err(|_| "group id")?))
 }
 
 fn info_hash(row: &impl Columns, place: usize) -> Result<InfoHash, String> {

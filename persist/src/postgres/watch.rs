@@ -1,6 +1,6 @@
 //! Hears of what the site changes by SQL, as soon as it is committed.
 //!
-//! Triggers send a notice for each row (`migrations/0002_notices.sql`). A notice names the row and says
+//! Triggers send a notice for each row (`migrations/0002_notices.sql` and later ones). A notice names the row and says
 //! nothing about it, so the row is read again, and what is handed over is what is true now. Notices that
 //! were given while nobody listened are lost: whenever a connection is new, everything has to be compared.
 
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ::postgres::Client;
 use ::postgres::fallible_iterator::FallibleIterator;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use shard::private::{Change, ClientPrefix, TorrentId, UserId};
+use shard::private::{Change, ClientPrefix, GroupId, TorrentId, UserId};
 use shard::{InfoHash, Seconds};
 
 use super::rows::{self, Table};
@@ -179,6 +179,7 @@ impl<F: FnMut(Seen)> Listener<F> {
         let mut all = Vec::new();
         self.read_client_rules(client, notices, &mut all)?;
         self.read_torrents(client, notices, &mut all)?;
+        self.read_groups(client, notices, &mut all)?;
         self.read_users(client, notices, &mut all)?;
         self.read_tokens(client, notices, &mut all)?;
         Ok(all)
@@ -248,6 +249,29 @@ impl<F: FnMut(Seen)> Listener<F> {
             Seen::Change(Change::TorrentRemoved { id, info_hash, reason, at })
         }));
         all.append(&mut there);
+        Ok(())
+    }
+
+    /// Groups come before the users that are in them.
+    fn read_groups(
+        &self,
+        client: &mut Client,
+        notices: &Notices,
+        all: &mut Vec<Seen>,
+    ) -> Result<(), DatabaseError> {
+        if notices.groups.is_empty() {
+            return Ok(());
+        }
+        let mut gone = notices.groups.clone();
+        let ids: Vec<i16> = gone.iter().map(|id| id.0.cast_signed()).collect();
+        for row in &self.query(client, &rows::USER_GROUPS, "AND id = ANY($1)", &[&ids])? {
+            let change = self.understood(&rows::USER_GROUPS, rows::user_group(row))?;
+            if let Change::Group { id, .. } = &change {
+                gone.remove(id);
+            }
+            all.push(Seen::Change(change));
+        }
+        all.extend(gone.into_iter().map(|id| Seen::Change(Change::GroupRemoved { id })));
         Ok(())
     }
 
@@ -346,6 +370,7 @@ struct Notices {
     count: usize,
     reload: bool,
     users: BTreeSet<UserId>,
+    groups: BTreeSet<GroupId>,
     torrents: BTreeSet<(TorrentId, InfoHash)>,
     tokens: BTreeSet<(UserId, TorrentId)>,
     client_rules: BTreeSet<ClientPrefix>,
@@ -362,6 +387,10 @@ impl Notices {
         let mut words = payload.split(' ');
         match words.next()? {
             "users" => drop(self.users.insert(UserId(words.next()?.parse().ok()?))),
+            "user_groups" => {
+                let id = GroupId(words.next()?.parse().ok()?);
+                self.groups.insert(Some(id).filter(|id| *id <= GroupId::MAX)?);
+            }
             "torrents" => {
                 let id = TorrentId(words.next()?.parse().ok()?);
                 let hash = unhex(words.next()?)?.try_into().ok()?;
@@ -404,12 +433,13 @@ mod tests {
             "users 7",
             &format!("torrents 4294967295 {hash}"),
             "tokens 1 2",
+            "user_groups 32767",
             "client_rules 2d71",
         ] {
             notices.add(payload);
         }
         assert!(!notices.reload);
-        assert_eq!((notices.count, notices.users.len(), notices.torrents.len()), (5, 1, 1));
+        assert_eq!((notices.count, notices.users.len(), notices.torrents.len()), (6, 1, 1));
         let wrong = [
             "",
             "reload",
@@ -420,6 +450,9 @@ mod tests {
             "torrents 1",
             "torrents 1 00",
             "tokens 1",
+            "user_groups",
+            "user_groups -1",
+            "user_groups 32768",
             "client_rules",
             "client_rules zz",
             "client_rules é1",

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fastrand::Rng;
 use shard::private::{
-    Announce, Counters, Endpoints, Facts, Freeleech, Limits, PeerId, PeerRecord, Swarm, Terms,
-    TokenRecord, TorrentId, TorrentRecord,
+    Announce, Counters, Endpoints, Facts, Freeleech, GroupId, Limits, PeerId, PeerRecord, Swarm,
+    Terms, TokenRecord, TorrentId, TorrentRecord,
 };
 use shard::{Event, Families, Reply};
 
@@ -85,19 +85,21 @@ impl World {
     }
 
     fn put_user(&mut self, id: u32) {
-        let user = User { id: UserId(id), can_leech: self.rng.bool(), hidden: self.rng.bool() };
+        let group = self.rng.bool().then_some(GroupId(3));
+        let (can_leech, hidden) = (self.rng.bool(), self.rng.bool());
+        let user = User { id: UserId(id), can_leech, hidden, group };
         self.users.insert(user.id, user);
         self.swarms.set_user_rights(user);
         let (passkey, _) = crate::pieces::private::user(&mut self.rng);
-        let User { id, can_leech, hidden } = user;
-        self.change(Change::User { id, passkey, can_leech, hidden, enabled: true });
+        let User { id, can_leech, hidden, group } = user;
+        self.change(Change::User { id, passkey, can_leech, hidden, enabled: true, group });
     }
 
     fn remove_user(&mut self, id: UserId) {
-        let Some(User { can_leech, hidden, .. }) = self.users.remove(&id) else { return };
+        let Some(User { can_leech, hidden, group, .. }) = self.users.remove(&id) else { return };
         self.swarms.remove_user(id);
         let (passkey, _) = crate::pieces::private::user(&mut self.rng);
-        self.change(Change::User { id, passkey, can_leech, hidden, enabled: false });
+        self.change(Change::User { id, passkey, can_leech, hidden, enabled: false, group });
     }
 
     fn client(&mut self) -> Announce {
@@ -120,6 +122,7 @@ impl World {
             event: Event::Started,
             numwant: 0,
             families: Families { v4: true, v6: true },
+            downloads_full: self.rng.u8(..10) == 0,
         }
     }
 
@@ -307,9 +310,9 @@ impl Known {
     ) -> Self {
         let mut known = Known::default();
         for swarms in cores {
-            let count = |user, seeding, leeching| {
+            let count = |user, [seeding, partial, leeching]: [usize; 3]| {
                 let doing = known.doing.entry(user).or_default();
-                *doing = (doing.0 + seeding, doing.1 + leeching);
+                *doing = (doing.0 + seeding, doing.1 + partial + leeching);
             };
             settle(swarms, |id| users.get(&id).copied(), count);
             for _ in 0..20 {
@@ -412,7 +415,7 @@ fn peers_of_strangers_are_taken_out() {
     let settled = settle(
         &mut world.swarms,
         |id| known.get(&id).copied(),
-        |id, _, _| {
+        |id, _| {
             assert!(known.contains_key(&id));
         },
     );

@@ -6,13 +6,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
-use shard::private::{self, ClientPrefix, Passkey, User};
+use shard::private::{self, ClientPrefix, GroupId, Passkey, User};
 use shard::{InfoHash, PeerRecord, Piece, SwarmRecord};
 
 use super::format::{Header, Kind, Meta, PAYLOAD_BYTES_MAX, Totals};
+use super::groups::GROUPS_MAX;
 use super::rules::RULES_MAX;
 use super::users::USERS_MAX;
-use super::{columns, deletions, rules, torrents, users};
+use super::{columns, deletions, groups, rules, torrents, users};
 
 /// A snapshot on its way to a stream.
 pub(super) struct Encoder<W> {
@@ -21,6 +22,7 @@ pub(super) struct Encoder<W> {
     swarms: columns::Filling,
     /// Of the private mode.
     users: users::Filling,
+    groups: groups::Filling,
     rules: rules::Filling,
     torrents: torrents::Filling,
     deletions: deletions::Filling,
@@ -45,6 +47,7 @@ impl<W: Write> Encoder<W> {
             output,
             swarms: columns::Filling::default(),
             users: users::Filling::default(),
+            groups: groups::Filling::default(),
             rules: rules::Filling::default(),
             torrents: torrents::Filling::default(),
             deletions: deletions::Filling::default(),
@@ -86,10 +89,25 @@ impl<W: Write> Encoder<W> {
         Ok(())
     }
 
+    /// Adds a group of users, with the downloads that each of them may have at once; where users are.
+    pub(super) fn append_group(
+        &mut self,
+        id: GroupId,
+        downloads_max: Option<u32>,
+    ) -> io::Result<()> {
+        self.output.expect(Kind::Groups)?;
+        if self.groups.len() >= GROUPS_MAX {
+            self.flush_groups()?;
+        }
+        self.groups.push(id, downloads_max);
+        Ok(())
+    }
+
     /// Adds a rule of clients; they come after users and before torrents.
     pub(super) fn append_rule(&mut self, prefix: &ClientPrefix, allow: bool) -> io::Result<()> {
         self.output.expect(Kind::Rules)?;
         self.flush_users()?;
+        self.flush_groups()?;
         if self.rules.len() >= RULES_MAX {
             self.flush_rules()?;
         }
@@ -102,6 +120,7 @@ impl<W: Write> Encoder<W> {
     pub(super) fn append_private(&mut self, piece: &private::Piece) -> io::Result<()> {
         self.output.expect(Kind::Torrents)?;
         self.flush_users()?;
+        self.flush_groups()?;
         self.flush_rules()?;
         let (mut peers, mut tokens) = (piece.peers.as_slice(), piece.tokens.as_slice());
         for (at, torrent) in piece.torrents.iter().enumerate() {
@@ -128,6 +147,7 @@ impl<W: Write> Encoder<W> {
     pub(super) fn finish(mut self) -> io::Result<(W, Totals, u64)> {
         self.flush_swarms()?;
         self.flush_users()?;
+        self.flush_groups()?;
         self.flush_rules()?;
         self.flush_torrents()?;
         self.flush_deletions()?;
@@ -208,7 +228,15 @@ impl<W: Write> Encoder<W> {
         if self.users.len() == 0 {
             return Ok(());
         }
-        self.output.frame(Kind::Users, |buffer| self.users.archive(buffer))
+        let kind = if self.users.is_grouped() { Kind::GroupedUsers } else { Kind::Users };
+        self.output.frame(kind, |buffer| self.users.archive(buffer))
+    }
+
+    fn flush_groups(&mut self) -> io::Result<()> {
+        if self.groups.len() == 0 {
+            return Ok(());
+        }
+        self.output.frame(Kind::Groups, |buffer| self.groups.archive(buffer))
     }
 
     fn flush_rules(&mut self) -> io::Result<()> {

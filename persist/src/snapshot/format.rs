@@ -1,7 +1,7 @@
 //! The frame of a snapshot file: header, frame heads and totals. No I/O.
 //!
 //! ```text
-//! file    = header (swarms* | users* rules* (torrents | deletions)*) end
+//! file    = header (swarms* | (users | groups)* rules* (torrents | deletions)*) end
 //! header  = 0..8 magic · 8..12 format · 12..28 version of the writer (ASCII, zero padded)
 //!           28..32 written at (Unix seconds) · 32..36 mode: 0 open, 1 private
 //!           36..40 interval · 40..44 peer timeout (seconds)
@@ -12,6 +12,8 @@
 //! end     = a frame of kind 2; its payload is ten u64, see `Totals`
 //! users, rules, torrents, deletions = frames of kinds 3, 4, 5 and 6, in the private mode; their
 //!           payloads are rkyv archives, see `users`, `rules`, `torrents` and `deletions`
+//! users of whom some are in a group, groups = frames of kinds 7 and 8, in the private mode; see
+//!           `users` and `groups`; there are none in format 2
 //! ```
 //! Numbers are little endian. A checksum is CRC-32: it finds every flipped bit, every burst of up
 //! to 32 bits and all but one in 2^32 of other damages. That of a frame begins with the header's
@@ -23,8 +25,16 @@ use shard::Seconds;
 
 use super::frames::Damage;
 
-/// The format this code writes, and the only one it reads.
-pub const FORMAT: u32 = 2;
+/// The format this code writes.
+pub const FORMAT: u32 = 3;
+
+/// The earliest format this code reads: there are no groups of users in it.
+pub const FORMAT_OLDEST: u32 = 2;
+
+/// Whether this code reads files of a format.
+pub(super) fn is_read(format: u32) -> bool {
+    (FORMAT_OLDEST..=FORMAT).contains(&format)
+}
 
 /// Bytes of the header.
 pub(super) const HEADER_BYTES: usize = 64;
@@ -119,6 +129,9 @@ pub(super) enum Kind {
     Rules,
     Torrents,
     Deletions,
+    /// Users of whom some are in a group.
+    GroupedUsers,
+    Groups,
 }
 
 /// The head of a frame whose kind, number and length are possible.
@@ -156,7 +169,7 @@ impl Header {
         (Self { format: FORMAT, version, meta, checksum }, bytes)
     }
 
-    /// Reads a header of any format; `meta` only means something when `format` is [`FORMAT`].
+    /// Reads a header of any format; `meta` only means something when `format` is one that [`is_read`].
     pub(super) fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, Damage> {
         if bytes[..8] != MAGIC {
             return Err(Damage::Magic);
@@ -172,7 +185,7 @@ impl Header {
             PRIVATE => {
                 Mode::Private(Covered { journal: u64_at(bytes, 44), position: u64_at(bytes, 52) })
             }
-            found if found != OPEN && format == FORMAT => return Err(Damage::Mode { found }),
+            found if found != OPEN && is_read(format) => return Err(Damage::Mode { found }),
             _ => Mode::Open,
         };
         let meta = Meta {
@@ -245,8 +258,16 @@ impl Header {
 }
 
 impl Kind {
-    const ALL: [Kind; 6] =
-        [Kind::Swarms, Kind::End, Kind::Users, Kind::Rules, Kind::Torrents, Kind::Deletions];
+    const ALL: [Kind; 8] = [
+        Kind::Swarms,
+        Kind::End,
+        Kind::Users,
+        Kind::Rules,
+        Kind::Torrents,
+        Kind::Deletions,
+        Kind::GroupedUsers,
+        Kind::Groups,
+    ];
 
     pub(super) fn code(self) -> u32 {
         match self {
@@ -256,6 +277,8 @@ impl Kind {
             Kind::Rules => 4,
             Kind::Torrents => 5,
             Kind::Deletions => 6,
+            Kind::GroupedUsers => 7,
+            Kind::Groups => 8,
         }
     }
 
@@ -268,14 +291,19 @@ impl Kind {
         match self {
             Kind::End => true,
             Kind::Swarms => mode == Mode::Open,
-            Kind::Users | Kind::Rules | Kind::Torrents | Kind::Deletions => mode != Mode::Open,
+            Kind::Users
+            | Kind::Rules
+            | Kind::Torrents
+            | Kind::Deletions
+            | Kind::GroupedUsers
+            | Kind::Groups => mode != Mode::Open,
         }
     }
 
     /// Frames come in the order of their places.
     pub(super) fn place(self) -> u8 {
         match self {
-            Kind::Users => 0,
+            Kind::Users | Kind::GroupedUsers | Kind::Groups => 0,
             Kind::Rules => 1,
             Kind::Swarms | Kind::Torrents | Kind::Deletions => 2,
             Kind::End => 3,

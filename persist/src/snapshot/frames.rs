@@ -8,7 +8,8 @@ use rkyv::util::AlignedVec;
 
 use super::columns::View;
 use super::deletions::DeletionsView;
-use super::format::{FORMAT, HEAD_BYTES, HEADER_BYTES, Header, Kind, Totals};
+use super::format::{HEAD_BYTES, HEADER_BYTES, Header, Kind, Totals, is_read};
+use super::groups::GroupsView;
 use super::rules::RulesView;
 use super::torrents::TorrentsView;
 use super::users::UsersView;
@@ -58,6 +59,7 @@ pub(super) enum Fault {
 pub(super) enum Content<'a> {
     Swarms(View<'a>),
     Users(UsersView<'a>),
+    Groups(GroupsView<'a>),
     Rules(RulesView<'a>),
     Torrents(TorrentsView<'a>),
     Deletions(DeletionsView<'a>),
@@ -83,7 +85,7 @@ impl<R: Read> Frames<R> {
         let mut bytes = [0; HEADER_BYTES];
         fill(&mut stream, &mut bytes, 0, "header")?;
         let header = Header::parse(&bytes)?;
-        if header.format != FORMAT {
+        if !is_read(header.format) {
             return Err(Fault::Format { found: header.format, version: header.version() });
         }
         Ok(Self {
@@ -160,6 +162,8 @@ impl<'a> Content<'a> {
         Ok(match kind {
             Kind::Swarms => Content::Swarms(View::new(payload)?),
             Kind::Users => Content::Users(UsersView::new(payload)?),
+            Kind::GroupedUsers => Content::Users(UsersView::new_grouped(payload)?),
+            Kind::Groups => Content::Groups(GroupsView::new(payload)?),
             Kind::Rules => Content::Rules(RulesView::new(payload)?),
             Kind::Torrents => Content::Torrents(TorrentsView::new(payload)?),
             Kind::Deletions => Content::Deletions(DeletionsView::new(payload)?),
@@ -173,6 +177,7 @@ impl<'a> Content<'a> {
         match self {
             Content::Swarms(view) => view.count(totals),
             Content::Users(view) => totals.users += view.len() as u64,
+            Content::Groups(_) => {}
             Content::Rules(view) => totals.client_rules += view.len() as u64,
             Content::Torrents(view) => view.count(totals),
             Content::Deletions(view) => totals.deletions += view.len() as u64,

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::Read;
 
 use shard::InfoHash;
-use shard::private::{ClientPrefix, Passkey, Swarms, User};
+use shard::private::{ClientPrefix, GroupId, Passkey, Swarms, User};
 
 use super::files::Files;
-use super::format::{HEADER_BYTES, Header};
+use super::format::{HEADER_BYTES, Header, is_read};
 use super::frames::{Content, Frames};
-use super::{Covered, Cursor, FORMAT, Mode, Restored, Snapshot, SnapshotError, fault_of};
+use super::{Covered, Cursor, Mode, Restored, Snapshot, SnapshotError, fault_of};
 use crate::data_dir::DataDir;
 
 impl Snapshot {
@@ -54,6 +54,20 @@ impl Snapshot {
                 view.users().for_each(|(passkey, user)| visit(passkey, user));
                 true
             }
+            Content::Groups(_) => true,
+            _ => false,
+        })
+    }
+
+    /// Shows every group of users, with the downloads that each of them may have at once.
+    pub fn groups(&self, mut visit: impl FnMut(GroupId, Option<u32>)) -> Result<(), SnapshotError> {
+        self.expect_private(true)?;
+        self.read(|content| match content {
+            Content::Users(_) => true,
+            Content::Groups(view) => {
+                view.groups().for_each(|(id, downloads_max)| visit(id, downloads_max));
+                true
+            }
             _ => false,
         })
     }
@@ -65,7 +79,7 @@ impl Snapshot {
     ) -> Result<(), SnapshotError> {
         self.expect_private(true)?;
         self.read(|content| match content {
-            Content::Users(_) => true,
+            Content::Users(_) | Content::Groups(_) => true,
             Content::Rules(view) => {
                 view.rules().for_each(|(prefix, allow)| visit(prefix, allow));
                 true
@@ -106,7 +120,8 @@ impl Snapshot {
                         swarms.set_deletion(deletion.info_hash, &deletion.reason, deletion.at);
                     }
                 }
-                Content::Swarms(_) | Content::Users(_) | Content::Rules(_) => {}
+                Content::Swarms(_) | Content::Users(_) | Content::Groups(_) | Content::Rules(_) => {
+                }
             }
             true
         })?;
@@ -140,7 +155,7 @@ impl Snapshot {
                 return Err(SnapshotError::Read { path, source });
             }
             if let Ok(header) = Header::parse(&bytes)
-                && header.format == FORMAT
+                && is_read(header.format)
                 && let Mode::Private(covered) = header.meta.mode
                 && covered.journal == journal
             {

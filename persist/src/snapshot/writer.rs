@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use shard::Piece;
-use shard::private::{self, ClientPrefix, Passkey, User};
+use shard::private::{self, ClientPrefix, GroupId, Passkey, User};
 
 use super::encoder::Encoder;
 use super::files::{Files, KEPT, Name};
@@ -77,6 +77,16 @@ impl SnapshotWriter {
     /// Adds a user of a private tracker. Users come first of all.
     pub fn append_user(&mut self, passkey: &Passkey, user: User) -> Result<(), SnapshotError> {
         self.add(|encoder| encoder.append_user(passkey, user))
+    }
+
+    /// Adds a group of users, with the downloads that each of them may have at once. Groups come with
+    /// the users, before everything else.
+    pub fn append_group(
+        &mut self,
+        id: GroupId,
+        downloads_max: Option<u32>,
+    ) -> Result<(), SnapshotError> {
+        self.add(|encoder| encoder.append_group(id, downloads_max))
     }
 
     /// Adds a rule of clients of a private tracker. They come after the users.

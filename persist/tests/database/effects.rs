@@ -1,12 +1,15 @@
 //! What each kind of record does to each table.
 
+use persist::LedgerOptions;
 use persist::ledger::Record;
+use persist::postgres::{SpentToken, SpentTokens};
 use shard::private::{
-    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, Swarm, TorrentId, UserId,
+    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, GroupId, Swarm, TorrentId,
+    UserId,
 };
 use shard::{PeerState, Seconds};
 
-use crate::site::{NOW, Site, fact, hash, passkey, token, torrent, user};
+use crate::site::{NOW, Site, Tape, fact, hash, passkey, quick, token, torrent, until, user};
 
 #[test]
 fn credits_are_added_and_the_last_figures_stay() {
@@ -126,6 +129,7 @@ fn a_peer_is_as_its_last_announce_left_it() {
         can_leech: true,
         hidden: true,
         enabled: true,
+        group: None,
     };
     site.apply(vec![Record::Change(hides)]);
     let addresses = "SELECT address_v4, address_v6, port FROM peers";
@@ -177,7 +181,8 @@ fn changes_make_and_remove_rows() {
     // Rights change, credits stay; in one go, two users exchange their passkeys.
     let changed = |id, key, enabled| {
         let (id, passkey) = (UserId(id), passkey(key));
-        Record::Change(Change::User { id, passkey, can_leech: false, hidden: false, enabled })
+        let (can_leech, hidden, group) = (false, false, None);
+        Record::Change(Change::User { id, passkey, can_leech, hidden, enabled, group })
     };
     let rules = |prefix: &[u8], allow| {
         Record::Change(Change::ClientRule { prefix: ClientPrefix::new(prefix).unwrap(), allow })
@@ -277,4 +282,77 @@ fn peers_can_be_left_out_and_are_removed_when_they_are_silent() {
     let ledger = Ledger::start(site.database.clone(), quick(), Tape::new(2).reader()).unwrap();
     until("it is removed", || site.text("SELECT user_id FROM peers") == "(1)");
     ledger.stop(PATIENCE);
+}
+
+#[test]
+fn groups_are_written_and_nobody_loses_his_by_a_change_of_his_rights() {
+    let Some(mut site) = Site::new("groups") else { return };
+    let group = |id, name: &str, downloads_max| {
+        Record::Change(Change::Group { id: GroupId(id), name: name.to_owned(), downloads_max })
+    };
+    let in_group = |group: Option<u16>| {
+        let (id, passkey) = (UserId(1), passkey(1));
+        let (can_leech, hidden, enabled, group) = (true, false, true, group.map(GroupId));
+        Record::Change(Change::User { id, passkey, can_leech, hidden, enabled, group })
+    };
+    site.apply(vec![group(1, "New", Some(3)), group(2, "Elite", Some(5)), in_group(Some(1))]);
+    site.apply(vec![group(2, "Elite", None)]);
+    let groups = "SELECT id, name, downloads_max FROM user_groups ORDER BY id";
+    assert_eq!(site.text(groups), "(1,New,3); (2,Elite,)");
+    let of_user = "SELECT coalesce(group_id, -1)::bigint FROM users";
+    assert_eq!(site.number(of_user), 1);
+    site.apply(vec![in_group(None)]);
+    assert_eq!(site.number(of_user), 1, "not known is not none");
+    site.apply(vec![in_group(Some(9))]);
+    assert_eq!(site.number(of_user), 1, "there is no such group");
+    site.apply(vec![in_group(Some(2)), Record::Change(Change::GroupRemoved { id: GroupId(1) })]);
+    assert_eq!((site.text(groups).as_str(), site.number(of_user)), ("(2,Elite,)", 2));
+    site.apply(vec![Record::Change(Change::GroupRemoved { id: GroupId(2) })]);
+    assert_eq!(site.number(of_user), -1);
+}
+
+#[test]
+fn a_token_that_is_used_up_is_noted_once_for_the_site() {
+    let Some(mut site) = Site::new("spent") else { return };
+    let options = LedgerOptions { spent_tokens: true, ..quick() };
+    let spends = |user, torrent| {
+        Record::Fact(Fact { token_spent: true, snatched: true, ..fact(user, torrent) })
+    };
+    let tape = Tape::new(0x0bad_cafe);
+    tape.append([user(1), user(2), torrent(1), torrent(2), token(1, 1), token(1, 2), token(2, 1)]);
+    tape.append([spends(1, 1), Record::Fact(Fact { token_down: 9, ..fact(1, 2) }), spends(2, 1)]);
+    let mut spent = SpentTokens::connect(&site.database).unwrap().unwrap();
+    assert!(SpentTokens::connect(&site.database).unwrap().is_none(), "one at a time");
+    assert_eq!(spent.untold(10).unwrap(), []);
+    site.run_with(&tape, options.clone());
+    let told = |rows: &[SpentToken]| -> Vec<(u32, u32)> {
+        rows.iter().map(|row| (row.user.0, row.torrent.0)).collect()
+    };
+    let rows = spent.untold(10).unwrap();
+    assert_eq!(told(&rows), [(1, 1), (2, 1)]);
+    assert_eq!((spent.waiting().unwrap(), told(&spent.untold(1).unwrap())), (2, vec![(1, 1)]));
+    spent.told(&rows[..1]).unwrap();
+    assert_eq!((spent.waiting().unwrap(), told(&spent.untold(10).unwrap())), (1, vec![(2, 1)]));
+    drop(spent);
+    // Whoever comes next goes on where that was.
+    let mut spent = patiently("the lock", || SpentTokens::connect(&site.database).unwrap());
+    assert_eq!(told(&spent.untold(10).unwrap()), [(2, 1)]);
+    // Those that were told go after a while, the others never.
+    assert_eq!(spent.forget(10).unwrap(), 0);
+    site.write("UPDATE spent_tokens SET told_at = told_at - interval '8 days', at = at - interval '1 year'");
+    assert_eq!(spent.forget(10).unwrap(), 1);
+    assert_eq!(site.number("SELECT count(*) FROM spent_tokens"), 1);
+    // Without somebody who tells the site, nothing is noted.
+    tape.append([token(1, 2), spends(1, 2)]);
+    site.run_with(&tape, quick());
+    assert_eq!(site.number("SELECT count(*) FROM spent_tokens"), 1);
+}
+
+fn patiently<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    until(what, || {
+        found = ask();
+        found.is_some()
+    });
+    found.unwrap()
 }

@@ -55,6 +55,7 @@ fn story(seed: u64, length: usize) -> (Vec<Record>, Model) {
                 can_leech,
                 hidden: false,
                 enabled: true,
+                group: None,
             }));
             model.users.get_mut(&i64::from(id.0)).unwrap().2 = can_leech;
             continue;

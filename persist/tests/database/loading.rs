@@ -2,7 +2,7 @@
 
 use persist::postgres::{Loaded, Stored};
 use shard::Seconds;
-use shard::private::{Change, ClientPrefix, Freeleech, Swarm, TorrentId, UserId};
+use shard::private::{Change, ClientPrefix, Freeleech, GroupId, Swarm, TorrentId, UserId};
 
 use crate::site::{NOW, Site, Tape, hash, passkey, torrent, user};
 
@@ -17,8 +17,9 @@ fn what_an_announce_needs_is_loaded() {
     let Some(mut site) = Site::new("load") else { return };
     let key = |number| passkey(number).reveal().to_owned();
     site.write(&format!(
-        "INSERT INTO users (id, passkey, can_leech, hidden, enabled) VALUES
-            (4294967295, '{}', false, true, true), (8, '{}', true, false, false);
+        "INSERT INTO user_groups VALUES (0, 'New', 1), (32767, 'Elite', NULL);
+        INSERT INTO users (id, passkey, can_leech, hidden, enabled, group_id) VALUES
+            (4294967295, '{}', false, true, true, 32767), (8, '{}', true, false, false, NULL);
         INSERT INTO torrents (id, info_hash, freeleech, upload_percent, snatches, balance, seeders) VALUES
             (1, '\\x{}', 'free', 200, 12, -9223372036854775808, 5), (2, '\\x{}', 'neutral', 0, 0, 0, 0);
         INSERT INTO tokens (user_id, torrent_id, expires_at, spent_at) VALUES
@@ -45,6 +46,7 @@ fn what_an_announce_needs_is_loaded() {
         users: 1,
         torrents: 2,
         tokens: 2,
+        groups: 2,
         client_rules: 2,
         deletion_reasons: 1,
     };
@@ -81,15 +83,18 @@ fn what_an_announce_needs_is_loaded() {
             can_leech: false,
             hidden: true,
             enabled: true,
+            group: Some(GroupId(32_767)),
         }),
+        plain(Change::Group { id: GroupId(0), name: "New".into(), downloads_max: Some(1) }),
+        plain(Change::Group { id: GroupId(32_767), name: "Elite".into(), downloads_max: None }),
         token(7, 1, None),
         token(8, 2, Some(Seconds(4_102_444_800))),
     ] {
         assert!(all.contains(&expected), "{expected:?} in {all:?}");
     }
-    assert_eq!(all.len(), 8);
+    assert_eq!(all.len(), 10);
     assert!(matches!(all[0].change, Change::ClientRule { .. }));
-    assert!(matches!(all[7].change, Change::Token { .. }));
+    assert!(matches!(all[9].change, Change::Token { .. }));
 }
 
 /// Who loads has to know which records of his journal are in what he got.

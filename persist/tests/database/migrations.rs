@@ -84,6 +84,11 @@ fn rows_that_make_no_sense_are_refused() {
         "INSERT INTO torrents (id, info_hash, freeleech) VALUES (1, 'abcdefghijabcdefghij', 'x')"
             .to_owned(),
         "INSERT INTO client_rules VALUES ('', true)".to_owned(),
+        "INSERT INTO user_groups VALUES (-1, 'a')".to_owned(),
+        "INSERT INTO user_groups VALUES (1, '')".to_owned(),
+        "INSERT INTO user_groups VALUES (1, 'a'), (2, 'a')".to_owned(),
+        "INSERT INTO user_groups VALUES (1, 'a', -1)".to_owned(),
+        format!("INSERT INTO users (id, passkey, group_id) VALUES (1, {good}, 5)"),
     ] {
         assert!(site.sql.batch_execute(&wrong).is_err(), "{wrong}");
     }

@@ -3,7 +3,7 @@
 use crossbeam_channel::{Receiver, unbounded};
 use persist::ledger::Record;
 use persist::postgres::{Seen, Watch};
-use shard::private::{Change, ClientPrefix, Fact, Freeleech, TorrentId, UserId};
+use shard::private::{Change, ClientPrefix, Fact, Freeleech, GroupId, TorrentId, UserId};
 
 use crate::site::{PATIENCE, Site, fact, hash, passkey, token, torrent, until, user};
 
@@ -24,8 +24,8 @@ fn each_row_that_matters_is_told() {
 
     site.write(&format!("INSERT INTO users (id, passkey) VALUES (1, '{key}')"));
     let is = |can_leech, enabled| {
-        let (id, passkey) = (UserId(1), passkey(1));
-        Seen::Change(Change::User { id, passkey, can_leech, hidden: false, enabled })
+        let (id, passkey, hidden) = (UserId(1), passkey(1), false);
+        Seen::Change(Change::User { id, passkey, can_leech, hidden, enabled, group: None })
     };
     assert_eq!(next(), is(true, true));
     // What the tracker does not care for, and what does not change, is not told.
@@ -130,6 +130,37 @@ fn changes_in_bulk_are_told_as_one() {
     site.write("TRUNCATE users");
     until("a truncated table is noticed", || seen.recv_timeout(PATIENCE).unwrap() == Seen::Reload);
     assert!(watch.status().notices < 3000, "{:?}", watch.status());
+    watch.stop(PATIENCE);
+}
+
+#[test]
+fn groups_and_who_is_in_them_are_told() {
+    let Some(mut site) = Site::new("group notices") else { return };
+    let (watch, seen) = watch(&site);
+    let next = || seen.recv_timeout(PATIENCE).unwrap();
+    let id = GroupId(7);
+    let group = |name: &str, downloads_max| {
+        Seen::Change(Change::Group { id, name: name.to_owned(), downloads_max })
+    };
+    site.write("INSERT INTO user_groups VALUES (7, 'Elite', 20)");
+    assert_eq!(next(), group("Elite", Some(20)));
+    site.write("UPDATE user_groups SET downloads_max = NULL");
+    assert_eq!(next(), group("Elite", None));
+    let key = passkey(1).reveal().to_owned();
+    site.write(&format!("INSERT INTO users (id, passkey) VALUES (1, '{key}')"));
+    let is = |group| {
+        let (id, passkey, can_leech, hidden, enabled) = (UserId(1), passkey(1), true, false, true);
+        Seen::Change(Change::User { id, passkey, can_leech, hidden, enabled, group })
+    };
+    assert_eq!(next(), is(None));
+    site.write("UPDATE users SET group_id = 7");
+    assert_eq!(next(), is(Some(id)));
+    // Its users are in none, and each is told; in which order is the database's.
+    site.write("DELETE FROM user_groups");
+    let told = [next(), next()];
+    assert!(told.contains(&Seen::Change(Change::GroupRemoved { id })), "{told:?}");
+    assert!(told.contains(&is(None)), "{told:?}");
+    assert!(seen.is_empty());
     watch.stop(PATIENCE);
 }
 

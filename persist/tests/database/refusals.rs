@@ -18,6 +18,7 @@ fn one_bad_record_among_many() {
         can_leech: true,
         hidden: false,
         enabled: true,
+        group: None,
     }));
     // A text that PostgreSQL cannot hold.
     records.push(Record::Change(Change::TorrentRemoved {

@@ -92,7 +92,12 @@ impl Site {
 
     /// Writes all that is in a journal.
     pub(crate) fn run(&self, tape: &Tape) -> persist::LedgerStatus {
-        let ledger = Ledger::start(self.database.clone(), quick(), tape.reader()).unwrap();
+        self.run_with(tape, quick())
+    }
+
+    /// The same with other options.
+    pub(crate) fn run_with(&self, tape: &Tape, options: LedgerOptions) -> persist::LedgerStatus {
+        let ledger = Ledger::start(self.database.clone(), options, tape.reader()).unwrap();
         assert!(ledger.drain(PATIENCE), "{:?}", ledger.status());
         ledger.stop(PATIENCE)
     }
@@ -223,7 +228,8 @@ pub(crate) fn passkey(number: u32) -> Passkey {
 
 pub(crate) fn user(id: u32) -> Record {
     let (id, passkey) = (UserId(id), passkey(id));
-    Record::Change(Change::User { id, passkey, can_leech: true, hidden: false, enabled: true })
+    let (can_leech, hidden, enabled, group) = (true, false, true, None);
+    Record::Change(Change::User { id, passkey, can_leech, hidden, enabled, group })
 }
 
 pub(crate) fn torrent(id: u32) -> Record {

@@ -41,7 +41,9 @@ impl Swarms {
     /// set its baseline and credit nothing; so do counters that went down. `stopped` takes it out,
     /// yields no peers, and is no mistake when it is unknown. A snatch is `completed` with nothing
     /// left, unless the peer is a seeder already. A user who may not leech is credited like others;
-    /// his leechers are counted, told nobody, and told to nobody.
+    /// his leechers are counted, told nobody, and told to nobody. A user with as many downloads as his
+    /// group allows begins no further one: a new peer is refused, and a known one that did not download is
+    /// credited, and a partial seed from then on.
     ///
     /// One index lookup, a scan of at most 128 peers or of a few buckets, then a number of candidates
     /// that follows `numwant`.
@@ -62,6 +64,7 @@ impl Swarms {
         let forbidden = announce.left > 0 && !announce.user.can_leech;
 
         let (was, is) = (known.map(|known| known.state), (!stopped).then_some(step.state));
+        let held_back = held_back(announce, was);
         let since_last = known.map(|known| now.since(known.figures.seen));
         let (face, met) = match known {
             Some(known) => self.meet_known(slot, announce, &known, &step)?,
@@ -87,13 +90,14 @@ impl Swarms {
                 Some(_) => self.members.forget(&face),
                 None => face.forget(&mut self.members.wides),
             }
-        } else if !forbidden {
+        } else if !forbidden && !held_back {
             let torrent = self.torrents.get(slot);
             let ask = Ask::of(announce);
             choose(torrent, &self.members, &self.rights, &ask, random, reply);
         }
         let once = fact.is_some() && (stopped || step.anew || step.snatched);
-        Ok(Outcome { fact, was, is, since_last, snatched: step.snatched, once, forbidden })
+        let snatched = step.snatched;
+        Ok(Outcome { fact, was, is, since_last, snatched, once, forbidden, held_back })
     }
 
     #[inline]
@@ -115,6 +119,7 @@ impl Swarms {
             (Event::Stopped, Some(PeerState::PartialSeed)) if announce.left > 0 => {
                 PeerState::PartialSeed
             }
+            _ if held_back(announce, was) => PeerState::PartialSeed,
             _ => state(announce),
         };
         let (since, last, announces) = known.map_or((now, now, 0), |known| {
@@ -212,6 +217,9 @@ impl Swarms {
     ) -> Result<(Face, bool), Refusal> {
         let (torrent, members) = (self.torrents.get_mut(slot), &mut self.members);
         let stopped = announce.event == Event::Stopped;
+        if held_back(announce, None) {
+            return Err(Refusal::DownloadsMax);
+        }
         if !stopped {
             if members.accounts.len() >= self.limits.peers_max {
                 return Err(Refusal::PeersMax);
@@ -293,6 +301,16 @@ impl Swarms {
             },
         }
     }
+}
+
+/// Whether a peer that was this before would begin a download that its user's group does not allow.
+#[inline]
+fn held_back(announce: &Announce, was: Option<PeerState>) -> bool {
+    announce.downloads_full
+        && announce.user.can_leech
+        && announce.event != Event::Stopped
+        && was != Some(PeerState::Leecher)
+        && state(announce) == PeerState::Leecher
 }
 
 /// What the user of an announce may.

@@ -1,6 +1,6 @@
 //! What the site did.
 
-use super::{Freeleech, Passkey, TorrentId, UserId};
+use super::{Freeleech, GroupId, Passkey, TorrentId, UserId};
 use crate::{InfoHash, Seconds};
 
 /// The first bytes of peer ids, at most 20: what tells one client program from another (BEP 20).
@@ -36,6 +36,23 @@ pub enum Change {
         hidden: bool,
         /// May announce at all.
         enabled: bool,
+        /// See [`super::User::group`]. `None` when he is in none, and when that is not known: a row of
+        /// the database keeps the group it has.
+        group: Option<GroupId>,
+    },
+    /// There is a group of users, with this bound.
+    Group {
+        /// Its number at the site.
+        id: GroupId,
+        /// What it is called, for people.
+        name: String,
+        /// Downloads that each of its users may have at once; `None` for any number.
+        downloads_max: Option<u32>,
+    },
+    /// There is no such group any more; its users are in none.
+    GroupRemoved {
+        /// Its number at the site.
+        id: GroupId,
     },
     /// A torrent is registered, with these rules. Balance and snatches so far stay.
     Torrent {
@@ -102,9 +119,11 @@ impl Change {
             | Change::TorrentRemoved { info_hash, .. }
             | Change::Token { info_hash, .. }
             | Change::TokenRemoved { info_hash, .. } => Some(info_hash),
-            Change::User { .. } | Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => {
-                None
-            }
+            Change::User { .. }
+            | Change::Group { .. }
+            | Change::GroupRemoved { .. }
+            | Change::ClientRule { .. }
+            | Change::ClientRuleRemoved { .. } => None,
         }
     }
 }

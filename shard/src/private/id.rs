@@ -12,6 +12,16 @@ pub struct UserId(pub u32);
 #[repr(transparent)]
 pub struct TorrentId(pub u32);
 
+/// The number of a group of users at the site, at most [`GroupId::MAX`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(transparent)]
+pub struct GroupId(pub u16);
+
+impl GroupId {
+    /// The largest one: what a `smallint` of the database holds.
+    pub const MAX: GroupId = GroupId(i16::MAX as u16);
+}
+
 /// What a client calls itself (BEP 3 `peer_id`); its first bytes mostly tell the program (BEP 20).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]

@@ -123,6 +123,10 @@ impl Model {
         let client = (announce.user.id, announce.peer_id, announce.key);
         let known = torrent.peers.get(&client).map(|peer| ruled(&self.rulings, peer));
         let stops = announce.event == Event::Stopped;
+        let was = known.map(|known| known.state);
+        if known.is_none() && becomes(announce, was).1 {
+            return Err(Refusal::DownloadsMax);
+        }
         if known.is_none() && !stops {
             let clients = torrent.peers.keys().filter(|(user, ..)| *user == announce.user.id);
             let clients_max = usize::from(self.limits.clients_max);
@@ -136,12 +140,12 @@ impl Model {
         let completes = announce.event == Event::Completed && announce.left == 0;
         let postponed = self.limits.facts == Facts::Postponed
             && known.is_some_and(|known| {
-                let (was, is) = (known.reported, announce.counters);
+                let (said, is) = (known.reported, announce.counters);
                 let said_again = !stops && announce.event != Event::Started;
                 let snatches = completes && known.state != PeerState::Seeder;
-                let went_down = is.uploaded < was.uploaded || is.downloaded < was.downloaded;
+                let went_down = is.uploaded < said.uploaded || is.downloaded < said.downloaded;
                 let had_v6 = known.endpoints.v6.is_some() || announce.endpoints.v6.is_none();
-                let stays = known.state == state(announce) && had_v6;
+                let stays = known.state == becomes(announce, was).0 && had_v6;
                 said_again && stays && !snatches && !went_down
             });
         let as_before = known.filter(|_| postponed).map(|known| known.reported);
@@ -171,6 +175,7 @@ impl Model {
             snatched: fact.snatched,
             once: noted && (stops || anew || fact.snatched),
             forbidden: announce.left > 0 && !announce.user.can_leech,
+            held_back: becomes(announce, was).1,
         })
     }
 
@@ -358,7 +363,7 @@ fn peer_after(announce: &Announce, known: Option<&PeerRecord>, now: Seconds) -> 
     let partial = known.is_some_and(|known| known.state == PeerState::PartialSeed);
     let state = match (announce.event, announce.left) {
         (Event::Stopped, 1..) if partial => PeerState::PartialSeed,
-        _ => state(announce),
+        _ => becomes(announce, known.map(|known| known.state)).0,
     };
     PeerRecord {
         user: announce.user.id,
@@ -409,6 +414,18 @@ pub fn state(announce: &Announce) -> PeerState {
         (0, _) => PeerState::Seeder,
         (_, Event::Paused) => PeerState::PartialSeed,
         _ => PeerState::Leecher,
+    }
+}
+
+/// What an announce makes of its peer, unless it leaves; and whether that is less than it says, as the
+/// user's group allows no further download.
+fn becomes(announce: &Announce, was: Option<PeerState>) -> (PeerState, bool) {
+    let begins = state(announce) == PeerState::Leecher && was != Some(PeerState::Leecher);
+    let may = !announce.downloads_full || !announce.user.can_leech;
+    if begins && !may && announce.event != Event::Stopped {
+        (PeerState::PartialSeed, true)
+    } else {
+        (state(announce), false)
     }
 }
 

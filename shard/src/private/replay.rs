@@ -102,11 +102,14 @@ impl Swarms {
             Change::TokenRemoved { user, info_hash, .. } => {
                 self.remove_token(user, &info_hash);
             }
-            Change::User { id, can_leech, hidden, enabled: true, .. } => {
-                self.set_user_rights(User { id, can_leech, hidden });
+            Change::User { id, can_leech, hidden, enabled: true, group, .. } => {
+                self.set_user_rights(User { id, can_leech, hidden, group });
             }
             Change::User { id, .. } => self.remove_user(id),
-            Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => {}
+            Change::Group { .. }
+            | Change::GroupRemoved { .. }
+            | Change::ClientRule { .. }
+            | Change::ClientRuleRemoved { .. } => {}
         }
         Ok(())
     }

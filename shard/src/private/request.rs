@@ -52,4 +52,7 @@ pub struct Announce {
     pub numwant: u16,
     /// Families to hand out.
     pub families: Families,
+    /// The user has as many downloads under way as his group allows. A peer of his that does not
+    /// download yet is not let in as a leecher; one that does goes on.
+    pub downloads_full: bool,
 }

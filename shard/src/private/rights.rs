@@ -35,7 +35,7 @@ impl Rights {
     }
 
     pub(crate) fn set_user(&mut self, user: User, round: u32) {
-        let User { id, can_leech, hidden } = user;
+        let User { id, can_leech, hidden, group: _ } = user;
         self.set(id, Ruling::Rights { can_leech, hidden }, round);
     }
 

@@ -71,9 +71,11 @@ impl Changed {
             | Change::TokenRemoved { user, info_hash, .. } => {
                 self.torrents.contains(info_hash) || self.tokens.contains(&(*user, *info_hash))
             }
-            Change::User { .. } | Change::ClientRule { .. } | Change::ClientRuleRemoved { .. } => {
-                false
-            }
+            Change::User { .. }
+            | Change::Group { .. }
+            | Change::GroupRemoved { .. }
+            | Change::ClientRule { .. }
+            | Change::ClientRuleRemoved { .. } => false,
         }
     }
 }

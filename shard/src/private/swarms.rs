@@ -75,9 +75,9 @@ pub enum Refusal {
     #[error("Unregistered torrent")]
     Unregistered,
     /// The torrent is no longer registered, since less than a day.
-    #[error("Unregistered torrent{}{reason}", if reason.is_empty() { "" } else { ": " })]
+    #[error("Unregistered torrent{}{}", if reason.is_empty() { "" } else { ": " }, reason.trim())]
     Deleted {
-        /// What the site says about it; may be empty.
+        /// What the site says about it; may be empty. Blanks alone are a reason without words.
         reason: Arc<str>,
     },
     /// The user may not download. What was announced counts all the same; see [`Outcome::forbidden`].
@@ -86,6 +86,11 @@ pub enum Refusal {
     /// The user has `Limits::clients_max` other clients on this torrent.
     #[error("Too many clients of yours on this torrent")]
     ClientsMax,
+    /// The user has as many downloads as his group allows, and this would be one more; see
+    /// [`Announce::downloads_full`]. What a known peer moved counts all the same; see
+    /// [`Outcome::held_back`].
+    #[error("Too many downloads at once for your user group: finish or stop one first")]
+    DownloadsMax,
     /// The core holds `Limits::peers_max` peers, and this would be one more.
     #[error("Tracker is full: no more peers are accepted")]
     PeersMax,
@@ -114,6 +119,10 @@ pub struct Outcome {
     /// The user may not download, and is to be told so in place of the reply, which has no peers.
     /// Everything else has happened.
     pub forbidden: bool,
+    /// A known peer that did not download would have begun to, and the user's group allows no further
+    /// download: it is a partial seed now, and is to be told so in place of the reply, which has no peers.
+    /// Everything else has happened.
+    pub held_back: bool,
 }
 
 impl Outcome {
@@ -129,7 +138,11 @@ impl Outcome {
 
     /// What the client is to be told in place of the reply.
     pub fn refusal(&self) -> Option<Refusal> {
-        self.forbidden.then_some(Refusal::LeechingForbidden)
+        match (self.forbidden, self.held_back) {
+            (true, _) => Some(Refusal::LeechingForbidden),
+            (false, true) => Some(Refusal::DownloadsMax),
+            (false, false) => None,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the site says about users and torrents, as far as an announce needs it.
 
-use super::{TorrentId, UserId};
+use super::{GroupId, TorrentId, UserId};
 
 /// A user who may announce. One who may not (disabled or removed) is not known at all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +13,8 @@ pub struct User {
     /// The user's addresses are written nowhere; they are still told to peers, or nobody could
     /// connect.
     pub hidden: bool,
+    /// The group he is in, which may bound his downloads; see [`super::Announce::downloads_full`].
+    pub group: Option<GroupId>,
 }
 
 /// Which transfers of a torrent count.

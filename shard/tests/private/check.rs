@@ -9,10 +9,10 @@ use shard::{Event, PeerState, Reply, SPARE_LOOKS};
 
 /// Distinct, alive, eligible, the right kinds first, as many as there can be, and each with all the
 /// endpoints the requester can use. No two peers of the model have an endpoint in common.
-pub(crate) fn peers(model: &Model, announce: &Announce, forbidden: bool, reply: &Reply) {
+pub(crate) fn peers(model: &Model, announce: &Announce, refused: bool, reply: &Reply) {
     let told = told(reply);
-    if announce.event == Event::Stopped || forbidden {
-        assert!(told.is_empty(), "who leaves or may not leech is told nobody");
+    if announce.event == Event::Stopped || refused {
+        assert!(told.is_empty(), "who leaves or may not download is told nobody");
         return;
     }
     let eligible = model.eligible(announce);

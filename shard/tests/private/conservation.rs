@@ -35,7 +35,8 @@ impl Client {
     fn new(random: &mut fastrand::Rng, number: u32, users: u32, torrents: u8) -> Self {
         let peer_id = PeerId(std::array::from_fn(|_| random.u8(..)));
         let v4 = Some([45, 1, (number >> 8) as u8, number as u8].into());
-        let user = User { id: UserId(random.u32(..users)), can_leech: true, hidden: false };
+        let user =
+            User { id: UserId(random.u32(..users)), can_leech: true, hidden: false, group: None };
         let announce = Announce {
             info_hash: InfoHash([random.u8(..torrents); 20]),
             user,
@@ -47,6 +48,7 @@ impl Client {
             event: Event::None,
             numwant: 10,
             families: Families { v4: true, v6: true },
+            downloads_full: false,
         };
         Self { announce, session: None, last: Seconds(0), worth: (0, 0) }
     }

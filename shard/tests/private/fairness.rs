@@ -25,7 +25,7 @@ fn announce(n: u32, wide: bool) -> Announce {
     peer_id[8..12].copy_from_slice(&n.to_be_bytes());
     Announce {
         info_hash: InfoHash([1; 20]),
-        user: User { id: UserId(n), can_leech: true, hidden: false },
+        user: User { id: UserId(n), can_leech: true, hidden: false, group: None },
         peer_id: PeerId(peer_id),
         key: n,
         endpoints: Endpoints {
@@ -38,6 +38,7 @@ fn announce(n: u32, wide: bool) -> Announce {
         event: Event::None,
         numwant: 0,
         families: Families { v4: true, v6: true },
+        downloads_full: false,
     }
 }
 

@@ -27,7 +27,7 @@ fn announce(user: u32, client: u32) -> Announce {
     peer_id[8..12].copy_from_slice(&client.to_be_bytes());
     Announce {
         info_hash: NAME,
-        user: User { id: UserId(user), can_leech: true, hidden: false },
+        user: User { id: UserId(user), can_leech: true, hidden: false, group: None },
         peer_id: PeerId(peer_id),
         key: 0,
         endpoints: Endpoints { v4: Some(Ipv4Addr::from(0x2d00_0000 + client)), v6: None, port: 1 },
@@ -36,6 +36,7 @@ fn announce(user: u32, client: u32) -> Announce {
         event: Event::None,
         numwant: 50,
         families: Families { v4: true, v6: true },
+        downloads_full: false,
     }
 }
 

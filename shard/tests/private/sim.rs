@@ -85,7 +85,8 @@ impl Sim {
                 let peers = self.model.torrents[&announce.info_hash].peers.len();
                 // The model takes its time with large swarms.
                 if peers < 500 || self.random.u8(..16) == 0 {
-                    check::peers(&self.model, announce, outcome.forbidden, &self.reply);
+                    let refused = outcome.refusal().is_some();
+                    check::peers(&self.model, announce, refused, &self.reply);
                     let scraped = self.engine.scrape(&announce.info_hash);
                     assert_eq!(scraped, self.model.scrape(&announce.info_hash));
                     self.check_one(announce, outcome);

@@ -77,13 +77,13 @@ impl Story {
 
 /// `who` is `user` or `user/client`. Words: an event, `up=`, `down=`, `corrupt=`, `left=`, `numwant=`,
 /// `torrent=`, `at=` an endpoint (else an IPv4 one made of the name), `v4` or `v6` for the families
-/// wanted (else both), `hidden`, `noleech`.
+/// wanted (else both), `hidden`, `noleech`, `full` when the group allows no further download.
 fn parse(who: &str, words: &str) -> Announce {
     let (user, _) = who.split_once('/').unwrap_or((who, ""));
     let number = user.bytes().fold(0, |number, byte| number * 31 + u32::from(byte));
     let mut announce = Announce {
         info_hash: info_hash("film"),
-        user: User { id: UserId(number), can_leech: true, hidden: false },
+        user: User { id: UserId(number), can_leech: true, hidden: false, group: None },
         peer_id: PeerId(name(who)),
         key: 1,
         endpoints: from(endpoint(who)),
@@ -92,6 +92,7 @@ fn parse(who: &str, words: &str) -> Announce {
         event: Event::None,
         numwant: 50,
         families: Families { v4: true, v6: true },
+        downloads_full: false,
     };
     for word in words.split_whitespace() {
         match word.split_once('=') {
@@ -113,6 +114,7 @@ fn parse(who: &str, words: &str) -> Announce {
                 "v6" => announce.families.v4 = false,
                 "hidden" => announce.user.hidden = true,
                 "noleech" => announce.user.can_leech = false,
+                "full" => announce.downloads_full = true,
                 _ => panic!("no such word: {word}"),
             },
         }
@@ -380,6 +382,31 @@ fn a_user_has_so_many_clients_on_a_torrent() {
     story.announce("bob/3", "started");
     story.announce("ann/1", "stopped");
     assert_eq!(story.announce("ann/3", "started").is, Some(PeerState::Leecher));
+}
+
+#[test]
+fn a_user_s_group_bounds_his_downloads_and_never_his_credit() {
+    let mut story = Story::new();
+    story.announce("ann", "started left=100");
+    story.announce("bob", "started up=5 left=0");
+    story.check_credit("ann", "up=10 left=90 full", (10, 0, 0));
+    assert_eq!(story.told("ann", "up=10 left=90 full").len(), 1, "what is under way goes on");
+    let refused = story.try_announce("zoe", "started left=100 full");
+    assert_eq!(refused, Err(Refusal::DownloadsMax));
+    story.check_counts(1, 1, 0);
+    assert!(story.announce("zoe", "stopped left=100 full").refusal().is_none());
+    assert!(story.announce("sid", "started left=0 full").refusal().is_none(), "he uploads");
+    let forbidden = story.announce("eve", "started left=100 noleech full");
+    assert_eq!(forbidden.refusal(), Some(Refusal::LeechingForbidden), "and is counted");
+
+    // A seeder that finds holes in its files: what it uploaded counts, and it stays to upload.
+    let outcome = story.announce("bob", "up=25 left=40 full");
+    assert_eq!(outcome.refusal(), Some(Refusal::DownloadsMax));
+    assert_eq!(outcome.is, Some(PeerState::PartialSeed));
+    assert_eq!(outcome.fact.map(|fact| (fact.credited_up, fact.partial)), Some((20, true)));
+    story.check_counts(1, 3, 0);
+    assert_eq!(story.told("bob", "up=25 left=40").len(), 2, "as soon as there is room");
+    assert!(story.announce("bob", "up=25 left=40 full").refusal().is_none());
 }
 
 #[test]

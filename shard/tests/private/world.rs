@@ -266,13 +266,15 @@ impl World {
             event,
             numwant: [0, 1, 5, 20, 50, 50, 200][self.random.usize(..7)],
             families,
+            downloads_full: self.random.u8(..12) == 0,
         }
     }
 
     fn user(&mut self) -> User {
         self.users_made += 1;
         let id = UserId(self.users_made * 7919);
-        User { id, can_leech: self.random.u8(..5) > 0, hidden: self.random.u8(..5) == 0 }
+        let (can_leech, hidden) = (self.random.u8(..5) > 0, self.random.u8(..5) == 0);
+        User { id, can_leech, hidden, group: None }
     }
 
     fn terms(&mut self, number: usize) -> Terms {

@@ -19,6 +19,18 @@ impl DeletionReason {
     }
 }
 
+impl DeletionReason {
+    /// The same as a text that is kept: empty for [`DeletionReason::NONE`], a blank for a number without
+    /// a text, which is told without it.
+    pub fn kept(self) -> &'static str {
+        match self.text() {
+            None => "",
+            Some("") => " ",
+            Some(text) => text,
+        }
+    }
+}
+
 /// By number. Client tools match these words.
 const TEXTS: [&str; 23] = [
     "Dupe",
@@ -52,9 +64,11 @@ mod tests {
     use crate::wire::private::Refusal;
 
     #[track_caller]
-    fn check(reason: i32, told: &str) {
-        let reason = DeletionReason(reason).text();
+    fn check(number: i32, told: &str) {
+        let reason = DeletionReason(number).text();
         assert_eq!(Refusal::Unregistered { reason }.to_string(), told);
+        let reason = DeletionReason(number).kept().into();
+        assert_eq!(shard::private::Refusal::Deleted { reason }.to_string(), told);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub const TOKENS_CHARACTERS_MAX: usize = 350;
 /// Where the site is.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Site {
-    /// Its name, as it stands in the `Host` header.
+    /// Its name, as it stands in the `Host` header, with the port where that is not 80.
     pub host: String,
     /// What comes before `/tools.php`; may be empty.
     pub path: String,

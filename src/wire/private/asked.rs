@@ -171,6 +171,8 @@ impl<'q> Asked<'q> {
             event: self.event,
             numwant,
             families,
+            // What the user does elsewhere is looked up by the core that owns the torrent.
+            downloads_full: false,
         }
     }
 }

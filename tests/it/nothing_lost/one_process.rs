@@ -357,8 +357,14 @@ fn who(client: &Client) -> Who {
 }
 
 fn announce(site: &Site, client: &Client, report: &Report, v4: bool, v6: bool) -> Announce {
-    let user = private::User { id: UserId(site.id(client.user)), can_leech: true, hidden: false };
+    let user = private::User {
+        id: UserId(site.id(client.user)),
+        can_leech: true,
+        hidden: false,
+        group: None,
+    };
     Announce {
+        downloads_full: false,
         info_hash: InfoHash(site.torrents[client.torrent].info_hash),
         user,
         peer_id: PeerId(client.name.peer_id),
@@ -384,7 +390,7 @@ fn announce(site: &Site, client: &Client, report: &Report, v4: bool, v6: bool) -
 fn user_change(site: &Site, user: usize) -> Change {
     let passkey = Passkey::new(site.passkey(user).as_bytes()).unwrap();
     let id = UserId(site.id(user));
-    Change::User { id, passkey, can_leech: true, hidden: false, enabled: true }
+    Change::User { id, passkey, can_leech: true, hidden: false, enabled: true, group: None }
 }
 
 fn torrent_change(site: &Site, torrent: usize) -> Change {

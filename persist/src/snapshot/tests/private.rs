@@ -1,8 +1,8 @@
 //! The private mode: what is written is read, every damage is found, and modes are not mixed up.
 
 use shard::private::{
-    self, ClientPrefix, DeletionRecord, Facts, Limits, Passkey, Swarms, TokenRecord, TorrentRecord,
-    User,
+    self, ClientPrefix, DeletionRecord, Facts, GroupId, Limits, Passkey, Swarms, TokenRecord,
+    TorrentRecord, User,
 };
 
 use super::super::torrents::ENTRIES_MAX;
@@ -16,6 +16,7 @@ const PRIVATE: Meta = Meta { mode: Mode::Private(COVERED), ..META };
 #[derive(Clone, PartialEq, Debug, Default)]
 struct All {
     users: Vec<(Passkey, User)>,
+    groups: Vec<(GroupId, Option<u32>)>,
     rules: Vec<(ClientPrefix, bool)>,
     torrents: BTreeMap<InfoHash, Torrent>,
     deletions: Vec<DeletionRecord>,
@@ -45,7 +46,8 @@ fn add(
 }
 
 fn all_of((users, rules, pieces): &Input) -> All {
-    let mut all = All { users: users.clone(), rules: rules.clone(), ..All::default() };
+    let (users, groups, rules) = (users.clone(), groups_of(users), rules.clone());
+    let mut all = All { users, groups, rules, ..All::default() };
     for piece in pieces {
         let (mut peers, mut tokens) = (piece.peers.iter().copied(), piece.tokens.iter().copied());
         for torrent in &piece.torrents {
@@ -56,6 +58,12 @@ fn all_of((users, rules, pieces): &Input) -> All {
         all.deletions.extend(piece.deletions.iter().cloned());
     }
     all
+}
+
+/// The groups of these users; one in two has a bound.
+fn groups_of(users: &[(Passkey, User)]) -> Vec<(GroupId, Option<u32>)> {
+    let groups = users.iter().filter_map(|(_, user)| user.group);
+    groups.map(|id| (id, (id.0 % 2 == 0).then_some(u32::from(id.0)))).collect()
 }
 
 fn input(seed: u64, users: usize, rules: usize, pieces: usize, torrents: usize) -> Input {
@@ -72,6 +80,9 @@ fn encode(input: &Input) -> Vec<u8> {
     let mut encoder = Encoder::new(Vec::new(), PRIVATE).unwrap();
     for (passkey, user) in users {
         encoder.append_user(passkey, *user).unwrap();
+    }
+    for (id, downloads_max) in groups_of(users) {
+        encoder.append_group(id, downloads_max).unwrap();
     }
     for (prefix, allow) in rules {
         encoder.append_rule(prefix, *allow).unwrap();
@@ -92,6 +103,7 @@ fn decode(bytes: &[u8]) -> (All, Totals) {
     while let Some(content) = frames.next_content().unwrap() {
         match content {
             Content::Users(view) => all.users.extend(view.users()),
+            Content::Groups(view) => all.groups.extend(view.groups()),
             Content::Rules(view) => all.rules.extend(view.rules()),
             Content::Deletions(view) => all.deletions.extend(view.deletions()),
             Content::Torrents(view) => {
@@ -232,6 +244,7 @@ fn a_disk_that_fills_up_at_any_byte_is_an_error() {
     let write = |room| {
         let mut encoder = Encoder::new(damage::Room(room), PRIVATE)?;
         users.iter().try_for_each(|(passkey, user)| encoder.append_user(passkey, *user))?;
+        groups_of(&users).into_iter().try_for_each(|(id, most)| encoder.append_group(id, most))?;
         rules.iter().try_for_each(|(prefix, allow)| encoder.append_rule(prefix, *allow))?;
         pieces.iter().try_for_each(|piece| encoder.append_private(piece))?;
         encoder.finish().map(drop)
@@ -251,11 +264,13 @@ fn what_belongs_elsewhere_is_not_written() {
     let mut open = Encoder::new(Vec::new(), META).unwrap();
     refused(open.append_private(&pieces[0]));
     refused(open.append_user(&users[0].0, users[0].1));
+    refused(open.append_group(GroupId(1), None));
     refused(open.append_rule(&rules[0].0, rules[0].1));
     let mut closed = Encoder::new(Vec::new(), PRIVATE).unwrap();
     refused(closed.append(&Piece::default()));
     closed.append_rule(&rules[0].0, rules[0].1).unwrap();
     refused(closed.append_user(&users[0].0, users[0].1));
+    refused(closed.append_group(GroupId(1), None));
     closed.append_private(&pieces[0]).unwrap();
     refused(closed.append_rule(&rules[0].0, rules[0].1));
     let mut contradicting = pieces[0].clone();
@@ -284,7 +299,8 @@ fn frames_that_belong_elsewhere_are_found() {
     let error = assemble(PRIVATE, &damage::frames_of(&open)).unwrap_err();
     assert!(matches!(error, SnapshotError::Damaged { damage: Damage::Kind { .. }, .. }), "{error}");
     let mut late = frames.clone();
-    late.swap(0, 1);
+    let rules = late.iter().position(|frame| frame[..4] == Kind::Rules.code().to_le_bytes());
+    late.swap(0, rules.unwrap());
     let error = assemble(PRIVATE, &late).unwrap_err();
     assert!(
         matches!(error, SnapshotError::Damaged { damage: Damage::Order { .. }, .. }),
@@ -304,6 +320,7 @@ fn frames_that_belong_elsewhere_are_found() {
 fn write(dir: &DataDir, meta: Meta, (users, rules, pieces): &Input) -> Written {
     let mut writer = SnapshotWriter::create(dir, meta).unwrap();
     users.iter().for_each(|(passkey, user)| writer.append_user(passkey, *user).unwrap());
+    groups_of(users).into_iter().for_each(|(id, most)| writer.append_group(id, most).unwrap());
     rules.iter().for_each(|(prefix, allow)| writer.append_rule(prefix, *allow).unwrap());
     pieces.iter().for_each(|piece| writer.append_private(piece).unwrap());
     writer.finish().unwrap()
@@ -448,6 +465,25 @@ fn what_a_peer_costs() {
     piece.torrents[0].peers = 50_000;
     let bytes = encode(&(Vec::new(), Vec::new(), vec![piece])).len();
     assert!(bytes < 50_000 * 64, "{bytes}");
+}
+
+/// A file of format 2, which knows no groups.
+#[test]
+fn a_snapshot_of_the_format_before_is_read() {
+    let bytes = include_bytes!("../../../../tests/fuzz/seeds/snapshot/private");
+    assert_eq!(bytes[8..12], FORMAT_OLDEST.to_le_bytes());
+    let (all, totals) = decode(bytes);
+    assert_eq!((all.users.len(), all.rules.len(), all.groups.len()), (2, 2, 0));
+    assert!(all.users.iter().all(|(_, user)| user.group.is_none()));
+    assert!(totals.peers() > 0, "{totals:?}");
+
+    let scratch = Scratch::new();
+    let path = scratch.path().join("old");
+    std::fs::write(&path, bytes).unwrap();
+    let snapshot = Snapshot::open(&path).unwrap();
+    let mut users = Vec::new();
+    snapshot.accounts(|passkey, user| users.push((passkey, user))).unwrap();
+    assert_eq!(users, all.users);
 }
 
 /// `MARGAY_SEED_DIR=../tests/fuzz/seeds/snapshot cargo test -p margay-persist --lib -- --ignored seeds`

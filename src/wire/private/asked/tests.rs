@@ -299,7 +299,7 @@ fn c12_a_passkey_over_udp_may_come_in_pieces_behind_unknown_options() {
 fn the_engine_gets_what_was_asked() {
     let query = with("uploaded=1&downloaded=2&corrupt=3&left=4&port=5&event=completed&key=6");
     let asked = asked(&query, Dialect::Standard);
-    let user = User { id: shard::private::UserId(9), can_leech: true, hidden: false };
+    let user = User { id: shard::private::UserId(9), can_leech: true, hidden: false, group: None };
     let endpoints = Endpoints { v4: Some(Ipv4Addr::new(203, 0, 113, 7)), v6: None, port: 5 };
     let families = Families { v4: true, v6: false };
     let peer_id = asked.client(&ClientRules::default()).unwrap();
@@ -317,6 +317,7 @@ fn the_engine_gets_what_was_asked() {
             event: Event::Completed,
             numwant: 30,
             families,
+            downloads_full: false,
         }
     );
 }
