@@ -330,7 +330,8 @@ impl Journal {
         &self.status
     }
 
-    fn begin_at(&mut self, sequence: u64) -> Result<(), JournalError> {
+    /// Goes on at this sequence number, when it ends before it: see [`Options::begin_at`].
+    pub fn begin_at(&mut self, sequence: u64) -> Result<(), JournalError> {
         if sequence > self.end {
             if self.active.is_some() {
                 tracing::warn!(
@@ -351,6 +352,7 @@ impl Journal {
             }
             Some(Err(error)) => Err(error),
         }
+        .inspect(|()| self.publish())
     }
 
     fn try_append(&mut self, records: &[Record]) -> Result<u64, JournalError> {

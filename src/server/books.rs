@@ -81,6 +81,8 @@ pub(super) struct Books {
     beginnings: Vec<Beginning>,
     /// The records that cores replay at the start.
     tail: (u64, u64),
+    /// Snapshot and journal say where clients are.
+    believed: bool,
     /// How large the journal may become, in bytes.
     journal_bytes_max: u64,
     /// The record that came next when the books were opened.
@@ -105,6 +107,8 @@ pub(super) struct PrivateOutfit {
     pub(super) journal_dir: PathBuf,
     /// The records that are to be replayed: from, and up to.
     pub(super) journal_tail: (u64, u64),
+    /// The snapshot says where clients are.
+    pub(super) believed: bool,
     beginnings: Arc<Mutex<Vec<Option<Beginning>>>>,
 }
 
@@ -166,7 +170,27 @@ impl Books {
             bytes_max: config.journal_bytes_max.0 as u64,
             ..journal::Options::default()
         };
-        let journal = Journal::open(data, options)?;
+        let mut journal = Journal::open(data, options)?;
+        let known = if there { database.position(journal.id())? } else { None };
+        let covered = snapshot.and_then(Snapshot::covered);
+        let covered = covered.filter(|covered| covered.journal == journal.id());
+        // Records that others have seen already must not get the numbers of those.
+        let taken = known.max(covered.map(|covered| covered.position)).unwrap_or_default();
+        let has_lost = known.is_some_and(|known| known > journal.end());
+        let believed = match covered {
+            Some(covered) if there => !has_lost && covered.position >= journal.begin(),
+            _ => !has_lost,
+        };
+        journal.begin_at(taken)?;
+        if has_lost {
+            tracing::error!(
+                database = known,
+                "the journal has lost records that the database has: nobody knows where clients were; their \
+                 next announces are not credited"
+            );
+            // So that no start takes what is before for all there was.
+            journal.delete_before(taken)?;
+        }
         let options = ThreadOptions { sync_interval: config.journal_sync, ..Default::default() };
         let journal = JournalThread::start(journal, options).map_err(BooksError::Thread)?;
         let options = LedgerOptions {
@@ -194,6 +218,7 @@ impl Books {
         }
         let status = journal.status();
         let from = match snapshot {
+            _ if !believed => status.begin(),
             Some(snapshot) => snapshot.replay_from(status.id())?,
             None if config.fresh => status.durable(),
             None => status.begin(),
@@ -219,6 +244,7 @@ impl Books {
             tail,
             journal_bytes_max: config.journal_bytes_max.0 as u64,
             opened_at: journal.status().end(),
+            believed,
             database: database.clone(),
             journal,
             ledger,
@@ -352,6 +378,7 @@ impl Books {
             journal: self.journal.sender().clone(),
             journal_dir: status.dir().to_owned(),
             journal_tail: self.tail,
+            believed: self.believed,
             beginnings,
         }
     }

@@ -48,6 +48,8 @@ pub(super) fn private(
 ) -> Result<(Private, Restored), Unloaded> {
     let mut swarms = Swarms::new(seed, limits(settings, cores));
     let owns = |info_hash: &InfoHash| route::owner(info_hash, cores) == number;
+    // Without it, and with nothing to replay, it begins with what the database says and no peers.
+    let snapshot = snapshot.filter(|_| outfit.believed);
     let restored = match snapshot {
         Some(snapshot) => snapshot.restore_private(owns, &mut swarms)?,
         None => Restored::default(),

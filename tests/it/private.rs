@@ -227,6 +227,101 @@ fn a_kill_neither_loses_nor_doubles_credit() {
     site.check_credit(1, [9000, 0]);
 }
 
+fn credited(site: &Site, uploaded: u64, event: &str) {
+    let http = site.tracker().http(HOMES[0]);
+    answer(
+        http,
+        announce(1, "disk", 7001, &format!("uploaded={uploaded}&downloaded=0&left=0{event}")),
+    );
+}
+
+#[test]
+fn a_data_folder_that_is_lost_is_begun_anew_and_said() {
+    let Some(mut site) = Site::open("lost_folder", "") else { return };
+    site.add_user(1);
+    site.add_torrent(10, "disk");
+    credited(&site, 0, "&event=started");
+    credited(&site, 700, "");
+    site.check_credit(1, [700, 0]);
+    site.stop();
+    site.data = TempDir::new().unwrap();
+    site.start();
+    site.tracker().logged("another journal of this node");
+    credited(&site, 900, "");
+    credited(&site, 1000, "");
+    site.check_credit(1, [800, 0]);
+}
+
+#[test]
+fn a_journal_that_lost_what_the_database_has_goes_on_behind_it() {
+    let Some(mut site) = Site::open("lost_records", "") else { return };
+    site.add_user(1);
+    site.add_torrent(10, "disk");
+    credited(&site, 0, "&event=started");
+    site.stop();
+    let kept = TempDir::new().unwrap();
+    let journal = site.data.path().join("journal");
+    let copy = |from: &Path, to: &Path| {
+        for entry in std::fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    };
+    copy(&journal, kept.path());
+    site.start();
+    (1..=30).for_each(|round| credited(&site, round * 100, ""));
+    site.check_credit(1, [3000, 0]);
+    site.kill();
+    // A disk, or somebody who restores it, brings back what was there before.
+    std::fs::remove_dir_all(&journal).unwrap();
+    std::fs::create_dir(&journal).unwrap();
+    copy(kept.path(), &journal);
+    site.start();
+    site.tracker().logged("the journal has lost records that the database has");
+    credited(&site, 4000, "");
+    credited(&site, 4100, "");
+    site.check_credit(1, [3100, 0]);
+    site.kill();
+    site.start();
+    credited(&site, 4200, "");
+    site.check_credit(1, [3200, 0]);
+}
+
+#[test]
+fn what_nobody_heard_of_the_site_s_changes_is_taken_over() {
+    let Some(mut site) = Site::open("unheard", "--database-reconcile 1s") else { return };
+    site.add_user(1);
+    site.add_torrent(10, "disk");
+    credited(&site, 0, "&event=started");
+    let info_hash = hash("film");
+    // Without triggers, so that no notice is given.
+    site.database.batch_execute("SET session_replication_role TO replica").unwrap();
+    site.database
+        .execute("INSERT INTO users (id, passkey) VALUES (5, $1)", &[&passkey(5)])
+        .unwrap();
+    site.database
+        .execute("INSERT INTO torrents (id, info_hash) VALUES (9, $1)", &[&&info_hash[..]])
+        .unwrap();
+    let http = site.tracker().http(HOMES[0]);
+    let is_taken = |user: u32, torrent: &str, taken: bool| {
+        let target = announce(user, torrent, 7002, "uploaded=0&downloaded=0&left=0");
+        patiently("what the site has changed", || {
+            (fetch(http, &target).dictionary().find("failure reason").is_none() == taken)
+                .then_some(())
+        });
+    };
+    is_taken(5, "film", true);
+    site.database.execute("UPDATE users SET enabled = false WHERE id = 5", &[]).unwrap();
+    is_taken(5, "film", false);
+    site.database.execute("DELETE FROM torrents WHERE id = 9", &[]).unwrap();
+    is_taken(1, "film", false);
+    // What was there all the time is as it was.
+    credited(&site, 500, "");
+    site.check_credit(1, [500, 0]);
+    assert!(site.tracker().times_logged("took over from the database") >= 3);
+    assert_eq!(site.tracker().times_logged("may have been missed"), 0);
+}
+
 #[test]
 fn who_may_not_is_told_why_and_when_to_come_back() {
     let Some(site) = Site::open("refusals", "--unregistered-interval 1m") else { return };

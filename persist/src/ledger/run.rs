@@ -264,6 +264,14 @@ impl<S: Source> Worker<S> {
                 "the database does not know this journal, whose beginning is gone"
             );
         }
+        if new && let Some(written_at) = writer.other_journal().map_err(&failed)? {
+            tracing::warn!(
+                written_at,
+                "the database knows another journal of this node, and this one is new: what the other one \
+                 had for the database after that is lost, and clients are credited from their next announce \
+                 on"
+            );
+        }
         self.source.seek(next).map_err(|source| SessionError::Journal(next, source))?;
         tracing::info!(database = %self.database, next, "the ledger writes");
         self.shared.set(|status| {

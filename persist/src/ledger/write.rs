@@ -133,6 +133,13 @@ impl Writer {
         Ok((next.cast_unsigned(), new == 1))
     }
 
+    /// When another journal of this node was written last, where there was one: as text.
+    pub(super) fn other_journal(&mut self) -> Result<Option<String>, Error> {
+        let journal = journal_name(self.scope.journal);
+        let select = "SELECT max(updated_at)::text FROM ledger WHERE node = $1 AND journal <> $2";
+        Ok(self.client.query_one(select, &[&self.scope.node, &journal])?.get(0))
+    }
+
     /// Writes records, in their order and without a gap, and moves the position behind them: both, or
     /// neither. What the database refuses is put aside, see [`isolate`].
     pub(super) fn write(&mut self, records: &[(u64, Record)]) -> Result<Outcome, Fault> {

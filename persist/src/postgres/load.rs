@@ -41,6 +41,16 @@ pub struct Loaded {
 }
 
 impl Database {
+    /// Records of the journal with this name before this one are in the database; `None` for a journal that
+    /// it does not know.
+    pub fn position(&self, journal: u64) -> Result<Option<u64>, DatabaseError> {
+        let mut client = self.connect("position")?;
+        let row = client
+            .query_opt("SELECT next FROM ledger WHERE journal = $1", &[&journal_name(journal)])
+            .map_err(self.failed("read the position"))?;
+        Ok(row.map(|row| row.get::<_, i64>(0).cast_unsigned()))
+    }
+
     /// Hands over, row by row and all of one moment: client rules, torrents deleted at `reasons_since`
     /// or later, registered torrents, groups of users, users who may announce, tokens that can be used. In this order, so
     /// that a token comes after its torrent and its user.

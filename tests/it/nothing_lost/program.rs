@@ -84,7 +84,7 @@ pub(crate) fn run(seed: u64, server: &mut Server) -> Done {
     let cores = 1 + seed as usize % 2;
     let peers = seed % 3 != 0;
     let options = format!(
-        "--private --database {} --database-schema {schema} --database-peers {peers} --cores {cores} \
+        "--private --database {} --database-schema {schema} --database-peers={peers} --cores {cores} \
          --journal-sync 300ms --database-reconcile 1s --ocelot-site-password {SITE}",
         server.url
     );
