@@ -11,6 +11,7 @@ pub mod port;
 pub mod private;
 pub mod seats;
 pub mod shelf;
+mod site_changes;
 pub mod tick;
 
 use std::cell::RefCell;

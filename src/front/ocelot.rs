@@ -1,15 +1,12 @@
 //! The interface of Ocelot: what a site tells the tracker, and asks it.
 
-use std::collections::BTreeMap;
-
-use persist::journal::Record;
-use shard::private::{Change, ClientPrefix, Freeleech, Passkey, TorrentId, User, UserId};
+use shard::private::{Freeleech, Passkey, User};
 use shard::{InfoHash, Seconds};
 
 use super::requests::Next;
 use crate::config::OcelotFlavour;
 use crate::core::Core;
-use crate::core::message::{Command, HttpAsked, HttpRequest, Message};
+use crate::core::message::{HttpAsked, HttpRequest, Message};
 use crate::wire::http::Framing;
 use crate::wire::ocelot::{self, Flavour, Report, Update, UserReport};
 
@@ -65,19 +62,23 @@ impl Core {
     pub fn obey(&mut self, update: &Update, now: Seconds) {
         match update {
             Update::AddTorrent { info_hash, id, freeleech } => {
-                self.register(*info_hash, Some(*id), *freeleech);
+                self.put_torrent(*info_hash, Some(*id), *freeleech, None);
             }
             Update::UpdateTorrent { info_hash, freeleech } => {
-                self.register(*info_hash, None, *freeleech);
+                self.put_torrent(*info_hash, None, *freeleech, None);
             }
             Update::UpdateTorrents { info_hashes, freeleech } => {
                 self.update_torrents(info_hashes, *freeleech);
             }
             Update::DeleteTorrent { info_hash, reason } => {
-                self.delete_torrent(*info_hash, reason.text().unwrap_or_default(), now);
+                self.remove_torrent(*info_hash, reason.text().unwrap_or_default(), now);
             }
-            Update::AddToken { info_hash, user } => self.put_token(*user, *info_hash, true),
-            Update::RemoveToken { info_hash, user } => self.put_token(*user, *info_hash, false),
+            Update::AddToken { info_hash, user } => {
+                self.put_token(*user, *info_hash, None);
+            }
+            Update::RemoveToken { info_hash, user } => {
+                self.remove_token(*user, *info_hash);
+            }
             Update::AddUser { passkey, id, hidden } => {
                 self.put_user(*passkey, User { id: *id, can_leech: true, hidden: *hidden });
             }
@@ -97,25 +98,15 @@ impl Core {
                     self.put_user(*new, user);
                 }
             }
-            Update::AddWhitelist { prefix } => {
-                self.journal(Change::ClientRule { prefix: prefix.clone(), allow: true });
-                self.change_rules(|rules| _ = rules.insert(prefix.clone(), true));
-            }
+            Update::AddWhitelist { prefix } => self.put_client_rule(prefix.clone(), true),
             Update::RemoveWhitelist { prefix } => {
-                self.journal(Change::ClientRuleRemoved { prefix: prefix.clone() });
-                self.change_rules(|rules| _ = rules.remove(prefix));
+                self.remove_client_rule(prefix);
             }
             Update::EditWhitelist { old, new } => {
                 if let Some(old) = old {
-                    self.journal(Change::ClientRuleRemoved { prefix: old.clone() });
+                    self.remove_client_rule(old);
                 }
-                self.journal(Change::ClientRule { prefix: new.clone(), allow: true });
-                self.change_rules(|rules| {
-                    if let Some(old) = old {
-                        rules.remove(old);
-                    }
-                    rules.insert(new.clone(), true);
-                });
+                self.put_client_rule(new.clone(), true);
             }
             Update::UpdateAnnounceInterval { interval } => {
                 tracing::warn!(
@@ -135,35 +126,17 @@ impl Core {
         }
     }
 
-    fn journal(&mut self, change: Change) {
-        let private = self.private.as_mut().expect("only a private tracker journals");
-        private.outgoing.push(Record::Change(change));
-    }
-
     fn user(&self, passkey: &Passkey) -> Option<User> {
         self.private.as_ref().and_then(|private| private.accounts.find(passkey))
-    }
-
-    /// Registers a torrent, or changes the rules of a registered one, which keeps its number. Without
-    /// a number, only a registered one.
-    fn register(&mut self, info_hash: InfoHash, id: Option<TorrentId>, freeleech: Freeleech) {
-        let private = self.private.as_mut().expect("only a private tracker hears a site");
-        let known = private.swarms.terms(&info_hash);
-        let Some(id) = known.map(|terms| terms.id).or(id) else { return };
-        let upload_percent = known.map_or(100, |terms| terms.upload_percent);
-        let terms = shard::private::Terms { id, freeleech, upload_percent };
-        if let Err(refusal) = private.swarms.register(info_hash, terms) {
-            tracing::error!(%info_hash, %refusal, "cannot register a torrent; raise torrents-max");
-        }
-        // The database is to know it all the same.
-        self.journal(Change::Torrent { id, info_hash, freeleech, upload_percent });
     }
 
     fn update_torrents(&mut self, info_hashes: &[InfoHash], freeleech: Freeleech) {
         let mut parts = vec![Vec::new(); self.mesh.len()];
         for info_hash in info_hashes {
             match self.elsewhere(info_hash) {
-                None => self.register(*info_hash, None, freeleech),
+                None => {
+                    self.put_torrent(*info_hash, None, freeleech, None);
+                }
                 Some(owner) => parts[owner].push(*info_hash),
             }
         }
@@ -179,60 +152,9 @@ impl Core {
         }
     }
 
-    fn delete_torrent(&mut self, info_hash: InfoHash, reason: &str, now: Seconds) {
-        let private = self.private.as_mut().expect("only a private tracker hears a site");
-        if let Some(terms) = private.swarms.terms(&info_hash) {
-            let reason = reason.to_owned();
-            let change = Change::TorrentRemoved { id: terms.id, info_hash, reason, at: now };
-            private.put(&change, now);
-            self.journal(change);
-        }
-    }
-
-    fn put_token(&mut self, user: UserId, info_hash: InfoHash, there: bool) {
-        let private = self.private.as_mut().expect("only a private tracker hears a site");
-        let Some(terms) = private.swarms.terms(&info_hash) else { return };
-        let torrent = terms.id;
-        if there {
-            private.swarms.set_token(user, &info_hash, None);
-            self.journal(Change::Token { user, torrent, info_hash, expires_at: None });
-        } else {
-            private.swarms.remove_token(user, &info_hash);
-            self.journal(Change::TokenRemoved { user, torrent, info_hash });
-        }
-    }
-
-    fn put_user(&mut self, passkey: Passkey, user: User) {
-        let private = self.private.as_ref().expect("only a private tracker hears a site");
-        private.accounts.put(passkey, user);
-        let User { id, can_leech, hidden } = user;
-        self.journal(Change::User { id, passkey, can_leech, hidden, enabled: true });
-        self.tell_cores(&Command::Rights(user));
-    }
-
     fn remove_user(&mut self, passkey: &Passkey) {
-        let private = self.private.as_ref().expect("only a private tracker hears a site");
-        let Some(user) = private.accounts.find(passkey) else { return };
-        private.accounts.remove(user.id);
-        let User { id, can_leech, hidden } = user;
-        let passkey = *passkey;
-        self.journal(Change::User { id, passkey, can_leech, hidden, enabled: false });
-        self.tell_cores(&Command::UserGone(id));
-    }
-
-    fn change_rules(&mut self, change: impl FnOnce(&mut BTreeMap<ClientPrefix, bool>)) {
-        let rules = self.site().change_rules(change);
-        self.tell_cores(&Command::ClientRules(rules));
-    }
-
-    /// Does a command here at once, and on the other cores as soon as they come to it.
-    fn tell_cores(&mut self, command: &Command) {
-        for core in 0..self.mesh.len() {
-            if core == self.number {
-                self.obey_command(command.clone());
-            } else if self.send(core, Message::Command(command.clone())).is_err() {
-                tracing::error!(core, "a core is drowning; it does not hear what the site says");
-            }
+        if let Some(user) = self.user(passkey) {
+            self.disable_user(*passkey, user);
         }
     }
 

@@ -3,14 +3,18 @@
 //! The one map that cores share. A `dashmap`: a reader locks one of many parts for some nanoseconds, and
 //! only a writer to the same part can make it wait.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use dashmap::DashMap;
 use shard::private::{Passkey, User, UserId};
 
-/// All users who may announce.
+/// All users that are known: those who may announce, and those who may not any more.
 #[derive(Debug)]
 pub struct Accounts {
     users: DashMap<Passkey, Account>,
     passkeys: DashMap<UserId, Passkey>,
+    /// How many may announce.
+    enabled: AtomicUsize,
 }
 
 /// Parts of a map with a lock each. Many: one that grows, or is read to its end for a snapshot, then
@@ -22,6 +26,7 @@ impl Default for Accounts {
         Self {
             users: DashMap::with_shard_amount(PARTS),
             passkeys: DashMap::with_shard_amount(PARTS),
+            enabled: AtomicUsize::new(0),
         }
     }
 }
@@ -31,6 +36,21 @@ impl Default for Accounts {
 struct Account {
     user: User,
     active: Active,
+    /// May announce.
+    enabled: bool,
+}
+
+/// All that is known of a user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Known {
+    /// The user.
+    pub user: User,
+    /// The secret of the announce URL.
+    pub passkey: Passkey,
+    /// May announce.
+    pub enabled: bool,
+    /// How many of the user's clients are in swarms.
+    pub active: Active,
 }
 
 /// Clients of a user in swarms.
@@ -45,55 +65,93 @@ pub struct Active {
 impl Accounts {
     /// Users who may announce.
     pub fn len(&self) -> usize {
-        self.users.len()
+        self.enabled.load(Ordering::Relaxed)
     }
 
     /// True while nobody may announce.
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
+        self.len() == 0
     }
 
-    /// Whose passkey this is.
+    /// Whose passkey this is, of those who may announce.
     #[inline]
     pub fn find(&self, passkey: &Passkey) -> Option<User> {
-        self.users.get(passkey).map(|account| account.user)
+        self.users.get(passkey).filter(|account| account.enabled).map(|account| account.user)
     }
 
-    /// The passkey of a user.
+    /// The passkey of a user, who may not be able to announce with it.
     pub fn passkey(&self, id: UserId) -> Option<Passkey> {
         self.passkeys.get(&id).map(|passkey| *passkey)
     }
 
-    /// A user by number.
+    /// A user who may announce, by number.
     pub fn of(&self, id: UserId) -> Option<User> {
         self.find(&self.passkey(id)?)
     }
 
-    /// Whose passkey this is, and what he is doing.
-    pub fn look(&self, passkey: &Passkey) -> Option<(User, Active)> {
-        self.users.get(passkey).map(|account| (account.user, account.active))
+    /// All that is known of a user.
+    pub fn known(&self, id: UserId) -> Option<Known> {
+        let passkey = self.passkey(id)?;
+        let account = self.users.get(&passkey)?;
+        let Account { user, active, enabled } = *account;
+        (user.id == id).then_some(Known { user, passkey, enabled, active })
     }
 
-    /// A user is there, with this passkey and these rights. His passkey before is good no longer, and
+    /// Who has this passkey, whether he may announce or not.
+    pub fn holder(&self, passkey: &Passkey) -> Option<UserId> {
+        self.users.get(passkey).map(|account| account.user.id)
+    }
+
+    /// Whose passkey this is, of those who may announce, and what he is doing.
+    pub fn look(&self, passkey: &Passkey) -> Option<(User, Active)> {
+        let account = self.users.get(passkey).filter(|account| account.enabled)?;
+        Some((account.user, account.active))
+    }
+
+    /// A user may announce, with this passkey and these rights. His passkey before is good no longer, and
     /// whoever had this one has it no longer.
     pub fn put(&self, passkey: Passkey, user: User) {
-        let active = match self.passkeys.insert(user.id, passkey) {
-            Some(before) => self.users.remove(&before).map(|(_, account)| account.active),
-            None => None,
-        };
-        let account = Account { user, active: active.unwrap_or_default() };
-        if let Some(before) = self.users.insert(passkey, account)
-            && before.user.id != user.id
+        self.set(passkey, user, true);
+    }
+
+    /// A user is there and may not announce: what is known of him stays known.
+    pub fn disable(&self, passkey: Passkey, user: User) {
+        self.set(passkey, user, false);
+    }
+
+    fn set(&self, passkey: Passkey, user: User, enabled: bool) {
+        let before = self.passkeys.insert(user.id, passkey);
+        if before == Some(passkey)
+            && let Some(mut account) = self.users.get_mut(&passkey)
+            && account.user.id == user.id
         {
-            self.passkeys.remove_if(&before.user.id, |_, his| *his == passkey);
+            // In place: nobody must see the passkey gone meanwhile.
+            self.enabled.fetch_add(usize::from(enabled), Ordering::Relaxed);
+            self.enabled.fetch_sub(usize::from(account.enabled), Ordering::Relaxed);
+            (account.user, account.enabled) = (user, enabled);
+            return;
+        }
+        let before = before.and_then(|before| self.take(&before, user.id));
+        let active = before.map(|account| account.active).unwrap_or_default();
+        self.enabled.fetch_add(usize::from(enabled), Ordering::Relaxed);
+        if let Some(before) = self.users.insert(passkey, Account { user, active, enabled }) {
+            self.enabled.fetch_sub(usize::from(before.enabled), Ordering::Relaxed);
+            if before.user.id != user.id {
+                self.passkeys.remove_if(&before.user.id, |_, his| *his == passkey);
+            }
         }
     }
 
-    /// A user may announce no longer; who it was.
+    /// Nothing is known of a user any more; who it was.
     pub fn remove(&self, id: UserId) -> Option<User> {
         let (_, passkey) = self.passkeys.remove(&id)?;
-        let (_, account) = self.users.remove_if(&passkey, |_, account| account.user.id == id)?;
-        Some(account.user)
+        self.take(&passkey, id).map(|account| account.user)
+    }
+
+    fn take(&self, passkey: &Passkey, id: UserId) -> Option<Account> {
+        let (_, account) = self.users.remove_if(passkey, |_, account| account.user.id == id)?;
+        self.enabled.fetch_sub(usize::from(account.enabled), Ordering::Relaxed);
+        Some(account)
     }
 
     /// A client of a user came, went, or finished. One who is not known any more is not counted.
@@ -105,9 +163,9 @@ impl Accounts {
         }
     }
 
-    /// Shows every user, in no order.
+    /// Shows every user who may announce, in no order.
     pub fn for_each(&self, mut visit: impl FnMut(&Passkey, User)) {
-        for account in &self.users {
+        for account in self.users.iter().filter(|account| account.enabled) {
             visit(account.key(), account.user);
         }
     }
@@ -147,6 +205,25 @@ mod tests {
         assert_eq!(accounts.passkey(UserId(1)), None);
         assert_eq!(accounts.remove(UserId(1)), None);
         assert_eq!(accounts.find(&passkey('a')), Some(user(2)));
+    }
+
+    #[test]
+    fn a_disabled_user_may_not_announce_and_stays_known() {
+        let accounts = Accounts::default();
+        accounts.put(passkey('a'), user(1));
+        accounts.count(UserId(1), |active| active.seeding += 2);
+        accounts.disable(passkey('a'), user(1));
+        assert_eq!((accounts.find(&passkey('a')), accounts.of(UserId(1))), (None, None));
+        assert_eq!((accounts.look(&passkey('a')), accounts.len()), (None, 0));
+        let known = accounts.known(UserId(1)).unwrap();
+        // His clients leave their swarms one by one, and are counted when they do.
+        assert_eq!((known.enabled, known.active), (false, Active { seeding: 2, leeching: 0 }));
+        assert_eq!(accounts.holder(&passkey('a')), Some(UserId(1)));
+        accounts.put(known.passkey, known.user);
+        assert_eq!((accounts.find(&passkey('a')), accounts.len()), (Some(user(1)), 1));
+        accounts.disable(passkey('b'), user(2));
+        accounts.put(passkey('b'), user(1));
+        assert_eq!((accounts.known(UserId(2)), accounts.len()), (None, 1));
     }
 
     #[test]

@@ -258,7 +258,9 @@ impl Books {
             Change::User { id, passkey, can_leech, hidden, enabled: true } => {
                 self.accounts.put(passkey, User { id, can_leech, hidden });
             }
-            Change::User { id, .. } => _ = self.accounts.remove(id),
+            Change::User { id, passkey, can_leech, hidden, .. } => {
+                self.accounts.disable(passkey, User { id, can_leech, hidden });
+            }
             Change::ClientRule { prefix, allow } => {
                 self.rules = self.site.change_rules(|rules| _ = rules.insert(prefix, allow));
             }
@@ -295,6 +297,9 @@ impl Books {
             Change::User { id, passkey, can_leech, hidden, enabled: true } => {
                 self.accounts.put(passkey, User { id, can_leech, hidden });
             }
+            Change::User { id, passkey, can_leech, hidden, .. } => {
+                self.accounts.disable(passkey, User { id, can_leech, hidden });
+            }
             Change::Torrent { id, info_hash, freeleech, upload_percent } => {
                 let terms = Terms { id, freeleech, upload_percent };
                 beginnings[owner(&info_hash)].torrents.push((info_hash, terms, stored.figures));
@@ -306,9 +311,7 @@ impl Books {
                 beginnings[owner(&info_hash)].tokens.push((user, info_hash, expires_at));
             }
             Change::ClientRule { prefix, allow } => rules.push((prefix, allow)),
-            Change::User { .. }
-            | Change::TokenRemoved { .. }
-            | Change::ClientRuleRemoved { .. } => {}
+            Change::TokenRemoved { .. } | Change::ClientRuleRemoved { .. } => {}
         }
     }
 
@@ -349,7 +352,10 @@ impl Books {
                     self.accounts.put(passkey, user);
                     cores.tell_all(&Command::Rights(user));
                 }
-                Change::User { id, .. } => self.forget(id, cores),
+                Change::User { id, passkey, can_leech, hidden, .. } => {
+                    self.accounts.disable(passkey, User { id, can_leech, hidden });
+                    cores.tell_all(&Command::UserGone(id));
+                }
                 Change::ClientRule { prefix, allow } => {
                     let rules = self.site.change_rules(|rules| _ = rules.insert(prefix, allow));
                     cores.tell_all(&Command::ClientRules(rules));
