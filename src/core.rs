@@ -3,6 +3,7 @@
 //! Everything here belongs to one thread and is reached through one [`SharedCore`]; no borrow of it is
 //! ever held across an `await`.
 
+pub mod ask;
 pub mod export;
 pub mod late;
 pub mod message;
@@ -13,6 +14,7 @@ pub mod seats;
 pub mod shelf;
 mod site_changes;
 pub mod tick;
+pub mod traces;
 
 use std::cell::RefCell;
 use std::net::IpAddr;

@@ -1,5 +1,6 @@
 //! margay: a sharded thread-per-core BitTorrent tracker.
 
+pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;

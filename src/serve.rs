@@ -9,7 +9,7 @@ use glommio::spawn_local;
 use crate::control::Slot;
 use crate::core::message::{Command, Message};
 use crate::core::port::Port;
-use crate::core::{Core, SharedCore, export, tick};
+use crate::core::{Core, SharedCore, ask, export, tick};
 use crate::front::{self, http, udp};
 use crate::mesh::Inbox;
 
@@ -104,6 +104,7 @@ fn handle(core: &SharedCore, message: Message) {
             let now = core.clock.now();
             core.obey(&update, now);
         }
+        Message::Ask(ask) => ask::hear(core, *ask),
         Message::Journaled(answer) => core.borrow_mut().journaled(answer),
         Message::Command(command) => obey(core, command),
     }
@@ -126,9 +127,12 @@ fn obey(core: &SharedCore, command: Command) {
             spawn_local(export::census(core.clone(), pieces)).detach();
         }
         Command::FullScrape(edition) => core.borrow_mut().shelf.put(edition),
-        Command::Rights(_) | Command::UserGone(_) | Command::Seen(_) | Command::ClientRules(_) => {
-            core.borrow_mut().obey_command(command);
-        }
+        Command::Rights(_)
+        | Command::UserGone(_)
+        | Command::Seen(_)
+        | Command::ClientRules(_)
+        | Command::Trace(_)
+        | Command::TraceIntoLog(..) => core.borrow_mut().obey_command(command),
         Command::Drain => core.borrow_mut().draining = true,
         Command::Stop => unreachable!("`attend` returns at this one"),
     }

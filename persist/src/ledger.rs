@@ -16,6 +16,7 @@ mod statements;
 mod status;
 mod write;
 
+pub use client_name::client_name;
 pub use run::{Ledger, LedgerOptions};
 pub use source::{Record, Source, SourceError};
 pub use status::LedgerStatus;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use ops::counters::{Family, Protocol, Reason};
 use persist::journal::Answer;
 use shard::private::{
-    Announce, Change, Facts, Gone, Limits, Passkey, Refusal, Swarms, Terms, User, UserId,
+    Announce, Change, Facts, Gone, Limits, Outcome, Passkey, Refusal, Swarms, Terms, User, UserId,
 };
-use shard::{PeerState, Seconds};
+use shard::{PeerState, Reply, Seconds};
 
 use super::Core;
 use super::message::Command;
 use super::outgoing::Outgoing;
+use super::traces::{Announced, Traces};
 use crate::private::accounts::Accounts;
 use crate::private::site::Site;
 use crate::route;
@@ -31,6 +32,8 @@ pub struct Private {
     pub facts: Facts,
     /// What every core knows of the site.
     pub site: Arc<Site>,
+    /// Who wants to see what users announce.
+    pub traces: Traces,
     /// Filled by every sweep; its buffer is used again.
     pub gone: Vec<Gone>,
 }
@@ -67,7 +70,11 @@ impl Core {
             front.refuse(Reason::Overload);
             return Booked::Unavailable;
         }
-        let outcome = match private.swarms.announce(announce, now, random, reply) {
+        let outcome = private.swarms.announce(announce, now, random, reply);
+        if private.traces.want(announce.user.id) {
+            private.traces.begin(protocol, traced(announce, outcome.as_ref(), reply));
+        }
+        let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(refusal) => {
                 front.refuse(reason(&refusal));
@@ -104,8 +111,9 @@ impl Core {
                 "the journal takes nothing; credit waits"
             );
         }
+        let on_disk = !matches!(answer, Answer::Refused { .. });
         let waited = private.outgoing.answered(answer);
-        self.release(waited);
+        self.release(waited, on_disk);
     }
 
     /// Sends on to the journal what somebody waits for.
@@ -128,6 +136,8 @@ impl Core {
             Command::Rights(user) => private.swarms.set_user_rights(user),
             Command::UserGone(user) => private.swarms.remove_user(user),
             Command::ClientRules(rules) => private.rules = rules,
+            Command::Trace(tracer) => private.traces.add(tracer),
+            Command::TraceIntoLog(user, on) => private.traces.log(user, on),
             _ => unreachable!("the others are for every tracker"),
         }
     }
@@ -218,6 +228,23 @@ impl Private {
         for gone in std::mem::take(&mut self.gone) {
             self.count(gone.user, Some(gone.state), None);
         }
+    }
+}
+
+/// An announce as those who trace its user see it, but for the interval.
+#[cold]
+fn traced(announce: &Announce, outcome: Result<&Outcome, &Refusal>, reply: &Reply) -> Announced {
+    let refusal = match outcome {
+        Ok(outcome) => outcome.refusal(),
+        Err(refusal) => Some(refusal.clone()),
+    };
+    Announced {
+        announce: *announce,
+        refusal: refusal.map(|refusal| refusal.to_string()),
+        fact: outcome.ok().and_then(|outcome| outcome.fact),
+        counts: reply.counts,
+        peers: reply.peers_v4.len() / 6 + reply.peers_v6.len() / 18,
+        interval: None,
     }
 }
 

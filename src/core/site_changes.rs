@@ -86,10 +86,15 @@ impl Core {
 
     /// A user may announce, with this passkey and these rights.
     pub(crate) fn put_user(&mut self, passkey: Passkey, user: User) {
-        self.private_side().accounts.put(passkey, user);
+        let accounts = &self.private_side().accounts;
+        let is_news = accounts.is_news(user);
+        accounts.put(passkey, user);
         let User { id, can_leech, hidden } = user;
         self.journal(Change::User { id, passkey, can_leech, hidden, enabled: true });
-        self.tell_cores(&Command::Rights(user));
+        // Each that is told is looked up for every peer that is handed out, for some minutes.
+        if is_news {
+            self.tell_cores(&Command::Rights(user));
+        }
     }
 
     /// A user is there and may not announce.
@@ -124,7 +129,7 @@ impl Core {
     }
 
     /// Does a command here at once, and on the other cores as soon as they come to it.
-    fn tell_cores(&mut self, command: &Command) {
+    pub(crate) fn tell_cores(&mut self, command: &Command) {
         for core in 0..self.mesh.len() {
             if core == self.number {
                 self.obey_command(command.clone());

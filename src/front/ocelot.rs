@@ -1,14 +1,17 @@
 //! The interface of Ocelot: what a site tells the tracker, and asks it.
 
-use shard::private::{Freeleech, Passkey, User};
-use shard::{InfoHash, Seconds};
+use shard::private::{Freeleech, Passkey, User, UserId};
+use shard::{InfoHash, PeerState, Seconds};
 
 use super::requests::Next;
 use crate::config::OcelotFlavour;
 use crate::core::Core;
-use crate::core::message::{HttpAsked, HttpRequest, Message};
+use crate::core::message::{Command, HttpAsked, HttpRequest, Message};
 use crate::wire::http::Framing;
-use crate::wire::ocelot::{self, Flavour, Report, Update, UserReport};
+use crate::wire::ocelot::{self, Flavour, Report, TorrentReport, Update, UserReport};
+
+/// Peers and tokens that a report of a torrent has at most; listing them takes about a millisecond.
+const REPORT_PEERS_MAX: usize = 4096;
 
 impl Core {
     /// Does what the site says, here or on the core that owns the torrent.
@@ -118,7 +121,12 @@ impl Core {
                 tracing::warn!(seconds = jitter.0, "the site's announce jitter is not taken over");
             }
             Update::InfoTorrent { .. } => {}
-            Update::TraceUser { .. } => tracing::warn!("users are not traced yet"),
+            Update::TraceUser { passkey, trace } => {
+                if let Some(user) = self.user(passkey) {
+                    tracing::info!(user = user.id.0, trace, "the site traces a user into the log");
+                    self.tell_cores(&Command::TraceIntoLog(user.id, *trace));
+                }
+            }
             Update::Malformed { parameter } => {
                 tracing::warn!(parameter, "an update of the site has no good value for this");
             }
@@ -165,7 +173,7 @@ impl Core {
         framing: Framing,
         now: Seconds,
         out: &mut Vec<u8>,
-    ) {
+    ) -> Option<Next> {
         let flavour = self.flavour();
         match Report::parse(query, flavour) {
             Report::Stats => {
@@ -180,11 +188,48 @@ impl Core {
                 let found = passkey.and_then(|passkey| self.report_user(passkey));
                 ocelot::write_user(out, framing, flavour, passkey, found.as_ref());
             }
-            Report::Torrent { info_hash } => ocelot::write_torrent(out, framing, info_hash, None),
+            Report::Torrent { info_hash: None } => ocelot::write_torrent(out, framing, None, None),
+            Report::Torrent { info_hash: Some(info_hash) } => match self.elsewhere(&info_hash) {
+                Some(owner) => {
+                    let asked = HttpAsked::Report(info_hash);
+                    let framing = framing.closing();
+                    return Some(Next::Travel(owner, HttpRequest { asked, framing }));
+                }
+                None => self.answer_torrent_report(info_hash, framing, out),
+            },
             Report::Jemalloc | Report::Unknown => {
                 ocelot::write_unknown_report(out, framing, flavour);
             }
         }
+        None
+    }
+
+    /// Says who is on a torrent that this core owns.
+    pub fn answer_torrent_report(&self, info_hash: InfoHash, framing: Framing, out: &mut Vec<u8>) {
+        let private = self.private.as_ref().expect("only a private tracker hears a site");
+        let swarms = &private.swarms;
+        let Some((torrent, peers)) = swarms.swarm(&info_hash, REPORT_PEERS_MAX) else {
+            return ocelot::write_torrent(out, framing, Some(info_hash), None);
+        };
+        let users = |seeding: bool| -> Vec<UserId> {
+            let peers = peers.iter();
+            let peers = peers.filter(|peer| (peer.state == PeerState::Seeder) == seeding);
+            peers.map(|peer| peer.user).collect()
+        };
+        let tokens = swarms.tokens_of(&info_hash, REPORT_PEERS_MAX);
+        let token_users: Vec<UserId> = tokens.iter().map(|token| token.user).collect();
+        let report = TorrentReport {
+            id: torrent.terms.id,
+            freeleech: torrent.terms.freeleech,
+            snatches: torrent.snatches.into(),
+            balance: torrent.balance,
+            // The journal gets what happened at once, so the last of it was told with the last announce.
+            flushed_at: peers.iter().map(|peer| peer.seen.0).max().unwrap_or_default().into(),
+            token_users: &token_users,
+            leechers: &users(false),
+            seeders: &users(true),
+        };
+        ocelot::write_torrent(out, framing, Some(info_hash), Some(&report));
     }
 
     fn report_user(&self, passkey: &[u8]) -> Option<UserReport> {
@@ -196,7 +241,7 @@ impl Core {
             seeding: active.seeding.into(),
             hidden: user.hidden,
             can_leech: user.can_leech,
-            traced: false,
+            traced: private.traces.logs(user.id),
         })
     }
 }

@@ -15,6 +15,8 @@ pub struct Accounts {
     passkeys: DashMap<UserId, Passkey>,
     /// How many may announce.
     enabled: AtomicUsize,
+    /// Users of whom nothing is known any more, whose clients may still be in swarms.
+    removed: DashMap<UserId, ()>,
 }
 
 /// Parts of a map with a lock each. Many: one that grows, or is read to its end for a snapshot, then
@@ -27,6 +29,7 @@ impl Default for Accounts {
             users: DashMap::with_shard_amount(PARTS),
             passkeys: DashMap::with_shard_amount(PARTS),
             enabled: AtomicUsize::new(0),
+            removed: DashMap::new(),
         }
     }
 }
@@ -142,8 +145,18 @@ impl Accounts {
         }
     }
 
+    /// Whether cores have to hear that a user is like this from now on: they know him otherwise, or were
+    /// told that he is gone. Asked before [`Accounts::put`].
+    pub fn is_news(&self, user: User) -> bool {
+        match self.known(user.id) {
+            Some(known) => !known.enabled || known.user != user,
+            None => self.removed.remove(&user.id).is_some(),
+        }
+    }
+
     /// Nothing is known of a user any more; who it was.
     pub fn remove(&self, id: UserId) -> Option<User> {
+        self.removed.insert(id, ());
         let (_, passkey) = self.passkeys.remove(&id)?;
         self.take(&passkey, id).map(|account| account.user)
     }
@@ -230,8 +243,10 @@ mod tests {
     fn a_removed_user_is_unknown() {
         let accounts = Accounts::default();
         accounts.put(passkey('a'), user(1));
+        assert!(!accounts.is_news(user(1)) && accounts.is_news(User { hidden: true, ..user(1) }));
         assert_eq!(accounts.remove(UserId(1)), Some(user(1)));
         assert_eq!(accounts.find(&passkey('a')), None);
+        assert!(accounts.is_news(user(1)) && !accounts.is_news(user(2)));
         assert_eq!(accounts.remove(UserId(1)), None);
         accounts.count(UserId(1), |active| active.leeching += 1);
         assert!(accounts.is_empty());

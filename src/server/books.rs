@@ -340,6 +340,8 @@ impl Books {
             accounts: accounts.len() as u64,
             journal: journal_figures(&journal, opened_at, bytes_max),
             ledger: ledger_figures(&ledger(), &watch()),
+            // The control listener knows.
+            api: counters::Api::default(),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::core::message::Message;
 use crate::core::outgoing::Outgoing;
 use crate::core::private::Private;
+use crate::core::traces::Traces;
 use crate::mesh::Address;
 use crate::route;
 
@@ -81,6 +82,7 @@ pub(super) fn private(
         rules: outfit.rules,
         outgoing: Outgoing::new(outfit.journal, home),
         site: outfit.site,
+        traces: Traces::default(),
         gone: Vec::new(),
     };
     Ok((private, restored))

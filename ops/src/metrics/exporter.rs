@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use super::table::{self as t, ALL, Kind, Metric};
 use crate::counters::{
-    Books, Channel, Core, Family, Front, Journal, Ledger, Protocol, Reason, Snapshot,
+    Api, Books, Channel, Core, Family, Front, Journal, Ledger, Protocol, Reason, Snapshot,
 };
 use crate::health::Phase;
 use crate::process::Process;
@@ -70,6 +70,7 @@ impl Exporter {
         self.publish_snapshot(sample.snapshot, sample.now);
         if let Some(books) = sample.books {
             self.publish_books(books, sample.cores);
+            self.publish_api(&books.api);
             self.publish_journal(&books.journal);
             self.publish_ledger(&books.ledger, &books.journal, sample.now);
         }
@@ -209,6 +210,16 @@ impl Exporter {
             self.set(&t::TOKENS, &[&name], core.tokens as f64);
             self.set(&t::RECORDS_WAITING, &[&name], core.records_waiting as f64);
         }
+    }
+
+    fn publish_api(&self, api: &Api) {
+        self.count(&t::API_REQUESTS, &["done"], api.done);
+        self.count(&t::API_REQUESTS, &["unauthorized"], api.unauthorized);
+        self.count(&t::API_REQUESTS, &["refused"], api.refused);
+        self.count(&t::API_REQUESTS, &["unavailable"], api.unavailable);
+        self.count(&t::API_CHANGES, &[], api.changes);
+        self.set(&t::API_TRACES, &[], api.traces as f64);
+        self.count(&t::API_TRACE_DROPS, &[], api.trace_drops);
     }
 
     fn publish_journal(&self, journal: &Journal) {
@@ -390,6 +401,7 @@ mod tests {
                 batches_nanos: 1_500_000_000,
                 ..Ledger::default()
             },
+            api: Api { unauthorized: 2, ..Api::default() },
         }
     }
 
