@@ -3,6 +3,7 @@
 //! The server is that of `MARGAY_TEST_POSTGRES`, as `ops/test.d/postgres run` starts one; each test has a
 //! schema of its own in it.
 
+mod api;
 mod metrics;
 
 use std::net::IpAddr;
@@ -65,6 +66,12 @@ impl Site {
 
     fn kill(&mut self) {
         self.tracker.take().unwrap().kill();
+    }
+
+    /// Where its tables are.
+    fn schema(&self) -> String {
+        let mut words = self.options.split(' ').skip_while(|word| *word != "--database-schema");
+        words.nth(1).unwrap().to_owned()
     }
 
     fn stop(&mut self) {
