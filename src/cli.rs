@@ -1,5 +1,7 @@
 //! The command line: commands, and the flags that are made from the options.
 
+mod site;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -9,6 +11,7 @@ use clap::{Arg, ArgMatches, Command};
 use clap_complete::Shell;
 
 use crate::config::{self, Declared};
+use crate::site_command::{SiteRequest, TokenCommand};
 
 /// What was given of the options, as the command line says it.
 pub type Flags = Vec<(&'static Declared, Vec<String>)>;
@@ -34,6 +37,12 @@ pub enum Request {
     JournalInspect(PathBuf),
     /// Read a journal to its end and check it.
     JournalVerify(PathBuf),
+    /// Ask a running private tracker.
+    Site(Flags, SiteRequest),
+    /// See to the tokens of its API.
+    ApiToken(Flags, TokenCommand),
+    /// Write the description of its API.
+    ApiDescribe,
     /// Write completions for a shell.
     Completions(Shell),
     /// Write the man page.
@@ -79,6 +88,7 @@ pub fn command() -> Command {
                         .arg(file_or_dir()),
                 ),
         )
+        .subcommands(site::commands())
         .subcommand(
             Command::new("completions").about("Write completions for a shell").arg(
                 Arg::new("shell")
@@ -128,6 +138,9 @@ pub fn parse() -> Result<Request, clap::Error> {
         flags.extend(outer.clone());
         flags
     };
+    if let Some(request) = site::request(&matches, &outer) {
+        return Ok(request);
+    }
     Ok(match matches.subcommand() {
         None => Request::Run(outer),
         Some(("run", inner)) => Request::Run(flags(inner)),

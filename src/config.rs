@@ -27,14 +27,14 @@ use crate::log::{LogFilter, LogFormat};
 use declare::options;
 
 pub use declare::Declared;
-pub use flags::{args, given};
+pub use flags::{args, args_of, given, given_of};
 pub use key::{ConnectionIdKey, KeyError};
-pub use layers::{Environment, Loaded, check_file, load};
+pub use layers::{Environment, Loaded, check_file, load, load_only};
 pub use mistake::{ConfigError, Mistake};
 pub use page::{reference, sample, show};
 pub use secret::{Secret, SecretError};
 pub use site_url::SiteUrl;
-pub use value::{Bytes, Name, OcelotFlavour};
+pub use value::{Bytes, Name, OcelotFlavour, duration};
 
 options! {
     ["Start"]

@@ -1,12 +1,15 @@
 //! The control listener: metrics, health and commands for the operator, on one thread of its own.
 //!
-//! The thread runs a small tokio runtime with axum. It never talks to a core directly: cores store
-//! copies of their counters in [`State`], and commands go out through a callback. Nothing here can
-//! slow an announce down.
+//! The thread runs a small tokio runtime with axum. Cores store copies of their counters in [`State`],
+//! and commands go out through a callback; only the API of a private tracker puts questions into the
+//! inboxes of cores, a bounded number at a time. Nothing here can slow an announce down.
 //!
 //! Bounds: [`CONNECTIONS_MAX`] connections at a time, one request on each, [`CONNECTION_TIME`] for
-//! everything from accept to the last byte. Further clients wait in the kernel's backlog.
+//! everything from accept to the last byte. Further clients wait in the kernel's backlog. Bulk changes
+//! and traces get more time as they get on.
 
+mod api;
+mod lease;
 mod pages;
 mod state;
 
@@ -16,7 +19,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -24,6 +27,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
+use lease::Lease;
+
+pub use api::Api;
 pub use state::{Command, Declined, Slot, State};
 
 /// The running control listener. Dropping it stops it as well, without waiting.
@@ -111,6 +117,8 @@ async fn serve(
 /// One request and its answer. Without keep-alive one time limit covers a slow sender, an idle
 /// client and a slow reader alike; a scraper that comes every few seconds does not miss it.
 async fn converse(stream: TcpStream, router: Router) {
+    let lease = Lease::new(CONNECTION_TIME);
+    let router = router.layer(Extension(lease.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
@@ -118,10 +126,10 @@ async fn converse(stream: TcpStream, router: Router) {
         .half_close(true)
         .max_buf_size(REQUEST_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match timeout(CONNECTION_TIME, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a control connection broke"),
-        Err(_) => tracing::debug!("a control connection took too long"),
+    match lease.bound(connection).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%error, "a control connection broke"),
+        None => tracing::debug!("a control connection took too long"),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything here belongs to one thread and is reached through one [`SharedCore`]; no borrow of it is
 //! ever held across an `await`.
 
+pub mod ask;
 pub mod early;
 pub mod export;
 pub mod late;
@@ -12,7 +13,9 @@ pub mod port;
 pub mod private;
 pub mod seats;
 pub mod shelf;
+mod site_changes;
 pub mod tick;
+pub mod traces;
 
 use std::cell::RefCell;
 use std::net::IpAddr;

@@ -1,5 +1,6 @@
 //! margay: a sharded thread-per-core BitTorrent tracker.
 
+pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -19,5 +20,7 @@ pub mod private;
 pub mod route;
 pub mod serve;
 pub mod server;
+pub mod site_command;
 pub mod snapshot_command;
+pub mod torrent_file;
 pub mod wire;

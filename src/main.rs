@@ -4,9 +4,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use margay::api::describe;
 use margay::cli::{self, Flags, Request};
 use margay::clock::Clock;
-use margay::config::{self, ConfigError, Loaded};
+use margay::config::{self, ConfigError, Environment, Loaded};
+use margay::site_command::{self, SiteError};
 use margay::{journal_command, limits, log, server, snapshot_command};
 
 fn main() -> ExitCode {
@@ -44,6 +46,23 @@ fn answer(request: Request) -> anyhow::Result<()> {
             journal_command::inspect(&path, Clock::start().now(), &mut text)?;
         }
         Request::JournalVerify(path) => journal_command::verify(&path, &mut text)?,
+        Request::Site(flags, request) => {
+            let config = config::load_only(site_command::OPTIONS, flags, &environment())?;
+            let token = std::env::var("MARGAY_API_TOKEN").ok();
+            let (now, out) = (Clock::start().now(), &mut io::stdout());
+            return match site_command::run(&request, &config, token, now, out) {
+                // Whoever reads has seen enough.
+                Err(SiteError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    Ok(())
+                }
+                answered => Ok(answered?),
+            };
+        }
+        Request::ApiToken(flags, command) => {
+            let config = config::load_only(site_command::OPTIONS, flags, &environment())?;
+            site_command::tokens(&command, &config, Clock::start().now(), &mut text)?;
+        }
+        Request::ApiDescribe => text.extend(describe::text().bytes()),
         Request::Completions(shell) => cli::completions(shell, &mut text),
         Request::Man => cli::man(&mut text)?,
     }
@@ -63,7 +82,10 @@ fn run(flags: Flags) -> anyhow::Result<()> {
 }
 
 fn load(flags: Flags) -> Result<Loaded, ConfigError> {
+    config::load(flags, &environment())
+}
+
+fn environment() -> Environment {
     let readable = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-    let environment = std::env::vars_os().map(|(name, value)| (readable(name), readable(value)));
-    config::load(flags, &environment.collect())
+    std::env::vars_os().map(|(name, value)| (readable(name), readable(value))).collect()
 }

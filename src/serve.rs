@@ -9,7 +9,7 @@ use glommio::spawn_local;
 use crate::control::Slot;
 use crate::core::message::{Command, Message};
 use crate::core::port::Port;
-use crate::core::{Core, SharedCore, export, tick};
+use crate::core::{Core, SharedCore, ask, export, tick};
 use crate::front::{self, http, udp};
 use crate::mesh::Inbox;
 
@@ -104,6 +104,7 @@ fn handle(core: &SharedCore, message: Message) {
             let now = core.clock.now();
             core.obey(&update, now);
         }
+        Message::Ask(ask) => ask::hear(core, *ask),
         Message::Journaled(answer) => core.borrow_mut().journaled(answer),
         Message::Command(command) => obey(core, command),
     }
@@ -135,7 +136,9 @@ fn obey(core: &SharedCore, command: Command) {
         | Command::WatchChanges(_)
         | Command::Differing(_)
         | Command::ClientRules(_)
-        | Command::Interval(_) => core.borrow_mut().obey_command(command),
+        | Command::Interval(_)
+        | Command::Trace(_)
+        | Command::TraceIntoLog(..) => core.borrow_mut().obey_command(command),
         Command::Drain => core.borrow_mut().draining = true,
         Command::Stop => unreachable!("`attend` returns at this one"),
     }

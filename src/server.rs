@@ -22,10 +22,11 @@ use persist::{DataDir, DataDirError, Snapshot, SnapshotError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
+use crate::api::token::TokenError;
 use crate::clock::Clock;
 use crate::config::{Config, KeyError};
 use crate::connection_id::{self, ConnectionIds};
-use crate::control;
+use crate::control::{self, Api};
 use crate::core::message::Command;
 use books::{Books, BooksError};
 use cores::{Cores, Outfit};
@@ -56,6 +57,9 @@ pub enum ServerError {
     /// The same for the file in the data directory.
     #[error(transparent)]
     KeyFile(#[from] connection_id::KeyError),
+    /// The token for operators cannot be left in the data directory.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// A list of torrents has a mistake.
     #[error(transparent)]
     Lists(#[from] ListError),
@@ -173,6 +177,11 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         lists: lists.clone(),
     };
     let cores = Cores::start(&outfit, placement, listeners, snapshot, &state, &events)?;
+    if let Some(books) = &books {
+        let (accounts, site) = (books.accounts.clone(), books.site.clone());
+        let api = Api::new(cores.addresses(), accounts, site, data.path(), clock.now())?;
+        state.open_api(api);
+    }
     let snapshots = Snapshots::new(data.clone(), config, events.clone());
     let snapshots = match &books {
         Some(books) => snapshots.of_private(books.registers()),

@@ -239,6 +239,8 @@ pub struct Books {
     pub ledger: Ledger,
     /// Calls to the site.
     pub calls: SiteCalls,
+    /// The API.
+    pub api: Api,
 }
 
 /// What is known about calls to the site, which tell it of used up tokens. Everything but `waiting` counts
@@ -253,6 +255,24 @@ pub struct SiteCalls {
     pub told: u64,
     /// Tokens it has not been told of yet.
     pub waiting: u64,
+}
+/// What is known about the API of a private tracker. Everything that counts, counts from the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Api {
+    /// Requests answered as they were meant.
+    pub done: u64,
+    /// Requests without a good token.
+    pub unauthorized: u64,
+    /// Requests refused for what they are.
+    pub refused: u64,
+    /// Requests that could not be answered, or not in time.
+    pub unavailable: u64,
+    /// Changes made, those in bulk one by one.
+    pub changes: u64,
+    /// Traces under way.
+    pub traces: u64,
+    /// What those who trace had no room for.
+    pub trace_drops: u64,
 }
 
 /// What is known about the journal. Sequence numbers count from the first record it ever had.

@@ -17,6 +17,7 @@ mod status;
 mod suspicions;
 mod write;
 
+pub use client_name::client_name;
 pub use run::{Ledger, LedgerOptions};
 pub use source::{Record, Source, SourceError};
 pub use status::LedgerStatus;

@@ -32,6 +32,7 @@ mod tokens;
 
 mod choose;
 mod export;
+mod inspect;
 mod replay;
 mod rules;
 mod sweep;
@@ -43,6 +44,7 @@ pub use change::{Change, ClientPrefix};
 pub use export::Cursor;
 pub use fact::{Fact, Swarm};
 pub use id::{GroupId, Passkey, PasskeyError, PeerId, TorrentId, UserId};
+pub use inspect::{Bookmark, Presence};
 pub use piece::{DeletionRecord, PeerRecord, Piece, TokenRecord, TorrentRecord};
 pub use request::{Announce, Counters, Endpoints};
 pub use rules::{HeldToken, Rules, RulesCursor};

@@ -10,39 +10,59 @@ use super::value::Bare;
 ///
 /// Values are taken as they are: whether they are possible is found together with all other mistakes.
 pub fn args() -> impl Iterator<Item = Arg> {
-    OPTIONS.iter().flat_map(|option| {
-        let flag = Arg::new(option.name)
-            .long(option.name)
-            .value_name(option.shape.placeholder)
-            .help_heading(option.section)
-            .help(help(option, false))
-            .long_help(help(option, true));
-        if option.shape.bare != Bare::Boolean {
-            let action = if option.shape.many { ArgAction::Append } else { ArgAction::Set };
-            return vec![flag.action(action)];
-        }
-        let no = option.negation;
-        let switch = flag
-            .action(ArgAction::Set)
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .overrides_with(no);
-        let no = Arg::new(no)
-            .long(no)
-            .help_heading(option.section)
-            .help(format!("The same as --{}=false", option.name))
-            .hide(option.defaults == ["false"])
-            .action(ArgAction::SetTrue)
-            .overrides_with(option.name);
-        vec![switch, no]
-    })
+    OPTIONS.iter().flat_map(flags)
+}
+
+/// The same for the options of these names, whose help stands with that of other flags.
+pub fn args_of(names: &[&str]) -> impl Iterator<Item = Arg> {
+    let named = OPTIONS.iter().filter(|option| names.contains(&option.name));
+    named.flat_map(flags).map(|flag| flag.help_heading("Where the tracker is"))
+}
+
+/// The flags of one option.
+fn flags(option: &'static Declared) -> Vec<Arg> {
+    let flag = Arg::new(option.name)
+        .long(option.name)
+        .value_name(option.shape.placeholder)
+        .help_heading(option.section)
+        .help(help(option, false))
+        .long_help(help(option, true));
+    if option.shape.bare != Bare::Boolean {
+        let action = if option.shape.many { ArgAction::Append } else { ArgAction::Set };
+        return vec![flag.action(action)];
+    }
+    let no = option.negation;
+    let switch = flag
+        .action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .overrides_with(no);
+    let no = Arg::new(no)
+        .long(no)
+        .help_heading(option.section)
+        .help(format!("The same as --{}=false", option.name))
+        .hide(option.defaults == ["false"])
+        .action(ArgAction::SetTrue)
+        .overrides_with(option.name);
+    vec![switch, no]
 }
 
 /// What was given on the command line that [`args`] were part of.
 pub fn given(matches: &ArgMatches) -> Vec<(&'static Declared, Vec<String>)> {
-    OPTIONS
-        .iter()
+    given_among(matches, OPTIONS.iter())
+}
+
+/// The same for what [`args_of`] was part of, with the same names.
+pub fn given_of(matches: &ArgMatches, names: &[&str]) -> Vec<(&'static Declared, Vec<String>)> {
+    given_among(matches, OPTIONS.iter().filter(|option| names.contains(&option.name)))
+}
+
+fn given_among(
+    matches: &ArgMatches,
+    options: impl Iterator<Item = &'static Declared>,
+) -> Vec<(&'static Declared, Vec<String>)> {
+    options
         .filter_map(|option| {
             if option.shape.bare == Bare::Boolean && matches.get_flag(option.negation) {
                 return Some((option, vec!["false".to_owned()]));

@@ -36,6 +36,28 @@ pub fn load(
     flags: Vec<(&'static Declared, Vec<String>)>,
     environment: &Environment,
 ) -> Result<Loaded, ConfigError> {
+    let (settings, mistakes) = layered(flags, environment);
+    let loaded = resolve(settings, mistakes)?;
+    Ok(Loaded { warnings: strangers(environment), ..loaded })
+}
+
+/// The same for a program that needs the options of these names only: whether others are there and fit
+/// each other does not matter to it. They have their defaults.
+pub fn load_only(
+    names: &[&str],
+    flags: Vec<(&'static Declared, Vec<String>)>,
+    environment: &Environment,
+) -> Result<Config, ConfigError> {
+    let (mut settings, mistakes) = layered(flags, environment);
+    settings.retain(|setting| names.contains(&setting.option.name));
+    Ok(resolve(settings, mistakes)?.config)
+}
+
+/// All settings, those of higher layers first.
+fn layered(
+    flags: Vec<(&'static Declared, Vec<String>)>,
+    environment: &Environment,
+) -> (Vec<Setting>, Vec<Mistake>) {
     let mut settings: Vec<Setting> = flags
         .into_iter()
         .map(|(option, texts)| Setting {
@@ -52,8 +74,7 @@ pub fn load(
         mistakes.extend(wrong);
     }
     settings.extend(surroundings(environment));
-    let loaded = resolve(settings, mistakes)?;
-    Ok(Loaded { warnings: strangers(environment), ..loaded })
+    (settings, mistakes)
 }
 
 /// Reads the file at `path` alone, without flags and environment.

@@ -26,6 +26,11 @@ pub enum OcelotFlavour {
     Orpheus,
 }
 
+/// The duration that a text such as `90s`, `48h` or `1h30m` says.
+pub fn duration(text: &str) -> Option<Duration> {
+    One::parse(text)
+}
+
 /// How an option is written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {

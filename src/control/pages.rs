@@ -7,8 +7,9 @@ use axum::extract::State as Shared;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 
+use super::api;
 use super::state::{Command, Declined, State};
 
 /// All pages.
@@ -19,6 +20,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/snapshot", post(snapshot))
+        .route("/api/{*rest}", any(api::answer))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such page; GET / lists them\n") })
         .with_state(state)
 }
@@ -91,4 +93,6 @@ GET  /metrics       metrics for Prometheus
 GET  /health/live   200 while every core turns
 GET  /health/ready  200 while requests are answered, 503 while loading or draining
 POST /snapshot      write a snapshot now; needs the header Margay-Command: yes
+     /api/v1/…      users, torrents, tokens and client rules of a private tracker;
+                    GET /api/v1/openapi.json describes it
 ";

@@ -9,6 +9,8 @@ use ops::health::{Phase, Stalled, Watch};
 use ops::metrics::{Exporter, Sample};
 use ops::process;
 
+use super::Api;
+
 /// What an operator can ask for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -45,6 +47,7 @@ pub struct State {
     phase: Mutex<Phase>,
     snapshot: Mutex<Snapshot>,
     books: OnceLock<Box<dyn Fn() -> Books + Send + Sync>>,
+    api: OnceLock<Arc<Api>>,
     metrics: Mutex<Metrics>,
     watch: Mutex<Watch>,
     udp_ports: Vec<u16>,
@@ -73,6 +76,7 @@ impl State {
             phase: Mutex::new(Phase::Loading { done: 0, total: 0 }),
             snapshot: Mutex::default(),
             books: OnceLock::new(),
+            api: OnceLock::new(),
             metrics: Mutex::new(Metrics { exporter, page: None }),
             watch: Mutex::default(),
             udp_ports,
@@ -106,6 +110,16 @@ impl State {
         let _ = self.books.set(Box::new(look));
     }
 
+    /// Answers requests for the API from now on. Once; a second one is not used.
+    pub fn open_api(&self, api: Api) {
+        let _ = self.api.set(Arc::new(api));
+    }
+
+    /// The API, where the tracker is private and has come so far.
+    pub(super) fn api(&self) -> Option<Arc<Api>> {
+        self.api.get().cloned()
+    }
+
     /// Passes a command on.
     pub(super) fn command(&self, command: Command) -> Result<(), Declined> {
         (self.command)(command)
@@ -132,7 +146,10 @@ impl State {
         let process = process::read(&self.udp_ports)
             .inspect_err(|error| tracing::debug!(%error, "cannot read the state of the process"))
             .ok();
-        let books = self.books.get().map(|look| look());
+        let mut books = self.books.get().map(|look| look());
+        if let (Some(books), Some(api)) = (&mut books, self.api.get()) {
+            books.api = api.figures();
+        }
         metrics.exporter.publish(&Sample {
             cores: &self.cores(),
             phase: self.phase(),

@@ -11,8 +11,10 @@ use persist::journal::Answer;
 use shard::private::{Change, Endpoints, Rules, User, UserId};
 use shard::{Announce, Counts, InfoHash};
 
+use super::ask::Ask;
 use super::export::{Census, Exported, Part};
 use super::late::Late;
+use super::traces::Tracer;
 use crate::front::private::PrivateAnnounce;
 use crate::full_scrape::Edition;
 use crate::gather::GatherId;
@@ -35,6 +37,8 @@ pub enum Message {
     Counted(Box<CountedPart>),
     /// What the site says of torrents that the receiver owns.
     Site(Box<Update>),
+    /// What the API asks.
+    Ask(Box<Ask>),
     /// What became of records that the receiver sent to the journal.
     Journaled(Answer),
     /// From the control side.
@@ -106,6 +110,8 @@ pub enum HttpAsked {
     User(PrivateAnnounce),
     /// The site's word about the torrent.
     Site(Box<Update>),
+    /// The site's question about the torrent.
+    Report(InfoHash),
 }
 
 /// An announce to an open tracker and how its answer is to look.
@@ -191,6 +197,10 @@ pub enum Command {
     ClientRules(Arc<ClientRules>),
     /// Answer such intervals from now on, as far as the operator allows.
     Interval(Wish),
+    /// Tell this one of a user's announces.
+    Trace(Arc<Tracer>),
+    /// Write a user's announces into the log (true), or do so no longer.
+    TraceIntoLog(UserId, bool),
     /// Change nothing in the shard any more; refuse what would.
     Drain,
     /// End.

@@ -10,7 +10,9 @@ use crossbeam_channel::Sender;
 use persist::journal::{Answer, Batch, JournalSender, Record};
 use shard::InfoHash;
 use shard::private::{PeerId, UserId};
+use tokio::sync::oneshot;
 
+use super::ask::Results;
 use super::late::Late;
 use super::message::Message;
 use crate::mesh::Address;
@@ -57,6 +59,13 @@ pub enum Waiter {
         to: Correspondent,
         /// What it says.
         datagram: Vec<u8>,
+    },
+    /// Who asked by the API gets this.
+    Site {
+        /// What has become of what was asked.
+        results: Results,
+        /// Where it goes.
+        reply: oneshot::Sender<Results>,
     },
 }
 

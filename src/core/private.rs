@@ -5,14 +5,15 @@ use std::sync::Arc;
 use ops::counters::{Family, Protocol, Reason};
 use persist::journal::Answer;
 use shard::private::{
-    Announce, Change, Facts, Gone, Limits, Passkey, Refusal, Swarms, User, UserId,
+    Announce, Change, Facts, Gone, Limits, Outcome, Passkey, Refusal, Swarms, User, UserId,
 };
-use shard::{PeerState, Seconds};
+use shard::{PeerState, Reply, Seconds};
 
 use super::Core;
 use super::early::Early;
 use super::message::{Command, Differing};
 use super::outgoing::Outgoing;
+use super::traces::{Announced, Traces};
 use crate::private::accounts::Accounts;
 use crate::private::site::Site;
 use crate::route;
@@ -34,6 +35,8 @@ pub struct Private {
     pub site: Arc<Site>,
     /// Who is told no peers because he comes too soon.
     pub early: Early,
+    /// Who wants to see what users announce.
+    pub traces: Traces,
     /// Filled by every sweep; its buffer is used again.
     pub gone: Vec<Gone>,
 }
@@ -77,7 +80,11 @@ impl Core {
         }
         let downloads_full = private.accounts.downloads_full(&announce.user);
         let announce = &Announce { downloads_full, ..*announce };
-        let outcome = match private.swarms.announce(announce, now, random, reply) {
+        let outcome = private.swarms.announce(announce, now, random, reply);
+        if private.traces.want(announce.user.id) {
+            private.traces.begin(protocol, traced(announce, outcome.as_ref(), reply));
+        }
+        let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(refusal) => {
                 front.refuse(reason(&refusal));
@@ -123,8 +130,9 @@ impl Core {
                 "the journal takes nothing; credit waits"
             );
         }
+        let on_disk = !matches!(answer, Answer::Refused { .. });
         let waited = private.outgoing.answered(answer);
-        self.release(waited);
+        self.release(waited, on_disk);
     }
 
     /// Sends on to the journal what somebody waits for.
@@ -156,6 +164,8 @@ impl Core {
             Command::UserGone(user) => private.swarms.remove_user(user),
             Command::ClientRules(rules) => private.rules = rules,
             Command::Interval(wish) => self.interval.grant(wish),
+            Command::Trace(tracer) => private.traces.add(tracer),
+            Command::TraceIntoLog(user, on) => private.traces.log(user, on),
             _ => unreachable!("the others are for every tracker"),
         }
     }
@@ -253,6 +263,23 @@ impl Private {
             self.count(gone.user, Some(gone.state), None);
         }
         self.gone.clear();
+    }
+}
+
+/// An announce as those who trace its user see it, but for the interval.
+#[cold]
+fn traced(announce: &Announce, outcome: Result<&Outcome, &Refusal>, reply: &Reply) -> Announced {
+    let refusal = match outcome {
+        Ok(outcome) => outcome.refusal(),
+        Err(refusal) => Some(refusal.clone()),
+    };
+    Announced {
+        announce: *announce,
+        refusal: refusal.map(|refusal| refusal.to_string()),
+        fact: outcome.ok().and_then(|outcome| outcome.fact),
+        counts: reply.counts,
+        peers: reply.peers_v4.len() / 6 + reply.peers_v6.len() / 18,
+        interval: None,
     }
 }
 

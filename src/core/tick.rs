@@ -128,8 +128,9 @@ impl Core {
 
     fn bring_gauges_up_to_date(&mut self) {
         self.counters.totals = self.totals();
-        if let Some(private) = &self.private {
+        if let Some(private) = &mut self.private {
             self.counters.records_waiting = private.outgoing.len() as u64;
+            private.traces.forget_the_gone();
             self.counters.tokens = private.swarms.totals().tokens as u64;
         }
         self.counters.interval_seconds = self.interval.current().0;

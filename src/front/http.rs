@@ -108,6 +108,10 @@ pub fn arrive(core: &SharedCore, journey: Journey) {
                 let late = core.answer_private(asked, framing, now, &mut out);
                 late.map(|late| Next::Hold(late, framing))
             }
+            HttpAsked::Report(info_hash) => {
+                core.answer_torrent_report(*info_hash, framing, &mut out);
+                None
+            }
             HttpAsked::Site(update) => Some(core.answer_update(update, framing, now, &mut out)),
         };
         if held.is_none() {

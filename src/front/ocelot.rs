@@ -1,10 +1,7 @@
 //! The interface of Ocelot: what a site tells the tracker, and asks it.
 
-use std::collections::BTreeMap;
-
-use persist::journal::Record;
-use shard::private::{Change, ClientPrefix, Freeleech, Passkey, TorrentId, User, UserId};
-use shard::{InfoHash, Seconds};
+use shard::private::{Freeleech, Passkey, User, UserId};
+use shard::{InfoHash, PeerState, Seconds};
 
 use super::requests::Next;
 use crate::config::OcelotFlavour;
@@ -12,7 +9,10 @@ use crate::core::Core;
 use crate::core::message::{Command, HttpAsked, HttpRequest, Message};
 use crate::interval::Wish;
 use crate::wire::http::Framing;
-use crate::wire::ocelot::{self, Flavour, Report, Stats, Update, UserReport};
+use crate::wire::ocelot::{self, Flavour, Report, Stats, TorrentReport, Update, UserReport};
+
+/// Peers and tokens that a report of a torrent has at most; listing them takes about a millisecond.
+const REPORT_PEERS_MAX: usize = 4096;
 
 impl Core {
     /// Does what the site says, here or on the core that owns the torrent.
@@ -66,19 +66,23 @@ impl Core {
     pub fn obey(&mut self, update: &Update, now: Seconds) {
         match update {
             Update::AddTorrent { info_hash, id, freeleech } => {
-                self.register(*info_hash, Some(*id), *freeleech);
+                self.put_torrent(*info_hash, Some(*id), *freeleech, None);
             }
             Update::UpdateTorrent { info_hash, freeleech } => {
-                self.register(*info_hash, None, *freeleech);
+                self.put_torrent(*info_hash, None, *freeleech, None);
             }
             Update::UpdateTorrents { info_hashes, freeleech } => {
                 self.update_torrents(info_hashes, *freeleech);
             }
             Update::DeleteTorrent { info_hash, reason } => {
-                self.delete_torrent(*info_hash, reason.kept(), now);
+                self.remove_torrent(*info_hash, reason.kept(), now);
             }
-            Update::AddToken { info_hash, user } => self.put_token(*user, *info_hash, true),
-            Update::RemoveToken { info_hash, user } => self.put_token(*user, *info_hash, false),
+            Update::AddToken { info_hash, user } => {
+                self.put_token(*user, *info_hash, None);
+            }
+            Update::RemoveToken { info_hash, user } => {
+                self.remove_token(*user, *info_hash);
+            }
             Update::AddUser { passkey, id, hidden } => {
                 // One who is known keeps his group; the database does it for others.
                 let private = self.private.as_ref().expect("only a private tracker hears a site");
@@ -101,25 +105,15 @@ impl Core {
                     self.put_user(*new, user);
                 }
             }
-            Update::AddWhitelist { prefix } => {
-                self.journal(Change::ClientRule { prefix: prefix.clone(), allow: true });
-                self.change_rules(|rules| _ = rules.insert(prefix.clone(), true));
-            }
+            Update::AddWhitelist { prefix } => self.put_client_rule(prefix.clone(), true),
             Update::RemoveWhitelist { prefix } => {
-                self.journal(Change::ClientRuleRemoved { prefix: prefix.clone() });
-                self.change_rules(|rules| _ = rules.remove(prefix));
+                self.remove_client_rule(prefix);
             }
             Update::EditWhitelist { old, new } => {
                 if let Some(old) = old {
-                    self.journal(Change::ClientRuleRemoved { prefix: old.clone() });
+                    self.remove_client_rule(old);
                 }
-                self.journal(Change::ClientRule { prefix: new.clone(), allow: true });
-                self.change_rules(|rules| {
-                    if let Some(old) = old {
-                        rules.remove(old);
-                    }
-                    rules.insert(new.clone(), true);
-                });
+                self.put_client_rule(new.clone(), true);
             }
             Update::UpdateAnnounceInterval { interval } => {
                 self.change_interval(Wish::Interval(*interval));
@@ -128,7 +122,12 @@ impl Core {
                 self.change_interval(Wish::Jitter(*jitter));
             }
             Update::InfoTorrent { .. } => {}
-            Update::TraceUser { .. } => tracing::warn!("users are not traced yet"),
+            Update::TraceUser { passkey, trace } => {
+                if let Some(user) = self.user(passkey) {
+                    tracing::info!(user = user.id.0, trace, "the site traces a user into the log");
+                    self.tell_cores(&Command::TraceIntoLog(user.id, *trace));
+                }
+            }
             Update::Malformed { parameter } => {
                 tracing::warn!(parameter, "an update of the site has no good value for this");
             }
@@ -136,35 +135,17 @@ impl Core {
         }
     }
 
-    fn journal(&mut self, change: Change) {
-        let private = self.private.as_mut().expect("only a private tracker journals");
-        private.outgoing.push(Record::Change(change));
-    }
-
     fn user(&self, passkey: &Passkey) -> Option<User> {
         self.private.as_ref().and_then(|private| private.accounts.find(passkey))
-    }
-
-    /// Registers a torrent, or changes the rules of a registered one, which keeps its number. Without
-    /// a number, only a registered one.
-    fn register(&mut self, info_hash: InfoHash, id: Option<TorrentId>, freeleech: Freeleech) {
-        let private = self.private.as_mut().expect("only a private tracker hears a site");
-        let known = private.swarms.terms(&info_hash);
-        let Some(id) = known.map(|terms| terms.id).or(id) else { return };
-        let upload_percent = known.map_or(100, |terms| terms.upload_percent);
-        let terms = shard::private::Terms { id, freeleech, upload_percent };
-        if let Err(refusal) = private.swarms.register(info_hash, terms) {
-            tracing::error!(%info_hash, %refusal, "cannot register a torrent; raise torrents-max");
-        }
-        // The database is to know it all the same.
-        self.journal(Change::Torrent { id, info_hash, freeleech, upload_percent });
     }
 
     fn update_torrents(&mut self, info_hashes: &[InfoHash], freeleech: Freeleech) {
         let mut parts = vec![Vec::new(); self.mesh.len()];
         for info_hash in info_hashes {
             match self.elsewhere(info_hash) {
-                None => self.register(*info_hash, None, freeleech),
+                None => {
+                    self.put_torrent(*info_hash, None, freeleech, None);
+                }
                 Some(owner) => parts[owner].push(*info_hash),
             }
         }
@@ -178,52 +159,6 @@ impl Core {
                 }
             }
         }
-    }
-
-    fn delete_torrent(&mut self, info_hash: InfoHash, reason: &str, now: Seconds) {
-        let private = self.private.as_mut().expect("only a private tracker hears a site");
-        if let Some(terms) = private.swarms.terms(&info_hash) {
-            let reason = reason.to_owned();
-            let change = Change::TorrentRemoved { id: terms.id, info_hash, reason, at: now };
-            private.put(&change);
-            self.journal(change);
-        }
-    }
-
-    fn put_token(&mut self, user: UserId, info_hash: InfoHash, there: bool) {
-        let private = self.private.as_mut().expect("only a private tracker hears a site");
-        let Some(terms) = private.swarms.terms(&info_hash) else { return };
-        let torrent = terms.id;
-        if there {
-            private.swarms.set_token(user, &info_hash, None);
-            self.journal(Change::Token { user, torrent, info_hash, expires_at: None });
-        } else {
-            private.swarms.remove_token(user, &info_hash);
-            self.journal(Change::TokenRemoved { user, torrent, info_hash });
-        }
-    }
-
-    fn put_user(&mut self, passkey: Passkey, user: User) {
-        let private = self.private.as_ref().expect("only a private tracker hears a site");
-        private.accounts.put(passkey, user);
-        let User { id, can_leech, hidden, group } = user;
-        self.journal(Change::User { id, passkey, can_leech, hidden, enabled: true, group });
-        self.tell_cores(&Command::Rights(user));
-    }
-
-    fn remove_user(&mut self, passkey: &Passkey) {
-        let private = self.private.as_ref().expect("only a private tracker hears a site");
-        let Some(user) = private.accounts.find(passkey) else { return };
-        private.accounts.remove(user.id);
-        let User { id, can_leech, hidden, group } = user;
-        let passkey = *passkey;
-        self.journal(Change::User { id, passkey, can_leech, hidden, enabled: false, group });
-        self.tell_cores(&Command::UserGone(id));
-    }
-
-    fn change_rules(&mut self, change: impl FnOnce(&mut BTreeMap<ClientPrefix, bool>)) {
-        let rules = self.site().change_rules(change);
-        self.tell_cores(&Command::ClientRules(rules));
     }
 
     /// Has every core answer other intervals, and says which; until the next start.
@@ -251,14 +186,9 @@ impl Core {
         }
     }
 
-    /// Does a command here at once, and on the other cores as soon as they come to it.
-    fn tell_cores(&mut self, command: &Command) {
-        for core in 0..self.mesh.len() {
-            if core == self.number {
-                self.obey_command(command.clone());
-            } else if self.send(core, Message::Command(command.clone())).is_err() {
-                tracing::error!(core, "a core is drowning; it does not hear what the site says");
-            }
+    fn remove_user(&mut self, passkey: &Passkey) {
+        if let Some(user) = self.user(passkey) {
+            self.disable_user(*passkey, user);
         }
     }
 
@@ -269,7 +199,7 @@ impl Core {
         framing: Framing,
         now: Seconds,
         out: &mut Vec<u8>,
-    ) {
+    ) -> Option<Next> {
         let flavour = self.flavour();
         match Report::parse(query, flavour) {
             Report::Stats => {
@@ -284,11 +214,48 @@ impl Core {
                 let found = passkey.and_then(|passkey| self.report_user(passkey));
                 ocelot::write_user(out, framing, flavour, passkey, found.as_ref());
             }
-            Report::Torrent { info_hash } => ocelot::write_torrent(out, framing, info_hash, None),
+            Report::Torrent { info_hash: None } => ocelot::write_torrent(out, framing, None, None),
+            Report::Torrent { info_hash: Some(info_hash) } => match self.elsewhere(&info_hash) {
+                Some(owner) => {
+                    let asked = HttpAsked::Report(info_hash);
+                    let framing = framing.closing();
+                    return Some(Next::Travel(owner, Box::new(HttpRequest { asked, framing })));
+                }
+                None => self.answer_torrent_report(info_hash, framing, out),
+            },
             Report::Jemalloc | Report::Unknown => {
                 ocelot::write_unknown_report(out, framing, flavour);
             }
         }
+        None
+    }
+
+    /// Says who is on a torrent that this core owns.
+    pub fn answer_torrent_report(&self, info_hash: InfoHash, framing: Framing, out: &mut Vec<u8>) {
+        let private = self.private.as_ref().expect("only a private tracker hears a site");
+        let swarms = &private.swarms;
+        let Some((torrent, peers)) = swarms.swarm(&info_hash, REPORT_PEERS_MAX) else {
+            return ocelot::write_torrent(out, framing, Some(info_hash), None);
+        };
+        let users = |seeding: bool| -> Vec<UserId> {
+            let peers = peers.iter();
+            let peers = peers.filter(|peer| (peer.state == PeerState::Seeder) == seeding);
+            peers.map(|peer| peer.user).collect()
+        };
+        let tokens = swarms.tokens_of(&info_hash, REPORT_PEERS_MAX);
+        let token_users: Vec<UserId> = tokens.iter().map(|token| token.user).collect();
+        let report = TorrentReport {
+            id: torrent.terms.id,
+            freeleech: torrent.terms.freeleech,
+            snatches: torrent.snatches.into(),
+            balance: torrent.balance,
+            // The journal gets what happened at once, so the last of it was told with the last announce.
+            flushed_at: peers.iter().map(|peer| peer.seen.0).max().unwrap_or_default().into(),
+            token_users: &token_users,
+            leechers: &users(false),
+            seeders: &users(true),
+        };
+        ocelot::write_torrent(out, framing, Some(info_hash), Some(&report));
     }
 
     fn stats(&self, now: Seconds) -> Stats {
@@ -305,7 +272,7 @@ impl Core {
             seeding: active.seeding.into(),
             hidden: user.hidden,
             can_leech: user.can_leech,
-            traced: false,
+            traced: private.traces.logs(user.id),
         })
     }
 }

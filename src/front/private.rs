@@ -5,14 +5,16 @@ use std::rc::Rc;
 
 use ops::counters::{Protocol, Reason};
 use shard::private::{Announce, Refusal, User};
-use shard::{Families, Seconds};
+use shard::{Families, InfoHash, Seconds};
 
 use super::requests::Next;
+use crate::api::Failure;
 use crate::core::late::Late;
 use crate::core::message::{HttpAsked, HttpRequest, ReplyTo, UdpAnnounce, UdpAsked};
 use crate::core::outgoing::Waiter;
 use crate::core::port::Waiting;
 use crate::core::private::Booked;
+use crate::core::traces::What;
 use crate::core::{Core, Scraped, family};
 use crate::net::batch::Correspondent;
 use crate::private::site::Site;
@@ -68,13 +70,14 @@ impl Core {
             },
             Target::Report(asked) => match self.site().report() {
                 Some(ours) if asked.secret.is(ours) => {
-                    self.answer_report(asked.query, framing, now, out);
+                    let next = self.answer_report(asked.query, framing, now, out);
                     // The reply says that it is the last one, whatever the site has said.
                     let over = Next::after_the_last(framing, &[]).is_some();
-                    (!over).then(|| {
-                        self.note_reply(remote);
-                        Next::Linger
-                    })
+                    if next.is_some() || over {
+                        return next;
+                    }
+                    self.note_reply(remote);
+                    Some(Next::Linger)
                 }
                 _ => self.refuse_site(remote, framing, out),
             },
@@ -108,6 +111,19 @@ impl Core {
         let private = self.private.as_ref().expect("only a private tracker hears this");
         let asked = Asked::parse(head.query, Dialect::Standard)?;
         let user = private.find(asked.passkey(key)?)?;
+        self.announce_of(user, &asked, head, remote).inspect_err(|refusal| {
+            self.trace_refusal(user, Protocol::Http, remote, asked.info_hash, refusal);
+        })
+    }
+
+    fn announce_of(
+        &self,
+        user: User,
+        asked: &Asked<'_>,
+        head: &Head<'_>,
+        remote: IpAddr,
+    ) -> Result<PrivateAnnounce, private::Refusal<'static>> {
+        let private = self.private.as_ref().expect("only a private tracker hears this");
         let info_hash = asked.info_hash.ok_or(private::Refusal::Unregistered { reason: None })?;
         let peer_id = match asked.client(&private.rules) {
             Ok(peer_id) => peer_id,
@@ -124,7 +140,7 @@ impl Core {
         };
         let trusted = &self.settings.trusted_network;
         let address = private::client_address(remote, &Forwarded::of(head), trusted);
-        let located = private::locate(&asked, address, trusted);
+        let located = private::locate(asked, address, trusted);
         let numwant = asked.numwant.peers(
             asked.event,
             self.settings.numwant_default,
@@ -173,6 +189,7 @@ impl Core {
         match self.book(announce, Protocol::Http, family(*remote), now) {
             Booked::Told { once } => {
                 let interval = self.interval.answer(now, &mut self.random);
+                self.trace_answer(Some(interval));
                 let announced = Announced {
                     counts: self.reply.counts,
                     peers_v4: &self.reply.peers_v4,
@@ -187,6 +204,7 @@ impl Core {
             }
             Booked::Refused { refusal, once } => {
                 let interval = self.refusal_interval(&refusal);
+                self.trace_answer(Some(interval));
                 private::write_failure(out, framing, &refusal, interval, interval);
                 once.then(|| self.hold())
             }
@@ -260,9 +278,15 @@ impl Core {
         let user = private::passkey(key, in_query).and_then(|passkey| {
             self.private.as_ref().expect("only a private tracker hears this").find(passkey)
         });
-        if let Err(refusal) = user {
-            self.refuse_private(remote, framing, &refusal, out);
-            return None;
+        match user {
+            Ok(user) => self.trace(user, Protocol::Http, || What::Scraped {
+                address: remote,
+                info_hashes: hashes.clone(),
+            }),
+            Err(refusal) => {
+                self.refuse_private(remote, framing, &refusal, out);
+                return None;
+            }
         }
         let late = Rc::new(Late::new());
         match self.scrape(&hashes, ReplyTo::Http(late.clone()), now) {
@@ -319,6 +343,18 @@ impl Core {
         // Who sends no path (BEP 41) is told what is missing.
         let passkey = asked.passkey(None).map_err(|_| private::Refusal::PasskeyNotFound)?;
         let user: User = private.find(passkey)?;
+        self.announce_of_udp(user, asked, address).inspect_err(|refusal| {
+            self.trace_refusal(user, Protocol::Udp, address, asked.info_hash, refusal);
+        })
+    }
+
+    fn announce_of_udp(
+        &self,
+        user: User,
+        asked: &Asked<'_>,
+        address: IpAddr,
+    ) -> Result<Announce, private::Refusal<'static>> {
+        let private = self.private.as_ref().expect("only a private tracker hears this");
         let info_hash = asked.info_hash.ok_or(private::Refusal::Unregistered { reason: None })?;
         let peer_id = asked.client(&private.rules)?;
         let located = private::locate(asked, address, &self.settings.trusted_network);
@@ -342,6 +378,7 @@ impl Core {
         match self.book(announce, Protocol::Udp, family(from.remote.ip().to_canonical()), now) {
             Booked::Told { once } => {
                 let interval = self.next_interval(now);
+                self.trace_answer(Some(interval));
                 let reply = std::mem::take(&mut self.reply);
                 let peers = if announce.families.v4 { &reply.peers_v4 } else { &reply.peers_v6 };
                 if once {
@@ -356,11 +393,13 @@ impl Core {
                 self.reply = reply;
             }
             Booked::Refused { refusal, once: true } => {
+                self.trace_answer(None);
                 let mut datagram = Vec::new();
                 write_error(&mut datagram, transaction, &refusal);
                 self.hold_udp(port, from, datagram);
             }
             Booked::Refused { refusal, once: false } => {
+                self.trace_answer(None);
                 self.push(port, from, |out| write_error(out, transaction, &refusal));
             }
             Booked::Unavailable => {
@@ -376,11 +415,34 @@ impl Core {
         private.outgoing.wait(Waiter::Udp { port, to, datagram });
     }
 
-    /// Lets those go on who waited for the journal.
-    pub fn release(&mut self, waited: Vec<Waiter>) {
+    /// A user was refused before the torrent was looked at.
+    fn trace_refusal(
+        &self,
+        user: User,
+        protocol: Protocol,
+        address: IpAddr,
+        info_hash: Option<InfoHash>,
+        refusal: &private::Refusal<'_>,
+    ) {
+        let refusal = || refusal.to_string();
+        self.trace(user, protocol, || What::Refused { address, info_hash, refusal: refusal() });
+    }
+
+    /// Lets those go on who waited for the journal, which has what they waited for `on_disk` or goes on
+    /// trying.
+    pub fn release(&mut self, waited: Vec<Waiter>, on_disk: bool) {
         for waiter in waited {
             match waiter {
                 Waiter::Http(late) => late.bring(()),
+                Waiter::Site { mut results, reply } => {
+                    if !on_disk {
+                        for result in results.iter_mut().filter(|result| result.is_ok()) {
+                            *result = Err(Failure::NotOnDisk);
+                        }
+                    }
+                    // Who asked may have given up.
+                    let _ = reply.send(results);
+                }
                 Waiter::Udp { port, to, datagram } => {
                     self.push(port, to, |out| out.extend_from_slice(&datagram));
                 }

@@ -4,6 +4,7 @@
 //! only a writer to the same part can make it wait.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
@@ -12,10 +13,14 @@ use shard::private::{GroupId, Passkey, User, UserId};
 
 use super::packed::Packed;
 
-/// All users who may announce.
+/// All users that are known: those who may announce, and those who may not any more.
 pub struct Accounts {
     users: DashMap<Packed, Account>,
     passkeys: DashMap<UserId, Packed>,
+    /// How many may announce.
+    enabled: AtomicUsize,
+    /// Users of whom nothing is known any more, whose clients may still be in swarms.
+    removed: DashMap<UserId, ()>,
     /// Who has changed since somebody began to compare all users with the database.
     changed: Mutex<Option<HashSet<UserId>>>,
     /// The downloads that users of a group may have at once; `None` for any number.
@@ -36,6 +41,8 @@ impl Default for Accounts {
         Self {
             users: DashMap::with_shard_amount(PARTS),
             passkeys: DashMap::with_shard_amount(PARTS),
+            enabled: AtomicUsize::new(0),
+            removed: DashMap::new(),
             changed: Mutex::default(),
             groups: DashMap::with_shard_amount(GROUP_PARTS),
             groups_version: Mutex::default(),
@@ -48,6 +55,21 @@ impl Default for Accounts {
 struct Account {
     user: User,
     active: Active,
+    /// May announce.
+    enabled: bool,
+}
+
+/// All that is known of a user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Known {
+    /// The user.
+    pub user: User,
+    /// The secret of the announce URL.
+    pub passkey: Passkey,
+    /// May announce.
+    pub enabled: bool,
+    /// How many of the user's clients are in swarms.
+    pub active: Active,
 }
 
 /// Clients of a user in swarms.
@@ -75,21 +97,26 @@ impl Active {
 impl Accounts {
     /// Users who may announce.
     pub fn len(&self) -> usize {
-        self.users.len()
+        self.enabled.load(Ordering::Relaxed)
     }
 
     /// True while nobody may announce.
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
+        self.len() == 0
     }
 
-    /// Whose passkey this is.
+    /// Whose passkey this is, of those who may announce.
     #[inline]
     pub fn find(&self, passkey: &Passkey) -> Option<User> {
-        self.users.get(&Packed::new(passkey)).map(|account| account.user)
+        self.enabled(Packed::new(passkey)).map(|account| account.user)
     }
 
-    /// The passkey of a user.
+    #[inline]
+    fn enabled(&self, passkey: Packed) -> Option<Account> {
+        self.users.get(&passkey).filter(|account| account.enabled).map(|account| *account)
+    }
+
+    /// The passkey of a user, who may not be able to announce with it.
     pub fn passkey(&self, id: UserId) -> Option<Passkey> {
         self.packed(id).map(Packed::passkey)
     }
@@ -98,41 +125,91 @@ impl Accounts {
         self.passkeys.get(&id).map(|packed| *packed)
     }
 
-    /// A user by number.
+    /// A user who may announce, by number.
     pub fn of(&self, id: UserId) -> Option<User> {
-        self.users.get(&self.packed(id)?).map(|account| account.user)
+        self.enabled(self.packed(id)?).map(|account| account.user)
     }
 
-    /// Whose passkey this is, and what he is doing.
+    /// All that is known of a user.
+    pub fn known(&self, id: UserId) -> Option<Known> {
+        let passkey = self.packed(id)?;
+        let Account { user, active, enabled } = *self.users.get(&passkey)?;
+        let passkey = passkey.passkey();
+        (user.id == id).then_some(Known { user, passkey, enabled, active })
+    }
+
+    /// Who has this passkey, whether he may announce or not.
+    pub fn holder(&self, passkey: &Passkey) -> Option<UserId> {
+        self.users.get(&Packed::new(passkey)).map(|account| account.user.id)
+    }
+
+    /// Whose passkey this is, of those who may announce, and what he is doing.
     pub fn look(&self, passkey: &Passkey) -> Option<(User, Active)> {
-        self.users.get(&Packed::new(passkey)).map(|account| (account.user, account.active))
+        self.enabled(Packed::new(passkey)).map(|account| (account.user, account.active))
     }
 
-    /// A user is there, with this passkey and these rights. His passkey before is good no longer, and
+    /// A user may announce, with this passkey and these rights. His passkey before is good no longer, and
     /// whoever had this one has it no longer.
     pub fn put(&self, passkey: Passkey, user: User) {
         self.note(user.id);
-        self.place(passkey, user);
+        self.set(passkey, user, true);
     }
 
-    fn place(&self, passkey: Passkey, user: User) {
+    /// A user is there and may not announce: what is known of him stays known.
+    pub fn disable(&self, passkey: Passkey, user: User) {
+        self.note(user.id);
+        self.set(passkey, user, false);
+    }
+
+    fn set(&self, passkey: Passkey, user: User, enabled: bool) {
         let passkey = Packed::new(&passkey);
-        let active = match self.passkeys.insert(user.id, passkey) {
-            Some(before) => self.users.remove(&before).map(|(_, account)| account.active),
-            None => None,
-        };
-        let account = Account { user, active: active.unwrap_or_default() };
-        if let Some(before) = self.users.insert(passkey, account)
-            && before.user.id != user.id
+        let before = self.passkeys.insert(user.id, passkey);
+        if before == Some(passkey)
+            && let Some(mut account) = self.users.get_mut(&passkey)
+            && account.user.id == user.id
         {
-            self.passkeys.remove_if(&before.user.id, |_, his| *his == passkey);
+            // In place: nobody must see the passkey gone meanwhile.
+            self.enabled.fetch_add(usize::from(enabled), Ordering::Relaxed);
+            self.enabled.fetch_sub(usize::from(account.enabled), Ordering::Relaxed);
+            (account.user, account.enabled) = (user, enabled);
+            return;
+        }
+        let before = before.and_then(|before| self.take(before, user.id));
+        let active = before.map(|account| account.active).unwrap_or_default();
+        self.enabled.fetch_add(usize::from(enabled), Ordering::Relaxed);
+        if let Some(before) = self.users.insert(passkey, Account { user, active, enabled }) {
+            self.enabled.fetch_sub(usize::from(before.enabled), Ordering::Relaxed);
+            if before.user.id != user.id {
+                self.passkeys.remove_if(&before.user.id, |_, his| *his == passkey);
+            }
         }
     }
 
-    /// A user may announce no longer; who it was.
+    /// Whether cores have to hear that a user is like this from now on: they know him otherwise, or were
+    /// told that he is gone. Asked before [`Accounts::put`].
+    pub fn is_news(&self, user: User) -> bool {
+        match self.known(user.id) {
+            Some(known) => !known.enabled || known.user != user,
+            None => self.removed.remove(&user.id).is_some(),
+        }
+    }
+
+    /// Nothing is known of a user any more; who it was.
     pub fn remove(&self, id: UserId) -> Option<User> {
         self.note(id);
-        self.take(id)
+        self.forget(id)
+    }
+
+    fn forget(&self, id: UserId) -> Option<User> {
+        self.removed.insert(id, ());
+        let (_, passkey) = self.passkeys.remove(&id)?;
+        self.take(passkey, id).map(|account| account.user)
+    }
+
+    fn take(&self, passkey: Packed, id: UserId) -> Option<Account> {
+        let (_, account) = self.users.remove_if(&passkey, |_, account| account.user.id == id)?;
+        self.enabled.fetch_sub(usize::from(account.enabled), Ordering::Relaxed);
+        Some(account)
     }
 
     /// From now on it is noted who changes, or no longer.
@@ -147,7 +224,7 @@ impl Accounts {
         let changed = self.changed();
         let is_old = changed.as_ref().is_some_and(|changed| !changed.contains(&user.id));
         if is_old {
-            self.place(passkey, user);
+            self.set(passkey, user, true);
         }
         is_old
     }
@@ -156,7 +233,7 @@ impl Accounts {
     pub fn remove_unless_changed(&self, id: UserId) -> bool {
         let changed = self.changed();
         let is_old = changed.as_ref().is_some_and(|changed| !changed.contains(&id));
-        is_old && self.take(id).is_some()
+        is_old && self.forget(id).is_some()
     }
 
     fn note(&self, id: UserId) {
@@ -167,12 +244,6 @@ impl Accounts {
 
     fn changed(&self) -> MutexGuard<'_, Option<HashSet<UserId>>> {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, id: UserId) -> Option<User> {
-        let (_, passkey) = self.passkeys.remove(&id)?;
-        let (_, account) = self.users.remove_if(&passkey, |_, account| account.user.id == id)?;
-        Some(account.user)
     }
 
     /// A client of a user came, went, or finished. One who is not known any more is not counted.
@@ -239,14 +310,13 @@ impl Accounts {
 
     fn reaches(&self, id: UserId, group: GroupId) -> bool {
         let Some(most) = self.groups.get(&group).and_then(|most| *most) else { return false };
-        let Some(passkey) = self.passkey(id) else { return false };
-        let passkey = Packed::new(&passkey);
+        let Some(passkey) = self.packed(id) else { return false };
         self.users.get(&passkey).is_some_and(|account| account.active.leeching >= most)
     }
 
-    /// Shows every user, in no order.
+    /// Shows every user who may announce, in no order.
     pub fn for_each(&self, mut visit: impl FnMut(&Passkey, User)) {
-        for account in &self.users {
+        for account in self.users.iter().filter(|account| account.enabled) {
             visit(&account.key().passkey(), account.user);
         }
     }
@@ -346,11 +416,35 @@ mod tests {
     }
 
     #[test]
+    fn a_disabled_user_may_not_announce_and_stays_known() {
+        let accounts = Accounts::default();
+        accounts.put(passkey('a'), user(1));
+        accounts.count(UserId(1), |active| active.seeding += 2);
+        accounts.disable(passkey('a'), user(1));
+        assert_eq!((accounts.find(&passkey('a')), accounts.of(UserId(1))), (None, None));
+        assert_eq!((accounts.look(&passkey('a')), accounts.len()), (None, 0));
+        let known = accounts.known(UserId(1)).unwrap();
+        // His clients leave their swarms one by one, and are counted when they do.
+        assert_eq!(
+            (known.enabled, known.active),
+            (false, Active { seeding: 2, ..Active::default() })
+        );
+        assert_eq!(accounts.holder(&passkey('a')), Some(UserId(1)));
+        accounts.put(known.passkey, known.user);
+        assert_eq!((accounts.find(&passkey('a')), accounts.len()), (Some(user(1)), 1));
+        accounts.disable(passkey('b'), user(2));
+        accounts.put(passkey('b'), user(1));
+        assert_eq!((accounts.known(UserId(2)), accounts.len()), (None, 1));
+    }
+
+    #[test]
     fn a_removed_user_is_unknown() {
         let accounts = Accounts::default();
         accounts.put(passkey('a'), user(1));
+        assert!(!accounts.is_news(user(1)) && accounts.is_news(User { hidden: true, ..user(1) }));
         assert_eq!(accounts.remove(UserId(1)), Some(user(1)));
         assert_eq!(accounts.find(&passkey('a')), None);
+        assert!(accounts.is_news(user(1)) && !accounts.is_news(user(2)));
         assert_eq!(accounts.remove(UserId(1)), None);
         accounts.count(UserId(1), |active| active.leeching += 1);
         assert!(accounts.is_empty());

@@ -308,7 +308,9 @@ impl Books {
             Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
                 self.accounts.put(passkey, User { id, can_leech, hidden, group });
             }
-            Change::User { id, .. } => _ = self.accounts.remove(id),
+            Change::User { id, passkey, can_leech, hidden, group, .. } => {
+                self.accounts.disable(passkey, User { id, can_leech, hidden, group });
+            }
             Change::Group { id, downloads_max, .. } => self.accounts.put_group(id, downloads_max),
             Change::GroupRemoved { id } => self.accounts.remove_group(id),
             Change::ClientRule { prefix, allow } => {
@@ -347,6 +349,9 @@ impl Books {
             Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
                 self.accounts.put(passkey, User { id, can_leech, hidden, group });
             }
+            Change::User { id, passkey, can_leech, hidden, group, .. } => {
+                self.accounts.disable(passkey, User { id, can_leech, hidden, group });
+            }
             Change::Group { id, downloads_max, .. } => self.accounts.put_group(id, downloads_max),
             Change::Torrent { id, info_hash, freeleech, upload_percent } => {
                 let terms = Terms { id, freeleech, upload_percent };
@@ -359,8 +364,7 @@ impl Books {
                 beginnings[owner(&info_hash)].tokens.push((user, info_hash, expires_at));
             }
             Change::ClientRule { prefix, allow } => rules.push((prefix, allow)),
-            Change::User { .. }
-            | Change::GroupRemoved { .. }
+            Change::GroupRemoved { .. }
             | Change::TokenRemoved { .. }
             | Change::ClientRuleRemoved { .. } => {}
         }
@@ -394,6 +398,8 @@ impl Books {
             journal: journal_figures(&journal, opened_at, bytes_max),
             ledger: ledger_figures(&ledger(), &watch()),
             calls: calls.as_ref().map(|calls| calls()).unwrap_or_default(),
+            // The control listener knows.
+            api: counters::Api::default(),
         }
     }
 
@@ -407,7 +413,10 @@ impl Books {
                     self.accounts.put(passkey, user);
                     cores.tell_all(&Command::Rights(user));
                 }
-                Change::User { id, .. } => self.forget(id, cores),
+                Change::User { id, passkey, can_leech, hidden, group, .. } => {
+                    self.accounts.disable(passkey, User { id, can_leech, hidden, group });
+                    cores.tell_all(&Command::UserGone(id));
+                }
                 Change::Group { id, downloads_max, .. } => {
                     self.accounts.put_group(id, downloads_max);
                 }

@@ -16,6 +16,7 @@ use crate::core::early::Early;
 use crate::core::message::Message;
 use crate::core::outgoing::Outgoing;
 use crate::core::private::Private;
+use crate::core::traces::Traces;
 use crate::mesh::Address;
 use crate::route;
 
@@ -86,6 +87,7 @@ pub(super) fn private(
         outgoing: Outgoing::new(outfit.journal, home),
         site: outfit.site,
         early: Early::new(settings.interval_enforce),
+        traces: Traces::default(),
         gone: Vec::new(),
     };
     Ok((private, restored))

@@ -3,6 +3,7 @@
 //! The server is that of `MARGAY_TEST_POSTGRES`, as `ops/test.d/postgres run` starts one; each test has a
 //! schema of its own in it.
 
+mod api;
 mod calls;
 mod dual_stack;
 mod early;
@@ -71,6 +72,12 @@ impl Site {
 
     pub(crate) fn kill(&mut self) {
         self.tracker.take().unwrap().kill();
+    }
+
+    /// Where its tables are.
+    fn schema(&self) -> String {
+        let mut words = self.options.split(' ').skip_while(|word| *word != "--database-schema");
+        words.nth(1).unwrap().to_owned()
     }
 
     pub(crate) fn stop(&mut self) {

@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use super::table::{self as t, ALL, Kind, Metric};
 use crate::counters::{
-    Books, Channel, Core, Family, Front, Journal, Ledger, Protocol, Reason, SUSPICION_KINDS,
+    Api, Books, Channel, Core, Family, Front, Journal, Ledger, Protocol, Reason, SUSPICION_KINDS,
     SiteCalls, Snapshot,
 };
 use crate::health::Phase;
@@ -72,6 +72,7 @@ impl Exporter {
         if let Some(books) = sample.books {
             self.publish_books(books, sample.cores);
             self.publish_calls(&books.calls);
+            self.publish_api(&books.api);
             self.publish_journal(&books.journal);
             self.publish_ledger(&books.ledger, &books.journal, sample.now);
         }
@@ -219,6 +220,16 @@ impl Exporter {
         self.count(&t::SITE_CALL_FAILURES, &[], calls.failures);
         self.count(&t::SITE_TOKENS_TOLD, &[], calls.told);
         self.set(&t::SITE_TOKENS_WAITING, &[], calls.waiting as f64);
+    }
+
+    fn publish_api(&self, api: &Api) {
+        self.count(&t::API_REQUESTS, &["done"], api.done);
+        self.count(&t::API_REQUESTS, &["unauthorized"], api.unauthorized);
+        self.count(&t::API_REQUESTS, &["refused"], api.refused);
+        self.count(&t::API_REQUESTS, &["unavailable"], api.unavailable);
+        self.count(&t::API_CHANGES, &[], api.changes);
+        self.set(&t::API_TRACES, &[], api.traces as f64);
+        self.count(&t::API_TRACE_DROPS, &[], api.trace_drops);
     }
 
     fn publish_journal(&self, journal: &Journal) {
@@ -404,6 +415,7 @@ mod tests {
                 ..Ledger::default()
             },
             calls: SiteCalls { calls: 4, failures: 3, told: 1, waiting: 2 },
+            api: Api { unauthorized: 2, ..Api::default() },
         }
     }
 

@@ -195,6 +195,12 @@ table! {
         SITE_TOKENS_TOLD = Counter "margay_site_tokens_told_total" [] Count "Used up tokens that the site has been told of.";
         SITE_TOKENS_WAITING = Gauge "margay_site_tokens_waiting" [] Count "Used up tokens that the site has not been told of yet.";
     }
+    "API" of Private {
+        API_REQUESTS = Counter "margay_api_requests_total" ["result"] Count "Requests to the API.";
+        API_CHANGES = Counter "margay_api_changes_total" [] Count "Changes that the API made, those in bulk one by one.";
+        API_TRACES = Gauge "margay_api_traces" [] Count "Traces of users under way.";
+        API_TRACE_DROPS = Counter "margay_api_trace_drops_total" [] Count "Announces and scrapes that those who trace had no room for.";
+    }
     "Process" of Every {
         READY = Gauge "margay_ready" [] Count "1 when requests are answered, 0 while loading or draining.";
         BUILD = Gauge "margay_build_info" ["version"] Count "Always 1; the version is in the label.";
@@ -247,7 +253,7 @@ twice a second, however often it is asked for.
 
 Counters start at 0 with the process. Labels: `protocol` is `udp` or `http`; `family` is `ipv4` or
 `ipv6` (an IPv4-mapped address is `ipv4`); `core` is the number of a core; `what` is
-`user`, `torrent` or `token`; `reason` is one of
+`user`, `torrent` or `token`; `result` is `done`, `unauthorized`, `refused` or `unavailable`; `reason` is one of
 `malformed`, `connection_id`, `source`, `torrent`, `full`, `overload`, `passkey`, `client`, `rights`,
 `clients`, `downloads`, `too_large`, `timeout`, `connections`, `not_found`. A channel has a series for every pair of cores up to 16 cores; above that,
 `from` is `all` and the channels into one core are summed, so that the number of series stays bounded.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// The name and version that a peer id tells (BEP 20), such as `qBittorrent 4.5.2`; the printable part of
 /// it when the program is not known. At most [`BYTES_MAX`] bytes, letters that are in any database.
-pub(super) fn client_name(peer_id: &[u8; 20]) -> String {
+pub fn client_name(peer_id: &[u8; 20]) -> String {
     let mut name = azureus(peer_id)
         .or_else(|| aria2(peer_id))
         .or_else(|| mainline(peer_id))

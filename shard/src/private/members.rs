@@ -247,12 +247,28 @@ impl Members {
 
     /// How many clients of one user are in a swarm.
     pub(crate) fn clients(&self, torrent: &Torrent, user: UserId) -> usize {
-        let of_user = |faces: &[Face]| faces.iter().filter(|face| face.user == user.0).count();
+        let mut clients = 0;
+        self.each_of(torrent, user, |_, _| clients += 1);
+        clients
+    }
+
+    /// Shows the clients of one user in a swarm.
+    pub(crate) fn each_of(
+        &self,
+        torrent: &Torrent,
+        user: UserId,
+        mut show: impl FnMut(&Face, PeerState),
+    ) {
         match &torrent.body {
-            Body::List(list) => of_user(list.peers(&self.faces)),
+            Body::List(list) => {
+                for (at, face) in list.peers(&self.faces).iter().enumerate() {
+                    if face.user == user.0 {
+                        show(face, list.parts.state(at));
+                    }
+                }
+            }
             Body::Crowd(number) => {
-                let mut clients = 0;
-                for table in &self.crowd(*number).tables {
+                for (state, table) in self.crowd(*number).tables.iter().enumerate() {
                     // In small tables several parts share a bucket.
                     let mut buckets = [usize::MAX; PARTS as usize];
                     for part in 0..PARTS {
@@ -262,11 +278,13 @@ impl Members {
                     buckets.sort_unstable();
                     for at in 0..buckets.len() {
                         if at == 0 || buckets[at] != buckets[at - 1] {
-                            clients += of_user(table.bucket(&self.faces, buckets[at]));
+                            let faces = table.bucket(&self.faces, buckets[at]).iter();
+                            faces
+                                .filter(|face| face.user == user.0)
+                                .for_each(|face| show(face, STATES[state / 2]));
                         }
                     }
                 }
-                clients
             }
         }
     }

@@ -11,14 +11,14 @@ use crate::tracker::http::{answer, escape};
 use crate::tracker::{HOMES, get, hash, patiently};
 
 /// A PostgreSQL of one test, which may stop it.
-struct Server {
+pub(super) struct Server {
     dir: TempDir,
-    url: String,
+    pub(super) url: String,
 }
 
 impl Server {
     /// `None` where there is no PostgreSQL, which is said.
-    fn start(test: &str) -> Option<Self> {
+    pub(super) fn start(test: &str) -> Option<Self> {
         if std::env::var_os("MARGAY_TEST_POSTGRES").is_none() {
             eprintln!("SKIPPED: {test} needs PostgreSQL: ops/test.d/postgres run cargo test");
             return None;
@@ -29,7 +29,7 @@ impl Server {
     }
 
     /// What the script says.
-    fn control(&self, verb: &str) -> String {
+    pub(super) fn control(&self, verb: &str) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/test.d/postgres");
         let output = Command::new(script).arg(verb).arg(self.dir.path()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

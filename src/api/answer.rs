@@ -1,0 +1,239 @@
+//! What the API answers: what has become of an operation, and what is known, as JSON.
+
+use persist::ledger::client_name;
+use serde_json::{Value, json};
+use shard::private::{ClientPrefix, Freeleech, PeerRecord, Presence, Terms, TorrentId, UserId};
+use shard::{Counts, InfoHash, PeerState, Seconds};
+
+use super::text::{escaped, hex};
+use crate::private::accounts::Known;
+
+/// What has become of an operation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Done {
+    /// The user is like this now.
+    User(Known),
+    /// The torrent is like this now.
+    Torrent(TorrentState),
+    /// There is this token now.
+    Token {
+        /// Who has it.
+        user: UserId,
+        /// The torrent's name.
+        info_hash: InfoHash,
+        /// Its number.
+        torrent: TorrentId,
+        /// When it ends by itself.
+        expires_at: Option<Seconds>,
+    },
+    /// There is this rule now.
+    ClientRule {
+        /// Which clients.
+        prefix: ClientPrefix,
+        /// Allowed or refused.
+        allow: bool,
+    },
+    /// It is not there now; whether it was.
+    Removed(bool),
+}
+
+/// A torrent, and how it is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TorrentState {
+    /// Its name.
+    pub info_hash: InfoHash,
+    /// Its rules.
+    pub terms: Terms,
+    /// Who is on it, and how often it was completed.
+    pub counts: Counts,
+    /// Bytes uploaded less bytes downloaded and corrupt.
+    pub balance: i64,
+}
+
+/// Why a request is not answered as it was meant. Shows itself as the client is told.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// What was sent is not what it should be.
+    #[error("{0}")]
+    BadRequest(String),
+    /// There is no token in the request, or none that is good.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// There is no such page.
+    #[error("there is no {0}; GET /api/v1/openapi.json describes what there is")]
+    NoPage(String),
+    /// The page does not know the method.
+    #[error("{0} does not know this method")]
+    Method(String),
+    /// The tracker is not private.
+    #[error("this tracker is not private: it has no users and no registered torrents")]
+    NotPrivate,
+    /// No such user.
+    #[error("user {} is not known; put it with its passkey", .0.0)]
+    UserUnknown(UserId),
+    /// The torrent is not registered.
+    #[error("torrent {} is not registered", hex(.0))]
+    TorrentUnknown(InfoHash),
+    /// The passkey is another user's.
+    #[error("this passkey is that of user {}", .0.0)]
+    PasskeyTaken(UserId),
+    /// The torrent has another number.
+    #[error("the torrent is registered as number {}; remove it first", .0.0)]
+    TorrentNumber(TorrentId),
+    /// The body is too long.
+    #[error("the body is longer than {0} bytes; send it in parts")]
+    TooLarge(usize),
+    /// No more torrents fit.
+    #[error("the tracker holds as many torrents as it may; raise torrents-max")]
+    Full,
+    /// The journal takes nothing, and much waits for it already.
+    #[error("the journal takes nothing now, and nothing was changed; ask again later")]
+    JournalFull,
+    /// Done, and not yet on the disk.
+    #[error(
+        "done, but the journal could not write it yet: it goes on trying; ask again to be sure"
+    )]
+    NotOnDisk,
+    /// Nobody has answered in time.
+    #[error("no answer came in time; it may have been done all the same: ask again to be sure")]
+    Late,
+    /// Too many of these at once.
+    #[error("there are as many of these requests as may be; ask again later")]
+    Busy,
+    /// The tracker is starting or stopping.
+    #[error("the tracker is {0}; ask again soon")]
+    Unavailable(&'static str),
+}
+
+impl Failure {
+    /// A wrong request, and what is wrong with it.
+    pub fn bad(text: impl Into<String>) -> Self {
+        Failure::BadRequest(text.into())
+    }
+
+    /// The status of the answer (RFC 9110, section 15), and the failure's name in it.
+    pub fn status(&self) -> (u16, &'static str) {
+        match self {
+            Failure::BadRequest(_) => (400, "bad_request"),
+            Failure::Unauthorized(_) => (401, "unauthorized"),
+            Failure::NoPage(_) => (404, "no_such_page"),
+            Failure::Method(_) => (405, "method_not_allowed"),
+            Failure::NotPrivate => (404, "not_private"),
+            Failure::UserUnknown(_) => (404, "user_unknown"),
+            Failure::TorrentUnknown(_) => (404, "torrent_unknown"),
+            Failure::PasskeyTaken(_) => (409, "passkey_taken"),
+            Failure::TorrentNumber(_) => (409, "torrent_number"),
+            Failure::TooLarge(_) => (413, "too_large"),
+            Failure::Full => (507, "full"),
+            Failure::JournalFull => (503, "journal_full"),
+            Failure::NotOnDisk => (503, "not_on_disk"),
+            Failure::Late => (503, "late"),
+            Failure::Busy => (503, "busy"),
+            Failure::Unavailable(_) => (503, "unavailable"),
+        }
+    }
+
+    /// `{"error": …}`.
+    pub fn json(&self) -> Value {
+        json!({"error": {"code": self.status().1, "message": self.to_string()}})
+    }
+}
+
+impl Done {
+    /// The thing as it is now; of one that is gone, whether it was there.
+    pub fn json(&self) -> Value {
+        match self {
+            Done::User(known) => user(known),
+            Done::Torrent(state) => torrent(state),
+            Done::Token { user, info_hash, torrent, expires_at } => json!({
+                "user": user.0,
+                "info_hash": hex(info_hash),
+                "torrent": torrent.0,
+                "expires_at": expires_at.map(|at| at.0),
+            }),
+            Done::ClientRule { prefix, allow } => client_rule(prefix, *allow),
+            Done::Removed(was_there) => json!({"removed": was_there}),
+        }
+    }
+}
+
+/// A user.
+pub fn user(known: &Known) -> Value {
+    json!({
+        "id": known.user.id.0,
+        "passkey": known.passkey.reveal(),
+        "can_leech": known.user.can_leech,
+        "hidden": known.user.hidden,
+        "enabled": known.enabled,
+        "seeding": known.active.seeding,
+        "leeching": known.active.leeching,
+    })
+}
+
+/// A torrent.
+pub fn torrent(state: &TorrentState) -> Value {
+    let TorrentState { info_hash, terms, counts, balance } = state;
+    json!({
+        "info_hash": hex(info_hash),
+        "id": terms.id.0,
+        "freeleech": freeleech(terms.freeleech),
+        "upload_percent": terms.upload_percent,
+        "seeders": counts.seeders,
+        "leechers": counts.leechers,
+        "partial_seeds": counts.partial_seeds,
+        "snatches": counts.snatches,
+        "balance": balance,
+    })
+}
+
+/// A client rule.
+pub fn client_rule(prefix: &ClientPrefix, allow: bool) -> Value {
+    json!({"prefix": escaped(prefix.bytes()), "allow": allow})
+}
+
+/// A client on a torrent. Where a hidden user is, is told to nobody.
+pub fn peer(peer: &PeerRecord) -> Value {
+    let endpoints = Some(peer.endpoints).filter(|_| !peer.hidden);
+    json!({
+        "user": peer.user.0,
+        "peer_id": escaped(&peer.peer_id.0),
+        "client": client_name(&peer.peer_id.0),
+        "state": match peer.state {
+            PeerState::Seeder => "seeder",
+            PeerState::PartialSeed => "partial_seed",
+            PeerState::Leecher => "leecher",
+        },
+        "address_v4": endpoints.and_then(|endpoints| endpoints.v4),
+        "address_v6": endpoints.and_then(|endpoints| endpoints.v6),
+        "port": endpoints.map(|endpoints| endpoints.port),
+        "uploaded": peer.reported.uploaded,
+        "downloaded": peer.reported.downloaded,
+        "corrupt": peer.reported.corrupt,
+        "left": left(peer.left),
+        "visible": peer.visible,
+        "announces": peer.announces,
+        "first_seen": peer.since.0,
+        "last_seen": peer.seen.0,
+    })
+}
+
+/// A client of a user, with the torrent that it is on.
+pub fn presence(presence: &Presence) -> Value {
+    let mut value = peer(&presence.peer);
+    value["info_hash"] = hex(&presence.info_hash).into();
+    value["torrent"] = presence.torrent.0.into();
+    value
+}
+
+/// Bytes left; nothing where the client did not say.
+pub(super) fn left(left: u64) -> Option<u64> {
+    (left != u64::MAX).then_some(left)
+}
+
+fn freeleech(freeleech: Freeleech) -> &'static str {
+    match freeleech {
+        Freeleech::None => "none",
+        Freeleech::Free => "free",
+        Freeleech::Neutral => "neutral",
+    }
+}

@@ -1,0 +1,225 @@
+//! What the objects of the API are made of.
+
+use serde_json::{Value, json};
+
+use super::reference;
+
+/// The infohash of examples.
+pub(super) const HASH: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// The passkey of examples.
+pub(super) const PASSKEY: &str = "0123456789abcdefghijABCDEFGHIJxy";
+
+/// An object with these fields, all of them there.
+fn object(fields: Value) -> Value {
+    let names: Vec<&String> =
+        fields.as_object().into_iter().flat_map(|fields| fields.keys()).collect();
+    json!({"type": "object", "required": names, "properties": fields})
+}
+
+/// An object that a client sends: nothing else in it, and only these fields must be.
+fn sent(required: &[&str], fields: Value) -> Value {
+    json!({
+        "type": "object", "required": required, "properties": fields, "additionalProperties": false,
+    })
+}
+
+fn number() -> Value {
+    json!({"type": "integer", "minimum": 0})
+}
+
+fn yes_or_no(text: &str) -> Value {
+    json!({"type": "boolean", "description": text})
+}
+
+fn id() -> Value {
+    json!({"type": "integer", "minimum": 0, "maximum": u32::MAX})
+}
+
+fn hash() -> Value {
+    json!({"type": "string", "pattern": "^[0-9A-Fa-f]{40}$"})
+}
+
+fn maybe(kind: &str, text: &str) -> Value {
+    json!({"type": [kind, "null"], "description": text})
+}
+
+fn passkey() -> Value {
+    json!({
+        "type": "string", "pattern": "^[0-9A-Za-z]{32}$",
+        "description": "The secret of the announce URL. No two users have the same one.",
+    })
+}
+
+fn freeleech() -> Value {
+    json!({
+        "enum": ["none", "free", "neutral"],
+        "description": "Which transfers count: `none` uploads and downloads do, `free` uploads only, `neutral` neither.",
+    })
+}
+
+fn upload_percent() -> Value {
+    json!({
+        "type": "integer", "minimum": 0, "maximum": u16::MAX,
+        "description": "What uploads count for: 100 as they are, 200 double.",
+    })
+}
+
+fn prefix() -> Value {
+    json!({
+        "type": "string",
+        "description": "The first 1 to 20 bytes of peer ids; what is not printable ASCII, and `%`, as `%XX`.",
+    })
+}
+
+fn expires_at() -> Value {
+    maybe("integer", "When it ends by itself; never when null.")
+}
+
+/// One operation of each kind.
+pub(super) fn bulk_example() -> Value {
+    json!({"operations": [
+        {"op": "put_user", "id": 7, "passkey": PASSKEY},
+        {"op": "patch_user", "id": 7, "can_leech": false},
+        {"op": "disable_user", "id": 7},
+        {"op": "put_torrent", "info_hash": HASH, "id": 10, "freeleech": "none"},
+        {"op": "put_token", "user": 7, "info_hash": HASH, "expires_at": 2_000_000_000},
+        {"op": "remove_token", "user": 7, "info_hash": HASH},
+        {"op": "remove_torrent", "info_hash": HASH, "reason": "Dupe"},
+        {"op": "put_client_rule", "prefix": "-qB4", "allow": true},
+        {"op": "remove_client_rule", "prefix": "-qB4"},
+    ]})
+}
+
+fn peer_fields() -> Value {
+    json!({
+        "user": id(),
+        "peer_id": {"type": "string", "description": "20 bytes; what is not printable ASCII, and `%`, as `%XX`."},
+        "client": {"type": "string", "description": "The program and its version, as the peer id tells them."},
+        "state": {"enum": ["seeder", "partial_seed", "leecher"]},
+        "address_v4": maybe("string", "Where it can be reached; null for hidden users."),
+        "address_v6": maybe("string", "The same over IPv6."),
+        "port": maybe("integer", "The port of both."),
+        "uploaded": number(),
+        "downloaded": number(),
+        "corrupt": number(),
+        "left": maybe("integer", "Bytes left to download; null when the client did not say."),
+        "visible": yes_or_no("Others are told of it."),
+        "announces": number(),
+        "first_seen": number(),
+        "last_seen": number(),
+    })
+}
+
+/// All of them, by name.
+pub(super) fn all() -> Value {
+    let mut present = peer_fields();
+    present["info_hash"] = hash();
+    present["torrent"] = id();
+    let next = maybe("string", "Where the next page begins; null at the end.");
+    json!({
+        "Description": {"type": "object"},
+        "Error": object(json!({"error": object(json!({
+            "code": {"enum": [
+                "bad_request", "unauthorized", "no_such_page", "method_not_allowed", "not_private",
+                "user_unknown", "torrent_unknown", "passkey_taken", "torrent_number", "too_large",
+                "full", "journal_full", "not_on_disk", "late", "busy", "unavailable",
+            ]},
+            "message": {"type": "string"},
+        }))})),
+        "User": object(json!({
+            "id": id(),
+            "passkey": passkey(),
+            "can_leech": yes_or_no("May download. Who may not is still credited for uploads."),
+            "hidden": yes_or_no("Addresses of this user are written nowhere; peers are still told them."),
+            "enabled": yes_or_no("May announce."),
+            "seeding": number(),
+            "leeching": number(),
+        })),
+        "UserPut": sent(&["passkey"], json!({
+            "passkey": passkey(),
+            "can_leech": {"type": "boolean", "default": true},
+            "hidden": {"type": "boolean", "default": false},
+            "enabled": {"type": "boolean", "default": true},
+        })),
+        "UserPatch": sent(&[], json!({
+            "passkey": passkey(),
+            "can_leech": {"type": "boolean"},
+            "hidden": {"type": "boolean"},
+            "enabled": {"type": "boolean"},
+        })),
+        "Torrent": object(json!({
+            "info_hash": hash(),
+            "id": id(),
+            "freeleech": freeleech(),
+            "upload_percent": upload_percent(),
+            "seeders": number(),
+            "leechers": number(),
+            "partial_seeds": {"type": "integer", "description": "Those of `leechers` that want nothing more."},
+            "snatches": number(),
+            "balance": {"type": "integer", "description": "Bytes uploaded less bytes downloaded, as reported."},
+        })),
+        "TorrentPut": sent(&["id"], json!({
+            "id": id(),
+            "freeleech": freeleech(),
+            "upload_percent": upload_percent(),
+        })),
+        "Token": object(json!({
+            "user": id(), "info_hash": hash(), "torrent": id(), "expires_at": expires_at(),
+        })),
+        "TokenPut": sent(&[], json!({"expires_at": expires_at()})),
+        "ClientRule": object(json!({"prefix": prefix(), "allow": {"type": "boolean"}})),
+        "ClientRulePut": sent(&["allow"], json!({"allow": {"type": "boolean"}})),
+        "ClientRules": object(json!({
+            "client_rules": {"type": "array", "items": reference("ClientRule")},
+        })),
+        "Removed": object(json!({"removed": yes_or_no("Whether it was there.")})),
+        "Peer": object(peer_fields()),
+        "Peers": object(json!({
+            "info_hash": hash(), "id": id(),
+            "peers": {"type": "array", "items": reference("Peer")}, "next": next,
+        })),
+        "Presence": object(present),
+        "Active": object(json!({
+            "id": id(), "seeding": number(), "leeching": number(),
+            "clients": {"type": "array", "items": reference("Presence")}, "next": next,
+        })),
+        "TraceLine": {
+            "type": "object",
+            "required": ["type"],
+            "properties": {
+                "type": {"enum": ["announce", "scrape", "dropped", "alive"]},
+                "count": {"type": "integer", "description": "Of `dropped`: how many were."},
+                "at": number(), "core": number(), "user": id(),
+                "protocol": {"enum": ["http", "udp"]},
+                "info_hash": hash(),
+                "refused": {"type": "string", "description": "What the client was told in place of an answer."},
+                "told": {"type": "object", "description": "The counts that it was told, and how many peers."},
+                "interval": maybe("integer", "When it is to come back."),
+                "credited": {"type": "object", "description": "`uploaded`, `downloaded`, and what went `by_token`."},
+            },
+        },
+        "Bulk": sent(&["operations"], json!({
+            "operations": {"type": "array", "maxItems": 10_000, "items": {
+                "type": "object",
+                "required": ["op"],
+                "properties": {"op": {"enum": [
+                    "put_user", "patch_user", "disable_user", "put_torrent", "remove_torrent",
+                    "put_token", "remove_token", "put_client_rule", "remove_client_rule",
+                ]}},
+                "description": "The fields of the path and of the body of the request of the same name.",
+            }},
+        })),
+        "BulkResults": object(json!({
+            "results": {"type": "array", "items": {
+                "type": "object",
+                "required": ["status"],
+                "properties": {
+                    "status": {"type": "integer", "description": "200, or the status the request alone would have had."},
+                    "result": {"type": "object", "description": "What the request alone would have been answered."},
+                    "error": {"type": "object", "description": "Why not."},
+                },
+            }},
+        })),
+    })
+}

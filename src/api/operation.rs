@@ -1,0 +1,406 @@
+//! What the API changes: one operation, read from JSON.
+//!
+//! A request for one thing and an element of a bulk request are the same: the path's parts are put into
+//! the body as fields, and its method and path are the `op`.
+
+use serde::Deserialize;
+use serde_json::Value;
+use shard::private::{ClientPrefix, Freeleech, Passkey, TorrentId, UserId};
+use shard::{InfoHash, Seconds};
+
+use super::answer::Failure;
+use super::route::{Call, parameter};
+use super::text;
+use crate::route;
+
+/// One change. Each says what is to be true; doing it twice is doing it once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// `put_user`: a user is like this.
+    PutUser {
+        /// Who.
+        id: UserId,
+        /// The secret of the announce URL; another user's is refused.
+        passkey: Passkey,
+        /// May download; true unless said.
+        can_leech: bool,
+        /// Addresses are written nowhere; false unless said.
+        hidden: bool,
+        /// May announce; true unless said.
+        enabled: bool,
+    },
+    /// `patch_user`: a known user is like this, and otherwise as before.
+    PatchUser {
+        /// Who.
+        id: UserId,
+        /// The new secret.
+        passkey: Option<Passkey>,
+        /// May download.
+        can_leech: Option<bool>,
+        /// Addresses are written nowhere.
+        hidden: Option<bool>,
+        /// May announce. `disable_user` is a `patch_user` with false.
+        enabled: Option<bool>,
+    },
+    /// `put_torrent`: a torrent is registered, with these rules.
+    PutTorrent {
+        /// Its name.
+        info_hash: InfoHash,
+        /// Its number at the site; that of a registered torrent cannot be changed.
+        id: TorrentId,
+        /// Which transfers count; all unless said.
+        freeleech: Freeleech,
+        /// What uploads count for, in percent; 100 unless said.
+        upload_percent: u16,
+    },
+    /// `remove_torrent`: a torrent is not registered.
+    RemoveTorrent {
+        /// Its name.
+        info_hash: InfoHash,
+        /// What its clients are told for a day; may be empty.
+        reason: String,
+    },
+    /// `put_token`: what a user downloads of a registered torrent is free.
+    PutToken {
+        /// Who.
+        user: UserId,
+        /// The torrent's name.
+        info_hash: InfoHash,
+        /// When it ends by itself, in seconds since 1970; never unless said.
+        expires_at: Option<Seconds>,
+    },
+    /// `remove_token`: it is not.
+    RemoveToken {
+        /// Who.
+        user: UserId,
+        /// The torrent's name.
+        info_hash: InfoHash,
+    },
+    /// `put_client_rule`: these clients are allowed, or refused.
+    PutClientRule {
+        /// Which.
+        prefix: ClientPrefix,
+        /// Allowed or refused.
+        allow: bool,
+    },
+    /// `remove_client_rule`: they have no rule.
+    RemoveClientRule {
+        /// Which.
+        prefix: ClientPrefix,
+    },
+}
+
+/// Bytes of a deletion reason at most.
+pub const REASON_BYTES_MAX: usize = 200;
+
+/// The same as it stands in JSON.
+#[derive(Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+enum Said {
+    PutUser {
+        id: u32,
+        passkey: String,
+        #[serde(default = "yes")]
+        can_leech: bool,
+        #[serde(default)]
+        hidden: bool,
+        #[serde(default = "yes")]
+        enabled: bool,
+    },
+    PatchUser {
+        id: u32,
+        passkey: Option<String>,
+        can_leech: Option<bool>,
+        hidden: Option<bool>,
+        enabled: Option<bool>,
+    },
+    DisableUser {
+        id: u32,
+    },
+    PutTorrent {
+        info_hash: String,
+        id: u32,
+        #[serde(default)]
+        freeleech: SaidFreeleech,
+        #[serde(default = "hundred")]
+        upload_percent: u16,
+    },
+    RemoveTorrent {
+        info_hash: String,
+        #[serde(default)]
+        reason: String,
+    },
+    PutToken {
+        user: u32,
+        info_hash: String,
+        expires_at: Option<u32>,
+    },
+    RemoveToken {
+        user: u32,
+        info_hash: String,
+    },
+    PutClientRule {
+        prefix: String,
+        allow: bool,
+    },
+    RemoveClientRule {
+        prefix: String,
+    },
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+enum SaidFreeleech {
+    #[default]
+    None,
+    Free,
+    Neutral,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn hundred() -> u16 {
+    100
+}
+
+impl Operation {
+    /// Reads an operation.
+    ///
+    /// # Errors
+    /// [`Failure::BadRequest`], with what is missing, unknown or wrong.
+    pub fn read(value: Value) -> Result<Self, Failure> {
+        if !value.is_object() {
+            return Err(Failure::bad("an operation is an object with an `op`"));
+        }
+        let said =
+            serde_json::from_value(value).map_err(|error| Failure::bad(error.to_string()))?;
+        Ok(match said {
+            Said::PutUser { id, passkey, can_leech, hidden, enabled } => Operation::PutUser {
+                id: UserId(id),
+                passkey: read_passkey(&passkey)?,
+                can_leech,
+                hidden,
+                enabled,
+            },
+            Said::PatchUser { id, passkey, can_leech, hidden, enabled } => Operation::PatchUser {
+                id: UserId(id),
+                passkey: passkey.as_deref().map(read_passkey).transpose()?,
+                can_leech,
+                hidden,
+                enabled,
+            },
+            Said::DisableUser { id } => Operation::PatchUser {
+                id: UserId(id),
+                passkey: None,
+                can_leech: None,
+                hidden: None,
+                enabled: Some(false),
+            },
+            Said::PutTorrent { info_hash, id, freeleech, upload_percent } => {
+                Operation::PutTorrent {
+                    info_hash: read_info_hash(&info_hash)?,
+                    id: TorrentId(id),
+                    freeleech: match freeleech {
+                        SaidFreeleech::None => Freeleech::None,
+                        SaidFreeleech::Free => Freeleech::Free,
+                        SaidFreeleech::Neutral => Freeleech::Neutral,
+                    },
+                    upload_percent,
+                }
+            }
+            Said::RemoveTorrent { info_hash, reason } => Operation::RemoveTorrent {
+                info_hash: read_info_hash(&info_hash)?,
+                reason: read_reason(reason)?,
+            },
+            Said::PutToken { user, info_hash, expires_at } => Operation::PutToken {
+                user: UserId(user),
+                info_hash: read_info_hash(&info_hash)?,
+                expires_at: expires_at.map(Seconds),
+            },
+            Said::RemoveToken { user, info_hash } => Operation::RemoveToken {
+                user: UserId(user),
+                info_hash: read_info_hash(&info_hash)?,
+            },
+            Said::PutClientRule { prefix, allow } => {
+                Operation::PutClientRule { prefix: read_prefix(&prefix)?, allow }
+            }
+            Said::RemoveClientRule { prefix } => {
+                Operation::RemoveClientRule { prefix: read_prefix(&prefix)? }
+            }
+        })
+    }
+
+    /// Reads the operation that a request for one thing asks for: `parts` are those of its path, `body`
+    /// is an object. `None` for a call that changes nothing.
+    pub fn of(
+        call: Call,
+        parts: &[String],
+        query: &str,
+        body: Value,
+    ) -> Option<Result<Self, Failure>> {
+        let (op, fields): (&str, &[&str]) = match call {
+            Call::PutUser => ("put_user", &["id"]),
+            Call::PatchUser => ("patch_user", &["id"]),
+            Call::DisableUser => ("disable_user", &["id"]),
+            Call::PutTorrent => ("put_torrent", &["info_hash"]),
+            Call::RemoveTorrent => ("remove_torrent", &["info_hash"]),
+            Call::PutToken => ("put_token", &["user", "info_hash"]),
+            Call::RemoveToken => ("remove_token", &["user", "info_hash"]),
+            Call::PutClientRule => ("put_client_rule", &["prefix"]),
+            Call::RemoveClientRule => ("remove_client_rule", &["prefix"]),
+            _ => return None,
+        };
+        let Value::Object(mut said) = body else {
+            return Some(Err(Failure::bad("the body is to be a JSON object")));
+        };
+        let reason = parameter(query, "reason").filter(|_| call == Call::RemoveTorrent);
+        let reason = reason.map(|reason| ("reason", Value::from(reason)));
+        let named = fields.iter().zip(parts).map(|(field, part)| match *field {
+            // What is no number is refused below, by its name.
+            "id" | "user" => {
+                (*field, part.parse::<u32>().map_or(part.as_str().into(), Value::from))
+            }
+            _ => (*field, part.as_str().into()),
+        });
+        for (field, value) in named.chain([("op", op.into())]).chain(reason) {
+            if said.insert(field.to_owned(), value).is_some() {
+                let text = format!("{field} is said by the path already; leave it out of the body");
+                return Some(Err(Failure::bad(text)));
+            }
+        }
+        Some(Self::read(Value::Object(said)))
+    }
+
+    /// The core that does it: the owner of the torrent; for users and clients always the same one, so
+    /// that what is said of them is journaled in the order it was said in.
+    pub fn core(&self, cores: usize) -> usize {
+        match self {
+            Operation::PutTorrent { info_hash, .. }
+            | Operation::RemoveTorrent { info_hash, .. }
+            | Operation::PutToken { info_hash, .. }
+            | Operation::RemoveToken { info_hash, .. } => route::owner(info_hash, cores),
+            Operation::PutUser { .. }
+            | Operation::PatchUser { .. }
+            | Operation::PutClientRule { .. }
+            | Operation::RemoveClientRule { .. } => 0,
+        }
+    }
+
+    /// Whether every core has to hear of it, and not only the one that does it.
+    pub fn is_for_all(&self) -> bool {
+        match self {
+            Operation::PutUser { .. }
+            | Operation::PatchUser { .. }
+            | Operation::PutClientRule { .. }
+            | Operation::RemoveClientRule { .. } => true,
+            Operation::PutTorrent { .. }
+            | Operation::RemoveTorrent { .. }
+            | Operation::PutToken { .. }
+            | Operation::RemoveToken { .. } => false,
+        }
+    }
+}
+
+fn read_passkey(text: &str) -> Result<Passkey, Failure> {
+    Passkey::new(text.as_bytes()).map_err(|error| Failure::bad(error.to_string()))
+}
+
+/// The infohash that `text` says.
+pub fn read_info_hash(text: &str) -> Result<InfoHash, Failure> {
+    text::info_hash(text).ok_or_else(|| Failure::bad("an infohash is 40 hex digits"))
+}
+
+fn read_prefix(text: &str) -> Result<ClientPrefix, Failure> {
+    text::prefix(text)
+        .ok_or_else(|| Failure::bad("a client prefix is 1 to 20 bytes of a peer id, such as -qB4"))
+}
+
+fn read_reason(reason: String) -> Result<String, Failure> {
+    if reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control) {
+        return Err(Failure::bad(format!(
+            "a reason is one line of at most {REASON_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn wrong(value: Value, text: &str) {
+        let failure = Operation::read(value).unwrap_err();
+        assert!(failure.to_string().contains(text), "{failure}");
+    }
+
+    #[test]
+    fn what_is_not_said_is_the_usual() {
+        let passkey = "0123456789abcdefghijABCDEFGHIJxy";
+        let put = Operation::read(json!({"op": "put_user", "id": 7, "passkey": passkey}));
+        let expected = Operation::PutUser {
+            id: UserId(7),
+            passkey: Passkey::new(passkey.as_bytes()).unwrap(),
+            can_leech: true,
+            hidden: false,
+            enabled: true,
+        };
+        assert_eq!(put.unwrap(), expected);
+        let hash = "ab".repeat(20);
+        let put = Operation::read(json!({"op": "put_torrent", "info_hash": hash, "id": 3}));
+        let expected = Operation::PutTorrent {
+            info_hash: InfoHash([0xab; 20]),
+            id: TorrentId(3),
+            freeleech: Freeleech::None,
+            upload_percent: 100,
+        };
+        assert_eq!(put.unwrap(), expected);
+    }
+
+    #[test]
+    fn the_path_is_a_part_of_what_is_said() {
+        let hash = "ab".repeat(20);
+        let token = Operation::of(
+            Call::PutToken,
+            &["7".to_owned(), hash.clone()],
+            "",
+            json!({"expires_at": 9}),
+        );
+        let (user, info_hash) = (UserId(7), InfoHash([0xab; 20]));
+        let expires_at = Some(Seconds(9));
+        assert_eq!(token, Some(Ok(Operation::PutToken { user, info_hash, expires_at })));
+        let removed = Operation::of(Call::RemoveTorrent, &[hash], "reason=Dupe%21", json!({}));
+        let reason = "Dupe!".to_owned();
+        assert_eq!(removed, Some(Ok(Operation::RemoveTorrent { info_hash, reason })));
+        let put = |id: &str, body| {
+            let put = Operation::of(Call::PatchUser, &[id.to_owned()], "", body);
+            put.unwrap().unwrap_err().to_string()
+        };
+        assert!(put("7", json!({"id": 8})).contains("by the path"));
+        assert!(put("x", json!({})).contains("\"x\""));
+        assert!(put("7", json!([])).contains("object"));
+        assert_eq!(Operation::of(Call::ShowUser, &[], "", json!({})), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let hash = "ab".repeat(20);
+        wrong(json!({"op": "put_user", "id": 7}), "passkey");
+        wrong(json!({"op": "put_user", "id": 7, "passkey": "short"}), "32 ASCII");
+        wrong(json!({"op": "put_user", "id": -1, "passkey": "x"}), "-1");
+        wrong(json!({"op": "patch_user", "id": 7, "can_leach": true}), "can_leach");
+        wrong(json!({"op": "put_torrent", "info_hash": "xyz", "id": 1}), "40 hex digits");
+        wrong(
+            json!({"op": "put_torrent", "info_hash": hash, "id": 1, "freeleech": "half"}),
+            "half",
+        );
+        wrong(json!({"op": "remove_torrent", "info_hash": hash, "reason": "a\nb"}), "one line");
+        wrong(json!({"op": "remove_client_rule", "prefix": ""}), "1 to 20 bytes");
+        wrong(json!({"op": "drop_tables"}), "drop_tables");
+        wrong(json!([1, 2]), "op");
+    }
+}

@@ -1,0 +1,363 @@
+//! The API as the control listener serves it: who asks is checked, what is asked goes to the cores it
+//! concerns, and what they say is the answer.
+
+mod look;
+mod stream;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State as Shared};
+use axum::http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use axum::{Extension, body};
+use ops::counters;
+use ops::health::Phase;
+use serde_json::{Value, json};
+use shard::Seconds;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+
+use super::CONNECTION_TIME;
+use super::lease::Lease;
+use super::state::State;
+use crate::api::route::{self, Call};
+use crate::api::token::{Gate, TokenError};
+use crate::api::{Done, Failure, Operation, describe};
+use crate::core::ask::Ask;
+use crate::core::message::Message;
+use crate::mesh::Address;
+use crate::private::accounts::Accounts;
+use crate::private::site::Site;
+
+/// Bytes of a body of one change.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a body of many.
+const BULK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Changes in one bulk request.
+const BULK_MAX: usize = 10_000;
+
+/// Changes that cores are asked for together; as many messages at most go from core to core.
+const CHANGES_TOGETHER: usize = 256;
+
+/// Traces at a time.
+const TRACES_MAX: usize = 8;
+
+/// Searches for a user's clients at a time.
+const SEARCHES_MAX: usize = 2;
+
+/// How long a core may take to answer, the disk included.
+const ANSWER_TIME: Duration = Duration::from_secs(8);
+
+/// How long and how often a core's full inbox is tried.
+const INBOX_PAUSE: Duration = Duration::from_millis(5);
+const INBOX_TRIES: usize = 200;
+
+/// What the API is made of.
+pub struct Api {
+    cores: Vec<Address<Message>>,
+    accounts: Arc<Accounts>,
+    site: Arc<Site>,
+    gate: Gate,
+    traces: Arc<Semaphore>,
+    searches: Semaphore,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    done: AtomicU64,
+    unauthorized: AtomicU64,
+    refused: AtomicU64,
+    unavailable: AtomicU64,
+    changes: AtomicU64,
+    trace_drops: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+impl Api {
+    /// The API of a tracker with these cores, users and data folder, where a token for operators on the
+    /// same machine is left.
+    pub fn new(
+        cores: Vec<Address<Message>>,
+        accounts: Arc<Accounts>,
+        site: Arc<Site>,
+        data: &Path,
+        now: Seconds,
+    ) -> Result<Self, TokenError> {
+        Ok(Self {
+            cores,
+            accounts,
+            site,
+            gate: Gate::open(data, now)?,
+            traces: Arc::new(Semaphore::new(TRACES_MAX)),
+            searches: Semaphore::new(SEARCHES_MAX),
+            counts: Counts::default(),
+        })
+    }
+
+    /// How it is doing.
+    pub(super) fn figures(&self) -> counters::Api {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        counters::Api {
+            done: count(&self.counts.done),
+            unauthorized: count(&self.counts.unauthorized),
+            refused: count(&self.counts.refused),
+            unavailable: count(&self.counts.unavailable),
+            changes: count(&self.counts.changes),
+            traces: (TRACES_MAX - self.traces.available_permits()) as u64,
+            trace_drops: count(&self.counts.trace_drops),
+        }
+    }
+
+    fn note(&self, result: Result<(), &Failure>) {
+        let counts = &self.counts;
+        let counter = match result.map_err(|failure| failure.status().0) {
+            Ok(()) => &counts.done,
+            Err(401) => &counts.unauthorized,
+            Err(500..) => &counts.unavailable,
+            Err(_) => &counts.refused,
+        };
+        add(counter, 1);
+    }
+
+    /// Asks a core something.
+    async fn ask<T>(
+        &self,
+        core: usize,
+        ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
+    ) -> Result<T, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.send(core, Message::Ask(Box::new(ask(reply)))).await?;
+        match timeout(ANSWER_TIME, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(Failure::Unavailable("stopping")),
+            Err(_) => Err(Failure::Late),
+        }
+    }
+
+    /// Puts a message into the inbox of a core, which a serving core makes room in at once.
+    async fn send(&self, core: usize, mut message: Message) -> Result<(), Failure> {
+        for _ in 0..INBOX_TRIES {
+            match self.cores[core].send(message) {
+                Ok(()) => return Ok(()),
+                Err(back) => message = back,
+            }
+            sleep(INBOX_PAUSE).await;
+        }
+        Err(Failure::Busy)
+    }
+
+    /// Has operations done by the cores that do them; their results in the same order.
+    async fn do_all(&self, operations: Vec<Operation>) -> Vec<Result<Done, Failure>> {
+        let mut results: Vec<_> = operations.iter().map(|_| Err(Failure::Late)).collect();
+        let for_all = operations.iter().any(Operation::is_for_all);
+        let mut parts = vec![(Vec::new(), Vec::new()); self.cores.len()];
+        for (place, operation) in operations.into_iter().enumerate() {
+            let (places, operations) = &mut parts[operation.core(self.cores.len())];
+            places.push(place);
+            operations.push(operation);
+        }
+        let mut coming = Vec::new();
+        for (core, (places, operations)) in parts.into_iter().enumerate() {
+            if operations.is_empty() {
+                continue;
+            }
+            let (reply, answer) = oneshot::channel();
+            let ask = Message::Ask(Box::new(Ask::Do(operations, reply)));
+            match self.send(core, ask).await {
+                Ok(()) => coming.push((places, answer)),
+                Err(busy) => places.iter().for_each(|place| results[*place] = Err(busy.clone())),
+            }
+        }
+        for (places, answer) in coming {
+            match timeout(ANSWER_TIME, answer).await {
+                Ok(Ok(done)) => {
+                    add(
+                        &self.counts.changes,
+                        done.iter().filter(|done| done.is_ok()).count() as u64,
+                    );
+                    places.iter().zip(done).for_each(|(place, done)| results[*place] = done);
+                }
+                Ok(Err(_)) => {
+                    let stopping = Err(Failure::Unavailable("stopping"));
+                    places.iter().for_each(|place| results[*place] = stopping.clone());
+                }
+                // As the results say already.
+                Err(_) => {}
+            }
+        }
+        if for_all && let Err(failure) = self.settle().await {
+            results.iter_mut().filter(|result| result.is_ok()).for_each(|result| {
+                *result = Err(failure.clone());
+            });
+        }
+        results
+    }
+
+    /// Waits until every core has come to what was put into its inbox before.
+    async fn settle(&self) -> Result<(), Failure> {
+        for core in 0..self.cores.len() {
+            self.ask(core, |reply| Ask::Do(Vec::new(), reply)).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what a bulk request says.
+    async fn bulk(&self, body: Value, lease: &Lease) -> Result<Value, Failure> {
+        let Value::Object(mut fields) = body else {
+            return Err(Failure::bad("the body is to be a JSON object"));
+        };
+        let Some(Value::Array(said)) = fields.remove("operations") else {
+            return Err(Failure::bad("`operations` is to be an array"));
+        };
+        if said.len() > BULK_MAX {
+            return Err(Failure::bad(format!(
+                "more than {BULK_MAX} operations; send them in parts"
+            )));
+        }
+        let mut said = said.into_iter();
+        let mut results = Vec::with_capacity(said.len());
+        loop {
+            let chunk: Vec<Value> = said.by_ref().take(CHANGES_TOGETHER).collect();
+            if chunk.is_empty() {
+                break;
+            }
+            let read: Vec<_> = chunk.into_iter().map(Operation::read).collect();
+            let good = read.iter().filter_map(|read| read.as_ref().ok().cloned()).collect();
+            let mut done = self.do_all(good).await.into_iter();
+            results.extend(read.into_iter().map(|read| match read {
+                Ok(_) => done.next().expect("a result for each operation"),
+                Err(wrong) => Err(wrong),
+            }));
+            lease.extend(CONNECTION_TIME);
+        }
+        let results: Vec<Value> = results.iter().map(result).collect();
+        Ok(json!({"results": results}))
+    }
+}
+
+/// The result of one of many changes.
+fn result(result: &Result<Done, Failure>) -> Value {
+    match result {
+        Ok(done) => json!({"status": 200, "result": done.json()}),
+        Err(failure) => {
+            let mut value = failure.json();
+            value["status"] = failure.status().0.into();
+            value
+        }
+    }
+}
+
+/// Answers any request for the API.
+pub(super) async fn answer(
+    Shared(state): Shared<Arc<State>>,
+    Extension(lease): Extension<Lease>,
+    request: Request,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    let api = match (state.api(), state.phase()) {
+        (_, Phase::Loading { .. }) => return fail(&Failure::Unavailable("starting"), &path),
+        (None, _) => return fail(&Failure::NotPrivate, &path),
+        (Some(api), _) => api,
+    };
+    let answered = api.hear(request, &lease).await;
+    api.note(answered.as_ref().map(|_| ()));
+    answered.unwrap_or_else(|failure| fail(&failure, &path))
+}
+
+impl Api {
+    async fn hear(self: &Arc<Self>, request: Request, lease: &Lease) -> Result<Response, Failure> {
+        let found = route::find(request.method().as_str(), request.uri().path());
+        if !matches!(found, Ok((Call::Describe, _))) {
+            let authorization = request.headers().get(AUTHORIZATION);
+            self.gate.admit(authorization.map(|value| value.to_str().unwrap_or_default()))?;
+        }
+        let (call, parts) = found?;
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let body = match call {
+            Call::PutUser
+            | Call::PatchUser
+            | Call::PutTorrent
+            | Call::PutToken
+            | Call::PutClientRule => read_body(request, BODY_BYTES_MAX).await?,
+            Call::Bulk => read_body(request, BULK_BYTES_MAX).await?,
+            _ => json!({}),
+        };
+        let value = match call {
+            Call::Describe => describe::document(),
+            Call::Bulk => self.bulk(body, lease).await?,
+            Call::TraceUser => return self.trace(&parts[0], lease).await,
+            _ => match Operation::of(call, &parts, &query, body) {
+                Some(operation) => {
+                    let mut done = self.do_all(vec![operation?]).await;
+                    done.pop().expect("a result for each operation")?.json()
+                }
+                None => self.look(call, &parts, &query, lease).await?,
+            },
+        };
+        Ok(respond(StatusCode::OK, &value))
+    }
+}
+
+/// The JSON of a request's body; an empty object where there is none.
+async fn read_body(request: Request, bytes_max: usize) -> Result<Value, Failure> {
+    let declared = request.headers().get("content-length").and_then(|value| value.to_str().ok());
+    if declared
+        .and_then(|bytes| bytes.parse().ok())
+        .is_some_and(|bytes: u64| bytes > bytes_max as u64)
+    {
+        return Err(Failure::TooLarge(bytes_max));
+    }
+    let bytes = body::to_bytes(request.into_body(), bytes_max)
+        .await
+        .map_err(|_| Failure::TooLarge(bytes_max))?;
+    if bytes.is_empty() {
+        return Ok(json!({}));
+    }
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::bad(format!("the body is no JSON: {error}")))
+}
+
+fn respond(status: StatusCode, value: &Value) -> Response {
+    let mut text = value.to_string();
+    text.push('\n');
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn fail(failure: &Failure, path: &str) -> Response {
+    let (status, _) = failure.status();
+    let status = StatusCode::from_u16(status).expect("a status of HTTP");
+    let mut response = respond(status, &failure.json());
+    let headers = response.headers_mut();
+    match failure {
+        Failure::Unauthorized(_) => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Failure::Method(_) => {
+            let methods = HeaderValue::from_str(&route::methods(path));
+            headers.insert(ALLOW, methods.expect("names of methods"));
+        }
+        _ if status == StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        _ => {}
+    }
+    response
+}

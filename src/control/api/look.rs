@@ -1,0 +1,139 @@
+//! Looking at users, torrents and swarms.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use shard::private::{Bookmark, UserId};
+
+use super::{Api, CONNECTION_TIME};
+use crate::api::operation::read_info_hash;
+use crate::api::route::{Call, parameter};
+use crate::api::{Failure, answer, text};
+use crate::control::lease::Lease;
+use crate::core::ask::Ask;
+use crate::private::accounts::Known;
+use crate::route;
+
+/// How many of a page unless it is said, and at most.
+const LIMIT: usize = 100;
+const LIMIT_MAX: usize = 1000;
+
+/// How long a user's clients are looked for before what was found is answered.
+const SEARCH_TIME: Duration = Duration::from_secs(5);
+
+impl Api {
+    pub(super) async fn look(
+        &self,
+        call: Call,
+        parts: &[String],
+        query: &str,
+        lease: &Lease,
+    ) -> Result<Value, Failure> {
+        match call {
+            Call::ShowUser => Ok(answer::user(&self.known(&parts[0])?)),
+            Call::ActiveOfUser => self.active(&parts[0], query, lease).await,
+            Call::ShowTorrent => {
+                let info_hash = read_info_hash(&parts[0])?;
+                let owner = route::owner(&info_hash, self.cores.len());
+                let state = self.ask(owner, |reply| Ask::Torrent(info_hash, reply)).await?;
+                let state = state.ok_or(Failure::TorrentUnknown(info_hash))?;
+                Ok(answer::torrent(&state))
+            }
+            Call::PeersOfTorrent => self.peers(&parts[0], query).await,
+            Call::ClientRules => {
+                let mut rules = Vec::new();
+                self.site.for_each_rule(|prefix, allow| {
+                    rules.push(answer::client_rule(prefix, allow));
+                });
+                Ok(json!({"client_rules": rules}))
+            }
+            _ => unreachable!("the others change something, or are answered before"),
+        }
+    }
+
+    /// The user with this number.
+    pub(super) fn known(&self, number: &str) -> Result<Known, Failure> {
+        let id = number.parse().map(UserId);
+        let id = id.map_err(|_| Failure::bad("a user's number is 0 to 4294967295"))?;
+        self.accounts.known(id).ok_or(Failure::UserUnknown(id))
+    }
+
+    async fn peers(&self, info_hash: &str, query: &str) -> Result<Value, Failure> {
+        let info_hash = read_info_hash(info_hash)?;
+        let from = match parameter(query, "after") {
+            None => Bookmark::default(),
+            Some(after) => Bookmark::of(after.parse().map_err(|_| no_page())?),
+        };
+        let limit = limit(query)?;
+        let owner = route::owner(&info_hash, self.cores.len());
+        let page = self.ask(owner, |reply| Ask::Peers(info_hash, from, limit, reply)).await?;
+        let page = page.ok_or(Failure::TorrentUnknown(info_hash))?;
+        let peers: Vec<Value> = page.peers.iter().map(answer::peer).collect();
+        Ok(json!({
+            "info_hash": text::hex(&info_hash),
+            "id": page.terms.id.0,
+            "peers": peers,
+            "next": page.next.map(|next| next.number().to_string()),
+        }))
+    }
+
+    /// Where a user's clients are: core by core, from the place where the page before ended.
+    async fn active(&self, number: &str, query: &str, lease: &Lease) -> Result<Value, Failure> {
+        let Known { user, active, enabled, .. } = self.known(number)?;
+        let limit = limit(query)?;
+        let after = parameter(query, "after");
+        let (mut core, mut place) = match &after {
+            None => (0, 0),
+            Some(after) => after
+                .split_once('.')
+                .and_then(|(core, place)| Some((core.parse::<usize>().ok()?, place.parse().ok()?)))
+                .ok_or_else(no_page)?,
+        };
+        // On the first page it is known how many there are, and nobody has to look for more.
+        let all = (active.seeding + active.leeching) as usize;
+        let enough = match (enabled, &after) {
+            (false, _) => 0,
+            (true, None) => all.min(limit),
+            (true, Some(_)) => limit,
+        };
+        let _search = self.searches.try_acquire().map_err(|_| Failure::Busy)?;
+        let began = Instant::now();
+        let (mut clients, mut next) = (Vec::new(), None);
+        while core < self.cores.len() && clients.len() < enough {
+            let more = enough - clients.len();
+            let found = self.ask(core, |reply| Ask::Find(user.id, place, more, reply)).await?;
+            lease.extend(CONNECTION_TIME);
+            clients.extend(found.presences.iter().map(answer::presence));
+            (core, place) = match found.next {
+                Some(next) => (core, next),
+                None => (core + 1, 0),
+            };
+            next = (core < self.cores.len()).then(|| format!("{core}.{place}"));
+            if began.elapsed() > SEARCH_TIME {
+                break;
+            }
+        }
+        if after.is_none() && clients.len() >= all {
+            next = None;
+        }
+        Ok(json!({
+            "id": user.id.0,
+            "seeding": active.seeding,
+            "leeching": active.leeching,
+            "clients": clients,
+            "next": next,
+        }))
+    }
+}
+
+fn limit(query: &str) -> Result<usize, Failure> {
+    match parameter(query, "limit").map(|limit| limit.parse()) {
+        None => Ok(LIMIT),
+        Some(Ok(limit @ 1..=LIMIT_MAX)) => Ok(limit),
+        Some(_) => Err(Failure::bad(format!("limit is 1 to {LIMIT_MAX}"))),
+    }
+}
+
+fn no_page() -> Failure {
+    Failure::bad("`after` is no `next` of a page before")
+}

@@ -1,0 +1,141 @@
+//! What a site changes, by whichever interface it says so: at once in memory here and on the other
+//! cores, and to the journal, from which the database gets it.
+//!
+//! What is journaled is what is true afterwards. Who answers the site waits until the journal has it.
+
+use std::collections::BTreeMap;
+
+use persist::journal::Record;
+use shard::private::{Change, ClientPrefix, Freeleech, Passkey, Terms, TorrentId, User, UserId};
+use shard::{InfoHash, Seconds};
+
+use super::Core;
+use super::message::{Command, Message};
+use super::private::Private;
+
+impl Core {
+    /// The private side, for those that only a private tracker's requests come to.
+    pub(crate) fn private_side(&mut self) -> &mut Private {
+        self.private.as_mut().expect("only a private tracker hears a site")
+    }
+
+    /// Registers a torrent that this core owns, or changes the rules of a registered one, which keeps its
+    /// number; what is `None` stays as it is, and begins as 100%. Nothing for a torrent that is neither
+    /// registered nor given a number. Its rules from now on.
+    pub(crate) fn put_torrent(
+        &mut self,
+        info_hash: InfoHash,
+        id: Option<TorrentId>,
+        freeleech: Freeleech,
+        upload_percent: Option<u16>,
+    ) -> Option<Terms> {
+        let private = self.private_side();
+        let known = private.swarms.terms(&info_hash);
+        let id = known.map(|terms| terms.id).or(id)?;
+        let upload_percent =
+            upload_percent.or(known.map(|terms| terms.upload_percent)).unwrap_or(100);
+        let terms = Terms { id, freeleech, upload_percent };
+        if let Err(refusal) = private.swarms.register(info_hash, terms) {
+            tracing::error!(%info_hash, %refusal, "cannot register a torrent; raise torrents-max");
+        }
+        // The database is to know it all the same.
+        self.journal(Change::Torrent { id, info_hash, freeleech, upload_percent });
+        Some(terms)
+    }
+
+    /// A torrent that this core owns is no longer registered; whether it was. Its clients are told the
+    /// reason for a day, unless it is empty.
+    pub(crate) fn remove_torrent(
+        &mut self,
+        info_hash: InfoHash,
+        reason: &str,
+        now: Seconds,
+    ) -> bool {
+        let private = self.private_side();
+        let Some(terms) = private.swarms.terms(&info_hash) else { return false };
+        let reason = reason.to_owned();
+        let change = Change::TorrentRemoved { id: terms.id, info_hash, reason, at: now };
+        private.put(&change);
+        self.journal(change);
+        true
+    }
+
+    /// What a user downloads of a torrent that this core owns is free; the torrent's number, `None` when
+    /// it is not registered, and nothing has changed.
+    pub(crate) fn put_token(
+        &mut self,
+        user: UserId,
+        info_hash: InfoHash,
+        expires_at: Option<Seconds>,
+    ) -> Option<TorrentId> {
+        let private = self.private_side();
+        let torrent = private.swarms.terms(&info_hash)?.id;
+        private.swarms.set_token(user, &info_hash, expires_at);
+        self.journal(Change::Token { user, torrent, info_hash, expires_at });
+        Some(torrent)
+    }
+
+    /// It is not any more; whether it was. The database is told also when it was not.
+    pub(crate) fn remove_token(&mut self, user: UserId, info_hash: InfoHash) -> bool {
+        let private = self.private_side();
+        let Some(terms) = private.swarms.terms(&info_hash) else { return false };
+        let was_there = private.swarms.remove_token(user, &info_hash);
+        self.journal(Change::TokenRemoved { user, torrent: terms.id, info_hash });
+        was_there
+    }
+
+    /// A user may announce, with this passkey and these rights.
+    pub(crate) fn put_user(&mut self, passkey: Passkey, user: User) {
+        let accounts = &self.private_side().accounts;
+        let is_news = accounts.is_news(user);
+        accounts.put(passkey, user);
+        let User { id, can_leech, hidden, group } = user;
+        self.journal(Change::User { id, passkey, can_leech, hidden, enabled: true, group });
+        // Each that is told is looked up for every peer that is handed out, for some minutes.
+        if is_news {
+            self.tell_cores(&Command::Rights(user));
+        }
+    }
+
+    /// A user is there and may not announce.
+    pub(crate) fn disable_user(&mut self, passkey: Passkey, user: User) {
+        self.private_side().accounts.disable(passkey, user);
+        let User { id, can_leech, hidden, group } = user;
+        self.journal(Change::User { id, passkey, can_leech, hidden, enabled: false, group });
+        self.tell_cores(&Command::UserGone(id));
+    }
+
+    /// Clients whose peer id begins like this are allowed, or refused.
+    pub(crate) fn put_client_rule(&mut self, prefix: ClientPrefix, allow: bool) {
+        self.journal(Change::ClientRule { prefix: prefix.clone(), allow });
+        self.change_rules(|rules| _ = rules.insert(prefix, allow));
+    }
+
+    /// There is no rule for them any more; whether there was.
+    pub(crate) fn remove_client_rule(&mut self, prefix: &ClientPrefix) -> bool {
+        self.journal(Change::ClientRuleRemoved { prefix: prefix.clone() });
+        let mut was_there = false;
+        self.change_rules(|rules| was_there = rules.remove(prefix).is_some());
+        was_there
+    }
+
+    fn change_rules(&mut self, change: impl FnOnce(&mut BTreeMap<ClientPrefix, bool>)) {
+        let rules = self.private_side().site.change_rules(change);
+        self.tell_cores(&Command::ClientRules(rules));
+    }
+
+    fn journal(&mut self, change: Change) {
+        self.private_side().outgoing.push(Record::Change(change));
+    }
+
+    /// Does a command here at once, and on the other cores as soon as they come to it.
+    pub(crate) fn tell_cores(&mut self, command: &Command) {
+        for core in 0..self.mesh.len() {
+            if core == self.number {
+                self.obey_command(command.clone());
+            } else if self.send(core, Message::Command(command.clone())).is_err() {
+                tracing::error!(core, "a core is drowning; it does not hear what the site says");
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Answers of the API for people.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+/// A user, with his clients where they are known.
+pub(super) fn user(value: &Value) -> String {
+    let mut text = String::new();
+    line(&mut text, "user", &value["id"]);
+    line(&mut text, "passkey", &value["passkey"]);
+    line(&mut text, "announces", &yes(&value["enabled"], "may", "may not"));
+    line(&mut text, "downloads", &yes(&value["can_leech"], "may", "may not"));
+    line(&mut text, "addresses", &yes(&value["hidden"], "hidden", "shown"));
+    line(&mut text, "seeding", &value["seeding"]);
+    line(&mut text, "leeching", &value["leeching"]);
+    if let Some(clients) = value["clients"].as_array() {
+        text.push('\n');
+        for client in clients {
+            let _ = write!(text, "{}  ", word(&client["info_hash"]));
+            peer(&mut text, client);
+        }
+    }
+    text
+}
+
+/// A torrent, with its peers where they are known.
+pub(super) fn torrent(value: &Value) -> String {
+    let mut text = String::new();
+    line(&mut text, "torrent", &value["id"]);
+    line(&mut text, "infohash", &value["info_hash"]);
+    line(&mut text, "freeleech", &value["freeleech"]);
+    line(&mut text, "uploads", &format!("{}%", value["upload_percent"]).into());
+    line(&mut text, "seeders", &value["seeders"]);
+    line(&mut text, "leechers", &value["leechers"]);
+    line(&mut text, "snatches", &value["snatches"]);
+    line(&mut text, "balance", &value["balance"]);
+    if let Some(peers) = value["peers"].as_array() {
+        text.push('\n');
+        for other in peers {
+            let _ = write!(text, "user {:<10}  ", word(&other["user"]));
+            peer(&mut text, other);
+        }
+    }
+    text
+}
+
+/// A token.
+pub(super) fn token(value: &Value) -> String {
+    let end = match value["expires_at"].as_u64() {
+        Some(at) => format!(", until {}", moment(at)),
+        None => String::new(),
+    };
+    format!(
+        "user {} downloads torrent {} free{end}\n",
+        word(&value["user"]),
+        word(&value["torrent"])
+    )
+}
+
+/// What is gone.
+pub(super) fn removed(value: &Value) -> String {
+    match value["removed"].as_bool() {
+        Some(true) => "removed\n".to_owned(),
+        _ => "it was not there\n".to_owned(),
+    }
+}
+
+/// One client rule.
+pub(super) fn client_rule(value: &Value) -> String {
+    let allow = yes(&value["allow"], "allowed", "refused");
+    format!("{:<20}  {}\n", word(&value["prefix"]), word(&allow))
+}
+
+/// All client rules.
+pub(super) fn client_rules(value: &Value) -> String {
+    match value["client_rules"].as_array() {
+        Some(rules) if !rules.is_empty() => rules.iter().map(client_rule).collect(),
+        _ => "there are no rules: all clients are allowed\n".to_owned(),
+    }
+}
+
+/// Something that a traced user's client did. Nothing for a sign of life.
+pub(super) fn trace_line(value: &Value) -> String {
+    let at = value["at"].as_u64().map(|at| moment(at)[11..].to_owned()).unwrap_or_default();
+    let mut text = format!("{at}  {:<4}  ", word(&value["protocol"]));
+    match value["type"].as_str() {
+        Some("dropped") => return format!("{} did not fit and are missing here\n", value["count"]),
+        Some("scrape") => {
+            let torrents = value["info_hashes"].as_array().map_or(0, Vec::len);
+            let _ = write!(text, "scrape of {torrents} torrents");
+        }
+        Some("announce") => announce(&mut text, value),
+        _ => return String::new(),
+    }
+    text.push('\n');
+    text
+}
+
+fn announce(text: &mut String, value: &Value) {
+    let event = value["event"].as_str().unwrap_or("announce");
+    let _ = write!(text, "{event:<9}  {}", word(&value["info_hash"]));
+    if !value["uploaded"].is_null() {
+        let _ = write!(
+            text,
+            "  {}  up {} down {} left {}",
+            word(&value["client"]),
+            value["uploaded"],
+            value["downloaded"],
+            word(&value["left"]),
+        );
+    }
+    if let Some(refused) = value["refused"].as_str() {
+        let _ = write!(text, "  REFUSED: {refused}");
+    } else {
+        let told = &value["told"];
+        let _ = write!(
+            text,
+            "  told {} peers of {} seeders and {} leechers",
+            told["peers"], told["seeders"], told["leechers"]
+        );
+    }
+    let credited = &value["credited"];
+    let nothing = |field: &str| credited[field].as_u64().unwrap_or(0) == 0;
+    if !(nothing("uploaded") && nothing("downloaded") && nothing("by_token")) {
+        let _ = write!(
+            text,
+            "  credited up {} down {}, {} by a token",
+            credited["uploaded"], credited["downloaded"], credited["by_token"]
+        );
+    }
+    if value["snatched"] == true {
+        text.push_str("  snatched");
+    }
+    if let Some(interval) = value["interval"].as_u64() {
+        let _ = write!(text, "  again in {interval} s");
+    }
+}
+
+fn peer(text: &mut String, peer: &Value) {
+    let address = [&peer["address_v4"], &peer["address_v6"]];
+    let address: Vec<&str> = address.iter().filter_map(|address| address.as_str()).collect();
+    let address = match address.is_empty() {
+        true => "hidden".to_owned(),
+        false => format!("{} port {}", address.join(" and "), peer["port"]),
+    };
+    let _ = writeln!(
+        text,
+        "{:<12}  {}  {address}  up {} down {} left {}  seen {}",
+        word(&peer["state"]),
+        word(&peer["client"]),
+        peer["uploaded"],
+        peer["downloaded"],
+        word(&peer["left"]),
+        moment(peer["last_seen"].as_u64().unwrap_or_default()),
+    );
+}
+
+fn line(text: &mut String, name: &str, value: &Value) {
+    let _ = writeln!(text, "{name:<12}{}", word(value));
+}
+
+fn yes(value: &Value, yes: &str, no: &str) -> Value {
+    if value == true { yes } else { no }.into()
+}
+
+/// A value as a word: text without quotes. What a client says about itself does not move the cursor.
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "unknown".to_owned(),
+        Value::String(text) => text.chars().filter(|character| !character.is_control()).collect(),
+        value => value.to_string(),
+    }
+}
+
+/// A moment in UTC, to the second; `seconds` since 1970 (days to date after Hinnant, "chrono-compatible
+/// low-level date algorithms").
+pub(super) fn moment(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_date() {
+        for (seconds, date) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_826_155, "2000-02-29 12:09:15"),
+            (1_735_689_599, "2024-12-31 23:59:59"),
+            (1_772_323_200, "2026-03-01 00:00:00"),
+            (u64::from(u32::MAX), "2106-02-07 06:28:15"),
+        ] {
+            assert_eq!(moment(seconds), date);
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_trace_is_for_people() {
+        let line = trace_line(&json!({
+            "type": "announce", "at": 3600, "protocol": "http", "event": "started",
+            "info_hash": "ab", "client": "qBit\u{1b}[0m", "uploaded": 1, "downloaded": 2, "left": null,
+            "told": {"peers": 3, "seeders": 4, "leechers": 5},
+            "credited": {"uploaded": 0, "downloaded": 7, "by_token": 0}, "snatched": false,
+            "interval": 1800,
+        }));
+        assert_eq!(
+            line,
+            "01:00:00  http  started    ab  qBit[0m  up 1 down 2 left unknown  told 3 peers of 4 \
+             seeders and 5 leechers  credited up 0 down 7, 0 by a token  again in 1800 s\n"
+        );
+        assert_eq!(trace_line(&json!({"type": "alive"})), "");
+        assert!(trace_line(&json!({"type": "dropped", "count": 9})).starts_with("9 did not fit"));
+    }
+}

@@ -1,0 +1,178 @@
+//! The command line that speaks the API, end to end.
+
+use std::process::{Command, Stdio};
+
+use super::*;
+
+/// What a command wrote, and its exit code.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) code: i32,
+    pub(super) out: String,
+    pub(super) err: String,
+}
+
+/// Runs `margay` with `args`, separated by white space, and with nothing but `environment`.
+pub(super) fn margay(environment: &[(&str, &str)], args: &str) -> Said {
+    let output = Command::new(env!("CARGO_BIN_EXE_margay"))
+        .args(args.split_whitespace())
+        .env_clear()
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().expect("no signal ended it");
+    Said { code, out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A .torrent file with this name in it.
+fn torrent_file(folder: &Path, name: &str) -> std::path::PathBuf {
+    let path = folder.join(format!("{name}.torrent"));
+    let info = format!(
+        "d6:lengthi5e4:name{}:{name}12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa7:privatei1ee",
+        name.len()
+    );
+    fs::write(&path, format!("d8:announce4:none4:info{info}e")).unwrap();
+    path
+}
+
+#[test]
+fn a_site_is_run_from_the_command_line() {
+    let Some(mut site) = Site::open("api_commands", "--cores 2") else { return };
+    let (data, control) = (site.data.path().to_owned(), site.tracker().control());
+    let place = format!("--control {control} --data {}", data.display());
+    let run = |args: &str| {
+        let said = margay(&[], &format!("{args} {place}"));
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{args}: {}", said.out);
+        said.out
+    };
+    let json =
+        |args: &str| -> Value { serde_json::from_str(&run(&format!("{args} --json"))).unwrap() };
+
+    let user = json("user add 1 --hidden");
+    let key = user["passkey"].as_str().unwrap().to_owned();
+    assert_eq!((key.len(), &user["hidden"], &user["can_leech"]), (32, &json!(true), &json!(true)));
+    assert!(run(&format!("user add 2 --no-leech --passkey {}", passkey(2))).contains(&passkey(2)));
+    assert!(run("user rights 2 --leech yes").contains("downloads   may\n"));
+    let other = json("user passkey 1")["passkey"].as_str().unwrap().to_owned();
+    assert_ne!(other, key);
+    run(&format!("user passkey 1 {key}"));
+
+    let file = torrent_file(&data, "disk");
+    let torrent = json(&format!("torrent add {} --id 10 --freeleech free", file.display()));
+    let info_hash = torrent["info_hash"].as_str().unwrap().to_owned();
+    assert_eq!((&torrent["id"], &torrent["freeleech"]), (&json!(10), &json!("free")));
+    run(&format!("token add 1 {info_hash} --expires 2d"));
+
+    let bytes: Vec<String> = info_hash
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| format!("%{}", str::from_utf8(pair).unwrap()))
+        .collect();
+    let target = |more: &str| {
+        announce(1, "", 7001, more)
+            .replace(&passkey(1), &key)
+            .replace(&escape(&hash("")), &bytes.concat())
+    };
+    answer(site.tracker().http(HOMES[0]), target("uploaded=0&downloaded=0&left=9&event=started"));
+    answer(
+        site.tracker().http(HOMES[0]),
+        target("uploaded=70&downloaded=9&left=0&event=completed"),
+    );
+    site.check_credit(1, [70, 0]);
+    let shown = run("user show 1 --clients");
+    assert!(shown.contains(&info_hash) && shown.contains("seeder"), "{shown}");
+    assert!(shown.contains("hidden  up 70"), "{shown}");
+    let shown = run(&format!("torrent show {} --peers", file.display()));
+    assert!(shown.contains("snatches    1") && shown.contains("user 1 "), "{shown}");
+
+    assert!(run("client deny -MG").contains("refused"));
+    assert_eq!(
+        refusal(&site, &target("left=0")).as_deref(),
+        Some("Your client is not on the whitelist")
+    );
+    assert!(run("client list").starts_with("-MG "));
+    assert_eq!(run("client forget -MG"), "removed\n");
+    assert_eq!(run("client list"), "there are no rules: all clients are allowed\n");
+    assert_eq!(run(&format!("token remove 1 {info_hash}")), "it was not there\n");
+    assert!(run("user disable 1").contains("announces   may not"));
+    assert_eq!(refusal(&site, &target("left=0")).as_deref(), Some("Passkey not found"));
+    run("user enable 1");
+    assert_eq!(refusal(&site, &target("left=0")), None);
+    assert_eq!(run(&format!("torrent remove {info_hash} --reason Dupe")), "removed\n");
+    let why = "Unregistered torrent: Dupe";
+    assert_eq!(refusal(&site, &target("left=0")).as_deref(), Some(why));
+}
+
+#[test]
+fn a_user_is_traced_from_the_command_line() {
+    let Some(site) = Site::open("api_command_trace", "") else { return };
+    let api = Api::of(&site);
+    api.put_user(1);
+    api.put_torrent(10, "disk");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_margay"))
+        .args(["trace", "1", "--control", &site.tracker().control().to_string()])
+        .arg("--api-token-file")
+        .arg(site.data.path().join("api-local.token"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    site.tracker().await_metric("margay_api_traces", &[], 1.0);
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let more = "uploaded=0&downloaded=0&left=9&event=started";
+    answer(site.tracker().http(HOMES[0]), announce(1, "disk", 7001, more));
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert!(line.contains("started") && line.contains(&hex("disk")), "{line}");
+    assert!(line.contains("told 0 peers of 0 seeders and 1 leechers"), "{line}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    site.tracker().await_metric("margay_api_traces", &[], 0.0);
+}
+
+#[test]
+fn a_command_says_what_is_wrong_and_what_to_do() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let data = folder.path().display();
+    let wrong = |environment: &[(&str, &str)], args: &str, texts: &[&str]| {
+        let said = margay(environment, args);
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{args}: {said:?}");
+        for text in texts {
+            assert!(said.err.contains(text), "{args}: {text} in {}", said.err);
+        }
+    };
+    let token = ("MARGAY_API_TOKEN", "margay_00");
+    let nobody = "--control 127.0.0.1:1";
+    wrong(&[token], &format!("user show 1 {nobody}"), &["no tracker answers", "--control"]);
+    wrong(&[], &format!("user show 1 {nobody} --data {data}"), &["api-local.token", "as root"]);
+    wrong(&[token], "user show 1 --control none", &["no control listener"]);
+    let file = folder.path().join("x.torrent");
+    let add = format!("torrent add {} --id 1 {nobody}", file.display());
+    wrong(&[token], &add, &["cannot read", "40 hex digits"]);
+    fs::write(&file, "<html>").unwrap();
+    wrong(&[token], &add, &["is no .torrent file", "not a bencoded"]);
+    assert_eq!(margay(&[], "client allow").code, 2);
+
+    let open = Tracker::start("");
+    let control = format!("--control {}", open.control());
+    wrong(&[token], &format!("user show 1 {control}"), &["is not private"]);
+
+    let Some(site) = Site::open("api_command_errors", "") else { return };
+    let control = format!("--control {}", site.tracker().control());
+    let refused = ["refuses the token from MARGAY_API_TOKEN", "api-token create"];
+    wrong(&[token], &format!("user show 1 {control}"), &refused);
+    let data = site.data.path().display();
+    wrong(&[], &format!("user show 1 {control} --data {data}"), &["user 1 is not known"]);
+}
+
+#[test]
+fn the_description_is_served_without_a_token() {
+    let Some(site) = Site::open("api_described", "") else { return };
+    let api = Api { control: site.tracker().control(), token: String::new() };
+    let document = api.done("GET", "openapi.json", json!(null));
+    let written = margay(&[], "api describe");
+    assert_eq!(document, serde_json::from_str::<Value>(&written.out).unwrap());
+    assert_eq!(document["openapi"], "3.1.0");
+}

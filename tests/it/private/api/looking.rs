@@ -1,0 +1,220 @@
+//! Looking at swarms and users, and following a user live.
+
+use super::*;
+
+#[test]
+fn a_swarm_is_shown_page_by_page() {
+    let Some(site) = Site::open("api_swarm", "--cores 2") else { return };
+    let api = Api::of(&site);
+    api.put_torrent(10, "disk");
+    let http = site.tracker().http(HOMES[0]);
+    for user in 1..=25 {
+        api.put_user(user);
+        let left = if user <= 5 { 0 } else { 77 };
+        let more = format!("uploaded={user}&downloaded=3&left={left}&event=started");
+        answer(http, announce(user, "disk", 7000 + user as u16, &more));
+    }
+    api.done("PATCH", "users/25", json!({"hidden": true}));
+    let torrent = api.done("GET", &format!("torrents/{}", hex("disk")), json!(null));
+    assert_eq!((&torrent["seeders"], &torrent["leechers"]), (&json!(5), &json!(20)));
+
+    let path = format!("torrents/{}/peers", hex("disk"));
+    let (mut shown, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = api.done("GET", &format!("{path}?limit=7{after}"), json!(null));
+        shown.extend(page["peers"].as_array().unwrap().clone());
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    let mut users: Vec<u64> = shown.iter().map(|peer| peer["user"].as_u64().unwrap()).collect();
+    users.sort_unstable();
+    assert_eq!(users, (1..=25).collect::<Vec<u64>>());
+    let of = |user: u64| shown.iter().find(|peer| peer["user"] == user).unwrap();
+    let first = of(1);
+    assert_eq!(first["peer_id"], "-MG0001-000000007001");
+    assert_eq!((&first["address_v4"], &first["port"]), (&json!("127.0.0.1"), &json!(7001)));
+    assert_eq!((&first["state"], &first["left"]), (&json!("seeder"), &json!(0)));
+    assert_eq!((&first["uploaded"], &first["announces"]), (&json!(1), &json!(1)));
+    assert!(first["last_seen"].as_u64().unwrap() > 1_700_000_000);
+    assert_eq!(of(6)["state"], "leecher");
+    // Where a hidden user is, is told to nobody.
+    assert_eq!((&of(25)["address_v4"], &of(25)["port"]), (&json!(null), &json!(null)));
+    for wrong in ["limit=0", "limit=1001", "limit=x", "after=x"] {
+        assert_eq!(api.refused("GET", &format!("{path}?{wrong}"), json!(null)).0, 400, "{wrong}");
+    }
+    let unknown = format!("torrents/{}/peers", hex("other"));
+    assert_eq!(api.refused("GET", &unknown, json!(null)), (404, "torrent_unknown".to_owned()));
+}
+
+#[test]
+fn a_users_clients_are_found_wherever_they_are() {
+    let Some(site) = Site::open("api_active", "--cores 2") else { return };
+    let api = Api::of(&site);
+    let operations: Vec<Value> = (0..3000)
+        .map(|id| json!({"op": "put_torrent", "id": id, "info_hash": hex(&format!("disk {id}"))}))
+        .collect();
+    api.done("POST", "bulk", json!({"operations": operations}));
+    api.put_user(1);
+    api.put_user(2);
+    let empty = api.done("GET", "users/1/active", json!(null));
+    assert_eq!((&empty["clients"], &empty["next"]), (&json!([]), &json!(null)));
+    let http = site.tracker().http(HOMES[0]);
+    let there: Vec<u32> = (0..3000).step_by(290).collect();
+    for (place, torrent) in there.iter().enumerate() {
+        let more = format!("uploaded=0&downloaded=0&left={}&event=started", place % 2);
+        answer(http, announce(1, &format!("disk {torrent}"), 7001, &more));
+        answer(http, announce(2, "disk 7", 7100 + place as u16, &more));
+    }
+    for limit in [1, 4, 1000] {
+        let (mut found, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("users/1/active?limit={limit}{after}");
+            let page = api.done("GET", &path, json!(null));
+            assert_eq!((&page["seeding"], &page["leeching"]), (&json!(6), &json!(5)));
+            let clients = page["clients"].as_array().unwrap();
+            assert!(clients.len() <= limit);
+            found.extend(clients.iter().map(|client| client["torrent"].as_u64().unwrap() as u32));
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        found.sort_unstable();
+        assert_eq!(found, there, "{limit} at a time");
+    }
+    assert_eq!(api.refused("GET", "users/1/active?after=7", json!(null)).0, 400);
+    assert_eq!(api.refused("GET", "users/9/active", json!(null)).0, 404);
+}
+
+#[test]
+fn a_trace_shows_what_a_user_asks_and_is_answered() {
+    let Some(site) = Site::open("api_trace", "--cores 2") else { return };
+    let api = Api::of(&site);
+    api.put_user(1);
+    api.put_user(2);
+    api.put_torrent(10, "disk");
+    api.put_torrent(11, "book");
+    let http = site.tracker().http(HOMES[0]);
+    let (mut first, mut second) = (api.trace(1), api.trace(1));
+    assert_eq!(site.tracker().metric("margay_api_traces", &[]), 2.0);
+
+    answer(http, announce(2, "disk", 7002, "uploaded=0&downloaded=0&left=0&event=started"));
+    answer(http, announce(1, "disk", 7001, "uploaded=5&downloaded=0&left=9&event=started"));
+    answer(http, announce(1, "disk", 7001, "uploaded=105&downloaded=50&left=0&event=completed"));
+    answer(http, announce(1, "book", 7001, "uploaded=0&downloaded=0&left=9"));
+    let unknown = announce(1, "other", 7001, "uploaded=0&downloaded=0&left=9");
+    assert!(refusal(&site, &unknown).is_some());
+    let scrape = format!("/{}/scrape?info_hash={}", passkey(1), escape(&hash("disk")));
+    answer(http, scrape);
+    api.done("PUT", "client-rules/-YY", json!({"allow": true}));
+    assert!(refusal(&site, &announce(1, "disk", 7001, "left=0")).is_some());
+
+    for trace in [&mut first, &mut second] {
+        // Each core has its own place in the queue, so what is on two torrents may change places.
+        let lines: Vec<Value> = (0..6).map(|_| trace.next()).collect();
+        let find = |what: &dyn Fn(&Value) -> bool| lines.iter().find(|line| what(line)).unwrap();
+        let started = find(&|line| line["event"] == "started");
+        assert_eq!(started["info_hash"], hex("disk"));
+        assert_eq!((&started["user"], &started["protocol"]), (&json!(1), &json!("http")));
+        assert_eq!((&started["uploaded"], &started["left"]), (&json!(5), &json!(9)));
+        assert_eq!((&started["address_v4"], &started["port"]), (&json!("127.0.0.1"), &json!(7001)));
+        let told = json!({"seeders": 1, "leechers": 1, "snatches": 0, "peers": 1});
+        assert_eq!(started["told"], told);
+        assert!(started["interval"].as_u64().unwrap() > 0);
+        let nothing = json!({"uploaded": 0, "downloaded": 0, "by_token": 0});
+        assert_eq!(started["credited"], nothing);
+        let completed = find(&|line| line["event"] == "completed");
+        let credited = json!({"uploaded": 100, "downloaded": 50, "by_token": 0});
+        assert_eq!((&completed["credited"], &completed["snatched"]), (&credited, &json!(true)));
+        find(&|line| line["info_hash"] == hex("book") && line["told"].is_object());
+        let refused = find(&|line| line["info_hash"] == hex("other"));
+        assert_eq!(refused["refused"], "Unregistered torrent");
+        let scrape = find(&|line| line["type"] == "scrape");
+        assert_eq!(scrape["info_hashes"], json!([hex("disk")]));
+        let refused = find(&|line| line["refused"] == "Your client is not on the whitelist");
+        assert_eq!(refused["address"], "127.0.0.1");
+    }
+
+    // Whoever leaves makes room.
+    drop((first, second));
+    site.tracker().await_metric("margay_api_traces", &[], 0.0);
+    let eight: Vec<Trace> = (0..8).map(|_| api.trace(1)).collect();
+    assert_eq!(api.refused("GET", "users/1/trace", json!(null)), (503, "busy".to_owned()));
+    drop(eight);
+    assert_eq!(api.refused("GET", "users/9/trace", json!(null)).0, 404);
+}
+
+#[test]
+fn a_trace_ends_with_the_tracker_and_keeps_nobody_waiting() {
+    let Some(mut site) = Site::open("api_trace_end", "") else { return };
+    let api = Api::of(&site);
+    api.put_user(1);
+    let mut trace = api.trace(1);
+    site.stop();
+    let mut rest = String::new();
+    trace.0.read_to_string(&mut rest).unwrap();
+    assert!(rest.lines().all(|line| line.contains("alive")), "{rest}");
+}
+
+#[test]
+fn ocelots_report_of_a_torrent_says_who_is_on_it() {
+    let Some(site) = Site::open("api_report", "--cores 2") else { return };
+    let api = Api::of(&site);
+    let http = site.tracker().http(HOMES[0]);
+    for name in ["disk", "book", "film", "song"] {
+        api.done("PUT", &format!("torrents/{}", hex(name)), json!({"id": 10, "freeleech": "free"}));
+        for (user, left) in [(1, 0), (2, 0), (3, 9)] {
+            api.put_user(user);
+            let more = format!("uploaded=0&downloaded=0&left={left}&event=started");
+            answer(http, announce(user, name, 7000 + user as u16, &more));
+        }
+        api.done("PUT", &format!("tokens/7/{}", hex(name)), json!({}));
+        let target = format!(
+            "/{}/report?get=torrent&info_hash={}",
+            super::super::REPORT,
+            escape(&hash(name))
+        );
+        let report: Value = serde_json::from_slice(&fetch(http, target).body).unwrap();
+        assert_eq!((&report["id"], &report["free"]), (&json!(10), &json!(1)));
+        assert_eq!(report["fltoken_list"], json!([7]));
+        assert_eq!(report["leecher_list"], json!([3]));
+        let mut seeders: Vec<u64> = serde_json::from_value(report["seeder_list"].clone()).unwrap();
+        seeders.sort_unstable();
+        assert_eq!(seeders, [1, 2]);
+        assert!(report["last_flushed"].as_u64().unwrap() > 1_700_000_000);
+    }
+    let target =
+        format!("/{}/report?get=torrent&info_hash={}", super::super::REPORT, escape(&hash("x")));
+    assert_eq!(fetch(http, target).failure(), "Infohash not found");
+}
+
+#[test]
+fn the_site_has_a_user_traced_into_the_log() {
+    let Some(site) = Site::open("api_log", "--cores 2") else { return };
+    let api = Api::of(&site);
+    let http = site.tracker().http(HOMES[0]);
+    api.put_user(1);
+    api.put_user(2);
+    api.put_torrent(10, "disk");
+    let report = || {
+        let target = format!("/{}/report?get=user&key={}", super::super::REPORT, passkey(1));
+        serde_json::from_slice::<Value>(&fetch(http, target).body).unwrap()["traced"].clone()
+    };
+    assert_eq!(report(), 0);
+    site.says(&format!("trace_user&passkey={}&trace=1", passkey(1)));
+    patiently("both cores to know", || (report() == 1 && report() == 1).then_some(()));
+    let more = "uploaded=0&downloaded=0&left=9&event=started";
+    patiently("the owner to log", || {
+        answer(http, announce(1, "disk", 7001, more));
+        answer(http, announce(2, "disk", 7002, more));
+        (site.tracker().times_logged("traced") > 0).then_some(())
+    });
+    let line = site.tracker().logged("traced");
+    assert_eq!(line["user"], 1, "{line}");
+    let said: Value = serde_json::from_str(line["said"].as_str().unwrap()).unwrap();
+    assert_eq!((&said["event"], &said["info_hash"]), (&json!("started"), &json!(hex("disk"))));
+    site.says(&format!("trace_user&passkey={}&trace=0", passkey(1)));
+    patiently("the end of it", || (report() == 0).then_some(()));
+}
