@@ -175,8 +175,9 @@ mod tests {
         let mut peer_id = *b"-XX0001-000000000000";
         peer_id[8..12].copy_from_slice(&client.to_be_bytes());
         let announce = Announce {
+            downloads_full: false,
             info_hash: info_hash(torrent),
-            user: User { id: UserId(user), can_leech: true, hidden: false },
+            user: User { id: UserId(user), can_leech: true, hidden: false, group: None },
             peer_id: PeerId(peer_id),
             key: 0,
             endpoints: Endpoints { v4: Some((45 << 24 | client).into()), v6: None, port: 6881 },

@@ -400,7 +400,7 @@ fn torrent_change(site: &Site, torrent: usize) -> Change {
         info_hash: InfoHash(rules.info_hash),
         freeleech: match rules.free {
             Free::None => Freeleech::None,
-            Free::Free => Freeleech::Free,
+            Free::Downloads => Freeleech::Free,
             Free::Neutral => Freeleech::Neutral,
         },
         upload_percent: rules.upload_percent,

@@ -27,7 +27,7 @@ pub(crate) struct Torrent {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Free {
     None,
-    Free,
+    Downloads,
     Neutral,
 }
 
@@ -59,10 +59,10 @@ impl Site {
     pub(crate) fn change(&mut self, rng: &mut Rng, torrent: usize) {
         let torrent = &mut self.torrents[torrent];
         (torrent.free, torrent.upload_percent) = match rng.u8(..8) {
-            0 => (Free::Free, 100),
+            0 => (Free::Downloads, 100),
             1 => (Free::Neutral, 100),
             2 if self.percentages => (Free::None, 150),
-            3 if self.percentages => (Free::Free, 200),
+            3 if self.percentages => (Free::Downloads, 200),
             _ => (Free::None, 100),
         };
     }
@@ -85,7 +85,7 @@ impl Torrent {
         match self.free {
             Free::Neutral => (0, 0, 0),
             _ if token => (up, 0, down),
-            Free::Free => (up, 0, 0),
+            Free::Downloads => (up, 0, 0),
             Free::None => (up, down, 0),
         }
     }
