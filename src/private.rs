@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod calls;
+pub mod groups;
 mod packed;
 pub mod report;
 pub mod site;

@@ -3,7 +3,7 @@
 //! The one map that cores share. A `dashmap`: a reader locks one of many parts for some nanoseconds, and
 //! only a writer to the same part can make it wait.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +11,7 @@ use dashmap::DashMap;
 use shard::PeerState;
 use shard::private::{GroupId, Passkey, User, UserId};
 
+use super::groups::Groups;
 use super::packed::Packed;
 
 /// All users that are known: those who may announce, and those who may not any more.
@@ -23,18 +24,12 @@ pub struct Accounts {
     removed: DashMap<UserId, ()>,
     /// Who has changed since somebody began to compare all users with the database.
     changed: Mutex<Option<HashSet<UserId>>>,
-    /// The downloads that users of a group may have at once; `None` for any number.
-    groups: DashMap<GroupId, Option<u32>>,
-    /// How often a group has changed; held while one changes.
-    groups_version: Mutex<u64>,
+    groups: Groups,
 }
 
 /// Parts of a map with a lock each. Many: one that grows, or is read to its end for a snapshot, then
 /// keeps a core waiting for some microseconds, not for milliseconds. With 500,000 users, 500 in each.
 const PARTS: usize = 1024;
-
-/// The same for groups, of which there are few.
-const GROUP_PARTS: usize = 4;
 
 impl Default for Accounts {
     fn default() -> Self {
@@ -44,8 +39,7 @@ impl Default for Accounts {
             enabled: AtomicUsize::new(0),
             removed: DashMap::new(),
             changed: Mutex::default(),
-            groups: DashMap::with_shard_amount(GROUP_PARTS),
-            groups_version: Mutex::default(),
+            groups: Groups::default(),
         }
     }
 }
@@ -255,50 +249,9 @@ impl Accounts {
         }
     }
 
-    /// There is a group, and this is how many downloads each of its users may have at once.
-    pub fn put_group(&self, id: GroupId, downloads_max: Option<u32>) {
-        let mut version = self.change_groups();
-        *version += 1;
-        self.groups.insert(id, downloads_max);
-    }
-
-    /// There is no such group any more; its users have no bound.
-    pub fn remove_group(&self, id: GroupId) {
-        let mut version = self.change_groups();
-        *version += 1;
-        self.groups.remove(&id);
-    }
-
-    /// How often a group has changed.
-    pub fn groups_version(&self) -> u64 {
-        *self.change_groups()
-    }
-
-    /// Replaces all groups, if none has changed since it was this version; how many differed.
-    pub fn replace_groups(&self, version: u64, with: &BTreeMap<GroupId, Option<u32>>) -> usize {
-        let now = self.change_groups();
-        if *now != version {
-            return 0;
-        }
-        let before = self.groups.len();
-        self.groups.retain(|id, _| with.contains_key(id));
-        let mut differed = before - self.groups.len();
-        for (id, downloads_max) in with {
-            differed +=
-                usize::from(self.groups.insert(*id, *downloads_max) != Some(*downloads_max));
-        }
-        differed
-    }
-
-    fn change_groups(&self) -> MutexGuard<'_, u64> {
-        self.groups_version.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Shows every group, in no order.
-    pub fn for_each_group(&self, mut visit: impl FnMut(GroupId, Option<u32>)) {
-        for group in &self.groups {
-            visit(*group.key(), *group.value());
-        }
+    /// The groups of users.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// Whether a user has as many downloads as his group allows: clients in swarms that download, each for
@@ -309,7 +262,7 @@ impl Accounts {
     }
 
     fn reaches(&self, id: UserId, group: GroupId) -> bool {
-        let Some(most) = self.groups.get(&group).and_then(|most| *most) else { return false };
+        let Some(most) = self.groups.downloads_max(group) else { return false };
         let Some(passkey) = self.packed(id) else { return false };
         self.users.get(&passkey).is_some_and(|account| account.active.leeching >= most)
     }
@@ -379,22 +332,6 @@ mod tests {
     }
 
     #[test]
-    fn groups_that_were_read_replace_those_that_did_not_change_since() {
-        let accounts = Accounts::default();
-        accounts.put_group(GroupId(1), Some(1));
-        accounts.put_group(GroupId(2), Some(2));
-        let version = accounts.groups_version();
-        let read = BTreeMap::from([(GroupId(2), None), (GroupId(3), Some(3))]);
-        assert_eq!(accounts.replace_groups(version, &read), 3);
-        let mut groups = BTreeMap::new();
-        accounts.for_each_group(|id, most| _ = groups.insert(id, most));
-        assert_eq!(groups, read);
-        assert_eq!(accounts.replace_groups(version, &read), 0, "nothing differs");
-        accounts.put_group(GroupId(4), None);
-        assert_eq!(accounts.replace_groups(version, &BTreeMap::new()), 0, "it is older");
-    }
-
-    #[test]
     fn a_group_bounds_the_downloads_of_each_of_its_users() {
         let accounts = Accounts::default();
         let in_group = User { group: Some(GroupId(4)), ..user(1) };
@@ -407,11 +344,11 @@ mod tests {
         for (downloads_max, full) in
             [(None, false), (Some(3), false), (Some(2), true), (Some(0), true)]
         {
-            accounts.put_group(GroupId(4), downloads_max);
+            accounts.groups().put(GroupId(4), downloads_max);
             assert_eq!(accounts.downloads_full(&in_group), full, "{downloads_max:?}");
             assert!(!accounts.downloads_full(&user(2)));
         }
-        accounts.remove_group(GroupId(4));
+        accounts.groups().remove(GroupId(4));
         assert!(!accounts.downloads_full(&in_group));
     }
 

@@ -284,7 +284,7 @@ impl Books {
     fn load_from_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), BooksError> {
         let mut rules: Vec<(ClientPrefix, bool)> = Vec::new();
         snapshot.accounts(|passkey, user| self.accounts.put(passkey, user))?;
-        snapshot.groups(|id, downloads_max| self.accounts.put_group(id, downloads_max))?;
+        snapshot.groups(|id, downloads_max| self.accounts.groups().put(id, downloads_max))?;
         snapshot.client_rules(|prefix, allow| rules.push((prefix, allow)))?;
         self.rules = self.site.change_rules(|known| known.extend(rules));
         let (from, to) = self.tail;
@@ -311,8 +311,10 @@ impl Books {
             Change::User { id, passkey, can_leech, hidden, group, .. } => {
                 self.accounts.disable(passkey, User { id, can_leech, hidden, group });
             }
-            Change::Group { id, downloads_max, .. } => self.accounts.put_group(id, downloads_max),
-            Change::GroupRemoved { id } => self.accounts.remove_group(id),
+            Change::Group { id, downloads_max, .. } => {
+                self.accounts.groups().put(id, downloads_max)
+            }
+            Change::GroupRemoved { id } => self.accounts.groups().remove(id),
             Change::ClientRule { prefix, allow } => {
                 self.rules = self.site.change_rules(|rules| _ = rules.insert(prefix, allow));
             }
@@ -352,7 +354,9 @@ impl Books {
             Change::User { id, passkey, can_leech, hidden, group, .. } => {
                 self.accounts.disable(passkey, User { id, can_leech, hidden, group });
             }
-            Change::Group { id, downloads_max, .. } => self.accounts.put_group(id, downloads_max),
+            Change::Group { id, downloads_max, .. } => {
+                self.accounts.groups().put(id, downloads_max)
+            }
             Change::Torrent { id, info_hash, freeleech, upload_percent } => {
                 let terms = Terms { id, freeleech, upload_percent };
                 beginnings[owner(&info_hash)].torrents.push((info_hash, terms, stored.figures));
@@ -418,9 +422,9 @@ impl Books {
                     cores.tell_all(&Command::UserGone(id));
                 }
                 Change::Group { id, downloads_max, .. } => {
-                    self.accounts.put_group(id, downloads_max);
+                    self.accounts.groups().put(id, downloads_max);
                 }
-                Change::GroupRemoved { id } => self.accounts.remove_group(id),
+                Change::GroupRemoved { id } => self.accounts.groups().remove(id),
                 Change::ClientRule { prefix, allow } => {
                     let rules = self.site.change_rules(|rules| _ = rules.insert(prefix, allow));
                     cores.tell_all(&Command::ClientRules(rules));

@@ -200,7 +200,7 @@ impl Work<'_> {
 
     fn compare(&self) -> Result<Differed, ReconcileError> {
         let rules_version = self.compared.site.rules_version();
-        let groups_version = self.compared.accounts.groups_version();
+        let groups_version = self.compared.accounts.groups().version();
         barrier::hand_over(self.cores)?;
         self.await_ledger(self.compared.journal.durable())?;
 
@@ -210,7 +210,7 @@ impl Work<'_> {
         self.compared.database.load(journal, self.now - REASONS_KEPT, |stored| {
             self.look_at(stored, &mut books, &mut users);
         })?;
-        differed.groups = self.compared.accounts.replace_groups(groups_version, &books.groups);
+        differed.groups = self.compared.accounts.groups().replace(groups_version, &books.groups);
         self.take_users(users, &books, &mut differed)?;
         let differing = self.compare_torrents(&mut books, &mut differed)?;
         for some in differing.chunks(DIFFERENCES) {

@@ -234,7 +234,7 @@ impl Work<'_> {
             writer.append_user(&passkey, user)?;
         }
         let mut groups = Vec::new();
-        accounts.for_each_group(|id, downloads_max| groups.push((id, downloads_max)));
+        accounts.groups().for_each(|id, downloads_max| groups.push((id, downloads_max)));
         for (id, downloads_max) in groups {
             writer.append_group(id, downloads_max)?;
         }
