@@ -150,7 +150,8 @@ pub struct Journal {
     sealed: VecDeque<Sealed>,
     /// The last segment; `None` after a failure, until there is a new one at `durable`.
     active: Option<Segment>,
-    /// A new segment was perhaps begun: nothing may be written behind it in the one before.
+    /// Nothing may be written into the active segment any more: a new one was perhaps begun, or it has an
+    /// older format.
     rotation_due: bool,
     /// The frames that are not durable.
     unsynced: Vec<u8>,
@@ -380,7 +381,7 @@ impl Journal {
         let active = self.active.as_ref().expect("a sync has succeeded since there was none");
         let bytes = active.bytes + frames.len() as u64;
         let full = active.bytes > HEADER_BYTES as u64 && bytes > self.options.segment_bytes;
-        if full || self.rotation_due || active.header.format != FORMAT {
+        if full || self.rotation_due {
             self.rotate()?;
         }
         let active = self.active.as_mut().expect("rotating leaves one");

@@ -19,5 +19,5 @@ mod write;
 
 pub use client_name::client_name;
 pub use run::{Ledger, LedgerOptions};
-pub use source::{Record, Source, SourceError};
+pub use source::{JournalSource, Record, Source, SourceError};
 pub use status::LedgerStatus;

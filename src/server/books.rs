@@ -12,7 +12,7 @@ use ops::counters;
 use persist::journal::{
     self, Journal, JournalError, JournalSender, JournalThread, Reader, ThreadOptions,
 };
-use persist::ledger::{Source, SourceError};
+use persist::ledger::JournalSource;
 use persist::postgres::{Loaded, Seen, Stored, Watch, WatchStatus};
 use persist::suspicion::Thresholds;
 use persist::{
@@ -519,46 +519,6 @@ fn ledger_figures(status: &LedgerStatus, watch: &WatchStatus) -> counters::Ledge
         suspected: status.suspected,
         notices: watch.notices,
         reloads: watch.reloads,
-    }
-}
-
-/// The journal as the ledger reads it.
-struct JournalSource {
-    status: Arc<journal::Status>,
-    reader: Option<Reader>,
-    records: Vec<journal::Record>,
-}
-
-impl JournalSource {
-    fn new(status: Arc<journal::Status>) -> Self {
-        Self { status, reader: None, records: Vec::new() }
-    }
-}
-
-impl Source for JournalSource {
-    fn journal(&self) -> u64 {
-        self.status.id()
-    }
-
-    fn first(&self) -> u64 {
-        self.status.begin()
-    }
-
-    fn seek(&mut self, number: u64) -> Result<(), SourceError> {
-        self.reader = Some(Reader::follow(&self.status, number)?);
-        Ok(())
-    }
-
-    fn next_batch(
-        &mut self,
-        max: usize,
-        out: &mut Vec<(u64, journal::Record)>,
-    ) -> Result<(), SourceError> {
-        let Some(reader) = &mut self.reader else { return Ok(()) };
-        self.records.clear();
-        let first = reader.read_into(max, &mut self.records)?;
-        out.extend((first..).zip(self.records.drain(..)));
-        Ok(())
     }
 }
 

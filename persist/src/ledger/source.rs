@@ -1,8 +1,10 @@
 //! Where records come from.
 
 use std::error::Error;
+use std::sync::Arc;
 
 pub use crate::journal::Record;
+use crate::journal::{Reader, Status};
 
 /// Why a journal cannot be read.
 pub type SourceError = Box<dyn Error + Send + Sync>;
@@ -23,4 +25,41 @@ pub trait Source: Send {
     /// Does not wait for them. Only records that are on the disk: the database must not know more than
     /// the journal does after a crash.
     fn next_batch(&mut self, max: usize, out: &mut Vec<(u64, Record)>) -> Result<(), SourceError>;
+}
+
+/// The journal that this process writes, followed while it grows.
+pub struct JournalSource {
+    status: Arc<Status>,
+    reader: Option<Reader>,
+    records: Vec<Record>,
+}
+
+impl JournalSource {
+    /// Reads nothing before it is told where to begin.
+    pub fn new(status: Arc<Status>) -> Self {
+        Self { status, reader: None, records: Vec::new() }
+    }
+}
+
+impl Source for JournalSource {
+    fn journal(&self) -> u64 {
+        self.status.id()
+    }
+
+    fn first(&self) -> u64 {
+        self.status.begin()
+    }
+
+    fn seek(&mut self, number: u64) -> Result<(), SourceError> {
+        self.reader = Some(Reader::follow(&self.status, number)?);
+        Ok(())
+    }
+
+    fn next_batch(&mut self, max: usize, out: &mut Vec<(u64, Record)>) -> Result<(), SourceError> {
+        let Some(reader) = &mut self.reader else { return Ok(()) };
+        self.records.clear();
+        let first = reader.read_into(max, &mut self.records)?;
+        out.extend((first..).zip(self.records.drain(..)));
+        Ok(())
+    }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use persist::journal::{self, Journal, Options, Reader, Record};
-use persist::ledger::{Source, SourceError};
+use persist::journal::{self, Journal, Options, Record};
+use persist::ledger::JournalSource;
 use persist::restart::replay_tail;
 use persist::{
     Covered, DataDir, Database, Ledger, LedgerOptions, Meta, Mode, Snapshot, SnapshotWriter,
@@ -267,7 +266,7 @@ impl<'a> Tracker<'a> {
             ..LedgerOptions::default()
         };
         let status = self.journal.status().clone();
-        let source = Tail { status, reader: None, records: Vec::new() };
+        let source = JournalSource::new(status);
         Ledger::start(self.database.clone(), options, source).unwrap()
     }
 }
@@ -282,35 +281,5 @@ fn limits(facts: Facts) -> Limits {
         peer_timeout: PEER_TIMEOUT,
         deletions_max: 100,
         facts,
-    }
-}
-
-/// The journal as the ledger reads it.
-struct Tail {
-    status: Arc<journal::Status>,
-    reader: Option<Reader>,
-    records: Vec<Record>,
-}
-
-impl Source for Tail {
-    fn journal(&self) -> u64 {
-        self.status.id()
-    }
-
-    fn first(&self) -> u64 {
-        self.status.begin()
-    }
-
-    fn seek(&mut self, number: u64) -> Result<(), SourceError> {
-        self.reader = Some(Reader::follow(&self.status, number)?);
-        Ok(())
-    }
-
-    fn next_batch(&mut self, max: usize, out: &mut Vec<(u64, Record)>) -> Result<(), SourceError> {
-        let reader = self.reader.as_mut().expect("it was told where to begin");
-        self.records.clear();
-        let first = reader.read_into(max, &mut self.records)?;
-        out.extend((first..).zip(self.records.drain(..)));
-        Ok(())
     }
 }
