@@ -34,6 +34,8 @@ use crate::core::port::Port;
 use crate::core::private::Private;
 use crate::core::seats::Seats;
 use crate::core::shelf::{NotLent, Shelf};
+use crate::front::kept::Kept;
+use crate::front::watch::Watch;
 use crate::gather::Gather;
 use crate::interval::Controller;
 use crate::mesh::Address;
@@ -71,6 +73,10 @@ pub struct Core {
     pub gather: Gather<ReplyTo>,
     /// The UDP sockets, in the order of their addresses.
     pub ports: Vec<Port>,
+    /// Announces of such connections, to be answered together.
+    pub kept: Kept,
+    /// Which of such connections have something to read.
+    pub watch: Watch,
     /// HTTP connections that last.
     pub seats: Rc<RefCell<Seats>>,
     /// The full scrape, where it is switched on.

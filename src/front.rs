@@ -4,11 +4,13 @@ pub mod connection;
 pub mod conversation;
 pub mod full_scrape;
 pub mod http;
+pub mod kept;
 pub mod moderation;
 mod ocelot;
 pub mod private;
 pub mod requests;
 pub mod udp;
+pub mod watch;
 
 use shard::Counts;
 

@@ -10,7 +10,7 @@ use crate::control::Slot;
 use crate::core::message::{Command, Message};
 use crate::core::port::Port;
 use crate::core::{Core, SharedCore, ask, export, tick};
-use crate::front::{self, http, udp};
+use crate::front::{self, http, kept, udp, watch};
 use crate::mesh::Inbox;
 
 /// Messages handled before other tasks get their turn.
@@ -39,6 +39,8 @@ pub async fn run(mut core: Core, sockets: Sockets, inbox: Inbox<Message>, slot: 
     for listener in sockets.http {
         spawn_local(http::accept(core.clone(), listener)).detach();
     }
+    spawn_local(kept::answer(core.clone())).detach();
+    spawn_local(watch::watch(core.clone())).detach();
     spawn_local(tick::sweep(core.clone())).detach();
     spawn_local(tick::report(core.clone(), slot)).detach();
     if core.borrow().private.is_some() {

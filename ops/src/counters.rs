@@ -178,6 +178,10 @@ pub struct Core {
     pub udp_batches: u64,
     /// Datagrams in those batches.
     pub udp_datagrams: u64,
+    /// Batches of kept HTTP connections that were found ready together.
+    pub http_batches: u64,
+    /// Connections in those batches.
+    pub http_batched: u64,
     /// Replies that the kernel did not take at once and that were dropped.
     pub udp_send_drops: u64,
     /// Nanoseconds of CPU time the core's thread has used.

@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::task::Waker;
 
 use shard::Seconds;
 
@@ -16,9 +17,22 @@ use crate::net::stream;
 /// The seats of one core.
 #[derive(Debug)]
 pub struct Seats {
-    seats: Vec<Option<(RawFd, Seconds)>>,
+    seats: Vec<Option<Taken>>,
     free: Vec<usize>,
     seats_max: usize,
+}
+
+/// A seat that is taken.
+#[derive(Debug)]
+struct Taken {
+    fd: RawFd,
+    deadline: Seconds,
+    /// Wakes the connection's task.
+    waker: Option<Waker>,
+    /// There is something to read.
+    arrived: bool,
+    /// Reading leads to the end.
+    ending: bool,
 }
 
 /// A connection's place among the [`Seats`]; dropping it frees the place.
@@ -42,14 +56,46 @@ impl Seats {
         self.seats.len() - self.free.len()
     }
 
+    /// The connection in a seat, open for as long as the seat is taken; `None` for a free one.
+    pub fn descriptor(&self, seat: usize) -> Option<RawFd> {
+        Some(self.seats.get(seat)?.as_ref()?.fd)
+    }
+
+    /// Wakes the task of the connection in a seat, when that has said how ([`Seat::wake_with`]).
+    pub fn wake(&self, seat: usize) {
+        if let Some(Some(Taken { waker: Some(waker), .. })) = self.seats.get(seat) {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Takes note that the connection in a seat has something to read, or, when it is `ending`, will have
+    /// for good; and wakes its task.
+    pub fn note_arrival(&mut self, seat: usize, ending: bool) {
+        if let Some(Some(taken)) = self.seats.get_mut(seat) {
+            taken.arrived = true;
+            taken.ending |= ending;
+            self.wake(seat);
+        }
+    }
+
+    /// Seats there are, taken and free.
+    pub fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
     /// Shuts down every connection whose deadline has passed; how many.
     pub fn clear(&mut self, now: Seconds) -> usize {
         let mut late = 0;
-        for (fd, deadline) in self.seats.iter_mut().flatten() {
-            if *deadline < now {
-                stream::shut_down(*fd);
+        for taken in self.seats.iter_mut().flatten() {
+            if taken.deadline < now {
+                stream::shut_down(taken.fd);
                 // Its task frees the seat when it sees the end; until then, not again.
-                *deadline = Seconds(u32::MAX);
+                taken.deadline = Seconds(u32::MAX);
                 late += 1;
             }
         }
@@ -69,14 +115,40 @@ impl Seat {
             }
             None => return None,
         };
-        all.seats[number] = Some((fd, deadline));
+        all.seats[number] =
+            Some(Taken { fd, deadline, waker: None, arrived: false, ending: false });
         Some(Self { number, seats: seats.clone() })
+    }
+
+    /// Its number among the seats.
+    pub fn number(&self) -> usize {
+        self.number
     }
 
     /// Gives the connection time until `deadline`.
     pub fn extend(&self, deadline: Seconds) {
-        if let Some((_, until)) = &mut self.seats.borrow_mut().seats[self.number] {
-            *until = deadline;
+        if let Some(taken) = &mut self.seats.borrow_mut().seats[self.number] {
+            taken.deadline = deadline;
+        }
+    }
+
+    /// Whether something arrived since this was asked the last time. True for good when the connection is
+    /// ending.
+    pub fn take_arrival(&self) -> bool {
+        let taken = &mut self.seats.borrow_mut().seats[self.number];
+        let taken = taken.as_mut();
+        taken.is_some_and(|taken| std::mem::take(&mut taken.arrived) || taken.ending)
+    }
+
+    /// Takes note that there is more to read.
+    pub fn note_arrival(&self) {
+        self.seats.borrow_mut().note_arrival(self.number, false);
+    }
+
+    /// Says how the connection's task is woken. The first answer stays: a task keeps its waker.
+    pub fn wake_with(&self, waker: &Waker) {
+        if let Some(taken) = &mut self.seats.borrow_mut().seats[self.number] {
+            taken.waker.get_or_insert_with(|| waker.clone());
         }
     }
 }

@@ -3,18 +3,19 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_lite::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::TcpStream;
 use glommio::spawn_local;
 use ops::counters::{Protocol, Reason};
 use shard::Seconds;
 
 use super::connection::{Held, travel};
+use super::kept::Round;
 use super::requests::Next;
+use super::watch::Link;
 use crate::core::message::Journey;
 use crate::core::seats::Seat;
 use crate::core::{SharedCore, family};
@@ -38,12 +39,14 @@ pub(super) struct Conversation {
     core: SharedCore,
     // Dropped before the connection it speaks of is closed.
     seat: Seat,
-    connection: TcpStream,
+    link: Link,
     remote: SocketAddr,
     /// Read and not yet answered.
     input: Vec<u8>,
     /// Written and not yet sent.
     pub(super) output: Vec<u8>,
+    /// Where the last announce waits, when it was put down among others.
+    batched: Option<Round>,
     /// No deadline goes beyond this one.
     last_deadline: Seconds,
 }
@@ -73,10 +76,11 @@ pub fn begin(
     let conversation = Conversation {
         core: core.clone(),
         seat,
-        connection: connection.into_stream(),
+        link: Link::new(connection.into_stream()),
         remote,
         input: input.to_vec(),
         output: unsent,
+        batched: None,
         last_deadline: NEVER,
     };
     spawn_local(conversation.hold(next)).detach();
@@ -106,7 +110,8 @@ impl Conversation {
                 Next::Close => return,
                 Next::Linger => return self.linger().await,
                 Next::Travel(owner, request) => {
-                    let Self { core, seat, connection, remote, input, .. } = self;
+                    let Self { core, seat, link, remote, input, .. } = self;
+                    let connection = link.give_up(&core.borrow().watch);
                     drop(seat);
                     if let Ok(connection) = Held::Adopted(connection).into_descriptor() {
                         let (request, rest) = (*request, input);
@@ -134,10 +139,12 @@ impl Conversation {
                     self.core.borrow_mut().note_reply(self.remote.ip());
                     self.after_reply(framing)
                 }
-                next @ (Next::Begin | Next::Read) => match self.listen(next).await {
-                    Some(next) => next,
-                    None => return,
-                },
+                next @ (Next::Begin | Next::Read | Next::Batched) => {
+                    match self.listen(next).await {
+                        Some(next) => next,
+                        None => return,
+                    }
+                }
             };
         }
     }
@@ -151,7 +158,7 @@ impl Conversation {
             return Next::Read;
         }
         let core = &mut *self.core.borrow_mut();
-        let (consumed, next) = core.converse(self.remote, &self.input, 0, &mut self.output);
+        let (consumed, next) = core.converse(self.remote, &self.input, 0, None, &mut self.output);
         self.input.drain(..consumed);
         next
     }
@@ -161,7 +168,7 @@ impl Conversation {
     async fn listen(&mut self, next: Next) -> Option<Next> {
         // A connection that waits does not keep the room of its replies.
         self.output = Vec::new();
-        self.await_request(matches!(next, Next::Read) && self.input.is_empty());
+        self.await_request(!matches!(next, Next::Begin) && self.input.is_empty());
         poll_fn(|context| {
             loop {
                 match ready!(self.poll_hear(context)) {
@@ -181,9 +188,27 @@ impl Conversation {
     /// written lies where the processor has it at hand.
     fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Next>, Ended>> {
         let core = &mut *self.core.borrow_mut();
+        if self.batched.is_some_and(|round| round != core.kept.round()) {
+            self.batched = None;
+            if let Some(unsent) = core.kept.take_unsent(self.seat.number()) {
+                self.output = unsent;
+                return Poll::Ready(Ok(Some(Next::Read)));
+            }
+        }
+        if core.http_in.is_empty() {
+            // Whoever began this conversation still has the buffer: a task runs as soon as it is spawned.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let seen = self.input.len();
         let mut input = std::mem::take(&mut core.http_in);
-        let read = Pin::new(&mut self.connection).poll_read(context, &mut input);
+        let read = self.link.poll_receive(&self.seat, core, context, &mut input);
+        let mut unsent = None;
+        if read.is_ready() && self.batched.take().is_some() {
+            // The client did not wait for the answer; it comes first all the same.
+            core.answer_kept();
+            unsent = core.kept.take_unsent(self.seat.number());
+        }
         let received = match read {
             Poll::Ready(Ok(received @ 1..)) => &input[..received],
             Poll::Ready(_) | Poll::Pending => {
@@ -192,14 +217,17 @@ impl Conversation {
             }
         };
         let mut output = std::mem::take(&mut core.http_out);
+        output.clear();
+        output.extend(unsent.into_iter().flatten());
         let next = if seen == 0 {
             // The usual case: the whole request at once, nothing to keep.
-            let (consumed, next) = core.converse(self.remote, received, 0, &mut output);
+            let seat = Some(self.seat.number());
+            let (consumed, next) = core.converse(self.remote, received, 0, seat, &mut output);
             self.input.extend_from_slice(&received[consumed..]);
             next
         } else {
             self.input.extend_from_slice(received);
-            let (consumed, next) = core.converse(self.remote, &self.input, seen, &mut output);
+            let (consumed, next) = core.converse(self.remote, &self.input, seen, None, &mut output);
             self.input.drain(..consumed);
             next
         };
@@ -213,11 +241,15 @@ impl Conversation {
                 }
                 Ok(None)
             }
+            (Next::Batched, _) => {
+                self.batched = Some(core.kept.round());
+                Ok(Some(next))
+            }
             (Next::Hold(..), _) => {
                 self.output.extend_from_slice(&output);
                 Ok(Some(next))
             }
-            _ => match send_now(&self.connection, &output) {
+            _ => match send_now(&self.link.connection, &output) {
                 Ok(sent) => {
                     core.note_sent(self.remote.ip(), sent);
                     self.output.extend_from_slice(&output[sent..]);
@@ -226,7 +258,6 @@ impl Conversation {
                 Err(_) => Err(Ended),
             },
         };
-        output.clear();
         core.http_out = output;
         Poll::Ready(heard)
     }
@@ -246,12 +277,12 @@ impl Conversation {
     /// A connection that is closed while its client is still sending is reset, and a reset may destroy
     /// the reply before the client has read it (RFC 9112, section 9.6).
     async fn linger(mut self) {
-        stream::finish(stream::borrow(&self.connection));
+        stream::finish(stream::borrow(&self.link.connection));
         self.give(LINGER_TIME);
         let mut left = LINGER_BYTES_MAX;
         let mut buffer = [0; LINGER_READ_BYTES];
         while left > 0 {
-            match self.connection.read(&mut buffer).await {
+            match self.link.connection.read(&mut buffer).await {
                 Ok(0) | Err(_) => return,
                 Ok(received) => left = left.saturating_sub(received),
             }
@@ -261,11 +292,11 @@ impl Conversation {
     /// Sends what was written, for as long as the client takes.
     pub(super) async fn send(&mut self) -> std::io::Result<()> {
         let bytes = self.output.len();
-        let sent = send_now(&self.connection, &self.output)?;
+        let sent = send_now(&self.link.connection, &self.output)?;
         if sent < bytes {
             let timeout = self.core.borrow().settings.http_request_timeout;
             self.give(timeout);
-            self.connection.write_all(&self.output[sent..]).await?;
+            self.link.connection.write_all(&self.output[sent..]).await?;
         }
         self.output.clear();
         self.core.borrow_mut().note_sent(self.remote.ip(), bytes);

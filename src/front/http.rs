@@ -126,7 +126,7 @@ pub fn arrive(core: &SharedCore, journey: Journey) {
         (Some(over), _) => over,
         (None, []) => Next::Read,
         (None, _) => {
-            let (consumed, next) = core.borrow_mut().converse(remote, &rest, 0, &mut out);
+            let (consumed, next) = core.borrow_mut().converse(remote, &rest, 0, None, &mut out);
             return settle(core, connection, remote, &out, &rest[consumed..], next);
         }
     };
@@ -138,7 +138,7 @@ fn go_on(core: &SharedCore, connection: Held, remote: SocketAddr, input: &[u8]) 
         let core = &mut *core.borrow_mut();
         let mut out = std::mem::take(&mut core.http_out);
         out.clear();
-        let (consumed, next) = core.converse(remote, input, 0, &mut out);
+        let (consumed, next) = core.converse(remote, input, 0, None, &mut out);
         (out, consumed, next)
     };
     settle(core, connection, remote, &out, &input[consumed..], next);

@@ -28,6 +28,8 @@ pub enum Next {
     Begin,
     /// More of the request, or the next one.
     Read,
+    /// The next request; the answer to this one leaves with those of other connections.
+    Batched,
     /// To go to the core that owns the torrent.
     Travel(usize, Box<HttpRequest>),
     /// To be sent no sooner than this comes: what it was told must be on the disk first.
@@ -56,12 +58,14 @@ impl Next {
 
 impl Core {
     /// Answers every complete request of `input` that can be answered here; how many bytes that took,
-    /// and what the connection needs next. `seen` bytes were looked at before in vain.
+    /// and what the connection needs next. `seen` bytes were looked at before in vain. An announce that is
+    /// all there is of a connection with a `seat` is answered later, with others.
     pub fn converse(
         &mut self,
         remote: SocketAddr,
         input: &[u8],
         mut seen: usize,
+        seat: Option<usize>,
         out: &mut Vec<u8>,
     ) -> (usize, Next) {
         let now = self.clock.now();
@@ -89,7 +93,11 @@ impl Core {
                 _ if self.private.is_some() => {
                     self.hear_private(&head, taken, framing, remote.ip(), now, out)
                 }
-                Target::Announce(_) => self.hear_announce(&head, framing, remote.ip(), now, out),
+                Target::Announce(_) => {
+                    let alone = out.is_empty() && consumed == input.len() && framing.keeps();
+                    let seat = seat.filter(|_| alone);
+                    self.hear_announce(&head, framing, remote.ip(), seat, out)
+                }
                 Target::Scrape(_) => self.hear_scrape(&head, framing, remote.ip(), now, out),
                 Target::Root => {
                     write_root(out, framing);
@@ -118,13 +126,13 @@ impl Core {
         if self.settings.http_keep_alive && !self.draining { framing } else { framing.closing() }
     }
 
-    /// Answers an announce; `Some` when another core has to.
+    /// Answers an announce; `Some` when another core has to, or later with others.
     fn hear_announce(
         &mut self,
         head: &Head<'_>,
         framing: Framing,
         remote: IpAddr,
-        now: Seconds,
+        seat: Option<usize>,
         out: &mut Vec<u8>,
     ) -> Option<Next> {
         let asked = match query::parse_announce(head.query) {
@@ -140,13 +148,17 @@ impl Core {
         let address = self.announced_address(&asked, remote);
         let announce = asked.to_engine(address, Families { v4: true, v6: true }, numwant);
         let asked = HttpAnnounce { announce, compact: asked.compact.unwrap_or(true) };
-        match self.elsewhere(&announce.info_hash) {
-            Some(owner) => {
+        match (self.elsewhere(&announce.info_hash), seat) {
+            (Some(owner), _) => {
                 let asked = HttpAsked::Open(asked);
                 Some(Next::Travel(owner, Box::new(HttpRequest { asked, framing })))
             }
-            None => {
-                self.answer_http_announce(&asked, framing, now, out);
+            (None, Some(seat)) => {
+                self.kept.put(&asked, framing, remote, seat);
+                Some(Next::Batched)
+            }
+            (None, None) => {
+                self.answer_http_announce(&asked, framing, self.clock.now(), out);
                 None
             }
         }

@@ -20,6 +20,8 @@ use crate::core::message::{Command, Message};
 use crate::core::seats::Seats;
 use crate::core::shelf::Shelf;
 use crate::core::{Core, HTTP_READ_BYTES};
+use crate::front::kept::Kept;
+use crate::front::watch::Watch;
 use crate::gather::Gather;
 use crate::interval::{Controller, Policy};
 use crate::mesh::{self, Address};
@@ -233,6 +235,8 @@ impl Part {
             reply: Reply::default(),
             http_in: vec![0; HTTP_READ_BYTES].into(),
             http_out: Vec::new(),
+            kept: Kept::default(),
+            watch: Watch::default(),
         };
         (core, restored)
     }

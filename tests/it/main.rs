@@ -5,6 +5,7 @@
 mod cli;
 mod control;
 mod full_scrape;
+mod http_busy;
 mod http_connections;
 mod nothing_lost;
 mod ocelot;

@@ -143,6 +143,8 @@ impl Exporter {
             self.count(&t::CORE_WAKEUPS, &labels, core.wakeups);
             self.count(&t::UDP_BATCHES, &labels, core.udp_batches);
             self.count(&t::UDP_DATAGRAMS, &labels, core.udp_datagrams);
+            self.count(&t::HTTP_BATCHES, &labels, core.http_batches);
+            self.count(&t::HTTP_BATCHED, &labels, core.http_batched);
             self.count(&t::UDP_SEND_DROPS, &labels, core.udp_send_drops);
             self.count(&t::HOPS, &[&name, Protocol::Udp.label()], core.udp_hops);
             self.count(&t::HOPS, &[&name, Protocol::Http.label()], core.http_hops);

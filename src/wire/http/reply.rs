@@ -37,6 +37,11 @@ impl Framing {
     /// A reply to what was no request: it closes.
     pub const CLOSE: Framing = Framing { persistence: Persistence::Close, head_only: false };
 
+    /// Whether the connection stays after the reply.
+    pub fn keeps(self) -> bool {
+        matches!(self.persistence, Persistence::Keep | Persistence::KeepNamed)
+    }
+
     /// The same, but closing.
     pub fn closing(self) -> Framing {
         match self.persistence {
