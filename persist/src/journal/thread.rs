@@ -265,6 +265,10 @@ struct Waiting {
     reply: Box<dyn FnOnce(Answer) + Send>,
 }
 
+/// Records that a buffer has room for which is used again. A larger one was for a rush, and would keep
+/// its memory: some 50 MB for all that a core may have waiting.
+const BUFFER_RECORDS_MAX: usize = 1 << 14;
+
 /// How long the thread looks for more batches before it syncs all the same.
 const TURN_BATCHES: usize = 256;
 /// With a sync after each batch there is no interval for what is done now and then.
@@ -322,7 +326,7 @@ impl Running {
                     self.waiting.push(Waiting { first, records: records.len(), reply });
                 }
                 records.clear();
-                if records.capacity() > 0 {
+                if (1..=BUFFER_RECORDS_MAX).contains(&records.capacity()) {
                     let _ = self.used.try_send(records); // There are enough already.
                 }
             }

@@ -1,0 +1,167 @@
+//! What the books give to the cores at a start: from the database, or from the snapshot without it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use persist::journal::{self, JournalSender, Reader};
+use persist::postgres::{Loaded, Stored};
+use persist::{Database, Snapshot};
+use shard::private::{Change, ClientPrefix, Swarm, Terms, User, UserId};
+use shard::{InfoHash, Seconds};
+
+use super::{Books, BooksError};
+use crate::private::accounts::Accounts;
+use crate::private::site::Site;
+use crate::route;
+use crate::wire::private::ClientRules;
+
+/// Deletion reasons older than this are told to nobody any more.
+const REASONS_KEPT: Seconds = Seconds(86_400);
+
+/// What a core begins with: its torrents, and where to read what happened on them.
+#[derive(Clone, Default)]
+pub(in crate::server) struct Beginning {
+    pub(in crate::server) torrents: Vec<(InfoHash, Terms, Swarm)>,
+    pub(in crate::server) tokens: Vec<(UserId, InfoHash, Option<Seconds>)>,
+    pub(in crate::server) deletions: Vec<(InfoHash, String, Seconds)>,
+}
+
+/// What the private side of a core is made of.
+#[derive(Clone)]
+pub(in crate::server) struct PrivateOutfit {
+    pub(in crate::server) accounts: Arc<Accounts>,
+    pub(in crate::server) site: Arc<Site>,
+    pub(in crate::server) rules: Arc<ClientRules>,
+    pub(in crate::server) journal: JournalSender,
+    pub(in crate::server) journal_dir: PathBuf,
+    /// The records that are to be replayed: from, and up to.
+    pub(in crate::server) journal_tail: (u64, u64),
+    /// The snapshot says where clients are.
+    pub(in crate::server) believed: bool,
+    beginnings: Arc<Mutex<Vec<Option<Beginning>>>>,
+}
+
+impl PrivateOutfit {
+    /// What the database says a core begins with; `None` when it was not asked, and when a core asks
+    /// again.
+    pub(in crate::server) fn beginning(&self, core: usize) -> Option<Beginning> {
+        let mut beginnings = self.beginnings.lock().unwrap_or_else(PoisonError::into_inner);
+        beginnings.get_mut(core)?.take()
+    }
+}
+
+impl Books {
+    pub(super) fn load(&mut self, database: &Database, now: Seconds) -> Result<(), BooksError> {
+        let began = Instant::now();
+        let mut rules: Vec<(ClientPrefix, bool)> = Vec::new();
+        let journal = self.journal.status().id();
+        let loaded: Loaded = database.load(journal, now - REASONS_KEPT, |stored| {
+            self.take(stored, &mut rules);
+        })?;
+        self.rules = self.site.change_rules(|known| known.extend(rules));
+        tracing::info!(
+            users = loaded.users,
+            torrents = loaded.torrents,
+            tokens = loaded.tokens,
+            groups = loaded.groups,
+            client_rules = loaded.client_rules,
+            seconds = began.elapsed().as_secs_f64(),
+            "users and torrents loaded from the database"
+        );
+        Ok(())
+    }
+
+    /// Takes users and client rules from the snapshot, and from what the journal has after it.
+    pub(super) fn load_from_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), BooksError> {
+        let mut rules: Vec<(ClientPrefix, bool)> = Vec::new();
+        snapshot.accounts(|passkey, user| self.accounts.put(passkey, user))?;
+        snapshot.groups(|id, downloads_max| self.accounts.groups().put(id, downloads_max))?;
+        snapshot.client_rules(|prefix, allow| rules.push((prefix, allow)))?;
+        self.rules = self.site.change_rules(|known| known.extend(rules));
+        let (from, to) = self.tail;
+        if from < to {
+            let mut reader = Reader::open(self.journal.status().dir(), from)?;
+            while reader.position() < to
+                && let Some((_, record)) = reader.read()?
+            {
+                if let journal::Record::Change(change) = record {
+                    self.put(change);
+                }
+            }
+        }
+        tracing::info!(users = self.accounts.len(), "users loaded from the snapshot");
+        Ok(())
+    }
+
+    /// Does what a change says of a user or a client rule.
+    fn put(&mut self, change: Change) {
+        match change {
+            Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
+                self.accounts.put(passkey, User { id, can_leech, hidden, group });
+            }
+            Change::User { id, passkey, can_leech, hidden, group, .. } => {
+                self.accounts.disable(passkey, User { id, can_leech, hidden, group });
+            }
+            Change::Group { id, downloads_max, .. } => {
+                self.accounts.groups().put(id, downloads_max)
+            }
+            Change::GroupRemoved { id } => self.accounts.groups().remove(id),
+            Change::ClientRule { prefix, allow } => {
+                self.rules = self.site.change_rules(|rules| _ = rules.insert(prefix, allow));
+            }
+            Change::ClientRuleRemoved { prefix } => {
+                self.rules = self.site.change_rules(|rules| _ = rules.remove(&prefix));
+            }
+            _ => {}
+        }
+    }
+
+    fn take(&mut self, stored: Stored, rules: &mut Vec<(ClientPrefix, bool)>) {
+        let cores = self.beginnings.len();
+        let beginnings = &mut self.beginnings;
+        let owner = |info_hash: &InfoHash| route::owner(info_hash, cores);
+        match stored.change {
+            Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
+                self.accounts.put(passkey, User { id, can_leech, hidden, group });
+            }
+            Change::User { id, passkey, can_leech, hidden, group, .. } => {
+                self.accounts.disable(passkey, User { id, can_leech, hidden, group });
+            }
+            Change::Group { id, downloads_max, .. } => {
+                self.accounts.groups().put(id, downloads_max)
+            }
+            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
+                let terms = Terms { id, freeleech, upload_percent };
+                beginnings[owner(&info_hash)].torrents.push((info_hash, terms, stored.figures));
+            }
+            Change::TorrentRemoved { info_hash, reason, at, .. } => {
+                beginnings[owner(&info_hash)].deletions.push((info_hash, reason, at));
+            }
+            Change::Token { user, info_hash, expires_at, .. } => {
+                beginnings[owner(&info_hash)].tokens.push((user, info_hash, expires_at));
+            }
+            Change::ClientRule { prefix, allow } => rules.push((prefix, allow)),
+            Change::GroupRemoved { .. }
+            | Change::TokenRemoved { .. }
+            | Change::ClientRuleRemoved { .. } => {}
+        }
+    }
+
+    /// What the private side of every core is made of. Once, as they take what they begin with.
+    pub(in crate::server) fn outfit(&mut self) -> PrivateOutfit {
+        let beginnings = std::mem::take(&mut self.beginnings).into_iter().map(Some).collect();
+        let beginnings = Arc::new(Mutex::new(beginnings));
+        let status = self.journal.status();
+        PrivateOutfit {
+            accounts: self.accounts.clone(),
+            site: self.site.clone(),
+            rules: self.rules.clone(),
+            journal: self.journal.sender().clone(),
+            journal_dir: status.dir().to_owned(),
+            journal_tail: self.tail,
+            believed: self.believed,
+            beginnings,
+        }
+    }
+}
