@@ -16,6 +16,7 @@ pub mod shelf;
 mod site_changes;
 pub mod tick;
 pub mod traces;
+pub mod unheard;
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -34,6 +35,7 @@ use crate::core::port::Port;
 use crate::core::private::Private;
 use crate::core::seats::Seats;
 use crate::core::shelf::{NotLent, Shelf};
+use crate::core::unheard::Unheard;
 use crate::front::kept::Kept;
 use crate::front::watch::Watch;
 use crate::gather::Gather;
@@ -81,6 +83,8 @@ pub struct Core {
     pub seats: Rc<RefCell<Seats>>,
     /// The full scrape, where it is switched on.
     pub shelf: Shelf,
+    /// What the site changed and other cores have not heard yet.
+    pub unheard: Unheard,
     /// Set when the tracker stops: nothing changes the shard from then on.
     pub draining: bool,
     /// The source of all chance on this core.

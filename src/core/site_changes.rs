@@ -133,9 +133,29 @@ impl Core {
         for core in 0..self.mesh.len() {
             if core == self.number {
                 self.obey_command(command.clone());
-            } else if self.send(core, Message::Command(command.clone())).is_err() {
-                tracing::error!(core, "a core is drowning; it does not hear what the site says");
+                continue;
             }
+            let quiet = self.unheard.is_empty();
+            let mut unheard = std::mem::take(&mut self.unheard);
+            let heard = unheard.say(core, command.clone(), |to, command| self.say(to, command));
+            self.unheard = unheard;
+            if quiet && !heard {
+                tracing::warn!(core, "a core is drowning; it hears later what the site changed");
+            }
+        }
+    }
+
+    /// Says to the other cores what they had no room to hear.
+    pub(crate) fn tell_unheard(&mut self) {
+        let mut unheard = std::mem::take(&mut self.unheard);
+        unheard.say_again(|to, command| self.say(to, command));
+        self.unheard = unheard;
+    }
+
+    fn say(&mut self, to: usize, command: Command) -> Result<(), Command> {
+        match self.send(to, Message::Command(command)) {
+            Err(Message::Command(back)) => Err(back),
+            _ => Ok(()),
         }
     }
 }

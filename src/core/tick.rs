@@ -73,8 +73,12 @@ pub async fn forget(core: SharedCore, torrents: Arc<Vec<InfoHash>>) {
 pub async fn dispatch(core: SharedCore) {
     loop {
         sleep(DISPATCH_PERIOD).await;
-        if let Some(private) = &mut core.borrow_mut().private {
+        let core = &mut *core.borrow_mut();
+        if let Some(private) = &mut core.private {
             private.outgoing.dispatch();
+        }
+        if !core.unheard.is_empty() {
+            core.tell_unheard();
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::control;
 use crate::core::message::{Command, Message};
 use crate::core::seats::Seats;
 use crate::core::shelf::Shelf;
+use crate::core::unheard::Unheard;
 use crate::core::{Core, HTTP_READ_BYTES};
 use crate::front::kept::Kept;
 use crate::front::watch::Watch;
@@ -236,6 +237,7 @@ impl Part {
             http_in: vec![0; HTTP_READ_BYTES].into(),
             http_out: Vec::new(),
             kept: Kept::default(),
+            unheard: Unheard::default(),
             watch: Watch::default(),
         };
         (core, restored)
