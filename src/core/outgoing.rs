@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use persist::journal::{Answer, Batch, JournalSender, Record};
@@ -20,6 +21,16 @@ use crate::net::batch::Correspondent;
 
 /// Records that wait before credit is postponed: about 50 MB.
 pub const RECORDS_MAX: usize = 1 << 18;
+
+/// How often the journal is asked to sync for those who wait. Each sync wakes two threads and writes to
+/// the disk, and an answer that comes some milliseconds later harms nobody.
+const GATHER_PERIOD: Duration = Duration::from_millis(5);
+
+/// How often it is looked whether the journal takes more when nobody waits.
+const DISPATCH_PERIOD: Duration = Duration::from_millis(20);
+
+/// After so long without anybody who waits, nobody is expected to.
+const BUSTLE: Duration = Duration::from_millis(200);
 
 /// The way to the journal.
 pub struct Outgoing {
@@ -38,6 +49,8 @@ pub struct Outgoing {
     urgent: bool,
     /// The journal was asked to hurry with the batch that is on its way.
     hurried: bool,
+    /// When it was asked to hurry the last time.
+    hurried_at: Option<Instant>,
     /// The journal refused the last batch.
     refused: bool,
     journal: JournalSender,
@@ -82,6 +95,7 @@ impl Outgoing {
             unkept_under_way: HashSet::new(),
             urgent: false,
             hurried: false,
+            hurried_at: None,
             refused: false,
             journal,
             home,
@@ -134,11 +148,33 @@ impl Outgoing {
         self.records.is_empty() && self.under_way.is_none()
     }
 
-    /// Sends on what somebody waits for.
+    /// Sends on what somebody waits for; when that was done a moment ago, with the next look at the clock.
     pub fn hurry(&mut self) {
-        if !self.urgent {
-            return;
+        if self.urgent && !self.has_hurried(GATHER_PERIOD) {
+            self.hurry_now();
         }
+    }
+
+    /// How long until [`Outgoing::tick`]: less while somebody waits again and again.
+    pub fn period(&self) -> Duration {
+        if self.has_hurried(BUSTLE) { GATHER_PERIOD } else { DISPATCH_PERIOD }
+    }
+
+    /// By the clock: sends on what there is.
+    pub fn tick(&mut self) {
+        if self.urgent {
+            self.hurry_now();
+        } else {
+            self.dispatch();
+        }
+    }
+
+    fn has_hurried(&self, within: Duration) -> bool {
+        self.hurried_at.is_some_and(|at| at.elapsed() < within)
+    }
+
+    fn hurry_now(&mut self) {
+        self.hurried_at = Some(Instant::now());
         if self.under_way.is_none() {
             self.dispatch();
         } else if !self.hurried {

@@ -26,9 +26,6 @@ const SWEEP_STEP: (Duration, Duration) = (Duration::from_millis(2), Duration::fr
 /// Torrents looked up in one step when a list has changed.
 const FORGET_STEP: usize = 256;
 
-/// How often the journal is looked at whether it takes more.
-const DISPATCH_PERIOD: Duration = Duration::from_millis(20);
-
 /// How often counters are handed to the control side and the interval is reconsidered.
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
 
@@ -72,10 +69,14 @@ pub async fn forget(core: SharedCore, torrents: Arc<Vec<InfoHash>>) {
 /// Hands what happened to the journal, for as long as the core lives.
 pub async fn dispatch(core: SharedCore) {
     loop {
-        sleep(DISPATCH_PERIOD).await;
+        let Some(pause) = core.borrow().private.as_ref().map(|private| private.outgoing.period())
+        else {
+            return;
+        };
+        sleep(pause).await;
         let core = &mut *core.borrow_mut();
         if let Some(private) = &mut core.private {
-            private.outgoing.dispatch();
+            private.outgoing.tick();
         }
         if !core.unheard.is_empty() {
             core.tell_unheard();
