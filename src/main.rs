@@ -8,6 +8,7 @@ use margay::api::describe;
 use margay::cli::{self, Flags, Request};
 use margay::clock::Clock;
 use margay::config::{self, ConfigError, Environment, Loaded};
+use margay::net::memory;
 use margay::site_command::{self, SiteError};
 use margay::{journal_command, limits, log, server, snapshot_command};
 
@@ -74,6 +75,7 @@ fn answer(request: Request) -> anyhow::Result<()> {
 }
 
 fn run(flags: Flags) -> anyhow::Result<()> {
+    memory::keep_large_blocks_apart();
     let Loaded { config, warnings, .. } = load(flags)?;
     log::start(&config.log, config.log_format);
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

@@ -4,5 +4,6 @@ pub mod accounts;
 pub mod calls;
 pub mod groups;
 mod packed;
+mod passkeys;
 pub mod report;
 pub mod site;

@@ -28,6 +28,7 @@ use crate::config::{Config, KeyError};
 use crate::connection_id::{self, ConnectionIds};
 use crate::control::{self, Api};
 use crate::core::message::Command;
+use crate::net::memory;
 use books::{Books, BooksError};
 use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
@@ -202,6 +203,8 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         arriving,
     };
     server.wait_until_ready(loading)?;
+    // Tables that grew while users and torrents were loaded have left holes of what they were before.
+    memory::give_back();
     server.state.set_phase(Phase::Ready);
     server.log_ready(&addresses, started.elapsed());
     server.watch()?;

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod bind;
+pub mod memory;
 pub mod readiness;
 pub mod steer;
 pub mod stream;

@@ -13,11 +13,12 @@ use shard::private::{GroupId, Passkey, User, UserId};
 
 use super::groups::Groups;
 use super::packed::Packed;
+use super::passkeys::Passkeys;
 
 /// All users that are known: those who may announce, and those who may not any more.
 pub struct Accounts {
     users: DashMap<Packed, Account>,
-    passkeys: DashMap<UserId, Packed>,
+    passkeys: Passkeys,
     /// How many may announce.
     enabled: AtomicUsize,
     /// Users of whom nothing is known any more, whose clients may still be in swarms.
@@ -35,7 +36,7 @@ impl Default for Accounts {
     fn default() -> Self {
         Self {
             users: DashMap::with_shard_amount(PARTS),
-            passkeys: DashMap::with_shard_amount(PARTS),
+            passkeys: Passkeys::with_parts(PARTS / 16),
             enabled: AtomicUsize::new(0),
             removed: DashMap::new(),
             changed: Mutex::default(),
@@ -116,7 +117,7 @@ impl Accounts {
     }
 
     fn packed(&self, id: UserId) -> Option<Packed> {
-        self.passkeys.get(&id).map(|packed| *packed)
+        self.passkeys.get(id)
     }
 
     /// A user who may announce, by number.
@@ -174,7 +175,7 @@ impl Accounts {
         if let Some(before) = self.users.insert(passkey, Account { user, active, enabled }) {
             self.enabled.fetch_sub(usize::from(before.enabled), Ordering::Relaxed);
             if before.user.id != user.id {
-                self.passkeys.remove_if(&before.user.id, |_, his| *his == passkey);
+                self.passkeys.remove_if(before.user.id, |his| his == passkey);
             }
         }
     }
@@ -196,7 +197,7 @@ impl Accounts {
 
     fn forget(&self, id: UserId) -> Option<User> {
         self.removed.insert(id, ());
-        let (_, passkey) = self.passkeys.remove(&id)?;
+        let passkey = self.passkeys.remove(id)?;
         self.take(passkey, id).map(|account| account.user)
     }
 

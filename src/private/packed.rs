@@ -1,4 +1,4 @@
-//! A passkey in 24 bytes instead of 32: there are half a million of them, each in two maps.
+//! A passkey in 24 bytes instead of 32: there may be half a million of them, each in two places.
 
 use std::array;
 
@@ -9,6 +9,9 @@ use shard::private::Passkey;
 pub(super) struct Packed([[u8; 6]; 4]);
 
 impl Packed {
+    /// What no passkey is packed to.
+    pub(super) const NONE: Self = Self([[u8::MAX; 6]; 4]);
+
     /// 32 multiplications and additions.
     #[inline]
     pub(super) fn new(passkey: &Passkey) -> Self {
