@@ -75,12 +75,12 @@ pub struct Core {
     pub gather: Gather<ReplyTo>,
     /// The UDP sockets, in the order of their addresses.
     pub ports: Vec<Port>,
+    /// HTTP connections that last.
+    pub seats: Rc<RefCell<Seats>>,
     /// Announces of such connections, to be answered together.
     pub kept: Kept,
     /// Which of such connections have something to read.
     pub watch: Watch,
-    /// HTTP connections that last.
-    pub seats: Rc<RefCell<Seats>>,
     /// The full scrape, where it is switched on.
     pub shelf: Shelf,
     /// What the site changed and other cores have not heard yet.

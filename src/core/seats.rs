@@ -79,13 +79,8 @@ impl Seats {
     }
 
     /// Seats there are, taken and free.
-    pub fn len(&self) -> usize {
+    pub fn all(&self) -> usize {
         self.seats.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.seats.is_empty()
     }
 
     /// Shuts down every connection whose deadline has passed; how many.

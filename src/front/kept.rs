@@ -75,37 +75,33 @@ pub async fn answer(core: SharedCore) {
 }
 
 impl Core {
-    /// Answers the announces that wait. Each has a seed of its own, so that the peers it will be told
-    /// are known while memory is asked for.
+    /// Answers the announces that wait.
     pub fn answer_kept(&mut self) {
         self.kept.round += 1;
         let now = self.clock.now();
-        let (announces, mut askers, mut seeds) = (
+        let (mut announces, mut askers, mut seeds) = (
             mem::take(&mut self.kept.announces),
             mem::take(&mut self.kept.askers),
             mem::take(&mut self.kept.seeds),
         );
-        seeds.extend(announces.iter().map(|_| self.random.u64(..)));
-        let after = self.random.clone();
-        self.shard.warm(&announces, &seeds);
         let mut out = mem::take(&mut self.http_out);
-        for ((announce, asker), seed) in announces.iter().zip(askers.drain(..)).zip(&seeds) {
+        let warm = |core: &Self, seeds: &[u64]| core.shard.warm(&announces, seeds);
+        self.answer_together(&announces, &mut seeds, warm, |core, at, announce| {
+            let asker = &askers[at];
             out.clear();
-            self.random.seed(*seed);
             let asked = HttpAnnounce { announce: *announce, compact: asker.compact };
-            self.answer_http_announce(&asked, asker.framing, now, &mut out);
-            self.note_reply(asker.remote);
-            self.send_kept(asker, &out);
-        }
-        self.random = after;
+            core.answer_http_announce(&asked, asker.framing, now, &mut out);
+            core.note_reply(asker.remote);
+            core.send_kept(asker, &out);
+        });
         self.http_out = out;
+        announces.clear();
+        askers.clear();
         (self.kept.announces, self.kept.askers, self.kept.seeds) = (announces, askers, seeds);
-        self.kept.announces.clear();
-        self.kept.seeds.clear();
     }
 
     /// Sends what the kernel takes; the connection's task does the rest.
-    fn send_kept(&mut self, asker: Asker, reply: &[u8]) {
+    fn send_kept(&mut self, asker: &Asker, reply: &[u8]) {
         let seats = self.seats.clone();
         let seats = seats.borrow();
         let Some(fd) = seats.descriptor(asker.seat) else { return };

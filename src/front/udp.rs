@@ -91,28 +91,27 @@ impl Core {
         self.flush(port);
     }
 
-    /// Applies the announces of a batch. Each has a seed of its own, so that the peers it will be told
-    /// are known while memory is asked for.
+    /// Applies the announces of a batch.
     fn apply(&mut self, port: usize, waiting: &mut Waiting, now: Seconds) {
-        waiting.seeds.extend(waiting.senders.iter().map(|_| self.random.u64(..)));
-        let after = self.random.clone();
         let Waiting { announces, private, senders, seeds } = waiting;
-        let each = seeds.iter().zip(&*senders);
-        if let Some(users) = &self.private {
-            users.swarms.warm(private, seeds);
-            for (announce, (seed, (from, transaction))) in private.iter().zip(each) {
-                self.random.seed(*seed);
-                self.answer_private_udp(port, *from, *transaction, announce, now);
-            }
+        if self.private.is_some() {
+            let warm = |core: &Self, seeds: &[u64]| {
+                if let Some(users) = &core.private {
+                    users.swarms.warm(private, seeds);
+                }
+            };
+            self.answer_together(private, seeds, warm, |core, at, announce| {
+                let (from, transaction) = senders[at];
+                core.answer_private_udp(port, from, transaction, announce, now);
+            });
             self.hurry();
         } else {
-            self.shard.warm(announces, seeds);
-            for (announce, (seed, (from, transaction))) in announces.iter().zip(each) {
-                self.random.seed(*seed);
-                self.answer_announce(port, *from, *transaction, announce, now);
-            }
+            let warm = |core: &Self, seeds: &[u64]| core.shard.warm(announces, seeds);
+            self.answer_together(announces, seeds, warm, |core, at, announce| {
+                let (from, transaction) = senders[at];
+                core.answer_announce(port, from, transaction, announce, now);
+            });
         }
-        self.random = after;
     }
 
     fn hear_datagram(

@@ -147,7 +147,7 @@ pub async fn watch(core: SharedCore) {
         // Now each has to wait for itself.
         let seats = core.borrow().seats.clone();
         let mut seat = 0;
-        while seat < seats.borrow().len() {
+        while seat < seats.borrow().all() {
             for seat in seat..seat + WAKE_STEP {
                 seats.borrow().wake(seat);
             }

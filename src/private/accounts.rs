@@ -113,21 +113,17 @@ impl Accounts {
 
     /// The passkey of a user, who may not be able to announce with it.
     pub fn passkey(&self, id: UserId) -> Option<Passkey> {
-        self.packed(id).map(Packed::passkey)
-    }
-
-    fn packed(&self, id: UserId) -> Option<Packed> {
-        self.passkeys.get(id)
+        self.passkeys.get(id).map(Packed::passkey)
     }
 
     /// A user who may announce, by number.
     pub fn of(&self, id: UserId) -> Option<User> {
-        self.enabled(self.packed(id)?).map(|account| account.user)
+        self.enabled(self.passkeys.get(id)?).map(|account| account.user)
     }
 
     /// All that is known of a user.
     pub fn known(&self, id: UserId) -> Option<Known> {
-        let passkey = self.packed(id)?;
+        let passkey = self.passkeys.get(id)?;
         let Account { user, active, enabled } = *self.users.get(&passkey)?;
         let passkey = passkey.passkey();
         (user.id == id).then_some(Known { user, passkey, enabled, active })
@@ -243,7 +239,7 @@ impl Accounts {
 
     /// A client of a user came, went, or finished. One who is not known any more is not counted.
     pub fn count(&self, id: UserId, change: impl FnOnce(&mut Active)) {
-        if let Some(passkey) = self.packed(id)
+        if let Some(passkey) = self.passkeys.get(id)
             && let Some(mut account) = self.users.get_mut(&passkey)
         {
             change(&mut account.active);
@@ -264,7 +260,7 @@ impl Accounts {
 
     fn reaches(&self, id: UserId, group: GroupId) -> bool {
         let Some(most) = self.groups.downloads_max(group) else { return false };
-        let Some(passkey) = self.packed(id) else { return false };
+        let Some(passkey) = self.passkeys.get(id) else { return false };
         self.users.get(&passkey).is_some_and(|account| account.active.leeching >= most)
     }
 

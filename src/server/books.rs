@@ -29,7 +29,7 @@ use crate::private::calls::Calls;
 use crate::private::site::Site;
 use crate::wire::private::ClientRules;
 
-pub(super) use beginning::{Beginning, PrivateOutfit};
+pub(super) use beginning::{Beginning, PrivateOutfit, REASONS_KEPT};
 
 /// Why the books cannot be opened.
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,7 @@ use shard::private::{
 use shard::{InfoHash, Seconds};
 
 use super::barrier::{self, Unreached};
+use super::books::REASONS_KEPT;
 use super::cores::Cores;
 use super::{ErrorChain, Event};
 use crate::clock::Clock;
@@ -43,9 +44,6 @@ const DIFFERENCES_PAUSE: Duration = Duration::from_millis(5);
 
 /// Pieces of the cores' rules on their way.
 const PIECES_MAX: usize = 16;
-
-/// Deletion reasons older than this are told to nobody any more.
-const REASONS_KEPT: Seconds = Seconds(86_400);
 
 /// What is compared, and with what.
 #[derive(Clone)]

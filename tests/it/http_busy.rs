@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
-use crate::tracker::http::{Http, announce, counts, peers, scrape};
+use crate::tracker::http::{Http, announce, bare, counts, peers, scrape};
 use crate::tracker::{HOMES, Tracker, hash, patiently};
 
 /// Connections that keep the tracker busy.
@@ -30,8 +30,7 @@ impl Bustle {
             let mut answers = 0;
             while !until.load(Ordering::Relaxed) {
                 for (port, client) in (1..).zip(&mut clients) {
-                    let target = announce(torrent, port, "&left=5&numwant=0");
-                    client.send(format!("GET {target} HTTP/1.1\r\n\r\n"));
+                    client.send(bare(&announce(torrent, port, "&left=5&numwant=0")));
                 }
                 for client in &mut clients {
                     assert_eq!(client.page().status, 200);
@@ -58,10 +57,6 @@ impl Drop for Bustle {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
     }
-}
-
-fn bare(target: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\n\r\n")
 }
 
 /// Runs a story on both families amid a bustle on the same core.

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::tracker::http::{Http, Page, announce, answer, counts, fetch, peers, scrape, scraped};
+use crate::tracker::http::{
+    Http, Page, announce, answer, bare, counts, fetch, peers, scrape, scraped,
+};
 use crate::tracker::{HOMES, PATIENCE, Tracker, at, hash};
 
 /// Runs a story once for each family, on one tracker started with `args`.
@@ -23,11 +25,6 @@ fn on_both_families(story: impl Fn(SocketAddr)) {
 /// A torrent that only this client of the tracker knows.
 fn own_torrent(tracker: SocketAddr) -> [u8; 20] {
     hash(&format!("a torrent of {}", tracker.ip()))
-}
-
-/// A request for `target` without any headers.
-fn bare(target: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\n\r\n")
 }
 
 /// The reply that a client gets who sends `request`, after which the connection must end in order: a

@@ -17,7 +17,7 @@ use crate::route;
 use crate::wire::private::ClientRules;
 
 /// Deletion reasons older than this are told to nobody any more.
-const REASONS_KEPT: Seconds = Seconds(86_400);
+pub(in crate::server) const REASONS_KEPT: Seconds = Seconds(86_400);
 
 /// What a core begins with: its torrents, and where to read what happened on them.
 #[derive(Clone, Default)]
@@ -122,15 +122,7 @@ impl Books {
         let beginnings = &mut self.beginnings;
         let owner = |info_hash: &InfoHash| route::owner(info_hash, cores);
         match stored.change {
-            Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
-                self.accounts.put(passkey, User { id, can_leech, hidden, group });
-            }
-            Change::User { id, passkey, can_leech, hidden, group, .. } => {
-                self.accounts.disable(passkey, User { id, can_leech, hidden, group });
-            }
-            Change::Group { id, downloads_max, .. } => {
-                self.accounts.groups().put(id, downloads_max)
-            }
+            change @ (Change::User { .. } | Change::Group { .. }) => self.put(change),
             Change::Torrent { id, info_hash, freeleech, upload_percent } => {
                 let terms = Terms { id, freeleech, upload_percent };
                 beginnings[owner(&info_hash)].torrents.push((info_hash, terms, stored.figures));

@@ -178,6 +178,11 @@ pub(crate) fn answer(tracker: SocketAddr, target: impl AsRef<[u8]>) -> Value {
     dictionary
 }
 
+/// A request for `target` without any headers.
+pub(crate) fn bare(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\n\r\n")
+}
+
 /// What an announce of the client that listens on `port` asks for; `more` is further parameters.
 pub(crate) fn announce(info_hash: [u8; 20], port: u16, more: &str) -> String {
     let (info_hash, peer_id) = (escape(&info_hash), escape(&peer_id(port)));
