@@ -4,6 +4,6 @@ pub mod accounts;
 pub mod calls;
 pub mod groups;
 mod packed;
-mod passkeys;
+mod pages;
 pub mod report;
 pub mod site;

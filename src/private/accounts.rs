@@ -1,7 +1,7 @@
 //! Users by passkey: read by every core with every announce, written when the site says so.
 //!
-//! The one map that cores share. A `dashmap`: a reader locks one of many parts for some nanoseconds, and
-//! only a writer to the same part can make it wait.
+//! The one thing that cores share: maps of `dashmap`. A reader locks one of many parts for some nanoseconds,
+//! and only a writer to the same part can make it wait.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,12 +13,14 @@ use shard::private::{GroupId, Passkey, User, UserId};
 
 use super::groups::Groups;
 use super::packed::Packed;
-use super::passkeys::Passkeys;
+use super::pages::Pages;
 
 /// All users that are known: those who may announce, and those who may not any more.
 pub struct Accounts {
-    users: DashMap<Packed, Account>,
-    passkeys: Passkeys,
+    /// Whose account to look at. A passkey is good where the account says the same one: between two steps of
+    /// a change this map may be behind.
+    holders: DashMap<Packed, UserId>,
+    accounts: Pages<Account>,
     /// How many may announce.
     enabled: AtomicUsize,
     /// Users of whom nothing is known any more, whose clients may still be in swarms.
@@ -35,8 +37,8 @@ const PARTS: usize = 1024;
 impl Default for Accounts {
     fn default() -> Self {
         Self {
-            users: DashMap::with_shard_amount(PARTS),
-            passkeys: Passkeys::with_parts(PARTS / 16),
+            holders: DashMap::with_shard_amount(PARTS),
+            accounts: Pages::with_parts(PARTS),
             enabled: AtomicUsize::new(0),
             removed: DashMap::new(),
             changed: Mutex::default(),
@@ -45,13 +47,24 @@ impl Default for Accounts {
     }
 }
 
-/// One user, and how many of his clients are in swarms now.
-#[derive(Clone, Copy, Debug)]
+/// What there is of the user of a number, in 44 bytes: his passkey and rights, and how many of his clients
+/// are in swarms now.
+#[derive(Clone, Copy)]
 struct Account {
-    user: User,
+    passkey: Packed,
     active: Active,
+    group: Option<GroupId>,
+    can_leech: bool,
+    hidden: bool,
     /// May announce.
     enabled: bool,
+}
+
+impl Account {
+    fn user(&self, id: UserId) -> User {
+        let &Self { can_leech, hidden, group, .. } = self;
+        User { id, can_leech, hidden, group }
+    }
 }
 
 /// All that is known of a user.
@@ -103,40 +116,44 @@ impl Accounts {
     /// Whose passkey this is, of those who may announce.
     #[inline]
     pub fn find(&self, passkey: &Passkey) -> Option<User> {
-        self.enabled(Packed::new(passkey)).map(|account| account.user)
+        self.look(passkey).map(|(user, _)| user)
+    }
+
+    /// Whose passkey this is, of those who may announce, and what he is doing.
+    #[inline]
+    pub fn look(&self, passkey: &Passkey) -> Option<(User, Active)> {
+        let (id, account) = self.held(passkey)?;
+        account.enabled.then(|| (account.user(id), account.active))
     }
 
     #[inline]
-    fn enabled(&self, passkey: Packed) -> Option<Account> {
-        self.users.get(&passkey).filter(|account| account.enabled).map(|account| *account)
-    }
-
-    /// The passkey of a user, who may not be able to announce with it.
-    pub fn passkey(&self, id: UserId) -> Option<Passkey> {
-        self.passkeys.get(id).map(Packed::passkey)
-    }
-
-    /// A user who may announce, by number.
-    pub fn of(&self, id: UserId) -> Option<User> {
-        self.enabled(self.passkeys.get(id)?).map(|account| account.user)
-    }
-
-    /// All that is known of a user.
-    pub fn known(&self, id: UserId) -> Option<Known> {
-        let passkey = self.passkeys.get(id)?;
-        let Account { user, active, enabled } = *self.users.get(&passkey)?;
-        let passkey = passkey.passkey();
-        (user.id == id).then_some(Known { user, passkey, enabled, active })
+    fn held(&self, passkey: &Passkey) -> Option<(UserId, Account)> {
+        let passkey = Packed::new(passkey);
+        let id = *self.holders.get(&passkey)?;
+        let account = self.accounts.get(id).filter(|account| account.passkey == passkey)?;
+        Some((id, account))
     }
 
     /// Who has this passkey, whether he may announce or not.
     pub fn holder(&self, passkey: &Passkey) -> Option<UserId> {
-        self.users.get(&Packed::new(passkey)).map(|account| account.user.id)
+        self.held(passkey).map(|(id, _)| id)
     }
 
-    /// Whose passkey this is, of those who may announce, and what he is doing.
-    pub fn look(&self, passkey: &Passkey) -> Option<(User, Active)> {
-        self.enabled(Packed::new(passkey)).map(|account| (account.user, account.active))
+    /// The passkey of a user, who may not be able to announce with it.
+    pub fn passkey(&self, id: UserId) -> Option<Passkey> {
+        self.accounts.get(id).map(|account| account.passkey.passkey())
+    }
+
+    /// A user who may announce, by number.
+    pub fn of(&self, id: UserId) -> Option<User> {
+        self.accounts.get(id).filter(|account| account.enabled).map(|account| account.user(id))
+    }
+
+    /// All that is known of a user.
+    pub fn known(&self, id: UserId) -> Option<Known> {
+        let account = self.accounts.get(id)?;
+        let Account { passkey, active, enabled, .. } = account;
+        Some(Known { user: account.user(id), passkey: passkey.passkey(), enabled, active })
     }
 
     /// A user may announce, with this passkey and these rights. His passkey before is good no longer, and
@@ -154,26 +171,34 @@ impl Accounts {
 
     fn set(&self, passkey: Passkey, user: User, enabled: bool) {
         let passkey = Packed::new(&passkey);
-        let before = self.passkeys.insert(user.id, passkey);
-        if before == Some(passkey)
-            && let Some(mut account) = self.users.get_mut(&passkey)
-            && account.user.id == user.id
-        {
-            // In place: nobody must see the passkey gone meanwhile.
-            self.enabled.fetch_add(usize::from(enabled), Ordering::Relaxed);
-            self.enabled.fetch_sub(usize::from(account.enabled), Ordering::Relaxed);
-            (account.user, account.enabled) = (user, enabled);
+        let User { id, can_leech, hidden, group } = user;
+        let before = self.accounts.put(id, |before| {
+            let active = before.map(|account| account.active).unwrap_or_default();
+            Account { passkey, active, group, can_leech, hidden, enabled }
+        });
+        self.enabled.fetch_add(usize::from(enabled), Ordering::Relaxed);
+        self.no_longer(before.as_ref());
+        if before.is_some_and(|before| before.passkey == passkey) {
             return;
         }
-        let before = before.and_then(|before| self.take(before, user.id));
-        let active = before.map(|account| account.active).unwrap_or_default();
-        self.enabled.fetch_add(usize::from(enabled), Ordering::Relaxed);
-        if let Some(before) = self.users.insert(passkey, Account { user, active, enabled }) {
-            self.enabled.fetch_sub(usize::from(before.enabled), Ordering::Relaxed);
-            if before.user.id != user.id {
-                self.passkeys.remove_if(before.user.id, |his| his == passkey);
-            }
+        if let Some(before) = before {
+            self.let_go(before.passkey, id);
         }
+        if let Some(other) = self.holders.insert(passkey, id).filter(|other| *other != id) {
+            let other = self.accounts.remove_if(other, |other| other.passkey == passkey);
+            self.no_longer(other.as_ref());
+        }
+    }
+
+    /// One account less, if it was one who may announce.
+    fn no_longer(&self, account: Option<&Account>) {
+        let enabled = account.is_some_and(|account| account.enabled);
+        self.enabled.fetch_sub(usize::from(enabled), Ordering::Relaxed);
+    }
+
+    /// A passkey is this user's no longer.
+    fn let_go(&self, passkey: Packed, id: UserId) {
+        self.holders.remove_if(&passkey, |_, holder| *holder == id);
     }
 
     /// Whether cores have to hear that a user is like this from now on: they know him otherwise, or were
@@ -193,14 +218,10 @@ impl Accounts {
 
     fn forget(&self, id: UserId) -> Option<User> {
         self.removed.insert(id, ());
-        let passkey = self.passkeys.remove(id)?;
-        self.take(passkey, id).map(|account| account.user)
-    }
-
-    fn take(&self, passkey: Packed, id: UserId) -> Option<Account> {
-        let (_, account) = self.users.remove_if(&passkey, |_, account| account.user.id == id)?;
-        self.enabled.fetch_sub(usize::from(account.enabled), Ordering::Relaxed);
-        Some(account)
+        let account = self.accounts.remove_if(id, |_| true)?;
+        self.let_go(account.passkey, id);
+        self.no_longer(Some(&account));
+        Some(account.user(id))
     }
 
     /// From now on it is noted who changes, or no longer.
@@ -239,11 +260,7 @@ impl Accounts {
 
     /// A client of a user came, went, or finished. One who is not known any more is not counted.
     pub fn count(&self, id: UserId, change: impl FnOnce(&mut Active)) {
-        if let Some(passkey) = self.passkeys.get(id)
-            && let Some(mut account) = self.users.get_mut(&passkey)
-        {
-            change(&mut account.active);
-        }
+        self.accounts.change(id, |account| change(&mut account.active));
     }
 
     /// The groups of users.
@@ -260,17 +277,20 @@ impl Accounts {
 
     fn reaches(&self, id: UserId, group: GroupId) -> bool {
         let Some(most) = self.groups.downloads_max(group) else { return false };
-        let Some(passkey) = self.passkeys.get(id) else { return false };
-        self.users.get(&passkey).is_some_and(|account| account.active.leeching >= most)
+        self.accounts.get(id).is_some_and(|account| account.active.leeching >= most)
     }
 
     /// Shows every user who may announce, in no order.
     pub fn for_each(&self, mut visit: impl FnMut(&Passkey, User)) {
-        for account in self.users.iter().filter(|account| account.enabled) {
-            visit(&account.key().passkey(), account.user);
-        }
+        self.accounts.for_each(|id, account| {
+            if account.enabled {
+                visit(&account.passkey.passkey(), account.user(id));
+            }
+        });
     }
 }
+
+const _: () = assert!(size_of::<Option<Account>>() == 44, "there may be half a million");
 
 #[cfg(test)]
 mod tests {

@@ -9,9 +9,6 @@ use shard::private::Passkey;
 pub(super) struct Packed([[u8; 6]; 4]);
 
 impl Packed {
-    /// What no passkey is packed to.
-    pub(super) const NONE: Self = Self([[u8::MAX; 6]; 4]);
-
     /// 32 multiplications and additions.
     #[inline]
     pub(super) fn new(passkey: &Passkey) -> Self {
