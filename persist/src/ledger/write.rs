@@ -370,8 +370,8 @@ impl Session<'_> {
                 PeerEnd { fact: None, .. } => gone.push(key),
             }
         }
-        if !announced.is_empty() {
-            self.put_peers(&announced)?;
+        for some in announced.chunks(PEERS_AT_ONCE) {
+            self.put_peers(some)?;
         }
         if !gone.is_empty() {
             self.part_peers(&gone)?;
@@ -425,6 +425,10 @@ impl Session<'_> {
         Ok(())
     }
 }
+
+/// Peers in one statement. What is sent takes some 250 bytes for each of them several times over, and the
+/// connection keeps buffers as large as they ever were.
+const PEERS_AT_ONCE: usize = 4096;
 
 /// A credit that no column can hold is refused like one that the database refuses.
 fn fits(bytes: u128) -> Result<i64, Fault> {
