@@ -24,7 +24,7 @@ pub const RECORDS_MAX: usize = 1 << 18;
 
 /// How often the journal is asked to sync for those who wait. Each sync wakes two threads and writes to
 /// the disk, and an answer that comes some milliseconds later harms nobody.
-const GATHER_PERIOD: Duration = Duration::from_millis(5);
+const GATHER_PERIOD: Duration = Duration::from_millis(10);
 
 /// How often it is looked whether the journal takes more when nobody waits.
 const DISPATCH_PERIOD: Duration = Duration::from_millis(20);

@@ -11,8 +11,8 @@ use crate::net::batch::BATCH_MAX;
 /// Datagrams, or connections, that a look should find.
 const BATCH_AIM: f64 = 12.0;
 
-/// The longest sleep. A millisecond is nothing to a BitTorrent client.
-const PAUSE_MAX: Duration = Duration::from_millis(1);
+/// The longest sleep. Three milliseconds are nothing to a BitTorrent client.
+const PAUSE_MAX: Duration = Duration::from_millis(3);
 
 /// Datagrams in a longest sleep below which waiting for each is cheaper: a look costs about 5 µs, a
 /// wake-up by glommio 50.
