@@ -10,6 +10,7 @@ mod early;
 mod groups;
 mod intervals;
 mod metrics;
+mod reconcile;
 mod suspicions;
 
 use std::net::IpAddr;
@@ -292,41 +293,6 @@ fn a_journal_that_lost_what_the_database_has_goes_on_behind_it() {
     site.start();
     credited(&site, 4200, "");
     site.check_credit(1, [3200, 0]);
-}
-
-#[test]
-fn what_nobody_heard_of_the_site_s_changes_is_taken_over() {
-    let Some(mut site) = Site::open("unheard", "--database-reconcile 1s") else { return };
-    site.add_user(1);
-    site.add_torrent(10, "disk");
-    credited(&site, 0, "&event=started");
-    let info_hash = hash("film");
-    // Without triggers, so that no notice is given.
-    site.database.batch_execute("SET session_replication_role TO replica").unwrap();
-    site.database
-        .execute("INSERT INTO users (id, passkey) VALUES (5, $1)", &[&passkey(5)])
-        .unwrap();
-    site.database
-        .execute("INSERT INTO torrents (id, info_hash) VALUES (9, $1)", &[&&info_hash[..]])
-        .unwrap();
-    let http = site.tracker().http(HOMES[0]);
-    let is_taken = |user: u32, torrent: &str, taken: bool| {
-        let target = announce(user, torrent, 7002, "uploaded=0&downloaded=0&left=0");
-        patiently("what the site has changed", || {
-            (fetch(http, &target).dictionary().find("failure reason").is_none() == taken)
-                .then_some(())
-        });
-    };
-    is_taken(5, "film", true);
-    site.database.execute("UPDATE users SET enabled = false WHERE id = 5", &[]).unwrap();
-    is_taken(5, "film", false);
-    site.database.execute("DELETE FROM torrents WHERE id = 9", &[]).unwrap();
-    is_taken(1, "film", false);
-    // What was there all the time is as it was.
-    credited(&site, 500, "");
-    site.check_credit(1, [500, 0]);
-    assert!(site.tracker().times_logged("took over from the database") >= 3);
-    assert_eq!(site.tracker().times_logged("may have been missed"), 0);
 }
 
 #[test]

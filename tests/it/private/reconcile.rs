@@ -1,0 +1,105 @@
+//! What the site changed while nobody heard it: no notice came, and the comparison with the database finds
+//! it.
+
+use super::{Site, announce, credited, passkey};
+use crate::tracker::http::{answer, fetch};
+use crate::tracker::{HOMES, hash, patiently};
+
+/// A site whose changes nobody is told of: its session has no triggers. The tracker compares each second.
+fn silent_site(name: &str) -> Option<Site> {
+    let mut site = Site::open(name, "--database-reconcile 1s")?;
+    site.add_user(1);
+    site.add_torrent(10, "disk");
+    site.database.batch_execute("SET session_replication_role TO replica").unwrap();
+    Some(site)
+}
+
+/// Announces until the answer is, or is not, a refusal.
+fn await_taken(site: &Site, user: u32, torrent: &str, taken: bool) {
+    let http = site.tracker().http(HOMES[0]);
+    let target = announce(user, torrent, 7002, "uploaded=0&downloaded=0&left=0");
+    patiently("what the site has changed", || {
+        let refused = fetch(http, &target).dictionary().find("failure reason").is_some();
+        (refused != taken).then_some(())
+    });
+}
+
+#[test]
+fn users_and_torrents_are_taken_over() {
+    let Some(mut site) = silent_site("unheard") else { return };
+    credited(&site, 0, "&event=started");
+    let info_hash = hash("film");
+    site.database
+        .execute("INSERT INTO users (id, passkey) VALUES (5, $1)", &[&passkey(5)])
+        .unwrap();
+    site.database
+        .execute("INSERT INTO torrents (id, info_hash) VALUES (9, $1)", &[&&info_hash[..]])
+        .unwrap();
+    await_taken(&site, 5, "film", true);
+    site.database.execute("UPDATE users SET enabled = false WHERE id = 5", &[]).unwrap();
+    await_taken(&site, 5, "film", false);
+    site.database.execute("DELETE FROM torrents WHERE id = 9", &[]).unwrap();
+    await_taken(&site, 1, "film", false);
+    // What was there all the time is as it was.
+    credited(&site, 500, "");
+    site.check_credit(1, [500, 0]);
+    assert!(site.tracker().times_logged("took over from the database") >= 3);
+    assert_eq!(site.tracker().times_logged("may have been missed"), 0);
+}
+
+#[test]
+fn tokens_are_taken_over() {
+    let Some(mut site) = silent_site("unheard_tokens") else { return };
+    let downloads = |site: &Site, downloaded: u64, event: &str| {
+        let more = format!("uploaded=0&downloaded={downloaded}&left=9000{event}");
+        answer(site.tracker().http(HOMES[0]), announce(1, "disk", 7001, &more));
+    };
+    downloads(&site, 0, "&event=started");
+    downloads(&site, 100, "");
+    site.check_credit(1, [0, 100]);
+    site.database.batch_execute("INSERT INTO tokens (user_id, torrent_id) VALUES (1, 10)").unwrap();
+    site.tracker().await_metric("margay_tokens", &[], 1.0);
+    downloads(&site, 1100, "");
+    site.database.batch_execute("DELETE FROM tokens").unwrap();
+    site.tracker().await_metric("margay_tokens", &[], 0.0);
+    downloads(&site, 1130, "");
+    site.check_credit(1, [0, 130]);
+}
+
+#[test]
+fn client_rules_are_taken_over() {
+    let Some(mut site) = silent_site("unheard_rules") else { return };
+    await_taken(&site, 1, "disk", true);
+    site.database
+        .batch_execute(r"INSERT INTO client_rules (prefix, allow) VALUES ('-XX', true)")
+        .unwrap();
+    await_taken(&site, 1, "disk", false);
+    site.database.batch_execute("DELETE FROM client_rules").unwrap();
+    await_taken(&site, 1, "disk", true);
+}
+
+#[test]
+fn groups_are_taken_over() {
+    let Some(mut site) = silent_site("unheard_groups") else { return };
+    let is_refused = |site: &Site, torrent: &str, event: &str| {
+        let more = format!("uploaded=0&downloaded=0&left=5&event={event}");
+        let page = fetch(site.tracker().http(HOMES[0]), announce(1, torrent, 7001, &more));
+        page.dictionary().find("failure reason").is_some()
+    };
+    assert!(!is_refused(&site, "disk", "started"));
+    site.add_torrent(11, "film");
+    site.database.batch_execute("INSERT INTO user_groups VALUES (3, 'members', 1)").unwrap();
+    patiently("the user's row", || {
+        let sql = "UPDATE users SET group_id = 3 WHERE id = 1";
+        (site.database.execute(sql, &[]).unwrap() == 1).then_some(())
+    });
+    let another_is_refused = |site: &Site| {
+        let refused = is_refused(site, "film", "started");
+        is_refused(site, "film", "stopped");
+        refused
+    };
+    patiently("a bound of one download", || another_is_refused(&site).then_some(()));
+    assert!(!is_refused(&site, "disk", ""), "the one that he has goes on");
+    site.database.batch_execute("UPDATE user_groups SET downloads_max = 2").unwrap();
+    patiently("a bound of two downloads", || (!another_is_refused(&site)).then_some(()));
+}
