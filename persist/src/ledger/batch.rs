@@ -7,6 +7,7 @@ use shard::Seconds;
 use shard::private::{Change, Fact, Gone, PeerId, Swarm, TorrentId, UserId};
 
 use super::Record;
+use crate::journal::Said;
 
 /// What peers did.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +46,8 @@ pub(super) fn groups(records: &[(u64, Record)]) -> Vec<Group<'_>> {
                 group.torrents.insert(gone.torrent);
                 group.acts.push(Act::Gone(gone));
             }
-            Record::Change(change) => {
+            Record::Tick(_) => {}
+            Record::Said(Said { change, .. }) => {
                 if group.touches(change) {
                     groups.push(std::mem::take(&mut group));
                 }

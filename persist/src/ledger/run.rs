@@ -353,7 +353,8 @@ impl<S: Source> Worker<S> {
             batch.iter().filter(|(_, record)| kind(record)).count() as u64
         };
         let facts = count(|record| matches!(record, Record::Fact(_)));
-        let changes = count(|record| matches!(record, Record::Change(_)));
+        let changes = count(|record| matches!(record, Record::Said(_)));
+        let gone = count(|record| matches!(record, Record::Gone(_)));
         let batch_max = self.batch_max as u64;
         if let Some((number, refusal)) = &tally.refusal {
             let (record, error) = (number, refusal.as_str());
@@ -370,7 +371,7 @@ impl<S: Source> Worker<S> {
             status.oldest_at = None;
             status.facts += facts;
             status.changes += changes;
-            status.gone += records - facts - changes;
+            status.gone += gone;
             status.batches += 1;
             status.batch_records = records;
             status.batch_time = took;
@@ -390,7 +391,7 @@ impl<S: Source> Worker<S> {
         let oldest_at = batch.iter().find_map(|(_, record)| match record {
             Record::Fact(fact) => Some(fact.at),
             Record::Gone(gone) => Some(gone.at),
-            Record::Change(_) => None,
+            Record::Said(_) | Record::Tick(_) => None,
         });
         self.shared.set(|status| status.oldest_at = oldest_at);
     }

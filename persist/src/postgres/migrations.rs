@@ -21,7 +21,7 @@ struct Migration {
 }
 
 /// In order; the first is number 1.
-const MIGRATIONS: [Migration; 5] = [
+const MIGRATIONS: [Migration; 6] = [
     Migration { name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { name: "notices", sql: include_str!("../../migrations/0002_notices.sql") },
     Migration {
@@ -30,6 +30,10 @@ const MIGRATIONS: [Migration; 5] = [
     },
     Migration { name: "peer_key", sql: include_str!("../../migrations/0004_peer_key.sql") },
     Migration { name: "suspicions", sql: include_str!("../../migrations/0005_suspicions.sql") },
+    Migration {
+        name: "the_books_hold",
+        sql: include_str!("../../migrations/0006_the_books_hold.sql"),
+    },
 ];
 
 impl Database {
@@ -91,10 +95,18 @@ impl Database {
                 "migrated the database"
             );
         }
+        if from < MIGRATIONS.len() as u32 {
+            let version = "UPDATE migrations SET version = $1 WHERE number > $2";
+            let known = (VERSIONED_AFTER.max(from)).cast_signed();
+            transaction.execute(version, &[&env!("CARGO_PKG_VERSION"), &known]).map_err(&failed)?;
+        }
         transaction.commit().map_err(&failed)?;
         Ok(Migrated { from, to: MIGRATIONS.len() as u32 })
     }
 }
+
+/// Of those up to this one nobody noted which program applied them.
+const VERSIONED_AFTER: u32 = 5;
 
 fn checksum(migration: &Migration) -> i64 {
     i64::from(crc32fast::hash(migration.sql.as_bytes()))

@@ -85,8 +85,8 @@ impl Books {
             while reader.position() < to
                 && let Some((_, record)) = reader.read()?
             {
-                if let journal::Record::Change(change) = record {
-                    self.put(change);
+                if let journal::Record::Said(said) = record {
+                    self.put(said.change);
                 }
             }
         }
