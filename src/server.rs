@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use ops::health::Phase;
 use ops::lists::{ListError, TorrentLists};
-use persist::postgres::Seen;
+use persist::postgres::Heard;
 use persist::{DataDir, DataDirError, Snapshot, SnapshotError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -114,7 +114,7 @@ pub(crate) enum Event {
     /// The snapshot under way is done.
     SnapshotDone(Outcome),
     /// The site wrote something into the database by itself.
-    Seen(Seen),
+    Seen(Heard),
     /// Everything has been compared with the database, or could not be.
     Reconciled(Result<Differed, ReconcileError>),
     /// The full scrape under way is made, or could not be.

@@ -6,6 +6,7 @@
 //! Everything here blocks, and belongs on threads of its own.
 
 mod backoff;
+mod heard;
 mod load;
 mod migrations;
 mod rows;
@@ -15,6 +16,7 @@ mod tls;
 mod watch;
 
 pub use backoff::Backoff;
+pub use heard::{Heard, Moment, SaidAt};
 pub use load::{Loaded, Stored};
 pub use migrations::Migrated;
 pub use settings::{Database, DatabaseError};

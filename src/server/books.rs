@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use persist::journal::{self, Journal, JournalError, JournalThread, ThreadOptions};
 use persist::ledger::JournalSource;
-use persist::postgres::{Seen, Watch};
+use persist::postgres::{Heard, Watch};
 use persist::suspicion::Thresholds;
 use persist::{DataDir, Database, DatabaseError, Ledger, LedgerOptions, Snapshot, SnapshotError};
 
@@ -123,7 +123,7 @@ impl Books {
         slots: Vec<Arc<Slot>>,
         clock: Clock,
         snapshot: Option<&Snapshot>,
-        seen: impl FnMut(Seen) + Send + 'static,
+        seen: impl FnMut(Heard) + Send + 'static,
     ) -> Result<Self, BooksError> {
         let url =
             config.database.as_ref().expect("a private tracker has a database; it was checked");

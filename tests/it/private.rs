@@ -12,6 +12,7 @@ mod intervals;
 mod metrics;
 mod reconcile;
 mod suspicions;
+mod who_wins;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -78,6 +79,12 @@ impl Site {
     /// Where its tables are.
     fn schema(&self) -> String {
         let mut words = self.options.split(' ').skip_while(|word| *word != "--database-schema");
+        words.nth(1).unwrap().to_owned()
+    }
+
+    /// Where its database is.
+    fn url(&self) -> String {
+        let mut words = self.options.split(' ').skip_while(|word| *word != "--database");
         words.nth(1).unwrap().to_owned()
     }
 

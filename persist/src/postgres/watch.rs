@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use shard::private::{Change, ClientPrefix, GroupId, TorrentId, UserId};
 use shard::{InfoHash, Seconds};
 
+use super::heard::{Heard, Moment};
 use super::rows::{self, Table};
 use super::settings::quote;
 use super::{Backoff, Database, DatabaseError, text_of};
@@ -56,7 +57,7 @@ pub struct Watch {
 impl Watch {
     /// Starts the thread. It connects, says [`Seen::Reload`], and then `seen` is called for each change;
     /// it may take its time, notices wait in the connection.
-    pub fn start(database: Database, seen: impl FnMut(Seen) + Send + 'static) -> io::Result<Self> {
+    pub fn start(database: Database, seen: impl FnMut(Heard) + Send + 'static) -> io::Result<Self> {
         let status = Arc::new(Mutex::new(WatchStatus::default()));
         let (stop, stopped) = bounded(0);
         let listener = Listener { database, status: status.clone(), stopped, seen };
@@ -97,7 +98,7 @@ struct Listener<F> {
     seen: F,
 }
 
-impl<F: FnMut(Seen)> Listener<F> {
+impl<F: FnMut(Heard)> Listener<F> {
     fn run(mut self) {
         let mut backoff = Backoff::new();
         while !self.stops_within(Duration::ZERO) {
@@ -130,7 +131,7 @@ impl<F: FnMut(Seen)> Listener<F> {
             status.reloads += 1;
         });
         // Only now: what is committed from here on comes with a notice.
-        (self.seen)(Seen::Reload);
+        (self.seen)(Heard { seen: Seen::Reload, moment: Arc::default() });
 
         while !self.stops_within(Duration::ZERO) {
             let mut notices = Notices::default();
@@ -161,11 +162,14 @@ impl<F: FnMut(Seen)> Listener<F> {
             status.reloads += u64::from(notices.reload);
         });
         if notices.reload {
-            (self.seen)(Seen::Reload);
+            (self.seen)(Heard { seen: Seen::Reload, moment: Arc::default() });
             return Ok(());
         }
+        let torrents = notices.torrents.iter().map(|(id, _)| *id);
+        let moment = Moment::read(client, notices.users.iter().copied(), torrents);
+        let moment = Arc::new(moment.map_err(self.database.failed("read what has changed"))?);
         for seen in self.read_again(client, &notices)? {
-            (self.seen)(seen);
+            (self.seen)(Heard { seen, moment: moment.clone() });
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod loading;
 mod migrations;
 mod notices;
 mod refusals;
+mod said;
 mod site;
 mod suspicions;
 mod tls;
