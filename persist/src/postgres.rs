@@ -5,8 +5,11 @@
 //! what the site is to be told. What announces do to it is in [`crate::ledger`].
 //! Everything here blocks, and belongs on threads of its own.
 
+mod admit;
 mod backoff;
+mod fill;
 mod load;
+mod look;
 mod migrations;
 mod rows;
 mod settings;
@@ -14,8 +17,11 @@ mod spent_tokens;
 mod tls;
 mod watch;
 
+pub use admit::Home;
 pub use backoff::Backoff;
+pub use fill::{FillError, Filled};
 pub use load::{Loaded, Stored};
+pub use look::Look;
 pub use migrations::Migrated;
 pub use settings::{Database, DatabaseError};
 pub use spent_tokens::{SpentToken, SpentTokens};

@@ -131,7 +131,7 @@ fn change_json(change: &Change) -> Value {
 }
 
 /// As it stands in the tables.
-pub(super) fn freeleech_text(freeleech: Freeleech) -> &'static str {
+pub(crate) fn freeleech_text(freeleech: Freeleech) -> &'static str {
     match freeleech {
         Freeleech::None => "none",
         Freeleech::Free => "free",
