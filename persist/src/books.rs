@@ -237,15 +237,19 @@ impl From<&DatabaseError> for Obstacle {
             Error::Altered { .. } => Self::Lasting(Lasting::Altered),
             Error::Foreign { .. } => Self::Lasting(Lasting::Foreign),
             Error::Emptied { .. } => Self::Lasting(Lasting::Emptied),
-            Error::Url { .. } | Error::Schema { .. } | Error::Certificates { .. } => {
-                Self::Lasting(Lasting::Refused)
-            }
+            Error::Old { .. } => Self::Lasting(Lasting::OldServer),
+            Error::Silent { .. } | Error::Unanswered { .. } => Self::Passing(Passing::Hanging),
+            Error::Locked { .. } => Self::Passing(Passing::Locked),
+            Error::UnderWay { .. } => Self::Passing(Passing::Behind),
+            Error::ReadOnly { .. } => Self::Passing(Passing::ReadOnly),
             Error::Connect { source, .. } | Error::Statement { source, .. } => {
-                match source.as_db_error() {
-                    Some(refusal) => Self::of_code(refusal.code().code()),
-                    None => Self::Passing(Passing::Away),
-                }
+                let code = source.code().map(|code| Self::of_code(code.code()));
+                code.unwrap_or(match error.lasts() {
+                    true => Self::Lasting(Lasting::Refused),
+                    false => Self::Passing(Passing::Away),
+                })
             }
+            _ if error.lasts() => Self::Lasting(Lasting::Refused),
             _ => Self::Passing(Passing::Away),
         }
     }

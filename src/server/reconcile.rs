@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use persist::postgres::{Home, Stored};
+use persist::postgres::{Home, SetAside, Stored};
 use persist::{Database, DatabaseError, LedgerStatus, journal};
 use shard::private::{
     Change, ClientPrefix, GroupId, HeldToken, Rules, Terms, TorrentId, User, UserId,
@@ -182,6 +182,8 @@ struct Books {
     reasons: HashMap<InfoHash, String>,
     client_rules: BTreeMap<ClientPrefix, bool>,
     groups: BTreeMap<GroupId, Option<u32>>,
+    /// What it has, and nobody can read: what is known of it stays.
+    unread: SetAside,
 }
 
 impl Work<'_> {
@@ -206,9 +208,10 @@ impl Work<'_> {
         let (mut differed, mut books) = (Differed::default(), Books::default());
         let mut users = Vec::new();
         let journal = self.compared.journal.id();
-        self.compared.database.load(journal, self.now - REASONS_KEPT, |stored| {
+        let loaded = self.compared.database.load(journal, self.now - REASONS_KEPT, |stored| {
             self.look_at(stored, &mut books, &mut users);
         })?;
+        self.leave_alone(loaded.set_aside, &mut books);
         differed.groups = self.compared.accounts.groups().replace(groups_version, &books.groups);
         self.take_users(users, &books, &mut differed)?;
         let differing = self.compare_torrents(&mut books, &mut differed)?;
@@ -236,6 +239,20 @@ impl Work<'_> {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Groups and client rules that cannot be read are taken for what is known of them.
+    fn leave_alone(&self, unread: SetAside, books: &mut Books) {
+        for group in &unread.groups {
+            let known = self.compared.accounts.groups().downloads_max(*group);
+            books.groups.entry(*group).or_insert(known);
+        }
+        for prefix in &unread.client_rules {
+            if let Some(known) = self.compared.site.rule(prefix) {
+                books.client_rules.entry(prefix.clone()).or_insert(known);
+            }
+        }
+        books.unread = unread;
     }
 
     /// Keeps what is compared later; users who differ are kept in whole.
@@ -277,7 +294,7 @@ impl Work<'_> {
         let accounts = &self.compared.accounts;
         let mut gone = Vec::new();
         accounts.for_each(|_, user| {
-            if !books.users.contains(&user.id) {
+            if !books.users.contains(&user.id) && !books.unread.users.contains(&user.id) {
                 gone.push(user.id);
             }
         });
@@ -350,6 +367,7 @@ impl Work<'_> {
                     differed.torrents_changed += 1;
                     differs(torrent(info_hash, expected));
                 }
+                None if books.unread.torrents.contains(&terms.id) => {}
                 None => {
                     differed.torrents_gone += 1;
                     let reason = books.reasons.remove(&info_hash).unwrap_or_default();
@@ -367,6 +385,8 @@ impl Work<'_> {
                 }
                 // One that is over by itself is dropped by the sweep.
                 None if expires_at.is_some_and(|at| at <= self.now) => {}
+                None if books.unread.tokens.contains(&(user, torrent))
+                    || books.unread.torrents.contains(&torrent) => {}
                 None => {
                     differed.tokens_gone += 1;
                     differs(Change::TokenRemoved { user, torrent, info_hash });

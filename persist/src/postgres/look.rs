@@ -3,7 +3,8 @@
 
 use ::postgres::Client;
 
-use super::load::journal_name;
+use super::errands::Signs;
+use super::load::{ANSWER_PATIENCE, journal_name, locks_for};
 use super::settings::quote;
 use super::{Database, DatabaseError};
 
@@ -29,8 +30,21 @@ impl Look {
 impl Database {
     /// Looks, and changes nothing. `journal` is the one whose position is asked for.
     pub fn look(&self, journal: u64) -> Result<Look, DatabaseError> {
+        let (database, patience) = (self.clone(), self.connect_patience() + ANSWER_PATIENCE);
+        let work = move |signs: &Signs| database.look_now(journal, signs);
+        let done = self.looking.run("look", patience, |_| None, work);
+        done.unwrap_or_else(|signs| {
+            let (task, database) = (signs.doing(), self.to_string());
+            Err(DatabaseError::Unanswered { task, database, patience })
+        })
+    }
+
+    fn look_now(&self, journal: u64, signs: &Signs) -> Result<Look, DatabaseError> {
+        signs.begin("take a connection", false);
         let mut client = self.connect("look")?;
-        self.look_over(&mut client, journal).map_err(self.failed("look what is there"))
+        signs.begin("say what is there", false);
+        let looked = locks_for(&mut client).and_then(|()| self.look_over(&mut client, journal));
+        looked.map_err(|error| self.explained("look what is there", error, None, &mut client))
     }
 
     /// The same over a connection that is there.
