@@ -17,6 +17,8 @@ mod status;
 mod suspicions;
 mod write;
 
+#[doc(hidden)]
+pub use batch::fold;
 pub use client_name::client_name;
 pub use run::{Ledger, LedgerOptions};
 pub use source::{JournalSource, Record, Source, SourceError};

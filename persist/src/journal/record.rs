@@ -57,8 +57,9 @@ impl From<Change> for Record {
 
 impl Record {
     /// Appends the record to `out`.
+    #[doc(hidden)] // Public for counting its instructions.
     #[inline]
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Record::Fact(fact) => encode_fact(fact, out),
             Record::Change(change) => encode_change(change, out),
