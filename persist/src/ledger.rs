@@ -18,6 +18,8 @@ mod status;
 mod suspicions;
 mod write;
 
+#[doc(hidden)]
+pub use batch::fold;
 pub use client_name::client_name;
 pub(crate) use json::freeleech_text;
 pub use run::{Ledger, LedgerOptions};
