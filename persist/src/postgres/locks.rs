@@ -25,18 +25,20 @@ impl Database {
         let holders = client.query(HOLDERS, &[&self.schema(), &high, &low]).unwrap_or_default();
         let column = |place: usize| {
             let mut all: Vec<String> = holders.iter().map(|row| row.get(place)).collect();
+            all.sort();
             all.dedup();
             all.truncate(HOLDERS_SAID);
-            all.join(", ")
+            all
         };
-        let lock = match advisory {
-            Some(_) => "the lock of the migrations".to_owned(),
-            None if holders.is_empty() => format!("a table of schema {}", quote(self.schema())),
-            None => format!("table {}", column(0)),
+        let lock = match (advisory, column(0).as_slice()) {
+            (Some(_), _) => "the lock of the migrations".to_owned(),
+            (None, []) => format!("a table of schema {}", quote(self.schema())),
+            (None, [table]) => format!("table {table}"),
+            (None, tables) => format!("one of the tables {}", tables.join(", ")),
         };
         let holders = match holders.is_empty() {
             true => "somebody who has just gone".to_owned(),
-            false => column(1),
+            false => column(1).join(", "),
         };
         let patience = START_LOCK_PATIENCE;
         DatabaseError::Locked { task, database: self.to_string(), lock, holders, patience }

@@ -148,7 +148,14 @@ impl Database {
         client.batch_execute(&lock_timeout).map_err(self.failed(TASK))?;
         let state = match schema_state(&mut client, self) {
             Ok(state) => state,
-            Err(error) => return Err(self.explained(TASK, error, None, &mut client)),
+            Err(error) => {
+                if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+                    // To look at them, or to use the schema at all.
+                    self.check_rights(&mut client)?;
+                    self.check_ownership(&mut client)?;
+                }
+                return Err(self.explained(TASK, error, None, &mut client));
+            }
         };
         let known = MIGRATIONS.len() as u32;
         let migrated = match state {

@@ -125,11 +125,10 @@ impl Opening {
             });
             row.and_then(|row| row.get(place)).unwrap_or_default()
         };
-        let version: u32 = fact(0).parse().unwrap_or_default();
-        if version < OLDEST * 10_000 {
+        let Some(version) = supported(fact(0)) else {
             let found = fact(1).to_owned();
             return Err(DatabaseError::Old { database, found, needed: OLDEST });
-        }
+        };
         if fact(2) == "on" {
             let standby = fact(3) == "t";
             return Err(DatabaseError::ReadOnly { database, standby });
@@ -137,6 +136,11 @@ impl Opening {
         client.batch_execute(&settings(&self.schema, version)).map_err(failed)?;
         Ok(client)
     }
+}
+
+/// The version as a number, if it is one that will do; later ones than are known are.
+fn supported(version: &str) -> Option<u32> {
+    version.parse().ok().filter(|version| *version >= OLDEST * 10_000)
 }
 
 /// What is to be known of a server before it is used.
@@ -225,6 +229,16 @@ fn of_host(config: &Config, place: usize) -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_from_the_oldest_on_will_do() {
+        assert_eq!(supported("140000"), Some(140_000));
+        assert_eq!(supported("150014"), Some(150_014));
+        assert_eq!(supported("990001"), Some(990_001));
+        for old in ["130022", "90624", "80002", "", "15.4"] {
+            assert_eq!(supported(old), None, "{old}");
+        }
+    }
 
     #[test]
     fn settings_are_of_the_version() {

@@ -41,6 +41,8 @@ impl Database {
     /// `password` wins over one in the URL. `sslmode` means what it does to libpq: `disable`, `prefer`
     /// (the default) and `require` believe any certificate, the latter unless `sslrootcert` names a file;
     /// `verify-ca` and `verify-full` believe the certificates of `sslrootcert`, or else of the system.
+    /// `connect_timeout` bounds the whole of a connection, with the handshake: 3 s where the URL does not say.
+    /// Of several hosts, the first that is a primary and answers within its part of that is taken.
     /// Connections need a session of their own, so a pooler in between has to be in session mode.
     ///
     /// Nothing is connected yet.

@@ -43,6 +43,26 @@ fn a_later_version_is_left_alone() {
         if (*found, *known) == (there + 2, there));
     assert!(is_it, "{error}");
     assert!(error.to_string().contains("later one"), "{error}");
+    assert!(error.lasts());
+    // From a version of the program that says which it was.
+    site.write("ALTER TABLE migrations ADD COLUMN IF NOT EXISTS version text");
+    site.write("UPDATE migrations SET version = '9.2.0' WHERE name = 'most'");
+    let error = site.database.migrate().unwrap_err();
+    assert!(error.to_string().contains("use margay 9.2.0 or a later one"), "{error}");
+}
+
+/// Which program made the tables, where there is a place for it.
+#[test]
+fn the_version_of_the_program_is_written_down() {
+    let Some(mut site) = Site::empty("version") else { return };
+    let schema = site.database.schema().replace('"', "\"\"");
+    site.write(&format!(
+        "CREATE SCHEMA \"{schema}\"; CREATE TABLE migrations (number integer PRIMARY KEY, name text NOT NULL, \
+         checksum bigint NOT NULL, at timestamptz NOT NULL DEFAULT now(), version text)"
+    ));
+    site.database.migrate().unwrap();
+    let versions = site.text("SELECT DISTINCT version FROM migrations");
+    assert_eq!(versions, format!("({})", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
