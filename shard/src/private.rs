@@ -19,6 +19,8 @@ mod swarms;
 
 mod announce;
 mod credit;
+mod heard;
+mod recent;
 
 mod account;
 mod face;
@@ -38,6 +40,7 @@ mod rules;
 mod sweep;
 mod warm;
 
+pub mod fold;
 pub mod model;
 
 pub use change::{Change, ClientPrefix};
