@@ -42,6 +42,7 @@ fn fact_json(fact: &Fact) -> Value {
         "moved": counters(fact.moved),
         "upload_percent": fact.upload_percent,
         "download_percent": fact.download_percent,
+        "token": fact.token,
         "credited_up": fact.credited_up,
         "credited_down": fact.credited_down,
         "token_down": fact.token_down,

@@ -4,7 +4,7 @@
 use fastrand::Rng;
 use persist::journal::Record;
 use persist::ledger::fold;
-use shard::private::{Counters, Endpoints, Fact, Gone, PeerId, Swarm, TorrentId, UserId};
+use shard::private::{Counters, Endpoints, Fact, Gone, PeerId, Stamp, Swarm, TorrentId, UserId};
 use shard::{PeerState, Seconds};
 
 use crate::crowd::{PEERS, Peer, TORRENTS, USERS, info_hash};
@@ -49,7 +49,8 @@ pub(crate) fn record(random: &mut Rng, now: Seconds) -> Record {
     if random.u8(..32) == 0 {
         let state = PeerState::Seeder;
         let swarm = Some(swarm);
-        return Gone { at: now, user, torrent, info_hash, peer_id, key, state, swarm }.into();
+        let (at, stamp) = (now, Stamp::at(now));
+        return Gone { at, stamp, user, torrent, info_hash, peer_id, key, state, swarm }.into();
     }
     let moved = Counters {
         uploaded: random.u64(..4 << 30),
@@ -59,6 +60,9 @@ pub(crate) fn record(random: &mut Rng, now: Seconds) -> Record {
     let (uploaded, downloaded) = (random.u64(1 << 32..1 << 38), random.u64(1 << 32..1 << 35));
     let fact = Fact {
         at: now,
+        stamp: Stamp::at(now),
+        over_v6: false,
+        after: None,
         user,
         torrent,
         info_hash,
@@ -75,6 +79,9 @@ pub(crate) fn record(random: &mut Rng, now: Seconds) -> Record {
         elapsed: random.u32(1700..2100),
         announces: random.u32(2..600),
         moved,
+        upload_percent: 100,
+        download_percent: 100,
+        token: false,
         credited_up: moved.uploaded,
         credited_down: if random.u8(..10) == 0 { 0 } else { moved.downloaded },
         token_down: 0,
