@@ -125,6 +125,8 @@ impl Books {
         let database = Database::new(url.reveal(), password, &config.database_schema.0)?;
         let options = journal::Options {
             bytes_max: config.journal_bytes_max.0 as u64,
+            keep: config.journal_keep,
+            keep_bytes: config.journal_keep_bytes.0 as u64,
             ..journal::Options::default()
         };
         let mut journal = Journal::open(data, options)?;
