@@ -183,7 +183,8 @@ impl Tally {
                 self.oldest = Some(self.oldest.map_or(fact.at, |oldest| oldest.min(fact.at)));
             }
             Record::Gone(_) => self.gone += 1,
-            Record::Change(change) => match change {
+            Record::Tick(_) => {}
+            Record::Said(said) => match &said.change {
                 Change::User { .. } => self.users += 1,
                 Change::Group { .. } | Change::GroupRemoved { .. } => self.groups += 1,
                 Change::Torrent { .. } => self.torrents += 1,
@@ -229,10 +230,10 @@ mod tests {
     use std::fs;
 
     use persist::DataDir;
-    use persist::journal::{Journal, Options};
+    use persist::journal::{Columns, Journal, Options, Said};
     use shard::InfoHash;
     use shard::private::{
-        Counters, Endpoints, Fact, Freeleech, Passkey, PeerId, Swarm, TorrentId, UserId,
+        Counters, Endpoints, Fact, Freeleech, Passkey, PeerId, Stamp, Swarm, TorrentId, UserId,
     };
 
     use super::*;
@@ -243,6 +244,9 @@ mod tests {
         let moved = Counters { uploaded: 1000, downloaded: 10, corrupt: 0 };
         Record::Fact(Fact {
             at,
+            stamp: Stamp::at(at),
+            over_v6: false,
+            after: None,
             user: UserId(1),
             torrent: TorrentId(2),
             info_hash: InfoHash([3; 20]),
@@ -259,6 +263,8 @@ mod tests {
             elapsed: 0,
             announces: 1,
             moved,
+            upload_percent: 100,
+            download_percent: 0,
             credited_up: 1000,
             credited_down: 0,
             token_down: 0,
@@ -283,7 +289,8 @@ mod tests {
             freeleech: Freeleech::Free,
             upload_percent: 100,
         };
-        [user.into(), torrent.into()]
+        let (at, columns) = (Stamp::at(NOW), Columns::ALL);
+        [user, torrent].map(|change| Said { at, columns, change }.into())
     }
 
     /// A journal of two segments: 2 changes and 100 facts, a minute apart, the last one at `NOW`.

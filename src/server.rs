@@ -246,7 +246,11 @@ impl Server<'_> {
                     }
                 }
                 // What is written meanwhile is not in what cores begin with: compared when they serve.
-                Event::Seen(_) => self.reconciliation.is_wanted(),
+                Event::Seen(seen) => {
+                    if !self.books.as_ref().is_some_and(|books| books.has_heard(&seen)) {
+                        self.reconciliation.is_wanted();
+                    }
+                }
                 Event::CoreEnded(core) => return Err(ServerError::CoreFailed(core)),
                 Event::Signal(SIGINT | SIGTERM) => {
                     tracing::info!("stopped while loading; the snapshots are as they were");

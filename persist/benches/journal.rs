@@ -22,7 +22,7 @@ use std::{env, fs, thread};
 use fastrand::Rng;
 use persist::DataDir;
 use persist::journal::{
-    Answer, Batch, Journal, JournalThread, Options, Reader, Record, ThreadOptions,
+    Answer, Batch, Columns, Journal, JournalThread, Options, Reader, Record, Said, ThreadOptions,
 };
 use shard::Seconds;
 use shard::private::Fact;

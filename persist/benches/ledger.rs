@@ -16,7 +16,7 @@ use std::{env, fs, thread};
 use persist::ledger::{Record, Source, SourceError};
 use persist::{Database, Ledger, LedgerOptions};
 use postgres::{Client, NoTls};
-use shard::private::{Counters, Endpoints, Fact, PeerId, Swarm, TorrentId, UserId};
+use shard::private::{Counters, Endpoints, Fact, PeerId, Stamp, Swarm, TorrentId, UserId};
 use shard::{InfoHash, Seconds};
 
 const NOW: Seconds = Seconds(1_800_000_000);
@@ -199,6 +199,9 @@ impl Crowd {
             info_hash: InfoHash([1; 20]),
             peer_id: PeerId(peer_id),
             key: 1,
+            stamp: Stamp::at(NOW),
+            over_v6: false,
+            after: None,
             endpoints: Endpoints { v4: Some([10, 1, 2, 3].into()), v6: None, port: 6881 },
             hidden: false,
             visible: true,
@@ -209,6 +212,8 @@ impl Crowd {
             since: NOW,
             elapsed: 1800,
             announces: round as u32 + 1,
+            upload_percent: 100,
+            download_percent: 100,
             moved,
             credited_up: moved.uploaded,
             credited_down: moved.downloaded,

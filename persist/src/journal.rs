@@ -41,7 +41,7 @@ use std::time::Instant;
 
 pub use format::{Damage, FORMAT, FORMAT_OLDEST};
 pub use reader::Reader;
-pub use record::Record;
+pub use record::{Columns, Record, Said};
 pub use scan::Torn;
 pub use status::Status;
 pub use survey::{SegmentFile, Survey, segments, survey};

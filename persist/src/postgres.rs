@@ -8,13 +8,16 @@
 //! Everything here blocks, and belongs on threads of its own. Connecting, migrating and loading block no
 //! longer than they say, whatever the server does: `errands` wait for it.
 
+mod admit;
 mod again;
 mod aside;
 mod backoff;
 mod errands;
 mod error;
+mod fill;
 mod load;
 mod locks;
+mod look;
 mod migrations;
 mod notices;
 mod rights;
@@ -25,10 +28,13 @@ mod spent_tokens;
 mod tls;
 mod watch;
 
+pub use admit::Home;
 pub use aside::SetAside;
 pub use backoff::Backoff;
 pub use error::{DatabaseError, Obstacle};
+pub use fill::{FillError, Filled};
 pub use load::{Loaded, Stored};
+pub use look::Look;
 pub use migrations::Migrated;
 pub use settings::Database;
 pub use spent_tokens::{SpentToken, SpentTokens};

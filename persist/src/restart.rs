@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use shard::private::{Change, Cursor, Gone, Piece, Refusal, Swarms, User, UserId};
 use shard::{InfoHash, PeerState, Seconds};
 
-use crate::journal::{JournalError, Reader, Record};
+use crate::journal::{JournalError, Reader, Record, Said};
 
 /// What was replayed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -71,7 +71,8 @@ pub fn replay_tail(
                         replayed.gone += 1;
                     }
                     Record::Fact(_) | Record::Gone(_) => {}
-                    Record::Change(change) => match change.info_hash() {
+                    Record::Tick(_) => {}
+                    Record::Said(Said { change, .. }) => match change.info_hash() {
                         Some(info_hash) if owns(info_hash) => {
                             replayed.changes += 1;
                             replayed.refused += u64::from(replay.put(change).is_err());

@@ -20,7 +20,8 @@ use std::{env, io, thread};
 use fastrand::Rng;
 use persist::DataDir;
 use persist::journal::{
-    Answer, Batch, Journal, JournalThread, Options, Reader, Record, ThreadOptions, segments, survey,
+    Answer, Batch, Columns, Journal, JournalThread, Options, Reader, Record, Said, ThreadOptions,
+    segments, survey,
 };
 use scratch::Scratch;
 

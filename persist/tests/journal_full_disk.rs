@@ -19,8 +19,8 @@ use std::{env, fs, thread};
 use fastrand::Rng;
 use persist::DataDir;
 use persist::journal::{
-    Answer, Batch, Journal, JournalError, JournalThread, Options, Reader, Record, Refusal,
-    ThreadOptions,
+    Answer, Batch, Columns, Journal, JournalError, JournalThread, Options, Reader, Record, Refusal,
+    Said, ThreadOptions,
 };
 use scratch::Scratch;
 

@@ -12,6 +12,7 @@ mod change;
 mod fact;
 mod id;
 mod request;
+mod stamp;
 mod terms;
 
 mod piece;
@@ -48,6 +49,7 @@ pub use inspect::{Bookmark, Presence};
 pub use piece::{DeletionRecord, PeerRecord, Piece, TokenRecord, TorrentRecord};
 pub use request::{Announce, Counters, Endpoints};
 pub use rules::{HeldToken, Rules, RulesCursor};
+pub use stamp::Stamp;
 pub use swarms::{Facts, Gone, Limits, Outcome, Refusal, Swarms, Totals};
 pub use sweep::Swept;
 pub use terms::{Freeleech, Terms, User};

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use persist::journal::Record;
-use shard::private::{Change, ClientPrefix, Freeleech, Passkey, Terms, TorrentId, User, UserId};
+use persist::journal::{Columns, Said};
+use shard::private::{
+    Change, ClientPrefix, Freeleech, Passkey, Stamp, Terms, TorrentId, User, UserId,
+};
 use shard::{InfoHash, Seconds};
 
 use super::Core;
@@ -125,7 +127,8 @@ impl Core {
     }
 
     fn journal(&mut self, change: Change) {
-        self.private_side().outgoing.push(Record::Change(change));
+        let (at, columns) = (Stamp::default(), Columns::ALL);
+        self.private_side().outgoing.push(Said { at, columns, change });
     }
 
     /// Does a command here at once, and on the other cores as soon as they come to it.

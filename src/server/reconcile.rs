@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use persist::postgres::{SetAside, Stored};
+use persist::postgres::{Home, SetAside, Stored};
 use persist::{Database, DatabaseError, LedgerStatus, journal};
 use shard::private::{
     Change, ClientPrefix, GroupId, HeldToken, Rules, Terms, TorrentId, User, UserId,
@@ -49,6 +49,7 @@ const PIECES_MAX: usize = 16;
 #[derive(Clone)]
 pub(super) struct Compared {
     pub(super) database: Database,
+    pub(super) home: Home,
     pub(super) accounts: Arc<Accounts>,
     pub(super) site: Arc<Site>,
     pub(super) journal: Arc<journal::Status>,
@@ -188,7 +189,7 @@ struct Books {
 impl Work<'_> {
     fn run(&self) -> Result<Differed, ReconcileError> {
         // A start without the database may have left that to do.
-        self.compared.database.migrate()?;
+        self.compared.database.admit(&self.compared.home)?;
         self.compared.accounts.watch_changes(true);
         let result = barrier::tell_all(self.cores, &Command::WatchChanges(true))
             .map_err(ReconcileError::from)

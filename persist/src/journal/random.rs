@@ -1,52 +1,70 @@
 //! Random records for tests and benches: the same seed gives the same.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use fastrand::Rng;
 use shard::private::{
     Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, GroupId, Passkey, PeerId,
-    Swarm, TorrentId, UserId,
+    Stamp, Swarm, TorrentId, UserId,
 };
 use shard::{InfoHash, PeerState, Seconds};
 
-use super::Record;
+use super::{Columns, Record, Said};
 
 /// Any record that can be: extreme numbers as often as usual ones.
 pub(crate) fn any(rng: &mut Rng) -> Record {
     match rng.u8(..16) {
-        0 => Record::Change(Change::User {
-            id: UserId(number(rng) as u32),
-            passkey: passkey(rng),
-            can_leech: rng.bool(),
-            hidden: rng.bool(),
-            enabled: rng.bool(),
-            group: rng.bool().then(|| group(rng)),
-        }),
-        1 => Record::Change(Change::Torrent {
-            id: TorrentId(number(rng) as u32),
-            info_hash: InfoHash(bytes(rng)),
-            freeleech: [Freeleech::None, Freeleech::Free, Freeleech::Neutral][rng.usize(..3)],
-            upload_percent: rng.u16(..),
-        }),
-        2 => Record::Change(Change::TorrentRemoved {
-            id: TorrentId(number(rng) as u32),
-            info_hash: InfoHash(bytes(rng)),
-            reason: (0..rng.usize(..200)).map(|_| rng.char(..)).collect(),
-            at: Seconds(rng.u32(..)),
-        }),
-        3 => Record::Change(Change::Token {
-            user: UserId(number(rng) as u32),
-            torrent: TorrentId(number(rng) as u32),
-            info_hash: InfoHash(bytes(rng)),
-            expires_at: rng.bool().then(|| Seconds(rng.u32(..))),
-        }),
-        4 => Record::Change(Change::TokenRemoved {
-            user: UserId(number(rng) as u32),
-            torrent: TorrentId(number(rng) as u32),
-            info_hash: InfoHash(bytes(rng)),
-        }),
-        5 => Record::Change(Change::ClientRule { prefix: prefix(rng), allow: rng.bool() }),
-        6 => Record::Change(Change::ClientRuleRemoved { prefix: prefix(rng) }),
+        0 => any_said(
+            rng.u64(..),
+            Change::User {
+                id: UserId(number(rng) as u32),
+                passkey: passkey(rng),
+                can_leech: rng.bool(),
+                hidden: rng.bool(),
+                enabled: rng.bool(),
+                group: rng.bool().then(|| group(rng)),
+            },
+        ),
+        1 => any_said(
+            rng.u64(..),
+            Change::Torrent {
+                id: TorrentId(number(rng) as u32),
+                info_hash: InfoHash(bytes(rng)),
+                freeleech: [Freeleech::None, Freeleech::Free, Freeleech::Neutral][rng.usize(..3)],
+                upload_percent: rng.u16(..),
+            },
+        ),
+        2 => any_said(
+            rng.u64(..),
+            Change::TorrentRemoved {
+                id: TorrentId(number(rng) as u32),
+                info_hash: InfoHash(bytes(rng)),
+                reason: (0..rng.usize(..200)).map(|_| rng.char(..)).collect(),
+                at: Seconds(rng.u32(..)),
+            },
+        ),
+        3 => any_said(
+            rng.u64(..),
+            Change::Token {
+                user: UserId(number(rng) as u32),
+                torrent: TorrentId(number(rng) as u32),
+                info_hash: InfoHash(bytes(rng)),
+                expires_at: rng.bool().then(|| Seconds(rng.u32(..))),
+            },
+        ),
+        4 => any_said(
+            rng.u64(..),
+            Change::TokenRemoved {
+                user: UserId(number(rng) as u32),
+                torrent: TorrentId(number(rng) as u32),
+                info_hash: InfoHash(bytes(rng)),
+            },
+        ),
+        5 => any_said(rng.u64(..), Change::ClientRule { prefix: prefix(rng), allow: rng.bool() }),
+        6 => any_said(rng.u64(..), Change::ClientRuleRemoved { prefix: prefix(rng) }),
         7 => Record::Gone(Gone {
             at: Seconds(rng.u32(..)),
+            stamp: stamp(rng),
             user: UserId(number(rng) as u32),
             torrent: TorrentId(number(rng) as u32),
             info_hash: InfoHash(bytes(rng)),
@@ -55,18 +73,36 @@ pub(crate) fn any(rng: &mut Rng) -> Record {
             state: [PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher][rng.usize(..3)],
             swarm: rng.bool().then(|| swarm(rng)),
         }),
-        8 => Record::Change(Change::Group {
-            id: group(rng),
-            name: (0..rng.usize(..60)).map(|_| rng.char(..)).collect(),
-            downloads_max: rng.bool().then(|| number(rng) as u32),
-        }),
-        9 => Record::Change(Change::GroupRemoved { id: group(rng) }),
+        8 => any_said(
+            rng.u64(..),
+            Change::Group {
+                id: group(rng),
+                name: (0..rng.usize(..60)).map(|_| rng.char(..)).collect(),
+                downloads_max: rng.bool().then(|| number(rng) as u32),
+            },
+        ),
+        9 => any_said(rng.u64(..), Change::GroupRemoved { id: group(rng) }),
+        10 => Record::Tick(stamp(rng)),
         _ => Record::Fact(any_fact(rng)),
     }
 }
 
 fn group(rng: &mut Rng) -> GroupId {
     GroupId(rng.u16(..=GroupId::MAX.0))
+}
+
+/// A change as it is journaled, said in whole.
+pub(crate) fn said(change: Change) -> Record {
+    Record::Said(Said { at: Stamp::default(), columns: Columns::ALL, change })
+}
+
+fn any_said(seed: u64, change: Change) -> Record {
+    let rng = &mut Rng::with_seed(seed);
+    Record::Said(Said { at: stamp(rng), columns: Columns(rng.u8(..)), change })
+}
+
+fn stamp(rng: &mut Rng) -> Stamp {
+    Stamp { millis: number(rng), node: rng.u16(..) }
 }
 
 /// So many of any kind.
@@ -86,6 +122,9 @@ pub(crate) fn usual_fact(rng: &mut Rng, now: Seconds) -> Fact {
     let free = rng.u8(..10) == 0;
     Fact {
         at: now,
+        stamp: Stamp { millis: Stamp::at(now).millis + rng.u64(..1000), node: 0 },
+        over_v6: rng.u8(..8) == 0,
+        after: None,
         user: UserId(rng.u32(..500_000)),
         torrent: TorrentId(rng.u32(..900_000)),
         info_hash: InfoHash(bytes(rng)),
@@ -110,6 +149,8 @@ pub(crate) fn usual_fact(rng: &mut Rng, now: Seconds) -> Fact {
         elapsed: rng.u32(1700..2100),
         announces: rng.u32(2..600),
         moved,
+        upload_percent: 100,
+        download_percent: if free { 0 } else { 100 },
         credited_up: moved.uploaded,
         credited_down: if free { 0 } else { moved.downloaded },
         token_down: 0,
@@ -126,18 +167,20 @@ pub(crate) fn usual_fact(rng: &mut Rng, now: Seconds) -> Fact {
 
 fn any_fact(rng: &mut Rng) -> Fact {
     let moved = counters(rng);
+    let (v4, v6): (Option<Ipv4Addr>, Option<Ipv6Addr>) =
+        (rng.bool().then(|| rng.u32(..).into()), rng.bool().then(|| rng.u128(..).into()));
+    let port = if v4.is_some() || v6.is_some() { rng.u16(..) } else { 0 };
     Fact {
         at: Seconds(rng.u32(..)),
+        stamp: stamp(rng),
+        over_v6: rng.bool(),
+        after: rng.bool().then(|| stamp(rng)),
         user: UserId(number(rng) as u32),
         torrent: TorrentId(number(rng) as u32),
         info_hash: InfoHash(bytes(rng)),
         peer_id: PeerId(bytes(rng)),
         key: rng.u32(..),
-        endpoints: Endpoints {
-            v4: rng.bool().then(|| rng.u32(..).into()),
-            v6: rng.bool().then(|| rng.u128(..).into()),
-            port: rng.u16(..),
-        },
+        endpoints: Endpoints { v4, v6, port },
         hidden: rng.bool(),
         visible: rng.bool(),
         reported: counters(rng),
@@ -148,6 +191,8 @@ fn any_fact(rng: &mut Rng) -> Fact {
         elapsed: number(rng) as u32,
         announces: number(rng) as u32,
         moved,
+        upload_percent: if rng.bool() { 100 } else { rng.u16(..) },
+        download_percent: if rng.bool() { 100 } else { rng.u16(..) },
         credited_up: if rng.bool() { moved.uploaded } else { number(rng) },
         credited_down: if rng.bool() { moved.downloaded } else { number(rng) },
         token_down: number(rng),

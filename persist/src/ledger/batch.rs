@@ -7,6 +7,7 @@ use shard::Seconds;
 use shard::private::{Change, Fact, Gone, PeerId, Swarm, TorrentId, UserId};
 
 use super::Record;
+use crate::journal::Said;
 
 /// What peers did.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +46,8 @@ pub(super) fn groups(records: &[(u64, Record)]) -> Vec<Group<'_>> {
                 group.torrents.insert(gone.torrent);
                 group.acts.push(Act::Gone(gone));
             }
-            Record::Change(change) => {
+            Record::Tick(_) => {}
+            Record::Said(Said { change, .. }) => {
                 if group.touches(change) {
                     groups.push(std::mem::take(&mut group));
                 }
@@ -186,6 +188,20 @@ pub(super) fn peers<'a>(acts: &[Act<'a>]) -> Vec<(PeerKey, PeerEnd<'a>)> {
         }
     }
     sorted(peers)
+}
+
+/// All that is added up for a batch before it is written; how many rows that makes. For counting the
+/// instructions of it.
+pub fn fold(records: &[(u64, Record)]) -> usize {
+    let rows = |Group { changes, acts, .. }: Group<'_>| {
+        changes.len()
+            + credits(&acts).len()
+            + figures(&acts).len()
+            + token_uses(&acts).len()
+            + snatches(&acts).count()
+            + peers(&acts).len()
+    };
+    groups(records).into_iter().map(rows).sum()
 }
 
 fn sorted<K: Ord + Copy, V>(map: HashMap<K, V>) -> Vec<(K, V)> {

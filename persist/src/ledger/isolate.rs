@@ -17,8 +17,8 @@ use crate::postgres::journal_name;
 pub(super) fn apply(session: &mut Session<'_>, records: &[(u64, Record)]) -> Result<(), Fault> {
     match session.attempt(|session| session.apply(records)) {
         Err(Fault::Refused { sqlstate, error }) => match records {
-            [] => Ok(()),
-            [(number, record @ Record::Change(_))] => {
+            [] | [(_, Record::Tick(_))] => Ok(()),
+            [(number, record @ Record::Said(_))] => {
                 reject(session, *number, record, "change", &sqlstate, &error)
             }
             [(number, record @ Record::Fact(fact))] => {

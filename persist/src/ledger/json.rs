@@ -10,7 +10,8 @@ use super::Record;
 pub(super) fn json(record: &Record) -> Value {
     match record {
         Record::Fact(fact) => fact_json(fact),
-        Record::Change(change) => change_json(change),
+        Record::Said(said) => change_json(&said.change),
+        Record::Tick(at) => json!({ "tick": { "millis": at.millis, "node": at.node } }),
         Record::Gone(gone) => gone_json(gone),
     }
 }
@@ -18,6 +19,9 @@ pub(super) fn json(record: &Record) -> Value {
 fn fact_json(fact: &Fact) -> Value {
     json!({ "fact": {
         "at": fact.at.0,
+        "stamp": { "millis": fact.stamp.millis, "node": fact.stamp.node },
+        "over_v6": fact.over_v6,
+        "after": fact.after.map(|after| json!({ "millis": after.millis, "node": after.node })),
         "user_id": fact.user.0,
         "torrent_id": fact.torrent.0,
         "info_hash": fact.info_hash.to_string(),
@@ -36,6 +40,8 @@ fn fact_json(fact: &Fact) -> Value {
         "elapsed": fact.elapsed,
         "announces": fact.announces,
         "moved": counters(fact.moved),
+        "upload_percent": fact.upload_percent,
+        "download_percent": fact.download_percent,
         "credited_up": fact.credited_up,
         "credited_down": fact.credited_down,
         "token_down": fact.token_down,
@@ -125,7 +131,7 @@ fn change_json(change: &Change) -> Value {
 }
 
 /// As it stands in the tables.
-pub(super) fn freeleech_text(freeleech: Freeleech) -> &'static str {
+pub(crate) fn freeleech_text(freeleech: Freeleech) -> &'static str {
     match freeleech {
         Freeleech::None => "none",
         Freeleech::Free => "free",

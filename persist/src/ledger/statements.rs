@@ -41,7 +41,8 @@ impl Statements {
         Ok(Self {
             position: prepare("SELECT next FROM ledger WHERE journal = $1 FOR UPDATE")?,
             advance: prepare(
-                "UPDATE ledger SET node = $2, next = $3, updated_at = now() WHERE journal = $1",
+                "UPDATE ledger SET node = $2, next = $3, written_until = greatest(written_until, $4), \
+                 updated_at = now() WHERE journal = $1",
             )?,
             reject: prepare(REJECT)?,
             credits: prepare(CREDITS)?,
@@ -109,21 +110,25 @@ const SNATCHES: &str = "
 
 const PEERS: &str = "
     INSERT INTO peers (user_id, torrent_id, peer_id, address_v4, address_v6, port, uploaded, downloaded,
-        remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active, updated_at, key)
+        remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active, updated_at, key,
+        port_v6, stamp)
     SELECT user_id, torrent_id, peer_id, address_v4, address_v6, port, uploaded, downloaded,
         remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active,
-        to_timestamp(updated_at), key
+        to_timestamp(updated_at), key, port_v6, stamp
     FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::inet[], $5::inet[], $6::integer[], $7::bigint[],
         $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
-        $14::bigint[], $15::text[], $16::boolean[], $17::bigint[], $18::bigint[])
+        $14::bigint[], $15::text[], $16::boolean[], $17::bigint[], $18::bigint[], $19::integer[],
+        $20::bigint[])
         AS d (user_id, torrent_id, peer_id, address_v4, address_v6, port, uploaded, downloaded,
-        remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active, updated_at, key)
+        remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active, updated_at, key,
+        port_v6, stamp)
     ON CONFLICT (user_id, torrent_id, peer_id, key) DO UPDATE SET address_v4 = excluded.address_v4,
         address_v6 = excluded.address_v6, port = excluded.port, uploaded = excluded.uploaded,
         downloaded = excluded.downloaded, remaining = excluded.remaining, corrupt = excluded.corrupt,
         upload_rate = excluded.upload_rate, download_rate = excluded.download_rate,
         seconds = excluded.seconds, announces = excluded.announces, client = excluded.client,
-        active = excluded.active, updated_at = excluded.updated_at";
+        active = excluded.active, updated_at = excluded.updated_at, port_v6 = excluded.port_v6,
+        stamp = excluded.stamp, memory = NULL";
 
 const PEERS_GONE: &str = "
     UPDATE peers SET active = false
@@ -146,7 +151,7 @@ const GROUP: &str = "
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, downloads_max = excluded.downloads_max";
 
 const USER_HIDDEN: &str = "
-    UPDATE peers SET address_v4 = NULL, address_v6 = NULL, port = NULL
+    UPDATE peers SET address_v4 = NULL, address_v6 = NULL, port = NULL, port_v6 = NULL
     WHERE user_id = ANY($1) AND port IS NOT NULL";
 
 const TORRENT: &str = "

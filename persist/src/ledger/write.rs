@@ -174,7 +174,9 @@ impl Writer {
         }
         apply(&mut session)?;
         let next = (last + 1).cast_signed();
-        let values: [Value<'_>; 3] = [&journal, &self.scope.node, &next];
+        let until = records.iter().map(|(_, record)| record.stamp().millis).max();
+        let until = until.map(at_most);
+        let values: [Value<'_>; 4] = [&journal, &self.scope.node, &next, &until];
         session.transaction.execute(&self.statements.advance, &values)?;
         let tally = session.tally;
         session.transaction.commit()?;
@@ -420,6 +422,11 @@ impl Session<'_> {
                 &active,
                 &column(&peers, |fact| i64::from(fact.at.0)),
                 &column(&peers, |fact| i64::from(fact.key)),
+                &column(&peers, |fact| {
+                    let v6 = fact.endpoints.v6.filter(|_| shown(fact));
+                    v6.map(|_| i32::from(fact.endpoints.port))
+                }),
+                &column(&peers, |fact| at_most(fact.stamp.millis)),
             ],
         )?;
         Ok(())

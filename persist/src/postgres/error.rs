@@ -160,6 +160,33 @@ pub enum DatabaseError {
         /// Its name.
         name: String,
     },
+    /// It is not the database that the data folder belongs to.
+    #[error(
+        "{database} is not the one that data folder {} belongs to: it is {found}, and {expected} is expected. \
+         Is the URL right? A database of its own wants a data folder of its own (--data); to give this folder \
+         to it for good, remove the file {}", .data.display(), .data.join("database").display()
+    )]
+    Foreign {
+        /// Where.
+        database: String,
+        /// The folder.
+        data: PathBuf,
+        /// The identity that the folder remembers.
+        expected: String,
+        /// That of the database.
+        found: String,
+    },
+    /// There is nothing in it, and the data folder has users and torrents.
+    #[error(
+        "{database} has no users and no torrents, and data folder {} does. Is the URL right? Restore the \
+         database; or have it filled from here with `margay journal adopt {}`", .data.display(), .data.display()
+    )]
+    Emptied {
+        /// Where.
+        database: String,
+        /// The folder.
+        data: PathBuf,
+    },
     /// A row without which nothing goes on, or too many rows that cannot be read.
     #[error("table {table} of {database} holds a row that makes no sense: {problem}")]
     Row {
@@ -196,6 +223,8 @@ impl DatabaseError {
             | Self::Rights { .. }
             | Self::Newer { .. }
             | Self::Altered { .. }
+            | Self::Foreign { .. }
+            | Self::Emptied { .. }
             | Self::Row { .. } => Obstacle::Lasting,
             Self::Silent { .. }
             | Self::Unanswered { .. }

@@ -397,7 +397,7 @@ fn position(
 }
 
 /// Somebody waits: a session that waits for a lock is to say so soon.
-fn locks_for(client: &mut Client) -> Result<(), ::postgres::Error> {
+pub(super) fn locks_for(client: &mut Client) -> Result<(), ::postgres::Error> {
     client.batch_execute(&format!("SET lock_timeout TO {}", START_LOCK_PATIENCE.as_millis()))
 }
 
@@ -437,7 +437,7 @@ const HAS_WORDS: [&str; 2] = ["user_groups", "deletion_reasons"];
 const PIECE_ROWS: usize = 1_024;
 
 /// How long the server may say nothing.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
+pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long it may look for the first row of a table, as long as it lets others in.
 const WORK_PATIENCE: Duration = Duration::from_secs(60);

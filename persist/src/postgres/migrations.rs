@@ -30,7 +30,7 @@ struct Migration {
 }
 
 /// In order; the first is number 1.
-const MIGRATIONS: [Migration; 5] = [
+const MIGRATIONS: [Migration; 6] = [
     Migration { name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { name: "notices", sql: include_str!("../../migrations/0002_notices.sql") },
     Migration {
@@ -39,6 +39,10 @@ const MIGRATIONS: [Migration; 5] = [
     },
     Migration { name: "peer_key", sql: include_str!("../../migrations/0004_peer_key.sql") },
     Migration { name: "suspicions", sql: include_str!("../../migrations/0005_suspicions.sql") },
+    Migration {
+        name: "the_books_hold",
+        sql: include_str!("../../migrations/0006_the_books_hold.sql"),
+    },
 ];
 
 /// How the tables are, for this program.

@@ -12,7 +12,7 @@ use super::aside::Said;
 use super::errands::{Errands, Readers};
 use super::session::each_host;
 use super::tls::{Proof, Tls};
-use super::{DatabaseError, Migrated, text_of};
+use super::{DatabaseError, Look, Migrated, text_of};
 
 /// A PostgreSQL database, and the schema of the tracker in it. Cheap to clone; whoever needs it connects
 /// for himself.
@@ -27,6 +27,7 @@ pub struct Database {
     /// Who waits for a server that does not answer.
     pub(super) connecting: Arc<Errands<Client>>,
     pub(super) migrating: Arc<Errands<Migrated>>,
+    pub(super) looking: Arc<Errands<Look>>,
     pub(super) readers: Arc<Readers>,
     /// Which rows were said to be unreadable.
     pub(super) said: Arc<Said>,
@@ -72,6 +73,7 @@ impl Database {
             shown,
             connecting: Arc::default(),
             migrating: Arc::default(),
+            looking: Arc::default(),
             readers: Arc::default(),
             said: Arc::default(),
         })

@@ -11,7 +11,7 @@ use shard::private::{
 use shard::{Event, Families, Reply};
 
 use super::*;
-use crate::journal::{Journal, Options};
+use crate::journal::{Journal, Options, random};
 use crate::scratch::Scratch;
 use crate::{Covered, DataDir, Meta, Mode, Snapshot, SnapshotWriter};
 
@@ -69,7 +69,7 @@ impl World {
     }
 
     fn change(&mut self, change: Change) {
-        self.outgoing.push(change.into());
+        self.outgoing.push(random::said(change));
     }
 
     fn register(&mut self, torrent: usize) {

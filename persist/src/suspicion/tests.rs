@@ -1,7 +1,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use shard::InfoHash;
-use shard::private::{Counters, Endpoints, Swarm};
+use shard::private::{Counters, Endpoints, Stamp, Swarm};
 
 use super::*;
 
@@ -9,6 +9,9 @@ use super::*;
 fn fact(user: u32, torrent: u32, at: u32) -> Fact {
     Fact {
         at: Seconds(60 * at),
+        stamp: Stamp::at(Seconds(60 * at)),
+        over_v6: false,
+        after: None,
         user: UserId(user),
         torrent: TorrentId(torrent),
         info_hash: InfoHash([torrent as u8; 20]),
@@ -25,6 +28,8 @@ fn fact(user: u32, torrent: u32, at: u32) -> Fact {
         elapsed: 1800,
         announces: 2,
         moved: Counters::default(),
+        upload_percent: 100,
+        download_percent: 100,
         credited_up: 0,
         credited_down: 0,
         token_down: 0,

@@ -4,12 +4,12 @@ use persist::LedgerOptions;
 use persist::ledger::Record;
 use persist::postgres::{SpentToken, SpentTokens};
 use shard::private::{
-    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, GroupId, Swarm, TorrentId,
-    UserId,
+    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, GroupId, Stamp, Swarm,
+    TorrentId, UserId,
 };
 use shard::{PeerState, Seconds};
 
-use crate::site::{NOW, Site, Tape, fact, hash, passkey, quick, token, torrent, until, user};
+use crate::site::{NOW, Site, Tape, fact, hash, passkey, quick, said, token, torrent, until, user};
 
 #[test]
 fn credits_are_added_and_the_last_figures_stay() {
@@ -57,13 +57,13 @@ fn a_token_is_used_and_spent_and_given_again() {
 
     let removed =
         Change::TokenRemoved { user: UserId(2), torrent: TorrentId(1), info_hash: hash(1) };
-    site.apply(vec![token(1, 1), Record::Change(removed)]);
+    site.apply(vec![token(1, 1), said(removed)]);
     assert_eq!(site.text(tokens), "(1,0,)");
     // Given again while it can be used, it stays what it is.
     let expires_at = Some(Seconds(4_000_000_000));
     let longer =
         Change::Token { user: UserId(1), torrent: TorrentId(1), info_hash: hash(1), expires_at };
-    site.apply(vec![Record::Fact(Fact { token_down: 4, ..fact(1, 1) }), Record::Change(longer)]);
+    site.apply(vec![Record::Fact(Fact { token_down: 4, ..fact(1, 1) }), said(longer)]);
     assert_eq!(
         site.text("SELECT downloaded, extract(epoch FROM expires_at)::bigint FROM tokens"),
         "(4,4000000000)"
@@ -131,7 +131,7 @@ fn a_peer_is_as_its_last_announce_left_it() {
         enabled: true,
         group: None,
     };
-    site.apply(vec![Record::Change(hides)]);
+    site.apply(vec![said(hides)]);
     let addresses = "SELECT address_v4, address_v6, port FROM peers";
     assert_eq!(site.text(addresses), "(,,)");
     site.apply(vec![Record::Fact(Fact { hidden: true, ..first })]);
@@ -145,7 +145,8 @@ fn who_leaves_without_a_word_is_not_active_and_not_counted() {
     let gone = |user, key, swarm| {
         let Fact { torrent, info_hash, peer_id, .. } = fact(user, 1);
         let (user, state, swarm) = (UserId(user), PeerState::Seeder, Some(swarm));
-        Record::Gone(Gone { at: NOW, user, torrent, info_hash, peer_id, key, state, swarm })
+        let (at, stamp) = (NOW, Stamp::at(NOW));
+        Record::Gone(Gone { at, stamp, user, torrent, info_hash, peer_id, key, state, swarm })
     };
     let here = |user, key, swarm| Record::Fact(Fact { key, swarm, ..fact(user, 1) });
     let peers = "SELECT user_id, key, active FROM peers ORDER BY 1, 2";
@@ -182,10 +183,10 @@ fn changes_make_and_remove_rows() {
     let changed = |id, key, enabled| {
         let (id, passkey) = (UserId(id), passkey(key));
         let (can_leech, hidden, group) = (false, false, None);
-        Record::Change(Change::User { id, passkey, can_leech, hidden, enabled, group })
+        said(Change::User { id, passkey, can_leech, hidden, enabled, group })
     };
     let rules = |prefix: &[u8], allow| {
-        Record::Change(Change::ClientRule { prefix: ClientPrefix::new(prefix).unwrap(), allow })
+        said(Change::ClientRule { prefix: ClientPrefix::new(prefix).unwrap(), allow })
     };
     let status = site.apply(vec![
         changed(1, 2, true),
@@ -193,14 +194,14 @@ fn changes_make_and_remove_rows() {
         rules(b"-A", true),
         rules(b"-B", true),
         rules(b"-A", false),
-        Record::Change(Change::ClientRuleRemoved { prefix: ClientPrefix::new(b"-B").unwrap() }),
-        Record::Change(Change::Torrent {
+        said(Change::ClientRuleRemoved { prefix: ClientPrefix::new(b"-B").unwrap() }),
+        said(Change::Torrent {
             id: TorrentId(1),
             info_hash: hash(1),
             freeleech: Freeleech::Neutral,
             upload_percent: 150,
         }),
-        Record::Change(Change::TorrentRemoved {
+        said(Change::TorrentRemoved {
             id: TorrentId(2),
             info_hash: hash(2),
             reason: "it's gone".into(),
@@ -233,7 +234,7 @@ fn changes_make_and_remove_rows() {
 #[test]
 fn changes_and_facts_keep_their_order() {
     let Some(mut site) = Site::new("order") else { return };
-    let removed = Record::Change(Change::TorrentRemoved {
+    let removed = said(Change::TorrentRemoved {
         id: TorrentId(1),
         info_hash: hash(1),
         reason: String::new(),
@@ -288,12 +289,12 @@ fn peers_can_be_left_out_and_are_removed_when_they_are_silent() {
 fn groups_are_written_and_nobody_loses_his_by_a_change_of_his_rights() {
     let Some(mut site) = Site::new("groups") else { return };
     let group = |id, name: &str, downloads_max| {
-        Record::Change(Change::Group { id: GroupId(id), name: name.to_owned(), downloads_max })
+        said(Change::Group { id: GroupId(id), name: name.to_owned(), downloads_max })
     };
     let in_group = |group: Option<u16>| {
         let (id, passkey) = (UserId(1), passkey(1));
         let (can_leech, hidden, enabled, group) = (true, false, true, group.map(GroupId));
-        Record::Change(Change::User { id, passkey, can_leech, hidden, enabled, group })
+        said(Change::User { id, passkey, can_leech, hidden, enabled, group })
     };
     site.apply(vec![group(1, "New", Some(3)), group(2, "Elite", Some(5)), in_group(Some(1))]);
     site.apply(vec![group(2, "Elite", None)]);
@@ -305,9 +306,9 @@ fn groups_are_written_and_nobody_loses_his_by_a_change_of_his_rights() {
     assert_eq!(site.number(of_user), 1, "not known is not none");
     site.apply(vec![in_group(Some(9))]);
     assert_eq!(site.number(of_user), 1, "there is no such group");
-    site.apply(vec![in_group(Some(2)), Record::Change(Change::GroupRemoved { id: GroupId(1) })]);
+    site.apply(vec![in_group(Some(2)), said(Change::GroupRemoved { id: GroupId(1) })]);
     assert_eq!((site.text(groups).as_str(), site.number(of_user)), ("(2,Elite,)", 2));
-    site.apply(vec![Record::Change(Change::GroupRemoved { id: GroupId(2) })]);
+    site.apply(vec![said(Change::GroupRemoved { id: GroupId(2) })]);
     assert_eq!(site.number(of_user), -1);
 }
 

@@ -11,7 +11,8 @@ use persist::{Ledger, LedgerOptions};
 use shard::private::{Change, Fact, Swarm, TorrentId, UserId};
 
 use crate::site::{
-    NOW, PATIENCE, Server, Site, Tape, fact, hash, passkey, quick, token, torrent, until, user,
+    NOW, PATIENCE, Server, Site, Tape, fact, hash, passkey, quick, said, token, torrent, until,
+    user,
 };
 
 const USERS: u32 = 40;
@@ -49,7 +50,7 @@ fn story(seed: u64, length: usize) -> (Vec<Record>, Model) {
         if rng.u8(..) < 8 {
             let can_leech = rng.bool();
             let (id, passkey) = (UserId(id), passkey(id));
-            records.push(Record::Change(Change::User {
+            records.push(said(Change::User {
                 id,
                 passkey,
                 can_leech,
@@ -65,7 +66,7 @@ fn story(seed: u64, length: usize) -> (Vec<Record>, Model) {
         if rng.u8(..) < 3 {
             let (id, info_hash) = (TorrentId(number), hash(number));
             let reason = "made anew".to_owned();
-            records.push(Record::Change(Change::TorrentRemoved { id, info_hash, reason, at: NOW }));
+            records.push(said(Change::TorrentRemoved { id, info_hash, reason, at: NOW }));
             records.push(torrent(number));
             model.torrents.insert(key.1, (0, 0));
             model.tokens.retain(|(_, torrent), _| *torrent != key.1);

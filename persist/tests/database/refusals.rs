@@ -3,7 +3,7 @@
 use persist::ledger::Record;
 use shard::private::{Change, Fact, TorrentId, UserId};
 
-use crate::site::{NOW, Site, fact, hash, passkey, torrent, user};
+use crate::site::{NOW, Site, fact, hash, passkey, said, torrent, user};
 
 #[test]
 fn one_bad_record_among_many() {
@@ -12,7 +12,7 @@ fn one_bad_record_among_many() {
     records.push(torrent(1));
     // The passkey of somebody else.
     let (id, twice) = (UserId(500), passkey(5));
-    records.push(Record::Change(Change::User {
+    records.push(said(Change::User {
         id,
         passkey: twice,
         can_leech: true,
@@ -21,7 +21,7 @@ fn one_bad_record_among_many() {
         group: None,
     }));
     // A text that PostgreSQL cannot hold.
-    records.push(Record::Change(Change::TorrentRemoved {
+    records.push(said(Change::TorrentRemoved {
         id: TorrentId(2),
         info_hash: hash(2),
         reason: "a\0b".into(),

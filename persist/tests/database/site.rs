@@ -6,11 +6,12 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use persist::journal::{Columns, Said};
 use persist::ledger::{Record, Source, SourceError};
 use persist::{Database, Ledger, LedgerOptions};
 use postgres::{Client, NoTls};
 use shard::private::{
-    Change, Counters, Endpoints, Fact, Freeleech, Passkey, PeerId, Swarm, TorrentId, UserId,
+    Change, Counters, Endpoints, Fact, Freeleech, Passkey, PeerId, Stamp, Swarm, TorrentId, UserId,
 };
 use shard::{InfoHash, Seconds};
 
@@ -187,6 +188,9 @@ pub(crate) fn fact(user: u32, torrent: u32) -> Fact {
     peer_id[16..].copy_from_slice(&user.to_be_bytes());
     Fact {
         at: NOW,
+        stamp: Stamp::at(NOW),
+        over_v6: false,
+        after: None,
         user: UserId(user),
         torrent: TorrentId(torrent),
         info_hash: hash(torrent),
@@ -207,6 +211,8 @@ pub(crate) fn fact(user: u32, torrent: u32) -> Fact {
         elapsed: 0,
         announces: 1,
         moved: Counters::default(),
+        upload_percent: 100,
+        download_percent: 100,
         credited_up: 0,
         credited_down: 0,
         token_down: 0,
@@ -226,14 +232,19 @@ pub(crate) fn passkey(number: u32) -> Passkey {
     Passkey::new(format!("{number:032}").as_bytes()).unwrap()
 }
 
+/// A change that was said in whole, when the world began.
+pub(crate) fn said(change: Change) -> Record {
+    Record::Said(Said { at: Stamp::at(NOW), columns: Columns::ALL, change })
+}
+
 pub(crate) fn user(id: u32) -> Record {
     let (id, passkey) = (UserId(id), passkey(id));
     let (can_leech, hidden, enabled, group) = (true, false, true, None);
-    Record::Change(Change::User { id, passkey, can_leech, hidden, enabled, group })
+    said(Change::User { id, passkey, can_leech, hidden, enabled, group })
 }
 
 pub(crate) fn torrent(id: u32) -> Record {
-    Record::Change(Change::Torrent {
+    said(Change::Torrent {
         id: TorrentId(id),
         info_hash: hash(id),
         freeleech: Freeleech::None,
@@ -242,7 +253,7 @@ pub(crate) fn torrent(id: u32) -> Record {
 }
 
 pub(crate) fn token(user: u32, torrent: u32) -> Record {
-    Record::Change(Change::Token {
+    said(Change::Token {
         user: UserId(user),
         torrent: TorrentId(torrent),
         info_hash: hash(torrent),

@@ -5,7 +5,7 @@ use super::choose::{Ask, choose, state};
 use super::credit::{Credit, balance, credit, goes_on, moved};
 use super::face::{Face, Name};
 use super::members::Spot;
-use super::{Announce, Fact, Facts, Freeleech, Outcome, Refusal, Swarm, Swarms};
+use super::{Announce, Fact, Facts, Freeleech, Outcome, Refusal, Stamp, Swarm, Swarms};
 use crate::{Counts, Event, PeerState, Reply, Seconds};
 
 /// A peer as it was before an announce.
@@ -272,6 +272,9 @@ impl Swarms {
         Fact {
             // Not before the announce before it, even where the clock was put back.
             at: step.figures.seen,
+            stamp: Stamp::at(step.figures.seen),
+            over_v6: announce.endpoints.v4.is_none(),
+            after: None,
             user: announce.user.id,
             torrent: torrent.terms.id,
             info_hash: torrent.info_hash,
@@ -288,6 +291,8 @@ impl Swarms {
             elapsed: step.elapsed,
             announces: step.figures.announces,
             moved: step.credit.moved,
+            upload_percent: step.credit.percents.0,
+            download_percent: step.credit.percents.1,
             credited_up: step.credit.up,
             credited_down: step.credit.down,
             token_down: step.credit.token_down,

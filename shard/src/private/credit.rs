@@ -13,6 +13,8 @@ pub(crate) struct Credit {
     pub(crate) down: u64,
     /// Bytes of the download that a token took over.
     pub(crate) token_down: u64,
+    /// What uploads and downloads count for, in percent.
+    pub(crate) percents: (u16, u16),
 }
 
 /// Whether a report continues the one before it. When uploads or downloads went down, the client has begun
@@ -42,11 +44,13 @@ pub(crate) fn credit(moved: Counters, terms: &Terms, token: bool) -> Credit {
     }
     let up = u128::from(moved.uploaded) * u128::from(terms.upload_percent) / 100;
     let free = token || terms.freeleech == Freeleech::Free;
+    let percents = (terms.upload_percent, if free { 0 } else { 100 });
     Credit {
         moved,
         up: u64::try_from(up).unwrap_or(u64::MAX),
         down: if free { 0 } else { moved.downloaded },
         token_down: if token { moved.downloaded } else { 0 },
+        percents,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an announce did to the accounting.
 
-use super::{Counters, Endpoints, PeerId, TorrentId, UserId};
+use super::{Counters, Endpoints, PeerId, Stamp, TorrentId, UserId};
 use crate::{InfoHash, Seconds};
 
 /// One announce that changed something that must not be lost.
@@ -12,6 +12,14 @@ use crate::{InfoHash, Seconds};
 pub struct Fact {
     /// When.
     pub at: Seconds,
+    /// The same in the order of all reports. The engine sets it to the second; whoever hands the fact on
+    /// says it exactly.
+    pub stamp: Stamp,
+    /// It came over IPv6, by the IPv6 address of `endpoints`; otherwise by the IPv4 one.
+    pub over_v6: bool,
+    /// The newest report that was known of this client under another session, from another node; for
+    /// several nodes, and `None` where there is one.
+    pub after: Option<Stamp>,
     /// Whose client.
     pub user: UserId,
     /// Which torrent, by number.
@@ -44,6 +52,10 @@ pub struct Fact {
     pub announces: u32,
     /// Bytes it moved since the announce before, before any rule; 0 where counters went down.
     pub moved: Counters,
+    /// What uploads counted for, in percent; see [`super::Terms::upload_percent`].
+    pub upload_percent: u16,
+    /// What downloads counted for, in percent: 100, or 0 where they were free.
+    pub download_percent: u16,
     /// Bytes to add to the user's upload.
     pub credited_up: u64,
     /// Bytes to add to the user's download.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{
     Announce, Counters, Endpoints, Fact, Facts, Freeleech, Gone, Limits, Outcome, PeerId,
-    PeerRecord, Refusal, Swarm, Terms, Totals, User, UserId,
+    PeerRecord, Refusal, Stamp, Swarm, Terms, Totals, User, UserId,
 };
 use crate::{Counts, Event, InfoHash, PeerState, Reply, Scope, Seconds};
 
@@ -277,7 +277,8 @@ impl Torrent {
     fn gone(&self, info_hash: &InfoHash, peer: &PeerRecord) -> Gone {
         let PeerRecord { user, peer_id, state, .. } = *peer;
         let (torrent, info_hash, at, swarm) = (self.terms.id, *info_hash, peer.seen, None);
-        Gone { at, user, torrent, info_hash, peer_id, key: peer.key, state, swarm }
+        let (stamp, key) = (Stamp::at(at), peer.key);
+        Gone { at, stamp, user, torrent, info_hash, peer_id, key, state, swarm }
     }
 
     /// Accounts for an announce and puts its peer in or takes it out.
@@ -292,6 +293,11 @@ impl Torrent {
         let moved = goes_on.map_or(Counters::default(), |known| moved(known, announce));
         let expires_at = self.tokens.get(&announce.user.id).copied();
         let token = expires_at.is_some_and(|at| at.is_none_or(|at| now < at));
+        let (upload_percent, download_percent) = match (self.terms.freeleech, token) {
+            (Freeleech::Neutral, _) => (0, 0),
+            (Freeleech::None, false) => (self.terms.upload_percent, 100),
+            _ => (self.terms.upload_percent, 0),
+        };
         let (credited_up, credited_down, token_down) = match (self.terms.freeleech, token) {
             (Freeleech::Neutral, _) => (0, 0, 0),
             (Freeleech::None | Freeleech::Free, true) => {
@@ -320,6 +326,9 @@ impl Torrent {
         let counts = self.counts();
         Fact {
             at: peer.seen,
+            stamp: Stamp::at(peer.seen),
+            over_v6: announce.endpoints.v4.is_none(),
+            after: None,
             user: announce.user.id,
             torrent: self.terms.id,
             info_hash: announce.info_hash,
@@ -336,6 +345,8 @@ impl Torrent {
             elapsed: goes_on.map_or(0, |known| now.since(known.seen).0),
             announces: peer.announces,
             moved,
+            upload_percent,
+            download_percent,
             credited_up,
             credited_down,
             token_down,

@@ -12,7 +12,7 @@ use super::sweep::Sweep;
 use super::tokens::Tokens;
 use super::torrent::{Torrent, Torrents};
 use super::{
-    Announce, Fact, PeerId, PeerRecord, Swarm, Terms, TorrentId, TorrentRecord, User, UserId,
+    Announce, Fact, PeerId, PeerRecord, Stamp, Swarm, Terms, TorrentId, TorrentRecord, User, UserId,
 };
 use crate::hash::Keys;
 use crate::{Counts, InfoHash, PeerState, Seconds};
@@ -154,6 +154,8 @@ impl Outcome {
 pub struct Gone {
     /// When it was dropped.
     pub at: Seconds,
+    /// The same in the order of all reports; see [`Fact::stamp`].
+    pub stamp: Stamp,
     /// Whose client.
     pub user: UserId,
     /// Which torrent, by number.

@@ -3,7 +3,7 @@
 use super::face::Face;
 use super::members::{STATES, TABLES};
 use super::torrent::{Body, Standing};
-use super::{Gone, Swarm, Swarms, Terms, UserId};
+use super::{Gone, Stamp, Swarm, Swarms, Terms, UserId};
 use crate::table::Place;
 use crate::{InfoHash, PeerState, Seconds};
 
@@ -242,7 +242,9 @@ impl Swarms {
         for (face, state) in left.drain(..) {
             let (peer_id, key) = self.members.accounts.name(face.account);
             let user = UserId(face.user);
-            gone.push(Gone { at, user, torrent: number, info_hash, peer_id, key, state, swarm });
+            let stamp = Stamp::at(at);
+            let torrent = number;
+            gone.push(Gone { at, stamp, user, torrent, info_hash, peer_id, key, state, swarm });
             self.members.forget(&face);
             if counted {
                 self.count(Some(state), None);

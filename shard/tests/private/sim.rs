@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use shard::private::model::{Client, Model, Ruling};
 use shard::private::{
-    Announce, Cursor, Fact, Facts, Gone, Limits, Outcome, PeerRecord, Piece, Refusal, Swarms,
-    Terms, TorrentRecord, User, UserId,
+    Announce, Cursor, Fact, Facts, Gone, Limits, Outcome, PeerRecord, Piece, Refusal, Stamp,
+    Swarms, Terms, TorrentRecord, User, UserId,
 };
 use shard::{InfoHash, PeerState, Reply, Seconds};
 
@@ -446,7 +446,8 @@ pub(crate) fn client(peer: &PeerRecord) -> Client {
 
 /// In one order, and without what depends on the steps of the sweep.
 fn sorted(mut gone: Vec<Gone>) -> Vec<Gone> {
-    gone.iter_mut().for_each(|gone| (gone.at, gone.swarm) = (Seconds(0), None));
+    let plain = (Seconds(0), Stamp::default(), None);
+    gone.iter_mut().for_each(|gone| (gone.at, gone.stamp, gone.swarm) = plain);
     gone.sort_by_key(|gone| (gone.info_hash, gone.user, gone.peer_id, gone.key));
     gone
 }

@@ -39,9 +39,15 @@ impl Books {
                 change => cores.tell_all(&Command::Seen(Arc::new(change))),
             },
             Seen::UserGone(id) => self.forget(id, cores),
-            Seen::Reload => return !self.hears_all.take(),
+            seen @ Seen::Reload => return !self.has_heard(&seen),
         }
         false
+    }
+
+    /// Whether this says that notices may be missing, and none is: the first connection was there before all
+    /// was loaded. Only the first time: the next connection has something to make up for.
+    pub(in crate::server) fn has_heard(&self, seen: &Seen) -> bool {
+        matches!(seen, Seen::Reload) && self.hears_all.take()
     }
 
     fn forget(&self, id: UserId, cores: &Cores) {

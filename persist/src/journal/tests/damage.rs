@@ -250,7 +250,7 @@ fn a_journal_of_the_format_before_goes_on_in_a_new_segment() {
     assert_eq!(journal.end(), before.len() as u64);
     let id = shard::private::GroupId(7);
     let group = Change::Group { id, name: "Elite".to_owned(), downloads_max: Some(3) };
-    let records = [group.into(), Change::GroupRemoved { id }.into()];
+    let records = [random::said(group), random::said(Change::GroupRemoved { id })];
     journal.append(&records).unwrap();
     journal.append(&records).unwrap();
     journal.sync().unwrap();

@@ -130,10 +130,10 @@ fn a_large_batch_goes_into_several_frames_and_a_too_large_one_nowhere() {
         reason: "x".repeat(length),
         at: Seconds(1),
     };
-    let large = Record::from(removed(1_000_000));
+    let large = random::said(removed(1_000_000));
     story.journal().append(std::slice::from_ref(&large)).unwrap();
     story.records.push(large.clone());
-    let error = story.journal().append(&[large, removed(1 << 20).into()]).unwrap_err();
+    let error = story.journal().append(&[large, random::said(removed(1 << 20))]).unwrap_err();
     assert!(matches!(error, JournalError::TooLarge { .. }), "{error:?}");
     assert!(story.journal().status().accepting() && !error.is_full());
     story.append(10);

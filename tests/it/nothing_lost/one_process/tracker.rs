@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fastrand::Rng;
-use persist::journal::{self, Journal, Options, Record};
+use persist::journal::{self, Columns, Journal, Options, Record, Said};
 use persist::ledger::JournalSource;
 use persist::restart::replay_tail;
 use persist::{
     Covered, DataDir, Database, Ledger, LedgerOptions, Meta, Mode, Snapshot, SnapshotWriter,
 };
 use shard::private::{
-    Announce, Change, Cursor, Facts, Gone, Limits, Outcome, PeerId, Piece, Refusal, Swarms, UserId,
+    Announce, Change, Cursor, Facts, Gone, Limits, Outcome, PeerId, Piece, Refusal, Stamp, Swarms,
+    UserId,
 };
 use shard::{InfoHash, Reply, Seconds};
 use tempfile::TempDir;
@@ -113,7 +114,8 @@ impl<'a> Tracker<'a> {
 
     pub(crate) fn change(&mut self, change: Change) {
         self.swarms.apply(&change, &mut Vec::new()).unwrap();
-        self.outgoing.push(change.into());
+        let (at, columns) = (Stamp::default(), Columns::ALL);
+        self.outgoing.push(Said { at, columns, change }.into());
     }
 
     /// Who left silently, each with the number of its record.

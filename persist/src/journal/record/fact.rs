@@ -1,0 +1,297 @@
+//! What an announce did, as bytes.
+//!
+//! ```text
+//! fact   = flags° · at (4) · stamp: milliseconds beside `at`° · node° · info hash (20) · peer id (20)
+//!          key (4) · [v4 (4) · its port (2)] · [v6 (16) · its port (2)] · user° · torrent°
+//!          seconds since `since`° · reported: uploaded° downloaded° · [corrupt°, moved corrupt°] · [left°]
+//!          elapsed° · announces° · moved: uploaded° downloaded° · [upload percent°]
+//!          [download percent°] · [credited up°] · [credited down°] · [token down°]
+//!          [after: milliseconds° node°] · swarm: seeders° leechers° snatches° balance°
+//! ```
+//! What stands in brackets is only there when a flag says so: addresses that are known, amounts that are not
+//! 0, percentages that are not 100, credits that are not simply what was moved. A usual fact takes about 105
+//! bytes, where most of it, hash, peer id and address, is as good as random. Before format 3 there was no
+//! stamp, one port behind both addresses, and no percentage; the flags had 16 bits.
+
+use shard::private::{Counters, Endpoints, Fact, PeerId, Stamp, TorrentId, UserId};
+use shard::{InfoHash, Seconds};
+
+use super::{put_stamp, put_swarm, stamp, swarm};
+use crate::journal::bytes::{Bytes, put_varint, put_varint_i64};
+
+/// The flags of a fact, by bit.
+mod flag {
+    pub(super) const HIDDEN: u32 = 1;
+    pub(super) const VISIBLE: u32 = 1 << 1;
+    pub(super) const PARTIAL: u32 = 1 << 2;
+    pub(super) const ACTIVE: u32 = 1 << 3;
+    pub(super) const TOKEN_SPENT: u32 = 1 << 4;
+    pub(super) const SNATCHED: u32 = 1 << 5;
+    /// An IPv4 address follows.
+    pub(super) const V4: u32 = 1 << 6;
+    /// An IPv6 address follows.
+    pub(super) const V6: u32 = 1 << 7;
+    /// Corrupt bytes, reported and moved, follow.
+    pub(super) const CORRUPT: u32 = 1 << 8;
+    /// The bytes left follow; otherwise there are none.
+    pub(super) const LEFT: u32 = 1 << 9;
+    /// The bytes left are unknown (`u64::MAX`).
+    pub(super) const LEFT_UNKNOWN: u32 = 1 << 10;
+    /// The credited upload follows; otherwise it is what was moved.
+    pub(super) const CREDITED_UP: u32 = 1 << 11;
+    /// The credited download follows; otherwise it is what was moved.
+    pub(super) const CREDITED_DOWN: u32 = 1 << 12;
+    /// What a token took over follows; otherwise it is nothing.
+    pub(super) const TOKEN_DOWN: u32 = 1 << 13;
+    /// What came before has these at most.
+    pub(super) const BEFORE: u32 = (1 << 14) - 1;
+    /// It came over IPv6.
+    pub(super) const OVER_V6: u32 = 1 << 14;
+    /// What uploads counted for follows; otherwise it is 100.
+    pub(super) const UPLOAD_PERCENT: u32 = 1 << 15;
+    /// What downloads counted for follows; otherwise it is 100.
+    pub(super) const DOWNLOAD_PERCENT: u32 = 1 << 16;
+    /// The stamp of the newest report before it follows.
+    pub(super) const AFTER: u32 = 1 << 17;
+    /// All of the above.
+    pub(super) const KNOWN: u32 = (1 << 18) - 1;
+}
+
+/// More than a usual fact takes.
+const FACT_BYTES: usize = 192;
+
+/// Appends a fact without its kind.
+pub(super) fn encode(fact: &Fact, out: &mut Vec<u8>) {
+    // Every field is named, so that a new one cannot be forgotten.
+    let Fact {
+        at,
+        stamp: Stamp { millis, node },
+        over_v6,
+        after,
+        user,
+        torrent,
+        info_hash,
+        peer_id,
+        key,
+        endpoints: Endpoints { v4, v6, port },
+        hidden,
+        visible,
+        reported,
+        left,
+        partial,
+        active,
+        since,
+        elapsed,
+        announces,
+        moved,
+        upload_percent,
+        download_percent,
+        credited_up,
+        credited_down,
+        token_down,
+        token_spent,
+        snatched,
+        swarm,
+    } = *fact;
+    let flags = [
+        (hidden, flag::HIDDEN),
+        (visible, flag::VISIBLE),
+        (partial, flag::PARTIAL),
+        (active, flag::ACTIVE),
+        (token_spent, flag::TOKEN_SPENT),
+        (snatched, flag::SNATCHED),
+        (v4.is_some(), flag::V4),
+        (v6.is_some(), flag::V6),
+        (reported.corrupt != 0 || moved.corrupt != 0, flag::CORRUPT),
+        (left != 0 && left != u64::MAX, flag::LEFT),
+        (left == u64::MAX, flag::LEFT_UNKNOWN),
+        (credited_up != moved.uploaded, flag::CREDITED_UP),
+        (credited_down != moved.downloaded, flag::CREDITED_DOWN),
+        (token_down != 0, flag::TOKEN_DOWN),
+        (over_v6, flag::OVER_V6),
+        (upload_percent != 100, flag::UPLOAD_PERCENT),
+        (download_percent != 100, flag::DOWNLOAD_PERCENT),
+        (after.is_some(), flag::AFTER),
+    ];
+    let flags = flags.iter().fold(0, |set, &(is, flag)| if is { set | flag } else { set });
+    let has = |flag: u32| flags & flag != 0;
+
+    out.reserve(FACT_BYTES);
+    put_varint(out, flags.into());
+    out.extend_from_slice(&at.0.to_le_bytes());
+    put_varint_i64(out, millis.wrapping_sub(Stamp::at(at).millis).cast_signed());
+    put_varint(out, node.into());
+    out.extend_from_slice(&info_hash.0);
+    out.extend_from_slice(&peer_id.0);
+    out.extend_from_slice(&key.to_le_bytes());
+    if let Some(v4) = v4 {
+        out.extend_from_slice(&v4.octets());
+        out.extend_from_slice(&port.to_le_bytes());
+    }
+    if let Some(v6) = v6 {
+        out.extend_from_slice(&v6.octets());
+        out.extend_from_slice(&port.to_le_bytes());
+    }
+    put_varint(out, user.0.into());
+    put_varint(out, torrent.0.into());
+    put_varint(out, at.0.wrapping_sub(since.0).into());
+    put_varint(out, reported.uploaded);
+    put_varint(out, reported.downloaded);
+    if has(flag::CORRUPT) {
+        put_varint(out, reported.corrupt);
+        put_varint(out, moved.corrupt);
+    }
+    if has(flag::LEFT) {
+        put_varint(out, left);
+    }
+    put_varint(out, elapsed.into());
+    put_varint(out, announces.into());
+    put_varint(out, moved.uploaded);
+    put_varint(out, moved.downloaded);
+    if has(flag::UPLOAD_PERCENT) {
+        put_varint(out, upload_percent.into());
+    }
+    if has(flag::DOWNLOAD_PERCENT) {
+        put_varint(out, download_percent.into());
+    }
+    if has(flag::CREDITED_UP) {
+        put_varint(out, credited_up);
+    }
+    if has(flag::CREDITED_DOWN) {
+        put_varint(out, credited_down);
+    }
+    if has(flag::TOKEN_DOWN) {
+        put_varint(out, token_down);
+    }
+    if let Some(after) = after {
+        put_stamp(out, after);
+    }
+    put_swarm(out, swarm);
+}
+
+/// Takes a fact from the front of `bytes`, behind its kind.
+pub(super) fn decode(bytes: &mut Bytes<'_>) -> Option<Fact> {
+    let flags = bytes.varint_u32()?;
+    if flags & !flag::KNOWN != 0 {
+        return None;
+    }
+    let has = |flag: u32| flags & flag != 0;
+    let at = Seconds(bytes.u32()?);
+    let millis = Stamp::at(at).millis.wrapping_add_signed(bytes.varint_i64()?);
+    let stamp_of = Stamp { millis, node: bytes.varint()?.try_into().ok()? };
+    let name = Name::decode(bytes)?;
+    let v4 = if has(flag::V4) { Some((bytes.array::<4>()?.into(), bytes.u16()?)) } else { None };
+    let v6 = if has(flag::V6) { Some((bytes.array::<16>()?.into(), bytes.u16()?)) } else { None };
+    let port = v4.map(|(_, port)| port).or(v6.map(|(_, port)| port)).unwrap_or_default();
+    let (v4, v6) = (v4.map(|(address, _)| address), v6.map(|(address, _)| address));
+    let fact = rest(bytes, flags, at, name, Endpoints { v4, v6, port })?;
+    Some(Fact { stamp: stamp_of, over_v6: has(flag::OVER_V6), ..fact })
+}
+
+/// The same for a fact of formats 1 and 2.
+pub(super) fn decode_before(bytes: &mut Bytes<'_>) -> Option<Fact> {
+    let flags = u32::from(bytes.u16()?);
+    if flags & !flag::BEFORE != 0 {
+        return None;
+    }
+    let has = |flag: u32| flags & flag != 0;
+    let at = Seconds(bytes.u32()?);
+    let name = Name::decode(bytes)?;
+    let v4 = if has(flag::V4) { Some(bytes.array::<4>()?.into()) } else { None };
+    let v6 = if has(flag::V6) { Some(bytes.array::<16>()?.into()) } else { None };
+    let endpoints = Endpoints { v4, v6, port: bytes.u16()? };
+    let mut fact = rest(bytes, flags, at, name, endpoints)?;
+    fact.over_v6 = v4.is_none();
+    // What counted can only be told from what came of it.
+    if fact.credited_up != fact.moved.uploaded {
+        let up = u128::from(fact.credited_up) * 100;
+        let percent = up.checked_div(fact.moved.uploaded.into()).unwrap_or(100);
+        fact.upload_percent = u16::try_from(percent).unwrap_or(u16::MAX);
+    }
+    if fact.credited_down != fact.moved.downloaded {
+        fact.download_percent = 0;
+    }
+    Some(fact)
+}
+
+/// Whose announce it was, but for the numbers of user and torrent.
+struct Name {
+    info_hash: InfoHash,
+    peer_id: PeerId,
+    key: u32,
+}
+
+impl Name {
+    fn decode(bytes: &mut Bytes<'_>) -> Option<Self> {
+        let (info_hash, peer_id) = (InfoHash(bytes.array()?), PeerId(bytes.array()?));
+        Some(Self { info_hash, peer_id, key: bytes.u32()? })
+    }
+}
+
+/// What is behind the addresses.
+fn rest(
+    bytes: &mut Bytes<'_>,
+    flags: u32,
+    at: Seconds,
+    Name { info_hash, peer_id, key }: Name,
+    endpoints: Endpoints,
+) -> Option<Fact> {
+    let has = |flag: u32| flags & flag != 0;
+    if has(flag::LEFT) && has(flag::LEFT_UNKNOWN) {
+        return None;
+    }
+    let user = UserId(bytes.varint_u32()?);
+    let torrent = TorrentId(bytes.varint_u32()?);
+    let since = Seconds(at.0.wrapping_sub(bytes.varint_u32()?));
+    let mut reported =
+        Counters { uploaded: bytes.varint()?, downloaded: bytes.varint()?, corrupt: 0 };
+    let mut moved = Counters::default();
+    if has(flag::CORRUPT) {
+        (reported.corrupt, moved.corrupt) = (bytes.varint()?, bytes.varint()?);
+    }
+    let left = match () {
+        () if has(flag::LEFT) => bytes.varint()?,
+        () if has(flag::LEFT_UNKNOWN) => u64::MAX,
+        () => 0,
+    };
+    let (elapsed, announces) = (bytes.varint_u32()?, bytes.varint_u32()?);
+    (moved.uploaded, moved.downloaded) = (bytes.varint()?, bytes.varint()?);
+    let mut unless = |flag, usual| if has(flag) { bytes.varint() } else { Some(usual) };
+    let upload_percent = unless(flag::UPLOAD_PERCENT, 100)?.try_into().ok()?;
+    let download_percent = unless(flag::DOWNLOAD_PERCENT, 100)?.try_into().ok()?;
+    let credited_up = unless(flag::CREDITED_UP, moved.uploaded)?;
+    let credited_down = unless(flag::CREDITED_DOWN, moved.downloaded)?;
+    let token_down = unless(flag::TOKEN_DOWN, 0)?;
+    let after = if has(flag::AFTER) { Some(stamp(bytes)?) } else { None };
+    let swarm = swarm(bytes)?;
+    Some(Fact {
+        at,
+        stamp: Stamp::at(at),
+        over_v6: false,
+        after,
+        user,
+        torrent,
+        info_hash,
+        peer_id,
+        key,
+        endpoints,
+        hidden: has(flag::HIDDEN),
+        visible: has(flag::VISIBLE),
+        reported,
+        left,
+        partial: has(flag::PARTIAL),
+        active: has(flag::ACTIVE),
+        since,
+        elapsed,
+        announces,
+        moved,
+        upload_percent,
+        download_percent,
+        credited_up,
+        credited_down,
+        token_down,
+        token_spent: has(flag::TOKEN_SPENT),
+        snatched: has(flag::SNATCHED),
+        swarm,
+    })
+}
