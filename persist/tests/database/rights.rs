@@ -8,7 +8,7 @@ use persist::postgres::{Migrated, Seen, SpentTokens, Watch};
 use persist::{Database, DatabaseError, Ledger, LedgerOptions};
 use shard::private::{Change, Fact, GroupId, TorrentId};
 
-use crate::site::{NOW, PATIENCE, Site, Tape, fact, hash, quick, token, torrent, user};
+use crate::site::{NOW, PATIENCE, Site, Tape, fact, hash, quick, said, token, torrent, user};
 
 /// A role of the test's own, gone with it.
 struct Role<'a> {
@@ -63,7 +63,7 @@ fn a_role_that_owns_nothing_runs_all_of_it() {
     assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Seen::Reload);
     let tape = Tape::new(1);
     tape.append([
-        Record::Change(Change::Group { id: GroupId(1), name: "a".into(), downloads_max: None }),
+        said(Change::Group { id: GroupId(1), name: "a".into(), downloads_max: None }),
         user(1),
         torrent(1),
         torrent(2),
@@ -76,13 +76,13 @@ fn a_role_that_owns_nothing_runs_all_of_it() {
             ..fact(1, 1)
         }),
         Record::Fact(Fact { credited_up: u64::MAX, ..fact(1, 1) }),
-        Record::Change(Change::TorrentRemoved {
+        said(Change::TorrentRemoved {
             id: TorrentId(2),
             info_hash: hash(2),
             reason: "gone".into(),
             at: NOW,
         }),
-        Record::Change(Change::GroupRemoved { id: GroupId(1) }),
+        said(Change::GroupRemoved { id: GroupId(1) }),
     ]);
     let options = LedgerOptions { spent_tokens: true, ..quick() };
     let ledger = Ledger::start(database.clone(), options, tape.reader()).unwrap();
