@@ -155,12 +155,15 @@ pub(super) struct Readers {
     left: Mutex<Vec<Weak<Signs>>>,
 }
 
+/// What a reader sends, and its signs.
+pub(super) type Started<M> = (Receiver<M>, Arc<Signs>);
+
 impl Readers {
     /// Starts one; what it sends, and its signs. `None` when too many still wait.
     pub(super) fn start<M: Send + 'static>(
         &self,
         work: impl FnOnce(&Signs, Sender<M>) + Send + 'static,
-    ) -> Result<Option<(Receiver<M>, Arc<Signs>)>, DatabaseError> {
+    ) -> Result<Option<Started<M>>, DatabaseError> {
         let mut left = self.left.lock().expect("nobody panics with it");
         left.retain(|signs| signs.strong_count() > 0);
         if left.len() >= READERS_LEFT_MAX {

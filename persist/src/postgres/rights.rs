@@ -23,6 +23,8 @@ const NEEDED: &[(&str, &[&str])] = &[
     ("rejected", &["INSERT"]),
     ("spent_tokens", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("suspicions", &["SELECT", "INSERT", "UPDATE"]),
+    ("identity", &["SELECT", "UPDATE"]),
+    ("gaps", &["INSERT"]),
 ];
 
 impl Database {
