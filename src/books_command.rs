@@ -68,7 +68,7 @@ pub fn adopt(data: &Path, out: &mut impl Write) -> Result<(), BooksCommandError>
     }
     let mut users = 0;
     if let Some(snapshot) = &snapshot {
-        snapshot.accounts(|_, _| users += 1)?;
+        snapshot.accounts(|_, _, _| users += 1)?;
         let (written, torrents) = (date(snapshot.meta().written_at), snapshot.totals().swarms);
         writeln!(out, "users and torrents  {users} and {torrents}, of the snapshot of {written}")?;
     }

@@ -13,7 +13,7 @@ pub mod port;
 pub mod private;
 pub mod seats;
 pub mod shelf;
-mod site_changes;
+pub mod site_changes;
 pub mod tick;
 pub mod traces;
 pub mod unheard;

@@ -3,7 +3,9 @@
 pub mod accounts;
 pub mod calls;
 pub mod groups;
+pub mod numbers;
 mod packed;
 mod pages;
 pub mod report;
 pub mod site;
+pub mod unwritten;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use ops::health::Phase;
 use ops::lists::{ListError, TorrentLists};
-use persist::postgres::Seen;
+use persist::postgres::Heard;
 use persist::{DataDir, DataDirError, Snapshot, SnapshotError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -114,7 +114,7 @@ pub(crate) enum Event {
     /// The snapshot under way is done.
     SnapshotDone(Outcome),
     /// The site wrote something into the database by itself.
-    Seen(Seen),
+    Seen(Heard),
     /// Everything has been compared with the database, or could not be.
     Reconciled(Result<Differed, ReconcileError>),
     /// The full scrape under way is made, or could not be.
@@ -246,8 +246,9 @@ impl Server<'_> {
                     }
                 }
                 // What is written meanwhile is not in what cores begin with: compared when they serve.
-                Event::Seen(seen) => {
-                    if !self.books.as_ref().is_some_and(|books| books.has_heard(&seen)) {
+                Event::Seen(heard) => {
+                    let books = self.books.as_ref();
+                    if !books.is_some_and(|books| books.has_heard(&heard.seen)) {
                         self.reconciliation.is_wanted();
                     }
                 }

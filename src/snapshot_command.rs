@@ -315,7 +315,7 @@ largest swarms, in endpoints
             };
             let mut writer = SnapshotWriter::create(&data, meta).unwrap();
             let user = User { id: UserId(5), can_leech: true, hidden: true, group: None };
-            writer.append_user(&Passkey::new(passkey.as_bytes()).unwrap(), user).unwrap();
+            writer.append_user(&Passkey::new(passkey.as_bytes()).unwrap(), user, true).unwrap();
             writer.append_rule(&ClientPrefix::new(b"-XX").unwrap(), false).unwrap();
             let terms = Terms { id: TorrentId(9), freeleech: Freeleech::Free, upload_percent: 100 };
             let info_hash = InfoHash([0xaa; 20]);

@@ -61,7 +61,7 @@ fn main() {
         let began = Instant::now();
         let mut writer = SnapshotWriter::create(&data, META).expect("writable");
         for (passkey, user) in &accounts {
-            writer.append_user(passkey, *user).expect("room on the disk");
+            writer.append_user(passkey, *user, true).expect("room on the disk");
         }
         let (mut cursor, mut finished) = (Cursor::default(), false);
         let mut step = 0;
@@ -102,7 +102,7 @@ fn main() {
         let snapshot = Snapshot::open_newest(&data).expect("readable").expect("there");
         let verified = began.elapsed();
         let mut known = HashMap::new();
-        snapshot.accounts(|_, user| _ = known.insert(user.id, user)).expect("whole");
+        snapshot.accounts(|_, user, _| _ = known.insert(user.id, user)).expect("whole");
         let loaded = began.elapsed();
         let (restored, replayed) = thread::scope(|scope| {
             let (snapshot, known, dir) = (&snapshot, &known, &dir);

@@ -79,7 +79,7 @@ fn writes_private_ones_until_killed() {
         let mut writer = SnapshotWriter::create(&dir, meta).unwrap();
         let (users, pieces) = private_content(number);
         for (passkey, user) in users {
-            writer.append_user(&passkey, user).unwrap();
+            writer.append_user(&passkey, user, user.id.0 % 3 > 0).unwrap();
         }
         for piece in pieces {
             writer.append_private(&piece).unwrap();
@@ -98,7 +98,12 @@ fn two_hundred_kills_leave_a_whole_private_snapshot() {
     kill_again_and_again("writes_private_ones_until_killed", |snapshot| {
         let (users, pieces) = private_content(snapshot.covered().expect("private").position);
         let mut found = Vec::new();
-        snapshot.accounts(|passkey, user| found.push((passkey, user))).unwrap();
+        snapshot
+            .accounts(|passkey, user, enabled| {
+                assert_eq!(enabled, user.id.0 % 3 > 0);
+                found.push((passkey, user));
+            })
+            .unwrap();
         assert!(found == users, "{} has other users", snapshot.path().display());
         let mut torrents = Vec::new();
         snapshot

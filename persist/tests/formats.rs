@@ -108,11 +108,12 @@ fn a_private_snapshot_and_the_journal_behind_it_are_read() {
     let snapshot = Snapshot::open_newest(&data).unwrap().unwrap();
     assert_eq!(snapshot.meta().mode, Mode::Private(Covered { journal: JOURNAL, position: 8 }));
     let mut users = Vec::new();
-    snapshot.accounts(|_, user| users.push(user)).unwrap();
+    snapshot.accounts(|_, user, enabled| users.extend(enabled.then_some(user))).unwrap();
     users.sort_by_key(|user| user.id);
     let ids: Vec<u32> = users.iter().map(|user| user.id.0).collect();
     // One may not announce, and was in no snapshot then.
     assert_eq!(ids, [1, 2, 3, 5]);
+    assert_eq!(snapshot.totals().users, 4);
     assert!(users[1].hidden && !users[2].can_leech);
 
     let limits = Limits {

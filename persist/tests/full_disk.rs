@@ -66,7 +66,7 @@ fn write_large_private(dir: &DataDir, rng: &mut Rng) -> Result<(), SnapshotError
     let mut writer = SnapshotWriter::create(dir, Meta { mode, ..META })?;
     for _ in 0..20_000 {
         let (passkey, user) = pieces::private::user(rng);
-        writer.append_user(&passkey, user)?;
+        writer.append_user(&passkey, user, true)?;
     }
     for _ in 0..20 {
         writer.append_private(&pieces::private::piece(rng, 1000, 10, META.written_at))?;

@@ -7,6 +7,7 @@ use shard::{Counts, InfoHash, PeerState, Seconds};
 
 use super::text::{escaped, hex};
 use crate::private::accounts::Known;
+use crate::private::numbers::Beginning;
 
 /// What has become of an operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,6 +81,9 @@ pub enum Failure {
     /// The torrent has another number.
     #[error("the torrent is registered as number {}; remove it first", .0.0)]
     TorrentNumber(TorrentId),
+    /// The number is another torrent's, whose infohash begins like this.
+    #[error("number {} is that of torrent {}; remove that one first", .0.0, .1)]
+    NumberTaken(TorrentId, Beginning),
     /// The body is too long.
     #[error("the body is longer than {0} bytes; send it in parts")]
     TooLarge(usize),
@@ -123,6 +127,7 @@ impl Failure {
             Failure::TorrentUnknown(_) => (404, "torrent_unknown"),
             Failure::PasskeyTaken(_) => (409, "passkey_taken"),
             Failure::TorrentNumber(_) => (409, "torrent_number"),
+            Failure::NumberTaken(..) => (409, "number_taken"),
             Failure::TooLarge(_) => (413, "too_large"),
             Failure::Full => (507, "full"),
             Failure::JournalFull => (503, "journal_full"),

@@ -11,6 +11,7 @@ use shard::{InfoHash, Seconds};
 use super::answer::Failure;
 use super::route::{Call, parameter};
 use super::text;
+use crate::core::site_changes::SITE_CORE;
 use crate::route;
 
 /// One change. Each says what is to be true; doing it twice is doing it once.
@@ -284,7 +285,7 @@ impl Operation {
             Operation::PutUser { .. }
             | Operation::PatchUser { .. }
             | Operation::PutClientRule { .. }
-            | Operation::RemoveClientRule { .. } => 0,
+            | Operation::RemoveClientRule { .. } => SITE_CORE,
         }
     }
 

@@ -6,13 +6,14 @@
 use std::time::{Duration, Instant};
 
 use shard::InfoHash;
-use shard::private::{Bookmark, PeerRecord, Presence, Terms, User, UserId};
+use shard::private::{Bookmark, PeerRecord, Presence, Terms, UserId};
 use tokio::sync::oneshot;
 
 use super::outgoing::Waiter;
+use super::site_changes::Unregistered;
 use super::{Core, SharedCore};
 use crate::api::{Done, Failure, Operation, TorrentState};
-use crate::private::accounts::Known;
+use crate::private::accounts::{Says, Unsaid};
 
 /// What has become of each of some operations, in their order.
 pub type Results = Vec<Result<Done, Failure>>;
@@ -125,30 +126,17 @@ impl Core {
         let now = self.clock.now();
         match operation {
             Operation::PutUser { id, passkey, can_leech, hidden, enabled } => {
-                let accounts = &self.private_side().accounts;
-                let known = accounts.known(id);
-                if let Some(holder) = accounts.holder(&passkey).filter(|holder| *holder != id) {
-                    return Err(Failure::PasskeyTaken(holder));
-                }
-                let user = match known {
-                    Some(known) => User { can_leech, hidden, ..known.user },
-                    None => User { id, can_leech, hidden, group: None },
-                };
-                Ok(self.set_user(passkey, user, enabled))
+                self.operate_user(Says {
+                    id,
+                    passkey: Some(passkey),
+                    can_leech: Some(can_leech),
+                    hidden: Some(hidden),
+                    enabled: Some(enabled),
+                    makes: true,
+                })
             }
             Operation::PatchUser { id, passkey, can_leech, hidden, enabled } => {
-                let accounts = &self.private_side().accounts;
-                let known = accounts.known(id).ok_or(Failure::UserUnknown(id))?;
-                let passkey = passkey.unwrap_or(known.passkey);
-                if let Some(holder) = accounts.holder(&passkey).filter(|holder| *holder != id) {
-                    return Err(Failure::PasskeyTaken(holder));
-                }
-                let user = User {
-                    can_leech: can_leech.unwrap_or(known.user.can_leech),
-                    hidden: hidden.unwrap_or(known.user.hidden),
-                    ..known.user
-                };
-                Ok(self.set_user(passkey, user, enabled.unwrap_or(known.enabled)))
+                self.operate_user(Says { id, passkey, can_leech, hidden, enabled, makes: false })
             }
             Operation::PutTorrent { info_hash, id, freeleech, upload_percent } => {
                 let swarms = &self.private_side().swarms;
@@ -161,7 +149,13 @@ impl Core {
                     }
                     _ => {}
                 }
-                self.put_torrent(info_hash, Some(id), freeleech, Some(upload_percent));
+                match self.put_torrent(info_hash, Some(id), freeleech, Some(upload_percent)) {
+                    Ok(_) => {}
+                    Err(Unregistered::NumberTaken(id, other)) => {
+                        return Err(Failure::NumberTaken(id, other));
+                    }
+                    Err(Unregistered::Unknown) => return Err(Failure::TorrentUnknown(info_hash)),
+                }
                 let state = self.torrent_state(&info_hash);
                 state.map(Done::Torrent).ok_or(Failure::Full)
             }
@@ -186,16 +180,12 @@ impl Core {
         }
     }
 
-    fn set_user(&mut self, passkey: shard::private::Passkey, user: User, enabled: bool) -> Done {
-        if enabled {
-            self.put_user(passkey, user);
-        } else {
-            self.disable_user(passkey, user);
+    fn operate_user(&mut self, says: Says) -> Result<Done, Failure> {
+        match self.say_user(says) {
+            Ok(known) => Ok(Done::User(known)),
+            Err(Unsaid::Unknown) => Err(Failure::UserUnknown(says.id)),
+            Err(Unsaid::PasskeyTaken(holder)) => Err(Failure::PasskeyTaken(holder)),
         }
-        let known = self.private_side().accounts.known(user.id);
-        // Somebody on another core may have changed it again by now.
-        let active = known.map(|known| known.active).unwrap_or_default();
-        Done::User(Known { user, passkey, enabled, active })
     }
 
     fn torrent_state(&self, info_hash: &InfoHash) -> Option<TorrentState> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use ops::lists::TorrentLists;
 use persist::journal::Answer;
+use persist::postgres::SaidAt;
 use shard::private::{Change, Endpoints, Rules, User, UserId};
 use shard::{Announce, Counts, InfoHash};
 
@@ -154,6 +155,17 @@ pub enum ReplyTo {
     Http(Rc<Late<Vec<Option<Counts>>>>),
 }
 
+/// A torrent or a token as it was read in the database.
+#[derive(Clone, Debug)]
+pub struct SeenRow {
+    /// As it is there.
+    pub change: Change,
+    /// When SQL said its columns.
+    pub said_at: SaidAt,
+    /// Records of the journal before this one are in it.
+    pub position: u64,
+}
+
 /// A torrent or a token that is otherwise in the database.
 #[derive(Clone, Debug)]
 pub struct Differing {
@@ -184,7 +196,7 @@ pub enum Command {
     /// A user may announce no longer; his peers are told to nobody.
     UserGone(UserId),
     /// What the database says of a torrent or a token.
-    Seen(Arc<Change>),
+    Seen(Arc<SeenRow>),
     /// Note from now on which torrents and tokens change, or no longer.
     WatchChanges(bool),
     /// Send the rules of all torrents and the tokens for them, piece by piece, to be compared with the

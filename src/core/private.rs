@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use ops::counters::{Family, Protocol, Reason};
-use persist::journal::Answer;
+use persist::journal::{Answer, Columns};
 use shard::private::{
     Announce, Change, Facts, Gone, Limits, Outcome, Passkey, Refusal, Swarms, User, UserId,
 };
-use shard::{PeerState, Reply, Seconds};
+use shard::{InfoHash, PeerState, Reply, Seconds};
 
 use super::Core;
 use super::early::Early;
-use super::message::{Command, Differing};
+use super::message::{Command, Differing, SeenRow};
 use super::outgoing::Outgoing;
+use super::site_changes::SITE_CORE;
 use super::traces::{Announced, Traces};
 use crate::private::accounts::Accounts;
 use crate::private::site::Site;
+use crate::private::unwritten::{Unwritten, Written};
 use crate::route;
 use crate::wire::private::{self, ClientRules};
 
@@ -29,6 +31,12 @@ pub struct Private {
     pub rules: Arc<ClientRules>,
     /// What goes to the journal.
     pub outgoing: Outgoing,
+    /// What was said of torrents of this core, and may not be in the database yet.
+    pub unwritten_torrents: Unwritten<InfoHash>,
+    /// The same of tokens.
+    pub unwritten_tokens: Unwritten<(UserId, InfoHash)>,
+    /// Which records the database has.
+    pub written: Written,
     /// Which announces are noted while the journal takes them.
     pub facts: Facts,
     /// What every core knows of the site.
@@ -131,6 +139,10 @@ impl Core {
             );
         }
         let on_disk = !matches!(answer, Answer::Refused { .. });
+        if let Answer::Durable { first, records } = answer {
+            let all = private.outgoing.len() == 0;
+            private.placed(first + records as u64, all, self.number == SITE_CORE);
+        }
         let waited = private.outgoing.answered(answer);
         self.release(waited, on_disk);
     }
@@ -147,9 +159,10 @@ impl Core {
         let cores = self.mesh.len();
         let Some(private) = &mut self.private else { return };
         match command {
-            Command::Seen(change) => {
-                if change.info_hash().is_some_and(|hash| route::owner(hash, cores) == self.number) {
-                    private.put(&change);
+            Command::Seen(row) => {
+                let owner = row.change.info_hash().map(|hash| route::owner(hash, cores));
+                if owner == Some(self.number) {
+                    private.hear(&row);
                 }
             }
             Command::WatchChanges(on) => private.swarms.watch_changes(on),
@@ -160,8 +173,13 @@ impl Core {
                 let ours = all.iter().filter(|one| owner(&one.change) == Some(self.number));
                 ours.for_each(|one| private.put_unless_changed(one));
             }
-            Command::Rights(user) => private.swarms.set_user_rights(user),
-            Command::UserGone(user) => private.swarms.remove_user(user),
+            // Whoever tells of him told it in no certain order; what is known of him is true.
+            Command::Rights(User { id, .. }) | Command::UserGone(id) => {
+                match private.accounts.of(id) {
+                    Some(user) => private.swarms.set_user_rights(user),
+                    None => private.swarms.remove_user(id),
+                }
+            }
             Command::ClientRules(rules) => private.rules = rules,
             Command::Interval(wish) => self.interval.grant(wish),
             Command::Trace(tracer) => private.traces.add(tracer),
@@ -193,11 +211,62 @@ impl Private {
         self.accounts.find(&passkey).ok_or(private::Refusal::PasskeyNotFound)
     }
 
+    /// The journal has all records before `behind`, of which some are of this core; see
+    /// [`Unwritten::journaled`].
+    fn placed(&mut self, behind: u64, all: bool, is_of_site: bool) {
+        self.unwritten_torrents.journaled(behind, all);
+        self.unwritten_tokens.journaled(behind, all);
+        if is_of_site {
+            self.accounts.journaled(behind, all);
+            self.site.unwritten_rules().journaled(behind, all);
+        }
+        if let Some(position) = self.written.of_a_while_ago() {
+            self.unwritten_torrents.written(position);
+            self.unwritten_tokens.written(position);
+            if is_of_site {
+                self.accounts.written(position);
+                self.site.unwritten_rules().written(position);
+            }
+        }
+    }
+
+    /// Takes in a row of a torrent or a token: what was said through the tracker and is not in it stays.
+    fn hear(&mut self, row: &SeenRow) {
+        self.unwritten_torrents.written(row.position);
+        self.unwritten_tokens.written(row.position);
+        match row.change {
+            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
+                let Some(here) = self.swarms.terms(&info_hash) else {
+                    // One that was removed here, and is on its way out of the database.
+                    if !self.unwritten_torrents.has(&info_hash) {
+                        self.put(&row.change);
+                    }
+                    return;
+                };
+                let kept = self.unwritten_torrents.kept(&info_hash, &row.said_at);
+                let keeps = |column| kept.has(column);
+                let freeleech = if keeps(Columns::FREELEECH) { here.freeleech } else { freeleech };
+                let upload_percent = match keeps(Columns::UPLOAD_PERCENT) {
+                    true => here.upload_percent,
+                    false => upload_percent,
+                };
+                self.put(&Change::Torrent { id, info_hash, freeleech, upload_percent });
+            }
+            Change::TorrentRemoved { info_hash, .. }
+                if self.unwritten_torrents.is_made(&info_hash) => {}
+            Change::Token { user, info_hash, .. }
+            | Change::TokenRemoved { user, info_hash, .. }
+                if self.unwritten_tokens.has(&(user, info_hash)) => {}
+            _ => self.put(&row.change),
+        }
+    }
+
     /// Does what a change of a torrent or a token says. It is known to the journal or the database
     /// already.
     pub fn put(&mut self, change: &Change) {
         let mut gone = std::mem::take(&mut self.gone);
         gone.clear();
+        self.renumber(change);
         if let Err(refusal) = self.swarms.apply(change, &mut gone) {
             tracing::error!(?change, %refusal, "a torrent does not fit; raise torrents-max");
         }
@@ -205,11 +274,29 @@ impl Private {
         self.count_gone();
     }
 
+    /// Says who has which number when this is done.
+    fn renumber(&self, change: &Change) {
+        let (Change::Torrent { info_hash, .. } | Change::TorrentRemoved { info_hash, .. }) = change
+        else {
+            return;
+        };
+        let numbers = self.site.numbers();
+        if let Some(here) = self.swarms.terms(info_hash) {
+            numbers.release(here.id, info_hash);
+        }
+        if let Change::Torrent { id, .. } = change {
+            numbers.set(*id, info_hash);
+        }
+    }
+
     /// Does what the database says of a torrent or a token, unless what is here is newer.
     fn put_unless_changed(&mut self, differing: &Differing) {
         let Differing { change, figures } = differing;
         let mut gone = std::mem::take(&mut self.gone);
         gone.clear();
+        if self.swarms.is_unchanged(change) {
+            self.renumber(change);
+        }
         match (self.swarms.apply_unless_changed(change, &mut gone), change, figures) {
             (Ok(true), Change::Torrent { info_hash, .. }, Some((snatches, balance))) => {
                 self.swarms.set_figures(info_hash, *snatches, *balance);

@@ -4,16 +4,36 @@
 //! What is journaled is what is true afterwards. Who answers the site waits until the journal has it.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use persist::journal::{Columns, Said};
-use shard::private::{
-    Change, ClientPrefix, Freeleech, Passkey, Stamp, Terms, TorrentId, User, UserId,
-};
+use shard::private::{Change, ClientPrefix, Freeleech, Stamp, Terms, TorrentId, User, UserId};
 use shard::{InfoHash, Seconds};
 
 use super::Core;
 use super::message::{Command, Message};
 use super::private::Private;
+use crate::private::accounts::{Known, Says, Unsaid};
+use crate::private::numbers::Beginning;
+
+/// The core that does what is said of users and client rules, so that what is said of one of them is done
+/// and journaled in one order, however it came in.
+pub const SITE_CORE: usize = 0;
+
+/// Why a torrent is not registered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unregistered {
+    /// It is not known, and has no number.
+    Unknown,
+    /// Its number is that of another torrent.
+    NumberTaken(TorrentId, Beginning),
+}
+
+/// When something is said: by the wall clock, which the database has as well.
+fn now_stamp() -> Stamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Stamp { millis: u64::try_from(now.as_millis()).unwrap_or(u64::MAX), node: 0 }
+}
 
 impl Core {
     /// The private side, for those that only a private tracker's requests come to.
@@ -22,27 +42,41 @@ impl Core {
     }
 
     /// Registers a torrent that this core owns, or changes the rules of a registered one, which keeps its
-    /// number; what is `None` stays as it is, and begins as 100%. Nothing for a torrent that is neither
-    /// registered nor given a number. Its rules from now on.
+    /// number; what is `None` stays as it is, and begins as 100%. Its rules from now on.
+    ///
+    /// # Errors
+    /// Nothing has changed then: it is neither registered nor given a number, or that is another torrent's.
     pub(crate) fn put_torrent(
         &mut self,
         info_hash: InfoHash,
         id: Option<TorrentId>,
         freeleech: Freeleech,
         upload_percent: Option<u16>,
-    ) -> Option<Terms> {
+    ) -> Result<Terms, Unregistered> {
+        let at = now_stamp();
+        let makes = id.is_some();
         let private = self.private_side();
         let known = private.swarms.terms(&info_hash);
-        let id = known.map(|terms| terms.id).or(id)?;
+        let id = known.map(|terms| terms.id).or(id).ok_or(Unregistered::Unknown)?;
+        let numbers = private.site.numbers();
+        numbers.claim(id, &info_hash).map_err(|other| Unregistered::NumberTaken(id, other))?;
+        let mut columns = Columns::FREELEECH;
+        if upload_percent.is_some() {
+            columns = columns.and(Columns::UPLOAD_PERCENT);
+        }
+        if makes {
+            columns = columns.and(Columns::MAKES);
+        }
         let upload_percent =
             upload_percent.or(known.map(|terms| terms.upload_percent)).unwrap_or(100);
         let terms = Terms { id, freeleech, upload_percent };
         if let Err(refusal) = private.swarms.register(info_hash, terms) {
             tracing::error!(%info_hash, %refusal, "cannot register a torrent; raise torrents-max");
         }
+        private.unwritten_torrents.note(info_hash, columns, at);
         // The database is to know it all the same.
-        self.journal(Change::Torrent { id, info_hash, freeleech, upload_percent });
-        Some(terms)
+        self.journal(at, columns, Change::Torrent { id, info_hash, freeleech, upload_percent });
+        Ok(terms)
     }
 
     /// A torrent that this core owns is no longer registered; whether it was. Its clients are told the
@@ -58,7 +92,9 @@ impl Core {
         let reason = reason.to_owned();
         let change = Change::TorrentRemoved { id: terms.id, info_hash, reason, at: now };
         private.put(&change);
-        self.journal(change);
+        let at = now_stamp();
+        private.unwritten_torrents.note(info_hash, Columns::NONE, at);
+        self.journal(at, Columns::ALL, change);
         true
     }
 
@@ -73,7 +109,9 @@ impl Core {
         let private = self.private_side();
         let torrent = private.swarms.terms(&info_hash)?.id;
         private.swarms.set_token(user, &info_hash, expires_at);
-        self.journal(Change::Token { user, torrent, info_hash, expires_at });
+        let at = now_stamp();
+        private.unwritten_tokens.note((user, info_hash), Columns::ALL, at);
+        self.journal(at, Columns::ALL, Change::Token { user, torrent, info_hash, expires_at });
         Some(torrent)
     }
 
@@ -82,40 +120,41 @@ impl Core {
         let private = self.private_side();
         let Some(terms) = private.swarms.terms(&info_hash) else { return false };
         let was_there = private.swarms.remove_token(user, &info_hash);
-        self.journal(Change::TokenRemoved { user, torrent: terms.id, info_hash });
+        let at = now_stamp();
+        private.unwritten_tokens.note((user, info_hash), Columns::ALL, at);
+        let change = Change::TokenRemoved { user, torrent: terms.id, info_hash };
+        self.journal(at, Columns::ALL, change);
         was_there
     }
 
-    /// A user may announce, with this passkey and these rights.
-    pub(crate) fn put_user(&mut self, passkey: Passkey, user: User) {
-        let accounts = &self.private_side().accounts;
-        let is_news = accounts.is_news(user);
-        accounts.put(passkey, user);
+    /// Does what is said of a user; what is true of him then. Only [`SITE_CORE`] does.
+    ///
+    /// # Errors
+    /// Nothing has changed then; see [`Unsaid`].
+    pub(crate) fn say_user(&mut self, says: Says) -> Result<Known, Unsaid> {
+        debug_assert_eq!(self.number, SITE_CORE, "there is one order of what is said of a user");
+        let at = now_stamp();
+        let became = self.private_side().accounts.say(says, at)?;
+        let Known { user, passkey, enabled, .. } = became.known;
         let User { id, can_leech, hidden, group } = user;
-        self.journal(Change::User { id, passkey, can_leech, hidden, enabled: true, group });
+        let change = Change::User { id, passkey, can_leech, hidden, enabled, group };
+        self.journal(at, says.columns(), change);
         // Each that is told is looked up for every peer that is handed out, for some minutes.
-        if is_news {
-            self.tell_cores(&Command::Rights(user));
+        if became.is_news {
+            self.tell_cores(&if enabled { Command::Rights(user) } else { Command::UserGone(id) });
         }
-    }
-
-    /// A user is there and may not announce.
-    pub(crate) fn disable_user(&mut self, passkey: Passkey, user: User) {
-        self.private_side().accounts.disable(passkey, user);
-        let User { id, can_leech, hidden, group } = user;
-        self.journal(Change::User { id, passkey, can_leech, hidden, enabled: false, group });
-        self.tell_cores(&Command::UserGone(id));
+        Ok(became.known)
     }
 
     /// Clients whose peer id begins like this are allowed, or refused.
     pub(crate) fn put_client_rule(&mut self, prefix: ClientPrefix, allow: bool) {
-        self.journal(Change::ClientRule { prefix: prefix.clone(), allow });
+        self.journal_rule(&prefix, Change::ClientRule { prefix: prefix.clone(), allow });
         self.change_rules(|rules| _ = rules.insert(prefix, allow));
     }
 
     /// There is no rule for them any more; whether there was.
     pub(crate) fn remove_client_rule(&mut self, prefix: &ClientPrefix) -> bool {
-        self.journal(Change::ClientRuleRemoved { prefix: prefix.clone() });
+        self.journal_rule(prefix, Change::ClientRuleRemoved { prefix: prefix.clone() });
         let mut was_there = false;
         self.change_rules(|rules| was_there = rules.remove(prefix).is_some());
         was_there
@@ -126,8 +165,14 @@ impl Core {
         self.tell_cores(&Command::ClientRules(rules));
     }
 
-    fn journal(&mut self, change: Change) {
-        let (at, columns) = (Stamp::default(), Columns::ALL);
+    fn journal_rule(&mut self, prefix: &ClientPrefix, change: Change) {
+        let at = now_stamp();
+        let site = &self.private_side().site;
+        site.unwritten_rules().note(prefix.clone(), Columns::ALL, at);
+        self.journal(at, Columns::ALL, change);
+    }
+
+    fn journal(&mut self, at: Stamp, columns: Columns, change: Change) {
         self.private_side().outgoing.push(Said { at, columns, change });
     }
 

@@ -7,7 +7,9 @@ use super::requests::Next;
 use crate::config::OcelotFlavour;
 use crate::core::Core;
 use crate::core::message::{Command, HttpAsked, HttpRequest, Message};
+use crate::core::site_changes::{SITE_CORE, Unregistered};
 use crate::interval::Wish;
+use crate::private::accounts::{Says, Unsaid};
 use crate::wire::http::Framing;
 use crate::wire::ocelot::{self, Flavour, Report, Stats, TorrentReport, Update, UserReport};
 
@@ -24,7 +26,10 @@ impl Core {
         out: &mut Vec<u8>,
     ) -> Option<Next> {
         let update = Update::parse(query);
-        let owner = info_hash(&update).and_then(|info_hash| self.elsewhere(info_hash));
+        let owner = match info_hash(&update) {
+            Some(info_hash) => self.elsewhere(info_hash),
+            None => is_of_site(&update).then_some(SITE_CORE).filter(|core| *core != self.number),
+        };
         match owner {
             Some(owner) => {
                 let asked = HttpAsked::Site(Box::new(update));
@@ -66,10 +71,17 @@ impl Core {
     pub fn obey(&mut self, update: &Update, now: Seconds) {
         match update {
             Update::AddTorrent { info_hash, id, freeleech } => {
-                self.put_torrent(*info_hash, Some(*id), *freeleech, None);
+                let registered = self.put_torrent(*info_hash, Some(*id), *freeleech, None);
+                if let Err(Unregistered::NumberTaken(id, other)) = registered {
+                    tracing::warn!(
+                        id = id.0, %info_hash, %other,
+                        "the site adds a torrent with the number of another one, which has it still;                          nothing was changed: delete the other one first, and add this one again"
+                    );
+                }
             }
             Update::UpdateTorrent { info_hash, freeleech } => {
-                self.put_torrent(*info_hash, None, *freeleech, None);
+                // Of one that is unknown there is nothing to change.
+                let _ = self.put_torrent(*info_hash, None, *freeleech, None);
             }
             Update::UpdateTorrents { info_hashes, freeleech } => {
                 self.update_torrents(info_hashes, *freeleech);
@@ -84,16 +96,19 @@ impl Core {
                 self.remove_token(*user, *info_hash);
             }
             Update::AddUser { passkey, id, hidden } => {
-                // One who is known keeps his group; the database does it for others.
-                let private = self.private.as_ref().expect("only a private tracker hears a site");
-                let group = private.accounts.of(*id).and_then(|user| user.group);
-                self.put_user(*passkey, User { id: *id, can_leech: true, hidden: *hidden, group });
+                self.say_of_user(Says {
+                    id: *id,
+                    passkey: Some(*passkey),
+                    can_leech: Some(true),
+                    hidden: Some(*hidden),
+                    enabled: Some(true),
+                    makes: true,
+                });
             }
             Update::UpdateUser { passkey, can_leech, hidden } => {
                 if let Some(user) = self.user(passkey) {
-                    let can_leech = can_leech.unwrap_or(user.can_leech);
-                    let hidden = hidden.unwrap_or(user.hidden);
-                    self.put_user(*passkey, User { can_leech, hidden, ..user });
+                    let (can_leech, hidden) = (*can_leech, *hidden);
+                    self.say_of_user(Says { can_leech, hidden, ..Says::of(user.id) });
                 }
             }
             Update::RemoveUser { passkey } => self.remove_user(passkey),
@@ -102,7 +117,7 @@ impl Core {
             }
             Update::ChangePasskey { old, new } => {
                 if let Some(user) = self.user(old) {
-                    self.put_user(*new, user);
+                    self.say_of_user(Says { passkey: Some(*new), ..Says::of(user.id) });
                 }
             }
             Update::AddWhitelist { prefix } => self.put_client_rule(prefix.clone(), true),
@@ -139,12 +154,24 @@ impl Core {
         self.private.as_ref().and_then(|private| private.accounts.find(passkey))
     }
 
+    /// A passkey is not taken from one who has it: the database knows no user without one.
+    fn say_of_user(&mut self, says: Says) {
+        if let Err(Unsaid::PasskeyTaken(holder)) = self.say_user(says) {
+            tracing::warn!(
+                user = says.id.0,
+                holder = holder.0,
+                "the site gives a user a passkey that another one has, who may be disabled; nothing was \
+                 changed: give one of them another"
+            );
+        }
+    }
+
     fn update_torrents(&mut self, info_hashes: &[InfoHash], freeleech: Freeleech) {
         let mut parts = vec![Vec::new(); self.mesh.len()];
         for info_hash in info_hashes {
             match self.elsewhere(info_hash) {
                 None => {
-                    self.put_torrent(*info_hash, None, freeleech, None);
+                    let _ = self.put_torrent(*info_hash, None, freeleech, None);
                 }
                 Some(owner) => parts[owner].push(*info_hash),
             }
@@ -188,7 +215,7 @@ impl Core {
 
     fn remove_user(&mut self, passkey: &Passkey) {
         if let Some(user) = self.user(passkey) {
-            self.disable_user(*passkey, user);
+            self.say_of_user(Says { enabled: Some(false), ..Says::of(user.id) });
         }
     }
 
@@ -275,6 +302,21 @@ impl Core {
             traced: private.traces.logs(user.id),
         })
     }
+}
+
+/// Whether an update is about users or client rules.
+fn is_of_site(update: &Update) -> bool {
+    matches!(
+        update,
+        Update::AddUser { .. }
+            | Update::UpdateUser { .. }
+            | Update::RemoveUser { .. }
+            | Update::RemoveUsers { .. }
+            | Update::ChangePasskey { .. }
+            | Update::AddWhitelist { .. }
+            | Update::RemoveWhitelist { .. }
+            | Update::EditWhitelist { .. }
+    )
 }
 
 /// The torrent that an update is about, if it is about one.

@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
+use persist::journal::Columns;
+use persist::postgres::SaidAt;
 use shard::PeerState;
-use shard::private::{GroupId, Passkey, User, UserId};
+use shard::private::{GroupId, Passkey, Stamp, User, UserId};
 
 use super::groups::Groups;
 use super::packed::Packed;
 use super::pages::Pages;
+use super::unwritten::Unwritten;
 
 /// All users that are known: those who may announce, and those who may not any more.
 pub struct Accounts {
@@ -25,9 +28,18 @@ pub struct Accounts {
     enabled: AtomicUsize,
     /// Users of whom nothing is known any more, whose clients may still be in swarms.
     removed: DashMap<UserId, ()>,
-    /// Who has changed since somebody began to compare all users with the database.
-    changed: Mutex<Option<HashSet<UserId>>>,
+    /// Held while a user is changed after the start: what is true afterwards follows from what is before.
+    pending: Mutex<Pending>,
     groups: Groups,
+}
+
+/// What is to be held against rows of the database that were read before.
+#[derive(Default)]
+struct Pending {
+    /// Who has changed since somebody began to compare all users with the database.
+    changed: Option<HashSet<UserId>>,
+    /// What was said through the tracker and may not be there yet.
+    unwritten: Unwritten<UserId>,
 }
 
 /// Parts of a map with a lock each. Many: one that grows, or is read to its end for a snapshot, then
@@ -41,7 +53,7 @@ impl Default for Accounts {
             accounts: Pages::with_parts(PARTS),
             enabled: AtomicUsize::new(0),
             removed: DashMap::new(),
-            changed: Mutex::default(),
+            pending: Mutex::default(),
             groups: Groups::default(),
         }
     }
@@ -78,6 +90,58 @@ pub struct Known {
     pub enabled: bool,
     /// How many of the user's clients are in swarms.
     pub active: Active,
+}
+
+/// What is said of a user through the tracker: only what is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Says {
+    /// Who.
+    pub id: UserId,
+    /// The secret of the announce URL. Whose row is made is given one.
+    pub passkey: Option<Passkey>,
+    /// May download; true for a new one unless said.
+    pub can_leech: Option<bool>,
+    /// Addresses are written nowhere; false for a new one unless said.
+    pub hidden: Option<bool>,
+    /// May announce; true for a new one unless said.
+    pub enabled: Option<bool>,
+    /// One who is not known is made.
+    pub makes: bool,
+}
+
+impl Says {
+    /// Nothing yet, of one who is known.
+    pub fn of(id: UserId) -> Self {
+        Self { id, passkey: None, can_leech: None, hidden: None, enabled: None, makes: false }
+    }
+
+    /// Which columns of his row that is.
+    pub fn columns(&self) -> Columns {
+        let one = |said: bool, column| if said { column } else { Columns::NONE };
+        one(self.passkey.is_some(), Columns::PASSKEY)
+            .and(one(self.can_leech.is_some(), Columns::CAN_LEECH))
+            .and(one(self.hidden.is_some(), Columns::HIDDEN))
+            .and(one(self.enabled.is_some(), Columns::ENABLED))
+            .and(one(self.makes, Columns::MAKES))
+    }
+}
+
+/// Why what was said of a user is not done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unsaid {
+    /// He is not known.
+    Unknown,
+    /// The passkey is that of this user, who may be one who may not announce.
+    PasskeyTaken(UserId),
+}
+
+/// What has become of a user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Became {
+    /// He is like this.
+    pub known: Known,
+    /// Cores have to hear of it: they know him otherwise, or were told that he is gone.
+    pub is_news: bool,
 }
 
 /// Clients of a user in swarms.
@@ -157,16 +221,99 @@ impl Accounts {
     }
 
     /// A user may announce, with this passkey and these rights. His passkey before is good no longer, and
-    /// whoever had this one has it no longer.
+    /// whoever had this one has it no longer. For loading; see [`Accounts::say`] and [`Accounts::hear`].
     pub fn put(&self, passkey: Passkey, user: User) {
-        self.note(user.id);
         self.set(passkey, user, true);
     }
 
     /// A user is there and may not announce: what is known of him stays known.
     pub fn disable(&self, passkey: Passkey, user: User) {
-        self.note(user.id);
         self.set(passkey, user, false);
+    }
+
+    /// Does what is said of a user through the tracker, where nobody else has his passkey. The database gets
+    /// it by way of the journal; until [`Accounts::written`] says that it has, no row that is read there
+    /// undoes it.
+    ///
+    /// # Errors
+    /// Nothing has changed then; see [`Unsaid`].
+    pub fn say(&self, says: Says, at: Stamp) -> Result<Became, Unsaid> {
+        let mut pending = self.pending();
+        let before = self.known(says.id);
+        if before.is_none() && !says.makes {
+            return Err(Unsaid::Unknown);
+        }
+        let passkey =
+            says.passkey.or(before.map(|before| before.passkey)).ok_or(Unsaid::Unknown)?;
+        if let Some(holder) = self.holder(&passkey).filter(|holder| *holder != says.id) {
+            return Err(Unsaid::PasskeyTaken(holder));
+        }
+        let was = before.map(|before| before.user);
+        let user = User {
+            id: says.id,
+            can_leech: says.can_leech.or(was.map(|was| was.can_leech)).unwrap_or(true),
+            hidden: says.hidden.or(was.map(|was| was.hidden)).unwrap_or(false),
+            group: was.and_then(|was| was.group),
+        };
+        let enabled = says.enabled.or(before.map(|before| before.enabled)).unwrap_or(true);
+        pending.note(says.id);
+        pending.unwritten.note(says.id, says.columns(), at);
+        Ok(self.make(before, passkey, user, enabled))
+    }
+
+    /// A row of the database says this of a user, and SQL said its columns at these moments. What was said
+    /// through the tracker later stays.
+    pub fn hear(&self, passkey: Passkey, user: User, enabled: bool, said_at: &SaidAt) -> Became {
+        let mut pending = self.pending();
+        pending.note(user.id);
+        let before = self.known(user.id);
+        let kept = pending.unwritten.kept(&user.id, said_at);
+        let Some(here) = before else { return self.make(None, passkey, user, enabled) };
+        let user = User {
+            id: user.id,
+            can_leech: if kept.has(Columns::CAN_LEECH) {
+                here.user.can_leech
+            } else {
+                user.can_leech
+            },
+            hidden: if kept.has(Columns::HIDDEN) { here.user.hidden } else { user.hidden },
+            group: user.group,
+        };
+        let passkey = if kept.has(Columns::PASSKEY) { here.passkey } else { passkey };
+        let enabled = if kept.has(Columns::ENABLED) { here.enabled } else { enabled };
+        self.make(before, passkey, user, enabled)
+    }
+
+    /// There is no row of a user in the database. Whether he is gone: one whom the tracker is about to
+    /// make there is not.
+    pub fn hear_gone(&self, id: UserId) -> bool {
+        let mut pending = self.pending();
+        pending.note(id);
+        if pending.unwritten.is_made(&id) {
+            return false;
+        }
+        self.forget(id);
+        true
+    }
+
+    fn make(&self, before: Option<Known>, passkey: Passkey, user: User, enabled: bool) -> Became {
+        let is_news = match before {
+            Some(before) => before.user != user || before.enabled != enabled,
+            None => self.removed.remove(&user.id).is_some() || !enabled,
+        };
+        self.set(passkey, user, enabled);
+        let active = before.map(|before| before.active).unwrap_or_default();
+        Became { known: Known { user, passkey, enabled, active }, is_news }
+    }
+
+    /// The journal has what was said; see [`Unwritten::journaled`].
+    pub fn journaled(&self, behind: u64, all: bool) {
+        self.pending().unwritten.journaled(behind, all);
+    }
+
+    /// The database has all records of the journal before `position`.
+    pub fn written(&self, position: u64) {
+        self.pending().unwritten.written(position);
     }
 
     fn set(&self, passkey: Passkey, user: User, enabled: bool) {
@@ -178,15 +325,13 @@ impl Accounts {
         });
         self.enabled.fetch_add(usize::from(enabled), Ordering::Relaxed);
         self.no_longer(before.as_ref());
-        if before.is_some_and(|before| before.passkey == passkey) {
-            return;
-        }
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|before| before.passkey != passkey) {
             self.let_go(before.passkey, id);
         }
-        if let Some(other) = self.holders.insert(passkey, id).filter(|other| *other != id) {
-            let other = self.accounts.remove_if(other, |other| other.passkey == passkey);
-            self.no_longer(other.as_ref());
+        // Whoever had it is there still, and cannot announce until he has another: of two who exchange theirs
+        // by SQL, one is heard of first.
+        if self.holders.get(&passkey).is_none_or(|holder| *holder != id) {
+            self.holders.insert(passkey, id);
         }
     }
 
@@ -201,21 +346,6 @@ impl Accounts {
         self.holders.remove_if(&passkey, |_, holder| *holder == id);
     }
 
-    /// Whether cores have to hear that a user is like this from now on: they know him otherwise, or were
-    /// told that he is gone. Asked before [`Accounts::put`].
-    pub fn is_news(&self, user: User) -> bool {
-        match self.known(user.id) {
-            Some(known) => !known.enabled || known.user != user,
-            None => self.removed.remove(&user.id).is_some(),
-        }
-    }
-
-    /// Nothing is known of a user any more; who it was.
-    pub fn remove(&self, id: UserId) -> Option<User> {
-        self.note(id);
-        self.forget(id)
-    }
-
     fn forget(&self, id: UserId) -> Option<User> {
         self.removed.insert(id, ());
         let account = self.accounts.remove_if(id, |_| true)?;
@@ -226,36 +356,29 @@ impl Accounts {
 
     /// From now on it is noted who changes, or no longer.
     pub fn watch_changes(&self, on: bool) {
-        *self.changed() = on.then(HashSet::new);
+        self.pending().changed = on.then(HashSet::new);
     }
 
-    /// Does what [`Accounts::put`] does, unless the user has changed since [`Accounts::watch_changes`]: then
-    /// what is here is newer than what somebody read before. Whether it was done.
-    pub fn put_unless_changed(&self, passkey: Passkey, user: User) -> bool {
-        // Under the lock: who changes him now notes that first.
-        let changed = self.changed();
-        let is_old = changed.as_ref().is_some_and(|changed| !changed.contains(&user.id));
+    /// A user is like this, unless he has changed since [`Accounts::watch_changes`]: then what is here is
+    /// newer than what somebody read before. Whether it was done.
+    pub fn put_unless_changed(&self, passkey: Passkey, user: User, enabled: bool) -> bool {
+        // Under the lock: who changes him now waits.
+        let pending = self.pending();
+        let is_old = pending.is_unchanged(user.id);
         if is_old {
-            self.set(passkey, user, true);
+            self.set(passkey, user, enabled);
         }
         is_old
     }
 
-    /// The same for [`Accounts::remove`].
+    /// The same for one of whom there is nothing.
     pub fn remove_unless_changed(&self, id: UserId) -> bool {
-        let changed = self.changed();
-        let is_old = changed.as_ref().is_some_and(|changed| !changed.contains(&id));
-        is_old && self.forget(id).is_some()
+        let pending = self.pending();
+        pending.is_unchanged(id) && self.forget(id).is_some()
     }
 
-    fn note(&self, id: UserId) {
-        if let Some(changed) = &mut *self.changed() {
-            changed.insert(id);
-        }
-    }
-
-    fn changed(&self) -> MutexGuard<'_, Option<HashSet<UserId>>> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client of a user came, went, or finished. One who is not known any more is not counted.
@@ -280,13 +403,24 @@ impl Accounts {
         self.accounts.get(id).is_some_and(|account| account.active.leeching >= most)
     }
 
-    /// Shows every user who may announce, in no order.
-    pub fn for_each(&self, mut visit: impl FnMut(&Passkey, User)) {
+    /// Shows every user, in no order, also those who may not announce.
+    pub fn for_each(&self, mut visit: impl FnMut(Known)) {
         self.accounts.for_each(|id, account| {
-            if account.enabled {
-                visit(&account.passkey.passkey(), account.user(id));
-            }
+            let Account { passkey, active, enabled, .. } = *account;
+            visit(Known { user: account.user(id), passkey: passkey.passkey(), enabled, active });
         });
+    }
+}
+
+impl Pending {
+    fn note(&mut self, id: UserId) {
+        if let Some(changed) = &mut self.changed {
+            changed.insert(id);
+        }
+    }
+
+    fn is_unchanged(&self, id: UserId) -> bool {
+        self.changed.as_ref().is_some_and(|changed| !changed.contains(&id))
     }
 }
 
@@ -318,34 +452,104 @@ mod tests {
     }
 
     #[test]
-    fn a_passkey_taken_over_belongs_to_one_user() {
+    fn a_passkey_that_sql_gives_to_another_is_his_alone() {
+        let accounts = Accounts::default();
+        let (one, two) = (passkey('a'), passkey('b'));
+        accounts.put(one, user(1));
+        accounts.put(two, user(2));
+        accounts.count(UserId(2), |active| active.seeding += 3);
+        // One statement exchanges them, and the rows are heard of one by one.
+        accounts.hear(two, user(1), true, &SaidAt::default());
+        assert_eq!((accounts.find(&two), accounts.find(&one)), (Some(user(1)), None));
+        accounts.hear(one, user(2), true, &SaidAt::default());
+        assert_eq!((accounts.find(&two), accounts.find(&one)), (Some(user(1)), Some(user(2))));
+        assert_eq!((accounts.known(UserId(2)).unwrap().active.seeding, accounts.len()), (3, 2));
+        // One is renumbered: there is no 1 any more, and a 3 with his passkey.
+        assert!(accounts.hear_gone(UserId(1)));
+        accounts.hear(two, user(3), true, &SaidAt::default());
+        assert_eq!((accounts.find(&two), accounts.known(UserId(1))), (Some(user(3)), None));
+    }
+
+    fn at(millis: u64) -> Stamp {
+        Stamp { millis, node: 0 }
+    }
+
+    #[test]
+    fn a_passkey_is_not_taken_from_one_who_has_it() {
         let accounts = Accounts::default();
         accounts.put(passkey('a'), user(1));
-        accounts.put(passkey('a'), user(2));
-        assert_eq!(accounts.find(&passkey('a')), Some(user(2)));
-        assert_eq!(accounts.passkey(UserId(1)), None);
-        assert_eq!(accounts.remove(UserId(1)), None);
-        assert_eq!(accounts.find(&passkey('a')), Some(user(2)));
+        accounts.disable(passkey('b'), user(2));
+        let new = |id, letter| Says {
+            passkey: Some(passkey(letter)),
+            makes: true,
+            ..Says::of(UserId(id))
+        };
+        assert_eq!(accounts.say(new(3, 'a'), at(1)), Err(Unsaid::PasskeyTaken(UserId(1))));
+        assert_eq!(accounts.say(new(3, 'b'), at(1)), Err(Unsaid::PasskeyTaken(UserId(2))));
+        let change = Says { makes: false, ..new(1, 'b') };
+        assert_eq!(accounts.say(change, at(1)), Err(Unsaid::PasskeyTaken(UserId(2))));
+        let unknown = Says { can_leech: Some(false), ..Says::of(UserId(3)) };
+        assert_eq!(accounts.say(unknown, at(1)), Err(Unsaid::Unknown));
+        assert_eq!((accounts.known(UserId(3)), accounts.len()), (None, 1));
+        // Whoever lets his go makes it free.
+        accounts.say(Says { makes: false, ..new(2, 'c') }, at(1)).unwrap();
+        assert_eq!(accounts.say(new(3, 'b'), at(1)).unwrap().known.user, user(3));
+    }
+
+    #[test]
+    fn what_was_said_and_is_not_written_survives_a_row_without_it() {
+        let accounts = Accounts::default();
+        accounts.put(passkey('a'), user(1));
+        let says = Says { can_leech: Some(false), enabled: Some(false), ..Says::of(UserId(1)) };
+        accounts.say(says, at(50)).unwrap();
+        // SQL hides him, and knows nothing else of him that is new.
+        let hidden = User { hidden: true, ..user(1) };
+        let mut said_at = SaidAt::default();
+        said_at[2] = Some(60_000);
+        let known = accounts.hear(passkey('a'), hidden, true, &said_at).known;
+        assert_eq!((known.user.can_leech, known.user.hidden, known.enabled), (false, true, false));
+        // It enables him later than the tracker was told to disable him.
+        said_at[3] = Some(50_001);
+        let known = accounts.hear(passkey('a'), hidden, true, &said_at).known;
+        assert_eq!((known.user.can_leech, known.enabled), (false, true));
+        accounts.journaled(8, true);
+        accounts.written(8);
+        let known = accounts.hear(passkey('a'), hidden, true, &said_at).known;
+        assert!(known.user.can_leech, "the database has had it");
+    }
+
+    #[test]
+    fn one_who_is_about_to_be_made_is_not_gone() {
+        let accounts = Accounts::default();
+        let says = Says { passkey: Some(passkey('a')), makes: true, ..Says::of(UserId(1)) };
+        accounts.say(says, at(1)).unwrap();
+        assert!(!accounts.hear_gone(UserId(1)) && accounts.of(UserId(1)).is_some());
+        accounts.journaled(1, true);
+        accounts.written(1);
+        accounts.say(Says { hidden: Some(true), ..Says::of(UserId(1)) }, at(2)).unwrap();
+        assert!(accounts.hear_gone(UserId(1)), "what is said of one who is gone comes too late");
+        assert_eq!(accounts.known(UserId(1)), None);
     }
 
     #[test]
     fn what_was_read_before_does_not_undo_what_came_since() {
         let accounts = Accounts::default();
         (1..=4).for_each(|id| accounts.put(passkey(char::from(b'a' + id as u8)), user(id)));
-        assert!(!accounts.put_unless_changed(passkey('x'), user(1)), "nobody compares");
+        assert!(!accounts.put_unless_changed(passkey('x'), user(1), true), "nobody compares");
         accounts.watch_changes(true);
-        accounts.put(passkey('n'), user(1));
-        accounts.remove(UserId(2));
-        assert!(!accounts.put_unless_changed(passkey('b'), user(1)));
-        assert!(!accounts.put_unless_changed(passkey('c'), user(2)));
+        let new = Says { passkey: Some(passkey('n')), ..Says::of(UserId(1)) };
+        accounts.say(new, at(1)).unwrap();
+        accounts.hear_gone(UserId(2));
+        assert!(!accounts.put_unless_changed(passkey('b'), user(1), true));
+        assert!(!accounts.put_unless_changed(passkey('c'), user(2), true));
         assert!(!accounts.remove_unless_changed(UserId(1)));
-        assert!(accounts.put_unless_changed(passkey('z'), user(3)));
+        assert!(accounts.put_unless_changed(passkey('z'), user(3), true));
         assert!(accounts.remove_unless_changed(UserId(4)));
-        assert!(accounts.put_unless_changed(passkey('y'), user(5)));
+        assert!(accounts.put_unless_changed(passkey('y'), user(5), false));
         accounts.watch_changes(false);
         let known = [1, 2, 3, 4, 5].map(|id| accounts.passkey(UserId(id)));
         let expected = [Some('n'), None, Some('z'), None, Some('y')].map(|key| key.map(passkey));
-        assert_eq!(known, expected);
+        assert_eq!((known, accounts.len()), (expected, 2));
     }
 
     #[test]
@@ -386,21 +590,20 @@ mod tests {
         assert_eq!(accounts.holder(&passkey('a')), Some(UserId(1)));
         accounts.put(known.passkey, known.user);
         assert_eq!((accounts.find(&passkey('a')), accounts.len()), (Some(user(1)), 1));
-        accounts.disable(passkey('b'), user(2));
-        accounts.put(passkey('b'), user(1));
-        assert_eq!((accounts.known(UserId(2)), accounts.len()), (None, 1));
     }
 
     #[test]
     fn a_removed_user_is_unknown() {
         let accounts = Accounts::default();
         accounts.put(passkey('a'), user(1));
-        assert!(!accounts.is_news(user(1)) && accounts.is_news(User { hidden: true, ..user(1) }));
-        assert_eq!(accounts.remove(UserId(1)), Some(user(1)));
+        let hear = |user| accounts.hear(passkey('a'), user, true, &SaidAt::default()).is_news;
+        assert!(!hear(user(1)) && hear(User { hidden: true, ..user(1) }));
+        assert!(accounts.hear_gone(UserId(1)));
         assert_eq!(accounts.find(&passkey('a')), None);
-        assert!(accounts.is_news(user(1)) && !accounts.is_news(user(2)));
-        assert_eq!(accounts.remove(UserId(1)), None);
         accounts.count(UserId(1), |active| active.leeching += 1);
         assert!(accounts.is_empty());
+        assert!(hear(user(1)) && !hear(user(1)));
+        accounts.hear_gone(UserId(1));
+        assert!(!hear(user(2)));
     }
 }

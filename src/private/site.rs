@@ -1,12 +1,14 @@
 //! What every core knows of the site: its passwords, and which clients it allows.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shard::Seconds;
 use shard::private::ClientPrefix;
 
+use super::numbers::Numbers;
 use super::report;
+use super::unwritten::Unwritten;
 use crate::config::Secret;
 use crate::control::Slot;
 use crate::wire::ocelot::Stats;
@@ -20,6 +22,9 @@ pub struct Site {
     rules: Mutex<Rules>,
     slots: Vec<Arc<Slot>>,
     started: Seconds,
+    numbers: Numbers,
+    /// Rules that were changed through the tracker, and may not be in the database yet.
+    unwritten: Mutex<Unwritten<ClientPrefix>>,
 }
 
 /// The rules of clients.
@@ -39,7 +44,17 @@ impl Site {
         slots: Vec<Arc<Slot>>,
         started: Seconds,
     ) -> Self {
-        Self { update, report, rules: Mutex::default(), slots, started }
+        Self { update, report, slots, started, ..Self::default() }
+    }
+
+    /// Which torrent has which number, on all cores.
+    pub fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    /// What was said of rules of clients and may not be in the database yet.
+    pub fn unwritten_rules(&self) -> MutexGuard<'_, Unwritten<ClientPrefix>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the tracker says of itself.

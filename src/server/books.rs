@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use persist::journal::{self, Journal, JournalError, JournalThread, ThreadOptions};
 use persist::ledger::JournalSource;
-use persist::postgres::{Home, Seen, Watch};
+use persist::postgres::{Heard, Home, Watch};
 use persist::suspicion::Thresholds;
 use persist::{DataDir, Database, DatabaseError, Ledger, LedgerOptions, Snapshot, SnapshotError};
 
@@ -116,7 +116,7 @@ impl Books {
         slots: Vec<Arc<Slot>>,
         clock: Clock,
         snapshot: Option<&Snapshot>,
-        seen: impl FnMut(Seen) + Send + 'static,
+        seen: impl FnMut(Heard) + Send + 'static,
     ) -> Result<Self, BooksError> {
         let url =
             config.database.as_ref().expect("a private tracker has a database; it was checked");

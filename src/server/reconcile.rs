@@ -71,6 +71,8 @@ pub(crate) struct Differed {
     users_added: usize,
     users_changed: usize,
     users_gone: usize,
+    /// What is here is newer than what was read; it is compared again soon.
+    users_postponed: usize,
     torrents_added: usize,
     torrents_changed: usize,
     torrents_gone: usize,
@@ -138,8 +140,11 @@ impl Reconciliation {
     /// Takes note of how it went.
     pub(super) fn done(&mut self, result: Result<Differed, ReconcileError>) {
         self.under_way = false;
+        if result.as_ref().is_ok_and(|differed| differed.users_postponed > 0) {
+            self.again();
+        }
         match result {
-            Ok(differed) if differed == Differed::default() => {}
+            Ok(differed) if Differed { users_postponed: 0, ..differed } == Differed::default() => {}
             Ok(differed) => tracing::info!(
                 users_added = differed.users_added,
                 users_changed = differed.users_changed,
@@ -158,10 +163,14 @@ impl Reconciliation {
                     error = %ErrorChain(&error),
                     "cannot compare users and torrents with the database; trying again"
                 );
-                let again = Instant::now() + RETRY;
-                self.due = Some(self.due.map_or(again, |due| due.min(again)));
+                self.again();
             }
         }
+    }
+
+    fn again(&mut self) {
+        let again = Instant::now() + RETRY;
+        self.due = Some(self.due.map_or(again, |due| due.min(again)));
     }
 }
 
@@ -175,7 +184,6 @@ struct Work<'a> {
 /// What the database says.
 #[derive(Default)]
 struct Books {
-    /// Everybody who may announce.
     users: HashSet<UserId>,
     torrents: HashMap<InfoHash, (Terms, (u32, i64))>,
     tokens: HashMap<(UserId, InfoHash), (TorrentId, Option<Seconds>)>,
@@ -258,10 +266,14 @@ impl Work<'_> {
     /// Keeps what is compared later; users who differ are kept in whole.
     fn look_at(&self, stored: Stored, books: &mut Books, users: &mut Vec<Change>) {
         match stored.change {
-            Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
-                let known = self.compared.accounts.find(&passkey);
+            Change::User { id, passkey, can_leech, hidden, enabled, group } => {
+                let accounts = &self.compared.accounts;
+                let user = User { id, can_leech, hidden, group };
                 books.users.insert(id);
-                if known != Some(User { id, can_leech, hidden, group }) {
+                let same = accounts.known(id).is_some_and(|known| {
+                    (known.user, known.passkey, known.enabled) == (user, passkey, enabled)
+                });
+                if !same || accounts.holder(&passkey) != Some(id) {
                     users.push(stored.change);
                 }
             }
@@ -278,8 +290,7 @@ impl Work<'_> {
             }
             Change::ClientRule { prefix, allow } => _ = books.client_rules.insert(prefix, allow),
             Change::Group { id, downloads_max, .. } => _ = books.groups.insert(id, downloads_max),
-            Change::User { .. }
-            | Change::GroupRemoved { .. }
+            Change::GroupRemoved { .. }
             | Change::TokenRemoved { .. }
             | Change::ClientRuleRemoved { .. } => {}
         }
@@ -293,9 +304,10 @@ impl Work<'_> {
     ) -> Result<(), ReconcileError> {
         let accounts = &self.compared.accounts;
         let mut gone = Vec::new();
-        accounts.for_each(|_, user| {
-            if !books.users.contains(&user.id) && !books.unread.users.contains(&user.id) {
-                gone.push(user.id);
+        accounts.for_each(|known| {
+            let id = known.user.id;
+            if !books.users.contains(&id) && !books.unread.users.contains(&id) {
+                gone.push(id);
             }
         });
         for id in gone {
@@ -305,15 +317,18 @@ impl Work<'_> {
             }
         }
         for change in users {
-            let Change::User { id, passkey, can_leech, hidden, group, .. } = change else {
+            let Change::User { id, passkey, can_leech, hidden, enabled, group } = change else {
                 continue;
             };
             let user = User { id, can_leech, hidden, group };
             let was_there = accounts.passkey(id).is_some();
-            if accounts.put_unless_changed(passkey, user) {
+            if accounts.put_unless_changed(passkey, user, enabled) {
                 differed.users_changed += usize::from(was_there);
                 differed.users_added += usize::from(!was_there);
-                barrier::tell_all(self.cores, &Command::Rights(user))?;
+                let command = if enabled { Command::Rights(user) } else { Command::UserGone(id) };
+                barrier::tell_all(self.cores, &command)?;
+            } else {
+                differed.users_postponed += 1;
             }
         }
         Ok(())

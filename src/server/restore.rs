@@ -7,7 +7,7 @@ use std::sync::Arc;
 use persist::journal::JournalError;
 use persist::restart::{replay_tail, settle};
 use persist::{Restored, Snapshot, SnapshotError};
-use shard::private::{Cursor, Facts, Limits, Piece, Swarms};
+use shard::private::{Cursor, Facts, Limits, Piece, Rules, RulesCursor, Swarms};
 use shard::{InfoHash, Seconds};
 
 use super::books::{Beginning, PrivateOutfit};
@@ -18,6 +18,8 @@ use crate::core::outgoing::Outgoing;
 use crate::core::private::Private;
 use crate::core::traces::Traces;
 use crate::mesh::Address;
+use crate::private::numbers::Numbers;
+use crate::private::unwritten::Unwritten;
 use crate::route;
 
 /// Why a core did not load its swarms.
@@ -67,6 +69,7 @@ pub(super) fn private(
         register(&mut swarms, beginning);
         forget_others(&mut swarms, beginning, now);
     }
+    number_all(&swarms, outfit.site.numbers());
     let accounts = outfit.accounts;
     settle(
         &mut swarms,
@@ -85,6 +88,9 @@ pub(super) fn private(
         accounts,
         rules: outfit.rules,
         outgoing: Outgoing::new(outfit.journal, home),
+        unwritten_torrents: Unwritten::default(),
+        unwritten_tokens: Unwritten::default(),
+        written: outfit.ledger,
         site: outfit.site,
         early: Early::new(settings.interval_enforce),
         traces: Traces::default(),
@@ -107,6 +113,16 @@ fn register(swarms: &mut Swarms, beginning: &Beginning) {
     }
     for (info_hash, reason, at) in &beginning.deletions {
         swarms.set_deletion(*info_hash, reason, *at);
+    }
+}
+
+/// Says which torrent has which number.
+fn number_all(swarms: &Swarms, numbers: &Numbers) {
+    let (mut cursor, mut finished) = (RulesCursor::default(), false);
+    while !finished {
+        let mut rules = Rules::default();
+        finished = swarms.rules(&mut cursor, TORRENTS, &mut rules);
+        rules.torrents.iter().for_each(|(info_hash, terms)| numbers.set(terms.id, info_hash));
     }
 }
 

@@ -229,9 +229,12 @@ impl Work<'_> {
 
         // First into memory: while a user is looked at, nobody may wait for the disk.
         let mut users = Vec::with_capacity(accounts.len());
-        accounts.for_each(|passkey, user| users.push((*passkey, user)));
-        for (passkey, user) in users {
-            writer.append_user(&passkey, user)?;
+        accounts.for_each(|known| users.push((known.passkey, known.user, known.enabled)));
+        for (passkey, user, enabled) in users {
+            // One whose passkey is another's by now gets his with the next word about him.
+            if accounts.holder(&passkey) == Some(user.id) {
+                writer.append_user(&passkey, user, enabled)?;
+            }
         }
         let mut groups = Vec::new();
         accounts.groups().for_each(|id, downloads_max| groups.push((id, downloads_max)));

@@ -13,6 +13,7 @@ mod metrics;
 mod reconcile;
 mod starts;
 mod suspicions;
+mod who_wins;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -105,6 +106,12 @@ impl Site {
         let output = std::process::Command::new(program).args(arguments).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         (String::from_utf8(text).unwrap(), output.status.code())
+    }
+
+    /// Where its database is.
+    fn url(&self) -> String {
+        let mut words = self.options.split(' ').skip_while(|word| *word != "--database");
+        words.nth(1).unwrap().to_owned()
     }
 
     pub(crate) fn stop(&mut self) {

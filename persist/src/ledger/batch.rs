@@ -21,8 +21,8 @@ pub(super) enum Act<'a> {
 /// Some records that can be written as: first the changes, in their order, then all that peers did at once.
 #[derive(Debug, Default)]
 pub(super) struct Group<'a> {
-    /// What the site did.
-    pub(super) changes: Vec<&'a Change>,
+    /// What the site said, each with its number.
+    pub(super) changes: Vec<(u64, &'a Said)>,
     /// What peers did, in order.
     pub(super) acts: Vec<Act<'a>>,
     users: HashSet<UserId>,
@@ -34,7 +34,7 @@ pub(super) struct Group<'a> {
 pub(super) fn groups(records: &[(u64, Record)]) -> Vec<Group<'_>> {
     let mut groups = Vec::new();
     let mut group = Group::default();
-    for (_, record) in records {
+    for (number, record) in records {
         match record {
             Record::Fact(fact) => {
                 group.users.insert(fact.user);
@@ -47,11 +47,11 @@ pub(super) fn groups(records: &[(u64, Record)]) -> Vec<Group<'_>> {
                 group.acts.push(Act::Gone(gone));
             }
             Record::Tick(_) => {}
-            Record::Said(Said { change, .. }) => {
-                if group.touches(change) {
+            Record::Said(said) => {
+                if group.touches(&said.change) {
                     groups.push(std::mem::take(&mut group));
                 }
-                group.changes.push(change);
+                group.changes.push((*number, said));
             }
         }
     }

@@ -1,17 +1,22 @@
 //! What the site did, as rows.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::{BTreeMap, HashSet};
 
-use shard::private::Change;
+use shard::private::{Change, Freeleech, GroupId, Passkey};
 
+use super::isolate;
 use super::json::freeleech_text;
 use super::write::{Fault, Session};
+use crate::journal::{Columns, Record, Said};
+
+/// What the site said, with the number of its record.
+type Numbered<'a> = (u64, &'a Said);
 
 impl Session<'_> {
-    /// Writes changes of one kind. Where several are about one thing, the last is what counts.
-    pub(super) fn apply_changes(&mut self, changes: &[&Change]) -> Result<(), Fault> {
-        match changes.first() {
+    /// Writes what was said of one kind. Of several words about one thing the last counts: column by column
+    /// where there are columns.
+    pub(super) fn apply_changes(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {
+        match changes.first().map(|(_, said)| &said.change) {
             None => Ok(()),
             Some(Change::User { .. }) => self.users(changes),
             Some(Change::Group { .. }) => self.groups(changes),
@@ -25,34 +30,85 @@ impl Session<'_> {
         }
     }
 
-    fn users(&mut self, changes: &[&Change]) -> Result<(), Fault> {
-        let rows = last_of_each(changes, |change| match change {
-            Change::User { id, passkey, can_leech, hidden, enabled, group } => {
-                let group = group.map(|group| group.0.cast_signed());
-                Some((id.0, (passkey, *can_leech, *hidden, *enabled, group)))
-            }
+    fn users(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {
+        let rows: Vec<(u32, UserWords)> = together(changes, |said| match said.change {
+            Change::User { id, .. } => Some(id.0),
             _ => None,
         });
+        fn column<'a, T>(
+            rows: &'a [(u32, UserWords)],
+            value: impl Fn(&'a UserWords) -> T,
+        ) -> Vec<T> {
+            rows.iter().map(|(_, words)| value(words)).collect()
+        }
         let ids: Vec<i64> = rows.iter().map(|(id, _)| i64::from(*id)).collect();
-        let passkeys: Vec<&str> = rows.iter().map(|(_, row)| row.0.reveal()).collect();
-        let can_leech: Vec<bool> = rows.iter().map(|(_, row)| row.1).collect();
-        let hidden: Vec<bool> = rows.iter().map(|(_, row)| row.2).collect();
-        let enabled: Vec<bool> = rows.iter().map(|(_, row)| row.3).collect();
-        let groups: Vec<Option<i16>> = rows.iter().map(|(_, row)| row.4).collect();
         let statements = self.statements;
-        self.transaction.execute(
+        let there = self.transaction.query(
             &statements.user,
-            &[&ids, &passkeys, &can_leech, &hidden, &enabled, &groups],
+            &[
+                &ids,
+                &column(&rows, |words| words.passkey_text()),
+                &column(&rows, |words| words.can_leech.value),
+                &column(&rows, |words| words.hidden.value),
+                &column(&rows, |words| words.enabled.value),
+                &column(&rows, |words| group_number(words.group.value)),
+                &column(&rows, |words| words.passkey.at),
+                &column(&rows, |words| words.can_leech.at),
+                &column(&rows, |words| words.hidden.at),
+                &column(&rows, |words| words.enabled.at),
+                &column(&rows, |words| words.group.at),
+            ],
         )?;
-        let hidden: Vec<i64> =
-            rows.iter().filter(|(_, row)| row.2).map(|(id, _)| i64::from(*id)).collect();
+        let there: HashSet<i64> = there.iter().map(|row| row.get(0)).collect();
+        let (mut new, mut gone) = (Vec::new(), HashSet::new());
+        for (id, words) in rows.iter().filter(|(id, _)| !there.contains(&i64::from(*id))) {
+            match words.makes {
+                true => new.push((*id, *words)),
+                false => _ = gone.insert(*id),
+            }
+        }
+        if !new.is_empty() {
+            let ids: Vec<i64> = new.iter().map(|(id, _)| i64::from(*id)).collect();
+            self.transaction.execute(
+                &statements.user_new,
+                &[
+                    &ids,
+                    &column(&new, |words| words.passkey_text()),
+                    &column(&new, |words| words.can_leech.value),
+                    &column(&new, |words| words.hidden.value),
+                    &column(&new, |words| words.enabled.value),
+                    &column(&new, |words| group_number(words.group.value)),
+                ],
+            )?;
+        }
+        let hidden =
+            rows.iter().filter(|(_, words)| words.hidden.at.is_some() && words.hidden.value);
+        let hidden: Vec<i64> = hidden.map(|(id, _)| i64::from(*id)).collect();
         if !hidden.is_empty() {
             self.transaction.execute(&statements.user_hidden, &[&hidden])?;
+        }
+        self.too_late(
+            changes,
+            "the user is not there any more",
+            |change| matches!(change, Change::User { id, .. } if gone.contains(&id.0)),
+        )
+    }
+
+    /// Keeps in the table `rejected` what was said of rows that are gone.
+    fn too_late(
+        &mut self,
+        changes: &[Numbered<'_>],
+        why: &str,
+        is_gone: impl Fn(&Change) -> bool,
+    ) -> Result<(), Fault> {
+        for (number, said) in changes.iter().filter(|(_, said)| is_gone(&said.change)) {
+            let record = Record::Said((*said).clone());
+            isolate::reject(self, *number, &record, "change", NO_DATA, why)?;
         }
         Ok(())
     }
 
-    fn groups(&mut self, changes: &[&Change]) -> Result<(), Fault> {
+    fn groups(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {
         let rows = last_of_each(changes, |change| match change {
             Change::Group { id, name, downloads_max } => {
                 let most = downloads_max.map(|most| i32::try_from(most).unwrap_or(i32::MAX));
@@ -67,7 +123,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn groups_removed(&mut self, changes: &[&Change]) -> Result<(), Fault> {
+    fn groups_removed(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {
         let rows = last_of_each(changes, |change| match change {
             Change::GroupRemoved { id } => Some((id.0.cast_signed(), ())),
             _ => None,
@@ -77,24 +133,53 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn torrents(&mut self, changes: &[&Change]) -> Result<(), Fault> {
-        let rows = last_of_each(changes, |change| match change {
-            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
-                Some((id.0, (&info_hash.0[..], freeleech_text(*freeleech), *upload_percent)))
-            }
-            _ => None,
-        });
-        let ids: Vec<i64> = rows.iter().map(|(id, _)| i64::from(*id)).collect();
-        let hashes: Vec<&[u8]> = rows.iter().map(|(_, row)| row.0).collect();
-        let freeleech: Vec<&str> = rows.iter().map(|(_, row)| row.1).collect();
-        let percents: Vec<i32> = rows.iter().map(|(_, row)| i32::from(row.2)).collect();
+    fn torrents(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {
+        // In the order of the infohashes, which is some order.
+        let rows: Vec<((u32, [u8; 20]), TorrentWords)> =
+            together(changes, |said| match said.change {
+                Change::Torrent { id, info_hash, .. } => Some((id.0, info_hash.0)),
+                _ => None,
+            });
+        let (mut ids, mut hashes) = (Vec::new(), Vec::new());
+        let (mut freeleech, mut percents) = (Vec::new(), Vec::new());
+        let (mut freeleech_at, mut percents_at) = (Vec::new(), Vec::new());
+        for ((id, hash), words) in &rows {
+            ids.push(i64::from(*id));
+            hashes.push(&hash[..]);
+            freeleech.push(words.freeleech.value);
+            percents.push(i32::from(words.upload_percent.value));
+            freeleech_at.push(words.freeleech.at);
+            percents_at.push(words.upload_percent.at);
+        }
         let statements = self.statements;
-        self.transaction.execute(&statements.torrent, &[&ids, &hashes, &freeleech, &percents])?;
-        self.transaction.execute(&statements.torrent_again, &[&hashes])?;
-        Ok(())
+        let there = self.transaction.query(
+            &statements.torrent,
+            &[&ids, &hashes, &freeleech, &percents, &freeleech_at, &percents_at],
+        )?;
+        let there: HashSet<Vec<u8>> = there.iter().map(|row| row.get(0)).collect();
+        let missing = (0..rows.len()).filter(|at| !there.contains(hashes[*at]));
+        let new: Vec<usize> = missing.clone().filter(|at| rows[*at].1.makes).collect();
+        let mut gone: HashSet<(u32, [u8; 20])> = missing.map(|at| rows[at].0).collect();
+        if !new.is_empty() {
+            fn of<T: Copy>(column: &[T], places: &[usize]) -> Vec<T> {
+                places.iter().map(|at| column[*at]).collect()
+            }
+            let made = self.transaction.query(
+                &statements.torrent_new,
+                &[&of(&ids, &new), &of(&hashes, &new), &of(&freeleech, &new), &of(&percents, &new)],
+            )?;
+            let made: HashSet<Vec<u8>> = made.iter().map(|row| row.get(0)).collect();
+            gone.retain(|(_, hash)| !made.contains(&hash[..]));
+            self.transaction.execute(&statements.torrent_again, &[&of(&hashes, &new)])?;
+        }
+        let why = "the torrent is not there any more, or its number is another one's";
+        self.too_late(changes, why, |change| match change {
+            Change::Torrent { id, info_hash, .. } => gone.contains(&(id.0, info_hash.0)),
+            _ => false,
+        })
     }
 
-    fn torrents_removed(&mut self, changes: &[&Change]) -> Result<(), Fault> {
+    fn torrents_removed(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {
         let rows = last_of_each(changes, |change| match change {
             Change::TorrentRemoved { id, info_hash, reason, at } => {
                 Some((info_hash.0, (i64::from(id.0), reason.as_str(), i64::from(at.0))))
@@ -114,7 +199,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn tokens(&mut self, changes: &[&Change]) -> Result<(), Fault> {
+    fn tokens(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {
         let rows = last_of_each(changes, |change| match change {
             Change::Token { user, torrent, expires_at, .. } => {
                 Some(((user.0, torrent.0), expires_at.map(|at| i64::from(at.0))))
@@ -128,7 +213,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn tokens_removed(&mut self, changes: &[&Change]) -> Result<(), Fault> {
+    fn tokens_removed(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {
         let rows = last_of_each(changes, |change| match change {
             Change::TokenRemoved { user, torrent, .. } => Some(((user.0, torrent.0), ())),
             _ => None,
@@ -140,7 +225,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn client_rules(&mut self, changes: &[&Change]) -> Result<(), Fault> {
+    fn client_rules(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {
         let rows = last_of_each(changes, |change| match change {
             Change::ClientRule { prefix, allow } => Some((prefix.bytes(), *allow)),
             _ => None,
@@ -150,7 +235,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn client_rules_removed(&mut self, changes: &[&Change]) -> Result<(), Fault> {
+    fn client_rules_removed(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {
         let rows = last_of_each(changes, |change| match change {
             Change::ClientRuleRemoved { prefix } => Some((prefix.bytes(), ())),
             _ => None,
@@ -161,13 +246,110 @@ impl Session<'_> {
     }
 }
 
-/// The last change of each key, in the order of the keys: a statement may touch a row only once.
-fn last_of_each<'a, K: Ord + Copy + Hash, R>(
-    changes: &[&'a Change],
+/// The SQLSTATE of what finds no row (SQL, class 02).
+const NO_DATA: &str = "02000";
+
+/// A column of a row: what was said of it last, and when; not said at all, it is as the tracker knew it.
+#[derive(Clone, Copy, Default)]
+struct Word<T> {
+    value: T,
+    /// In milliseconds since 1970.
+    at: Option<i64>,
+}
+
+impl<T> Word<T> {
+    fn hear(&mut self, said: &Said, column: Columns, value: T) {
+        if said.columns.has(column) {
+            let at = i64::try_from(said.at.millis).unwrap_or(i64::MAX);
+            *self = Self { value, at: Some(at) };
+        } else if self.at.is_none() {
+            self.value = value;
+        }
+    }
+}
+
+/// What was said of one row, taken together.
+trait Words: Default {
+    /// In the order in which it was said.
+    fn hear(&mut self, said: &Said);
+}
+
+#[derive(Clone, Copy, Default)]
+struct UserWords {
+    makes: bool,
+    passkey: Word<Option<Passkey>>,
+    can_leech: Word<bool>,
+    hidden: Word<bool>,
+    enabled: Word<bool>,
+    group: Word<Option<GroupId>>,
+}
+
+impl UserWords {
+    fn passkey_text(&self) -> &str {
+        self.passkey.value.as_ref().map_or("", |passkey| passkey.reveal())
+    }
+}
+
+impl Words for UserWords {
+    fn hear(&mut self, said: &Said) {
+        let Change::User { passkey, can_leech, hidden, enabled, group, .. } = said.change else {
+            return;
+        };
+        self.makes |= said.columns.has(Columns::MAKES);
+        self.passkey.hear(said, Columns::PASSKEY, Some(passkey));
+        self.can_leech.hear(said, Columns::CAN_LEECH, can_leech);
+        self.hidden.hear(said, Columns::HIDDEN, hidden);
+        self.enabled.hear(said, Columns::ENABLED, enabled);
+        self.group.hear(said, Columns::GROUP, group);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct TorrentWords {
+    makes: bool,
+    freeleech: Word<&'static str>,
+    upload_percent: Word<u16>,
+}
+
+impl Default for TorrentWords {
+    fn default() -> Self {
+        let freeleech = Word { value: freeleech_text(Freeleech::None), at: None };
+        Self { makes: false, freeleech, upload_percent: Word { value: 100, at: None } }
+    }
+}
+
+impl Words for TorrentWords {
+    fn hear(&mut self, said: &Said) {
+        let Change::Torrent { freeleech, upload_percent, .. } = said.change else { return };
+        self.makes |= said.columns.has(Columns::MAKES);
+        self.freeleech.hear(said, Columns::FREELEECH, freeleech_text(freeleech));
+        self.upload_percent.hear(said, Columns::UPLOAD_PERCENT, upload_percent);
+    }
+}
+
+fn group_number(group: Option<GroupId>) -> Option<i16> {
+    group.map(|group| group.0.cast_signed())
+}
+
+/// What was said of each row, in the order of the keys: a statement may touch a row only once.
+fn together<K: Ord, W: Words>(
+    changes: &[Numbered<'_>],
+    key: impl Fn(&Said) -> Option<K>,
+) -> Vec<(K, W)> {
+    let mut rows: BTreeMap<K, W> = BTreeMap::new();
+    for (_, said) in changes {
+        if let Some(key) = key(said) {
+            rows.entry(key).or_default().hear(said);
+        }
+    }
+    rows.into_iter().collect()
+}
+
+/// The last word about each key, in the order of the keys.
+fn last_of_each<'a, K: Ord, R>(
+    changes: &[Numbered<'a>],
     row: impl Fn(&'a Change) -> Option<(K, R)>,
 ) -> Vec<(K, R)> {
-    let last: HashMap<K, R> = changes.iter().filter_map(|change| row(change)).collect();
-    let mut rows: Vec<(K, R)> = last.into_iter().collect();
-    rows.sort_unstable_by_key(|(key, _)| *key);
-    rows
+    let last: BTreeMap<K, R> = changes.iter().filter_map(|(_, said)| row(&said.change)).collect();
+    last.into_iter().collect()
 }

@@ -55,7 +55,8 @@ fn apply_act(
     Ok(())
 }
 
-fn reject(
+/// Keeps a record, or a part of one, that was not written in the table `rejected`.
+pub(super) fn reject(
     session: &mut Session<'_>,
     number: u64,
     record: &Record,

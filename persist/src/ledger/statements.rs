@@ -17,10 +17,12 @@ pub(super) struct Statements {
     pub(super) peers: Statement,
     pub(super) peers_gone: Statement,
     pub(super) user: Statement,
+    pub(super) user_new: Statement,
     pub(super) user_hidden: Statement,
     pub(super) group: Statement,
     pub(super) group_removed: Statement,
     pub(super) torrent: Statement,
+    pub(super) torrent_new: Statement,
     pub(super) torrent_again: Statement,
     pub(super) torrent_reasons: Statement,
     pub(super) torrent_removed: Statement,
@@ -53,11 +55,13 @@ impl Statements {
             peers: prepare(PEERS)?,
             peers_gone: prepare(PEERS_GONE)?,
             user: prepare(USER)?,
+            user_new: prepare(USER_NEW)?,
             user_hidden: prepare(USER_HIDDEN)?,
             group: prepare(GROUP)?,
             group_removed: prepare("DELETE FROM user_groups WHERE id = ANY($1)")?,
             torrent: prepare(TORRENT)?,
-            torrent_again: prepare("DELETE FROM deletion_reasons WHERE info_hash = ANY($1)")?,
+            torrent_new: prepare(TORRENT_NEW)?,
+            torrent_again: prepare(TORRENT_AGAIN)?,
             torrent_reasons: prepare(TORRENT_REASONS)?,
             torrent_removed: prepare(TORRENT_REMOVED)?,
             torrent_tokens: prepare(TORRENT_TOKENS)?,
@@ -135,15 +139,36 @@ const PEERS_GONE: &str = "
     FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[]) AS d (who, what, client, its_key)
     WHERE user_id = who AND torrent_id = what AND peer_id = d.client AND key = its_key AND active";
 
-/// A group that is gone is none, and who is in none that is known keeps the one that the site has given him.
+/// Each column that was said, with the moment when; `NULL` for one that was not. One that SQL has said later
+/// stays as it is. A group that is gone is none, and who is in none that is known keeps the one that the
+/// site has given him. Says whose rows are there.
 const USER: &str = "
+    UPDATE users SET
+        passkey = CASE WHEN coalesce(said_at[1] > to_timestamp(passkey_at / 1000.0), passkey_at IS NULL)
+            THEN users.passkey ELSE d.passkey END,
+        can_leech = CASE WHEN coalesce(said_at[2] > to_timestamp(can_leech_at / 1000.0), can_leech_at IS NULL)
+            THEN users.can_leech ELSE d.can_leech END,
+        hidden = CASE WHEN coalesce(said_at[3] > to_timestamp(hidden_at / 1000.0), hidden_at IS NULL)
+            THEN users.hidden ELSE d.hidden END,
+        enabled = CASE WHEN coalesce(said_at[4] > to_timestamp(enabled_at / 1000.0), enabled_at IS NULL)
+            THEN users.enabled ELSE d.enabled END,
+        group_id = CASE WHEN coalesce(said_at[5] > to_timestamp(group_at / 1000.0), group_at IS NULL)
+            THEN users.group_id
+            ELSE coalesce((SELECT g.id FROM user_groups g WHERE g.id = d.group_id), users.group_id) END
+    FROM unnest($1::bigint[], $2::text[], $3::boolean[], $4::boolean[], $5::boolean[], $6::smallint[],
+        $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[])
+        AS d (user_id, passkey, can_leech, hidden, enabled, group_id,
+        passkey_at, can_leech_at, hidden_at, enabled_at, group_at)
+    WHERE users.id = user_id
+    RETURNING users.id";
+
+/// Those that were not there. After [`USER`], which may have let go a passkey that one of them gets.
+const USER_NEW: &str = "
     INSERT INTO users (id, passkey, can_leech, hidden, enabled, group_id)
     SELECT id, passkey, can_leech, hidden, enabled, (SELECT g.id FROM user_groups g WHERE g.id = group_id)
     FROM unnest($1::bigint[], $2::text[], $3::boolean[], $4::boolean[], $5::boolean[], $6::smallint[])
         AS d (id, passkey, can_leech, hidden, enabled, group_id)
-    ON CONFLICT (id) DO UPDATE SET passkey = excluded.passkey, can_leech = excluded.can_leech,
-        hidden = excluded.hidden, enabled = excluded.enabled,
-        group_id = coalesce(excluded.group_id, users.group_id)";
+    ON CONFLICT (id) DO NOTHING";
 
 const GROUP: &str = "
     INSERT INTO user_groups (id, name, downloads_max)
@@ -154,11 +179,29 @@ const USER_HIDDEN: &str = "
     UPDATE peers SET address_v4 = NULL, address_v6 = NULL, port = NULL, port_v6 = NULL
     WHERE user_id = ANY($1) AND port IS NOT NULL";
 
+/// Like [`USER`]. A number that is another torrent's by now is not taken from that one.
 const TORRENT: &str = "
+    UPDATE torrents SET
+        freeleech = CASE WHEN coalesce(said_at[1] > to_timestamp(freeleech_at / 1000.0), freeleech_at IS NULL)
+            THEN torrents.freeleech ELSE d.freeleech END,
+        upload_percent = CASE
+            WHEN coalesce(said_at[2] > to_timestamp(upload_percent_at / 1000.0), upload_percent_at IS NULL)
+            THEN torrents.upload_percent ELSE d.upload_percent END
+    FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::integer[], $5::bigint[], $6::bigint[])
+        AS d (torrent_id, hash, freeleech, upload_percent, freeleech_at, upload_percent_at)
+    WHERE torrents.id = torrent_id AND torrents.info_hash = hash
+    RETURNING torrents.info_hash";
+
+/// Those that were not there; which of them could be made.
+const TORRENT_NEW: &str = "
     INSERT INTO torrents (id, info_hash, freeleech, upload_percent)
     SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::integer[])
-    ON CONFLICT (id) DO UPDATE SET info_hash = excluded.info_hash, freeleech = excluded.freeleech,
-        upload_percent = excluded.upload_percent";
+    ON CONFLICT (id) DO NOTHING
+    RETURNING info_hash";
+
+const TORRENT_AGAIN: &str = "
+    DELETE FROM deletion_reasons WHERE info_hash = ANY($1)
+    AND EXISTS (SELECT FROM torrents WHERE torrents.info_hash = deletion_reasons.info_hash)";
 
 const TORRENT_REASONS: &str = "
     INSERT INTO deletion_reasons (torrent_id, info_hash, reason, at)

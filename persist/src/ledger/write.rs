@@ -231,10 +231,11 @@ impl Session<'_> {
     pub(super) fn apply(&mut self, records: &[(u64, Record)]) -> Result<(), Fault> {
         for Group { changes, acts, .. } in batch::groups(records) {
             let mut rest = changes.as_slice();
-            while let Some(first) = rest.first() {
-                let kind = std::mem::discriminant(*first);
-                let same =
-                    rest.iter().take_while(|change| std::mem::discriminant(**change) == kind);
+            while let Some((_, first)) = rest.first() {
+                let kind = std::mem::discriminant(&first.change);
+                let same = rest
+                    .iter()
+                    .take_while(|(_, said)| std::mem::discriminant(&said.change) == kind);
                 let (run, behind) = rest.split_at(same.count());
                 self.apply_changes(run)?;
                 rest = behind;

@@ -3,7 +3,7 @@
 
 use ::postgres::types::ToSql;
 use ::postgres::{Client, Transaction};
-use shard::private::TorrentRecord;
+use shard::private::{Passkey, TorrentRecord, User};
 
 use super::{Database, DatabaseError};
 use crate::ledger::freeleech_text;
@@ -88,8 +88,8 @@ impl Fill<'_> {
 
     fn users(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         let mut rows = Vec::new();
-        snapshot.accounts(|passkey, user| {
-            rows.push((passkey, user));
+        snapshot.accounts(|passkey, user, enabled| {
+            rows.push((passkey, user, enabled));
             if rows.len() == ROWS {
                 self.put_users(&rows);
                 rows.clear();
@@ -99,14 +99,16 @@ impl Fill<'_> {
         Ok(())
     }
 
-    fn put_users(&mut self, rows: &[(shard::private::Passkey, shard::private::User)]) {
-        let ids: Vec<i64> = rows.iter().map(|(_, user)| user.id.0.into()).collect();
-        let passkeys: Vec<&str> = rows.iter().map(|(passkey, _)| passkey.reveal()).collect();
-        let can_leech: Vec<bool> = rows.iter().map(|(_, user)| user.can_leech).collect();
-        let hidden: Vec<bool> = rows.iter().map(|(_, user)| user.hidden).collect();
+    fn put_users(&mut self, rows: &[(Passkey, User, bool)]) {
+        let ids: Vec<i64> = rows.iter().map(|(_, user, _)| user.id.0.into()).collect();
+        let passkeys: Vec<&str> = rows.iter().map(|(passkey, ..)| passkey.reveal()).collect();
+        let can_leech: Vec<bool> = rows.iter().map(|(_, user, _)| user.can_leech).collect();
+        let hidden: Vec<bool> = rows.iter().map(|(_, user, _)| user.hidden).collect();
+        let enabled: Vec<bool> = rows.iter().map(|(.., enabled)| *enabled).collect();
         let groups: Vec<Option<i16>> =
-            rows.iter().map(|(_, user)| user.group.map(|group| group.0.cast_signed())).collect();
-        self.filled.users += self.put(USERS, &[&ids, &passkeys, &can_leech, &hidden, &groups]);
+            rows.iter().map(|(_, user, _)| user.group.map(|group| group.0.cast_signed())).collect();
+        self.filled.users +=
+            self.put(USERS, &[&ids, &passkeys, &can_leech, &hidden, &groups, &enabled]);
     }
 
     fn rules(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
@@ -161,13 +163,13 @@ impl Fill<'_> {
 const GROUPS: &str = "
     INSERT INTO user_groups (id, name, downloads_max)
     SELECT id, 'group ' || id, downloads_max
-    FROM unnest($1::smallint[], $2::integer[]) AS d (id, downloads_max) ON CONFLICT DO NOTHING";
+    FROM unnest($1::smallint[], $2::integer[]) AS d (id, downloads_max) ON CONFLICT (id) DO NOTHING";
 
 const USERS: &str = "
-    INSERT INTO users (id, passkey, can_leech, hidden, group_id)
-    SELECT id, passkey, can_leech, hidden, (SELECT g.id FROM user_groups g WHERE g.id = group_id)
-    FROM unnest($1::bigint[], $2::text[], $3::boolean[], $4::boolean[], $5::smallint[])
-        AS d (id, passkey, can_leech, hidden, group_id) ON CONFLICT DO NOTHING";
+    INSERT INTO users (id, passkey, can_leech, hidden, group_id, enabled)
+    SELECT id, passkey, can_leech, hidden, (SELECT g.id FROM user_groups g WHERE g.id = group_id), enabled
+    FROM unnest($1::bigint[], $2::text[], $3::boolean[], $4::boolean[], $5::smallint[], $6::boolean[])
+        AS d (id, passkey, can_leech, hidden, group_id, enabled) ON CONFLICT (id) DO NOTHING";
 
 const RULES: &str = "
     INSERT INTO client_rules (prefix, allow) SELECT * FROM unnest($1::bytea[], $2::boolean[])
@@ -176,7 +178,7 @@ const RULES: &str = "
 const TORRENTS: &str = "
     INSERT INTO torrents (id, info_hash, freeleech, upload_percent, snatches, balance)
     SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::integer[], $5::bigint[], $6::bigint[])
-    ON CONFLICT DO NOTHING";
+    ON CONFLICT (id) DO NOTHING";
 
 const TOKENS: &str = "
     INSERT INTO tokens (user_id, torrent_id, expires_at)

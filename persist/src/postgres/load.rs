@@ -36,7 +36,7 @@ pub struct Loaded {
     /// Records of the journal before this one are in what was loaded; `None` for a journal that the
     /// database does not know yet.
     pub position: Option<u64>,
-    /// Users that may announce.
+    /// Users, also those that may not announce.
     pub users: u64,
     /// Registered torrents.
     pub torrents: u64,
@@ -94,7 +94,7 @@ impl Database {
     }
 
     /// Hands over, row by row and all of one moment: client rules, torrents deleted at `reasons_since`
-    /// or later, registered torrents, groups of users, users who may announce, tokens that can be used. In this order, so
+    /// or later, registered torrents, groups of users, users, tokens that can be used. In this order, so
     /// that a token comes after its torrent and its user.
     ///
     /// What the journal with the name `journal` holds from [`Loaded::position`] on is not in it: put those changes
@@ -204,7 +204,7 @@ impl Database {
             rows::torrent(row).map(|(change, figures)| Stored { change, figures })
         })?;
         let groups = read(&rows::USER_GROUPS, "", |row| plain(rows::user_group(row)))?;
-        let users = read(&rows::USERS, "AND enabled", |row| plain(rows::user(row)))?;
+        let users = read(&rows::USERS, "", |row| plain(rows::user(row)))?;
         let tokens = read(&rows::TOKENS, "", |row| plain(rows::token(row)))?;
         reader.hand_over();
         let set_aside = reader.set_aside;

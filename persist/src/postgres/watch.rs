@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use shard::private::{Change, UserId};
 
 use super::again::Again;
+use super::heard::{Heard, Moment};
 use super::load::tables_that_may_repeat;
 use super::notices::Notices;
 use super::session::let_go;
@@ -59,7 +60,7 @@ pub struct Watch {
 impl Watch {
     /// Starts the thread. It connects, says [`Seen::Reload`], and then `seen` is called for each change;
     /// it may take its time, notices wait in the connection.
-    pub fn start(database: Database, seen: impl FnMut(Seen) + Send + 'static) -> io::Result<Self> {
+    pub fn start(database: Database, seen: impl FnMut(Heard) + Send + 'static) -> io::Result<Self> {
         let status = Arc::new(Mutex::new(WatchStatus::default()));
         let (stop, stopped) = bounded(0);
         let listener =
@@ -103,7 +104,7 @@ struct Listener<F> {
     may_repeat: Vec<String>,
 }
 
-impl<F: FnMut(Seen)> Listener<F> {
+impl<F: FnMut(Heard)> Listener<F> {
     fn run(mut self) {
         let mut backoff = Backoff::new();
         while !self.stops_within(Duration::ZERO) {
@@ -147,7 +148,7 @@ impl<F: FnMut(Seen)> Listener<F> {
             status.reloads += 1;
         });
         // Only now: what is committed from here on comes with a notice.
-        (self.seen)(Seen::Reload);
+        (self.seen)(Heard { seen: Seen::Reload, moment: Arc::default() });
 
         let mut checked_at = Instant::now();
         while !self.stops_within(Duration::ZERO) {
@@ -184,16 +185,19 @@ impl<F: FnMut(Seen)> Listener<F> {
             status.reloads += u64::from(notices.reload);
         });
         if notices.reload {
-            (self.seen)(Seen::Reload);
+            (self.seen)(Heard { seen: Seen::Reload, moment: Arc::default() });
             return Ok(());
         }
+        let torrents = notices.torrents.iter().map(|(id, _)| *id);
+        let moment = Moment::read(client, notices.users.iter().copied(), torrents);
+        let moment = Arc::new(moment.map_err(self.database.failed("read what has changed"))?);
         let (database, may_repeat) = (&self.database, self.may_repeat.as_slice());
         let mut again = Again { database, client, may_repeat, set_aside: 0 };
         let read = again.read(&notices);
         let set_aside = again.set_aside;
         self.set(|status| status.set_aside += set_aside);
         for seen in read? {
-            (self.seen)(seen);
+            (self.seen)(Heard { seen, moment: moment.clone() });
         }
         Ok(())
     }

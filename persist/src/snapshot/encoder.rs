@@ -78,13 +78,18 @@ impl<W: Write> Encoder<W> {
         Ok(())
     }
 
-    /// Adds a user; users come before everything else.
-    pub(super) fn append_user(&mut self, passkey: &Passkey, user: User) -> io::Result<()> {
+    /// Adds a user, and whether he may announce; users come before everything else.
+    pub(super) fn append_user(
+        &mut self,
+        passkey: &Passkey,
+        user: User,
+        enabled: bool,
+    ) -> io::Result<()> {
         self.output.expect(Kind::Users)?;
         if self.users.len() >= USERS_MAX {
             self.flush_users()?;
         }
-        self.users.push(passkey, user);
+        self.users.push(passkey, user, enabled);
         self.output.totals.users += 1;
         Ok(())
     }

@@ -13,7 +13,8 @@
 //! users, rules, torrents, deletions = frames of kinds 3, 4, 5 and 6, in the private mode; their
 //!           payloads are rkyv archives, see `users`, `rules`, `torrents` and `deletions`
 //! users of whom some are in a group, groups = frames of kinds 7 and 8, in the private mode; see
-//!           `users` and `groups`; there are none in format 2
+//!           `users` and `groups`; there are none in format 2. Users who may not
+//!           announce are there since format 4
 //! ```
 //! Numbers are little endian. A checksum is CRC-32: it finds every flipped bit, every burst of up
 //! to 32 bits and all but one in 2^32 of other damages. That of a frame begins with the header's
@@ -26,7 +27,7 @@ use shard::Seconds;
 use super::frames::Damage;
 
 /// The format this code writes.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// The earliest format this code reads: there are no groups of users in it.
 pub const FORMAT_OLDEST: u32 = 2;
@@ -100,7 +101,7 @@ pub struct Totals {
     pub peers_v6: u64,
     /// Completed downloads, over all swarms.
     pub snatches: u64,
-    /// Users who may announce.
+    /// Users, since format 4 also those who may not announce.
     pub users: u64,
     /// Client programs that are allowed or refused.
     pub client_rules: u64,

@@ -46,12 +46,16 @@ impl Snapshot {
         }
     }
 
-    /// Shows every user who may announce, in no order. Reads no further than to the last of them.
-    pub fn accounts(&self, mut visit: impl FnMut(Passkey, User)) -> Result<(), SnapshotError> {
+    /// Shows every user, and whether he may announce, in no order. Reads no further than to the last of
+    /// them. Before format 4 there are only those who may.
+    pub fn accounts(
+        &self,
+        mut visit: impl FnMut(Passkey, User, bool),
+    ) -> Result<(), SnapshotError> {
         self.expect_private(true)?;
         self.read(|content| match content {
             Content::Users(view) => {
-                view.users().for_each(|(passkey, user)| visit(passkey, user));
+                view.users().for_each(|(passkey, user, enabled)| visit(passkey, user, enabled));
                 true
             }
             Content::Groups(_) => true,

@@ -34,6 +34,8 @@ const NO_GROUP: u16 = u16::MAX;
 /// In `marks`.
 const CAN_LEECH: u8 = 1;
 const HIDDEN: u8 = 2;
+/// May not announce; since format 4.
+const DISABLED: u8 = 4;
 
 /// A frame being filled.
 #[derive(Default)]
@@ -54,11 +56,13 @@ impl Filling {
     }
 
     /// Adds a user. The caller has made sure that there are fewer than [`USERS_MAX`].
-    pub(super) fn push(&mut self, passkey: &Passkey, user: User) {
+    pub(super) fn push(&mut self, passkey: &Passkey, user: User, enabled: bool) {
         assert!(self.len() < USERS_MAX, "a frame has USERS_MAX users");
         let mut bytes = [0; Passkey::BYTES];
         bytes.copy_from_slice(passkey.reveal().as_bytes());
-        let mark = (u8::from(user.can_leech) * CAN_LEECH) | (u8::from(user.hidden) * HIDDEN);
+        let mark = (u8::from(user.can_leech) * CAN_LEECH)
+            | (u8::from(user.hidden) * HIDDEN)
+            | (u8::from(!enabled) * DISABLED);
         self.columns.users.ids.push(user.id.0);
         self.columns.users.passkeys.push(bytes);
         self.columns.users.marks.push(mark);
@@ -126,7 +130,7 @@ impl<'a> UsersView<'a> {
         if columns.passkeys.iter().any(|bytes| Passkey::new(bytes).is_err()) {
             return Err("a passkey that is none".to_owned());
         }
-        if columns.marks.iter().any(|mark| mark & !(CAN_LEECH | HIDDEN) != 0) {
+        if columns.marks.iter().any(|mark| mark & !(CAN_LEECH | HIDDEN | DISABLED) != 0) {
             return Err("no such right".to_owned());
         }
         Ok(Self { columns, groups })
@@ -136,8 +140,8 @@ impl<'a> UsersView<'a> {
         self.columns.ids.len()
     }
 
-    /// The users, in the order of the file.
-    pub(super) fn users(self) -> impl Iterator<Item = (Passkey, User)> + use<'a> {
+    /// The users, and whether they may announce, in the order of the file.
+    pub(super) fn users(self) -> impl Iterator<Item = (Passkey, User, bool)> + use<'a> {
         let (columns, groups) = (self.columns, self.groups);
         let names = columns.ids.iter().zip(columns.passkeys.iter());
         names.zip(columns.marks.iter()).enumerate().map(move |(at, ((id, passkey), mark))| {
@@ -149,7 +153,7 @@ impl<'a> UsersView<'a> {
                 hidden: mark & HIDDEN != 0,
                 group: group.filter(|group| *group != NO_GROUP).map(GroupId),
             };
-            (passkey, user)
+            (passkey, user, mark & DISABLED == 0)
         })
     }
 }

@@ -74,9 +74,14 @@ impl SnapshotWriter {
         self.add(|encoder| encoder.append_private(piece))
     }
 
-    /// Adds a user of a private tracker. Users come first of all.
-    pub fn append_user(&mut self, passkey: &Passkey, user: User) -> Result<(), SnapshotError> {
-        self.add(|encoder| encoder.append_user(passkey, user))
+    /// Adds a user of a private tracker, and whether he may announce. Users come first of all.
+    pub fn append_user(
+        &mut self,
+        passkey: &Passkey,
+        user: User,
+        enabled: bool,
+    ) -> Result<(), SnapshotError> {
+        self.add(|encoder| encoder.append_user(passkey, user, enabled))
     }
 
     /// Adds a group of users, with the downloads that each of them may have at once. Groups come with

@@ -142,7 +142,7 @@ fn a_row_that_becomes_unreadable_is_left_alone() {
     let (sender, seen) = unbounded();
     let watch =
         Watch::start(site.database.clone(), move |seen| sender.send(seen).unwrap()).unwrap();
-    let next = || seen.recv_timeout(PATIENCE).unwrap();
+    let next = || seen.recv_timeout(PATIENCE).unwrap().seen;
     assert_eq!(next(), Seen::Reload);
     for (worse, so_far) in [
         ("UPDATE users SET passkey = 'x' WHERE id = 1".to_owned(), 1),
@@ -234,9 +234,9 @@ fn in_another_encoding(database: &Database, url: &str, encoding: &str) {
     }
     let (sender, seen) = unbounded();
     let watch = Watch::start(database.clone(), move |seen| sender.send(seen).unwrap()).unwrap();
-    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Seen::Reload);
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap().seen, Seen::Reload);
     sql.batch_execute("UPDATE user_groups SET downloads_max = 9").unwrap();
-    let heard = seen.recv_timeout(PATIENCE).unwrap();
+    let heard = seen.recv_timeout(PATIENCE).unwrap().seen;
     let is_it = matches!(heard, Seen::Change(Change::Group { downloads_max: Some(9), .. }));
     assert!(is_it, "{encoding}: {heard:?}");
     // A passkey that is none costs its user.

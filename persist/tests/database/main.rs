@@ -15,6 +15,7 @@ mod migrations;
 mod notices;
 mod refusals;
 mod rights;
+mod said;
 mod site;
 mod suspicions;
 mod tls;

@@ -10,7 +10,7 @@ use crate::site::{PATIENCE, Site, fact, hash, passkey, token, torrent, until, us
 fn watch(site: &Site) -> (Watch, Receiver<Seen>) {
     let (sender, receiver) = unbounded();
     let watch =
-        Watch::start(site.database.clone(), move |seen| sender.send(seen).unwrap()).unwrap();
+        Watch::start(site.database.clone(), move |heard| sender.send(heard.seen).unwrap()).unwrap();
     assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), Seen::Reload);
     (watch, receiver)
 }

@@ -60,7 +60,7 @@ fn a_role_that_owns_nothing_runs_all_of_it() {
 
     let (sender, seen) = unbounded();
     let watch = Watch::start(database.clone(), move |seen| sender.send(seen).unwrap()).unwrap();
-    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Seen::Reload);
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap().seen, Seen::Reload);
     let tape = Tape::new(1);
     tape.append([
         said(Change::Group { id: GroupId(1), name: "a".into(), downloads_max: None }),
@@ -95,7 +95,7 @@ fn a_role_that_owns_nothing_runs_all_of_it() {
     tokens.told(&untold).unwrap();
     tokens.forget(9).unwrap();
     role.sql("UPDATE users SET can_leech = false");
-    assert!(matches!(seen.recv_timeout(PATIENCE).unwrap(), Seen::Change(Change::User { .. })));
+    assert!(matches!(seen.recv_timeout(PATIENCE).unwrap().seen, Seen::Change(Change::User { .. })));
     let mut rows = 0;
     let loaded = database.load(1, NOW, |_| rows += 1).unwrap();
     assert_eq!((loaded.users, loaded.torrents, loaded.position), (1, 1, Some(9)));
@@ -182,7 +182,7 @@ fn settings_of_the_role_do_not_reach_the_sessions() {
     database.migrate().unwrap();
     let (sender, seen) = unbounded();
     let watch = Watch::start(database.clone(), move |seen| sender.send(seen).unwrap()).unwrap();
-    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Seen::Reload);
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap().seen, Seen::Reload);
     let tape = Tape::new(1);
     tape.append([user(1), torrent(1)]);
     let ledger = Ledger::start(database.clone(), quick(), tape.reader()).unwrap();

@@ -129,9 +129,14 @@ impl Swarms {
         change: &Change,
         gone: &mut Vec<Gone>,
     ) -> Result<bool, Refusal> {
-        if self.changed.as_ref().is_none_or(|changed| changed.has(change)) {
+        if !self.is_unchanged(change) {
             return Ok(false);
         }
         self.apply(change, gone).map(|()| true)
+    }
+
+    /// Whether [`Swarms::apply_unless_changed`] would do it.
+    pub fn is_unchanged(&self, change: &Change) -> bool {
+        self.changed.as_ref().is_some_and(|changed| !changed.has(change))
     }
 }

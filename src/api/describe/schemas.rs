@@ -122,8 +122,8 @@ pub(super) fn all() -> Value {
         "Error": object(json!({"error": object(json!({
             "code": {"enum": [
                 "bad_request", "unauthorized", "no_such_page", "method_not_allowed", "not_private",
-                "user_unknown", "torrent_unknown", "passkey_taken", "torrent_number", "too_large",
-                "full", "journal_full", "not_on_disk", "late", "busy", "unavailable",
+                "user_unknown", "torrent_unknown", "passkey_taken", "torrent_number", "number_taken",
+                "too_large", "full", "journal_full", "not_on_disk", "late", "busy", "unavailable",
             ]},
             "message": {"type": "string"},
         }))})),

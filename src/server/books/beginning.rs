@@ -13,6 +13,7 @@ use shard::{InfoHash, Seconds};
 use super::{Books, BooksError};
 use crate::private::accounts::Accounts;
 use crate::private::site::Site;
+use crate::private::unwritten::Written;
 use crate::route;
 use crate::wire::private::ClientRules;
 
@@ -39,6 +40,8 @@ pub(in crate::server) struct PrivateOutfit {
     pub(in crate::server) journal_tail: (u64, u64),
     /// The snapshot says where clients are.
     pub(in crate::server) believed: bool,
+    /// Which records the database has.
+    pub(in crate::server) ledger: Written,
     beginnings: Arc<Mutex<Vec<Option<Beginning>>>>,
 }
 
@@ -136,7 +139,10 @@ impl Books {
     /// Takes users and client rules from the snapshot, and from what the journal has after it.
     pub(super) fn load_from_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), BooksError> {
         let mut rules: Vec<(ClientPrefix, bool)> = Vec::new();
-        snapshot.accounts(|passkey, user| self.accounts.put(passkey, user))?;
+        snapshot.accounts(|passkey, user, enabled| match enabled {
+            true => self.accounts.put(passkey, user),
+            false => self.accounts.disable(passkey, user),
+        })?;
         snapshot.groups(|id, downloads_max| self.accounts.groups().put(id, downloads_max))?;
         snapshot.client_rules(|prefix, allow| rules.push((prefix, allow)))?;
         self.rules = self.site.change_rules(|known| known.extend(rules));
@@ -181,6 +187,10 @@ impl Books {
             journal_dir: status.dir().to_owned(),
             journal_tail: self.tail,
             believed: self.believed,
+            ledger: Written::new({
+                let status = self.ledger.watch_status();
+                move || status().position.unwrap_or_default()
+            }),
             beginnings,
         }
     }

@@ -2,44 +2,64 @@
 
 use std::sync::Arc;
 
-use persist::postgres::Seen;
+use persist::postgres::{Heard, Seen};
 use shard::private::{Change, User, UserId};
 
 use super::Books;
-use crate::core::message::Command;
+use crate::core::message::{Command, SeenRow};
 use crate::server::cores::Cores;
 
 impl Books {
-    /// Takes in what the site wrote into the database by itself.
+    /// Takes in what the site wrote into the database by itself. What was said through the tracker and is
+    /// not there yet stays, column by column, where it was said later.
     /// Whether all has to be compared with it, because it cannot be said what it wrote.
-    pub(in crate::server) fn hear(&self, seen: Seen, cores: &Cores) -> bool {
-        match seen {
-            Seen::Change(change) => match change {
-                Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
-                    let user = User { id, can_leech, hidden, group };
-                    self.accounts.put(passkey, user);
-                    cores.tell_all(&Command::Rights(user));
-                }
-                Change::User { id, passkey, can_leech, hidden, group, .. } => {
-                    self.accounts.disable(passkey, User { id, can_leech, hidden, group });
-                    cores.tell_all(&Command::UserGone(id));
-                }
-                Change::Group { id, downloads_max, .. } => {
-                    self.accounts.groups().put(id, downloads_max);
-                }
-                Change::GroupRemoved { id } => self.accounts.groups().remove(id),
-                Change::ClientRule { prefix, allow } => {
-                    let rules = self.site.change_rules(|rules| _ = rules.insert(prefix, allow));
-                    cores.tell_all(&Command::ClientRules(rules));
-                }
-                Change::ClientRuleRemoved { prefix } => {
-                    let rules = self.site.change_rules(|rules| _ = rules.remove(&prefix));
-                    cores.tell_all(&Command::ClientRules(rules));
-                }
-                change => cores.tell_all(&Command::Seen(Arc::new(change))),
-            },
-            Seen::UserGone(id) => self.forget(id, cores),
+    pub(in crate::server) fn hear(&self, heard: Heard, cores: &Cores) -> bool {
+        let said_at = heard.said_at();
+        let position = heard.moment.position(self.journal.status().id());
+        let change = match heard.seen {
             seen @ Seen::Reload => return !self.has_heard(&seen),
+            // What was said before the start and is not there yet is not known one by one. The comparison
+            // waits until it is there.
+            _ if position < self.tail.1 => return true,
+            Seen::UserGone(id) => {
+                self.accounts.written(position);
+                self.forget(id, cores);
+                return false;
+            }
+            Seen::Change(change) => change,
+        };
+        match change {
+            Change::User { id, passkey, can_leech, hidden, enabled, group } => {
+                self.accounts.written(position);
+                let user = User { id, can_leech, hidden, group };
+                let known = self.accounts.hear(passkey, user, enabled, &said_at).known;
+                cores.tell_all(&match known.enabled {
+                    true => Command::Rights(known.user),
+                    false => Command::UserGone(id),
+                });
+            }
+            Change::Group { id, downloads_max, .. } => {
+                self.accounts.groups().put(id, downloads_max);
+            }
+            Change::GroupRemoved { id } => self.accounts.groups().remove(id),
+            Change::ClientRule { ref prefix, .. } | Change::ClientRuleRemoved { ref prefix } => {
+                let mut unwritten = self.site.unwritten_rules();
+                unwritten.written(position);
+                // The tracker is about to write over it.
+                if unwritten.has(prefix) {
+                    return true;
+                }
+                drop(unwritten);
+                let rules = self.site.change_rules(|rules| match change {
+                    Change::ClientRule { prefix, allow } => _ = rules.insert(prefix, allow),
+                    Change::ClientRuleRemoved { prefix } => _ = rules.remove(&prefix),
+                    _ => {}
+                });
+                cores.tell_all(&Command::ClientRules(rules));
+            }
+            change => {
+                cores.tell_all(&Command::Seen(Arc::new(SeenRow { change, said_at, position })))
+            }
         }
         false
     }
@@ -51,7 +71,8 @@ impl Books {
     }
 
     fn forget(&self, id: UserId, cores: &Cores) {
-        self.accounts.remove(id);
-        cores.tell_all(&Command::UserGone(id));
+        if self.accounts.hear_gone(id) {
+            cores.tell_all(&Command::UserGone(id));
+        }
     }
 }

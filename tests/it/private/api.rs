@@ -17,19 +17,19 @@ use crate::tracker::http::{answer, escape, fetch};
 use crate::tracker::{HOMES, PATIENCE, Tracker, hash, patiently};
 
 /// A client of the API.
-struct Api {
+pub(super) struct Api {
     control: SocketAddr,
     token: String,
 }
 
 /// An infohash as the API writes it.
-fn hex(name: &str) -> String {
+pub(super) fn hex(name: &str) -> String {
     hash(name).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Api {
     /// With the token that the tracker leaves for operators.
-    fn of(site: &Site) -> Self {
+    pub(super) fn of(site: &Site) -> Self {
         let token = fs::read_to_string(site.data.path().join("api-local.token")).unwrap();
         Self { control: site.tracker().control(), token: token.trim().to_owned() }
     }
@@ -63,7 +63,7 @@ impl Api {
 
     /// The answer, which is as it is described.
     #[track_caller]
-    fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+    pub(super) fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let (status, head, body) = self.raw(method, path, &body);
         assert!(head.contains("content-type: application/json"), "{head}");
@@ -74,7 +74,7 @@ impl Api {
 
     /// The answer to what is done.
     #[track_caller]
-    fn done(&self, method: &str, path: &str, body: Value) -> Value {
+    pub(super) fn done(&self, method: &str, path: &str, body: Value) -> Value {
         let (status, value) = self.call(method, path, body);
         assert_eq!(status, 200, "{method} {path}: {value}");
         value
@@ -82,17 +82,17 @@ impl Api {
 
     /// The status and code of a refusal.
     #[track_caller]
-    fn refused(&self, method: &str, path: &str, body: Value) -> (u16, String) {
+    pub(super) fn refused(&self, method: &str, path: &str, body: Value) -> (u16, String) {
         let (status, value) = self.call(method, path, body);
         assert!(status >= 400, "{method} {path}: {value}");
         (status, value["error"]["code"].as_str().unwrap().to_owned())
     }
 
-    fn put_user(&self, id: u32) {
+    pub(super) fn put_user(&self, id: u32) {
         self.done("PUT", &format!("users/{id}"), json!({"passkey": passkey(id)}));
     }
 
-    fn put_torrent(&self, id: u32, name: &str) {
+    pub(super) fn put_torrent(&self, id: u32, name: &str) {
         self.done("PUT", &format!("torrents/{}", hex(name)), json!({"id": id}));
     }
 

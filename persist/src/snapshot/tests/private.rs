@@ -15,7 +15,7 @@ const PRIVATE: Meta = Meta { mode: Mode::Private(COVERED), ..META };
 /// Everything that a snapshot of a private tracker holds.
 #[derive(Clone, PartialEq, Debug, Default)]
 struct All {
-    users: Vec<(Passkey, User)>,
+    users: Vec<(Passkey, User, bool)>,
     groups: Vec<(GroupId, Option<u32>)>,
     rules: Vec<(ClientPrefix, bool)>,
     torrents: BTreeMap<InfoHash, Torrent>,
@@ -29,7 +29,7 @@ struct Torrent {
     tokens: Vec<TokenRecord>,
 }
 
-type Input = (Vec<(Passkey, User)>, Vec<(ClientPrefix, bool)>, Vec<private::Piece>);
+type Input = (Vec<(Passkey, User, bool)>, Vec<(ClientPrefix, bool)>, Vec<private::Piece>);
 
 fn add(
     all: &mut All,
@@ -61,15 +61,20 @@ fn all_of((users, rules, pieces): &Input) -> All {
 }
 
 /// The groups of these users; one in two has a bound.
-fn groups_of(users: &[(Passkey, User)]) -> Vec<(GroupId, Option<u32>)> {
-    let groups = users.iter().filter_map(|(_, user)| user.group);
+fn groups_of(users: &[(Passkey, User, bool)]) -> Vec<(GroupId, Option<u32>)> {
+    let groups = users.iter().filter_map(|(_, user, _)| user.group);
     groups.map(|id| (id, (id.0 % 2 == 0).then_some(u32::from(id.0)))).collect()
 }
 
 fn input(seed: u64, users: usize, rules: usize, pieces: usize, torrents: usize) -> Input {
     let mut rng = Rng::with_seed(seed);
     (
-        (0..users).map(|_| random::user(&mut rng)).collect(),
+        (0..users)
+            .map(|_| {
+                let (passkey, user) = random::user(&mut rng);
+                (passkey, user, rng.u8(..4) > 0)
+            })
+            .collect(),
         (0..rules).map(|_| random::rule(&mut rng)).collect(),
         (0..pieces).map(|_| random::piece(&mut rng, torrents, 9, META.written_at)).collect(),
     )
@@ -78,8 +83,8 @@ fn input(seed: u64, users: usize, rules: usize, pieces: usize, torrents: usize) 
 fn encode(input: &Input) -> Vec<u8> {
     let (users, rules, pieces) = input;
     let mut encoder = Encoder::new(Vec::new(), PRIVATE).unwrap();
-    for (passkey, user) in users {
-        encoder.append_user(passkey, *user).unwrap();
+    for (passkey, user, enabled) in users {
+        encoder.append_user(passkey, *user, *enabled).unwrap();
     }
     for (id, downloads_max) in groups_of(users) {
         encoder.append_group(id, downloads_max).unwrap();
@@ -243,7 +248,9 @@ fn a_disk_that_fills_up_at_any_byte_is_an_error() {
     let bytes = encode(&(users.clone(), rules.clone(), pieces.clone())).len();
     let write = |room| {
         let mut encoder = Encoder::new(damage::Room(room), PRIVATE)?;
-        users.iter().try_for_each(|(passkey, user)| encoder.append_user(passkey, *user))?;
+        users.iter().try_for_each(|(passkey, user, enabled)| {
+            encoder.append_user(passkey, *user, *enabled)
+        })?;
         groups_of(&users).into_iter().try_for_each(|(id, most)| encoder.append_group(id, most))?;
         rules.iter().try_for_each(|(prefix, allow)| encoder.append_rule(prefix, *allow))?;
         pieces.iter().try_for_each(|piece| encoder.append_private(piece))?;
@@ -263,13 +270,13 @@ fn what_belongs_elsewhere_is_not_written() {
     };
     let mut open = Encoder::new(Vec::new(), META).unwrap();
     refused(open.append_private(&pieces[0]));
-    refused(open.append_user(&users[0].0, users[0].1));
+    refused(open.append_user(&users[0].0, users[0].1, true));
     refused(open.append_group(GroupId(1), None));
     refused(open.append_rule(&rules[0].0, rules[0].1));
     let mut closed = Encoder::new(Vec::new(), PRIVATE).unwrap();
     refused(closed.append(&Piece::default()));
     closed.append_rule(&rules[0].0, rules[0].1).unwrap();
-    refused(closed.append_user(&users[0].0, users[0].1));
+    refused(closed.append_user(&users[0].0, users[0].1, true));
     refused(closed.append_group(GroupId(1), None));
     closed.append_private(&pieces[0]).unwrap();
     refused(closed.append_rule(&rules[0].0, rules[0].1));
@@ -319,7 +326,9 @@ fn frames_that_belong_elsewhere_are_found() {
 
 fn write(dir: &DataDir, meta: Meta, (users, rules, pieces): &Input) -> Written {
     let mut writer = SnapshotWriter::create(dir, meta).unwrap();
-    users.iter().for_each(|(passkey, user)| writer.append_user(passkey, *user).unwrap());
+    for (passkey, user, enabled) in users {
+        writer.append_user(passkey, *user, *enabled).unwrap();
+    }
     groups_of(users).into_iter().for_each(|(id, most)| writer.append_group(id, most).unwrap());
     rules.iter().for_each(|(prefix, allow)| writer.append_rule(prefix, *allow).unwrap());
     pieces.iter().for_each(|piece| writer.append_private(piece).unwrap());
@@ -349,7 +358,7 @@ fn the_cores_of_the_next_start_need_not_be_as_many() {
     assert_eq!((snapshot.totals(), snapshot.covered()), (written.totals, Some(COVERED)));
 
     let (mut users, mut rules) = (Vec::new(), Vec::new());
-    snapshot.accounts(|passkey, user| users.push((passkey, user))).unwrap();
+    snapshot.accounts(|passkey, user, enabled| users.push((passkey, user, enabled))).unwrap();
     snapshot.client_rules(|prefix, allow| rules.push((prefix, allow))).unwrap();
     assert!(users == all.users && rules == all.rules);
 
@@ -418,7 +427,7 @@ fn an_open_tracker_and_a_private_one_refuse_each_others_snapshots() {
     let error = snapshot.restore_private(|_| true, &mut swarms()).unwrap_err();
     assert!(error.to_string().contains("is of a tracker that is open, and this one is private"));
     for error in [
-        snapshot.accounts(|_, _| panic!("there are none")).unwrap_err(),
+        snapshot.accounts(|_, _, _| panic!("there are none")).unwrap_err(),
         snapshot.client_rules(|_, _| panic!("there are none")).unwrap_err(),
         snapshot.replay_from(COVERED.journal).unwrap_err(),
     ] {
@@ -474,7 +483,7 @@ fn a_snapshot_of_the_format_before_is_read() {
     assert_eq!(bytes[8..12], FORMAT_OLDEST.to_le_bytes());
     let (all, totals) = decode(bytes);
     assert_eq!((all.users.len(), all.rules.len(), all.groups.len()), (2, 2, 0));
-    assert!(all.users.iter().all(|(_, user)| user.group.is_none()));
+    assert!(all.users.iter().all(|(_, user, enabled)| user.group.is_none() && *enabled));
     assert!(totals.peers() > 0, "{totals:?}");
 
     let scratch = Scratch::new();
@@ -482,7 +491,7 @@ fn a_snapshot_of_the_format_before_is_read() {
     std::fs::write(&path, bytes).unwrap();
     let snapshot = Snapshot::open(&path).unwrap();
     let mut users = Vec::new();
-    snapshot.accounts(|passkey, user| users.push((passkey, user))).unwrap();
+    snapshot.accounts(|passkey, user, enabled| users.push((passkey, user, enabled))).unwrap();
     assert_eq!(users, all.users);
 }
 
