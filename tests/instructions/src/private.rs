@@ -12,6 +12,7 @@ use margay::core::outgoing::Outgoing;
 use margay::core::private::Private;
 use margay::mesh::Inbox;
 use margay::private::accounts::Accounts;
+use margay::private::unwritten::Written;
 use persist::DataDir;
 use persist::journal::{Journal, JournalThread, Options, ThreadOptions};
 use shard::private::{
@@ -57,6 +58,9 @@ pub(crate) fn announce() -> Box<dyn Walk> {
             accounts: Arc::new(accounts),
             rules: Default::default(),
             outgoing: Outgoing::new(journal.sender().clone(), home),
+            unwritten_torrents: Default::default(),
+            unwritten_tokens: Default::default(),
+            written: Written::new(|| u64::MAX),
             site: Default::default(),
             early: Early::new(0.0),
             traces: Default::default(),
