@@ -10,6 +10,7 @@ use clap::builder::{EnumValueParser, PathBufValueParser};
 use clap::{Arg, ArgMatches, Command};
 use clap_complete::Shell;
 
+use crate::books_command;
 use crate::config::{self, Declared};
 use crate::site_command::{SiteRequest, TokenCommand};
 
@@ -37,6 +38,10 @@ pub enum Request {
     JournalInspect(PathBuf),
     /// Read a journal to its end and check it.
     JournalVerify(PathBuf),
+    /// Have an empty database filled from a data folder.
+    JournalAdopt(PathBuf),
+    /// Compare a journal with its database.
+    CheckBooks(Flags),
     /// Ask a running private tracker.
     Site(Flags, SiteRequest),
     /// See to the tokens of its API.
@@ -86,7 +91,17 @@ pub fn command() -> Command {
                     Command::new("verify")
                         .about("Read a journal to its end and check every part")
                         .arg(file_or_dir()),
+                )
+                .subcommand(
+                    Command::new("adopt")
+                        .about("Have an empty database filled again from a data folder")
+                        .arg(file().value_name("DIR").help("The data folder")),
                 ),
+        )
+        .subcommand(
+            Command::new("check-books")
+                .about("Compare what the journal credited with the database, as far back as it is kept")
+                .args(config::args_of(books_command::OPTIONS)),
         )
         .subcommands(site::commands())
         .subcommand(
@@ -159,8 +174,14 @@ pub fn parse() -> Result<Request, clap::Error> {
         Some(("journal", inner)) => match inner.subcommand() {
             Some(("inspect", inner)) => Request::JournalInspect(path_of(inner)),
             Some(("verify", inner)) => Request::JournalVerify(path_of(inner)),
+            Some(("adopt", inner)) => Request::JournalAdopt(path_of(inner)),
             _ => unreachable!("clap requires one of the commands"),
         },
+        Some(("check-books", inner)) => {
+            let mut given = config::given_of(inner, books_command::OPTIONS);
+            given.extend(outer);
+            Request::CheckBooks(given)
+        }
         Some(("completions", inner)) => {
             Request::Completions(*inner.get_one("shell").expect("clap requires the shell"))
         }

@@ -265,6 +265,7 @@ mod tests {
             moved,
             upload_percent: 100,
             download_percent: 0,
+            token: false,
             credited_up: 1000,
             credited_down: 0,
             token_down: 0,

@@ -1,6 +1,7 @@
 //! margay: a sharded thread-per-core BitTorrent tracker.
 
 pub mod api;
+pub mod books_command;
 pub mod cli;
 pub mod clock;
 pub mod config;

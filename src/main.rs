@@ -10,7 +10,7 @@ use margay::clock::Clock;
 use margay::config::{self, ConfigError, Environment, Loaded};
 use margay::net::memory;
 use margay::site_command::{self, SiteError};
-use margay::{journal_command, limits, log, server, snapshot_command};
+use margay::{books_command, journal_command, limits, log, server, snapshot_command};
 
 fn main() -> ExitCode {
     let request = match cli::parse() {
@@ -47,6 +47,12 @@ fn answer(request: Request) -> anyhow::Result<()> {
             journal_command::inspect(&path, Clock::start().now(), &mut text)?;
         }
         Request::JournalVerify(path) => journal_command::verify(&path, &mut text)?,
+        Request::JournalAdopt(path) => books_command::adopt(&path, &mut text)?,
+        Request::CheckBooks(flags) => {
+            let config = config::load_only(books_command::OPTIONS, flags, &environment())?;
+            // What differs is told in any case.
+            return Ok(books_command::check(&config, &mut io::stdout())?);
+        }
         Request::Site(flags, request) => {
             let config = config::load_only(site_command::OPTIONS, flags, &environment())?;
             let token = std::env::var("MARGAY_API_TOKEN").ok();

@@ -246,7 +246,12 @@ impl Server<'_> {
                     }
                 }
                 // What is written meanwhile is not in what cores begin with: compared when they serve.
-                Event::Seen(_) => self.reconciliation.is_wanted(),
+                Event::Seen(heard) => {
+                    let books = self.books.as_ref();
+                    if !books.is_some_and(|books| books.has_heard(&heard.seen)) {
+                        self.reconciliation.is_wanted();
+                    }
+                }
                 Event::CoreEnded(core) => return Err(ServerError::CoreFailed(core)),
                 Event::Signal(SIGINT | SIGTERM) => {
                     tracing::info!("stopped while loading; the snapshots are as they were");

@@ -314,6 +314,12 @@ pub const SUSPICION_KINDS: [&str; 4] = ["rate", "upload_alone", "same_counters",
 /// What is known about the ledger and the database. Everything that counts, counts from the start.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Ledger {
+    /// How the books are: one of `states`.
+    pub state: &'static str,
+    /// The names of all states that there are.
+    pub states: &'static [&'static str],
+    /// What the state means, and what to do.
+    pub state_text: &'static str,
     /// The ledger has a connection.
     pub connected: bool,
     /// Who hears of changes in the database has one.

@@ -214,6 +214,7 @@ impl Crowd {
             announces: round as u32 + 1,
             upload_percent: 100,
             download_percent: 100,
+            token: false,
             moved,
             credited_up: moved.uploaded,
             credited_down: moved.downloaded,

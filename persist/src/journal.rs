@@ -17,6 +17,8 @@
 
 mod bytes;
 mod format;
+mod keep;
+mod lives;
 mod names;
 #[cfg(test)]
 pub(crate) mod random;
@@ -37,9 +39,10 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use format::{Damage, FORMAT, FORMAT_OLDEST};
+pub use lives::Life;
 pub use reader::Reader;
 pub use record::{Columns, Record, Said};
 pub use scan::Torn;
@@ -51,7 +54,7 @@ use crate::data_dir::{DataDir, UNFINISHED, sync_dir};
 use format::{HEADER_BYTES, Header, PAYLOAD_BYTES, PAYLOAD_BYTES_MAX, close_frame, open_frame};
 use names::{FOLDER, Name};
 use scan::Scan;
-use segment::Segment;
+use segment::{Segment, nanos_now};
 
 /// How a journal divides and bounds itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +64,11 @@ pub struct Options {
     pub segment_bytes: u64,
     /// All segments together; what would go beyond is refused.
     pub bytes_max: u64,
+    /// How long segments are kept that nobody needs any more ([`Status::release`]): a database that is
+    /// restored to an older state is caught up from them.
+    pub keep: Duration,
+    /// How much of them is kept at most. They also give way before anything is refused.
+    pub keep_bytes: u64,
     /// A journal that is empty, or ends before this sequence number, goes on at it: at least where a
     /// snapshot or the database already are. Otherwise new records would have the numbers of old
     /// ones, and be passed over.
@@ -69,7 +77,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, bytes_max: 8 << 30, begin_at: 0 }
+        Self {
+            segment_bytes: 64 << 20,
+            bytes_max: 8 << 30,
+            keep: Duration::from_secs(26 * 3600),
+            keep_bytes: 4 << 30,
+            begin_at: 0,
+        }
     }
 }
 
@@ -159,6 +173,8 @@ pub struct Journal {
     frames: Vec<u8>,
     durable: u64,
     end: u64,
+    /// The life of the journal that began when this value was made.
+    life: Life,
     status: Arc<Status>,
 }
 
@@ -167,6 +183,16 @@ pub struct Journal {
 struct Sealed {
     first: u64,
     bytes: u64,
+    life: u64,
+    /// Unix nanoseconds.
+    begun_at: u64,
+}
+
+impl Sealed {
+    fn new(header: &Header, bytes: u64) -> Self {
+        let Header { first, life, begun_at, .. } = *header;
+        Self { first, bytes, life, begun_at }
+    }
 }
 
 impl Journal {
@@ -190,10 +216,10 @@ impl Journal {
             let scan = Scan::open(name.path(&dir))?;
             check_id(&scan, *id.get_or_insert(scan.header.id))?;
             if at + 1 < names.len() {
-                let path = scan.path.clone();
+                let (path, header) = (scan.path.clone(), scan.header);
                 let bytes = scan.file_bytes();
                 let bytes = bytes.map_err(|source| JournalError::Read { path, source })?;
-                sealed.push_back(Sealed { first: name.0, bytes });
+                sealed.push_back(Sealed::new(&header, bytes));
             } else {
                 let last;
                 (last, end) = resume(scan)?;
@@ -202,9 +228,10 @@ impl Journal {
         }
 
         let id = id.unwrap_or_else(|| RandomState::new().hash_one(0));
-        // What is new in this format must not stand behind a header of an older one.
-        let rotation_due =
-            active.as_ref().is_some_and(|active: &Segment| active.header.format < FORMAT);
+        // A life begins with a segment of its own, so that it can be told from the one before; and what
+        // is new in this format must not stand behind a header of an older one.
+        let rotation_due = active.is_some();
+        let life = Life { id: fastrand::u64(1..), first: end, begun_at: nanos_now() / 1_000_000 };
         let status = Arc::new(Status::new(dir.clone(), id));
         let mut journal = Self {
             dir,
@@ -216,10 +243,12 @@ impl Journal {
             frames: Vec::new(),
             durable: end,
             end,
+            life,
             status,
         };
         journal.begin_at(options.begin_at)?;
         journal.publish();
+        journal.publish_lives();
         Ok(journal)
     }
 
@@ -230,7 +259,10 @@ impl Journal {
     /// After an error nothing of them is in the file, and the next call tries again whatever is left to
     /// be repaired.
     pub fn append(&mut self, records: &[Record]) -> Result<u64, JournalError> {
-        let appended = self.try_append(records);
+        let mut appended = self.try_append(records);
+        while self.gives_way(&appended) {
+            appended = self.try_append(records);
+        }
         match &appended {
             Ok(_) => self.status.accept(),
             Err(error) => {
@@ -252,7 +284,10 @@ impl Journal {
             return Ok(self.durable);
         }
         let start = Instant::now();
-        let synced = self.try_sync();
+        let mut synced = self.try_sync();
+        while self.gives_way(&synced) {
+            synced = self.try_sync();
+        }
         match &synced {
             Ok(()) => self.status.synced(start.elapsed()),
             Err(error) => self.status.refuse(error),
@@ -264,7 +299,10 @@ impl Journal {
     /// After an error: repairs what has to be, and tries whether there is room for some records. Then
     /// [`Status::accepting`] is true again.
     pub fn probe(&mut self) -> Result<(), JournalError> {
-        let probed = self.try_probe();
+        let mut probed = self.try_probe();
+        while self.gives_way(&probed) {
+            probed = self.try_probe();
+        }
         match &probed {
             Ok(()) => self.status.accept(),
             Err(error) => self.status.refuse(error),
@@ -290,6 +328,7 @@ impl Journal {
             }
             self.sealed.pop_front();
             self.publish();
+            self.publish_lives();
         }
         if freed > 0 {
             let path = || self.dir.clone();
@@ -343,6 +382,7 @@ impl Journal {
             }
             (self.durable, self.end) = (sequence, sequence);
             self.give_up();
+            self.publish_lives();
         }
         match self.active.is_none().then(|| self.try_sync()) {
             None | Some(Ok(())) => Ok(()),
@@ -396,13 +436,13 @@ impl Journal {
         self.rotation_due = true;
         let next = self.create()?;
         if let Some(active) = self.active.replace(next) {
-            let (first, bytes) = (active.header.first, active.bytes);
             // Empty, it had the same name as the next one.
-            if first < self.end {
-                self.sealed.push_back(Sealed { first, bytes });
+            if active.header.first < self.end {
+                self.sealed.push_back(Sealed::new(&active.header, active.bytes));
             }
         }
         self.rotation_due = false;
+        self.publish_lives();
         Ok(())
     }
 
@@ -425,6 +465,7 @@ impl Journal {
         self.active = Some(self.create()?);
         self.rotation_due = false;
         self.all_is_durable();
+        self.publish_lives();
         Ok(())
     }
 
@@ -444,7 +485,8 @@ impl Journal {
     /// A segment that begins with what is not durable.
     fn create(&mut self) -> Result<Segment, JournalError> {
         let first = self.durable;
-        Segment::create(&self.dir, first, self.status.id(), &mut self.unsynced)
+        let which = (self.status.id(), self.life.id);
+        Segment::create(&self.dir, first, which, &mut self.unsynced)
             .map_err(|source| JournalError::Write { path: Name(first).path(&self.dir), source })
     }
 
@@ -461,11 +503,11 @@ impl Journal {
     /// Does not write the active segment any more; what is durable in it stays.
     fn give_up(&mut self) {
         if let Some(active) = self.active.take() {
-            let first = active.header.first;
+            let header = active.header;
             let bytes = active.give_up();
             // Without a durable record, its name is that of the segment to come.
-            if first < self.durable {
-                self.sealed.push_back(Sealed { first, bytes });
+            if header.first < self.durable {
+                self.sealed.push_back(Sealed::new(&header, bytes));
             }
         }
     }

@@ -5,6 +5,7 @@
 //! dies in between, the position says what is written, and the thread goes on from there. What the
 //! database does not take is put aside ([`isolate`]), and the rest is written.
 
+mod adopt;
 mod batch;
 mod changes;
 mod client_name;
@@ -17,7 +18,10 @@ mod status;
 mod suspicions;
 mod write;
 
+#[doc(hidden)]
+pub use batch::fold;
 pub use client_name::client_name;
+pub(crate) use json::freeleech_text;
 pub use run::{Ledger, LedgerOptions};
 pub use source::{JournalSource, Record, Source, SourceError};
 pub use status::LedgerStatus;

@@ -3,6 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod belongs;
+pub mod books;
+pub mod check;
 pub mod data_dir;
 pub mod journal;
 pub mod ledger;

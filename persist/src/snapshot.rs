@@ -205,6 +205,19 @@ impl Snapshot {
         Ok(None)
     }
 
+    /// Opens the newest whole snapshot in a folder, of which another part of the process, or another process,
+    /// may be the owner: nothing is put aside. `None` when there is none.
+    pub fn newest_in(dir: &Path) -> Result<Option<Self>, SnapshotError> {
+        let read = |source| SnapshotError::Read { path: dir.to_owned(), source };
+        for name in Files::list(dir).map_err(read)?.whole {
+            match Self::open(name.path(dir)) {
+                Err(SnapshotError::Damaged { .. }) => {}
+                result => return result.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
     /// Opens one file and verifies all of it: checksums, archives, totals. Reads the file once; the
     /// memory is a buffer of at most half a megabyte.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, SnapshotError> {

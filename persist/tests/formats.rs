@@ -92,7 +92,7 @@ fn check_records(records: &[Record]) {
     // With a token, and on a torrent where uploads count twice and downloads nothing.
     assert_eq!((first.user, first.torrent, first.token_spent), (UserId(1), TorrentId(1), true));
     assert_eq!(first.reported, Counters { uploaded: 300, downloaded: 5000, corrupt: 0 });
-    assert_eq!((first.upload_percent, first.download_percent), (100, 0));
+    assert_eq!((first.upload_percent, first.download_percent, first.token), (100, 100, true));
     assert_eq!(
         (second.user, second.torrent, second.endpoints.port),
         (UserId(5), TorrentId(2), 1005)

@@ -28,7 +28,13 @@ use scratch::Scratch;
 const KILLS: u32 = 250;
 const DIR: &str = "MARGAY_TEST_CRASH_DIR";
 const SEED: &str = "MARGAY_TEST_CRASH_SEED";
-const OPTIONS: Options = Options { segment_bytes: 1 << 20, bytes_max: 1 << 30, begin_at: 0 };
+const OPTIONS: Options = Options {
+    segment_bytes: 1 << 20,
+    bytes_max: 1 << 30,
+    keep: Duration::ZERO,
+    keep_bytes: 0,
+    begin_at: 0,
+};
 
 /// A record follows from its sequence number.
 fn record(sequence: u64) -> Record {

@@ -20,6 +20,8 @@ mod swarms;
 
 mod announce;
 mod credit;
+mod heard;
+mod recent;
 
 mod account;
 mod face;
@@ -39,6 +41,7 @@ mod rules;
 mod sweep;
 mod warm;
 
+pub mod fold;
 pub mod model;
 
 pub use change::{Change, ClientPrefix};

@@ -9,6 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{any, get, post};
 
+use ops::counters::Books;
+
 use super::api;
 use super::state::{Command, Declined, State};
 
@@ -17,6 +19,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))
+        .route("/health", get(health))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/snapshot", post(snapshot))
@@ -31,6 +34,49 @@ async fn index() -> &'static str {
 
 async fn metrics(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, METRICS_TYPE)], state.metrics())
+}
+
+/// What an operator asks at night: every part in a line, with what to do. 200 while requests are answered
+/// and every core turns.
+async fn health(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
+    let (phase, stalled) = (state.phase(), state.stalled());
+    let well = phase.ready() && stalled.is_none();
+    let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut text = format!("tracker: {phase}\n");
+    match stalled {
+        None => text.push_str("cores: all turn\n"),
+        Some(stalled) => text.push_str(&format!("cores: {stalled}\n")),
+    }
+    if let Some(books) = state.books() {
+        text.push_str(&health_of_books(&books));
+    }
+    (status, NOT_CACHED, text)
+}
+
+fn health_of_books(books: &Books) -> String {
+    let (ledger, journal) = (&books.ledger, &books.journal);
+    let mut text = format!("books: {}: {}\n", ledger.state, ledger.state_text);
+    let behind = ledger.position.map(|position| journal.end.saturating_sub(position));
+    text.push_str(&match behind {
+        Some(0) => "database: has all records of the journal\n".to_owned(),
+        Some(behind) => format!("database: lacks {behind} records, which the journal has\n"),
+        None => "database: has not said yet what it has\n".to_owned(),
+    });
+    let journal = match journal.accepting {
+        true => {
+            format!("journal: takes what comes, {} bytes of {}", journal.bytes, journal.bytes_max)
+        }
+        false => {
+            "journal: takes nothing, credit is postponed; make room or mend the disk".to_owned()
+        }
+    };
+    text.push_str(&format!("{journal}\n"));
+    if !ledger.watching {
+        text.push_str(
+            "site: what it changes by SQL is not heard now; it is compared when it is again\n",
+        );
+    }
+    text
 }
 
 /// 200 while every core turns: what a supervisor asks before it restarts the process.
@@ -90,6 +136,7 @@ const INDEX: &str = "\
 margay, a BitTorrent tracker: control listener
 
 GET  /metrics       metrics for Prometheus
+GET  /health        how everything is, a line each, and what to do
 GET  /health/live   200 while every core turns
 GET  /health/ready  200 while requests are answered, 503 while loading or draining
 POST /snapshot      write a snapshot now; needs the header Margay-Command: yes

@@ -110,6 +110,11 @@ impl State {
         let _ = self.books.set(Box::new(look));
     }
 
+    /// How the books are, where the tracker is private and has come so far.
+    pub(super) fn books(&self) -> Option<Books> {
+        self.books.get().map(|look| look())
+    }
+
     /// Answers requests for the API from now on. Once; a second one is not used.
     pub fn open_api(&self, api: Api) {
         let _ = self.api.set(Arc::new(api));

@@ -87,6 +87,12 @@ impl Site {
         rules.change(change)
     }
 
+    /// What there is of a rule.
+    pub fn rule(&self, prefix: &ClientPrefix) -> Option<bool> {
+        let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        rules.rules.get(prefix).copied()
+    }
+
     /// Which rules there are: another number whenever they have changed.
     pub fn rules_version(&self) -> u64 {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).version

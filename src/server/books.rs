@@ -6,6 +6,7 @@
 mod beginning;
 mod figures;
 mod hear;
+mod opening;
 
 use std::cell::Cell;
 use std::io;
@@ -14,11 +15,10 @@ use std::time::{Duration, Instant};
 
 use persist::journal::{self, Journal, JournalError, JournalThread, ThreadOptions};
 use persist::ledger::JournalSource;
-use persist::postgres::{Heard, Watch};
+use persist::postgres::{Heard, Home, Watch};
 use persist::suspicion::Thresholds;
 use persist::{DataDir, Database, DatabaseError, Ledger, LedgerOptions, Snapshot, SnapshotError};
 
-use super::ErrorChain;
 use super::reconcile::Compared;
 use super::snapshots::Registers;
 use crate::clock::Clock;
@@ -29,7 +29,9 @@ use crate::private::calls::Calls;
 use crate::private::site::Site;
 use crate::wire::private::ClientRules;
 
+use beginning::Loading;
 pub(super) use beginning::{Beginning, PrivateOutfit, REASONS_KEPT};
+use opening::Way;
 
 /// Why the books cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -46,16 +48,13 @@ pub enum BooksError {
     /// The database.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The database does not take what the journal has.
-    #[error(
-        "the database did not take within {} s what the journal still has for it: {why}",
-        patience.as_secs()
-    )]
-    Behind {
-        /// How long was waited.
-        patience: Duration,
+    /// The database does not take what the journal has, and there is no snapshot to go by.
+    #[error("the database does not take what the journal still has for it: {text} ({why})")]
+    Stuck {
         /// What the ledger says.
         why: String,
+        /// What is so, and what to do.
+        text: &'static str,
     },
     /// A thread cannot be started.
     #[error("cannot start a thread")]
@@ -65,6 +64,7 @@ pub enum BooksError {
 /// Everything that is kept about users and torrents beside the swarms.
 pub(super) struct Books {
     database: Database,
+    home: Home,
     journal: JournalThread,
     ledger: Ledger,
     watch: Watch,
@@ -86,13 +86,6 @@ pub(super) struct Books {
     /// The record that came next when the books were opened.
     opened_at: u64,
 }
-
-/// What is logged when a start goes on without the database.
-const AWAY: &str = "the database is away: starting with users and torrents of the snapshot; what the site \
-    changes there by SQL meanwhile is taken over when it is back";
-
-/// How long a start waits until the database has taken what the journal still has for it.
-const CATCH_UP_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long a start waits until changes in the database are heard. When they are not, all is compared
 /// later.
@@ -130,43 +123,21 @@ impl Books {
         let password = config.given_database_password()?;
         let password = password.as_ref().map(|password| password.reveal());
         let database = Database::new(url.reveal(), password, &config.database_schema.0)?;
-        let mut there = match (database.migrate(), snapshot) {
-            (Ok(migrated), _) => {
-                tracing::info!(%database, schema_version = migrated.to, "the database is there");
-                true
-            }
-            (Err(error), Some(_)) => {
-                tracing::error!(error = %ErrorChain(&error), "{AWAY}");
-                false
-            }
-            (Err(error), None) => return Err(error.into()),
-        };
-
         let options = journal::Options {
             bytes_max: config.journal_bytes_max.0 as u64,
+            keep: config.journal_keep,
+            keep_bytes: config.journal_keep_bytes.0 as u64,
             ..journal::Options::default()
         };
         let mut journal = Journal::open(data, options)?;
-        let known = if there { database.position(journal.id())? } else { None };
-        let covered = snapshot.and_then(Snapshot::covered);
-        let covered = covered.filter(|covered| covered.journal == journal.id());
-        // Records that others have seen already must not get the numbers of those.
-        let taken = known.max(covered.map(|covered| covered.position)).unwrap_or_default();
-        let has_lost = known.is_some_and(|known| known > journal.end());
-        let believed = match covered {
-            Some(covered) if there => !has_lost && covered.position >= journal.begin(),
-            _ => !has_lost,
+        let full = snapshot.is_some_and(|snapshot| snapshot.totals().swarms > 0);
+        let home = Home::new(data.path(), journal.status().clone(), full);
+        let mut way = opening::find_way(&database, &home, snapshot)?;
+        let known = match way {
+            Way::Database(position) => position,
+            Way::Snapshot => None,
         };
-        journal.begin_at(taken)?;
-        if has_lost {
-            tracing::error!(
-                database = known,
-                "the journal has lost records that the database has: nobody knows where clients were; their \
-                 next announces are not credited"
-            );
-            // So that no start takes what is before for all there was.
-            journal.delete_before(taken)?;
-        }
+        let believed = opening::agree(&mut journal, known, snapshot)?;
         let options = ThreadOptions { sync_interval: config.journal_sync, ..Default::default() };
         let journal = JournalThread::start(journal, options).map_err(BooksError::Thread)?;
         let options = LedgerOptions {
@@ -179,18 +150,21 @@ impl Books {
                 networks: config.suspect_networks.map(u32::from),
             },
             spent_tokens: config.ocelot_site_url.is_some(),
+            home: Some(home.clone()),
             ..LedgerOptions::default()
         };
         let source = JournalSource::new(journal.status().clone());
         let ledger =
             Ledger::start(database.clone(), options, source).map_err(BooksError::Thread)?;
-        if there && !ledger.drain(CATCH_UP_PATIENCE) {
-            let why = ledger.status().last_error.unwrap_or_default();
-            if snapshot.is_none() {
-                return Err(BooksError::Behind { patience: CATCH_UP_PATIENCE, why });
+        if matches!(way, Way::Database(_))
+            && let Err((obstacle, why)) =
+                opening::catch_up(&ledger, journal.status().durable(), snapshot.is_some())
+        {
+            if snapshot.is_none() || opening::is_final(&obstacle) {
+                return Err(BooksError::Stuck { why, text: obstacle.text() });
             }
-            tracing::error!(error = why, "{AWAY}");
-            there = false;
+            opening::say_what_is_in_the_way(&obstacle, &why);
+            way = Way::Snapshot;
         }
         let status = journal.status();
         let from = match snapshot {
@@ -213,7 +187,7 @@ impl Books {
         let site = Site::new(password, config.given_ocelot_report_password()?, slots, clock.now());
         let watch = Watch::start(database.clone(), seen).map_err(BooksError::Thread)?;
         // What it hears from before the load on need not be looked for after it.
-        let hears_all = there && hears(&watch, LISTEN_PATIENCE);
+        let hears_all = matches!(way, Way::Database(_)) && hears(&watch, LISTEN_PATIENCE);
         let mut books = Self {
             watch,
             hears_all: Cell::new(hears_all),
@@ -226,16 +200,21 @@ impl Books {
             opened_at: journal.status().end(),
             believed,
             database: database.clone(),
+            home,
             journal,
             ledger,
             calls,
         };
-        match (there, snapshot) {
-            (false, Some(snapshot)) => books.load_from_snapshot(snapshot)?,
-            _ => {
-                books.beginnings = vec![Beginning::default(); cores];
-                books.load(&database, clock.now())?;
+        if matches!(way, Way::Database(_)) {
+            match Loading::of(&database, &books, cores, clock.now()) {
+                Ok(loaded) => books.begin_with(loaded),
+                Err(error) => way = opening::without(snapshot, error)?,
             }
+        }
+        if let (Way::Snapshot, Some(snapshot)) = (&way, snapshot) {
+            // What it heard is not in a snapshot.
+            books.hears_all.set(false);
+            books.load_from_snapshot(snapshot)?;
         }
         Ok(books)
     }
@@ -262,6 +241,7 @@ impl Books {
     pub(super) fn compared(&self) -> Compared {
         Compared {
             database: self.database.clone(),
+            home: self.home.clone(),
             accounts: self.accounts.clone(),
             site: self.site.clone(),
             journal: self.journal.status().clone(),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use persist::postgres::Stored;
+use persist::postgres::{Home, SetAside, Stored};
 use persist::{Database, DatabaseError, LedgerStatus, journal};
 use shard::private::{
     Change, ClientPrefix, GroupId, HeldToken, Rules, Terms, TorrentId, User, UserId,
@@ -49,6 +49,7 @@ const PIECES_MAX: usize = 16;
 #[derive(Clone)]
 pub(super) struct Compared {
     pub(super) database: Database,
+    pub(super) home: Home,
     pub(super) accounts: Arc<Accounts>,
     pub(super) site: Arc<Site>,
     pub(super) journal: Arc<journal::Status>,
@@ -189,12 +190,14 @@ struct Books {
     reasons: HashMap<InfoHash, String>,
     client_rules: BTreeMap<ClientPrefix, bool>,
     groups: BTreeMap<GroupId, Option<u32>>,
+    /// What it has, and nobody can read: what is known of it stays.
+    unread: SetAside,
 }
 
 impl Work<'_> {
     fn run(&self) -> Result<Differed, ReconcileError> {
         // A start without the database may have left that to do.
-        self.compared.database.migrate()?;
+        self.compared.database.admit(&self.compared.home)?;
         self.compared.accounts.watch_changes(true);
         let result = barrier::tell_all(self.cores, &Command::WatchChanges(true))
             .map_err(ReconcileError::from)
@@ -213,9 +216,10 @@ impl Work<'_> {
         let (mut differed, mut books) = (Differed::default(), Books::default());
         let mut users = Vec::new();
         let journal = self.compared.journal.id();
-        self.compared.database.load(journal, self.now - REASONS_KEPT, |stored| {
+        let loaded = self.compared.database.load(journal, self.now - REASONS_KEPT, |stored| {
             self.look_at(stored, &mut books, &mut users);
         })?;
+        self.leave_alone(loaded.set_aside, &mut books);
         differed.groups = self.compared.accounts.groups().replace(groups_version, &books.groups);
         self.take_users(users, &books, &mut differed)?;
         let differing = self.compare_torrents(&mut books, &mut differed)?;
@@ -243,6 +247,20 @@ impl Work<'_> {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Groups and client rules that cannot be read are taken for what is known of them.
+    fn leave_alone(&self, unread: SetAside, books: &mut Books) {
+        for group in &unread.groups {
+            let known = self.compared.accounts.groups().downloads_max(*group);
+            books.groups.entry(*group).or_insert(known);
+        }
+        for prefix in &unread.client_rules {
+            if let Some(known) = self.compared.site.rule(prefix) {
+                books.client_rules.entry(prefix.clone()).or_insert(known);
+            }
+        }
+        books.unread = unread;
     }
 
     /// Keeps what is compared later; users who differ are kept in whole.
@@ -287,8 +305,9 @@ impl Work<'_> {
         let accounts = &self.compared.accounts;
         let mut gone = Vec::new();
         accounts.for_each(|known| {
-            if !books.users.contains(&known.user.id) {
-                gone.push(known.user.id);
+            let id = known.user.id;
+            if !books.users.contains(&id) && !books.unread.users.contains(&id) {
+                gone.push(id);
             }
         });
         for id in gone {
@@ -363,6 +382,7 @@ impl Work<'_> {
                     differed.torrents_changed += 1;
                     differs(torrent(info_hash, expected));
                 }
+                None if books.unread.torrents.contains(&terms.id) => {}
                 None => {
                     differed.torrents_gone += 1;
                     let reason = books.reasons.remove(&info_hash).unwrap_or_default();
@@ -380,6 +400,8 @@ impl Work<'_> {
                 }
                 // One that is over by itself is dropped by the sweep.
                 None if expires_at.is_some_and(|at| at <= self.now) => {}
+                None if books.unread.tokens.contains(&(user, torrent))
+                    || books.unread.torrents.contains(&torrent) => {}
                 None => {
                     differed.tokens_gone += 1;
                     differs(Change::TokenRemoved { user, torrent, info_hash });

@@ -17,7 +17,7 @@ mod books;
 mod client;
 mod judge;
 mod one_process;
-mod program;
+pub(crate) mod program;
 mod site;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -11,6 +11,7 @@ mod groups;
 mod intervals;
 mod metrics;
 mod reconcile;
+mod starts;
 mod suspicions;
 mod who_wins;
 
@@ -77,9 +78,34 @@ impl Site {
     }
 
     /// Where its tables are.
-    fn schema(&self) -> String {
+    pub(crate) fn schema(&self) -> String {
         let mut words = self.options.split(' ').skip_while(|word| *word != "--database-schema");
         words.nth(1).unwrap().to_owned()
+    }
+
+    /// The data folder.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// The options of its trackers.
+    pub(crate) fn options(&self) -> &str {
+        &self.options
+    }
+
+    /// The server was restarted, which has ended the site's own connection.
+    pub(crate) fn connect_again(&mut self, url: &str) {
+        self.database = Client::connect(url, NoTls).unwrap();
+        let path = format!("SET search_path TO {}", self.schema());
+        self.database.batch_execute(&path).unwrap();
+    }
+
+    /// Runs the program with these arguments; what it wrote, and its status.
+    pub(crate) fn command(&self, arguments: &[&str]) -> (String, Option<i32>) {
+        let program = env!("CARGO_BIN_EXE_margay");
+        let output = std::process::Command::new(program).args(arguments).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (String::from_utf8(text).unwrap(), output.status.code())
     }
 
     /// Where its database is.

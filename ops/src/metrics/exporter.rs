@@ -252,6 +252,9 @@ impl Exporter {
     }
 
     fn publish_ledger(&self, ledger: &Ledger, journal: &Journal, now: f64) {
+        for state in ledger.states {
+            self.set(&t::BOOKS_STATE, &[state], yes(*state == ledger.state));
+        }
         self.set(&t::DATABASE_CONNECTED, &[], yes(ledger.connected));
         self.set(&t::WATCH_CONNECTED, &[], yes(ledger.watching));
         if let Some(position) = ledger.position {

@@ -166,6 +166,7 @@ table! {
         RECORDS_WAITING = Gauge "margay_records_waiting" ["core"] Count "Records that wait in a core until the journal takes them.";
     }
     "Database" of Private {
+        BOOKS_STATE = Gauge "margay_books_state" ["state"] Count "1 for the state that the books are in, 0 for all others: `up` when what is announced reaches the database; docs/operations.md has a paragraph for each.";
         DATABASE_CONNECTED = Gauge "margay_database_connected" [] Count "1 while the ledger, which writes the journal into the database, has a connection.";
         WATCH_CONNECTED = Gauge "margay_watch_connected" [] Count "1 while there is a connection that hears of what the site changes in the database.";
         LEDGER_AGE = Gauge "margay_ledger_oldest_age_seconds" [] Seconds "Age of the oldest announce that is on the disk and not yet in the database; 0 when all are, missing until the database has said what it has.";

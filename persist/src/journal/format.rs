@@ -4,7 +4,8 @@
 //! segment = header frame*
 //! header  = 0..8 magic · 8..12 format · 12..28 version of the writer (ASCII, zero padded)
 //!           28..36 first sequence number · 36..44 the journal's id · 44..52 begun at (Unix
-//!           nanoseconds) · 52..60 zero · 60..64 checksum of 0..60
+//!           nanoseconds) · 52..60 the life it was written in; zero of programs that had none ·
+//!           60..64 checksum of 0..60
 //! frame   = 0..4 payload bytes · 4..8 records; the highest bit: the batch goes on in the next frame
 //!           8..16 first sequence number · 16..20 bytes of this file that were durable when the
 //!           frame was written · 20..24 checksum · payload: records, see `record`
@@ -82,6 +83,8 @@ pub(super) struct Header {
     pub(super) id: u64,
     /// When the segment was begun, in Unix nanoseconds; also makes its checksum unlike any other.
     pub(super) begun_at: u64,
+    /// The life of the journal that it was written in; see [`super::Life::id`].
+    pub(super) life: u64,
     checksum: u32,
 }
 
@@ -116,7 +119,12 @@ impl Damage {
 
 impl Header {
     /// The header and its bytes for a new segment of this program.
-    pub(super) fn write(first: u64, id: u64, begun_at: u64) -> (Self, [u8; HEADER_BYTES]) {
+    pub(super) fn write(
+        first: u64,
+        id: u64,
+        life: u64,
+        begun_at: u64,
+    ) -> (Self, [u8; HEADER_BYTES]) {
         let text = env!("CARGO_PKG_VERSION").as_bytes();
         let mut version = [0; VERSION_BYTES];
         let shown = text.len().min(VERSION_BYTES);
@@ -129,9 +137,10 @@ impl Header {
         bytes[28..36].copy_from_slice(&first.to_le_bytes());
         bytes[36..44].copy_from_slice(&id.to_le_bytes());
         bytes[44..52].copy_from_slice(&begun_at.to_le_bytes());
+        bytes[52..60].copy_from_slice(&life.to_le_bytes());
         let checksum = crc32fast::hash(&bytes[..60]);
         bytes[60..].copy_from_slice(&checksum.to_le_bytes());
-        (Self { format: FORMAT, version, first, id, begun_at, checksum }, bytes)
+        (Self { format: FORMAT, version, first, id, begun_at, life, checksum }, bytes)
     }
 
     /// Reads a header of any format; only format and version mean something when this code does not read it.
@@ -151,6 +160,7 @@ impl Header {
             first: u64_at(bytes, 28),
             id: u64_at(bytes, 36),
             begun_at: u64_at(bytes, 44),
+            life: u64_at(bytes, 52),
             checksum,
         })
     }

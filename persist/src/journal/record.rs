@@ -128,8 +128,9 @@ impl Record {
     }
 
     /// Appends the record to `out`.
+    #[doc(hidden)] // Public for counting its instructions.
     #[inline]
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Record::Fact(fact) => {
                 out.push(FACT);

@@ -26,12 +26,15 @@ impl Segment {
     /// A new segment with these frames in it, all of it durable: the file appears under its name when
     /// everything is on the disk, and replaces one that has that name. On an error there may be such
     /// a file or not.
-    pub(super) fn create(dir: &Path, first: u64, id: u64, frames: &mut [u8]) -> io::Result<Self> {
+    pub(super) fn create(
+        dir: &Path,
+        first: u64,
+        (id, life): (u64, u64),
+        frames: &mut [u8],
+    ) -> io::Result<Self> {
         #[cfg(test)]
         faults::check(faults::Step::Create)?;
-        let begun_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let begun_at = u64::try_from(begun_at.as_nanos()).unwrap_or(u64::MAX);
-        let (header, head) = Header::write(first, id, begun_at);
+        let (header, head) = Header::write(first, id, life, nanos_now());
         header.seal(frames, HEADER_BYTES as u64, HEADER_BYTES as u64);
         let bytes = (HEADER_BYTES + frames.len()) as u64;
 
@@ -123,6 +126,12 @@ impl Segment {
         faults::check(faults::Step::Cut)?;
         self.file.set_len(bytes)
     }
+}
+
+/// Unix nanoseconds.
+pub(super) fn nanos_now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Lets steps fail in tests, for the thread that asks for it.

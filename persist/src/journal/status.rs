@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::JournalError;
+use super::{JournalError, Life};
 
 /// The figures of a journal, for metrics, for the ledger and for cores. Each is read for itself, at
 /// any time; only [`Status::wait`] blocks.
@@ -25,6 +25,8 @@ pub struct Status {
     last_sync_at: AtomicU64,
     last_sync_micros: AtomicU64,
     released: AtomicU64,
+    kept_bytes: AtomicU64,
+    lives: Mutex<Vec<Life>>,
     last_error: Mutex<Option<String>>,
     /// With `last_error`: more is durable.
     more: Condvar,
@@ -46,6 +48,8 @@ impl Status {
             last_sync_at: AtomicU64::new(0),
             last_sync_micros: AtomicU64::new(0),
             released: AtomicU64::new(0),
+            kept_bytes: AtomicU64::new(0),
+            lives: Mutex::default(),
             last_error: Mutex::new(None),
             more: Condvar::new(),
         }
@@ -129,14 +133,45 @@ impl Status {
         self.durable()
     }
 
-    /// Says that records before `sequence` are not needed any more. The thread of the journal deletes
-    /// segments that hold nothing else at its next sync. A smaller number than before changes nothing.
+    /// Says that records before `sequence` are needed by nobody: the database has them, and a snapshot
+    /// covers them. Segments that hold nothing else are kept for as long as [`super::Options::keep`] says,
+    /// and give way sooner when their room is needed.
     pub fn release(&self, sequence: u64) {
-        self.released.fetch_max(sequence, Relaxed);
+        self.released.store(sequence, Relaxed);
     }
 
-    pub(super) fn released(&self) -> u64 {
+    /// Says that records from `sequence` on are needed after all: a database that was restored lacks them.
+    pub fn hold(&self, sequence: u64) {
+        self.released.fetch_min(sequence, Relaxed);
+    }
+
+    /// Records before this sequence number are needed by nobody.
+    pub fn released(&self) -> u64 {
         self.released.load(Relaxed)
+    }
+
+    /// Of [`Status::bytes`], what is needed by nobody, and kept for a database that is restored.
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept_bytes.load(Relaxed)
+    }
+
+    /// The lives of the journal, oldest first, as far as it is kept; see [`super::Journal::lives`].
+    pub fn lives(&self) -> Vec<Life> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// In which life a record was written; `None` for one that is not kept, or not written yet.
+    pub fn life_of(&self, sequence: u64) -> Option<u64> {
+        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        Life::of(&lives, sequence).filter(|_| sequence < self.end())
+    }
+
+    pub(super) fn set_lives(&self, lives: Vec<Life>) {
+        *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = lives;
+    }
+
+    pub(super) fn set_kept_bytes(&self, bytes: u64) {
+        self.kept_bytes.store(bytes, Relaxed);
     }
 
     pub(super) fn publish(&self, begin: u64, end: u64, durable: u64, bytes: u64) {

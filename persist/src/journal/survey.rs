@@ -32,6 +32,8 @@ pub struct Survey {
     pub version: String,
     /// Which journal it belongs to.
     pub id: u64,
+    /// The life of the journal that it was written in; see [`super::Life::id`].
+    pub life: u64,
     /// When it was begun.
     pub begun_at: Seconds,
     /// The sequence number of its first record.
@@ -94,6 +96,7 @@ pub fn survey(
         format: header.format,
         version: header.version(),
         id: header.id,
+        life: header.life,
         begun_at: Seconds(begun_at),
         first: header.first,
         end,

@@ -19,7 +19,13 @@ use super::segment::faults::{self, Step};
 use super::*;
 use crate::scratch::Scratch;
 
-const SMALL: Options = Options { segment_bytes: 4096, bytes_max: 1 << 30, begin_at: 0 };
+const SMALL: Options = Options {
+    segment_bytes: 4096,
+    bytes_max: 1 << 30,
+    keep: Duration::ZERO,
+    keep_bytes: 0,
+    begin_at: 0,
+};
 
 /// A journal in a directory of its own, and what it should hold.
 struct Story {

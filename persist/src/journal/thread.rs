@@ -352,7 +352,7 @@ impl Running {
 
     /// What is done now and then: makes room, and looks whether there is room again.
     fn tick(&mut self) {
-        if let Err(error) = self.journal.delete_before(self.journal.status().released()) {
+        if let Err(error) = self.journal.delete_released() {
             self.trouble.report(&error);
         }
         if !self.journal.status().accepting() {

@@ -190,6 +190,20 @@ pub(super) fn peers<'a>(acts: &[Act<'a>]) -> Vec<(PeerKey, PeerEnd<'a>)> {
     sorted(peers)
 }
 
+/// All that is added up for a batch before it is written; how many rows that makes. For counting the
+/// instructions of it.
+pub fn fold(records: &[(u64, Record)]) -> usize {
+    let rows = |Group { changes, acts, .. }: Group<'_>| {
+        changes.len()
+            + credits(&acts).len()
+            + figures(&acts).len()
+            + token_uses(&acts).len()
+            + snatches(&acts).count()
+            + peers(&acts).len()
+    };
+    groups(records).into_iter().map(rows).sum()
+}
+
 fn sorted<K: Ord + Copy, V>(map: HashMap<K, V>) -> Vec<(K, V)> {
     let mut entries: Vec<(K, V)> = map.into_iter().collect();
     entries.sort_unstable_by_key(|(key, _)| *key);

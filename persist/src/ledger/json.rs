@@ -42,6 +42,7 @@ fn fact_json(fact: &Fact) -> Value {
         "moved": counters(fact.moved),
         "upload_percent": fact.upload_percent,
         "download_percent": fact.download_percent,
+        "token": fact.token,
         "credited_up": fact.credited_up,
         "credited_down": fact.credited_down,
         "token_down": fact.token_down,
@@ -131,7 +132,7 @@ fn change_json(change: &Change) -> Value {
 }
 
 /// As it stands in the tables.
-pub(super) fn freeleech_text(freeleech: Freeleech) -> &'static str {
+pub(crate) fn freeleech_text(freeleech: Freeleech) -> &'static str {
     match freeleech {
         Freeleech::None => "none",
         Freeleech::Free => "free",

@@ -6,16 +6,20 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use ::postgres::Client;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::adopt::{self, AdoptError};
 use super::suspicions::Suspicions;
 use super::write::{Fault, Outcome, Scope, Tally, Writer};
 use super::{LedgerStatus, Record, Source, SourceError};
-use crate::postgres::{Backoff, Database, DatabaseError, text_of};
+use crate::belongs;
+use crate::books::{Lasting, Obstacle, Passing, State};
+use crate::postgres::{Backoff, Database, DatabaseError, Home, text_of};
 use crate::suspicion::Thresholds;
 
 /// How the ledger works.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct LedgerOptions {
     /// The name of this tracker in the database, for people.
     pub node: String,
@@ -31,6 +35,8 @@ pub struct LedgerOptions {
     pub batch_max: usize,
     /// How long records gather before they are written, when there are fewer.
     pub period: Duration,
+    /// The data folder, which may not be the database's own; `None` where that is not to be asked.
+    pub home: Option<Home>,
 }
 
 impl Default for LedgerOptions {
@@ -43,6 +49,7 @@ impl Default for LedgerOptions {
             suspect: Thresholds::default(),
             batch_max: 16_384,
             period: Duration::from_secs(1),
+            home: None,
         }
     }
 }
@@ -98,7 +105,7 @@ impl Ledger {
         move || shared.status()
     }
 
-    /// Writes what is there now, however little it is, or tries the database again.
+    /// Writes what is there now, however little it is. A database that is away is not tried sooner.
     pub fn wake(&self) {
         let _ = self.bell.try_send(()); // Rung is rung.
     }
@@ -158,12 +165,29 @@ enum SessionError {
     Database(#[from] DatabaseError),
     #[error("cannot read the journal from record {0} on")]
     Journal(u64, #[source] SourceError),
+    #[error("cannot fill the database")]
+    Adopt(#[from] AdoptError),
     #[error("another process writes this journal into the database")]
     InUse,
     #[error("the database has moved from record {0} without this process")]
     Moved(u64),
     #[error("the database refuses to keep what it refused: {error} ({sqlstate})")]
     Refused { sqlstate: String, error: String },
+}
+
+impl SessionError {
+    /// What it means for the books; `None` when it is tried again at once, and will be so.
+    fn obstacle(&self) -> Option<Obstacle> {
+        match self {
+            Self::Database(error) => Some(error.into()),
+            Self::Adopt(AdoptError::Database(error)) => Some(error.into()),
+            Self::Adopt(_) => Some(Obstacle::Lasting(Lasting::Emptied)),
+            Self::Journal(..) => Some(Obstacle::Passing(Passing::Journal)),
+            Self::InUse => Some(Obstacle::Passing(Passing::Remnant)),
+            Self::Moved(_) => None,
+            Self::Refused { .. } => Some(Obstacle::Lasting(Lasting::Refused)),
+        }
+    }
 }
 
 struct Worker<S> {
@@ -189,13 +213,25 @@ impl<S: Source> Worker<S> {
             if backoff.is_news(&text) {
                 tracing::warn!(error = text, again_in = ?wait, "the ledger waits");
             }
+            let state = error.obstacle().map(State::Kept);
             self.shared.set(|status| {
                 status.connected = false;
                 status.retries += 1;
                 status.last_error = Some(text);
+                status.state = state.unwrap_or_else(|| status.state.clone());
             });
             self.look_ahead();
-            let _ = self.rung.recv_timeout(wait);
+            self.pause(wait);
+        }
+    }
+
+    /// Waits this long, whoever rings: only a stop ends it.
+    fn pause(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        while Instant::now() < until && !self.shared.stops() {
+            let _ = self.rung.recv_deadline(until);
+            // Whoever waits rings again and again.
+            thread::sleep(PAUSE.min(until.saturating_duration_since(Instant::now())));
         }
     }
 
@@ -241,6 +277,18 @@ impl<S: Source> Worker<S> {
         Ok(())
     }
 
+    /// Sees to it that the database is the one the data folder belongs to, and fills it where it is empty and
+    /// somebody has said so.
+    fn enter(&self, client: &mut Client) -> Result<(), SessionError> {
+        let Some(home) = &self.options.home else { return Ok(()) };
+        match self.database.admit_over(client, home) {
+            Err(DatabaseError::Emptied { .. }) if belongs::is_to_adopt(home.data()) => {
+                Ok(adopt::adopt(&self.database, client, home, &self.options.node)?)
+            }
+            admitted => Ok(admitted.map(drop)?),
+        }
+    }
+
     /// A connection on which this process alone writes this journal, and where it goes on.
     fn connect(&mut self) -> Result<(Writer, u64), SessionError> {
         let journal = self.source.journal();
@@ -249,6 +297,7 @@ impl<S: Source> Worker<S> {
         let database = self.database.clone();
         let failed = database.failed("begin to write the journal");
         let mut client = database.connect("ledger")?;
+        self.enter(&mut client)?;
         let lock = database.lock_number(&format!("ledger {journal:016x}"));
         let alone =
             client.query_one("SELECT pg_try_advisory_lock($1)", &[&lock]).map_err(&failed)?;
@@ -276,6 +325,7 @@ impl<S: Source> Worker<S> {
         tracing::info!(database = %self.database, next, "the ledger writes");
         self.shared.set(|status| {
             status.connected = true;
+            status.state = State::Up;
             status.position = Some(next);
         });
         Ok((writer, next))
@@ -431,6 +481,9 @@ const BATCH_TIME: Duration = Duration::from_secs(4);
 
 /// Smaller batches would only be slower.
 const BATCH_MIN: usize = 500;
+
+/// How soon a stop is noticed while the database is not to be asked.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// How often a connection without work is looked at, and how long it may take to answer.
 const CHECK_PERIOD: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shard::Seconds;
 
+use crate::books::State;
 use crate::suspicion::Suspected;
 
 /// How the ledger is doing.
@@ -11,6 +12,8 @@ use crate::suspicion::Suspected;
 pub struct LedgerStatus {
     /// There is a connection, and the journal is this process's to write.
     pub connected: bool,
+    /// How the books are, and what to do.
+    pub state: State,
     /// All records before this one are in the database, for good; `None` until it has been asked.
     pub position: Option<u64>,
     /// When the oldest record came about that is known and not in the database; `None` when all are, or

@@ -1,8 +1,17 @@
 //! Makes the tables, and brings those of an earlier version up to date.
 //!
 //! Each migration is a file, applied once, never changed and never undone. All that are missing are
-//! applied in one transaction under a lock, so several trackers may start at once.
+//! applied in one transaction under a lock, so several trackers may start at once. Where none is missing,
+//! nothing is locked and nothing is written, so that a role that owns nothing can run the tracker.
 
+use std::time::{Duration, Instant};
+
+use ::postgres::error::SqlState;
+use ::postgres::{Client, Row};
+
+use super::errands::Signs;
+use super::rights::Schema;
+use super::session::START_LOCK_PATIENCE;
 use super::settings::quote;
 use super::{Database, DatabaseError};
 
@@ -36,58 +45,190 @@ const MIGRATIONS: [Migration; 6] = [
     },
 ];
 
+/// How the tables are, for this program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum SchemaState {
+    /// There are none.
+    Missing,
+    /// Some migrations are not applied yet.
+    Older {
+        /// The last one that is.
+        at: u32,
+    },
+    /// As this program has them.
+    Current,
+    /// A later version of the program has been here. Nothing is to be written.
+    Newer {
+        /// The last migration that was applied.
+        found: u32,
+        /// The last one that this program has.
+        known: u32,
+        /// The version of the program that applied it, where it has written that down.
+        version: Option<String>,
+    },
+    /// A migration was applied that is not the one of this program. Nothing is to be written.
+    Altered {
+        /// Which one.
+        number: u32,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// How the tables are now: one query. A role that may not look into the schema gets an error, and not that
+/// there is nothing.
+pub(crate) fn schema_state(
+    client: &mut Client,
+    database: &Database,
+) -> Result<SchemaState, ::postgres::Error> {
+    match client.query(&applied_query(database), &[]) {
+        Ok(rows) => Ok(judge(&applied(&rows)?)),
+        Err(error) => match error.code() {
+            Some(&(SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME)) => {
+                Ok(SchemaState::Missing)
+            }
+            _ => Err(error),
+        },
+    }
+}
+
 impl Database {
     /// Makes the schema and its tables when they are not there, and brings them up to date. Nothing
-    /// changes when anything fails.
+    /// changes when anything fails, and nothing is written when they are up to date.
     ///
-    /// Needs the right to create a schema in the database only when the schema is not there.
+    /// Needs the right to create a schema in the database only when the schema is not there, and has to own
+    /// the tables only when they are to be changed; a right that the tracker needs and the role lacks is an
+    /// error in any case. Takes some seconds at most, except where the server has begun to change tables,
+    /// which is waited for: see [`Database::migrate_within`].
     pub fn migrate(&self) -> Result<Migrated, DatabaseError> {
-        let failed = self.failed("make or update the tables");
-        let mut client = self.connect("migrations")?;
-        let mut transaction = client.transaction().map_err(&failed)?;
-        let lock = self.lock_number("migrations");
-        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&lock]).map_err(&failed)?;
+        self.migrate_within(MIGRATION_PATIENCE)
+    }
 
-        let schema = quote(self.schema());
-        let there = "SELECT FROM pg_namespace WHERE nspname = $1";
-        if transaction.query_opt(there, &[&self.schema()]).map_err(&failed)?.is_none() {
-            let comment = "Tables of the margay tracker. Each has a comment, and each column.";
-            transaction
-                .batch_execute(&format!(
-                    "CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{comment}'"
-                ))
-                .map_err(&failed)?;
+    /// The same for who waits no longer than `patience` when the server has begun to change tables (not
+    /// less than some seconds). It goes on with it after [`DatabaseError::UnderWay`], and the next call waits
+    /// for the same.
+    pub fn migrate_within(&self, patience: Duration) -> Result<Migrated, DatabaseError> {
+        let began = Instant::now();
+        let longer = |signs: &Signs| {
+            let goes_on = signs.works() && began.elapsed() < patience && self.answers();
+            goes_on.then_some(LOOK_PERIOD)
+        };
+        let database = self.clone();
+        let first = self.connect_patience() + START_PATIENCE;
+        let done =
+            self.migrating.run("migrate", first, longer, move |signs| database.migrate_now(signs));
+        done.unwrap_or_else(|signs| {
+            let (task, database, waited) = (signs.doing(), self.to_string(), began.elapsed());
+            Err(match signs.works() && waited >= patience {
+                true => DatabaseError::UnderWay { task, database, patience: waited },
+                false => DatabaseError::Unanswered { task, database, patience: waited },
+            })
+        })
+    }
+
+    /// The error of a state in which nothing is to be written.
+    pub(crate) fn state_error(&self, state: SchemaState) -> Option<DatabaseError> {
+        let schema = self.schema().to_owned();
+        match state {
+            SchemaState::Newer { found, known, version } => {
+                Some(DatabaseError::Newer { schema, found, known, version })
+            }
+            SchemaState::Altered { number, name } => {
+                Some(DatabaseError::Altered { schema, number, name })
+            }
+            SchemaState::Missing | SchemaState::Older { .. } | SchemaState::Current => None,
         }
-        transaction.batch_execute(MIGRATIONS_TABLE).map_err(&failed)?;
+    }
 
-        let applied = transaction
-            .query("SELECT number, name, checksum FROM migrations ORDER BY number", &[])
-            .map_err(&failed)?;
-        for (row, number) in applied.iter().zip(1..) {
-            let (found, name): (i32, String) = (row.get(0), row.get(1));
-            let altered = || DatabaseError::Altered {
-                schema: self.schema().into(),
-                number,
-                name: name.clone(),
-            };
-            let Some(migration) = MIGRATIONS.get(number as usize - 1) else {
-                return Err(DatabaseError::Newer {
-                    schema: self.schema().to_owned(),
-                    found: applied.len() as u32,
-                    known: MIGRATIONS.len() as u32,
-                });
-            };
-            if found != number as i32 || row.get::<_, i64>(2) != checksum(migration) {
-                return Err(altered());
+    fn migrate_now(&self, signs: &Signs) -> Result<Migrated, DatabaseError> {
+        signs.begin("take a connection", false);
+        let mut client = self.connect("migrations")?;
+        signs.begin("say which migrations were applied", false);
+        let lock_timeout = format!("SET lock_timeout TO {}", START_LOCK_PATIENCE.as_millis());
+        client.batch_execute(&lock_timeout).map_err(self.failed(TASK))?;
+        let state = match schema_state(&mut client, self) {
+            Ok(state) => state,
+            Err(error) => {
+                if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+                    // To look at them, or to use the schema at all.
+                    self.check_rights(&mut client)?;
+                    self.check_ownership(&mut client)?;
+                }
+                return Err(self.explained(TASK, error, None, &mut client));
+            }
+        };
+        let known = MIGRATIONS.len() as u32;
+        let migrated = match state {
+            SchemaState::Current => Migrated { from: known, to: known },
+            SchemaState::Missing | SchemaState::Older { .. } => {
+                self.bring_up(&mut client, signs)?
+            }
+            state @ (SchemaState::Newer { .. } | SchemaState::Altered { .. }) => {
+                return Err(self.state_error(state).expect("nothing is to be written then"));
+            }
+        };
+        signs.begin("say what the role may do", false);
+        self.check_rights(&mut client)?;
+        Ok(migrated)
+    }
+
+    fn bring_up(&self, client: &mut Client, signs: &Signs) -> Result<Migrated, DatabaseError> {
+        let there = self.check_ownership(client)?;
+        let mut advisory = None;
+        match self.transact(client, there, &mut advisory, signs) {
+            Ok(Ok(migrated)) => Ok(migrated),
+            Ok(Err(state)) => Err(self.state_error(state).expect("it was not brought up to date")),
+            Err(error) => Err(self.explained(TASK, error, advisory, client)),
+        }
+    }
+
+    /// `advisory` is the lock that is waited for, as long as it is.
+    fn transact(
+        &self,
+        client: &mut Client,
+        there: Schema,
+        advisory: &mut Option<i64>,
+        signs: &Signs,
+    ) -> Result<Result<Migrated, SchemaState>, ::postgres::Error> {
+        let mut transaction = client.transaction()?;
+        let lock = self.lock_number("migrations");
+        *advisory = Some(lock);
+        signs.begin("give the lock of the migrations", false);
+        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&lock])?;
+        *advisory = None;
+
+        signs.begin("make the table of the migrations", true);
+        let schema = quote(self.schema());
+        if there == Schema::Missing {
+            // Somebody else may have made it while the lock was waited for.
+            let comment = "Tables of the margay tracker. Each has a comment, and each column.";
+            let found = "SELECT FROM pg_namespace WHERE nspname = $1";
+            if transaction.query_opt(found, &[&self.schema()])?.is_none() {
+                transaction.batch_execute(&format!(
+                    "CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{comment}'"
+                ))?;
             }
         }
-
-        let from = applied.len() as u32;
-        for (migration, number) in MIGRATIONS.iter().zip(1_i32..).skip(applied.len()) {
-            transaction.batch_execute(migration.sql).map_err(&failed)?;
+        let found = format!(
+            "SELECT to_regclass('{}') IS NULL",
+            format!("{schema}.migrations").replace('\'', "''")
+        );
+        if transaction.query_one(&found, &[])?.get(0) {
+            transaction.batch_execute(MIGRATIONS_TABLE)?;
+        }
+        let from = match judge(&applied(&transaction.query(&applied_query(self), &[])?)?) {
+            SchemaState::Missing => 0,
+            SchemaState::Older { at } => at,
+            SchemaState::Current => MIGRATIONS.len() as u32,
+            state @ (SchemaState::Newer { .. } | SchemaState::Altered { .. }) => {
+                return Ok(Err(state));
+            }
+        };
+        for (migration, number) in MIGRATIONS.iter().zip(1_i32..).skip(from as usize) {
+            signs.begin(format!("apply migration {number} ({})", migration.name), true);
+            transaction.batch_execute(migration.sql)?;
             let insert = "INSERT INTO migrations (number, name, checksum) VALUES ($1, $2, $3)";
-            let checksum = checksum(migration);
-            transaction.execute(insert, &[&number, &migration.name, &checksum]).map_err(&failed)?;
+            transaction.execute(insert, &[&number, &migration.name, &checksum(migration)])?;
             tracing::info!(
                 schema = self.schema(),
                 number,
@@ -95,18 +236,65 @@ impl Database {
                 "migrated the database"
             );
         }
-        if from < MIGRATIONS.len() as u32 {
-            let version = "UPDATE migrations SET version = $1 WHERE number > $2";
-            let known = (VERSIONED_AFTER.max(from)).cast_signed();
-            transaction.execute(version, &[&env!("CARGO_PKG_VERSION"), &known]).map_err(&failed)?;
+        // Tables of an earlier version have no place for it.
+        let place = "SELECT FROM pg_attribute WHERE attrelid = to_regclass('migrations') \
+            AND attname = 'version' AND NOT attisdropped";
+        if transaction.query_opt(place, &[])?.is_some() {
+            let version =
+                "UPDATE migrations SET version = $1 WHERE number > $2 AND version IS NULL";
+            transaction.execute(version, &[&VERSION, &from.cast_signed()])?;
         }
-        transaction.commit().map_err(&failed)?;
-        Ok(Migrated { from, to: MIGRATIONS.len() as u32 })
+        transaction.commit()?;
+        Ok(Ok(Migrated { from, to: MIGRATIONS.len() as u32 }))
     }
 }
 
-/// Of those up to this one nobody noted which program applied them.
-const VERSIONED_AFTER: u32 = 5;
+/// A migration that was applied.
+#[derive(Clone, Debug)]
+struct Applied {
+    number: i32,
+    name: String,
+    checksum: i64,
+    version: Option<String>,
+}
+
+/// Tables of an earlier version do not say the version of the program.
+fn applied_query(database: &Database) -> String {
+    let schema = quote(database.schema());
+    format!(
+        "SELECT number, name, checksum, to_jsonb(m) ->> 'version' FROM {schema}.migrations AS m ORDER BY number"
+    )
+}
+
+fn applied(rows: &[Row]) -> Result<Vec<Applied>, ::postgres::Error> {
+    let read = |row: &Row| {
+        Ok(Applied {
+            number: row.try_get(0)?,
+            name: row.try_get(1)?,
+            checksum: row.try_get(2)?,
+            version: row.try_get(3)?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// What follows from the migrations that were applied.
+fn judge(applied: &[Applied]) -> SchemaState {
+    for (row, number) in applied.iter().zip(1..) {
+        let Some(migration) = MIGRATIONS.get(number as usize - 1) else {
+            let found = applied.len() as u32;
+            let version = applied.last().and_then(|row| row.version.clone());
+            return SchemaState::Newer { found, known: MIGRATIONS.len() as u32, version };
+        };
+        if row.number != number as i32 || row.checksum != checksum(migration) {
+            return SchemaState::Altered { number, name: row.name.clone() };
+        }
+    }
+    match applied.len() < MIGRATIONS.len() {
+        true => SchemaState::Older { at: applied.len() as u32 },
+        false => SchemaState::Current,
+    }
+}
 
 fn checksum(migration: &Migration) -> i64 {
     i64::from(crc32fast::hash(migration.sql.as_bytes()))
@@ -124,3 +312,53 @@ const MIGRATIONS_TABLE: &str = "
     COMMENT ON COLUMN migrations.name IS 'What it is about.';
     COMMENT ON COLUMN migrations.checksum IS 'CRC-32 of its text.';
     COMMENT ON COLUMN migrations.at IS 'When it was applied.'";
+
+const TASK: &str = "make or update the tables";
+
+/// The program that applies migrations.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How long a start waits for the server before that has begun to change tables, for answers and for locks;
+/// a connection has its own time. Enough to hear from the server that a lock was not given.
+const START_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long for the changes themselves, in large tables, as long as the server lets others in.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How often it is seen whether it does.
+const LOOK_PERIOD: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<Applied> {
+        let applied = |(migration, number): (&Migration, i32)| Applied {
+            number,
+            name: migration.name.to_owned(),
+            checksum: checksum(migration),
+            version: None,
+        };
+        MIGRATIONS.iter().zip(1..).map(applied).collect()
+    }
+
+    #[test]
+    fn what_was_applied_says_how_the_tables_are() {
+        let known = MIGRATIONS.len() as u32;
+        assert_eq!(judge(&[]), SchemaState::Older { at: 0 });
+        assert_eq!(judge(&all()[..2]), SchemaState::Older { at: 2 });
+        assert_eq!(judge(&all()), SchemaState::Current);
+        let mut later = all();
+        let (name, version) = ("more".to_owned(), Some("9.1.0".to_owned()));
+        later.push(Applied { number: known as i32 + 1, name, checksum: 5, version });
+        let version = Some("9.1.0".to_owned());
+        assert_eq!(judge(&later), SchemaState::Newer { found: known + 1, known, version });
+        let mut altered = all();
+        altered[1].checksum += 1;
+        let name = altered[1].name.clone();
+        assert_eq!(judge(&altered), SchemaState::Altered { number: 2, name });
+        let mut gap = all();
+        gap.remove(0);
+        assert!(matches!(judge(&gap), SchemaState::Altered { number: 1, .. }));
+    }
+}

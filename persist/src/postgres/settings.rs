@@ -1,6 +1,5 @@
-//! Where the database is, and a connection to it.
+//! Where the database is.
 
-use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,98 +8,29 @@ use std::time::Duration;
 use ::postgres::config::SslMode;
 use ::postgres::{Client, Config};
 
+use super::aside::Said;
+use super::errands::{Errands, Readers};
+use super::session::each_host;
 use super::tls::{Proof, Tls};
+use super::{DatabaseError, Look, Migrated, text_of};
 
 /// A PostgreSQL database, and the schema of the tracker in it. Cheap to clone; whoever needs it connects
 /// for himself.
 #[derive(Clone)]
 pub struct Database {
-    config: Arc<Config>,
-    tls: Tls,
+    /// At least one; each is tried in turn.
+    pub(super) hosts: Arc<[Config]>,
+    pub(super) tls: Tls,
     schema: Arc<str>,
     /// For people: without the password.
     shown: Arc<str>,
-}
-
-/// Why the database cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DatabaseError {
-    /// The URL says nothing that makes sense. The URL itself may hold a password, and is not shown.
-    #[error(
-        "the URL of the database is wrong: {problem}; it looks like postgres://user@host/database"
-    )]
-    Url {
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Not a name that a schema can have.
-    #[error("{name:?} cannot be the name of a schema: 1 to 48 bytes, without a NUL")]
-    Schema {
-        /// The name.
-        name: String,
-    },
-    /// The certificates to check the server with are not there.
-    #[error("cannot read certificates{}", .path.as_ref().map(|path| format!(" from {}", path.display())).unwrap_or_default())]
-    Certificates {
-        /// The file of `sslrootcert`, or else the system's.
-        path: Option<PathBuf>,
-        /// What was wrong.
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// It does not answer, or does not let us in.
-    #[error("cannot connect to {database}")]
-    Connect {
-        /// Where.
-        database: String,
-        /// What happened.
-        source: ::postgres::Error,
-    },
-    /// A statement failed, or the connection was lost.
-    #[error("cannot {task} in {database}")]
-    Statement {
-        /// What was being done.
-        task: &'static str,
-        /// Where.
-        database: String,
-        /// What happened.
-        source: ::postgres::Error,
-    },
-    /// A later version of the program has been here.
-    #[error(
-        "schema {schema} is at migration {found}, and this program knows {known}; use the version of the \
-         program that made it, or a later one"
-    )]
-    Newer {
-        /// The schema.
-        schema: String,
-        /// The last migration that was applied.
-        found: u32,
-        /// The last one that the program has.
-        known: u32,
-    },
-    /// A migration was not applied as this program has it.
-    #[error(
-        "migration {number} ({name}) of schema {schema} is not the one of this program; restore the schema, \
-         or use another one"
-    )]
-    Altered {
-        /// The schema.
-        schema: String,
-        /// The migration.
-        number: u32,
-        /// Its name.
-        name: String,
-    },
-    /// A row that no constraint should have let in.
-    #[error("table {table} of {database} holds a row that makes no sense: {problem}")]
-    Row {
-        /// The table.
-        table: &'static str,
-        /// Where.
-        database: String,
-        /// What is wrong, without secrets.
-        problem: String,
-    },
+    /// Who waits for a server that does not answer.
+    pub(super) connecting: Arc<Errands<Client>>,
+    pub(super) migrating: Arc<Errands<Migrated>>,
+    pub(super) looking: Arc<Errands<Look>>,
+    pub(super) readers: Arc<Readers>,
+    /// Which rows were said to be unreadable.
+    pub(super) said: Arc<Said>,
 }
 
 impl Database {
@@ -111,6 +41,8 @@ impl Database {
     /// `password` wins over one in the URL. `sslmode` means what it does to libpq: `disable`, `prefer`
     /// (the default) and `require` believe any certificate, the latter unless `sslrootcert` names a file;
     /// `verify-ca` and `verify-full` believe the certificates of `sslrootcert`, or else of the system.
+    /// `connect_timeout` bounds the whole of a connection, with the handshake: 3 s where the URL does not say.
+    /// Of several hosts, the first that is a primary and answers within its part of that is taken.
     /// Connections need a session of their own, so a pooler in between has to be in session mode.
     ///
     /// Nothing is connected yet.
@@ -128,40 +60,28 @@ impl Database {
             config.password(password);
         }
         config.ssl_mode(ssl.mode);
-        config.connect_timeout(*config.get_connect_timeout().unwrap_or(&CONNECT_TIME));
         config.keepalives_idle(KEEPALIVE);
         config.keepalives_interval(KEEPALIVE);
         config.keepalives_retries(3);
         config.tcp_user_timeout(*config.get_tcp_user_timeout().unwrap_or(&SILENCE_TIME));
         let shown = show(&config).into();
         let tls = Tls::new(ssl.mode, ssl.proof, ssl.roots)?;
-        Ok(Self { config: Arc::new(config), tls, schema: schema.into(), shown })
+        Ok(Self {
+            hosts: each_host(&config).into(),
+            tls,
+            schema: schema.into(),
+            shown,
+            connecting: Arc::default(),
+            migrating: Arc::default(),
+            looking: Arc::default(),
+            readers: Arc::default(),
+            said: Arc::default(),
+        })
     }
 
     /// The name of the schema, as given.
     pub fn schema(&self) -> &str {
         &self.schema
-    }
-
-    /// A connection whose first schema is the tracker's (which need not be there yet). `purpose` is
-    /// shown in `pg_stat_activity`.
-    pub(crate) fn connect(&self, purpose: &str) -> Result<Client, DatabaseError> {
-        let mut config = (*self.config).clone();
-        config.application_name(&format!("margay {purpose}"));
-        let mut client = config
-            .connect(self.tls.clone())
-            .map_err(|source| DatabaseError::Connect { database: self.to_string(), source })?;
-        // A commit that the server may forget is none: journal segments are deleted after it.
-        client
-            .batch_execute(&format!(
-                "SET search_path TO {}, pg_catalog; SET margay.ledger TO 'on'; SET TimeZone TO 'UTC'; \
-                 SET client_min_messages TO warning; SET statement_timeout TO 0; SET lock_timeout TO 0; \
-                 SELECT set_config('synchronous_commit', 'on', false) \
-                 WHERE current_setting('synchronous_commit') IN ('off', 'local')",
-                quote(&self.schema)
-            ))
-            .map_err(self.failed("prepare a session"))?;
-        Ok(client)
     }
 
     /// Says what was being done.
@@ -198,21 +118,6 @@ impl fmt::Debug for Database {
 /// An identifier in double quotes (PostgreSQL, "Identifiers and Key Words").
 pub(super) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// An error with all of its causes in one line.
-pub(crate) fn text_of(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let cause = error.to_string();
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-        source = error.source();
-    }
-    text
 }
 
 /// What of a URL is about TLS, and not understood by the driver.
@@ -269,7 +174,7 @@ fn decode(text: &str) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| format!("{text:?} is not text"))
 }
 
-fn show(config: &Config) -> String {
+pub(super) fn show(config: &Config) -> String {
     use ::postgres::config::Host;
     let hosts: Vec<String> = config
         .get_hosts()
@@ -290,7 +195,6 @@ fn show(config: &Config) -> String {
 /// The channel of the notices is named after the schema, and a name has at most 63 bytes.
 const SCHEMA_BYTES_MAX: usize = 48;
 
-const CONNECT_TIME: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// How long sent data may stay unacknowledged before the connection is given up.
@@ -308,7 +212,7 @@ mod tests {
         let text = format!("{database} {database:?}");
         assert!(text.contains("database site at db.example:5433"), "{text}");
         assert!(!text.contains("secret"), "{text}");
-        assert_eq!(database.config.get_password(), Some(&b"secret2"[..]));
+        assert_eq!(database.hosts[0].get_password(), Some(&b"secret2"[..]));
     }
 
     #[test]

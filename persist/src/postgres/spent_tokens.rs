@@ -7,6 +7,7 @@
 use ::postgres::Client;
 use shard::private::{TorrentId, UserId};
 
+use super::aside::{Key, Unread};
 use super::{Database, DatabaseError};
 
 /// One of them.
@@ -35,7 +36,12 @@ impl SpentTokens {
             .query_one("SELECT pg_try_advisory_lock($1)", &[&lock])
             .map_err(database.failed("be alone with the tokens that are used up"))?;
         let alone: bool = alone.get(0);
-        Ok(alone.then(|| Self { client, database: database.clone() }))
+        if !alone {
+            return Ok(None);
+        }
+        let mut tokens = Self { client, database: database.clone() };
+        tokens.set_aside()?;
+        Ok(Some(tokens))
     }
 
     /// The next tokens the site has not been told of, the oldest first, at most `max`.
@@ -46,22 +52,38 @@ impl SpentTokens {
             .query(UNTOLD, &[&max])
             .map_err(self.database.failed("read which tokens are used up"))?;
         let read = |row: &::postgres::Row| {
-            let number = |at: usize| u32::try_from(row.get::<_, i64>(at)).ok();
+            let number = |at: usize| u32::try_from(row.try_get::<_, i64>(at).ok()?).ok();
             let (user, torrent) = (UserId(number(1)?), TorrentId(number(2)?));
-            Some(SpentToken { id: row.get(0), user, torrent })
+            Some(SpentToken { id: row.try_get(0).ok()?, user, torrent })
         };
-        rows.iter().map(read).collect::<Option<_>>().ok_or_else(|| DatabaseError::Row {
-            table: "spent_tokens",
-            database: self.database.to_string(),
-            problem: "a user or torrent that cannot be".to_owned(),
-        })
+        // Those that cannot be are not asked for.
+        Ok(rows.iter().filter_map(read).collect())
+    }
+
+    /// Names those of which the site cannot be told.
+    fn set_aside(&mut self) -> Result<(), DatabaseError> {
+        let rows = self
+            .client
+            .query(IMPOSSIBLE, &[])
+            .map_err(self.database.failed("read which tokens are used up"))?;
+        for row in &rows {
+            let unread = Unread {
+                key: Key::None,
+                shown: format!("id {}", row.try_get::<_, i64>(0).unwrap_or_default()),
+                problem: "it is of a user or torrent that cannot be; the site is not told of it"
+                    .to_owned(),
+                disabled: false,
+            };
+            self.database.said.row("spent_tokens", &unread);
+        }
+        Ok(())
     }
 
     /// How many there are.
     pub fn waiting(&mut self) -> Result<u64, DatabaseError> {
         let row = self
             .client
-            .query_one("SELECT count(*) FROM spent_tokens WHERE told_at IS NULL", &[])
+            .query_one(WAITING, &[])
             .map_err(self.database.failed("count which tokens are used up"))?;
         Ok(row.get::<_, i64>(0).cast_unsigned())
     }
@@ -86,7 +108,19 @@ impl SpentTokens {
 }
 
 const UNTOLD: &str = "
-    SELECT id, user_id, torrent_id FROM spent_tokens WHERE told_at IS NULL ORDER BY id LIMIT $1";
+    SELECT id, user_id, torrent_id FROM spent_tokens
+    WHERE told_at IS NULL AND user_id BETWEEN 0 AND 4294967295 AND torrent_id BETWEEN 0 AND 4294967295
+    ORDER BY id LIMIT $1";
+
+const WAITING: &str = "
+    SELECT count(*) FROM spent_tokens
+    WHERE told_at IS NULL AND user_id BETWEEN 0 AND 4294967295 AND torrent_id BETWEEN 0 AND 4294967295";
+
+/// The first of them, as many as are named.
+const IMPOSSIBLE: &str = "
+    SELECT id FROM spent_tokens WHERE told_at IS NULL
+    AND NOT coalesce(user_id BETWEEN 0 AND 4294967295 AND torrent_id BETWEEN 0 AND 4294967295, false)
+    ORDER BY id LIMIT 10";
 
 const FORGET: &str = "
     DELETE FROM spent_tokens WHERE id = ANY(ARRAY(

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 
 use shard::InfoHash;
-use shard::private::{ClientPrefix, GroupId, Passkey, Swarms, User};
+use shard::private::{ClientPrefix, GroupId, Passkey, Swarms, TokenRecord, TorrentRecord, User};
 
 use super::files::Files;
 use super::format::{HEADER_BYTES, Header, is_read};
@@ -89,6 +89,28 @@ impl Snapshot {
                 true
             }
             _ => false,
+        })
+    }
+
+    /// Shows every registered torrent as it was, and after it each token for it that is in the same part of the
+    /// file. A torrent whose tokens are in several parts is shown once.
+    pub fn registered(
+        &self,
+        mut visit: impl FnMut(&TorrentRecord, Option<TokenRecord>),
+    ) -> Result<(), SnapshotError> {
+        self.expect_private(true)?;
+        self.read(|content| {
+            if let Content::Torrents(view) = content {
+                for part in view.parts() {
+                    if !part.continued {
+                        visit(&part.record, None);
+                    }
+                    for token in view.tokens(part.tokens) {
+                        visit(&part.record, Some(token));
+                    }
+                }
+            }
+            true
         })
     }
 

@@ -30,6 +30,7 @@ fn fact(user: u32, torrent: u32, at: u32) -> Fact {
         moved: Counters::default(),
         upload_percent: 100,
         download_percent: 100,
+        token: false,
         credited_up: 0,
         credited_down: 0,
         token_down: 0,

@@ -1,6 +1,6 @@
 //! What is loaded, and of which moment.
 
-use persist::postgres::{Loaded, Stored};
+use persist::postgres::{Loaded, SetAside, Stored};
 use shard::Seconds;
 use shard::private::{Change, ClientPrefix, Freeleech, GroupId, Swarm, TorrentId, UserId};
 
@@ -49,6 +49,7 @@ fn what_an_announce_needs_is_loaded() {
         groups: 2,
         client_rules: 2,
         deletion_reasons: 1,
+        set_aside: SetAside::default(),
     };
     assert_eq!(loaded, counts);
     let plain = |change| Stored { change, figures: Swarm::default() };

@@ -6,12 +6,15 @@
 
 #![allow(clippy::unwrap_used)] // All of this is test code.
 
+mod bad_rows;
+mod bounds;
 mod effects;
 mod exactly_once;
 mod loading;
 mod migrations;
 mod notices;
 mod refusals;
+mod rights;
 mod said;
 mod site;
 mod suspicions;

@@ -43,6 +43,20 @@ fn a_later_version_is_left_alone() {
         if (*found, *known) == (there + 2, there));
     assert!(is_it, "{error}");
     assert!(error.to_string().contains("later one"), "{error}");
+    assert!(error.lasts());
+    // From a version of the program that says which it was.
+    site.write("ALTER TABLE migrations ADD COLUMN IF NOT EXISTS version text");
+    site.write("UPDATE migrations SET version = '9.2.0' WHERE name = 'most'");
+    let error = site.database.migrate().unwrap_err();
+    assert!(error.to_string().contains("use margay 9.2.0 or a later one"), "{error}");
+}
+
+/// Which program made the tables: the one that is needed from then on.
+#[test]
+fn the_version_of_the_program_is_written_down() {
+    let Some(mut site) = Site::new("version") else { return };
+    let versions = site.text("SELECT DISTINCT version FROM migrations");
+    assert_eq!(versions, format!("({})", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]

@@ -213,6 +213,7 @@ pub(crate) fn fact(user: u32, torrent: u32) -> Fact {
         moved: Counters::default(),
         upload_percent: 100,
         download_percent: 100,
+        token: false,
         credited_up: 0,
         credited_down: 0,
         token_down: 0,

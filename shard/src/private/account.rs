@@ -1,5 +1,6 @@
 //! What is known of one client of one user on one torrent: 48 bytes, and more where figures are large.
 
+use super::fold::Lines;
 use super::slots::Slots;
 use super::{Counters, PeerId};
 use crate::Seconds;
@@ -33,9 +34,26 @@ pub(crate) struct Account {
 
 const _: () = assert!(size_of::<Account>() == 48, "memory per peer, see shard/benches/private.rs");
 
-/// Figures that do not fit in an account: a terabyte or more moved, corrupt data, a year of announces.
-#[derive(Clone, Copy, Debug, Default)]
-struct Large(Figures);
+/// What does not fit in an account: a terabyte or more moved, corrupt data, a year of announces; or of which
+/// more is to be remembered than what it last reported.
+#[derive(Clone, Copy, Debug)]
+struct Large {
+    figures: Figures,
+    /// The number of its lines, or [`NO_LINES`].
+    lines: u32,
+}
+
+const NO_LINES: u32 = u32::MAX;
+
+impl Default for Large {
+    fn default() -> Self {
+        Self { figures: Figures::default(), lines: NO_LINES }
+    }
+}
+
+/// Peers of a core with lines of their own: clients that were copied, or have begun anew within moments, of
+/// which there are few. About 1 KiB each. One more is remembered by its last report alone.
+const WITH_LINES_MAX: usize = 1 << 14;
 
 /// A little-endian number of so many bytes.
 #[derive(Clone, Copy, Debug)]
@@ -101,11 +119,12 @@ impl Figures {
 pub(crate) struct Accounts {
     accounts: Slots<Account>,
     large: Slots<Large>,
+    lines: Slots<Option<Box<Lines>>>,
 }
 
 impl Accounts {
     pub(crate) fn new() -> Self {
-        Self { accounts: Slots::new(), large: Slots::new() }
+        Self { accounts: Slots::new(), large: Slots::new(), lines: Slots::new() }
     }
 
     /// Accounts there are.
@@ -131,7 +150,7 @@ impl Accounts {
     pub(crate) fn figures(&self, number: u32, is_large: bool) -> Figures {
         let account = self.accounts.get(number);
         if is_large {
-            return self.large.get(account.uploaded.get() as u32).0;
+            return self.large.get(account.uploaded.get() as u32).figures;
         }
         Figures {
             reported: Counters {
@@ -171,25 +190,77 @@ impl Accounts {
     /// Replaces the figures; whether they are large now.
     #[inline]
     pub(crate) fn set(&mut self, number: u32, was_large: bool, figures: &Figures) -> bool {
+        if was_large {
+            let lines = self.large.get(self.large_of(number)).lines;
+            return self.set_large(number, figures, lines);
+        }
         let account = self.accounts.get_mut(number);
         if figures.are_small() {
-            if was_large {
-                self.large.remove(account.uploaded.get() as u32);
-            }
             *account = Account::small(account.peer_id, account.key, figures);
             return false;
         }
-        if was_large {
-            *self.large.get_mut(account.uploaded.get() as u32) = Large(*figures);
-        } else {
-            account.uploaded = Bytes::new(u64::from(self.large.insert(Large(*figures))));
+        let large = Large { figures: *figures, lines: NO_LINES };
+        account.uploaded = Bytes::new(u64::from(self.large.insert(large)));
+        true
+    }
+
+    /// Replaces the figures of one that was large.
+    fn set_large(&mut self, number: u32, figures: &Figures, lines: u32) -> bool {
+        let large = self.large_of(number);
+        if lines == NO_LINES && figures.are_small() {
+            self.large.remove(large);
+            let account = self.accounts.get_mut(number);
+            *account = Account::small(account.peer_id, account.key, figures);
+            return false;
         }
+        *self.large.get_mut(large) = Large { figures: *figures, lines };
+        true
+    }
+
+    #[inline]
+    fn large_of(&self, number: u32) -> u32 {
+        self.accounts.get(number).uploaded.get() as u32
+    }
+
+    /// What is remembered of it beside its figures.
+    #[inline]
+    pub(crate) fn lines(&self, number: u32, is_large: bool) -> Option<&Lines> {
+        if !is_large {
+            return None;
+        }
+        let lines = self.large.get(self.large_of(number)).lines;
+        if lines == NO_LINES { None } else { self.lines.get(lines).as_deref() }
+    }
+
+    /// Remembers this of it; whether it is large now.
+    pub(crate) fn set_lines(&mut self, number: u32, is_large: bool, lines: Option<&Lines>) -> bool {
+        let figures = self.figures(number, is_large);
+        if is_large {
+            let before = self.large.get(self.large_of(number)).lines;
+            if before != NO_LINES {
+                *self.lines.get_mut(before) = None;
+                self.lines.remove(before);
+            }
+            self.large.get_mut(self.large_of(number)).lines = NO_LINES;
+        }
+        let lines = match lines {
+            Some(lines) if self.lines.len() < WITH_LINES_MAX => {
+                self.lines.insert(Some(Box::new(lines.clone())))
+            }
+            _ if is_large => return self.set_large(number, &figures, NO_LINES),
+            _ => return false,
+        };
+        if is_large {
+            return self.set_large(number, &figures, lines);
+        }
+        let large = self.large.insert(Large { figures, lines });
+        self.accounts.get_mut(number).uploaded = Bytes::new(u64::from(large));
         true
     }
 
     pub(crate) fn remove(&mut self, number: u32, is_large: bool) {
-        if is_large {
-            self.large.remove(self.accounts.get(number).uploaded.get() as u32);
+        if is_large && self.set_lines(number, true, None) {
+            self.large.remove(self.large_of(number));
         }
         self.accounts.remove(number);
     }

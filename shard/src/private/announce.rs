@@ -2,19 +2,24 @@
 
 use super::account::Figures;
 use super::choose::{Ask, choose, state};
-use super::credit::{Credit, balance, credit, goes_on, moved};
+use super::credit::{Credit, balance, credit};
 use super::face::{Face, Name};
+use super::heard::Judged;
 use super::members::Spot;
-use super::{Announce, Fact, Facts, Freeleech, Outcome, Refusal, Stamp, Swarm, Swarms};
+use super::{
+    Announce, Counters, Fact, Facts, Freeleech, Outcome, Refusal, Stamp, Swarm, Swarms, fold,
+};
 use crate::{Counts, Event, PeerState, Reply, Seconds};
 
 /// A peer as it was before an announce.
 #[derive(Clone, Copy)]
-struct Known {
+pub(crate) struct Known {
     spot: Spot,
-    face: Face,
-    state: PeerState,
-    figures: Figures,
+    pub(crate) face: Face,
+    pub(crate) state: PeerState,
+    pub(crate) figures: Figures,
+    /// More is remembered of it than its figures.
+    pub(crate) is_odd: bool,
 }
 
 /// What an announce does to its peer and torrent.
@@ -37,9 +42,10 @@ impl Swarms {
     /// Applies one announce and fills `reply` with the torrent's counts and at most
     /// `announce.numwant` peers, each with one endpoint or both.
     ///
-    /// A peer is a client of a user: by user, peer id and key. Its first announce and each `started`
-    /// set its baseline and credit nothing; so do counters that went down. `stopped` takes it out,
-    /// yields no peers, and is no mistake when it is unknown. A snatch is `completed` with nothing
+    /// A peer is a client of a user: by user, peer id and key. Its first announce sets its baseline and
+    /// credits nothing; so do counters that went down, unless they are those of an older announce that comes
+    /// late, or of a `started` said again: [`super::fold`] has the rules. Those change nothing. `stopped`
+    /// takes it out, yields no peers, and is no mistake when it is unknown. A snatch is `completed` with nothing
     /// left, unless the peer is a seeder already. A user who may not leech is credited like others;
     /// his leechers are counted, told nobody, and told to nobody. A user with as many downloads as his
     /// group allows begins no further one: a new peer is refused, and a known one that did not download is
@@ -58,8 +64,18 @@ impl Swarms {
         let Some(slot) = self.find(&announce.info_hash) else {
             return Err(self.unknown(&announce.info_hash, now));
         };
+        let bounded;
+        let announce = if fold::is_beyond(&announce.counters) {
+            bounded = Announce { counters: fold::bounded(&announce.counters), ..*announce };
+            &bounded
+        } else {
+            announce
+        };
         let known = self.known(slot, announce);
-        let step = self.step(slot, announce, known.as_ref(), now);
+        let judged = self.judge(announce, known.as_ref(), now);
+        let judged = judged.as_ref();
+        let announce = judged.map_or(announce, |judged| &judged.announce);
+        let step = self.step(slot, announce, known.as_ref(), judged, now);
         let stopped = announce.event == Event::Stopped;
         let forbidden = announce.left > 0 && !announce.user.can_leech;
 
@@ -67,9 +83,12 @@ impl Swarms {
         let held_back = held_back(announce, was);
         let since_last = known.map(|known| now.since(known.figures.seen));
         let (face, met) = match known {
-            Some(known) => self.meet_known(slot, announce, &known, &step)?,
-            None => self.meet_new(slot, announce, &step)?,
+            Some(known) => self.meet_known(slot, announce, &known, &step, judged)?,
+            None => self.meet_new(slot, announce, &step, judged)?,
         };
+        if !step.postponed {
+            self.remember(announce, known.as_ref(), face.account, judged, now);
+        }
         self.count(was, is);
         self.book(slot, announce, &step);
         reply.counts = self.members.counts(self.torrents.get(slot));
@@ -81,6 +100,7 @@ impl Swarms {
                 known.figures.reported != step.figures.reported
                     || known.figures.left != step.figures.left
             })
+            || step.credit.moved != Counters::default()
             || step.snatched;
         let fact = (changed && !step.postponed || self.limits.facts == Facts::All)
             .then(|| self.fact(slot, announce, &face, &step, reply.counts));
@@ -96,8 +116,18 @@ impl Swarms {
             choose(torrent, &self.members, &self.rights, &ask, random, reply);
         }
         let once = fact.is_some() && (stopped || step.anew || step.snatched);
-        let snatched = step.snatched;
-        Ok(Outcome { fact, was, is, since_last, snatched, once, forbidden, held_back })
+        Ok(Outcome {
+            fact,
+            was,
+            is,
+            since_last,
+            snatched: step.snatched,
+            once,
+            forbidden,
+            held_back,
+            late: judged.is_some_and(Judged::is_late),
+            impossible: judged.is_some_and(|judged| judged.verdict == fold::Verdict::Impossible),
+        })
     }
 
     #[inline]
@@ -105,13 +135,22 @@ impl Swarms {
         let torrent = self.torrents.get(slot);
         let spot = self.spot(torrent, announce)?;
         let (face, state) = self.members.face(torrent, spot);
-        let figures = self.members.accounts.figures(face.account, face.mark.is_large());
-        Some(Known { spot, face, state, figures })
+        let (accounts, is_large) = (&self.members.accounts, face.mark.is_large());
+        let figures = accounts.figures(face.account, is_large);
+        let is_odd = is_large && accounts.lines(face.account, true).is_some();
+        Some(Known { spot, face, state, figures, is_odd })
     }
 
     /// What follows from what is known and what is said; changes nothing.
     #[inline]
-    fn step(&self, slot: u32, announce: &Announce, known: Option<&Known>, now: Seconds) -> Step {
+    fn step(
+        &self,
+        slot: u32,
+        announce: &Announce,
+        known: Option<&Known>,
+        judged: Option<&Judged>,
+        now: Seconds,
+    ) -> Step {
         let torrent = self.torrents.get(slot);
         let was = known.map(|known| known.state);
         let state = match (announce.event, was) {
@@ -132,31 +171,32 @@ impl Swarms {
             seen: now.max(last),
             announces: announces.saturating_add(1),
         };
-        let begins = announce.event == Event::Started;
-        let known = known.filter(|_| !begins);
+        let anew = known.is_none()
+            || announce.event == Event::Started
+            || judged.is_some_and(Judged::begins);
         let snatched = announce.event == Event::Completed
             && announce.left == 0
             && was != Some(PeerState::Seeder);
         let postponed = self.limits.facts == Facts::Postponed
             && announce.event != Event::Stopped
-            && !snatched
+            && !(anew || snatched)
             && known.is_some_and(|known| {
-                let stays = known.state == state
-                    && (known.face.mark.is_wide() || announce.endpoints.v6.is_none());
-                stays && goes_on(&known.figures.reported, &announce.counters)
+                known.state == state
+                    && (known.face.mark.is_wide() || announce.endpoints.v6.is_none())
             });
-        let anew = known.is_none_or(|known| !goes_on(&known.figures.reported, &announce.counters));
         if let (true, Some(known)) = (postponed, known) {
             figures.reported = known.figures.reported;
         }
-        let moved = known.map_or_else(Default::default, |known| {
-            moved(&known.figures.reported, &figures.reported)
-        });
+        let moved = match (judged, known) {
+            (Some(judged), _) if !postponed => judged.moved,
+            (None, Some(known)) => fold::moved(&known.figures.reported, &figures.reported),
+            _ => Counters::default(),
+        };
         let token = torrent.has_tokens && self.tokens.has(slot, announce.user.id, now);
         Step {
             state,
             figures,
-            elapsed: known.map_or(0, |_| now.since(last).0),
+            elapsed: now.since(last).0,
             credit: credit(moved, &torrent.terms, token),
             snatched,
             token_spent: snatched && token && torrent.terms.freeleech != Freeleech::Neutral,
@@ -174,6 +214,7 @@ impl Swarms {
         announce: &Announce,
         known: &Known,
         step: &Step,
+        judged: Option<&Judged>,
     ) -> Result<(Face, bool), Refusal> {
         let (torrent, members) = (self.torrents.get_mut(slot), &mut self.members);
         let mut face = known.face;
@@ -188,7 +229,14 @@ impl Swarms {
             return Ok((face, met));
         }
         let is_large = face.mark.is_large();
-        face.mark.set_large(members.accounts.set(face.account, is_large, &step.figures));
+        let mut is_large = members.accounts.set(face.account, is_large, &step.figures);
+        if let Some(judged) = judged.filter(|_| !step.postponed)
+            && (known.is_odd || judged.lines.is_some())
+        {
+            let lines = judged.lines.as_ref();
+            is_large = members.accounts.set_lines(face.account, is_large, lines);
+        }
+        face.mark.set_large(is_large);
         let same = step.state == known.state && face == known.face;
         if !same && !members.replace(torrent, known.spot, face, step.state) {
             return Err(self.stay(slot, known, face));
@@ -201,6 +249,7 @@ impl Swarms {
     fn stay(&mut self, slot: u32, known: &Known, mut face: Face) -> Refusal {
         let members = &mut self.members;
         let is_large = face.mark.is_large();
+        let is_large = members.accounts.set_lines(face.account, is_large, None);
         face.mark.set_large(members.accounts.set(face.account, is_large, &known.figures));
         let endpoints = known.face.endpoints(&members.wides);
         face.set_endpoints(&mut members.wides, &endpoints);
@@ -214,6 +263,7 @@ impl Swarms {
         slot: u32,
         announce: &Announce,
         step: &Step,
+        judged: Option<&Judged>,
     ) -> Result<(Face, bool), Refusal> {
         let (torrent, members) = (self.torrents.get_mut(slot), &mut self.members);
         let stopped = announce.event == Event::Stopped;
@@ -238,6 +288,10 @@ impl Swarms {
         let account = members.accounts.insert(announce.peer_id, announce.key, &step.figures);
         face.account = account.0;
         face.mark.set_large(account.1);
+        if let Some(lines) = judged.and_then(|judged| judged.lines.as_ref()) {
+            let lines = Some(lines);
+            face.mark.set_large(members.accounts.set_lines(face.account, account.1, lines));
+        }
         if !members.insert(torrent, face, step.state) {
             members.forget(&face);
             return Err(Refusal::ClientsMax);
@@ -283,7 +337,7 @@ impl Swarms {
             endpoints: face.endpoints(&self.members.wides),
             hidden: announce.user.hidden,
             visible: face.mark.is_visible(),
-            reported: announce.counters,
+            reported: step.figures.reported,
             left: announce.left,
             partial: step.state == PeerState::PartialSeed,
             active: announce.event != Event::Stopped,
@@ -291,8 +345,9 @@ impl Swarms {
             elapsed: step.elapsed,
             announces: step.figures.announces,
             moved: step.credit.moved,
-            upload_percent: step.credit.percents.0,
-            download_percent: step.credit.percents.1,
+            upload_percent: step.credit.factors.upload_percent,
+            download_percent: step.credit.factors.download_percent,
+            token: step.credit.factors.token,
             credited_up: step.credit.up,
             credited_down: step.credit.down,
             token_down: step.credit.token_down,

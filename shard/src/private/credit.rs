@@ -1,9 +1,10 @@
 //! The rules of accounting: from what a client reported to what its user is credited.
 
-use super::{Counters, Freeleech, Terms};
+use super::fold::{self, Factors};
+use super::{Counters, Terms};
 
 /// What an announce is worth.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Credit {
     /// Bytes moved since the announce before.
     pub(crate) moved: Counters,
@@ -13,44 +14,22 @@ pub(crate) struct Credit {
     pub(crate) down: u64,
     /// Bytes of the download that a token took over.
     pub(crate) token_down: u64,
-    /// What uploads and downloads count for, in percent.
-    pub(crate) percents: (u16, u16),
+    /// By which factors.
+    pub(crate) factors: Factors,
 }
 
-/// Whether a report continues the one before it. When uploads or downloads went down, the client has begun
-/// to count anew, and where is unknown.
+/// What of it counts, on a torrent with these terms, for a user with or without a token for it: whole bytes,
+/// at most as many as the database can hold.
 #[inline]
-pub(crate) fn goes_on(before: &Counters, after: &Counters) -> bool {
-    before.uploaded <= after.uploaded && before.downloaded <= after.downloaded
-}
-
-/// What was moved from one report of a session to the next; nothing when it does not go on.
-#[inline]
-pub(crate) fn moved(before: &Counters, after: &Counters) -> Counters {
-    if !goes_on(before, after) {
-        return Counters::default();
-    }
-    Counters {
-        uploaded: after.uploaded - before.uploaded,
-        downloaded: after.downloaded - before.downloaded,
-        corrupt: after.corrupt.saturating_sub(before.corrupt),
-    }
-}
-
-/// What of it counts, on a torrent with these terms, for a user with or without a token for it.
 pub(crate) fn credit(moved: Counters, terms: &Terms, token: bool) -> Credit {
-    if terms.freeleech == Freeleech::Neutral {
-        return Credit { moved, ..Credit::default() };
-    }
-    let up = u128::from(moved.uploaded) * u128::from(terms.upload_percent) / 100;
-    let free = token || terms.freeleech == Freeleech::Free;
-    let percents = (terms.upload_percent, if free { 0 } else { 100 });
+    let factors = Factors::of(terms, token);
+    let worth = fold::Credit::of(&moved, &factors);
     Credit {
         moved,
-        up: u64::try_from(up).unwrap_or(u64::MAX),
-        down: if free { 0 } else { moved.downloaded },
-        token_down: if token { moved.downloaded } else { 0 },
-        percents,
+        up: fold::whole_bytes(worth.up),
+        down: fold::whole_bytes(worth.down),
+        token_down: fold::whole_bytes(worth.token_down),
+        factors,
     }
 }
 
@@ -65,7 +44,7 @@ pub(crate) fn balance(before: i64, moved: &Counters) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::private::TorrentId;
+    use crate::private::{Freeleech, TorrentId};
 
     fn check(freeleech: Freeleech, percent: u16, token: bool, expected: (u64, u64, u64)) {
         let moved = Counters { uploaded: 301, downloaded: 70, corrupt: 5 };
@@ -88,18 +67,6 @@ mod tests {
     }
 
     #[test]
-    fn counters_that_went_down_move_nothing() {
-        let before = Counters { uploaded: 10, downloaded: 10, corrupt: 10 };
-        let lower = Counters { uploaded: 9, downloaded: 500, corrupt: 10 };
-        assert_eq!(moved(&before, &lower), Counters::default());
-        let lower = Counters { uploaded: 500, downloaded: 9, corrupt: 10 };
-        assert_eq!(moved(&before, &lower), Counters::default());
-        let forgot_corrupt = Counters { uploaded: 11, downloaded: 12, corrupt: 0 };
-        let expected = Counters { uploaded: 1, downloaded: 2, corrupt: 0 };
-        assert_eq!(moved(&before, &forgot_corrupt), expected);
-    }
-
-    #[test]
     fn nothing_overflows() {
         let all = Counters { uploaded: u64::MAX, downloaded: u64::MAX, corrupt: u64::MAX };
         let most = Counters { uploaded: u64::MAX, ..Counters::default() };
@@ -108,6 +75,9 @@ mod tests {
         assert_eq!(balance(i64::MIN, &least), i64::MIN);
         let terms =
             Terms { id: TorrentId(1), freeleech: Freeleech::None, upload_percent: u16::MAX };
-        assert_eq!(credit(all, &terms, false).up, u64::MAX);
+        let most = i64::MAX as u64;
+        let found = credit(all, &terms, false);
+        assert_eq!((found.up, found.down), (most, most));
+        assert_eq!(credit(all, &terms, true).token_down, most);
     }
 }

@@ -54,8 +54,10 @@ pub struct Fact {
     pub moved: Counters,
     /// What uploads counted for, in percent; see [`super::Terms::upload_percent`].
     pub upload_percent: u16,
-    /// What downloads counted for, in percent: 100, or 0 where they were free.
+    /// What downloads counted for, in percent: 100, or 0 where they were free for everybody.
     pub download_percent: u16,
+    /// A token took the download over.
+    pub token: bool,
     /// Bytes to add to the user's upload.
     pub credited_up: u64,
     /// Bytes to add to the user's download.

@@ -8,12 +8,18 @@ use std::sync::Arc;
 
 use super::{
     Announce, Counters, Endpoints, Fact, Facts, Freeleech, Gone, Limits, Outcome, PeerId,
-    PeerRecord, Refusal, Stamp, Swarm, Terms, Totals, User, UserId,
+    PeerRecord, Refusal, Stamp, Swarm, Terms, Totals, User, UserId, fold,
 };
 use crate::{Counts, Event, InfoHash, PeerState, Reply, Scope, Seconds};
 
 /// Which peer of a torrent: its user, peer id and key.
 pub type Client = (UserId, PeerId, u32);
+
+mod memory;
+
+use memory::Memories;
+
+use super::heard::Judged;
 
 /// The swarms of one core.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +32,10 @@ pub struct Model {
     pub deletions: BTreeMap<InfoHash, (Arc<str>, Seconds)>,
     /// What is new about users, and how many sweeps it is still looked up for.
     pub rulings: BTreeMap<UserId, (Ruling, u32)>,
+    /// The last announce, as it counted.
+    pub counted: Option<Announce>,
+    /// What clients have said within the last moments.
+    memories: Memories,
 }
 
 /// What is new about a user.
@@ -60,8 +70,8 @@ const DELETION_KEPT: u32 = 86_400;
 impl Model {
     /// No torrents yet.
     pub fn new(limits: Limits) -> Self {
-        let (torrents, deletions, rulings) = Default::default();
-        Self { limits, torrents, deletions, rulings }
+        let (torrents, deletions, rulings, memories) = Default::default();
+        Self { limits, torrents, deletions, rulings, counted: None, memories }
     }
 
     /// See [`super::Swarms::register`].
@@ -87,6 +97,7 @@ impl Model {
         now: Seconds,
     ) -> Option<(Terms, Vec<Gone>)> {
         let torrent = self.torrents.remove(info_hash)?;
+        self.memories.forget_torrent(info_hash);
         self.deletions.insert(*info_hash, (reason.into(), now));
         let gone = torrent.peers.values().map(|peer| torrent.gone(info_hash, peer)).collect();
         Some((torrent.terms, gone))
@@ -122,6 +133,10 @@ impl Model {
         };
         let client = (announce.user.id, announce.peer_id, announce.key);
         let known = torrent.peers.get(&client).map(|peer| ruled(&self.rulings, peer));
+        let announce = &Announce { counters: fold::bounded(&announce.counters), ..*announce };
+        let judged = self.memories.judge(announce, known.as_ref(), now, self.limits.peer_timeout);
+        let announce = judged.as_ref().map_or(announce, |judged| &judged.announce);
+        self.counted = Some(*announce);
         let stops = announce.event == Event::Stopped;
         let was = known.map(|known| known.state);
         if known.is_none() && becomes(announce, was).1 {
@@ -138,35 +153,41 @@ impl Model {
             }
         }
         let completes = announce.event == Event::Completed && announce.left == 0;
+        let begins = judged.as_ref().is_some_and(|judged| judged.begins());
+        let anew = known.is_none() || announce.event == Event::Started || begins;
         let postponed = self.limits.facts == Facts::Postponed
             && known.is_some_and(|known| {
-                let (said, is) = (known.reported, announce.counters);
-                let said_again = !stops && announce.event != Event::Started;
                 let snatches = completes && known.state != PeerState::Seeder;
-                let went_down = is.uploaded < said.uploaded || is.downloaded < said.downloaded;
                 let had_v6 = known.endpoints.v6.is_some() || announce.endpoints.v6.is_none();
                 let stays = known.state == becomes(announce, was).0 && had_v6;
-                said_again && stays && !snatches && !went_down
+                !stops && stays && !snatches && !anew
             });
+        let moved = match (&judged, &known) {
+            (Some(judged), _) => judged.moved,
+            (None, Some(known)) => fold::moved(&known.reported, &announce.counters),
+            (None, None) => Counters::default(),
+        };
+        let moved = if postponed { Counters::default() } else { moved };
+        if !postponed {
+            self.memories.remember(announce, known.as_ref(), judged.as_ref(), now);
+        }
         let as_before = known.filter(|_| postponed).map(|known| known.reported);
         let announce = &Announce { counters: as_before.unwrap_or(announce.counters), ..*announce };
         let peer = peer_after(announce, known.as_ref(), now);
-        let fact = torrent.apply(announce, known.as_ref(), &peer, now);
+        let fact = torrent.apply(announce, known.as_ref(), &peer, moved, now);
         reply.counts = torrent.counts();
         let changed = match (&known, stops) {
-            (None, true) => false,
+            (None, true) => moved != Counters::default(),
             (None, false) | (Some(_), true) => true,
             (Some(known), false) => {
                 let same = PeerRecord { seen: known.seen, announces: known.announces, ..peer };
-                same != *known || announce.event == Event::Started || fact.snatched
+                same != *known
+                    || announce.event == Event::Started
+                    || fact.snatched
+                    || moved != Counters::default()
             }
         };
         let noted = changed && !postponed || self.limits.facts == Facts::All;
-        let anew = announce.event == Event::Started
-            || known.is_none_or(|known| {
-                announce.counters.uploaded < known.reported.uploaded
-                    || announce.counters.downloaded < known.reported.downloaded
-            });
         Ok(Outcome {
             fact: noted.then_some(fact),
             was: known.map(|known| known.state),
@@ -176,6 +197,8 @@ impl Model {
             once: noted && (stops || anew || fact.snatched),
             forbidden: announce.left > 0 && !announce.user.can_leech,
             held_back: becomes(announce, was).1,
+            late: judged.as_ref().is_some_and(Judged::is_late),
+            impossible: judged.is_some_and(|judged| judged.verdict == fold::Verdict::Impossible),
         })
     }
 
@@ -230,10 +253,17 @@ impl Model {
         silent || matches!(self.rulings.get(&peer.user), Some((Ruling::Gone, _)))
     }
 
+    /// The process has died: what clients said last is all that is known of them.
+    pub fn restart(&mut self) {
+        self.memories = Memories::default();
+    }
+
     /// Takes out whom the sweep has dropped.
     pub fn part(&mut self, gone: &Gone) {
         if let Some(torrent) = self.torrents.get_mut(&gone.info_hash) {
-            torrent.peers.remove(&(gone.user, gone.peer_id, gone.key));
+            let client = (gone.user, gone.peer_id, gone.key);
+            torrent.peers.remove(&client);
+            self.memories.forget(gone.info_hash, client);
         }
     }
 
@@ -287,16 +317,15 @@ impl Torrent {
         announce: &Announce,
         known: Option<&PeerRecord>,
         peer: &PeerRecord,
+        moved: Counters,
         now: Seconds,
     ) -> Fact {
-        let goes_on = known.filter(|_| announce.event != Event::Started);
-        let moved = goes_on.map_or(Counters::default(), |known| moved(known, announce));
         let expires_at = self.tokens.get(&announce.user.id).copied();
         let token = expires_at.is_some_and(|at| at.is_none_or(|at| now < at));
-        let (upload_percent, download_percent) = match (self.terms.freeleech, token) {
-            (Freeleech::Neutral, _) => (0, 0),
-            (Freeleech::None, false) => (self.terms.upload_percent, 100),
-            _ => (self.terms.upload_percent, 0),
+        let (upload_percent, download_percent) = match self.terms.freeleech {
+            Freeleech::Neutral => (0, 0),
+            Freeleech::Free => (self.terms.upload_percent, 0),
+            Freeleech::None => (self.terms.upload_percent, 100),
         };
         let (credited_up, credited_down, token_down) = match (self.terms.freeleech, token) {
             (Freeleech::Neutral, _) => (0, 0, 0),
@@ -342,11 +371,12 @@ impl Torrent {
             partial: peer.state == PeerState::PartialSeed,
             active,
             since: peer.since,
-            elapsed: goes_on.map_or(0, |known| now.since(known.seen).0),
+            elapsed: known.map_or(0, |known| now.since(known.seen).0),
             announces: peer.announces,
             moved,
             upload_percent,
             download_percent,
+            token: token && self.terms.freeleech != Freeleech::Neutral,
             credited_up,
             credited_down,
             token_down,
@@ -364,7 +394,7 @@ impl Torrent {
     /// What an upload counts for.
     fn times(&self, uploaded: u64) -> u64 {
         let percent = u128::from(self.terms.upload_percent);
-        (u128::from(uploaded) * percent / 100).min(u128::from(u64::MAX)) as u64
+        (u128::from(uploaded) * percent / 100).min(u128::from(fold::COUNTER_MAX)) as u64
     }
 }
 
@@ -405,17 +435,6 @@ fn ruled(rulings: &BTreeMap<UserId, (Ruling, u32)>, peer: &PeerRecord) -> PeerRe
             ..*peer
         },
         _ => *peer,
-    }
-}
-
-/// Bytes moved since the last report.
-fn moved(known: &PeerRecord, announce: &Announce) -> Counters {
-    let (was, is) = (known.reported, announce.counters);
-    match (is.uploaded.checked_sub(was.uploaded), is.downloaded.checked_sub(was.downloaded)) {
-        (Some(uploaded), Some(downloaded)) => {
-            Counters { uploaded, downloaded, corrupt: is.corrupt.saturating_sub(was.corrupt) }
-        }
-        _ => Counters::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::account::Figures;
 use super::face::{Face, Name};
 use super::members::Spot;
+use super::recent::Whose;
 use super::{
     Change, Fact, Gone, PeerRecord, Refusal, Swarms, Terms, TokenRecord, TorrentRecord, User,
 };
@@ -147,6 +148,7 @@ impl Swarms {
             members.forget(&face);
             return Err(Refusal::ClientsMax);
         }
+        self.recent.forget(Whose::account(account.0));
         self.count(None, Some(record.state));
         Ok(())
     }

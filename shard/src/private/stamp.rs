@@ -18,6 +18,12 @@ impl Stamp {
         Self { millis: u64::from(second.0) * 1000, node: 0 }
     }
 
+    /// Milliseconds since `earlier`; 0 when that is later.
+    #[inline]
+    pub fn since(self, earlier: Stamp) -> u64 {
+        self.millis.saturating_sub(earlier.millis)
+    }
+
     /// The second it is in; the last that there is where it is later.
     pub fn second(self) -> Seconds {
         Seconds(u32::try_from(self.millis / 1000).unwrap_or(u32::MAX))

@@ -6,6 +6,7 @@ use super::choose::state;
 use super::deletions::Deletions;
 use super::face::Name;
 use super::members::{Members, Spot};
+use super::recent::Recent;
 use super::rights::Rights;
 use super::rules::Changed;
 use super::sweep::Sweep;
@@ -123,6 +124,12 @@ pub struct Outcome {
     /// download: it is a partial seed now, and is to be told so in place of the reply, which has no peers.
     /// Everything else has happened.
     pub held_back: bool,
+    /// It was an older announce that came late, or a copy of one: it credits nothing, and the peer stays what
+    /// a newer one has made of it. Of a client that has just left, it does not bring it back.
+    pub late: bool,
+    /// The client says that it has moved more than can be moved since its last announce
+    /// ([`super::fold::LINE_RATE`]): it is credited nothing, and counts from here on.
+    pub impossible: bool,
 }
 
 impl Outcome {
@@ -181,6 +188,7 @@ pub struct Swarms {
     pub(super) limits: Limits,
     pub(super) torrents: Torrents,
     pub(super) members: Members,
+    pub(super) recent: Recent,
     pub(super) tokens: Tokens,
     pub(super) deletions: Deletions,
     pub(super) rights: Rights,
@@ -199,6 +207,7 @@ impl Swarms {
             limits,
             torrents: Torrents::new(),
             members: Members::new(Keys::new(seed)),
+            recent: Recent::new(),
             tokens: Tokens::default(),
             deletions: Deletions::default(),
             rights: Rights::default(),

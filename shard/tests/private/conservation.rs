@@ -22,14 +22,20 @@ const LIMITS: Limits = Limits {
 };
 
 /// A client, and what it has been told to be worth by the rules, which are said here once more from its
-/// side: a session is a run of reports that do not go down; it is worth its end less its beginning.
+/// side: a session is a run of reports that do not go down; it is worth its end less its beginning. It begins
+/// anew, and speaks again after it has stopped, only some time later: what is nearer may be late.
 struct Client {
     announce: Announce,
     /// Of the session: the first report and the last one; none when the tracker does not know it.
     session: Option<(Counters, Counters)>,
     last: Seconds,
+    /// When it spoke, by the tracker's clock, which somebody may set.
+    spoke: Vec<Seconds>,
     worth: (u64, u64),
 }
+
+/// As long as announces may be late, and some more.
+const QUIET: u32 = 90;
 
 impl Client {
     fn new(random: &mut fastrand::Rng, number: u32, users: u32, torrents: u8) -> Self {
@@ -50,21 +56,27 @@ impl Client {
             families: Families { v4: true, v6: true },
             downloads_full: false,
         };
-        Self { announce, session: None, last: Seconds(0), worth: (0, 0) }
+        let (last, spoke) = Default::default();
+        Self { announce, session: None, last, spoke, worth: (0, 0) }
     }
 
     /// Moves bytes, or begins to count anew, and reports it.
-    fn report(&mut self, random: &mut fastrand::Rng, now: Seconds) -> Announce {
+    fn report(&mut self, random: &mut fastrand::Rng, now: Seconds) -> Option<Announce> {
+        let quiet = self.spoke.iter().all(|at| at.0.abs_diff(now.0) > QUIET);
+        if self.session.is_none() && !quiet {
+            return None;
+        }
         let counters = &mut self.announce.counters;
         match random.u8(..20) {
-            0 => *counters = Counters::default(),
-            1 => counters.uploaded /= 2,
-            2..=6 => {}
+            0 if quiet => *counters = Counters::default(),
+            1 if quiet => counters.uploaded /= 2,
+            0..=6 => {}
             _ => {
                 counters.uploaded += bytes(random);
                 counters.downloaded += bytes(random);
             }
         }
+        self.spoke.push(now);
         self.announce.event = match random.u8(..16) {
             0 => Event::Started,
             1 => Event::Stopped,
@@ -75,16 +87,14 @@ impl Client {
             self.announce.left = random.u64(..2) * 50;
         }
         self.hear(now);
-        self.announce
+        Some(self.announce)
     }
 
     /// What the rules say of this report.
     fn hear(&mut self, now: Seconds) {
         let Announce { counters, event, .. } = self.announce;
         let goes_on = self.session.filter(|(_, last)| {
-            event != Event::Started
-                && counters.uploaded >= last.uploaded
-                && counters.downloaded >= last.downloaded
+            counters.uploaded >= last.uploaded && counters.downloaded >= last.downloaded
         });
         self.session = match goes_on {
             Some((first, _)) => Some((first, counters)),
@@ -157,7 +167,7 @@ fn run(seed: u64) {
             }
             _ => {
                 let client = random.usize(..clients.len());
-                let announce = clients[client].report(&mut random, now);
+                let Some(announce) = clients[client].report(&mut random, now) else { continue };
                 let done = engine.announce(&announce, now, &mut random, &mut reply).unwrap();
                 journal.extend(done.fact.map(|fact| Record::Fact(Box::new(fact))));
             }

@@ -9,6 +9,7 @@ mod check;
 mod conservation;
 mod fairness;
 mod large;
+mod late;
 mod sim;
 mod stories;
 mod world;

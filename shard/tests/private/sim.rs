@@ -86,7 +86,8 @@ impl Sim {
                 // The model takes its time with large swarms.
                 if peers < 500 || self.random.u8(..16) == 0 {
                     let refused = outcome.refusal().is_some();
-                    check::peers(&self.model, announce, refused, &self.reply);
+                    let counted = self.model.counted.unwrap_or(*announce);
+                    check::peers(&self.model, &counted, refused, &self.reply);
                     let scraped = self.engine.scrape(&announce.info_hash);
                     assert_eq!(scraped, self.model.scrape(&announce.info_hash));
                     self.check_one(announce, outcome);
@@ -261,6 +262,7 @@ impl Sim {
     pub(crate) fn restart(&mut self) {
         self.making = None;
         self.engine = Swarms::new(self.random.u64(..), self.limits);
+        self.model.restart();
         let (from, pieces) = self.snapshot.clone().unwrap_or_default();
         pieces.iter().for_each(|piece| import(&mut self.engine, piece));
         let tail = self.journal.split_off(from);

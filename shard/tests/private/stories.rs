@@ -22,12 +22,12 @@ const LIMITS: Limits = Limits {
 };
 
 /// Users, clients and torrents by name; what they do, in words.
-struct Story {
-    sim: Sim,
+pub(crate) struct Story {
+    pub(crate) sim: Sim,
 }
 
 impl Story {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(LIMITS)
     }
 
@@ -38,7 +38,7 @@ impl Story {
         story
     }
 
-    fn register(&mut self, torrent: &str, freeleech: Freeleech, upload_percent: u16) {
+    pub(crate) fn register(&mut self, torrent: &str, freeleech: Freeleech, upload_percent: u16) {
         let terms = Terms { id: TorrentId(1), freeleech, upload_percent };
         self.sim.register(info_hash(torrent), terms);
     }
@@ -47,11 +47,11 @@ impl Story {
         self.sim.announce(&parse(who, words)).0
     }
 
-    fn announce(&mut self, who: &str, words: &str) -> Outcome {
+    pub(crate) fn announce(&mut self, who: &str, words: &str) -> Outcome {
         self.try_announce(who, words).unwrap()
     }
 
-    fn told(&mut self, who: &str, words: &str) -> Vec<SocketAddr> {
+    pub(crate) fn told(&mut self, who: &str, words: &str) -> Vec<SocketAddr> {
         let (done, reply) = self.sim.announce(&parse(who, words));
         done.unwrap();
         told(reply)
@@ -64,13 +64,13 @@ impl Story {
         assert_eq!(credit, Some(expected), "{who}: {words}");
     }
 
-    fn check_counts(&self, seeders: u32, leechers: u32, snatches: u32) {
+    pub(crate) fn check_counts(&self, seeders: u32, leechers: u32, snatches: u32) {
         let counts = self.sim.engine.scrape(&info_hash("film")).unwrap();
         let found = (counts.seeders, counts.leechers, counts.snatches);
         assert_eq!(found, (seeders, leechers, snatches));
     }
 
-    fn advance(&mut self, span: Seconds) {
+    pub(crate) fn advance(&mut self, span: Seconds) {
         self.sim.now = self.sim.now + span;
     }
 }
@@ -157,11 +157,15 @@ fn a_first_announce_is_a_baseline_and_the_next_ones_are_credited() {
 }
 
 #[test]
-fn started_sets_the_baseline_anew() {
+fn started_with_lower_counters_sets_the_baseline_anew() {
     let mut story = Story::new();
     story.announce("ann", "started up=0 down=0");
-    story.check_credit("ann", "started up=900 down=900", (0, 0, 0));
-    story.check_credit("ann", "up=1000 down=901", (100, 1, 0));
+    story.advance(Seconds(1800));
+    story.check_credit("ann", "up=900 down=900", (900, 900, 0));
+    story.advance(Seconds(1800));
+    story.check_credit("ann", "started up=10 down=20", (0, 0, 0));
+    story.check_credit("ann", "up=1000 down=901", (990, 881, 0));
+    story.check_credit("ann", "started up=1001 down=901", (1, 0, 0));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use persist::journal::{self, JournalSender, Reader};
 use persist::postgres::{Loaded, Stored};
-use persist::{Database, Snapshot};
+use persist::{Database, DatabaseError, Snapshot};
 use shard::private::{Change, ClientPrefix, Swarm, Terms, User, UserId};
 use shard::{InfoHash, Seconds};
 
@@ -54,15 +54,31 @@ impl PrivateOutfit {
     }
 }
 
-impl Books {
-    pub(super) fn load(&mut self, database: &Database, now: Seconds) -> Result<(), BooksError> {
+/// What was loaded from the database. It counts when all of it is there: a database that ends in the middle
+/// has said nothing.
+pub(super) struct Loading {
+    accounts: Accounts,
+    rules: Vec<(ClientPrefix, bool)>,
+    beginnings: Vec<Beginning>,
+}
+
+impl Loading {
+    /// Loads all for as many cores.
+    pub(super) fn of(
+        database: &Database,
+        books: &Books,
+        cores: usize,
+        now: Seconds,
+    ) -> Result<Self, DatabaseError> {
         let began = Instant::now();
-        let mut rules: Vec<(ClientPrefix, bool)> = Vec::new();
-        let journal = self.journal.status().id();
-        let loaded: Loaded = database.load(journal, now - REASONS_KEPT, |stored| {
-            self.take(stored, &mut rules);
-        })?;
-        self.rules = self.site.change_rules(|known| known.extend(rules));
+        let mut loading = Self {
+            accounts: Accounts::default(),
+            rules: Vec::new(),
+            beginnings: vec![Beginning::default(); cores],
+        };
+        let journal = books.journal.status().id();
+        let loaded: Loaded =
+            database.load(journal, now - REASONS_KEPT, |stored| loading.take(stored))?;
         tracing::info!(
             users = loaded.users,
             torrents = loaded.torrents,
@@ -72,7 +88,52 @@ impl Books {
             seconds = began.elapsed().as_secs_f64(),
             "users and torrents loaded from the database"
         );
-        Ok(())
+        Ok(loading)
+    }
+
+    fn take(&mut self, stored: Stored) {
+        let cores = self.beginnings.len();
+        let beginnings = &mut self.beginnings;
+        let owner = |info_hash: &InfoHash| route::owner(info_hash, cores);
+        match stored.change {
+            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
+                let terms = Terms { id, freeleech, upload_percent };
+                beginnings[owner(&info_hash)].torrents.push((info_hash, terms, stored.figures));
+            }
+            Change::TorrentRemoved { info_hash, reason, at, .. } => {
+                beginnings[owner(&info_hash)].deletions.push((info_hash, reason, at));
+            }
+            Change::Token { user, info_hash, expires_at, .. } => {
+                beginnings[owner(&info_hash)].tokens.push((user, info_hash, expires_at));
+            }
+            Change::ClientRule { prefix, allow } => self.rules.push((prefix, allow)),
+            change => put_account(&self.accounts, change),
+        }
+    }
+}
+
+/// Does what a change says of a user or a group.
+fn put_account(accounts: &Accounts, change: Change) {
+    match change {
+        Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
+            accounts.put(passkey, User { id, can_leech, hidden, group });
+        }
+        Change::User { id, passkey, can_leech, hidden, group, .. } => {
+            accounts.disable(passkey, User { id, can_leech, hidden, group });
+        }
+        Change::Group { id, downloads_max, .. } => accounts.groups().put(id, downloads_max),
+        Change::GroupRemoved { id } => accounts.groups().remove(id),
+        _ => {}
+    }
+}
+
+impl Books {
+    /// Begins with what was loaded.
+    pub(super) fn begin_with(&mut self, loading: Loading) {
+        let Loading { accounts, rules, beginnings } = loading;
+        self.accounts = Arc::new(accounts);
+        self.rules = self.site.change_rules(|known| known.extend(rules));
+        self.beginnings = beginnings;
     }
 
     /// Takes users and client rules from the snapshot, and from what the journal has after it.
@@ -100,49 +161,16 @@ impl Books {
         Ok(())
     }
 
-    /// Does what a change says of a user or a client rule.
+    /// Does what a change says of a user, a group or a client rule.
     fn put(&mut self, change: Change) {
         match change {
-            Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
-                self.accounts.put(passkey, User { id, can_leech, hidden, group });
-            }
-            Change::User { id, passkey, can_leech, hidden, group, .. } => {
-                self.accounts.disable(passkey, User { id, can_leech, hidden, group });
-            }
-            Change::Group { id, downloads_max, .. } => {
-                self.accounts.groups().put(id, downloads_max)
-            }
-            Change::GroupRemoved { id } => self.accounts.groups().remove(id),
             Change::ClientRule { prefix, allow } => {
                 self.rules = self.site.change_rules(|rules| _ = rules.insert(prefix, allow));
             }
             Change::ClientRuleRemoved { prefix } => {
                 self.rules = self.site.change_rules(|rules| _ = rules.remove(&prefix));
             }
-            _ => {}
-        }
-    }
-
-    fn take(&mut self, stored: Stored, rules: &mut Vec<(ClientPrefix, bool)>) {
-        let cores = self.beginnings.len();
-        let beginnings = &mut self.beginnings;
-        let owner = |info_hash: &InfoHash| route::owner(info_hash, cores);
-        match stored.change {
-            change @ (Change::User { .. } | Change::Group { .. }) => self.put(change),
-            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
-                let terms = Terms { id, freeleech, upload_percent };
-                beginnings[owner(&info_hash)].torrents.push((info_hash, terms, stored.figures));
-            }
-            Change::TorrentRemoved { info_hash, reason, at, .. } => {
-                beginnings[owner(&info_hash)].deletions.push((info_hash, reason, at));
-            }
-            Change::Token { user, info_hash, expires_at, .. } => {
-                beginnings[owner(&info_hash)].tokens.push((user, info_hash, expires_at));
-            }
-            Change::ClientRule { prefix, allow } => rules.push((prefix, allow)),
-            Change::GroupRemoved { .. }
-            | Change::TokenRemoved { .. }
-            | Change::ClientRuleRemoved { .. } => {}
+            change => put_account(&self.accounts, change),
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use ops::counters;
 use persist::LedgerStatus;
+use persist::books::State;
 use persist::journal;
 use persist::postgres::WatchStatus;
 
@@ -50,6 +51,9 @@ fn journal_figures(status: &journal::Status, opened_at: u64, bytes_max: u64) -> 
 
 fn ledger_figures(status: &LedgerStatus, watch: &WatchStatus) -> counters::Ledger {
     counters::Ledger {
+        state: status.state.name(),
+        states: &State::NAMES,
+        state_text: status.state.text(),
         connected: status.connected,
         watching: watch.connected,
         position: status.position,

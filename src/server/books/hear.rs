@@ -17,7 +17,7 @@ impl Books {
         let said_at = heard.said_at();
         let position = heard.moment.position(self.journal.status().id());
         let change = match heard.seen {
-            Seen::Reload => return !self.hears_all.take(),
+            seen @ Seen::Reload => return !self.has_heard(&seen),
             // What was said before the start and is not there yet is not known one by one. The comparison
             // waits until it is there.
             _ if position < self.tail.1 => return true,
@@ -72,6 +72,12 @@ impl Books {
             }
         }
         false
+    }
+
+    /// Whether this says that notices may be missing, and none is: the first connection was there before all
+    /// was loaded. Only the first time: the next connection has something to make up for.
+    pub(in crate::server) fn has_heard(&self, seen: &Seen) -> bool {
+        matches!(seen, Seen::Reload) && self.hears_all.take()
     }
 
     fn forget(&self, id: UserId, cores: &Cores) {

@@ -3,7 +3,8 @@
 //! It behaves as clients do: its counters grow until it starts anew, what is not answered is said again,
 //! and `started`, `completed` and `stopped` are said until they are answered. It begins to count anew
 //! only when what it said before is on the tracker's disk ([`Client::settle`]): of a client that is killed
-//! together with the tracker, nobody can know what it moved last.
+//! together with the tracker, nobody can know what it moved last. Under its old name it begins anew only
+//! when it was quiet for a while ([`Client::is_quiet`]), as nearer words may be late ones (docs/wire.md, D5).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -31,7 +32,12 @@ pub(crate) struct Client {
     settled: bool,
     /// The tracker postpones what it said last, or may have forgotten it.
     owed: bool,
+    /// When it has spoken, by the tracker's clock.
+    spoke: Vec<u32>,
 }
+
+/// Seconds in which nothing said may be late any more.
+const QUIET: u32 = 90;
 
 /// Which client, beside its user and torrent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -77,11 +83,19 @@ impl Client {
             pending: None,
             settled: true,
             owed: false,
+            spoke: Vec::new(),
         }
     }
 
-    /// What it says next. `known`: the tracker knows it, and what it said last.
-    pub(crate) fn say(&mut self, rng: &mut Rng, known: bool) -> Report {
+    /// It has said nothing at about this time, by a clock that somebody may have set meanwhile.
+    pub(crate) fn is_quiet(&self, now: u32) -> bool {
+        self.spoke.iter().all(|at| at.abs_diff(now) > QUIET)
+    }
+
+    /// What it says next. `known`: the tracker knows it, and what it said last. `now`: by the tracker's
+    /// clock.
+    pub(crate) fn say(&mut self, rng: &mut Rng, known: bool, now: u32) -> Report {
+        let quiet = self.is_quiet(now);
         let report = match self.pending {
             // It has moved on meanwhile. Not while it is unknown from where on it counts.
             Some(Report { event: Event::None, up, down, .. })
@@ -91,9 +105,10 @@ impl Client {
                 self.report(Event::None)
             }
             Some(pending) => pending,
-            None if !self.running => self.begin(rng),
-            None => self.go_on(rng),
+            None if !self.running => self.begin(rng, quiet),
+            None => self.go_on(rng, quiet),
         };
+        self.spoke.push(now);
         self.pending = Some(report);
         report
     }
@@ -145,25 +160,26 @@ impl Client {
         self.pending.is_some()
     }
 
-    fn begin(&mut self, rng: &mut Rng) -> Report {
-        if rng.u8(..3) > 0 {
+    fn begin(&mut self, rng: &mut Rng, quiet: bool) -> Report {
+        if !quiet || rng.u8(..3) > 0 {
             self.name = Name::new(rng);
             (self.up, self.down) = (0, 0);
+            self.spoke.clear();
         }
         self.left = if rng.u8(..3) == 0 { 0 } else { 1 + rng.u64(..1 << 40) };
         self.report(if rng.u8(..10) == 0 { Event::None } else { Event::Started })
     }
 
-    fn go_on(&mut self, rng: &mut Rng) -> Report {
+    fn go_on(&mut self, rng: &mut Rng, quiet: bool) -> Report {
         match rng.u8(..100) {
             // It has died, and begins under another name or the same one.
-            0..=2 if self.settled => self.begin(rng),
-            3..=4 if self.settled => {
+            0..=2 if self.settled => self.begin(rng, quiet),
+            3..=4 if self.settled && quiet => {
                 (self.up, self.down) = (0, 0);
                 self.report(Event::Started)
             }
             // It counts backwards.
-            5..=7 if self.settled => {
+            5..=7 if self.settled && quiet => {
                 self.up -= self.up / 2 / BYTES_UNIT * BYTES_UNIT;
                 self.down -= self.down / 3 / BYTES_UNIT * BYTES_UNIT;
                 self.report(Event::None)
@@ -191,7 +207,7 @@ impl Client {
     }
 
     fn transfer(&mut self, rng: &mut Rng) {
-        let mut bytes = || (rng.u64(..1 << 44) >> rng.u32(..44)) / BYTES_UNIT * BYTES_UNIT;
+        let mut bytes = || (rng.u64(..1 << 41) >> rng.u32(..41)) / BYTES_UNIT * BYTES_UNIT;
         self.up += bytes();
         if self.left > 0 {
             self.down += bytes();

@@ -136,7 +136,7 @@ impl World<'_> {
     fn somebody_speaks(&mut self, at: usize) {
         let client = &mut self.clients[at];
         let known = self.judge.knows(who(client));
-        let report = client.say(&mut self.rng, known);
+        let report = client.say(&mut self.rng, known, self.now.0);
         self.speak(at, &report);
     }
 

@@ -187,7 +187,8 @@ impl World<'_> {
         for at in speakers {
             let client = &mut self.clients[at];
             let (known, again) = (self.judge.knows(who(client)), client.is_waiting());
-            said.push((at, client.say(&mut self.rng, known), again));
+            // The run takes seconds: nobody is quiet for long enough to begin anew under its old name.
+            said.push((at, client.say(&mut self.rng, known, 0), again));
         }
         self.speak(&said, dies);
     }

@@ -66,6 +66,43 @@ fn tokens_are_taken_over() {
     site.check_credit(1, [0, 130]);
 }
 
+/// Rows that the site wrote after it had dropped constraints, and a token that never ends: the comparison goes
+/// on, and who is there but cannot be read is not gone.
+#[test]
+fn what_cannot_be_read_is_left_alone() {
+    let Some(mut site) = silent_site("unreadable") else { return };
+    credited(&site, 0, "&event=started");
+    site.database
+        .batch_execute(
+            "ALTER TABLE users DROP CONSTRAINT users_passkey_check; \
+             ALTER TABLE torrents DROP CONSTRAINT torrents_freeleech_check; \
+             INSERT INTO tokens (user_id, torrent_id, expires_at) VALUES (77, 10, 'infinity')",
+        )
+        .unwrap();
+    for sql in ["UPDATE users SET passkey = 'x'", "UPDATE torrents SET freeleech = 'x'"] {
+        patiently("the row", || (site.database.execute(sql, &[]).unwrap() == 1).then_some(()));
+    }
+    site.database
+        .execute("INSERT INTO users (id, passkey) VALUES (5, $1)", &[&passkey(5)])
+        .unwrap();
+    await_taken(&site, 5, "disk", true);
+    site.tracker().await_metric("margay_tokens", &[], 1.0);
+    credited(&site, 500, "");
+    site.check_credit(1, [500, 0]);
+    assert!(site.tracker().times_logged("cannot be read and is set aside") >= 2);
+    // A ban counts, whatever else is wrong with the row.
+    site.database.batch_execute("UPDATE users SET enabled = false WHERE id = 1").unwrap();
+    await_taken(&site, 1, "disk", false);
+    // A start takes all the others.
+    site.database
+        .batch_execute("UPDATE users SET enabled = true; UPDATE torrents SET freeleech = 'none'")
+        .unwrap();
+    site.stop();
+    site.start();
+    await_taken(&site, 5, "disk", true);
+    await_taken(&site, 1, "disk", false);
+}
+
 #[test]
 fn client_rules_are_taken_over() {
     let Some(mut site) = silent_site("unheard_rules") else { return };

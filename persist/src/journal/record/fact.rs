@@ -53,8 +53,10 @@ mod flag {
     pub(super) const DOWNLOAD_PERCENT: u32 = 1 << 16;
     /// The stamp of the newest report before it follows.
     pub(super) const AFTER: u32 = 1 << 17;
+    /// A token took the download over.
+    pub(super) const TOKEN: u32 = 1 << 18;
     /// All of the above.
-    pub(super) const KNOWN: u32 = (1 << 18) - 1;
+    pub(super) const KNOWN: u32 = (1 << 19) - 1;
 }
 
 /// More than a usual fact takes.
@@ -86,6 +88,7 @@ pub(super) fn encode(fact: &Fact, out: &mut Vec<u8>) {
         moved,
         upload_percent,
         download_percent,
+        token,
         credited_up,
         credited_down,
         token_down,
@@ -112,6 +115,7 @@ pub(super) fn encode(fact: &Fact, out: &mut Vec<u8>) {
         (upload_percent != 100, flag::UPLOAD_PERCENT),
         (download_percent != 100, flag::DOWNLOAD_PERCENT),
         (after.is_some(), flag::AFTER),
+        (token, flag::TOKEN),
     ];
     let flags = flags.iter().fold(0, |set, &(is, flag)| if is { set | flag } else { set });
     let has = |flag: u32| flags & flag != 0;
@@ -202,13 +206,14 @@ pub(super) fn decode_before(bytes: &mut Bytes<'_>) -> Option<Fact> {
     let endpoints = Endpoints { v4, v6, port: bytes.u16()? };
     let mut fact = rest(bytes, flags, at, name, endpoints)?;
     fact.over_v6 = v4.is_none();
+    fact.token = fact.token_down != 0 || fact.token_spent;
     // What counted can only be told from what came of it.
     if fact.credited_up != fact.moved.uploaded {
         let up = u128::from(fact.credited_up) * 100;
         let percent = up.checked_div(fact.moved.uploaded.into()).unwrap_or(100);
         fact.upload_percent = u16::try_from(percent).unwrap_or(u16::MAX);
     }
-    if fact.credited_down != fact.moved.downloaded {
+    if fact.credited_down != fact.moved.downloaded && !fact.token {
         fact.download_percent = 0;
     }
     Some(fact)
@@ -287,6 +292,7 @@ fn rest(
         moved,
         upload_percent,
         download_percent,
+        token: has(flag::TOKEN),
         credited_up,
         credited_down,
         token_down,

@@ -24,10 +24,18 @@ fn a_tail_that_is_cut_off_anywhere_leaves_the_whole_frames_before() {
             None => unreachable!("it begins with the first"),
         };
         assert_eq!((journal.end(), journal.durable()), (end as u64, end as u64), "cut at {cut}");
+        assert!(read_all(&dir, 0) == story.records[..end], "cut at {cut}");
+        // What comes then is in a segment of its own, made durable at once, which takes its time.
+        if cut % 16 != 0 {
+            continue;
+        }
         let more = random::several(&mut story.rng, 2);
         journal.append(&more).unwrap();
         let read = read_all(&dir, 0);
         assert!(read[..end] == story.records[..end] && read[end..] == more, "cut at {cut}");
+        for begun in files(&dir).into_iter().skip(1) {
+            fs::remove_file(begun).unwrap();
+        }
     }
 }
 

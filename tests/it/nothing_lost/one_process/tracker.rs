@@ -49,7 +49,13 @@ struct Making {
 }
 
 /// Small, so that segments are begun and deleted often.
-const OPTIONS: Options = Options { segment_bytes: 8 << 10, bytes_max: 1 << 30, begin_at: 0 };
+const OPTIONS: Options = Options {
+    segment_bytes: 8 << 10,
+    bytes_max: 1 << 30,
+    keep: Duration::ZERO,
+    keep_bytes: 0,
+    begin_at: 0,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 pub(crate) struct Server {
     dir: PathBuf,
     pub(crate) url: String,
@@ -30,6 +32,19 @@ impl Server {
         self.up = false;
     }
 
+    /// Signals all of its processes: the postmaster's, and those it has begun.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap();
+        let pid: u32 = pid.lines().next().unwrap().parse().unwrap();
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let pids = children.split_whitespace().map(|child| child.parse().unwrap());
+        for pid in [pid as i32].into_iter().chain(pids) {
+            // One may have ended by itself.
+            let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
+        }
+    }
+
     /// Starts it again, where it was.
     pub(crate) fn come_back(&mut self) {
         if !self.up {
@@ -41,6 +56,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // One that was stopped would not end.
+        if self.up {
+            self.signal(Signal::CONT);
+        }
         script("stop", &self.dir);
         let _ = std::fs::remove_dir_all(&self.dir);
     }

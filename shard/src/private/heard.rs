@@ -1,0 +1,248 @@
+//! Announces that do not simply go on from what is known: what they are by the rules of [`super::fold`], and
+//! what they count as in the swarm.
+
+use super::account::Figures;
+use super::announce::Known;
+use super::fold::{self, Addresses, Factors, Line, Lines, Report, Verdict};
+use super::recent::{self, Kind, Step, Whose, stamp};
+use super::{Announce, Counters, Endpoints, Swarms};
+use crate::{Event, InfoHash, PeerState, Seconds};
+
+/// An announce that was looked at closely.
+pub(crate) struct Judged {
+    /// What it counts as: an older one says no more than is known already.
+    pub(crate) announce: Announce,
+    /// What it adds.
+    pub(crate) moved: Counters,
+    pub(crate) verdict: Verdict,
+    /// Its line after it.
+    pub(crate) line: Line,
+    /// All that is to be remembered of the client, unless that is one line which goes on.
+    pub(crate) lines: Option<Lines>,
+}
+
+impl Judged {
+    /// It is an older announce, or a copy.
+    pub(crate) fn is_late(&self) -> bool {
+        self.verdict == Verdict::Late
+    }
+
+    /// The client counts anew from here on.
+    pub(crate) fn begins(&self) -> bool {
+        matches!(self.verdict, Verdict::Begins | Verdict::Impossible)
+    }
+}
+
+impl Swarms {
+    /// Looks at an announce; nothing where it is a first one, or goes on.
+    #[inline]
+    pub(super) fn judge(
+        &self,
+        announce: &Announce,
+        known: Option<&Known>,
+        now: Seconds,
+    ) -> Option<Judged> {
+        let Some(known) = known else {
+            let steps = self.recent.of(Whose::name(self.name_hash(announce)));
+            let line = recent::line_left(steps, addresses(&announce.endpoints), now)?;
+            return Some(judge_returning(announce, line, now, self.limits.peer_timeout));
+        };
+        let (before, after) = (&known.figures.reported, &announce.counters);
+        let goes_on = announce.event != Event::Started
+            && !known.is_odd
+            && fold::goes_on(before, after)
+            && !fold::is_impossible(
+                &fold::moved(before, after),
+                u64::from(now.since(known.figures.seen).0) * 1000,
+            );
+        if goes_on { None } else { Some(self.judge_known(announce, known, now)) }
+    }
+
+    #[cold]
+    fn judge_known(&self, announce: &Announce, known: &Known, now: Seconds) -> Judged {
+        let members = &self.members;
+        let endpoints = known.face.endpoints(&members.wides);
+        let account = known.face.account;
+        let lines = members.accounts.lines(account, known.face.mark.is_large());
+        let lines = lines.filter(|lines| !lines.is_ahead(stamp(now)));
+        let mut lines = match lines {
+            Some(lines) => lines.clone(),
+            None => Lines::one(self.line(known, &endpoints, now)),
+        };
+        let judged = hear(&mut lines, announce, &endpoints, now, self.limits.peer_timeout);
+        let counts = counts_as(announce, &known.figures, known.state, judged.verdict);
+        Judged { announce: counts, ..judged }
+    }
+
+    fn line(&self, known: &Known, endpoints: &Endpoints, now: Seconds) -> Line {
+        let Figures { reported, seen, .. } = known.figures;
+        let steps = self.recent.of(Whose::account(known.face.account));
+        recent::line(steps, addresses(endpoints), reported, seen, now)
+    }
+
+    /// Which client: what is left of it when it has left.
+    fn name_hash(&self, announce: &Announce) -> u64 {
+        let keys = &self.members.keys;
+        let client = u64::from(announce.user.id.0) << 32 | u64::from(announce.key);
+        let client = keys.word(client ^ keys.info_hash(&InfoHash(announce.peer_id.0)));
+        keys.word(client ^ keys.info_hash(&announce.info_hash))
+    }
+
+    /// Writes down what a peer that was there, or is there now, has said.
+    #[inline]
+    pub(super) fn remember(
+        &mut self,
+        announce: &Announce,
+        known: Option<&Known>,
+        account: u32,
+        judged: Option<&Judged>,
+        now: Seconds,
+    ) {
+        let whose = Whose::account(account);
+        if known.is_none() && announce.event != Event::Stopped {
+            self.recent.forget(Whose::name(self.name_hash(announce)));
+        }
+        match (judged, known) {
+            // Nothing new is known of it.
+            (Some(judged), known) if judged.is_late() && !known.is_some_and(|it| it.is_odd) => {}
+            (Some(judged), _) => self.remember_judged(announce, account, judged, now),
+            (None, Some(known)) if announce.event == Event::Stopped => {
+                self.remember_left(announce, known, now);
+            }
+            (None, Some(known)) => {
+                if let Some(raise) = raise(&known.figures.reported, &announce.counters, now) {
+                    self.recent.note(whose, raise);
+                }
+            }
+            (None, None) if announce.event == Event::Stopped => {}
+            (None, None) => {
+                self.recent.note(whose, Step::new(Kind::Begin, &announce.counters, now));
+            }
+        }
+    }
+
+    /// A peer has left in order: what it says once more is a copy, or late.
+    fn remember_left(&mut self, announce: &Announce, known: &Known, now: Seconds) {
+        let endpoints = known.face.endpoints(&self.members.wides);
+        let line = self.line(known, &endpoints, now);
+        let whose = Whose::name(self.name_hash(announce));
+        recent::steps(&line).for_each(|step| self.recent.note(whose, step));
+        let last = raise(&known.figures.reported, &announce.counters, now);
+        last.into_iter().for_each(|raise| self.recent.note(whose, raise));
+        self.recent.note(whose, Step::new(Kind::Stopped, &announce.counters, now));
+    }
+
+    #[cold]
+    fn remember_judged(
+        &mut self,
+        announce: &Announce,
+        account: u32,
+        judged: &Judged,
+        now: Seconds,
+    ) {
+        let stops = announce.event == Event::Stopped;
+        let whose = match stops {
+            true => Whose::name(self.name_hash(announce)),
+            false => Whose::account(account),
+        };
+        recent::steps(&judged.line).for_each(|step| self.recent.note(whose, step));
+        if stops {
+            self.recent.note(whose, Step::new(Kind::Stopped, &judged.line.last, now));
+        }
+    }
+}
+
+/// The step from one report to the next, if there is one.
+#[inline]
+pub(crate) fn raise(before: &Counters, after: &Counters, now: Seconds) -> Option<Step> {
+    let raised = (before.uploaded, before.downloaded) != (after.uploaded, after.downloaded);
+    raised.then(|| Step::new(Kind::Raise, before, now))
+}
+
+pub(crate) fn addresses(endpoints: &Endpoints) -> Addresses {
+    Addresses { v4: endpoints.v4, v6: endpoints.v6 }
+}
+
+/// An announce of a client that has just left.
+#[cold]
+pub(crate) fn judge_returning(
+    announce: &Announce,
+    line: Line,
+    now: Seconds,
+    silent_max: Seconds,
+) -> Judged {
+    let mut lines = Lines::one(line);
+    let mut judged = hear(&mut lines, announce, &announce.endpoints, now, silent_max);
+    let says_nothing = judged.verdict == Verdict::GoesOn
+        && announce.event != Event::Started
+        && judged.moved == Counters::default();
+    if says_nothing {
+        judged.verdict = Verdict::Late;
+    }
+    if judged.is_late() {
+        // It is gone all the same.
+        judged.announce.event = Event::Stopped;
+    }
+    judged
+}
+
+/// What an announce is, of a client of which this is known; a line that was silent for longer than
+/// `silent_max` is over.
+pub(crate) fn hear(
+    lines: &mut Lines,
+    announce: &Announce,
+    known: &Endpoints,
+    now: Seconds,
+    silent_max: Seconds,
+) -> Judged {
+    let report = Report {
+        stamp: stamp(now),
+        address: fold::address(&announce.endpoints, known),
+        event: announce.event,
+        left: announce.left,
+        counters: announce.counters,
+        // The torrent's terms are applied to what was moved.
+        factors: Factors { upload_percent: 100, download_percent: 100, token: false },
+        after: None,
+    };
+    let heard = lines.hear(&report);
+    let line = lines.all()[heard.line].clone();
+    lines.tidy(report.stamp, u64::from(silent_max.0) * 1000);
+    Judged {
+        announce: *announce,
+        moved: heard.credit.moved(),
+        verdict: heard.verdict,
+        line,
+        lines: (!lines.is_plain()).then(|| lines.clone()),
+    }
+}
+
+/// What an announce of a peer that is there counts as. What is older than the peer's last word says only that
+/// it is there; that it has everything is still true.
+pub(crate) fn counts_as(
+    announce: &Announce,
+    figures: &Figures,
+    state: PeerState,
+    verdict: Verdict,
+) -> Announce {
+    let mut counts = *announce;
+    if matches!(verdict, Verdict::Late | Verdict::Doubtful | Verdict::Stops) {
+        counts.counters = figures.reported;
+    }
+    if !matches!(verdict, Verdict::Late | Verdict::Doubtful) {
+        return counts;
+    }
+    if announce.left > 0 {
+        counts.left = figures.left;
+    }
+    counts.event = match (announce.event, state) {
+        (Event::Completed, _) if announce.left == 0 => Event::Completed,
+        (_, PeerState::PartialSeed) if counts.left > 0 => Event::Paused,
+        (Event::Started, _) => Event::Started,
+        _ => Event::None,
+    };
+    if announce.event == Event::Stopped {
+        counts.numwant = 0;
+    }
+    counts
+}

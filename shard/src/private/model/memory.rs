@@ -1,0 +1,125 @@
+//! What clients have said within the last moments, and before: plain lists that nothing is dropped from.
+
+use std::collections::BTreeMap;
+
+use super::Client;
+use crate::private::account::Figures;
+use crate::private::fold::{self, Lines};
+use crate::private::heard::{self, Judged, addresses, counts_as, judge_returning, raise};
+use crate::private::recent::{self, Kind, Step};
+use crate::private::{Announce, Counters, PeerRecord};
+use crate::{Event, InfoHash, Seconds};
+
+/// Which client, on which torrent.
+type Key = (InfoHash, Client);
+
+/// All that was said.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Memories {
+    here: BTreeMap<Key, Memory>,
+    /// Of clients that have left with a word.
+    left: BTreeMap<Key, Vec<Step>>,
+}
+
+/// Of a peer that is there.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Memory {
+    steps: Vec<Step>,
+    lines: Option<Lines>,
+}
+
+impl Memories {
+    /// What an announce is; nothing where it is a first one, or goes on.
+    pub(super) fn judge(
+        &self,
+        announce: &Announce,
+        known: Option<&PeerRecord>,
+        now: Seconds,
+        silent_max: Seconds,
+    ) -> Option<Judged> {
+        let key = key(announce);
+        let Some(known) = known else {
+            let steps = self.left.get(&key)?.iter().rev();
+            let line = recent::line_left(steps, addresses(&announce.endpoints), now)?;
+            return Some(judge_returning(announce, line, now, silent_max));
+        };
+        let memory = self.here.get(&key).cloned().unwrap_or_default();
+        let lines = memory.lines.clone().filter(|lines| !lines.is_ahead(recent::stamp(now)));
+        let mut lines = lines.unwrap_or_else(|| {
+            let (at, last) = (addresses(&known.endpoints), known.reported);
+            Lines::one(recent::line(memory.steps.iter().rev(), at, last, known.seen, now))
+        });
+        let judged = heard::hear(&mut lines, announce, &known.endpoints, now, silent_max);
+        let figures = Figures { reported: known.reported, left: known.left, ..Figures::default() };
+        let counts = counts_as(announce, &figures, known.state, judged.verdict);
+        let plain = memory.lines.is_none()
+            && judged.verdict == fold::Verdict::GoesOn
+            && announce.event != Event::Started;
+        (!plain).then_some(Judged { announce: counts, ..judged })
+    }
+
+    /// Writes down what a peer that was there, or is there now, has said.
+    pub(super) fn remember(
+        &mut self,
+        announce: &Announce,
+        known: Option<&PeerRecord>,
+        judged: Option<&Judged>,
+        now: Seconds,
+    ) {
+        let (key, stops) = (key(announce), announce.event == Event::Stopped);
+        if !stops {
+            self.left.remove(&key);
+        }
+        let memory = self.here.remove(&key);
+        let was_odd = memory.as_ref().is_some_and(|memory| memory.lines.is_some());
+        let mut memory = memory.unwrap_or_default();
+        match (judged, known) {
+            (Some(judged), _) => {
+                if !judged.is_late() || was_odd {
+                    memory.steps.extend(recent::steps(&judged.line));
+                }
+                memory.lines.clone_from(&judged.lines);
+                if stops && !judged.is_late() {
+                    memory.steps.push(Step::new(Kind::Stopped, &judged.line.last, now));
+                }
+                if stops && judged.is_late() {
+                    return;
+                }
+            }
+            (None, Some(known)) if stops => {
+                let (at, last) = (addresses(&known.endpoints), known.reported);
+                let steps = memory.steps.iter().rev();
+                let line = recent::line(steps, at, last, known.seen, now);
+                memory.steps.extend(recent::steps(&line));
+                memory.steps.extend(raise(&known.reported, &announce.counters, now));
+                memory.steps.push(Step::new(Kind::Stopped, &announce.counters, now));
+            }
+            (None, Some(known)) => {
+                memory.steps.extend(raise(&known.reported, &announce.counters, now));
+            }
+            (None, None) if stops => return,
+            (None, None) => {
+                memory.steps.push(Step::new(Kind::Begin, &Counters::default(), now));
+            }
+        }
+        if stops {
+            self.left.insert(key, memory.steps);
+        } else {
+            self.here.insert(key, memory);
+        }
+    }
+
+    /// A peer is gone without a word.
+    pub(super) fn forget(&mut self, info_hash: InfoHash, client: Client) {
+        self.here.remove(&(info_hash, client));
+    }
+
+    /// A torrent is gone.
+    pub(super) fn forget_torrent(&mut self, gone: &InfoHash) {
+        self.here.retain(|(info_hash, _), _| info_hash != gone);
+    }
+}
+
+fn key(announce: &Announce) -> Key {
+    (announce.info_hash, (announce.user.id, announce.peer_id, announce.key))
+}

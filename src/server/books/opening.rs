@@ -1,0 +1,177 @@
+//! The start of the books: what snapshot, journal and database say of each other, and by what the tracker
+//! goes on.
+//!
+//! Every wait on the database has an end. Where it does not come to one, the tracker serves with what the
+//! snapshot says; what was changed by SQL meanwhile is taken over when the database is back.
+
+use std::time::{Duration, Instant};
+
+use persist::books::{self, Found, Lasting, Obstacle, Passing, Start, State, There};
+use persist::journal::{Journal, JournalError};
+use persist::postgres::Home;
+use persist::{Database, DatabaseError, Ledger, Snapshot, belongs};
+
+use super::BooksError;
+use crate::server::ErrorChain;
+
+/// By what a start goes on.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// The database is there. With the position of the journal in it.
+    Database(Option<u64>),
+    /// It is not, or must not be used.
+    Snapshot,
+}
+
+/// Looks at the database, brings its tables up to date where it is ours, and says by what to go on.
+pub(super) fn find_way(
+    database: &Database,
+    home: &Home,
+    snapshot: Option<&Snapshot>,
+) -> Result<Way, BooksError> {
+    let looked = database.look(home.journal().id());
+    let found = Found {
+        snapshot: snapshot.is_some(),
+        history: home.has_history(),
+        remembered: belongs::remembered(home.data()),
+        database: match &looked {
+            Ok(look) => Ok(There { identity: look.identity.clone(), emptied: look.is_emptied() }),
+            Err(error) => Err(error.into()),
+        },
+    };
+    match books::decide(&found) {
+        Start::FromDatabase => match database.admit(home) {
+            Ok(look) => {
+                tracing::info!(%database, identity = look.identity, "the database is there");
+                Ok(Way::Database(look.position))
+            }
+            Err(error) => without(snapshot, error),
+        },
+        Start::FromSnapshot(_) | Start::Refused(_) => {
+            let looked = looked.and_then(|look| home.refuses(&look, database));
+            let error = looked.expect_err("a database that may be used is gone on with");
+            match books::decide(&found) {
+                Start::Refused(_) => Err(error.into()),
+                _ => without(snapshot, error),
+            }
+        }
+    }
+}
+
+/// Goes on without the database, where there is a snapshot to go by.
+pub(super) fn without(
+    snapshot: Option<&Snapshot>,
+    error: DatabaseError,
+) -> Result<Way, BooksError> {
+    if snapshot.is_none() {
+        return Err(error.into());
+    }
+    let obstacle = Obstacle::from(&error);
+    say_what_is_in_the_way(&obstacle, &ErrorChain(&error).to_string());
+    Ok(Way::Snapshot)
+}
+
+/// One line for whoever is woken by it.
+pub(super) fn say_what_is_in_the_way(obstacle: &Obstacle, error: &str) {
+    tracing::error!(
+        books = obstacle.name(),
+        error,
+        "starting with users and torrents of the snapshot: {}",
+        obstacle.text()
+    );
+}
+
+/// Waits until the database has what the journal has for it. What is in the way, where it does not come to
+/// that: with a snapshot to go by, at once when waiting does not help; without one, as long as it goes on.
+pub(super) fn catch_up(
+    ledger: &Ledger,
+    end: u64,
+    snapshot: bool,
+) -> Result<(), (Obstacle, String)> {
+    let (began, mut moved_at, mut said_at) = (Instant::now(), Instant::now(), Instant::now());
+    let enough = ledger.status().caught_up + 2;
+    let mut last = None;
+    loop {
+        let status = ledger.status();
+        if status.caught_up >= enough {
+            return Ok(());
+        }
+        if status.position != last {
+            (last, moved_at) = (status.position, Instant::now());
+        }
+        let why = || status.last_error.clone().unwrap_or_default();
+        let obstacle = match &status.state {
+            State::Kept(obstacle @ Obstacle::Lasting(_)) => return Err((obstacle.clone(), why())),
+            State::Kept(obstacle) => obstacle.clone(),
+            _ => Obstacle::Passing(Passing::Behind),
+        };
+        let stands = match snapshot {
+            true => began.elapsed() > PATIENCE || moved_at.elapsed() > STANDSTILL,
+            false => moved_at.elapsed() > STANDSTILL_WITHOUT_SNAPSHOT,
+        };
+        if stands {
+            return Err((obstacle, why()));
+        }
+        if said_at.elapsed() > REPORT_PERIOD {
+            said_at = Instant::now();
+            let records = end.saturating_sub(status.position.unwrap_or_default());
+            tracing::info!(
+                records,
+                books = obstacle.name(),
+                "waiting until the database has what the journal has for it"
+            );
+        }
+        if status.connected {
+            ledger.wake();
+        }
+        std::thread::sleep(LOOK_PERIOD);
+    }
+}
+
+/// Drops what a database never had from a journal that it is ahead of, so that no start takes what is
+/// before for all there was.
+pub(super) fn agree(
+    journal: &mut Journal,
+    known: Option<u64>,
+    snapshot: Option<&Snapshot>,
+) -> Result<bool, JournalError> {
+    let covered = snapshot.and_then(Snapshot::covered);
+    let covered = covered.filter(|covered| covered.journal == journal.id());
+    // Records that others have seen already must not get the numbers of those.
+    let taken = known.max(covered.map(|covered| covered.position)).unwrap_or_default();
+    let has_lost = known.is_some_and(|known| known > journal.end());
+    let believed = match covered {
+        Some(covered) if known.is_some() => !has_lost && covered.position >= journal.begin(),
+        _ => !has_lost,
+    };
+    journal.begin_at(taken)?;
+    if has_lost {
+        tracing::error!(
+            database = known,
+            "the journal has lost records that the database has: nobody knows where clients were; their \
+             next announces are not credited"
+        );
+        journal.delete_before(taken)?;
+    }
+    Ok(believed)
+}
+
+/// True for an obstacle with which a start is not gone on, snapshot or not.
+pub(super) fn is_final(obstacle: &Obstacle) -> bool {
+    matches!(obstacle, Obstacle::Lasting(Lasting::Shared | Lasting::Foreign))
+}
+
+/// How long a start waits for the database to take what the journal has for it, where it can go by a
+/// snapshot instead: it is to serve within ten seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same for one that takes nothing.
+const STANDSTILL: Duration = Duration::from_secs(3);
+
+/// The same without a snapshot: nothing else can be done.
+const STANDSTILL_WITHOUT_SNAPSHOT: Duration = Duration::from_secs(60);
+
+/// How often it is said that a start waits.
+const REPORT_PERIOD: Duration = Duration::from_secs(10);
+
+const LOOK_PERIOD: Duration = Duration::from_millis(5);

@@ -1,0 +1,73 @@
+//! One core of a tracker as the server builds it, but for its sockets.
+
+use std::sync::Arc;
+
+use fastrand::Rng;
+use margay::clock::Clock;
+use margay::config::Config;
+use margay::connection_id::ConnectionIds;
+use margay::core::message::Message;
+use margay::core::private::Private;
+use margay::core::seats::Seats;
+use margay::core::{Core, HTTP_READ_BYTES};
+use margay::gather::Gather;
+use margay::interval::{Controller, Policy};
+use margay::mesh::{self, Address, Inbox};
+use ops::lists::TorrentLists;
+use shard::{Limits, Reply, Seconds, Shard};
+
+/// How long a peer may be silent.
+pub(crate) const PEER_TIMEOUT: Seconds = Seconds(4000);
+
+/// Peers announced so long ago for the last time.
+pub(crate) const SINCE_LAST: Seconds = Seconds(1800);
+
+/// A core with an inbox of its own; `private` gets the address of it.
+pub(crate) fn core(
+    clock: Clock,
+    private: impl FnOnce(Address<Message>) -> Option<Private>,
+) -> (Core, Inbox<Message>) {
+    let settings = Arc::new(Config::default());
+    let (mesh, mut inboxes) = mesh::inboxes(1);
+    let limits = Limits {
+        swarms_max: settings.torrents_max,
+        peers_max: settings.peers_max,
+        peer_timeout: PEER_TIMEOUT,
+        swarm_retention: PEER_TIMEOUT,
+    };
+    let policy = Policy {
+        base: Seconds(1800),
+        min: Seconds(900),
+        max: Seconds(3600),
+        peer_timeout: PEER_TIMEOUT,
+        jitter: settings.interval_jitter,
+        load_target: settings.load_target,
+    };
+    let mut counters = ops::counters::Core::default();
+    counters.channels = vec![ops::counters::Channel::default()];
+    let core = Core {
+        number: 0,
+        shard: Shard::new(1, limits),
+        private: private(mesh[0].clone()).map(Box::new),
+        counters,
+        clock,
+        connection_ids: ConnectionIds::new(&[7; 32], Seconds(0)),
+        interval: Controller::new(policy, clock.now()),
+        lists: Arc::new(TorrentLists::load(None, None).unwrap()),
+        mesh,
+        gather: Gather::new(),
+        ports: Vec::new(),
+        seats: Seats::new(settings.http_connections_max),
+        settings,
+        shelf: Default::default(),
+        draining: false,
+        random: Rng::with_seed(1),
+        reply: Reply::default(),
+        http_in: vec![0; HTTP_READ_BYTES].into(),
+        http_out: Vec::new(),
+        kept: Default::default(),
+        unheard: Default::default(),
+        watch: Default::default(),
+    };
+    (core, inboxes.remove(0))
+}
