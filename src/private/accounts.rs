@@ -142,6 +142,9 @@ pub struct Became {
     pub known: Known,
     /// Cores have to hear of it: they know him otherwise, or were told that he is gone.
     pub is_news: bool,
+    /// The database gives him the passkey that the tracker is about to give to another there: it will
+    /// refuse that, and only a comparison finds out what the other has then.
+    pub contested: bool,
 }
 
 /// Clients of a user in swarms.
@@ -268,7 +271,11 @@ impl Accounts {
         pending.note(user.id);
         let before = self.known(user.id);
         let kept = pending.unwritten.kept(&user.id, said_at);
-        let Some(here) = before else { return self.make(None, passkey, user, enabled) };
+        let other = self.holder(&passkey).filter(|other| *other != user.id);
+        let contested = other.is_some_and(|other| pending.unwritten.has(&other));
+        let Some(here) = before else {
+            return Became { contested, ..self.make(None, passkey, user, enabled) };
+        };
         let user = User {
             id: user.id,
             can_leech: if kept.has(Columns::CAN_LEECH) {
@@ -281,7 +288,7 @@ impl Accounts {
         };
         let passkey = if kept.has(Columns::PASSKEY) { here.passkey } else { passkey };
         let enabled = if kept.has(Columns::ENABLED) { here.enabled } else { enabled };
-        self.make(before, passkey, user, enabled)
+        Became { contested, ..self.make(before, passkey, user, enabled) }
     }
 
     /// There is no row of a user in the database. Whether he is gone: one whom the tracker is about to
@@ -303,7 +310,8 @@ impl Accounts {
         };
         self.set(passkey, user, enabled);
         let active = before.map(|before| before.active).unwrap_or_default();
-        Became { known: Known { user, passkey, enabled, active }, is_news }
+        let known = Known { user, passkey, enabled, active };
+        Became { known, is_news, contested: false }
     }
 
     /// The journal has what was said; see [`Unwritten::journaled`].

@@ -52,6 +52,14 @@ impl Numbers {
         Ok(())
     }
 
+    /// Whether another torrent has this number.
+    pub fn is_of_another(&self, id: TorrentId, info_hash: &InfoHash) -> bool {
+        let page = self.pages.get(&(id.0 >> PAGE_BITS));
+        page.is_some_and(|page| {
+            page.taken & bit(id) != 0 && page.beginnings[place(id)] != beginning(info_hash)
+        })
+    }
+
     /// A torrent has this number, whoever had it: the database says so.
     pub fn set(&self, id: TorrentId, info_hash: &InfoHash) {
         let mut page = self.pages.entry(id.0 >> PAGE_BITS).or_default();
@@ -101,6 +109,7 @@ mod tests {
             numbers.release(id, &other);
             assert_eq!(numbers.claim(id, &other), Err(Beginning(0)));
             numbers.set(id, &other);
+            assert!(numbers.is_of_another(id, &one) && !numbers.is_of_another(id, &other));
             numbers.release(id, &one);
             assert_eq!(numbers.claim(id, &one), Err(Beginning(0xabab_abab)));
             numbers.release(id, &other);

@@ -1,10 +1,12 @@
 //! Who wins where SQL and the tracker say something of one row: the later one, column by column.
 
+use crossbeam_channel::unbounded;
 use persist::journal::{Columns, Said};
 use persist::ledger::Record;
+use persist::postgres::{Seen, Watch};
 use shard::private::{Change, Freeleech, Stamp, UserId};
 
-use crate::site::{Site, Tape, hash, passkey, torrent, user};
+use crate::site::{PATIENCE, Site, Tape, hash, passkey, torrent, user};
 
 /// By the clock of the database, so many milliseconds from now.
 fn moment(site: &mut Site, millis: i64) -> Stamp {
@@ -132,4 +134,28 @@ fn what_is_said_of_a_row_that_is_gone_is_kept_and_makes_none() {
     site.write("UPDATE users SET can_leech = false");
     site.apply(vec![of_user(2, old, Columns::ALL, 2, [true, true, false])]);
     assert_eq!(site.text("SELECT can_leech, hidden, enabled FROM users"), "(f,t,f)");
+}
+
+#[test]
+fn a_row_that_is_heard_of_comes_with_when_sql_said_what() {
+    let Some(mut site) = Site::new("said_heard") else { return };
+    let (sender, receiver) = unbounded();
+    let watch =
+        Watch::start(site.database.clone(), move |heard| sender.send(heard).unwrap()).unwrap();
+    let next = || receiver.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(next().seen, Seen::Reload);
+    let tape = Tape::new(0x77);
+    tape.append(vec![user(1), torrent(1)]);
+    site.run(&tape);
+    let before = moment(&mut site, 0).millis.cast_signed() * 1000;
+    site.write("UPDATE users SET enabled = false, group_id = NULL, said_at[1] = 'infinity'");
+    let heard = next();
+    let [passkey, can_leech, hidden, enabled, group] = heard.said_at();
+    assert_eq!((passkey, can_leech, hidden), (Some(i64::MAX), None, None));
+    assert!(enabled >= Some(before) && group >= enabled, "{before} {enabled:?} {group:?}");
+    assert_eq!((heard.moment.position(0x77), heard.moment.position(0x78)), (2, 0));
+    site.write("UPDATE torrents SET upload_percent = 3");
+    let [freeleech, upload_percent, ..] = next().said_at();
+    assert!(freeleech.is_none() && upload_percent > enabled);
+    watch.stop(PATIENCE);
 }

@@ -32,11 +32,13 @@ impl Books {
             Change::User { id, passkey, can_leech, hidden, enabled, group } => {
                 self.accounts.written(position);
                 let user = User { id, can_leech, hidden, group };
-                let known = self.accounts.hear(passkey, user, enabled, &said_at).known;
+                let became = self.accounts.hear(passkey, user, enabled, &said_at);
+                let known = became.known;
                 cores.tell_all(&match known.enabled {
                     true => Command::Rights(known.user),
                     false => Command::UserGone(id),
                 });
+                return became.contested;
             }
             Change::Group { id, downloads_max, .. } => {
                 self.accounts.groups().put(id, downloads_max);
@@ -58,7 +60,15 @@ impl Books {
                 cores.tell_all(&Command::ClientRules(rules));
             }
             change => {
-                cores.tell_all(&Command::Seen(Arc::new(SeenRow { change, said_at, position })))
+                // Of two with one number the database keeps one, and here it may be the other.
+                let contested = match &change {
+                    Change::Torrent { id, info_hash, .. } => {
+                        self.site.numbers().is_of_another(*id, info_hash)
+                    }
+                    _ => false,
+                };
+                cores.tell_all(&Command::Seen(Arc::new(SeenRow { change, said_at, position })));
+                return contested;
             }
         }
         false

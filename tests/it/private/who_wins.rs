@@ -140,6 +140,16 @@ fn who_is_disabled_is_known_after_a_restart() {
     site.start();
     check(&site);
     await_rows(&mut site, "SELECT id, enabled FROM users ORDER BY id", "(1,t) (2,f) (3,t) (4,f)");
+    // From the snapshot alone, where the database is away.
+    site.stop();
+    let url = site.url();
+    site.options = site.options.replace(&url, "postgres://postgres@127.0.0.1:9/away");
+    site.start();
+    check(&site);
+    site.stop();
+    site.options = site.options.replace("postgres://postgres@127.0.0.1:9/away", &url);
+    site.start();
+    check(&site);
     await_rows(&mut site, "SELECT count(*) FROM rejected", "(0)");
 }
 
