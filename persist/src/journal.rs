@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 
 pub use format::{Damage, FORMAT, FORMAT_OLDEST};
 pub use lives::Life;
-pub use reader::Reader;
+pub use reader::{Reader, cut_by};
 pub use record::{Columns, Record, Said};
 pub use scan::Torn;
 pub use status::Status;

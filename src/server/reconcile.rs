@@ -211,7 +211,8 @@ impl Work<'_> {
         let rules_version = self.compared.site.rules_version();
         let groups_version = self.compared.accounts.groups().version();
         barrier::hand_over(self.cores)?;
-        self.await_ledger(self.compared.journal.durable())?;
+        let end = self.compared.journal.durable();
+        self.await_ledger(end)?;
 
         let (mut differed, mut books) = (Differed::default(), Books::default());
         let mut users = Vec::new();
@@ -219,6 +220,12 @@ impl Work<'_> {
         let loaded = self.compared.database.load(journal, self.now - REASONS_KEPT, |stored| {
             self.look_at(stored, &mut books, &mut users);
         })?;
+        // The ledger may have been there before the database was restored. What counts is what was read.
+        let position = loaded.position;
+        let ours = |position| position >= end && self.compared.journal.wrote(position, loaded.life);
+        if !position.is_some_and(ours) {
+            return Err(ReconcileError::Behind { position, end });
+        }
         self.leave_alone(loaded.set_aside, &mut books);
         differed.groups = self.compared.accounts.groups().replace(groups_version, &books.groups);
         self.take_users(users, &books, &mut differed)?;

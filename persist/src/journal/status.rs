@@ -166,6 +166,14 @@ impl Status {
         Life::of(&lives, sequence).filter(|_| sequence < self.end())
     }
 
+    /// Whether a database with all records before `next`, the last one of them of this life, has what this
+    /// journal has before that record, and not what another copy of it had. What is not kept is believed.
+    pub fn wrote(&self, next: u64, life: Option<u64>) -> bool {
+        let (begin, end) = (self.begin(), self.end());
+        let last = next.checked_sub(1).and_then(|last| self.life_of(last));
+        next <= begin || (next <= end && last == Some(life.unwrap_or(0)))
+    }
+
     pub(super) fn set_lives(&self, lives: Vec<Life>) {
         *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = lives;
     }
