@@ -10,6 +10,7 @@ pub mod postgres;
 pub mod restart;
 pub mod snapshot;
 pub mod suspicion;
+mod trouble;
 
 #[cfg(test)]
 mod pieces;
@@ -22,3 +23,4 @@ pub use postgres::{Database, DatabaseError};
 pub use snapshot::{
     Covered, Grace, Meta, Mode, Restored, Snapshot, SnapshotError, SnapshotWriter, Totals, Written,
 };
+pub use trouble::Trouble;
