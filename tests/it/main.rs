@@ -13,6 +13,7 @@ mod private;
 mod prometheus;
 mod restart;
 mod routing;
+mod stop;
 mod tracker;
 mod wire_http;
 mod wire_rules;

@@ -146,6 +146,23 @@ impl Tracker {
         self.await_exit();
     }
 
+    /// Waits until it has ended, and how.
+    pub(crate) fn await_end(mut self) -> Option<i32> {
+        self.wait().code()
+    }
+
+    /// Lines it has logged so far.
+    pub(crate) fn lines_logged(&self) -> usize {
+        self.log.lines.lock().unwrap().0.len()
+    }
+
+    /// From now on no file of it can grow (true), as on a full disk, or all can again.
+    pub(crate) fn fill_disk(&self, full: bool) {
+        use rustix::process::{Resource, Rlimit, prlimit};
+        let limit = Rlimit { current: full.then_some(64), maximum: None };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).unwrap();
+    }
+
     /// Waits until it has ended as it should.
     pub(crate) fn await_exit(mut self) {
         let status = self.wait();
