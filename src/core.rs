@@ -6,6 +6,7 @@
 pub mod ask;
 pub mod early;
 pub mod export;
+pub mod heard;
 pub mod late;
 pub mod message;
 pub mod outgoing;

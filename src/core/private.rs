@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use ops::counters::{Family, Protocol, Reason};
-use persist::journal::Answer;
+use persist::Trouble;
+use persist::journal::{self, Answer};
 use shard::private::{
     Announce, Change, Facts, Gone, Limits, Outcome, Passkey, Refusal, Swarms, User, UserId,
 };
@@ -58,6 +59,9 @@ pub enum Booked {
     },
     /// The tracker is stopping.
     Unavailable,
+    /// The journal takes nothing, and there is no room for what the announce adds or for its answer to wait.
+    /// Nothing was changed.
+    NoRoom,
 }
 
 impl Core {
@@ -80,19 +84,27 @@ impl Core {
         }
         let downloads_full = private.accounts.downloads_full(&announce.user);
         let announce = &Announce { downloads_full, ..*announce };
+        let client = (announce.user.id, announce.info_hash, announce.peer_id, announce.key);
+        if private.outgoing.has_no_seat() && private.outgoing.is_unkept(&client) {
+            front.refuse(Reason::Overload);
+            return Booked::NoRoom;
+        }
         let outcome = private.swarms.announce(announce, now, random, reply);
         if private.traces.want(announce.user.id) {
             private.traces.begin(protocol, traced(announce, outcome.as_ref(), reply));
         }
         let outcome = match outcome {
             Ok(outcome) => outcome,
+            Err(Refusal::NoRoom) => {
+                front.refuse(Reason::Overload);
+                return Booked::NoRoom;
+            }
             Err(refusal) => {
                 front.refuse(reason(&refusal));
                 return Booked::Refused { refusal, once: false };
             }
         };
         let refusal = outcome.refusal();
-        let client = (announce.user.id, announce.info_hash, announce.peer_id, announce.key);
         if outcome.once {
             private.outgoing.keep(client);
         }
@@ -120,19 +132,22 @@ impl Core {
         }
     }
 
-    /// Takes in what became of records that went to the journal, and lets those go on who waited.
-    pub fn journaled(&mut self, answer: Answer) {
-        let Some(private) = &mut self.private else { return };
-        if let Answer::Refused { why, records } = &answer {
-            tracing::error!(
-                ?why,
-                records = records.len(),
-                "the journal takes nothing; credit waits"
-            );
+    /// Takes in what became of records that went to the journal, where that is known by now, and lets those
+    /// go on who waited.
+    pub fn journaled(&mut self) {
+        while let Some(private) = &mut self.private
+            && let Some(answer) = private.outgoing.take_answer()
+        {
+            if let Answer::Refused { why, .. } = &answer
+                && *why != journal::Refusal::TooLarge
+                && let Some(times) = JOURNAL.again("")
+            {
+                let records = private.outgoing.len();
+                tracing::error!(?why, times, records, "the journal takes nothing; credit waits");
+            }
+            let waited = private.outgoing.answered(answer);
+            self.release(waited);
         }
-        let on_disk = !matches!(answer, Answer::Refused { .. });
-        let waited = private.outgoing.answered(answer);
-        self.release(waited, on_disk);
     }
 
     /// Sends on to the journal what somebody waits for.
@@ -173,7 +188,7 @@ impl Core {
     /// Looks at the next peers of the sweep and drops who has been silent for too long; how many.
     pub fn sweep_private(&mut self, now: Seconds, budget: usize) -> usize {
         let Some(private) = &mut self.private else { return 0 };
-        if private.outgoing.is_full() {
+        if private.outgoing.is_crowded() {
             // Who leaves while the journal takes nothing would be back after a crash.
             return 0;
         }
@@ -199,7 +214,7 @@ impl Private {
         let mut gone = std::mem::take(&mut self.gone);
         gone.clear();
         if let Err(refusal) = self.swarms.apply(change, &mut gone) {
-            tracing::error!(?change, %refusal, "a torrent does not fit; raise torrents-max");
+            say_unfit(change, &refusal);
         }
         self.gone = gone;
         self.count_gone();
@@ -215,30 +230,56 @@ impl Private {
                 self.swarms.set_figures(info_hash, *snatches, *balance);
             }
             (Ok(_), ..) => {}
-            (Err(refusal), ..) => {
-                tracing::error!(?change, %refusal, "a torrent does not fit; raise torrents-max");
-            }
+            (Err(refusal), ..) => say_unfit(change, &refusal),
         }
         self.gone = gone;
         self.count_gone();
     }
 
-    /// While the journal takes nothing and what waits for it is at its bound, credit is postponed: peers
-    /// keep their baselines, and only what will not be said again is still noted.
+    /// While the journal takes nothing and much waits for it, credit is postponed: peers keep their baselines,
+    /// and only what will not be said again is still noted. At the bound that is refused, too.
+    #[inline]
     fn postpone(&mut self) {
-        let facts = if self.outgoing.is_full() { Facts::Postponed } else { self.facts };
+        let facts = if self.outgoing.is_full() {
+            Facts::Refused
+        } else if self.outgoing.is_crowded() {
+            Facts::Postponed
+        } else {
+            self.facts
+        };
         if self.swarms.limits().facts != facts {
-            match facts {
-                Facts::Postponed => {
-                    tracing::error!("credit is postponed until the journal takes more")
-                }
-                _ => tracing::info!(
-                    "the journal takes what happens again; credit is no longer postponed"
-                ),
-            }
-            let limits = self.swarms.limits();
-            self.swarms.set_limits(Limits { facts, ..limits });
+            self.change_facts(facts);
         }
+    }
+
+    #[cold]
+    fn change_facts(&mut self, facts: Facts) {
+        match facts {
+            Facts::Postponed => {
+                if let Some(times) = POSTPONED.again("postponed") {
+                    tracing::error!(times, "credit is postponed until the journal takes more");
+                }
+            }
+            Facts::Refused => {
+                if let Some(times) = POSTPONED.again("refused") {
+                    tracing::error!(
+                        times,
+                        "too much waits for the journal: whoever comes, leaves or completes a download is told \
+                         to try again until it takes more"
+                    );
+                }
+            }
+            Facts::Changed | Facts::All => {
+                if let Some(time) = POSTPONED.over() {
+                    tracing::info!(
+                        seconds = time.as_secs(),
+                        "the journal takes what happens again; credit is no longer postponed"
+                    );
+                }
+            }
+        }
+        let limits = self.swarms.limits();
+        self.swarms.set_limits(Limits { facts, ..limits });
     }
 
     /// A client of a user changed from one state to another; `None` is not there.
@@ -291,5 +332,20 @@ fn reason(refusal: &Refusal) -> Reason {
         Refusal::ClientsMax => Reason::Clients,
         Refusal::DownloadsMax => Reason::Downloads,
         Refusal::PeersMax | Refusal::TorrentsMax => Reason::Full,
+        Refusal::NoRoom => Reason::Overload,
+    }
+}
+
+/// What all cores say once a minute: that the journal takes nothing,
+static JOURNAL: Trouble = Trouble::new();
+/// what follows from that,
+static POSTPONED: Trouble = Trouble::new();
+/// and that a torrent does not fit.
+static UNFIT: Trouble = Trouble::new();
+
+#[cold]
+fn say_unfit(change: &Change, refusal: &Refusal) {
+    if let Some(times) = UNFIT.again("") {
+        tracing::error!(?change, %refusal, times, "a torrent does not fit; raise torrents-max");
     }
 }

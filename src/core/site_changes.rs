@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use persist::Trouble;
 use persist::journal::Record;
 use shard::private::{Change, ClientPrefix, Freeleech, Passkey, Terms, TorrentId, User, UserId};
 use shard::{InfoHash, Seconds};
@@ -12,6 +13,9 @@ use shard::{InfoHash, Seconds};
 use super::Core;
 use super::message::{Command, Message};
 use super::private::Private;
+
+static UNREGISTERED: Trouble = Trouble::new();
+static DROWNING: Trouble = Trouble::new();
 
 impl Core {
     /// The private side, for those that only a private tracker's requests come to.
@@ -35,8 +39,10 @@ impl Core {
         let upload_percent =
             upload_percent.or(known.map(|terms| terms.upload_percent)).unwrap_or(100);
         let terms = Terms { id, freeleech, upload_percent };
-        if let Err(refusal) = private.swarms.register(info_hash, terms) {
-            tracing::error!(%info_hash, %refusal, "cannot register a torrent; raise torrents-max");
+        if let Err(refusal) = private.swarms.register(info_hash, terms)
+            && let Some(times) = UNREGISTERED.again("")
+        {
+            tracing::error!(%info_hash, %refusal, times, "cannot register a torrent; raise torrents-max");
         }
         // The database is to know it all the same.
         self.journal(Change::Torrent { id, info_hash, freeleech, upload_percent });
@@ -139,8 +145,15 @@ impl Core {
             let mut unheard = std::mem::take(&mut self.unheard);
             let heard = unheard.say(core, command.clone(), |to, command| self.say(to, command));
             self.unheard = unheard;
-            if quiet && !heard {
-                tracing::warn!(core, "a core is drowning; it hears later what the site changed");
+            if quiet
+                && !heard
+                && let Some(times) = DROWNING.again("")
+            {
+                tracing::warn!(
+                    core,
+                    times,
+                    "a core is drowning; it hears later what the site changed"
+                );
             }
         }
     }

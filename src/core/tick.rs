@@ -75,6 +75,7 @@ pub async fn dispatch(core: SharedCore) {
         };
         sleep(pause).await;
         let core = &mut *core.borrow_mut();
+        core.journaled();
         if let Some(private) = &mut core.private {
             private.outgoing.tick();
         }

@@ -21,6 +21,7 @@ use crate::core::seats::Seat;
 use crate::core::{SharedCore, family};
 use crate::net::stream;
 use crate::wire::http::Framing;
+use crate::wire::ocelot;
 
 /// Bytes that are read, and forgotten, at a time from a client that is not done sending.
 const LINGER_READ_BYTES: usize = 512;
@@ -98,6 +99,18 @@ impl Conversation {
                 }
                 _ => None,
             };
+            if let Next::Confirm(doing, framing) = next {
+                match doing.done(&self.core).await {
+                    Ok(()) => ocelot::write_success(&mut self.output, framing),
+                    Err(why) => ocelot::write_failure(&mut self.output, framing, &why),
+                }
+                self.core.borrow_mut().note_reply(self.remote.ip());
+                if self.send().await.is_err() {
+                    return;
+                }
+                next = self.after_reply(framing);
+                continue;
+            }
             if !self.output.is_empty() && self.send().await.is_err() {
                 return;
             }
@@ -106,7 +119,7 @@ impl Conversation {
                 continue;
             }
             next = match next {
-                Next::Hold(..) => unreachable!("it was waited for above"),
+                Next::Hold(..) | Next::Confirm(..) => unreachable!("it was waited for above"),
                 Next::Close => return,
                 Next::Linger => return self.linger().await,
                 Next::Travel(owner, request) => {
@@ -245,7 +258,7 @@ impl Conversation {
                 self.batched = Some(core.kept.round());
                 Ok(Some(next))
             }
-            (Next::Hold(..), _) => {
+            (Next::Hold(..) | Next::Confirm(..), _) => {
                 self.output.extend_from_slice(&output);
                 Ok(Some(next))
             }

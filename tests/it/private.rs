@@ -7,6 +7,7 @@ mod api;
 mod calls;
 mod dual_stack;
 mod early;
+mod full_disk;
 mod groups;
 mod intervals;
 mod metrics;

@@ -61,6 +61,10 @@ impl Swarms {
         let known = self.known(slot, announce);
         let step = self.step(slot, announce, known.as_ref(), now);
         let stopped = announce.event == Event::Stopped;
+        let is_noted = !step.postponed && (known.is_some() || !stopped);
+        if self.limits.facts == Facts::Refused && is_noted {
+            return Err(Refusal::NoRoom);
+        }
         let forbidden = announce.left > 0 && !announce.user.can_leech;
 
         let (was, is) = (known.map(|known| known.state), (!stopped).then_some(step.state));
@@ -137,7 +141,7 @@ impl Swarms {
         let snatched = announce.event == Event::Completed
             && announce.left == 0
             && was != Some(PeerState::Seeder);
-        let postponed = self.limits.facts == Facts::Postponed
+        let postponed = matches!(self.limits.facts, Facts::Postponed | Facts::Refused)
             && announce.event != Event::Stopped
             && !snatched
             && known.is_some_and(|known| {

@@ -124,6 +124,20 @@ impl Model {
         let known = torrent.peers.get(&client).map(|peer| ruled(&self.rulings, peer));
         let stops = announce.event == Event::Stopped;
         let was = known.map(|known| known.state);
+        let completes = announce.event == Event::Completed && announce.left == 0;
+        let postponed = matches!(self.limits.facts, Facts::Postponed | Facts::Refused)
+            && known.is_some_and(|known| {
+                let (said, is) = (known.reported, announce.counters);
+                let said_again = !stops && announce.event != Event::Started;
+                let snatches = completes && known.state != PeerState::Seeder;
+                let went_down = is.uploaded < said.uploaded || is.downloaded < said.downloaded;
+                let had_v6 = known.endpoints.v6.is_some() || announce.endpoints.v6.is_none();
+                let stays = known.state == becomes(announce, was).0 && had_v6;
+                said_again && stays && !snatches && !went_down
+            });
+        if self.limits.facts == Facts::Refused && !postponed && (known.is_some() || !stops) {
+            return Err(Refusal::NoRoom);
+        }
         if known.is_none() && becomes(announce, was).1 {
             return Err(Refusal::DownloadsMax);
         }
@@ -137,17 +151,6 @@ impl Model {
                 return Err(Refusal::ClientsMax);
             }
         }
-        let completes = announce.event == Event::Completed && announce.left == 0;
-        let postponed = self.limits.facts == Facts::Postponed
-            && known.is_some_and(|known| {
-                let (said, is) = (known.reported, announce.counters);
-                let said_again = !stops && announce.event != Event::Started;
-                let snatches = completes && known.state != PeerState::Seeder;
-                let went_down = is.uploaded < said.uploaded || is.downloaded < said.downloaded;
-                let had_v6 = known.endpoints.v6.is_some() || announce.endpoints.v6.is_none();
-                let stays = known.state == becomes(announce, was).0 && had_v6;
-                said_again && stays && !snatches && !went_down
-            });
         let as_before = known.filter(|_| postponed).map(|known| known.reported);
         let announce = &Announce { counters: as_before.unwrap_or(announce.counters), ..*announce };
         let peer = peer_after(announce, known.as_ref(), now);

@@ -49,6 +49,9 @@ pub enum Facts {
     /// credited with a later one; what was moved since is lost where a client begins anew before that.
     /// For times when facts find no place to go.
     Postponed,
+    /// None: as [`Facts::Postponed`], and an announce that would make one all the same is refused with
+    /// [`Refusal::NoRoom`] and changes nothing. For times when there is no place for these either.
+    Refused,
 }
 
 /// What a core's private swarms hold.
@@ -94,6 +97,9 @@ pub enum Refusal {
     /// The core holds `Limits::peers_max` peers, and this would be one more.
     #[error("Tracker is full: no more peers are accepted")]
     PeersMax,
+    /// It would have to be noted, and nothing is noted now: see [`Facts::Refused`]. Nothing was changed.
+    #[error("The tracker is temporarily unavailable.")]
+    NoRoom,
     /// The core holds `Limits::torrents_max` torrents, and this would be one more.
     #[error("Tracker is full: no more torrents are accepted")]
     TorrentsMax,
