@@ -329,6 +329,7 @@ impl Server<'_> {
                 self.start_what_is_due();
                 continue;
             };
+            self.clock.follow();
             match event {
                 Event::Signal(SIGHUP) => self.reload_lists(),
                 Event::Signal(_) => return Ok(()),
@@ -359,6 +360,7 @@ impl Server<'_> {
     }
 
     fn start_what_is_due(&mut self) {
+        self.clock.follow();
         let now = Instant::now();
         if self.snapshots.due().is_some_and(|due| due <= now) {
             self.snapshots.start(&self.cores, &self.state, self.clock);
@@ -398,6 +400,7 @@ impl Server<'_> {
             self.wait_for_snapshot()?;
         }
         self.cores.tell_all(&Command::Drain);
+        self.clock.follow();
         self.snapshots.start(&self.cores, &self.state, self.clock);
         while self.snapshots.under_way() {
             self.wait_for_snapshot()?;

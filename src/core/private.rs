@@ -73,7 +73,7 @@ impl Core {
         family: Family,
         now: Seconds,
     ) -> Booked {
-        let Self { private, random, reply, counters, draining, interval, .. } = self;
+        let Self { private, random, reply, counters, draining, interval, clock, .. } = self;
         let private = private.as_mut().expect("announces of users come to a private tracker");
         let snatches = &mut counters.snatches;
         let front = &mut counters.fronts[protocol as usize][family as usize];
@@ -120,7 +120,7 @@ impl Core {
                 Booked::Refused { refusal, once }
             }
             None => {
-                if private.early.is(announce, &outcome, interval.min(), now) {
+                if private.early.is(announce, &outcome, interval.min(), clock.steady_at(now)) {
                     reply.peers_v4.clear();
                     reply.peers_v6.clear();
                     counters.early_announces += 1;

@@ -66,7 +66,7 @@ pub fn begin(
 ) {
     let seat = {
         let core = core.borrow();
-        let deadline = core.clock.now() + whole_seconds(core.settings.http_request_timeout);
+        let deadline = core.clock.steady() + whole_seconds(core.settings.http_request_timeout);
         Seat::take(&core.seats, connection.as_raw_fd(), deadline)
     };
     let Some(seat) = seat else {
@@ -250,7 +250,7 @@ impl Conversation {
                 if seen == 0 {
                     // The first part of a head: from here on it has its own time, whatever trickles.
                     let time = whole_seconds(core.settings.http_header_timeout);
-                    self.seat.extend(core.clock.now() + time);
+                    self.seat.extend(core.clock.steady() + time);
                 }
                 Ok(None)
             }
@@ -318,7 +318,7 @@ impl Conversation {
 
     /// Gives the connection this much time from now.
     fn give(&self, time: Duration) {
-        let now = self.core.borrow().clock.now();
+        let now = self.core.borrow().clock.steady();
         self.seat.extend((now + whole_seconds(time)).min(self.last_deadline));
     }
 
@@ -326,7 +326,7 @@ impl Conversation {
     pub(super) fn set_last_deadline(&mut self, more: Seconds) {
         let (now, timeout) = {
             let core = self.core.borrow();
-            (core.clock.now(), core.settings.http_request_timeout)
+            (core.clock.steady(), core.settings.http_request_timeout)
         };
         self.last_deadline = now + whole_seconds(timeout) + more;
         self.give(timeout);

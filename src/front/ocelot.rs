@@ -297,7 +297,7 @@ impl Core {
 
     fn stats(&self, now: Seconds) -> Stats {
         let (_, jitter) = self.interval.in_force();
-        Stats { jitter, ..self.site().stats(self.interval.current(), now) }
+        Stats { jitter, ..self.site().stats(self.interval.current(), self.clock.steady_at(now)) }
     }
 
     fn report_user(&self, passkey: &[u8]) -> Option<UserReport> {

@@ -189,7 +189,7 @@ impl Core {
         let PrivateAnnounce { announce, remote, compact, illegal } = asked;
         match self.book(announce, Protocol::Http, family(*remote), now) {
             Booked::Told { once } => {
-                let interval = self.interval.answer(now, &mut self.random);
+                let interval = self.next_interval(now);
                 self.trace_answer(Some(interval));
                 let announced = Announced {
                     counts: self.reply.counts,

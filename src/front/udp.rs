@@ -141,7 +141,8 @@ impl Core {
                 self.push(port, from, |out| write_connect(out, transaction, id));
             }
             Ok(Request::Announce(announce)) => {
-                if !self.connection_ids.check(announce.connection_id, address, now) {
+                if !self.is_good(announce.connection_id, address, now) {
+                    let front = self.counters.front(Protocol::Udp, family(address));
                     return front.refuse(Reason::ConnectionId);
                 }
                 if self.private.is_some() {
@@ -162,7 +163,8 @@ impl Core {
                 }
             }
             Ok(Request::Scrape(scrape)) => {
-                if !self.connection_ids.check(scrape.connection_id, address, now) {
+                if !self.is_good(scrape.connection_id, address, now) {
+                    let front = self.counters.front(Protocol::Udp, family(address));
                     return front.refuse(Reason::ConnectionId);
                 }
                 if self.private.is_some() {
@@ -181,6 +183,13 @@ impl Core {
             }
             Err(_) => front.refuse(Reason::Malformed),
         }
+    }
+
+    /// Whether a connection id is good, or was before the clock jumped.
+    #[inline]
+    fn is_good(&self, id: u64, address: IpAddr, now: Seconds) -> bool {
+        let good = |now| self.connection_ids.check(id, address, now);
+        good(now) || self.clock.others(now).any(good)
     }
 
     fn udp_numwant(&self, announce: &udp::Announce<'_>, address: IpAddr) -> u16 {

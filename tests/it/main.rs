@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's own helpers fail by panicking, as the test does")]
 
 mod cli;
+mod clock;
 mod control;
 mod full_scrape;
 mod http_busy;

@@ -5,6 +5,7 @@
 
 mod api;
 mod calls;
+mod clock;
 mod dual_stack;
 mod early;
 mod full_disk;

@@ -5,7 +5,7 @@ use super::choose::{Ask, choose, state};
 use super::credit::{Credit, balance, credit, goes_on, moved};
 use super::face::{Face, Name};
 use super::members::Spot;
-use super::{Announce, Fact, Facts, Freeleech, Outcome, Refusal, Swarm, Swarms};
+use super::{AHEAD_MAX, Announce, Fact, Facts, Freeleech, Outcome, Refusal, Swarm, Swarms};
 use crate::{Counts, Event, PeerState, Reply, Seconds};
 
 /// A peer as it was before an announce.
@@ -129,11 +129,12 @@ impl Swarms {
         let (since, last, announces) = known.map_or((now, now, 0), |known| {
             (known.figures.since, known.figures.seen, known.figures.announces)
         });
+        let seen = now.not_before(last, AHEAD_MAX);
         let mut figures = Figures {
             reported: announce.counters,
             left: announce.left,
-            since,
-            seen: now.max(last),
+            since: since.min(seen),
+            seen,
             announces: announces.saturating_add(1),
         };
         let begins = announce.event == Event::Started;
@@ -274,7 +275,7 @@ impl Swarms {
     ) -> Fact {
         let torrent = self.torrents.get(slot);
         Fact {
-            // Not before the announce before it, even where the clock was put back.
+            // Not before the announce before it, where the clock was put back a little.
             at: step.figures.seen,
             user: announce.user.id,
             torrent: torrent.terms.id,

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Announce, Counters, Endpoints, Fact, Facts, Freeleech, Gone, Limits, Outcome, PeerId,
-    PeerRecord, Refusal, Swarm, Terms, Totals, User, UserId,
+    AHEAD_MAX, Announce, Counters, Endpoints, Fact, Facts, Freeleech, Gone, Limits, Outcome,
+    PeerId, PeerRecord, Refusal, Swarm, Terms, Totals, User, UserId,
 };
 use crate::{Counts, Event, InfoHash, PeerState, Reply, Scope, Seconds};
 
@@ -368,6 +368,7 @@ fn peer_after(announce: &Announce, known: Option<&PeerRecord>, now: Seconds) -> 
         (Event::Stopped, 1..) if partial => PeerState::PartialSeed,
         _ => becomes(announce, known.map(|known| known.state)).0,
     };
+    let seen = known.map_or(now, |known| now.not_before(known.seen, AHEAD_MAX));
     PeerRecord {
         user: announce.user.id,
         peer_id: announce.peer_id,
@@ -382,8 +383,8 @@ fn peer_after(announce: &Announce, known: Option<&PeerRecord>, now: Seconds) -> 
         hidden: announce.user.hidden,
         reported: announce.counters,
         left: announce.left,
-        since: known.map_or(now, |known| known.since),
-        seen: known.map_or(now, |known| known.seen.max(now)),
+        since: known.map_or(now, |known| known.since.min(seen)),
+        seen,
         announces: known.map_or(1, |known| known.announces + 1),
     }
 }

@@ -71,6 +71,29 @@ pub struct Totals {
     pub deletions: usize,
 }
 
+/// What a peer's silence is measured by.
+#[derive(Clone, Copy)]
+pub(super) struct Silence {
+    now: Seconds,
+    believed_from: Seconds,
+    peer_timeout: Seconds,
+}
+
+impl Silence {
+    /// Whether one who was last heard at `seen` has been silent for too long.
+    #[inline]
+    pub(super) fn is_too_long(self, seen: Seconds) -> bool {
+        let from_a_wrong_clock = seen.since(self.now) > AHEAD_MAX;
+        let heard =
+            if from_a_wrong_clock { self.believed_from } else { seen.max(self.believed_from) };
+        self.now.since(heard) > self.peer_timeout
+    }
+}
+
+/// Who was heard so far ahead of now was heard by a clock that was wrong. Less is a clock that was put right a
+/// little.
+pub const AHEAD_MAX: Seconds = Seconds(60);
+
 /// Why an announce or a torrent is not taken. Shows itself as clients are told.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
@@ -353,10 +376,17 @@ impl Swarms {
         Some((record, peers))
     }
 
-    /// From now on nobody's silence counts from before this moment. For a start: while the tracker was
-    /// away nobody could announce. To be said after facts were replayed.
+    /// From now on nobody's silence counts from before this moment; nor from after it, for those who were heard
+    /// more than [`AHEAD_MAX`] in times to come. For a start: while the tracker was away nobody could announce. To
+    /// be said after facts were replayed. And for a clock that was wrong, or stood still: nobody knows how old
+    /// anything is.
     pub fn believe_from(&mut self, now: Seconds) {
         self.believed_from = now;
+    }
+
+    /// How long peers may be silent.
+    pub(super) fn silence(&self, now: Seconds) -> Silence {
+        Silence { now, believed_from: self.believed_from, peer_timeout: self.limits.peer_timeout }
     }
 
     #[inline]
