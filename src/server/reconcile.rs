@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use persist::postgres::{Home, SetAside, Stored};
-use persist::{Database, DatabaseError, LedgerStatus, journal};
+use persist::{Database, DatabaseError, LedgerStatus, Trouble, journal};
 use shard::private::{
     Change, ClientPrefix, GroupId, HeldToken, Rules, Terms, TorrentId, User, UserId,
 };
@@ -133,7 +133,11 @@ impl Reconciliation {
         let thread = std::thread::Builder::new().name("margay-compare".to_owned());
         match thread.spawn(compare) {
             Ok(_) => self.under_way = true,
-            Err(error) => tracing::error!(%error, "cannot start a thread"),
+            Err(error) => {
+                if let Some(times) = UNCOMPARED.again("thread") {
+                    tracing::error!(%error, times, "cannot start a thread to compare with the database");
+                }
+            }
         }
     }
 
@@ -159,10 +163,13 @@ impl Reconciliation {
                 "took over from the database what had changed there"
             ),
             Err(error) => {
-                tracing::warn!(
-                    error = %ErrorChain(&error),
-                    "cannot compare users and torrents with the database; trying again"
-                );
+                if let Some(times) = UNCOMPARED.again("") {
+                    tracing::warn!(
+                        error = %ErrorChain(&error),
+                        times,
+                        "cannot compare users and torrents with the database; trying again"
+                    );
+                }
                 self.again();
             }
         }
@@ -173,6 +180,8 @@ impl Reconciliation {
         self.due = Some(self.due.map_or(again, |due| due.min(again)));
     }
 }
+
+static UNCOMPARED: Trouble = Trouble::new();
 
 /// One comparison.
 struct Work<'a> {

@@ -5,8 +5,10 @@
 
 mod api;
 mod calls;
+mod clock;
 mod dual_stack;
 mod early;
+mod full_disk;
 mod groups;
 mod intervals;
 mod metrics;

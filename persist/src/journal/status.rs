@@ -18,6 +18,7 @@ pub struct Status {
     durable: AtomicU64,
     bytes: AtomicU64,
     refusing: AtomicBool,
+    ended: AtomicBool,
     refused_batches: AtomicU64,
     refused_records: AtomicU64,
     syncs: AtomicU64,
@@ -42,6 +43,7 @@ impl Status {
             durable: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             refusing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             refused_batches: AtomicU64::new(0),
             refused_records: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
@@ -204,6 +206,22 @@ impl Status {
             None => error.to_string(),
         };
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    /// Whether the thread that wrote it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Acquire)
+    }
+
+    pub(super) fn note_end(&self) {
+        self.ended.store(true, Release);
+    }
+
+    /// It was not meant to end.
+    pub(super) fn end_badly(&self, why: &str) {
+        self.refusing.store(true, Relaxed);
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+        self.more.notify_all();
     }
 
     pub(super) fn count_refused(&self, records: usize) {

@@ -7,7 +7,8 @@ use super::face::{Face, Name};
 use super::heard::Judged;
 use super::members::Spot;
 use super::{
-    Announce, Counters, Fact, Facts, Freeleech, Outcome, Refusal, Stamp, Swarm, Swarms, fold,
+    AHEAD_MAX, Announce, Counters, Fact, Facts, Freeleech, Outcome, Refusal, Stamp, Swarm, Swarms,
+    fold,
 };
 use crate::{Counts, Event, PeerState, Reply, Seconds};
 
@@ -77,6 +78,10 @@ impl Swarms {
         let announce = judged.map_or(announce, |judged| &judged.announce);
         let step = self.step(slot, announce, known.as_ref(), judged, now);
         let stopped = announce.event == Event::Stopped;
+        let is_noted = !step.postponed && (known.is_some() || !stopped);
+        if self.limits.facts == Facts::Refused && is_noted {
+            return Err(Refusal::NoRoom);
+        }
         let forbidden = announce.left > 0 && !announce.user.can_leech;
 
         let (was, is) = (known.map(|known| known.state), (!stopped).then_some(step.state));
@@ -164,11 +169,12 @@ impl Swarms {
         let (since, last, announces) = known.map_or((now, now, 0), |known| {
             (known.figures.since, known.figures.seen, known.figures.announces)
         });
+        let seen = now.not_before(last, AHEAD_MAX);
         let mut figures = Figures {
             reported: announce.counters,
             left: announce.left,
-            since,
-            seen: now.max(last),
+            since: since.min(seen),
+            seen,
             announces: announces.saturating_add(1),
         };
         let anew = known.is_none()
@@ -177,7 +183,7 @@ impl Swarms {
         let snatched = announce.event == Event::Completed
             && announce.left == 0
             && was != Some(PeerState::Seeder);
-        let postponed = self.limits.facts == Facts::Postponed
+        let postponed = matches!(self.limits.facts, Facts::Postponed | Facts::Refused)
             && announce.event != Event::Stopped
             && !(anew || snatched)
             && known.is_some_and(|known| {
@@ -324,7 +330,7 @@ impl Swarms {
     ) -> Fact {
         let torrent = self.torrents.get(slot);
         Fact {
-            // Not before the announce before it, even where the clock was put back.
+            // Not before the announce before it, where the clock was put back a little.
             at: step.figures.seen,
             stamp: Stamp::at(step.figures.seen),
             over_v6: announce.endpoints.v4.is_none(),
