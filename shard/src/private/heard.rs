@@ -17,6 +17,10 @@ pub(crate) struct Judged {
     pub(crate) verdict: Verdict,
     /// Its line after it.
     pub(crate) line: Line,
+    /// What the newest line has come to.
+    pub(crate) last: Counters,
+    /// Somebody goes on elsewhere under the same name.
+    pub(crate) is_elsewhere: bool,
     /// All that is to be remembered of the client, unless that is one line which goes on.
     pub(crate) lines: Option<Lines>,
 }
@@ -70,8 +74,7 @@ impl Swarms {
             None => Lines::one(self.line(known, &endpoints, now)),
         };
         let judged = hear(&mut lines, announce, &endpoints, now, self.limits.peer_timeout);
-        let counts = counts_as(announce, &known.figures, known.state, judged.verdict);
-        Judged { announce: counts, ..judged }
+        Judged { announce: counts_as(announce, &known.figures, known.state, &judged), ..judged }
     }
 
     fn line(&self, known: &Known, endpoints: &Endpoints, now: Seconds) -> Line {
@@ -212,24 +215,27 @@ pub(crate) fn hear(
         announce: *announce,
         moved: heard.credit.moved(),
         verdict: heard.verdict,
+        is_elsewhere: lines.is_elsewhere(&line),
         line,
+        last: lines.all().last().map_or(announce.counters, |line| line.last),
         lines: (!lines.is_plain()).then(|| lines.clone()),
     }
 }
 
 /// What an announce of a peer that is there counts as. What is older than the peer's last word says only that
-/// it is there; that it has everything is still true.
+/// it is there; that it has everything is still true. When a copy of it leaves it is there as well.
 pub(crate) fn counts_as(
     announce: &Announce,
     figures: &Figures,
     state: PeerState,
-    verdict: Verdict,
+    judged: &Judged,
 ) -> Announce {
     let mut counts = *announce;
-    if matches!(verdict, Verdict::Late | Verdict::Doubtful | Verdict::Stops) {
-        counts.counters = figures.reported;
+    let says_nothing = matches!(judged.verdict, Verdict::Late | Verdict::Doubtful);
+    if says_nothing || judged.verdict == Verdict::Stops {
+        counts.counters = if judged.lines.is_some() { figures.reported } else { judged.last };
     }
-    if !matches!(verdict, Verdict::Late | Verdict::Doubtful) {
+    if !(says_nothing || judged.is_elsewhere && announce.event == Event::Stopped) {
         return counts;
     }
     if announce.left > 0 {

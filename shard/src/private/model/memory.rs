@@ -51,7 +51,7 @@ impl Memories {
         });
         let judged = heard::hear(&mut lines, announce, &known.endpoints, now, silent_max);
         let figures = Figures { reported: known.reported, left: known.left, ..Figures::default() };
-        let counts = counts_as(announce, &figures, known.state, judged.verdict);
+        let counts = counts_as(announce, &figures, known.state, &judged);
         let plain = memory.lines.is_none()
             && judged.verdict == fold::Verdict::GoesOn
             && announce.event != Event::Started;
