@@ -9,6 +9,7 @@ mod dual_stack;
 mod early;
 mod groups;
 mod intervals;
+mod late;
 mod metrics;
 mod reconcile;
 mod suspicions;

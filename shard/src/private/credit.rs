@@ -20,12 +20,13 @@ pub(crate) struct Credit {
 /// at most as many as the database can hold.
 #[inline]
 pub(crate) fn credit(moved: Counters, terms: &Terms, token: bool) -> Credit {
-    let worth = fold::Credit::of(&moved, &Factors::of(terms, token));
+    let factors = Factors::of(terms, token);
+    let (down, token_down) = factors.of_download();
     Credit {
         moved,
-        up: fold::whole_bytes(worth.up),
-        down: fold::whole_bytes(worth.down),
-        token_down: fold::whole_bytes(worth.token_down),
+        up: fold::share(moved.uploaded, factors.upload_percent),
+        down: fold::share(moved.downloaded, down),
+        token_down: fold::share(moved.downloaded, token_down),
     }
 }
 
