@@ -11,6 +11,7 @@ mod early;
 mod full_disk;
 mod groups;
 mod intervals;
+mod late;
 mod metrics;
 mod reconcile;
 mod starts;

@@ -65,17 +65,44 @@ impl Swarms {
         let Some(slot) = self.find(&announce.info_hash) else {
             return Err(self.unknown(&announce.info_hash, now));
         };
-        let bounded;
-        let announce = if fold::is_beyond(&announce.counters) {
-            bounded = Announce { counters: fold::bounded(&announce.counters), ..*announce };
-            &bounded
-        } else {
-            announce
-        };
         let known = self.known(slot, announce);
-        let judged = self.judge(announce, known.as_ref(), now);
-        let judged = judged.as_ref();
-        let announce = judged.map_or(announce, |judged| &judged.announce);
+        if self.is_plain(announce, known.as_ref(), now) {
+            return self.take_in(slot, announce, known, None, now, random, reply);
+        }
+        self.announce_judged(slot, announce, known, now, random, reply)
+    }
+
+    /// One that does not simply go on, or may not.
+    #[cold]
+    #[inline(never)]
+    fn announce_judged(
+        &mut self,
+        slot: u32,
+        announce: &Announce,
+        known: Option<Known>,
+        now: Seconds,
+        random: &mut fastrand::Rng,
+        reply: &mut Reply,
+    ) -> Result<Outcome, Refusal> {
+        let announce = Announce { counters: fold::bounded(&announce.counters), ..*announce };
+        let judged = self.judge(&announce, known.as_ref(), now);
+        let counted = judged.as_ref().map_or(announce, |judged| judged.announce);
+        self.take_in(slot, &counted, known, judged.as_ref(), now, random, reply)
+    }
+
+    /// Does what an announce counts as. In line, so that the usual case is compiled for itself.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "one announce, split for speed")]
+    fn take_in(
+        &mut self,
+        slot: u32,
+        announce: &Announce,
+        known: Option<Known>,
+        judged: Option<&Judged>,
+        now: Seconds,
+        random: &mut fastrand::Rng,
+        reply: &mut Reply,
+    ) -> Result<Outcome, Refusal> {
         let step = self.step(slot, announce, known.as_ref(), judged, now);
         let stopped = announce.event == Event::Stopped;
         let is_noted = !step.postponed && (known.is_some() || !stopped);
@@ -105,7 +132,7 @@ impl Swarms {
                 known.figures.reported != step.figures.reported
                     || known.figures.left != step.figures.left
             })
-            || step.credit.moved != Counters::default()
+            || judged.is_some_and(|judged| judged.moved != Counters::default())
             || step.snatched;
         let fact = (changed && !step.postponed || self.limits.facts == Facts::All)
             .then(|| self.fact(slot, announce, &face, &step, reply.counts));
@@ -135,7 +162,7 @@ impl Swarms {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn known(&self, slot: u32, announce: &Announce) -> Option<Known> {
         let torrent = self.torrents.get(slot);
         let spot = self.spot(torrent, announce)?;
@@ -147,7 +174,7 @@ impl Swarms {
     }
 
     /// What follows from what is known and what is said; changes nothing.
-    #[inline]
+    #[inline(always)]
     fn step(
         &self,
         slot: u32,
@@ -213,7 +240,7 @@ impl Swarms {
 
     /// Brings a peer that is there up to date, or takes its face out. Its face, and whether that has
     /// another endpoint or other rights.
-    #[inline]
+    #[inline(always)]
     fn meet_known(
         &mut self,
         slot: u32,
