@@ -12,6 +12,7 @@ mod loading;
 mod migrations;
 mod notices;
 mod refusals;
+mod restores;
 mod site;
 mod suspicions;
 mod tls;
