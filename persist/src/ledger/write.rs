@@ -181,9 +181,9 @@ impl Writer {
         Ok(from.map(i64::cast_unsigned))
     }
 
-    /// Has clients measured from this record on, where they are not already.
+    /// Has clients measured from this record on, anew where they are already.
     pub(super) fn begin_measuring(&mut self, from: u64) -> Result<(), Error> {
-        let update = "UPDATE ledger SET measured_from = coalesce(measured_from, $2), measured_since = now() \
+        let update = "UPDATE ledger SET measured_from = $2, measured_since = now() \
                       WHERE journal = $1";
         let journal = journal_name(self.scope.journal);
         self.client.execute(update, &[&journal, &from.cast_signed()]).map(drop)
@@ -316,7 +316,7 @@ fn life_name(life: u64) -> String {
 
 const SKIP: &str = "
     UPDATE ledger SET next = $2, life = $3, updated_at = now(),
-        measured_from = CASE WHEN $4 THEN least(coalesce(measured_from, $2), $2) ELSE measured_from END,
+        measured_from = CASE WHEN $4 THEN $2 ELSE measured_from END,
         measured_since = CASE WHEN $4 THEN now() ELSE measured_since END
     WHERE journal = $1";
 
