@@ -304,6 +304,10 @@ options! {
     ["Ocelot interface"]
 
     /// Password of `/PASSWORD/update`, by which a Gazelle site tells of users and torrents.
+    ///
+    /// `success` is answered when the change is in force on every core and on the disk. Otherwise the status is
+    /// 503 and the text says which of the two is not so yet, or that nothing was changed; a site says it again,
+    /// which does no harm.
     @Secret
     ocelot_site_password: Option<Secret> = "none";
 

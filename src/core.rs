@@ -6,6 +6,7 @@
 pub mod ask;
 pub mod early;
 pub mod export;
+pub mod heard;
 pub mod late;
 pub mod message;
 pub mod outgoing;
@@ -25,9 +26,10 @@ use std::sync::Arc;
 
 use ops::counters::{self, Family, Protocol, Reason};
 use ops::lists::TorrentLists;
+use persist::Trouble;
 use shard::{Announce, Counts, InfoHash, Refusal, Reply, Seconds, Shard};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Jump};
 use crate::config::Config;
 use crate::connection_id::ConnectionIds;
 use crate::core::message::{CountPart, CountedPart, Message, ReplyTo};
@@ -97,6 +99,9 @@ pub struct Core {
     pub http_out: Vec<u8>,
 }
 
+/// Said by the first core for all.
+static JUMPED: Trouble = Trouble::new();
+
 /// Why a request was not answered, with the text for the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refused {
@@ -164,7 +169,7 @@ impl Core {
             Err(Refused::Torrent)
         } else {
             self.shard
-                .announce(announce, now, &mut self.random, &mut self.reply)
+                .announce(announce, self.clock.steady_at(now), &mut self.random, &mut self.reply)
                 .map_err(Refused::Full)
         };
         let front = self.counters.front(protocol, family);
@@ -186,7 +191,27 @@ impl Core {
     /// The interval to answer now.
     #[inline]
     pub fn next_interval(&mut self, now: Seconds) -> Seconds {
-        self.interval.answer(now, &mut self.random)
+        self.interval.answer(self.clock.steady_at(now), &mut self.random)
+    }
+
+    /// Follows the wall clock. After a far jump nobody knows for how long peers have been silent: so they are
+    /// believed from now on.
+    pub fn follow_clock(&mut self) {
+        let Some(Jump { by, is_far }) = self.clock.follow() else { return };
+        let now = self.clock.now();
+        if is_far && let Some(private) = &mut self.private {
+            private.swarms.believe_from(now);
+        }
+        if self.number == 0
+            && let Some(times) = JUMPED.again("")
+        {
+            tracing::warn!(
+                seconds = by,
+                now = now.0,
+                times,
+                "the system's clock has jumped, or the machine was suspended; it is followed"
+            );
+        }
     }
 
     /// Hands `message` to another core; hands it back when that core's inbox is full.
@@ -217,7 +242,8 @@ impl Core {
         let parts = route::split(hashes, cores);
         let others = |(core, part): &(usize, Vec<u16>)| *core != self.number && !part.is_empty();
         let parts: Vec<(usize, Vec<u16>)> = parts.into_iter().enumerate().filter(others).collect();
-        let id = match self.gather.begin(reply_to, counts, parts.len(), now) {
+        let steady = self.clock.steady_at(now);
+        let id = match self.gather.begin(reply_to, counts, parts.len(), steady) {
             Ok(id) => id,
             Err((_, own)) => return Scraped::Here(own),
         };

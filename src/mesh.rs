@@ -21,6 +21,8 @@ pub const INBOX_MESSAGES_MAX: usize = 4096;
 struct Bell {
     asleep: AtomicBool,
     waker: AtomicWaker,
+    /// The inbox is gone: nobody takes anything out of it any more.
+    ended: AtomicBool,
 }
 
 impl Bell {
@@ -60,6 +62,11 @@ impl<M> Address<M> {
         }
     }
 
+    /// True when the core has ended: no message arrives any more.
+    pub fn has_ended(&self) -> bool {
+        self.bell.ended.load(Ordering::Acquire)
+    }
+
     /// Messages waiting now.
     pub fn depth(&self) -> usize {
         self.sender.len()
@@ -96,6 +103,12 @@ impl<M> Inbox<M> {
             Poll::Ready(())
         })
         .await
+    }
+}
+
+impl<M> Drop for Inbox<M> {
+    fn drop(&mut self) {
+        self.bell.ended.store(true, Ordering::Release);
     }
 }
 
@@ -156,5 +169,9 @@ mod tests {
         assert_eq!(addresses[1].depth(), INBOX_MESSAGES_MAX);
         assert_eq!(inboxes[1].take(), Some(0));
         assert_eq!(inboxes[0].take(), None);
+        assert!(!addresses[1].has_ended());
+        drop(inboxes);
+        assert!(addresses[1].has_ended());
+        assert_eq!(addresses[0].send(7), Err(7));
     }
 }

@@ -75,6 +75,7 @@ async fn hand_over(core: &SharedCore, inbox: &Inbox<Message>) {
         }
         {
             let core = &mut *core.borrow_mut();
+            core.journaled();
             let Some(private) = &mut core.private else { return };
             if private.outgoing.is_empty() {
                 return;
@@ -101,13 +102,9 @@ fn handle(core: &SharedCore, message: Message) {
                 front::bring(core, reply_to, whole);
             }
         }
-        Message::Site(update) => {
-            let core = &mut *core.borrow_mut();
-            let now = core.clock.now();
-            core.obey(&update, now);
-        }
+        Message::Site(update, told) => core.borrow_mut().hear_site(update.as_deref(), told),
         Message::Ask(ask) => ask::hear(core, *ask),
-        Message::Journaled(answer) => core.borrow_mut().journaled(answer),
+        Message::Journaled => core.borrow_mut().journaled(),
         Message::Command(command) => obey(core, command),
     }
 }

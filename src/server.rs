@@ -3,6 +3,7 @@
 mod barrier;
 mod books;
 mod cores;
+mod deadline;
 mod full_scrapes;
 mod listeners;
 mod reconcile;
@@ -14,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender};
 use ops::health::Phase;
 use ops::lists::{ListError, TorrentLists};
 use persist::postgres::Heard;
@@ -91,6 +92,12 @@ pub enum ServerError {
         "core {0} has failed; see the message above. The newest snapshot is used at the next start"
     )]
     CoreFailed(usize),
+    /// The journal's thread ended by a mistake in the program.
+    #[error(
+        "the thread of the journal has failed; see the message above. What it has written is used at the next \
+         start"
+    )]
+    JournalFailed,
     /// Something else the system refused.
     #[error("cannot {what}")]
     System {
@@ -124,6 +131,12 @@ pub(crate) enum Event {
 /// Events that wait for the main thread at most; each source has few under way.
 const EVENTS_MAX: usize = 4096;
 
+/// Signals that wait for the main thread.
+const SIGNALS_MAX: usize = 4;
+
+/// How often it is looked at what nobody sends an event of.
+const LOOK_PERIOD: Duration = Duration::from_secs(5);
+
 /// Runs the tracker until a signal stops it.
 pub fn run(config: &Config) -> Result<(), ServerError> {
     let started = Instant::now();
@@ -133,7 +146,7 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     let lists =
         Arc::new(TorrentLists::load(config.allow_list.as_deref(), config.deny_list.as_deref())?);
     let (events, arriving) = crossbeam_channel::bounded(EVENTS_MAX);
-    forward_signals(events.clone())?;
+    let signals = forward_signals()?;
 
     let placement = cores::placement(config.cores);
     let listeners = Listeners::bind(config, placement.len())?;
@@ -177,7 +190,7 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         connection_ids: ids,
         lists: lists.clone(),
     };
-    let cores = Cores::start(&outfit, placement, listeners, snapshot, &state, &events)?;
+    let cores = Cores::start(&outfit, placement, listeners, snapshot, &state)?;
     if let Some(books) = &books {
         let (accounts, site) = (books.accounts.clone(), books.site.clone());
         let api = Api::new(cores.addresses(), accounts, site, data.path(), clock.now())?;
@@ -201,13 +214,15 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         full_scrapes: FullScrapes::new(data, config, events),
         snapshots,
         arriving,
+        signals,
     };
-    server.wait_until_ready(loading)?;
+    server.wait_until_ready(loading).inspect_err(|_| deadline::end_within(deadline::FAILURE))?;
     // Tables that grew while users and torrents were loaded have left holes of what they were before.
     memory::give_back();
     server.state.set_phase(Phase::Ready);
     server.log_ready(&addresses, started.elapsed());
-    server.watch()?;
+    server.watch().inspect_err(|_| deadline::end_within(deadline::FAILURE))?;
+    deadline::end_within(deadline::STOP);
     server.stop()?;
     if let Some(control) = control {
         control.shutdown();
@@ -227,6 +242,7 @@ struct Server<'c> {
     full_scrapes: FullScrapes,
     reconciliation: Reconciliation,
     arriving: Receiver<Event>,
+    signals: Receiver<Event>,
 }
 
 impl Server<'_> {
@@ -235,8 +251,8 @@ impl Server<'_> {
         let mut missing = self.cores.count();
         let mut restored_peers = 0;
         while missing > 0 {
-            match self.arriving.recv().expect("this server holds a sender") {
-                Event::CoreReady(restored) => {
+            match self.next_event(None) {
+                Some(Event::CoreReady(restored)) => {
                     let restored = restored?;
                     restored_peers += (restored.peers_v4 + restored.peers_v6) as u64;
                     missing -= 1;
@@ -246,14 +262,14 @@ impl Server<'_> {
                     }
                 }
                 // What is written meanwhile is not in what cores begin with: compared when they serve.
-                Event::Seen(heard) => {
+                Some(Event::Seen(heard)) => {
                     let books = self.books.as_ref();
                     if !books.is_some_and(|books| books.has_heard(&heard.seen)) {
                         self.reconciliation.is_wanted();
                     }
                 }
-                Event::CoreEnded(core) => return Err(ServerError::CoreFailed(core)),
-                Event::Signal(SIGINT | SIGTERM) => {
+                Some(Event::CoreEnded(core)) => return Err(self.cores.failed(core)),
+                Some(Event::Signal(SIGINT | SIGTERM)) => {
                     tracing::info!("stopped while loading; the snapshots are as they were");
                     std::process::exit(0);
                 }
@@ -290,24 +306,35 @@ impl Server<'_> {
         );
     }
 
+    /// What happened next; what cores say of themselves is not kept waiting by anything else. `None` when
+    /// nothing has until then, or for some seconds.
+    fn next_event(&self, until: Option<Instant>) -> Option<Event> {
+        let look = Instant::now() + LOOK_PERIOD;
+        let until = until.map_or(look, |until| until.min(look));
+        if let Ok(event) = self.cores.news.try_recv().or_else(|_| self.signals.try_recv()) {
+            return Some(event);
+        }
+        crossbeam_channel::select! {
+            recv(self.cores.news) -> event => event.ok(),
+            recv(self.signals) -> event => event.ok(),
+            recv(self.arriving) -> event => event.ok(),
+            recv(crossbeam_channel::at(until)) -> _ => None,
+        }
+    }
+
     /// Serves until a signal ends it.
     fn watch(&mut self) -> Result<(), ServerError> {
         loop {
             let due = [self.snapshots.due(), self.full_scrapes.due(), self.reconciliation.due()];
             let due = due.into_iter().flatten().min();
-            let event = match due {
-                Some(due) => match self.arriving.recv_deadline(due) {
-                    Ok(event) => event,
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.start_what_is_due();
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => {
-                        unreachable!("this server holds a sender")
-                    }
-                },
-                None => self.arriving.recv().expect("this server holds a sender"),
+            let Some(event) = self.next_event(due) else {
+                if self.books.as_ref().is_some_and(Books::journal_has_ended) {
+                    return Err(ServerError::JournalFailed);
+                }
+                self.start_what_is_due();
+                continue;
             };
+            self.clock.follow();
             match event {
                 Event::Signal(SIGHUP) => self.reload_lists(),
                 Event::Signal(_) => return Ok(()),
@@ -327,13 +354,18 @@ impl Server<'_> {
                     }
                 }
                 Event::Reconciled(result) => self.reconciliation.done(result),
-                Event::CoreEnded(core) => return Err(ServerError::CoreFailed(core)),
+                Event::CoreEnded(core) => return Err(self.cores.failed(core)),
                 Event::CoreReady(..) => {}
             }
+            if self.cores.has_missed() {
+                self.reconciliation.is_wanted();
+            }
+            self.start_what_is_due();
         }
     }
 
     fn start_what_is_due(&mut self) {
+        self.clock.follow();
         let now = Instant::now();
         if self.snapshots.due().is_some_and(|due| due <= now) {
             self.snapshots.start(&self.cores, &self.state, self.clock);
@@ -373,12 +405,15 @@ impl Server<'_> {
             self.wait_for_snapshot()?;
         }
         self.cores.tell_all(&Command::Drain);
+        self.clock.follow();
         self.snapshots.start(&self.cores, &self.state, self.clock);
         while self.snapshots.under_way() {
             self.wait_for_snapshot()?;
         }
         let failed = self.snapshots.failed_last();
         self.cores.stop();
+        // Threads that wait for room in it to say something have nobody to say it to.
+        drop(self.arriving);
         if let Some(books) = self.books {
             books.close();
         }
@@ -392,13 +427,9 @@ impl Server<'_> {
     }
 
     fn wait_for_snapshot(&mut self) -> Result<(), ServerError> {
-        match self.arriving.recv().expect("this server holds a sender") {
-            Event::SnapshotDone(outcome) => self.snapshots.done(outcome, &self.state),
-            Event::Signal(SIGINT | SIGTERM) => {
-                tracing::warn!("stopped by a second signal, without a last snapshot");
-                std::process::exit(1);
-            }
-            Event::CoreEnded(core) => return Err(ServerError::CoreFailed(core)),
+        match self.next_event(None) {
+            Some(Event::SnapshotDone(outcome)) => self.snapshots.done(outcome, &self.state),
+            Some(Event::CoreEnded(core)) => return Err(self.cores.failed(core)),
             _ => {}
         }
         Ok(())
@@ -440,21 +471,32 @@ fn control_state(listeners: &Listeners, events: Sender<Event>) -> control::State
     })
 }
 
-fn forward_signals(events: Sender<Event>) -> Result<(), ServerError> {
+/// Signals have a queue of their own, so that one that ends the tracker is never lost behind something else. A
+/// second one ends it at once, whatever the main thread waits for.
+fn forward_signals() -> Result<Receiver<Event>, ServerError> {
     // Without a handler, a limit on the size of files (setrlimit(2)) would end the process; with one, writing
     // fails, as on a full disk.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ])
         .map_err(|source| system("listen for signals", source))?;
+    let (forward, arriving) = crossbeam_channel::bounded(SIGNALS_MAX);
     std::thread::Builder::new()
         .name("margay-signals".to_owned())
         .spawn(move || {
+            let mut ending = false;
             for signal in signals.forever().filter(|signal| *signal != SIGXFSZ) {
-                // A full queue means a busy main thread; the operator will press again.
-                let _ = events.try_send(Event::Signal(signal));
+                let ends = signal != SIGHUP;
+                if ends && std::mem::replace(&mut ending, true) {
+                    tracing::warn!("stopped by a second signal, without a last snapshot");
+                    std::process::exit(1);
+                }
+                // A busy main thread reads the lists once for several; the last place is for the end.
+                if ends || forward.len() + 1 < SIGNALS_MAX {
+                    let _ = forward.try_send(Event::Signal(signal));
+                }
             }
         })
         .map_err(|source| system("start a thread", source))?;
-    Ok(())
+    Ok(arriving)
 }
 
 fn system(what: &'static str, source: io::Error) -> ServerError {

@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 
 pub use format::{Damage, FORMAT, FORMAT_OLDEST};
 pub use lives::Life;
-pub use reader::Reader;
+pub use reader::{Reader, cut_by};
 pub use record::{Columns, Record, Said};
 pub use scan::Torn;
 pub use status::Status;
@@ -51,6 +51,7 @@ pub use survey::{SegmentFile, Survey, segments, survey};
 pub use thread::{Answer, Batch, JournalSender, JournalThread, Refusal, ThreadOptions};
 
 use crate::data_dir::{DataDir, UNFINISHED, sync_dir};
+use crate::trouble::Trouble;
 use format::{HEADER_BYTES, Header, PAYLOAD_BYTES, PAYLOAD_BYTES_MAX, close_frame, open_frame};
 use names::{FOLDER, Name};
 use scan::Scan;
@@ -454,10 +455,12 @@ impl Journal {
                     return Ok(());
                 }
                 Err(error) => {
-                    tracing::error!(
-                        path = %active.path.display(), %error,
-                        "a sync of the journal failed; what was not durable goes into a new segment"
-                    );
+                    if let Some(times) = UNSYNCED.again("") {
+                        tracing::error!(
+                            path = %active.path.display(), %error, times,
+                            "a sync of the journal failed; what was not durable goes into a new segment"
+                        );
+                    }
                     self.give_up();
                 }
             }
@@ -552,6 +555,8 @@ const UNSYNCED_BYTES_MAX: usize = 8 << 20;
 const BATCH_BYTES_MAX: usize = 256 << 20;
 /// There is room again when there is room for so much: some thousand records.
 const PROBE_BYTES: usize = 256 << 10;
+
+static UNSYNCED: Trouble = Trouble::new();
 
 /// Puts records into frames, whose heads are completed when their place is known.
 fn encode(

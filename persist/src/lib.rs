@@ -13,6 +13,7 @@ pub mod postgres;
 pub mod restart;
 pub mod snapshot;
 pub mod suspicion;
+mod trouble;
 
 #[cfg(test)]
 mod pieces;
@@ -25,3 +26,4 @@ pub use postgres::{Database, DatabaseError};
 pub use snapshot::{
     Covered, Grace, Meta, Mode, Restored, Snapshot, SnapshotError, SnapshotWriter, Totals, Written,
 };
+pub use trouble::Trouble;

@@ -53,6 +53,6 @@ pub use piece::{DeletionRecord, PeerRecord, Piece, TokenRecord, TorrentRecord};
 pub use request::{Announce, Counters, Endpoints};
 pub use rules::{HeldToken, Rules, RulesCursor};
 pub use stamp::Stamp;
-pub use swarms::{Facts, Gone, Limits, Outcome, Refusal, Swarms, Totals};
+pub use swarms::{AHEAD_MAX, Facts, Gone, Limits, Outcome, Refusal, Swarms, Totals};
 pub use sweep::Swept;
 pub use terms::{Freeleech, Terms, User};

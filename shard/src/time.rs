@@ -4,8 +4,8 @@ use std::ops::{Add, Sub};
 
 /// A moment in seconds since the Unix epoch, or a span in seconds.
 ///
-/// The caller's clock never goes backwards while a process lives: it is the wall clock read once at
-/// start, advanced by the monotonic clock.
+/// The caller's clock may be put right while a process lives. An open tracker's engine is given one that only
+/// goes on; a private one follows the wall clock, and is told when that jumps ([`crate::private::Swarms::believe_from`]).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[repr(transparent)]
 pub struct Seconds(pub u32);
@@ -15,6 +15,12 @@ impl Seconds {
     #[inline]
     pub fn since(self, earlier: Seconds) -> Seconds {
         Seconds(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This moment, and not before `last`, unless that lies more than `ahead_max` ahead: then the clock was wrong.
+    #[inline]
+    pub(crate) fn not_before(self, last: Seconds, ahead_max: Seconds) -> Seconds {
+        if last.since(self) > ahead_max { self } else { self.max(last) }
     }
 }
 

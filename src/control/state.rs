@@ -1,11 +1,12 @@
 //! What the control listener knows: filled by the cores and the server, read by the pages.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use ops::counters::{Books, Core, Snapshot};
-use ops::health::{Phase, Stalled, Watch};
+use ops::health::{Phase, Watch};
 use ops::metrics::{Exporter, Sample};
 use ops::process;
 
@@ -24,7 +25,7 @@ pub struct Declined(pub &'static str);
 
 /// Where a core leaves a copy of its counters, about once a second.
 #[derive(Debug, Default)]
-pub struct Slot(Mutex<Core>);
+pub struct Slot(Mutex<Core>, AtomicBool);
 
 impl Slot {
     /// Stores a copy. Never waits: in the rare moment when the copy is being read, this one is left
@@ -33,6 +34,16 @@ impl Slot {
         if let Ok(mut slot) = self.0.try_lock() {
             slot.clone_from(core);
         }
+    }
+
+    /// The core has ended.
+    pub fn end(&self) {
+        self.1.store(true, Ordering::Release);
+    }
+
+    /// Whether it has.
+    pub fn has_ended(&self) -> bool {
+        self.1.load(Ordering::Acquire)
     }
 
     /// The copy stored last.
@@ -130,13 +141,18 @@ impl State {
         (self.command)(command)
     }
 
-    /// The first core that no longer turns. Only asked while ready: before, cores are being started,
-    /// and after, they end one by one.
-    pub(super) fn stalled(&self) -> Option<Stalled> {
-        if !self.phase().ready() {
+    /// Which core no longer turns. One that ends while cores are being started has failed as well; after, they
+    /// end one by one, as they should.
+    pub(super) fn stalled(&self) -> Option<String> {
+        if self.phase() == Phase::Draining {
             return None;
         }
-        lock(&self.watch).look(&self.cores(), Instant::now())
+        if let Some(core) = self.slots.iter().position(|slot| slot.has_ended()) {
+            return Some(format!("core {core} has ended"));
+        }
+        let turning = self.phase().ready();
+        let stalled = turning.then(|| lock(&self.watch).look(&self.cores(), Instant::now()));
+        stalled.flatten().map(|stalled| stalled.to_string())
     }
 
     /// The page of metrics. Made anew when the last one is older than [`PAGE_AGE`], so that many

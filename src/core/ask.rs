@@ -21,7 +21,7 @@ pub type Results = Vec<Result<Done, Failure>>;
 /// Something that is asked, and who gets the answer.
 #[derive(Debug)]
 pub enum Ask {
-    /// To do these, in this order.
+    /// To do these, in this order. Without any, to answer when the other cores have heard what was done before.
     Do(Vec<Operation>, oneshot::Sender<Results>),
     /// About a torrent; `None` when it is not registered.
     Torrent(InfoHash, oneshot::Sender<Option<TorrentState>>),
@@ -60,10 +60,16 @@ const FIND_PAUSE: Duration = Duration::from_millis(1);
 /// How long a user is looked for at a time.
 const FIND_TIME: Duration = Duration::from_secs(3);
 
+/// Time between two looks whether other cores have room for what this one says.
+const SETTLE_PAUSE: Duration = Duration::from_millis(5);
+
 /// Does what is asked.
 pub fn hear(core: &SharedCore, ask: Ask) {
     // Who asked may have given up; then nobody gets the answer.
     match ask {
+        Ask::Do(operations, reply) if operations.is_empty() => {
+            glommio::spawn_local(settle(core.clone(), reply)).detach();
+        }
         Ask::Do(operations, reply) => core.borrow_mut().do_all(operations, reply),
         Ask::Torrent(info_hash, reply) => {
             _ = reply.send(core.borrow().torrent_state(&info_hash));
@@ -75,6 +81,14 @@ pub fn hear(core: &SharedCore, ask: Ask) {
             glommio::spawn_local(find(core.clone(), user, from, max, reply)).detach();
         }
     }
+}
+
+/// Answers when the inboxes of the other cores have all that this one has to say to them.
+async fn settle(core: SharedCore, reply: oneshot::Sender<Results>) {
+    while !core.borrow().unheard.is_empty() && !reply.is_closed() {
+        glommio::timer::sleep(SETTLE_PAUSE).await;
+    }
+    let _ = reply.send(Results::new());
 }
 
 async fn find(
@@ -104,7 +118,7 @@ async fn find(
 
 impl Core {
     fn do_all(&mut self, operations: Vec<Operation>, reply: oneshot::Sender<Results>) {
-        let full = self.private_side().outgoing.is_full();
+        let full = self.private_side().outgoing.is_full_for_site();
         let results: Results = operations
             .into_iter()
             .map(|operation| match (self.draining, full) {

@@ -41,10 +41,18 @@ const PIECE_PAUSE: Duration = Duration::from_millis(2);
 /// Exports the whole shard.
 pub async fn export(core: SharedCore, pieces: Sender<Exported<Part>>) {
     let is_private = core.borrow().private.is_some();
+    // The file says when it was written by the clock as it is now.
+    core.borrow_mut().follow_clock();
     if !is_private {
         let step = |core: &mut Core, cursor: &mut Cursor| {
             let mut piece = Piece::default();
-            (core.shard.export(cursor, PIECE_PEERS, &mut piece), Part::Open(piece))
+            let finished = core.shard.export(cursor, PIECE_PEERS, &mut piece);
+            if core.clock.ahead() != 0 {
+                let moments_v4 = piece.peers_v4.iter_mut().map(|peer| &mut peer.last_seen);
+                let moments_v6 = piece.peers_v6.iter_mut().map(|peer| &mut peer.last_seen);
+                moments_v4.chain(moments_v6).for_each(|seen| *seen = core.clock.wall_at(*seen));
+            }
+            (finished, Part::Open(piece))
         };
         return walk(core, pieces, step).await;
     }

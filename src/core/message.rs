@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use ops::lists::TorrentLists;
-use persist::journal::Answer;
 use persist::postgres::SaidAt;
 use shard::private::{Change, Endpoints, Rules, User, UserId};
 use shard::{Announce, Counts, InfoHash};
+use tokio::sync::oneshot;
 
 use super::ask::Ask;
 use super::export::{Census, Exported, Part};
+use super::heard::Told;
 use super::late::Late;
 use super::traces::Tracer;
 use crate::front::private::PrivateAnnounce;
@@ -36,12 +37,13 @@ pub enum Message {
     Count(Box<CountPart>),
     /// The answer to a [`Message::Count`].
     Counted(Box<CountedPart>),
-    /// What the site says of torrents that the receiver owns.
-    Site(Box<Update>),
+    /// What the site says of torrents that the receiver owns, or nothing but whether it has heard what was said
+    /// before.
+    Site(Option<Box<Update>>, oneshot::Sender<Told>),
     /// What the API asks.
     Ask(Box<Ask>),
-    /// What became of records that the receiver sent to the journal.
-    Journaled(Answer),
+    /// It is known what became of records that the receiver sent to the journal.
+    Journaled,
     /// From the control side.
     Command(Command),
 }

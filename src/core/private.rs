@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use ops::counters::{Family, Protocol, Reason};
-use persist::journal::{Answer, Columns};
+use persist::Trouble;
+use persist::journal::{self, Answer, Columns};
 use shard::private::{
     Announce, Change, Facts, Gone, Limits, Outcome, Passkey, Refusal, Swarms, User, UserId,
 };
@@ -66,6 +67,9 @@ pub enum Booked {
     },
     /// The tracker is stopping.
     Unavailable,
+    /// The journal takes nothing, and there is no room for what the announce adds or for its answer to wait.
+    /// Nothing was changed.
+    NoRoom,
 }
 
 impl Core {
@@ -77,7 +81,7 @@ impl Core {
         family: Family,
         now: Seconds,
     ) -> Booked {
-        let Self { private, random, reply, counters, draining, interval, .. } = self;
+        let Self { private, random, reply, counters, draining, interval, clock, .. } = self;
         let private = private.as_mut().expect("announces of users come to a private tracker");
         let snatches = &mut counters.snatches;
         let front = &mut counters.fronts[protocol as usize][family as usize];
@@ -88,19 +92,27 @@ impl Core {
         }
         let downloads_full = private.accounts.downloads_full(&announce.user);
         let announce = &Announce { downloads_full, ..*announce };
+        let client = (announce.user.id, announce.info_hash, announce.peer_id, announce.key);
+        if private.outgoing.has_no_seat() && private.outgoing.is_unkept(&client) {
+            front.refuse(Reason::Overload);
+            return Booked::NoRoom;
+        }
         let outcome = private.swarms.announce(announce, now, random, reply);
         if private.traces.want(announce.user.id) {
             private.traces.begin(protocol, traced(announce, outcome.as_ref(), reply));
         }
         let outcome = match outcome {
             Ok(outcome) => outcome,
+            Err(Refusal::NoRoom) => {
+                front.refuse(Reason::Overload);
+                return Booked::NoRoom;
+            }
             Err(refusal) => {
                 front.refuse(reason(&refusal));
                 return Booked::Refused { refusal, once: false };
             }
         };
         let refusal = outcome.refusal();
-        let client = (announce.user.id, announce.info_hash, announce.peer_id, announce.key);
         if outcome.once {
             private.outgoing.keep(client);
         }
@@ -116,7 +128,7 @@ impl Core {
                 Booked::Refused { refusal, once }
             }
             None => {
-                if private.early.is(announce, &outcome, interval.min(), now) {
+                if private.early.is(announce, &outcome, interval.min(), clock.steady_at(now)) {
                     reply.peers_v4.clear();
                     reply.peers_v6.clear();
                     counters.early_announces += 1;
@@ -128,23 +140,31 @@ impl Core {
         }
     }
 
-    /// Takes in what became of records that went to the journal, and lets those go on who waited.
-    pub fn journaled(&mut self, answer: Answer) {
-        let Some(private) = &mut self.private else { return };
-        if let Answer::Refused { why, records } = &answer {
-            tracing::error!(
-                ?why,
-                records = records.len(),
-                "the journal takes nothing; credit waits"
-            );
+    /// Takes in what became of records that went to the journal, where that is known by now, and lets those
+    /// go on who waited.
+    pub fn journaled(&mut self) {
+        let is_of_site = self.number == SITE_CORE;
+        while let Some(private) = &mut self.private
+            && let Some(answer) = private.outgoing.take_answer()
+        {
+            if let Answer::Refused { why, .. } = &answer
+                && *why != journal::Refusal::TooLarge
+                && let Some(times) = JOURNAL.again("")
+            {
+                let records = private.outgoing.len();
+                tracing::error!(?why, times, records, "the journal takes nothing; credit waits");
+            }
+            let durable = match answer {
+                Answer::Durable { first, records } => Some(first + records as u64),
+                Answer::Refused { .. } => None,
+            };
+            let waited = private.outgoing.answered(answer);
+            if let Some(behind) = durable {
+                let all = private.outgoing.is_empty();
+                private.placed(behind, all, is_of_site);
+            }
+            self.release(waited);
         }
-        let on_disk = !matches!(answer, Answer::Refused { .. });
-        if let Answer::Durable { first, records } = answer {
-            let all = private.outgoing.len() == 0;
-            private.placed(first + records as u64, all, self.number == SITE_CORE);
-        }
-        let waited = private.outgoing.answered(answer);
-        self.release(waited, on_disk);
     }
 
     /// Sends on to the journal what somebody waits for.
@@ -191,7 +211,7 @@ impl Core {
     /// Looks at the next peers of the sweep and drops who has been silent for too long; how many.
     pub fn sweep_private(&mut self, now: Seconds, budget: usize) -> usize {
         let Some(private) = &mut self.private else { return 0 };
-        if private.outgoing.is_full() {
+        if private.outgoing.is_crowded() {
             // Who leaves while the journal takes nothing would be back after a crash.
             return 0;
         }
@@ -268,7 +288,7 @@ impl Private {
         gone.clear();
         self.renumber(change);
         if let Err(refusal) = self.swarms.apply(change, &mut gone) {
-            tracing::error!(?change, %refusal, "a torrent does not fit; raise torrents-max");
+            say_unfit(change, &refusal);
         }
         self.gone = gone;
         self.count_gone();
@@ -302,30 +322,56 @@ impl Private {
                 self.swarms.set_figures(info_hash, *snatches, *balance);
             }
             (Ok(_), ..) => {}
-            (Err(refusal), ..) => {
-                tracing::error!(?change, %refusal, "a torrent does not fit; raise torrents-max");
-            }
+            (Err(refusal), ..) => say_unfit(change, &refusal),
         }
         self.gone = gone;
         self.count_gone();
     }
 
-    /// While the journal takes nothing and what waits for it is at its bound, credit is postponed: peers
-    /// keep their baselines, and only what will not be said again is still noted.
+    /// While the journal takes nothing and much waits for it, credit is postponed: peers keep their baselines,
+    /// and only what will not be said again is still noted. At the bound that is refused, too.
+    #[inline]
     fn postpone(&mut self) {
-        let facts = if self.outgoing.is_full() { Facts::Postponed } else { self.facts };
+        let facts = if self.outgoing.is_full() {
+            Facts::Refused
+        } else if self.outgoing.is_crowded() {
+            Facts::Postponed
+        } else {
+            self.facts
+        };
         if self.swarms.limits().facts != facts {
-            match facts {
-                Facts::Postponed => {
-                    tracing::error!("credit is postponed until the journal takes more")
-                }
-                _ => tracing::info!(
-                    "the journal takes what happens again; credit is no longer postponed"
-                ),
-            }
-            let limits = self.swarms.limits();
-            self.swarms.set_limits(Limits { facts, ..limits });
+            self.change_facts(facts);
         }
+    }
+
+    #[cold]
+    fn change_facts(&mut self, facts: Facts) {
+        match facts {
+            Facts::Postponed => {
+                if let Some(times) = POSTPONED.again("postponed") {
+                    tracing::error!(times, "credit is postponed until the journal takes more");
+                }
+            }
+            Facts::Refused => {
+                if let Some(times) = POSTPONED.again("refused") {
+                    tracing::error!(
+                        times,
+                        "too much waits for the journal: whoever comes, leaves or completes a download is told \
+                         to try again until it takes more"
+                    );
+                }
+            }
+            Facts::Changed | Facts::All => {
+                if let Some(time) = POSTPONED.over() {
+                    tracing::info!(
+                        seconds = time.as_secs(),
+                        "the journal takes what happens again; credit is no longer postponed"
+                    );
+                }
+            }
+        }
+        let limits = self.swarms.limits();
+        self.swarms.set_limits(Limits { facts, ..limits });
     }
 
     /// A client of a user changed from one state to another; `None` is not there.
@@ -378,5 +424,20 @@ fn reason(refusal: &Refusal) -> Reason {
         Refusal::ClientsMax => Reason::Clients,
         Refusal::DownloadsMax => Reason::Downloads,
         Refusal::PeersMax | Refusal::TorrentsMax => Reason::Full,
+        Refusal::NoRoom => Reason::Overload,
+    }
+}
+
+/// What all cores say once a minute: that the journal takes nothing,
+static JOURNAL: Trouble = Trouble::new();
+/// what follows from that,
+static POSTPONED: Trouble = Trouble::new();
+/// and that a torrent does not fit.
+static UNFIT: Trouble = Trouble::new();
+
+#[cold]
+fn say_unfit(change: &Change, refusal: &Refusal) {
+    if let Some(times) = UNFIT.again("") {
+        tracing::error!(?change, %refusal, times, "a torrent does not fit; raise torrents-max");
     }
 }

@@ -4,8 +4,8 @@
 //! What is journaled is what is true afterwards. Who answers the site waits until the journal has it.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use persist::Trouble;
 use persist::journal::{Columns, Said};
 use shard::private::{Change, ClientPrefix, Freeleech, Stamp, Terms, TorrentId, User, UserId};
 use shard::{InfoHash, Seconds};
@@ -13,6 +13,7 @@ use shard::{InfoHash, Seconds};
 use super::Core;
 use super::message::{Command, Message};
 use super::private::Private;
+use crate::clock;
 use crate::private::accounts::{Known, Says, Unsaid};
 use crate::private::numbers::Beginning;
 
@@ -31,9 +32,11 @@ pub enum Unregistered {
 
 /// When something is said: by the wall clock, which the database has as well.
 fn now_stamp() -> Stamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Stamp { millis: u64::try_from(now.as_millis()).unwrap_or(u64::MAX), node: 0 }
+    Stamp { millis: clock::unix_millis(), node: 0 }
 }
+
+static UNREGISTERED: Trouble = Trouble::new();
+static DROWNING: Trouble = Trouble::new();
 
 impl Core {
     /// The private side, for those that only a private tracker's requests come to.
@@ -70,8 +73,10 @@ impl Core {
         let upload_percent =
             upload_percent.or(known.map(|terms| terms.upload_percent)).unwrap_or(100);
         let terms = Terms { id, freeleech, upload_percent };
-        if let Err(refusal) = private.swarms.register(info_hash, terms) {
-            tracing::error!(%info_hash, %refusal, "cannot register a torrent; raise torrents-max");
+        if let Err(refusal) = private.swarms.register(info_hash, terms)
+            && let Some(times) = UNREGISTERED.again("")
+        {
+            tracing::error!(%info_hash, %refusal, times, "cannot register a torrent; raise torrents-max");
         }
         private.unwritten_torrents.note(info_hash, columns, at);
         // The database is to know it all the same.
@@ -187,8 +192,15 @@ impl Core {
             let mut unheard = std::mem::take(&mut self.unheard);
             let heard = unheard.say(core, command.clone(), |to, command| self.say(to, command));
             self.unheard = unheard;
-            if quiet && !heard {
-                tracing::warn!(core, "a core is drowning; it hears later what the site changed");
+            if quiet
+                && !heard
+                && let Some(times) = DROWNING.again("")
+            {
+                tracing::warn!(
+                    core,
+                    times,
+                    "a core is drowning; it hears later what the site changed"
+                );
             }
         }
     }

@@ -40,7 +40,7 @@ pub async fn sweep(core: SharedCore) {
                     core.counters.expired_peers += core.sweep_private(now, SWEEP_BUDGET) as u64;
                 }
             } else if !core.draining {
-                let expired = core.shard.expire(now, SWEEP_BUDGET);
+                let expired = core.shard.expire(core.clock.steady_at(now), SWEEP_BUDGET);
                 core.counters.expired_peers += expired.peers as u64;
             }
             let totals = core.totals();
@@ -75,6 +75,7 @@ pub async fn dispatch(core: SharedCore) {
         };
         sleep(pause).await;
         let core = &mut *core.borrow_mut();
+        core.journaled();
         if let Some(private) = &mut core.private {
             private.outgoing.tick();
         }
@@ -93,6 +94,7 @@ pub async fn report(core: SharedCore, slot: Arc<Slot>) {
         sleep(REPORT_PERIOD).await;
         let measured = Measured::now();
         let core = &mut *core.borrow_mut();
+        core.follow_clock();
         core.counters.busy_nanos = measured.cpu.as_nanos() as u64;
         core.counters.elapsed_nanos = (measured.at - began).as_nanos() as u64;
         core.bring_gauges_up_to_date();
@@ -148,7 +150,7 @@ impl Core {
 
     /// Fits the interval to the load of this core, and the life of its peers to the interval.
     fn reconsider(&mut self, measured: &Measured, last: &Measured, announces: u64) {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let elapsed = (measured.at - last.at).as_secs_f64();
         let totals = &self.counters.totals;
         let load = Load {
@@ -169,7 +171,7 @@ impl Core {
 
     /// Answers scrapes that other cores left open, and shuts down connections past their deadline.
     fn end_what_is_late(&mut self) {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         for (reply_to, counts) in self.gather.give_up(now) {
             front::bring(self, reply_to, counts);
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ops::counters::Protocol;
+use persist::Trouble;
 use shard::private::{Announce, Fact, UserId};
 use shard::{Counts, InfoHash, Seconds};
 use tokio::sync::mpsc;
@@ -21,6 +22,8 @@ pub const EVENTS_MAX: usize = 1024;
 
 /// Users whose announces are written into the log at a time.
 pub const LOGGED_MAX: usize = 64;
+
+static TOO_MANY: Trouble = Trouble::new();
 
 /// Somebody who traces a user, as cores know him.
 #[derive(Debug)]
@@ -154,10 +157,15 @@ impl Traces {
     pub fn log(&mut self, user: UserId, on: bool) {
         match on {
             true if self.logged.len() < LOGGED_MAX => _ = self.logged.insert(user),
-            true => tracing::warn!(
-                users = LOGGED_MAX,
-                "no more users can be traced into the log; end one first"
-            ),
+            true => {
+                if let Some(times) = TOO_MANY.again("") {
+                    tracing::warn!(
+                        users = LOGGED_MAX,
+                        times,
+                        "no more users can be traced into the log; end one first"
+                    );
+                }
+            }
             false => _ = self.logged.remove(&user),
         }
     }

@@ -53,10 +53,14 @@ impl Unheard {
         command: Command,
         say: impl FnOnce(usize, Command) -> Result<(), Command>,
     ) -> bool {
-        let next = self.waiting.range((to, Topic::ClientRules)..).next();
-        let behind = next.is_some_and(|((core, _), _)| *core == to);
-        let unheard = if behind { Err(command) } else { say(to, command) };
+        let unheard = if self.waits_for(to) { Err(command) } else { say(to, command) };
         unheard.map_err(|command| self.waiting.insert((to, Topic::of(&command)), command)).is_ok()
+    }
+
+    /// True while something waits for this core.
+    pub fn waits_for(&self, core: usize) -> bool {
+        let next = self.waiting.range((core, Topic::ClientRules)..).next();
+        next.is_some_and(|((to, _), _)| *to == core)
     }
 
     /// Says again what waits.

@@ -21,6 +21,7 @@ use crate::core::seats::Seat;
 use crate::core::{SharedCore, family};
 use crate::net::stream;
 use crate::wire::http::Framing;
+use crate::wire::ocelot;
 
 /// Bytes that are read, and forgotten, at a time from a client that is not done sending.
 const LINGER_READ_BYTES: usize = 512;
@@ -65,7 +66,7 @@ pub fn begin(
 ) {
     let seat = {
         let core = core.borrow();
-        let deadline = core.clock.now() + whole_seconds(core.settings.http_request_timeout);
+        let deadline = core.clock.steady() + whole_seconds(core.settings.http_request_timeout);
         Seat::take(&core.seats, connection.as_raw_fd(), deadline)
     };
     let Some(seat) = seat else {
@@ -98,6 +99,18 @@ impl Conversation {
                 }
                 _ => None,
             };
+            if let Next::Confirm(doing, framing) = next {
+                match doing.done(&self.core).await {
+                    Ok(()) => ocelot::write_success(&mut self.output, framing),
+                    Err(why) => ocelot::write_failure(&mut self.output, framing, &why),
+                }
+                self.core.borrow_mut().note_reply(self.remote.ip());
+                if self.send().await.is_err() {
+                    return;
+                }
+                next = self.after_reply(framing);
+                continue;
+            }
             if !self.output.is_empty() && self.send().await.is_err() {
                 return;
             }
@@ -106,7 +119,7 @@ impl Conversation {
                 continue;
             }
             next = match next {
-                Next::Hold(..) => unreachable!("it was waited for above"),
+                Next::Hold(..) | Next::Confirm(..) => unreachable!("it was waited for above"),
                 Next::Close => return,
                 Next::Linger => return self.linger().await,
                 Next::Travel(owner, request) => {
@@ -237,7 +250,7 @@ impl Conversation {
                 if seen == 0 {
                     // The first part of a head: from here on it has its own time, whatever trickles.
                     let time = whole_seconds(core.settings.http_header_timeout);
-                    self.seat.extend(core.clock.now() + time);
+                    self.seat.extend(core.clock.steady() + time);
                 }
                 Ok(None)
             }
@@ -245,7 +258,7 @@ impl Conversation {
                 self.batched = Some(core.kept.round());
                 Ok(Some(next))
             }
-            (Next::Hold(..), _) => {
+            (Next::Hold(..) | Next::Confirm(..), _) => {
                 self.output.extend_from_slice(&output);
                 Ok(Some(next))
             }
@@ -305,7 +318,7 @@ impl Conversation {
 
     /// Gives the connection this much time from now.
     fn give(&self, time: Duration) {
-        let now = self.core.borrow().clock.now();
+        let now = self.core.borrow().clock.steady();
         self.seat.extend((now + whole_seconds(time)).min(self.last_deadline));
     }
 
@@ -313,7 +326,7 @@ impl Conversation {
     pub(super) fn set_last_deadline(&mut self, more: Seconds) {
         let (now, timeout) = {
             let core = self.core.borrow();
-            (core.clock.now(), core.settings.http_request_timeout)
+            (core.clock.steady(), core.settings.http_request_timeout)
         };
         self.last_deadline = now + whole_seconds(timeout) + more;
         self.give(timeout);

@@ -11,6 +11,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use ops::counters::Protocol;
+use persist::Trouble;
 
 use super::connection::{Held, travel};
 use super::conversation;
@@ -71,9 +72,14 @@ fn accept_some(core: &SharedCore, listener: &TcpListener) -> std::io::Result<usi
 
 /// Connections wait in the kernel meanwhile; those that end free descriptors.
 async fn out_of_descriptors(error: &std::io::Error) {
-    tracing::error!(%error, "cannot accept connections (out of file descriptors?); trying again");
+    if let Some(times) = UNACCEPTED.again("") {
+        tracing::error!(%error, times, "cannot accept connections (out of file descriptors?); trying again");
+    }
     glommio::timer::sleep(Duration::from_millis(500)).await;
 }
+
+/// Of all listeners.
+static UNACCEPTED: Trouble = Trouble::new();
 
 /// A new connection: reads what is there and answers it.
 fn begin(core: &SharedCore, connection: Held, remote: SocketAddr) {
@@ -156,7 +162,7 @@ fn settle(
     rest: &[u8],
     next: Next,
 ) {
-    if let Next::Hold(..) = next {
+    if let Next::Hold(..) | Next::Confirm(..) = next {
         return conversation::begin(core, connection, remote, out.to_vec(), rest, next);
     }
     // Unread input turns the end into a reset, which would take bytes that are held back with it.

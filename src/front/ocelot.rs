@@ -1,12 +1,17 @@
 //! The interface of Ocelot: what a site tells the tracker, and asks it.
 
+use std::rc::Rc;
+
+use persist::Trouble;
 use shard::private::{Freeleech, Passkey, User, UserId};
 use shard::{InfoHash, PeerState, Seconds};
 
 use super::requests::Next;
 use crate::config::OcelotFlavour;
 use crate::core::Core;
-use crate::core::message::{Command, HttpAsked, HttpRequest, Message};
+use crate::core::heard::{Others, Unconfirmed};
+use crate::core::late::Late;
+use crate::core::message::{Command, HttpAsked, HttpRequest};
 use crate::core::site_changes::{SITE_CORE, Unregistered};
 use crate::interval::Wish;
 use crate::private::accounts::{Says, Unsaid};
@@ -39,7 +44,7 @@ impl Core {
         }
     }
 
-    /// Does it, and answers when it is on the disk.
+    /// Does it, and answers when it is in force on every core that it concerns and on the disk.
     pub fn answer_update(
         &mut self,
         update: &Update,
@@ -52,11 +57,33 @@ impl Core {
             let terms = private.swarms.terms(info_hash);
             let torrent = terms.map(|terms| (terms.id, terms.freeleech));
             ocelot::write_info_torrent(out, framing, self.flavour(), *info_hash, torrent);
-        } else {
-            self.obey(update, now);
-            ocelot::write_success(out, framing);
+            return Next::Hold(at_once(), framing.closing());
         }
-        Next::Hold(self.hold(), framing.closing())
+        if let Err(why) = self.can_change().and_then(|()| self.has_room_for(update)) {
+            ocelot::write_failure(out, framing, &why);
+            return Next::Hold(at_once(), framing.closing());
+        }
+        self.obey(update, now);
+        let others = match update {
+            _ if self.mesh.len() == 1 => Others::None,
+            Update::UpdateTorrents { info_hashes, freeleech } => {
+                Others::Owners(self.parts_of_others(info_hashes, *freeleech))
+            }
+            Update::Malformed { .. } | Update::Unknown => Others::None,
+            _ if info_hash(update).is_some() => Others::None,
+            _ => Others::All,
+        };
+        Next::Confirm(self.doing(others), framing.closing())
+    }
+
+    /// Whether a torrent that is to be registered fits.
+    fn has_room_for(&self, update: &Update) -> Result<(), Unconfirmed> {
+        let (Update::AddTorrent { info_hash, .. }, Some(private)) = (update, &self.private) else {
+            return Ok(());
+        };
+        let swarms = &private.swarms;
+        let full = swarms.totals().torrents >= swarms.limits().torrents_max;
+        if full && swarms.terms(info_hash).is_none() { Err(Unconfirmed::Full) } else { Ok(()) }
     }
 
     fn flavour(&self) -> Flavour {
@@ -75,7 +102,8 @@ impl Core {
                 if let Err(Unregistered::NumberTaken(id, other)) = registered {
                     tracing::warn!(
                         id = id.0, %info_hash, %other,
-                        "the site adds a torrent with the number of another one, which has it still;                          nothing was changed: delete the other one first, and add this one again"
+                        "the site adds a torrent with the number of another one, which has it still; \
+                         nothing was changed: delete the other one first, and add this one again"
                     );
                 }
             }
@@ -84,7 +112,12 @@ impl Core {
                 let _ = self.put_torrent(*info_hash, None, *freeleech, None);
             }
             Update::UpdateTorrents { info_hashes, freeleech } => {
-                self.update_torrents(info_hashes, *freeleech);
+                for info_hash in info_hashes {
+                    if self.elsewhere(info_hash).is_none() {
+                        // Of one that is unknown there is nothing to change.
+                        let _ = self.put_torrent(*info_hash, None, *freeleech, None);
+                    }
+                }
             }
             Update::DeleteTorrent { info_hash, reason } => {
                 self.remove_torrent(*info_hash, reason.kept(), now);
@@ -144,9 +177,19 @@ impl Core {
                 }
             }
             Update::Malformed { parameter } => {
-                tracing::warn!(parameter, "an update of the site has no good value for this");
+                if let Some(times) = MISSAID.again(parameter) {
+                    tracing::warn!(
+                        parameter,
+                        times,
+                        "an update of the site has no good value for this"
+                    );
+                }
             }
-            Update::Unknown => tracing::warn!("an update of the site is of an unknown kind"),
+            Update::Unknown => {
+                if let Some(times) = MISSAID.again("") {
+                    tracing::warn!(times, "an update of the site is of an unknown kind");
+                }
+            }
         }
     }
 
@@ -166,26 +209,21 @@ impl Core {
         }
     }
 
-    fn update_torrents(&mut self, info_hashes: &[InfoHash], freeleech: Freeleech) {
+    /// What other cores are to do, as they own some of these torrents.
+    fn parts_of_others(
+        &self,
+        info_hashes: &[InfoHash],
+        freeleech: Freeleech,
+    ) -> Vec<(usize, Update)> {
         let mut parts = vec![Vec::new(); self.mesh.len()];
         for info_hash in info_hashes {
-            match self.elsewhere(info_hash) {
-                None => {
-                    let _ = self.put_torrent(*info_hash, None, freeleech, None);
-                }
-                Some(owner) => parts[owner].push(*info_hash),
+            if let Some(owner) = self.elsewhere(info_hash) {
+                parts[owner].push(*info_hash);
             }
         }
-        for (owner, info_hashes) in parts.into_iter().enumerate() {
-            if !info_hashes.is_empty() {
-                let update = Update::UpdateTorrents { info_hashes, freeleech };
-                if self.send(owner, Message::Site(Box::new(update))).is_err() {
-                    tracing::error!(
-                        "a core is drowning; the site's change of torrents is not taken"
-                    );
-                }
-            }
-        }
+        let part = |info_hashes| Update::UpdateTorrents { info_hashes, freeleech };
+        let others = parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty());
+        others.map(|(owner, info_hashes)| (owner, part(info_hashes))).collect()
     }
 
     /// Has every core answer other intervals, and says which; until the next start.
@@ -202,8 +240,9 @@ impl Core {
                 jitter = jitter.0,
                 "the site has set the announce interval, until the next start"
             );
-        } else {
+        } else if let Some(times) = BEYOND.again(&format!("{wish:?}")) {
             tracing::warn!(
+                times,
                 wanted = wanted.0,
                 interval = interval.0,
                 jitter = jitter.0,
@@ -287,7 +326,7 @@ impl Core {
 
     fn stats(&self, now: Seconds) -> Stats {
         let (_, jitter) = self.interval.in_force();
-        Stats { jitter, ..self.site().stats(self.interval.current(), now) }
+        Stats { jitter, ..self.site().stats(self.interval.current(), self.clock.steady_at(now)) }
     }
 
     fn report_user(&self, passkey: &[u8]) -> Option<UserReport> {
@@ -317,6 +356,17 @@ fn is_of_site(update: &Update) -> bool {
             | Update::RemoveWhitelist { .. }
             | Update::EditWhitelist { .. }
     )
+}
+
+/// What a site says wrongly, and wants beyond what it may have.
+static MISSAID: Trouble = Trouble::new();
+static BEYOND: Trouble = Trouble::new();
+
+/// For an answer that need not wait.
+fn at_once() -> Rc<Late<bool>> {
+    let late = Late::new();
+    late.bring(true);
+    Rc::new(late)
 }
 
 /// The torrent that an update is about, if it is about one.

@@ -9,9 +9,10 @@ use shard::{Families, InfoHash, Seconds};
 
 use super::requests::Next;
 use crate::api::Failure;
+use crate::core::heard::Told;
 use crate::core::late::Late;
 use crate::core::message::{HttpAsked, HttpRequest, ReplyTo, UdpAnnounce, UdpAsked};
-use crate::core::outgoing::Waiter;
+use crate::core::outgoing::{Waited, Waiter};
 use crate::core::port::Waiting;
 use crate::core::private::Booked;
 use crate::core::traces::What;
@@ -184,11 +185,11 @@ impl Core {
         framing: Framing,
         now: Seconds,
         out: &mut Vec<u8>,
-    ) -> Option<Rc<Late<()>>> {
+    ) -> Option<Rc<Late<bool>>> {
         let PrivateAnnounce { announce, remote, compact, illegal } = asked;
         match self.book(announce, Protocol::Http, family(*remote), now) {
             Booked::Told { once } => {
-                let interval = self.interval.answer(now, &mut self.random);
+                let interval = self.next_interval(now);
                 self.trace_answer(Some(interval));
                 let announced = Announced {
                     counts: self.reply.counts,
@@ -213,11 +214,17 @@ impl Core {
                 private::write_failure(out, framing, &refusal, RETRY_SOON, RETRY_SOON);
                 None
             }
+            Booked::NoRoom => {
+                self.trace_answer(Some(RETRY_SOON));
+                let refusal = private::Refusal::Unavailable;
+                private::write_failure(out, framing, &refusal, RETRY_SOON, RETRY_SOON);
+                None
+            }
         }
     }
 
     /// Comes when everything booked so far is on the disk.
-    pub(super) fn hold(&mut self) -> Rc<Late<()>> {
+    fn hold(&mut self) -> Rc<Late<bool>> {
         let late = Rc::new(Late::new());
         let private = self.private.as_mut().expect("only a private tracker books");
         private.outgoing.wait(Waiter::Http(late.clone()));
@@ -230,7 +237,7 @@ impl Core {
     fn refusal_interval(&self, refusal: &Refusal) -> Seconds {
         match refusal {
             Refusal::Unregistered => Seconds(self.settings.unregistered_interval.as_secs() as u32),
-            Refusal::PeersMax | Refusal::TorrentsMax => RETRY_SOON,
+            Refusal::PeersMax | Refusal::TorrentsMax | Refusal::NoRoom => RETRY_SOON,
             // One of the downloads may be complete by then.
             Refusal::DownloadsMax => self.interval.current(),
             Refusal::Deleted { .. } | Refusal::LeechingForbidden | Refusal::ClientsMax => {
@@ -406,6 +413,8 @@ impl Core {
                 let refusal = private::Refusal::Unavailable;
                 self.push(port, from, |out| write_error(out, transaction, &refusal));
             }
+            // Silence: the client asks again in 15 seconds.
+            Booked::NoRoom => self.trace_answer(None),
         }
     }
 
@@ -428,12 +437,15 @@ impl Core {
         self.trace(user, protocol, || What::Refused { address, info_hash, refusal: refusal() });
     }
 
-    /// Lets those go on who waited for the journal, which has what they waited for `on_disk` or goes on
-    /// trying.
-    pub fn release(&mut self, waited: Vec<Waiter>, on_disk: bool) {
-        for waiter in waited {
+    /// Lets those go on who waited for the journal.
+    pub fn release(&mut self, Waited { waiters, on_disk }: Waited) {
+        for waiter in waiters {
             match waiter {
-                Waiter::Http(late) => late.bring(()),
+                Waiter::Http(late) => late.bring(on_disk),
+                Waiter::Core(told) => {
+                    // Who asked may have given up.
+                    _ = told.send(if on_disk { Told::Done } else { Told::NotOnDisk });
+                }
                 Waiter::Site { mut results, reply } => {
                     if !on_disk {
                         for result in results.iter_mut().filter(|result| result.is_ok()) {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use ops::counters::{Protocol, Reason};
 use shard::{Counts, Families, InfoHash, Scope, Seconds};
 
+use crate::core::heard::Doing;
 use crate::core::late::Late;
 use crate::core::message::{HttpAnnounce, HttpAsked, HttpRequest, ReplyTo};
 use crate::core::shelf::Loan;
@@ -33,7 +34,9 @@ pub enum Next {
     /// To go to the core that owns the torrent.
     Travel(usize, Box<HttpRequest>),
     /// To be sent no sooner than this comes: what it was told must be on the disk first.
-    Hold(Rc<Late<()>>, Framing),
+    Hold(Rc<Late<bool>>, Framing),
+    /// To be told that the site's change is in force and on the disk, when it is, or that it is not.
+    Confirm(Doing, Framing),
     /// The parts of a scrape that other cores own.
     Gather(Rc<Late<Vec<Option<Counts>>>>, Vec<InfoHash>, Framing),
     /// The full scrape, as long as it is.

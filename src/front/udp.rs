@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use glommio::net::UdpSocket;
 use ops::counters::{Protocol, Reason};
+use persist::Trouble;
 use shard::{Announce, Counts, InfoHash, Seconds};
 
 use super::moderation::{self, Moderation};
@@ -34,7 +35,9 @@ pub async fn serve(core: SharedCore, port: usize) {
             Ok(received) => received,
             Err(error) => {
                 // Nothing a sender does leads here; the kernel is short of memory. Wait and go on.
-                tracing::error!(%error, "cannot receive datagrams; trying again in a second");
+                if let Some(times) = DEAF.again("") {
+                    tracing::error!(%error, times, "cannot receive datagrams; trying again each second");
+                }
                 glommio::timer::sleep(std::time::Duration::from_secs(1)).await;
                 continue;
             }
@@ -58,6 +61,9 @@ async fn wait(socket: &UdpSocket) {
     // An error is that of an earlier reply (ICMP) and tells nothing about what waits.
     let _ = socket.peek_from(&mut [0]).await;
 }
+
+/// Of all sockets.
+static DEAF: Trouble = Trouble::new();
 
 /// Answers an announce that another core received.
 pub fn arrive(core: &mut Core, journey: UdpAnnounce) {
@@ -135,7 +141,8 @@ impl Core {
                 self.push(port, from, |out| write_connect(out, transaction, id));
             }
             Ok(Request::Announce(announce)) => {
-                if !self.connection_ids.check(announce.connection_id, address, now) {
+                if !self.is_good(announce.connection_id, address, now) {
+                    let front = self.counters.front(Protocol::Udp, family(address));
                     return front.refuse(Reason::ConnectionId);
                 }
                 if self.private.is_some() {
@@ -156,12 +163,13 @@ impl Core {
                 }
             }
             Ok(Request::Scrape(scrape)) => {
-                if !self.connection_ids.check(scrape.connection_id, address, now) {
+                if !self.is_good(scrape.connection_id, address, now) {
+                    let front = self.counters.front(Protocol::Udp, family(address));
                     return front.refuse(Reason::ConnectionId);
                 }
                 if self.private.is_some() {
                     // There is no room for a passkey in it.
-                    front.refuse(Reason::Passkey);
+                    self.counters.front(Protocol::Udp, family(address)).refuse(Reason::Passkey);
                     let refusal = private::Refusal::PasskeyNotFound;
                     return self.push(port, from, |out| {
                         write_error(out, scrape.transaction, &refusal);
@@ -175,6 +183,13 @@ impl Core {
             }
             Err(_) => front.refuse(Reason::Malformed),
         }
+    }
+
+    /// Whether a connection id is good, or was before the clock jumped.
+    #[inline]
+    fn is_good(&self, id: u64, address: IpAddr, now: Seconds) -> bool {
+        let good = |now| self.connection_ids.check(id, address, now);
+        good(now) || self.clock.others(now).any(good)
     }
 
     fn udp_numwant(&self, announce: &udp::Announce<'_>, address: IpAddr) -> u16 {

@@ -100,7 +100,7 @@ impl Link {
         if !watched {
             let read = Pin::new(&mut self.connection).poll_read(context, input);
             if read.is_ready() {
-                core.watch.note_heard(core.clock.now());
+                core.watch.note_heard(core.clock.steady());
             }
             return read;
         }

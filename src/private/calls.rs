@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use ops::counters;
 use persist::postgres::{Backoff, SpentToken, SpentTokens};
-use persist::{Database, DatabaseError};
+use persist::{Database, DatabaseError, Trouble};
 use shard::private::{TorrentId, UserId};
 
 use crate::config::{Secret, SiteUrl};
@@ -58,7 +58,7 @@ impl Calls {
             status: status.clone(),
             stopped,
             retry: Backoff::between(RETRY_FIRST, RETRY_LAST),
-            failing: false,
+            trouble: Trouble::new(),
         };
         let thread =
             thread::Builder::new().name("margay-site".into()).spawn(move || caller.run())?;
@@ -93,7 +93,7 @@ struct Caller {
     stopped: Receiver<()>,
     retry: Backoff,
     /// The last call failed.
-    failing: bool,
+    trouble: Trouble,
 }
 
 impl Caller {
@@ -164,7 +164,7 @@ impl Caller {
                     status.told += told as u64;
                     status.waiting = status.waiting.saturating_sub(told as u64);
                 });
-                if std::mem::take(&mut self.failing) {
+                if self.trouble.over().is_some() {
                     tracing::info!(site = %self.url, "the site hears of used up tokens again");
                 }
                 self.retry.reset();
@@ -173,9 +173,9 @@ impl Caller {
             Err(error) => {
                 let wait = self.retry.next();
                 self.set(|status| status.failures += 1);
-                if !std::mem::replace(&mut self.failing, true) {
+                if let Some(times) = self.trouble.again("") {
                     tracing::warn!(
-                        site = %self.url, %error, tokens = waiting.len(), again_in = ?wait,
+                        times, site = %self.url, %error, tokens = waiting.len(), again_in = ?wait,
                         "cannot tell the site of used up tokens; it is told again until it knows"
                     );
                 }

@@ -12,6 +12,8 @@ use crate::mesh::Address;
 pub(crate) enum Unreached {
     #[error("a core has ended")]
     Ended,
+    #[error("a core takes nothing out of its inbox")]
+    Stuck,
     #[error("the journal does not take what has happened")]
     Journal,
 }
@@ -37,18 +39,49 @@ pub(super) fn hand_over(cores: &[Address<Message>]) -> Result<(), Unreached> {
     Ok(())
 }
 
-/// Gives every core a command. One whose inbox stays full has ended.
+/// Gives every core a command, also when some do not take it.
 pub(super) fn tell_all(cores: &[Address<Message>], command: &Command) -> Result<(), Unreached> {
     let until = Instant::now() + INBOX_PATIENCE;
+    let mut told = Ok(());
     for address in cores {
-        let mut message = Message::Command(command.clone());
-        while let Err(back) = address.send(message) {
-            if Instant::now() > until {
-                return Err(Unreached::Ended);
-            }
-            message = back;
-            std::thread::sleep(Duration::from_millis(1));
+        told = tell(address, command.clone(), until).and(told);
+    }
+    told
+}
+
+/// Waits for room in a core's inbox, which one that serves makes at once.
+fn tell(address: &Address<Message>, command: Command, until: Instant) -> Result<(), Unreached> {
+    let mut message = Message::Command(command);
+    while let Err(back) = address.send(message) {
+        if address.has_ended() {
+            return Err(Unreached::Ended);
         }
+        if Instant::now() > until {
+            return Err(Unreached::Stuck);
+        }
+        message = back;
+        std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::{self, INBOX_MESSAGES_MAX};
+
+    #[test]
+    fn who_has_ended_is_not_waited_for_and_the_others_are_told() {
+        let (addresses, mut inboxes) = mesh::inboxes::<Message>(3);
+        // Full, and then nobody is there to make room.
+        for _ in 0..INBOX_MESSAGES_MAX {
+            assert!(addresses[0].send(Message::Command(Command::Drain)).is_ok());
+        }
+        drop(inboxes.remove(0));
+        assert!(matches!(tell_all(&addresses, &Command::Drain), Err(Unreached::Ended)));
+        for inbox in &inboxes {
+            assert!(matches!(inbox.take(), Some(Message::Command(Command::Drain))));
+        }
+        assert!(matches!(hand_over(&addresses), Err(Unreached::Ended)));
+    }
 }

@@ -228,6 +228,11 @@ impl Books {
         }
     }
 
+    /// True when nothing is written down any more: the journal's thread has panicked.
+    pub(super) fn journal_has_ended(&self) -> bool {
+        self.journal.has_ended()
+    }
+
     /// Lets those segments of the journal go that neither a snapshot (from `needed_from` on) nor the
     /// database needs.
     pub(super) fn release(&self, needed_from: Option<u64>) {

@@ -1,21 +1,24 @@
 //! The threads of the cores: where they run, how they start and end.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use crossbeam_channel::{Receiver, Sender};
+use glommio::{
+    BuilderErrorKind, ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement,
+};
 use ops::lists::TorrentLists;
-use persist::{Grace, Restored, Snapshot};
+use persist::{Grace, Restored, Snapshot, Trouble};
 use shard::{InfoHash, Limits, Reply, Seconds, Shard};
 
 use super::books::PrivateOutfit;
 use super::listeners::Listeners;
 use super::restore::Unloaded;
-use super::{Event, ServerError, restore};
+use super::{Event, ServerError, barrier, restore};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection_id::ConnectionIds;
-use crate::control;
+use crate::control::{self, Slot};
 use crate::core::message::{Command, Message};
 use crate::core::seats::Seats;
 use crate::core::shelf::Shelf;
@@ -53,7 +56,14 @@ pub(super) struct Outfit {
 /// The running cores.
 pub(super) struct Cores {
     addresses: Vec<Address<Message>>,
-    handles: Vec<ExecutorJoinHandle<()>>,
+    handles: Vec<Option<ExecutorJoinHandle<()>>>,
+    /// What cores say of themselves: that they serve, and that they have ended. They have a queue of their own,
+    /// with room for all of it, so that nothing of it is ever lost behind something else.
+    pub(super) news: Receiver<Event>,
+    /// So that `news` does not end with the last core.
+    _news: Sender<Event>,
+    /// Some core did not take what all were told.
+    missed: Cell<bool>,
     /// What each core got from the snapshot.
     pub(super) restored: Vec<Restored>,
 }
@@ -85,9 +95,9 @@ impl Cores {
         listeners: Listeners,
         snapshot: Option<Snapshot>,
         state: &control::State,
-        events: &Sender<Event>,
     ) -> Result<Self, ServerError> {
         let count = placement.len();
+        let (news, heard) = crossbeam_channel::bounded(count * NEWS_OF_A_CORE);
         let snapshot = snapshot.map(|snapshot| {
             let grace = snapshot.grace(outfit.clock.now());
             (Arc::new(snapshot), grace)
@@ -103,26 +113,40 @@ impl Cores {
                 snapshot: snapshot.clone(),
                 mesh: addresses.clone(),
             };
-            let (slot, events) = (state.slot(number), events.clone());
+            let (slot, news) = (state.slot(number), news.clone());
+            // Here already: the executor may not come to run what it is given, where io_uring is forbidden.
+            let ended = Ended { core: number, news: news.clone(), slot: slot.clone() };
             let serve = move || async move {
-                let _ended = Ended(number, events.clone());
+                let _ended = ended;
                 let (core, restored) = part.build();
                 let loaded = restored.is_ok();
-                // The queue is far larger than what a start puts into it.
-                let _ = events.try_send(Event::CoreReady(restored));
+                // There is room.
+                let _ = news.try_send(Event::CoreReady(restored));
                 if loaded {
                     serve::run(core, sockets, inbox, slot).await;
                 }
             };
             let handle = builder(cpu).spawn(serve);
-            handles.push(
+            handles.push(Some(
                 handle.map_err(|error| ServerError::Core {
                     core: number,
                     reason: error.to_string(),
                 })?,
-            );
+            ));
         }
-        Ok(Self { addresses, handles, restored: Vec::new() })
+        let (news, _news, missed) = (heard, news, Cell::new(false));
+        Ok(Self { addresses, handles, news, _news, missed, restored: Vec::new() })
+    }
+
+    /// Why the tracker has to end, when a core has ended by itself.
+    pub(super) fn failed(&mut self, core: usize) -> ServerError {
+        // Its thread has come to its end, so this does not wait.
+        match self.handles[core].take().map(ExecutorJoinHandle::join) {
+            Some(Err(GlommioError::BuilderError(BuilderErrorKind::ThreadPanic(_))))
+            | Some(Ok(()))
+            | None => ServerError::CoreFailed(core),
+            Some(Err(error)) => ServerError::Core { core, reason: error.to_string() },
+        }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -134,21 +158,26 @@ impl Cores {
         self.addresses.clone()
     }
 
-    /// Gives every core a command. Waits for room in its inbox, which a serving core makes at once.
+    /// Gives every core a command. Waits for room in its inbox, which a serving core makes at once, for a while;
+    /// see [`Cores::has_missed`].
     pub(super) fn tell_all(&self, command: &Command) {
-        for address in &self.addresses {
-            let mut message = Message::Command(command.clone());
-            while let Err(back) = address.send(message) {
-                message = back;
-                std::thread::sleep(std::time::Duration::from_millis(1));
+        if let Err(unreached) = barrier::tell_all(&self.addresses, command) {
+            self.missed.set(true);
+            if let Some(times) = UNREACHED.again("") {
+                tracing::error!(%unreached, times, "not all cores have heard what they were told");
             }
         }
+    }
+
+    /// Whether a core has missed something since this was asked the last time.
+    pub(super) fn has_missed(&self) -> bool {
+        self.missed.take()
     }
 
     /// Ends all cores and waits for their threads.
     pub(super) fn stop(self) {
         self.tell_all(&Command::Stop);
-        for handle in self.handles {
+        for handle in self.handles.into_iter().flatten() {
             if handle.join().is_err() {
                 tracing::error!("a core did not end as it should");
             }
@@ -267,11 +296,22 @@ fn policy(settings: &Config) -> Policy {
     }
 }
 
-/// Says that a core's thread has ended, by a return or by a panic.
-struct Ended(usize, Sender<Event>);
+/// Says that a core's thread has ended, by a return or by a panic, or has not come to serve at all.
+struct Ended {
+    core: usize,
+    news: Sender<Event>,
+    slot: Arc<Slot>,
+}
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        let _ = self.1.try_send(Event::CoreEnded(self.0));
+        self.slot.end();
+        // There is room.
+        let _ = self.news.try_send(Event::CoreEnded(self.core));
     }
 }
+
+/// A core says that it serves, and that it has ended.
+const NEWS_OF_A_CORE: usize = 2;
+
+static UNREACHED: Trouble = Trouble::new();

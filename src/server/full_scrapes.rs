@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use persist::DataDir;
+use persist::{DataDir, Trouble};
 use shard::Seconds;
 
 use super::cores::Cores;
@@ -93,7 +93,11 @@ impl FullScrapes {
                 cores.tell_all(&Command::Census(sender));
             }
             Err(error) => {
-                tracing::error!(%error, "cannot start a thread for the full scrape; trying again later");
+                if let Some(times) = UNMADE.again("thread") {
+                    tracing::error!(
+                        %error, times, "cannot start a thread for the full scrape; trying again later"
+                    );
+                }
             }
         }
     }
@@ -114,13 +118,20 @@ impl FullScrapes {
                 self.editions.push(edition.clone());
                 cores.tell_all(&Command::FullScrape(edition));
             }
-            Err(error) => tracing::error!(
-                error = %ErrorChain(&error),
-                "full scrape not made; the one before stays, the next try comes by itself"
-            ),
+            Err(error) => {
+                if let Some(times) = UNMADE.again("") {
+                    tracing::error!(
+                        error = %ErrorChain(&error),
+                        times,
+                        "full scrape not made; the one before stays, the next try comes by itself"
+                    );
+                }
+            }
         }
     }
 }
+
+static UNMADE: Trouble = Trouble::new();
 
 /// `torrents` is about how many there will be.
 fn make(

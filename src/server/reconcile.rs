@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use persist::postgres::{Home, SetAside, Stored};
-use persist::{Database, DatabaseError, LedgerStatus, journal};
+use persist::{Database, DatabaseError, LedgerStatus, Trouble, journal};
 use shard::private::{
     Change, ClientPrefix, GroupId, HeldToken, Rules, Terms, TorrentId, User, UserId,
 };
@@ -133,7 +133,11 @@ impl Reconciliation {
         let thread = std::thread::Builder::new().name("margay-compare".to_owned());
         match thread.spawn(compare) {
             Ok(_) => self.under_way = true,
-            Err(error) => tracing::error!(%error, "cannot start a thread"),
+            Err(error) => {
+                if let Some(times) = UNCOMPARED.again("thread") {
+                    tracing::error!(%error, times, "cannot start a thread to compare with the database");
+                }
+            }
         }
     }
 
@@ -159,10 +163,13 @@ impl Reconciliation {
                 "took over from the database what had changed there"
             ),
             Err(error) => {
-                tracing::warn!(
-                    error = %ErrorChain(&error),
-                    "cannot compare users and torrents with the database; trying again"
-                );
+                if let Some(times) = UNCOMPARED.again("") {
+                    tracing::warn!(
+                        error = %ErrorChain(&error),
+                        times,
+                        "cannot compare users and torrents with the database; trying again"
+                    );
+                }
                 self.again();
             }
         }
@@ -173,6 +180,8 @@ impl Reconciliation {
         self.due = Some(self.due.map_or(again, |due| due.min(again)));
     }
 }
+
+static UNCOMPARED: Trouble = Trouble::new();
 
 /// One comparison.
 struct Work<'a> {
@@ -211,7 +220,8 @@ impl Work<'_> {
         let rules_version = self.compared.site.rules_version();
         let groups_version = self.compared.accounts.groups().version();
         barrier::hand_over(self.cores)?;
-        self.await_ledger(self.compared.journal.durable())?;
+        let end = self.compared.journal.durable();
+        self.await_ledger(end)?;
 
         let (mut differed, mut books) = (Differed::default(), Books::default());
         let mut users = Vec::new();
@@ -219,6 +229,12 @@ impl Work<'_> {
         let loaded = self.compared.database.load(journal, self.now - REASONS_KEPT, |stored| {
             self.look_at(stored, &mut books, &mut users);
         })?;
+        // The ledger may have been there before the database was restored. What counts is what was read.
+        let position = loaded.position;
+        let ours = |position| position >= end && self.compared.journal.wrote(position, loaded.life);
+        if !position.is_some_and(ours) {
+            return Err(ReconcileError::Behind { position, end });
+        }
         self.leave_alone(loaded.set_aside, &mut books);
         differed.groups = self.compared.accounts.groups().replace(groups_version, &books.groups);
         self.take_users(users, &books, &mut differed)?;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's own helpers fail by panicking, as the test does")]
 
 mod cli;
+mod clock;
 mod control;
 mod full_scrape;
 mod http_busy;
@@ -13,6 +14,7 @@ mod private;
 mod prometheus;
 mod restart;
 mod routing;
+mod stop;
 mod tracker;
 mod wire_http;
 mod wire_rules;

@@ -5,10 +5,13 @@
 
 mod api;
 mod calls;
+mod clock;
 mod dual_stack;
 mod early;
+mod full_disk;
 mod groups;
 mod intervals;
+mod late;
 mod metrics;
 mod reconcile;
 mod starts;

@@ -146,6 +146,23 @@ impl Tracker {
         self.await_exit();
     }
 
+    /// Waits until it has ended, and how.
+    pub(crate) fn await_end(mut self) -> Option<i32> {
+        self.wait().code()
+    }
+
+    /// Lines it has logged so far.
+    pub(crate) fn lines_logged(&self) -> usize {
+        self.log.lines.lock().unwrap().0.len()
+    }
+
+    /// From now on no file of it can grow (true), as on a full disk, or all can again.
+    pub(crate) fn fill_disk(&self, full: bool) {
+        use rustix::process::{Resource, Rlimit, prlimit};
+        let limit = Rlimit { current: full.then_some(64), maximum: None };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).unwrap();
+    }
+
     /// Waits until it has ended as it should.
     pub(crate) fn await_exit(mut self) {
         let status = self.wait();
@@ -263,10 +280,16 @@ fn of_family(addresses: &[SocketAddr], home: IpAddr) -> SocketAddr {
     *addresses.iter().find(|address| address.is_ipv4() == home.is_ipv4()).unwrap()
 }
 
-/// The tracker's command line. Options in `args` go before those here.
+/// The tracker's command line. Options in `args` go before those here; a word of it like `NAME=value` goes into the
+/// environment.
 fn command(data: &Path, args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_margay"));
-    let args: Vec<&str> = args.split_whitespace().collect();
+    let is_variable = |word: &&str| {
+        let name = word.split_once('=').map_or("", |(name, _)| name);
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+    };
+    let (variables, args): (Vec<&str>, Vec<&str>) = args.split_whitespace().partition(is_variable);
+    command.envs(variables.iter().filter_map(|word| word.split_once('=')));
     for (option, value) in [
         ("--cores", "1"),
         ("--udp", "127.0.0.1:0,[::1]:0"),

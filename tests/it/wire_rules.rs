@@ -32,6 +32,7 @@ fn every_rule_that_a_test_names_is_on_the_page() {
     let mut named = BTreeSet::new();
     add_rules(&project.join("src"), &mut named);
     add_rules(&project.join("tests/it"), &mut named);
+    add_rules(&project.join("shard/tests"), &mut named);
     assert!(named.len() > 50, "{named:?}");
     let page = fs::read_to_string(project.join("docs/wire.md")).unwrap();
     let written: BTreeSet<String> = page

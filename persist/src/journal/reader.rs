@@ -220,6 +220,21 @@ impl Reader {
     }
 }
 
+/// Which records of the journal in `dir` are lost, when this is the error that reading came to: from the first,
+/// and up to the one with which it goes on behind them. `None` for an error that may pass, and where nothing
+/// comes behind.
+pub fn cut_by(dir: &Path, error: &JournalError) -> Option<(u64, u64)> {
+    match error {
+        JournalError::Missing { from, to, .. } => Some((*from, *to)),
+        JournalError::Damaged { path, sequence, .. } => {
+            let damaged = Name::of(path)?;
+            let next = Name::list(dir).ok()?.into_iter().find(|name| *name > damaged)?;
+            Some((*sequence, next.0.max(*sequence)))
+        }
+        _ => None,
+    }
+}
+
 fn list(dir: &Path) -> Result<Vec<Name>, JournalError> {
     Name::list(dir).map_err(|source| JournalError::Read { path: dir.to_owned(), source })
 }

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::format::{HEADER_BYTES, Header};
 use super::names::Name;
 use crate::data_dir::sync_dir;
+use crate::trouble::Trouble;
 
 /// The last segment of a journal.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Segment {
     /// Those of them that are durable.
     pub(super) synced: u64,
 }
+
+static UNCUT: Trouble = Trouble::new();
 
 impl Segment {
     /// A new segment with these frames in it, all of it durable: the file appears under its name when
@@ -106,8 +109,11 @@ impl Segment {
 
     /// Cuts the file off behind what is durable. It is not written again.
     pub(super) fn give_up(self) -> u64 {
-        if let Err(error) = self.cut(self.synced) {
-            tracing::warn!(path = %self.path.display(), %error, "cannot shorten a journal segment");
+        if let Err(error) = self.cut(self.synced)
+            && let Some(times) = UNCUT.again("")
+        {
+            let path = self.path.display();
+            tracing::warn!(%path, %error, times, "cannot shorten a journal segment");
         }
         self.synced
     }

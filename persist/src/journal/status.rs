@@ -18,6 +18,7 @@ pub struct Status {
     durable: AtomicU64,
     bytes: AtomicU64,
     refusing: AtomicBool,
+    ended: AtomicBool,
     refused_batches: AtomicU64,
     refused_records: AtomicU64,
     syncs: AtomicU64,
@@ -42,6 +43,7 @@ impl Status {
             durable: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             refusing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             refused_batches: AtomicU64::new(0),
             refused_records: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
@@ -166,6 +168,14 @@ impl Status {
         Life::of(&lives, sequence).filter(|_| sequence < self.end())
     }
 
+    /// Whether a database with all records before `next`, the last one of them of this life, has what this
+    /// journal has before that record, and not what another copy of it had. What is not kept is believed.
+    pub fn wrote(&self, next: u64, life: Option<u64>) -> bool {
+        let (begin, end) = (self.begin(), self.end());
+        let last = next.checked_sub(1).and_then(|last| self.life_of(last));
+        next <= begin || (next <= end && last == Some(life.unwrap_or(0)))
+    }
+
     pub(super) fn set_lives(&self, lives: Vec<Life>) {
         *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = lives;
     }
@@ -196,6 +206,22 @@ impl Status {
             None => error.to_string(),
         };
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    /// Whether the thread that wrote it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Acquire)
+    }
+
+    pub(super) fn note_end(&self) {
+        self.ended.store(true, Release);
+    }
+
+    /// It was not meant to end.
+    pub(super) fn end_badly(&self, why: &str) {
+        self.refusing.store(true, Relaxed);
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+        self.more.notify_all();
     }
 
     pub(super) fn count_refused(&self, records: usize) {

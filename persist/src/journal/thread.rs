@@ -1,9 +1,9 @@
 //! The thread that writes the journal: takes batches, appends them, syncs on an interval, and answers
 //! those who wait.
 //!
-//! A batch is answered once, whatever happens: as durable, or as refused with its records. While the
-//! disk is full everything is refused at once, so that cores leave the baselines where they are, and
-//! the thread tries again with every batch and every second.
+//! A batch is answered once, whatever happens, also when the thread panics: as durable, or as refused with its
+//! records. While the disk is full everything is refused at once, so that cores leave the baselines where they
+//! are, and the thread tries again with every batch and every second.
 
 use std::io;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::{Journal, JournalError, Record, Status};
+use crate::trouble::Trouble;
 
 /// How the thread works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,9 +50,13 @@ pub struct JournalSender {
 /// Records that are appended together, all or none, and whom to tell.
 pub struct Batch {
     records: Vec<Record>,
-    reply: Option<Box<dyn FnOnce(Answer) + Send>>,
+    reply: Reply,
     urgent: bool,
 }
+
+/// Whom to tell what became of a batch. Dropped, it says that it was for nothing.
+#[derive(Default)]
+struct Reply(Option<Box<dyn FnOnce(Answer) + Send>>);
 
 /// What became of a batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,7 +85,8 @@ pub enum Refusal {
     Full,
     /// The disk fails.
     Disk,
-    /// A record, or the batch, is larger than the format allows. It will not be taken later either.
+    /// A record, or the batch, is larger than the format allows. It will not be taken later either, but its
+    /// parts may: who sent it divides it.
     TooLarge,
     /// The thread has ended.
     Stopped,
@@ -102,10 +108,14 @@ impl JournalThread {
             next_sync: Instant::now() + options.sync_interval,
             waiting: Vec::new(),
             urgent: false,
-            trouble: Trouble::default(),
+            trouble: Trouble::new(),
         };
         let thread = thread::Builder::new().name("margay-journal".to_owned());
-        let thread = thread.spawn(move || running.run())?;
+        let ending = Ending(status.clone());
+        let thread = thread.spawn(move || {
+            let _ending = ending;
+            running.run()
+        })?;
         let sender = JournalSender { messages, buffers, status };
         Ok(Self { sender, thread: Some(thread) })
     }
@@ -118,6 +128,11 @@ impl JournalThread {
     /// The figures of the journal.
     pub fn status(&self) -> &Arc<Status> {
         self.sender.status()
+    }
+
+    /// True when the thread has ended by itself, which is a panic: nothing is written any more.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Appends what was sent until now, syncs, ends. What is sent later is refused.
@@ -138,7 +153,8 @@ impl JournalThread {
 
 impl Drop for JournalThread {
     fn drop(&mut self) {
-        if !thread::panicking() {
+        // That it has panicked was said then.
+        if !thread::panicking() && !self.has_ended() {
             self.end();
         }
     }
@@ -166,6 +182,11 @@ impl JournalSender {
         self.messages.send(Message::Batch(batch)).map_err(|error| error.0.batch())
     }
 
+    /// True when the thread has ended: it takes no batch any more.
+    pub fn has_ended(&self) -> bool {
+        self.status.has_ended()
+    }
+
     /// The figures of the journal.
     pub fn status(&self) -> &Arc<Status> {
         &self.status
@@ -175,13 +196,13 @@ impl JournalSender {
 impl Batch {
     /// A batch of these records. Without any it is answered when all before it is durable.
     pub fn new(records: Vec<Record>) -> Self {
-        Self { records, reply: None, urgent: false }
+        Self { records, reply: Reply::default(), urgent: false }
     }
 
     /// Whom to tell. Runs on the journal's thread, where others wait meanwhile; also when the batch is
     /// dropped without having been written.
     pub fn on_answer(mut self, reply: impl FnOnce(Answer) + Send + 'static) -> Self {
-        self.reply = Some(Box::new(reply));
+        self.reply = Reply(Some(Box::new(reply)));
         self
     }
 
@@ -193,25 +214,35 @@ impl Batch {
 
     /// Takes the records out, of a batch that came back, and nobody is told anything.
     pub fn into_records(mut self) -> Vec<Record> {
-        self.reply = None;
+        self.reply.0 = None;
         std::mem::take(&mut self.records)
     }
 
-    fn refuse(mut self, why: Refusal) {
+    fn refuse(&mut self, why: Refusal) {
         let records = std::mem::take(&mut self.records);
-        if let Some(reply) = self.reply.take() {
-            reply(Answer::Refused { records, why });
-        }
+        self.reply.tell(Answer::Refused { records, why });
     }
 }
 
 impl Drop for Batch {
     /// Whoever waits is told that it was for nothing.
     fn drop(&mut self) {
-        if let Some(reply) = self.reply.take() {
-            let records = std::mem::take(&mut self.records);
-            reply(Answer::Refused { records, why: Refusal::Stopped });
+        self.refuse(Refusal::Stopped);
+    }
+}
+
+impl Reply {
+    /// Says it; to say it again does nothing.
+    fn tell(&mut self, answer: Answer) {
+        if let Some(reply) = self.0.take() {
+            reply(answer);
         }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.tell(Answer::Refused { records: Vec::new(), why: Refusal::Stopped });
     }
 }
 
@@ -262,7 +293,7 @@ struct Running {
 struct Waiting {
     first: u64,
     records: usize,
-    reply: Box<dyn FnOnce(Answer) + Send>,
+    reply: Reply,
 }
 
 /// Records that a buffer has room for which is used again. A larger one was for a rush, and would keep
@@ -292,9 +323,6 @@ impl Running {
         }
         // Who sends now does not know yet that it is over; what is behind the stop is refused.
         self.sync();
-        for Waiting { reply, .. } in self.waiting {
-            reply(Answer::Refused { records: Vec::new(), why: Refusal::Stopped });
-        }
         self.journal
     }
 
@@ -319,10 +347,11 @@ impl Running {
     fn append(&mut self, mut batch: Batch) {
         match self.journal.append(&batch.records) {
             Ok(first) => {
-                self.trouble.over();
+                self.is_well();
                 self.urgent |= batch.urgent;
                 let mut records = std::mem::take(&mut batch.records);
-                if let Some(reply) = batch.reply.take() {
+                let reply = std::mem::take(&mut batch.reply);
+                if reply.0.is_some() {
                     self.waiting.push(Waiting { first, records: records.len(), reply });
                 }
                 records.clear();
@@ -330,8 +359,10 @@ impl Running {
                     let _ = self.used.try_send(records); // There are enough already.
                 }
             }
+            // Who sent it divides it, and says what cannot be divided.
+            Err(JournalError::TooLarge { .. }) => batch.refuse(Refusal::TooLarge),
             Err(error) => {
-                self.trouble.report(&error);
+                self.report(&error);
                 batch.refuse(Refusal::from(&error));
             }
         }
@@ -340,53 +371,53 @@ impl Running {
     fn sync(&mut self) {
         self.urgent = false;
         if let Err(error) = self.journal.sync() {
-            self.trouble.report(&error);
+            self.report(&error);
         }
         // Appending syncs too when much is waiting.
         let durable = self.journal.durable();
         let done = self.waiting.partition_point(|w| w.first + w.records as u64 <= durable);
-        for Waiting { first, records, reply } in self.waiting.drain(..done) {
-            reply(Answer::Durable { first, records });
+        for Waiting { first, records, mut reply } in self.waiting.drain(..done) {
+            reply.tell(Answer::Durable { first, records });
         }
     }
 
     /// What is done now and then: makes room, and looks whether there is room again.
     fn tick(&mut self) {
         if let Err(error) = self.journal.delete_released() {
-            self.trouble.report(&error);
+            self.report(&error);
         }
         if !self.journal.status().accepting() {
             match self.journal.probe() {
-                Ok(()) => self.trouble.over(),
-                Err(error) => self.trouble.report(&error),
+                Ok(()) => self.is_well(),
+                Err(error) => self.report(&error),
             }
         }
     }
-}
 
-/// Says once a minute what does not work, and once that it works again.
-#[derive(Default)]
-struct Trouble {
-    since: Option<Instant>,
-    reported: Option<Instant>,
-}
-
-const REPORT_PERIOD: Duration = Duration::from_secs(60);
-
-impl Trouble {
-    fn report(&mut self, error: &JournalError) {
-        let now = Instant::now();
-        self.since.get_or_insert(now);
-        if self.reported.is_none_or(|last| now - last >= REPORT_PERIOD) {
-            self.reported = Some(now);
+    fn report(&self, error: &JournalError) {
+        // Figures in the text are no news.
+        let kind = if error.is_full() { "full" } else { "broken" };
+        if let Some(times) = self.trouble.again(kind) {
             let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-            tracing::error!("{error}{}; credit is postponed", cause.unwrap_or_default());
+            tracing::error!(times, "{error}{}; credit is postponed", cause.unwrap_or_default());
         }
     }
 
-    fn over(&mut self) {
-        if let Some(since) = self.since.take() {
-            tracing::info!("the journal is written again, after {} s", since.elapsed().as_secs());
+    fn is_well(&self) {
+        if let Some(time) = self.trouble.over() {
+            tracing::info!("the journal is written again, after {} s", time.as_secs());
         }
+    }
+}
+
+/// Says that the thread has ended, and whether by a panic.
+struct Ending(Arc<Status>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.end_badly("the journal's thread has panicked; nothing is written any more");
+        }
+        self.0.note_end();
     }
 }

@@ -11,11 +11,42 @@ use crate::journal::Said;
 
 /// What peers did.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Act<'a> {
+pub(super) struct Act<'a> {
+    /// The number of the record.
+    pub(super) number: u64,
+    pub(super) deed: Deed<'a>,
+}
+
+/// What a peer did.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Deed<'a> {
     /// One announced.
     Fact(&'a Fact),
     /// One left without saying so.
     Gone(&'a Gone),
+}
+
+impl Act<'_> {
+    pub(super) fn user(&self) -> UserId {
+        match self.deed {
+            Deed::Fact(fact) => fact.user,
+            Deed::Gone(gone) => gone.user,
+        }
+    }
+
+    pub(super) fn torrent(&self) -> TorrentId {
+        match self.deed {
+            Deed::Fact(fact) => fact.torrent,
+            Deed::Gone(gone) => gone.torrent,
+        }
+    }
+
+    pub(super) fn peer(&self) -> PeerKey {
+        match self.deed {
+            Deed::Fact(fact) => (fact.user, fact.torrent, fact.peer_id, fact.key),
+            Deed::Gone(gone) => (gone.user, gone.torrent, gone.peer_id, gone.key),
+        }
+    }
 }
 
 /// Some records that can be written as: first the changes, in their order, then all that peers did at once.
@@ -23,6 +54,8 @@ pub(super) enum Act<'a> {
 pub(super) struct Group<'a> {
     /// What the site said, each with its number.
     pub(super) changes: Vec<(u64, &'a Said)>,
+    /// The records of that.
+    pub(super) said: Vec<&'a (u64, Record)>,
     /// What peers did, in order.
     pub(super) acts: Vec<Act<'a>>,
     users: HashSet<UserId>,
@@ -34,24 +67,26 @@ pub(super) struct Group<'a> {
 pub(super) fn groups(records: &[(u64, Record)]) -> Vec<Group<'_>> {
     let mut groups = Vec::new();
     let mut group = Group::default();
-    for (number, record) in records {
+    for numbered in records {
+        let (number, record) = (numbered.0, &numbered.1);
         match record {
             Record::Fact(fact) => {
                 group.users.insert(fact.user);
                 group.torrents.insert(fact.torrent);
-                group.acts.push(Act::Fact(fact));
+                group.acts.push(Act { number, deed: Deed::Fact(fact) });
             }
             Record::Gone(gone) => {
                 group.users.insert(gone.user);
                 group.torrents.insert(gone.torrent);
-                group.acts.push(Act::Gone(gone));
+                group.acts.push(Act { number, deed: Deed::Gone(gone) });
             }
             Record::Tick(_) => {}
             Record::Said(said) => {
                 if group.touches(&said.change) {
                     groups.push(std::mem::take(&mut group));
                 }
-                group.changes.push((*number, said));
+                group.changes.push((number, said));
+                group.said.push(numbered);
             }
         }
     }
@@ -78,10 +113,10 @@ impl Group<'_> {
 }
 
 /// The announces among them.
-fn facts<'a>(acts: &[Act<'a>]) -> impl Iterator<Item = &'a Fact> {
-    acts.iter().filter_map(|act| match act {
-        Act::Fact(fact) => Some(*fact),
-        Act::Gone(_) => None,
+pub(super) fn facts<'a>(acts: &[Act<'a>]) -> impl Iterator<Item = &'a Fact> {
+    acts.iter().filter_map(|act| match act.deed {
+        Deed::Fact(fact) => Some(fact),
+        Deed::Gone(_) => None,
     })
 }
 
@@ -110,26 +145,41 @@ pub(super) struct Figures {
     pub(super) swarm: Swarm,
     /// The last time that it had a seeder.
     pub(super) active_at: Option<Seconds>,
+    /// What these acts added to the balance.
+    pub(super) moved: i128,
+    /// Completed downloads among them.
+    pub(super) snatched: u32,
 }
 
 /// The figures of each torrent after the last act of its peers.
 pub(super) fn figures(acts: &[Act<'_>]) -> Vec<(TorrentId, Figures)> {
     let mut figures: HashMap<TorrentId, Figures> = HashMap::new();
     for act in acts {
-        let (torrent, swarm, active_at) = match act {
-            Act::Fact(fact) => {
+        let (torrent, now) = match act.deed {
+            Deed::Fact(fact) => {
                 let active_at = (fact.swarm.seeders > 0).then_some(fact.at);
-                (fact.torrent, fact.swarm, active_at)
+                let moved = i128::from(fact.moved.uploaded)
+                    - i128::from(fact.moved.downloaded)
+                    - i128::from(fact.moved.corrupt);
+                let snatched = u32::from(fact.snatched);
+                (fact.torrent, Figures { swarm: fact.swarm, active_at, moved, snatched })
             }
-            Act::Gone(Gone { torrent, swarm: Some(swarm), .. }) => (*torrent, *swarm, None),
-            Act::Gone(_) => continue,
+            Deed::Gone(Gone { torrent, swarm: Some(swarm), .. }) => {
+                (*torrent, Figures { swarm: *swarm, active_at: None, moved: 0, snatched: 0 })
+            }
+            Deed::Gone(_) => continue,
         };
         match figures.entry(torrent) {
             Entry::Occupied(mut entry) => {
-                let before = entry.get().active_at;
-                entry.insert(Figures { swarm, active_at: active_at.or(before) });
+                let Figures { active_at, moved, snatched, .. } = *entry.get();
+                entry.insert(Figures {
+                    swarm: now.swarm,
+                    active_at: now.active_at.or(active_at),
+                    moved: now.moved + moved,
+                    snatched: now.snatched + snatched,
+                });
             }
-            Entry::Vacant(entry) => drop(entry.insert(Figures { swarm, active_at })),
+            Entry::Vacant(entry) => drop(entry.insert(now)),
         }
     }
     sorted(figures)
@@ -176,12 +226,12 @@ pub(super) struct PeerEnd<'a> {
 pub(super) fn peers<'a>(acts: &[Act<'a>]) -> Vec<(PeerKey, PeerEnd<'a>)> {
     let mut peers: HashMap<PeerKey, PeerEnd<'a>> = HashMap::with_capacity(acts.len());
     for act in acts {
-        match act {
-            Act::Fact(fact) => {
+        match act.deed {
+            Deed::Fact(fact) => {
                 let end = PeerEnd { fact: Some(fact), gone: false };
                 peers.insert((fact.user, fact.torrent, fact.peer_id, fact.key), end);
             }
-            Act::Gone(gone) => {
+            Deed::Gone(gone) => {
                 let key = (gone.user, gone.torrent, gone.peer_id, gone.key);
                 peers.entry(key).or_default().gone = true;
             }

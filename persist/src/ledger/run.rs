@@ -10,12 +10,18 @@ use ::postgres::Client;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::adopt::{self, AdoptError};
+use super::gaps::{Gap, GapReason};
+use super::measure::Measure;
+use super::minutely::Minutely;
+use super::schema_writer::{self, SchemaWriter};
+use super::standing::{Kept, Standing, Written, standing};
 use super::suspicions::Suspicions;
 use super::write::{Fault, Outcome, Scope, Tally, Writer};
 use super::{LedgerStatus, Record, Source, SourceError};
 use crate::belongs;
 use crate::books::{Lasting, Obstacle, Passing, State};
-use crate::postgres::{Backoff, Database, DatabaseError, Home, text_of};
+use crate::journal::Life;
+use crate::postgres::{Backoff, Database, DatabaseError, Home, schema_state, text_of};
 use crate::suspicion::Thresholds;
 
 /// How the ledger works.
@@ -67,6 +73,8 @@ pub struct Ledger {
 struct Shared {
     status: Mutex<LedgerStatus>,
     stopping: AtomicBool,
+    /// From which record on clients are to be measured, and the database has not been told yet.
+    measure_from: Mutex<Option<u64>>,
 }
 
 impl Ledger {
@@ -88,6 +96,8 @@ impl Ledger {
             rung,
             batch_max,
             hurry: false,
+            said: Minutely::default(),
+            by_difference: false,
         };
         let thread =
             thread::Builder::new().name("margay-ledger".into()).spawn(move || worker.run())?;
@@ -103,6 +113,14 @@ impl Ledger {
     pub fn watch_status(&self) -> impl Fn() -> LedgerStatus + Send + Sync + use<> {
         let shared = self.shared.clone();
         move || shared.status()
+    }
+
+    /// Has clients measured by what the database knows of them, from this record on: the tracker does not know
+    /// where they were, because records are missing that it should have begun with. To be said before it hears
+    /// announces.
+    pub fn measure_from(&self, record: u64) {
+        *self.shared.measure_from.lock().expect("nobody panics with it") = Some(record);
+        self.wake();
     }
 
     /// Writes what is there now, however little it is. A database that is away is not tried sooner.
@@ -167,10 +185,22 @@ enum SessionError {
     Journal(u64, #[source] SourceError),
     #[error("cannot fill the database")]
     Adopt(#[from] AdoptError),
-    #[error("another process writes this journal into the database")]
-    InUse,
+    #[error(
+        "a session of this tracker from before its restart is still there ({0}); the server notices \
+         that it is gone"
+    )]
+    Remnant(SchemaWriter),
+    #[error(
+        "another tracker ({0}) writes this schema, and one tracker a schema is what there can be; give this \
+         one --database-schema of its own"
+    )]
+    Shared(SchemaWriter),
+    #[error("somebody writes this schema who ended a moment ago")]
+    Passed,
     #[error("the database has moved from record {0} without this process")]
     Moved(u64),
+    #[error("a user came into the database while he was written; all of it is written again")]
+    Raced,
     #[error("the database refuses to keep what it refused: {error} ({sqlstate})")]
     Refused { sqlstate: String, error: String },
 }
@@ -183,8 +213,9 @@ impl SessionError {
             Self::Adopt(AdoptError::Database(error)) => Some(error.into()),
             Self::Adopt(_) => Some(Obstacle::Lasting(Lasting::Emptied)),
             Self::Journal(..) => Some(Obstacle::Passing(Passing::Journal)),
-            Self::InUse => Some(Obstacle::Passing(Passing::Remnant)),
-            Self::Moved(_) => None,
+            Self::Remnant(_) => Some(Obstacle::Passing(Passing::Remnant)),
+            Self::Shared(_) => Some(Obstacle::Lasting(Lasting::Shared)),
+            Self::Passed | Self::Moved(_) | Self::Raced => None,
             Self::Refused { .. } => Some(Obstacle::Lasting(Lasting::Refused)),
         }
     }
@@ -201,6 +232,9 @@ struct Worker<S> {
     /// Somebody waits.
     hurry: bool,
     suspicions: Suspicions,
+    said: Minutely,
+    /// Clients were measured since this process began, see [`Writer::set_measure`].
+    by_difference: bool,
 }
 
 impl<S: Source> Worker<S> {
@@ -208,12 +242,17 @@ impl<S: Source> Worker<S> {
         let mut backoff = Backoff::new();
         while !self.shared.stops() {
             let Err(error) = self.session(&mut backoff) else { return };
-            let wait = backoff.next();
+            let obstacle = error.obstacle();
+            let wait = match obstacle {
+                Some(Obstacle::Lasting(_)) => LASTING_PERIOD,
+                _ => backoff.next(),
+            };
             let text = text_of(&error);
-            if backoff.is_news(&text) {
-                tracing::warn!(error = text, again_in = ?wait, "the ledger waits");
+            let kind = obstacle.as_ref().map_or("moved", Obstacle::name);
+            if let Some(count) = self.said.count(kind, 1) {
+                tracing::warn!(error = text, count, again_in = ?wait, "the ledger waits");
             }
-            let state = error.obstacle().map(State::Kept);
+            let state = obstacle.map(State::Kept);
             self.shared.set(|status| {
                 status.connected = false;
                 status.retries += 1;
@@ -242,11 +281,26 @@ impl<S: Source> Worker<S> {
         let mut written_at = Instant::now();
         let mut checked_at = Instant::now();
         let mut cleaned_at: Option<Instant> = None;
+        let mut looked_at = Instant::now();
         while !self.shared.stops() {
+            if self.take_order(&mut writer)? {
+                self.begin_measuring(&mut writer, next)?;
+                batch.clear();
+                self.source.seek(next).map_err(|source| SessionError::Journal(next, source))?;
+            }
+            if looked_at.elapsed() > LOOK_PERIOD {
+                self.look_after(&mut writer)?;
+                looked_at = Instant::now();
+            }
             let room = self.batch_max.saturating_sub(batch.len());
-            self.source
-                .next_batch(room, &mut batch)
-                .map_err(|source| SessionError::Journal(next, source))?;
+            if let Err(source) = self.source.next_batch(room, &mut batch) {
+                // What comes before is good, and written first.
+                if batch.is_empty() {
+                    next = self.go_on_behind(&mut writer, next, source)?;
+                    continue;
+                }
+                self.hurry = true;
+            }
             self.tell_age(&batch);
             if batch.is_empty() {
                 self.shared.set(|status| status.caught_up += 1);
@@ -296,39 +350,248 @@ impl<S: Source> Worker<S> {
         let scope = Scope { journal, node: node.clone(), peers, spent_tokens };
         let database = self.database.clone();
         let failed = database.failed("begin to write the journal");
-        let mut client = database.connect("ledger")?;
+        let mut client = database.connect(&schema_writer::purpose(journal, node))?;
+        let schema = schema_state(&mut client, &database).map_err(&failed)?;
+        if let Some(error) = database.state_error(schema) {
+            return Err(error.into());
+        }
         self.enter(&mut client)?;
-        let lock = database.lock_number(&format!("ledger {journal:016x}"));
+        let lock = schema_writer::lock(&database);
         let alone =
             client.query_one("SELECT pg_try_advisory_lock($1)", &[&lock]).map_err(&failed)?;
         if !alone.get::<_, bool>(0) {
-            return Err(SessionError::InUse);
+            return Err(match schema_writer::writer(&mut client, lock).map_err(&failed)? {
+                Some(other) if other.journal == Some(journal) => SessionError::Remnant(other),
+                Some(other) => SessionError::Shared(other),
+                None => SessionError::Passed,
+            });
         }
         let mut writer = Writer::new(client, scope).map_err(&failed)?;
-        let first = self.source.first();
-        let (next, new) = writer.position(first).map_err(&failed)?;
-        if new && first > 0 {
-            tracing::warn!(
-                first,
-                "the database does not know this journal, whose beginning is gone"
-            );
+        let written = writer.written().map_err(&failed)?;
+        let next = self.agree(&mut writer, written)?;
+        self.take_order(&mut writer)?;
+        self.begin_measuring(&mut writer, next)?;
+        match self.source.seek(next) {
+            Ok(()) => {}
+            // It is met again by who reads.
+            Err(source) if self.source.cut_by(&source).is_some() => {}
+            Err(source) => return Err(SessionError::Journal(next, source)),
         }
-        if new && let Some(written_at) = writer.other_journal().map_err(&failed)? {
-            tracing::warn!(
-                written_at,
-                "the database knows another journal of this node, and this one is new: what the other one \
-                 had for the database after that is lost, and clients are credited from their next announce \
-                 on"
-            );
-        }
-        self.source.seek(next).map_err(|source| SessionError::Journal(next, source))?;
         tracing::info!(database = %self.database, next, "the ledger writes");
+        let gaps = writer.gaps().map_err(&failed)?;
         self.shared.set(|status| {
             status.connected = true;
-            status.state = State::Up;
             status.position = Some(next);
+            status.gaps = gaps;
         });
         Ok((writer, next))
+    }
+
+    /// Finds out how journal and database stand to each other, and sees to it that they go on together: with
+    /// which record.
+    fn agree(
+        &mut self,
+        writer: &mut Writer,
+        written: Option<Written>,
+    ) -> Result<u64, SessionError> {
+        let (lives, first) = (self.source.lives(), self.source.first());
+        let kept = Kept { begin: first, end: self.source.end(), lives: &lives };
+        let database = self.database.clone();
+        let failed = database.failed("say from where on the journal is written");
+        let until = written.and_then(|written| written.until);
+        match standing(kept, written) {
+            Standing::New { next } => {
+                writer.begin(next).map_err(&failed)?;
+                if next > 0 {
+                    tracing::warn!(
+                        first = next,
+                        "the database does not know this journal, whose beginning is gone"
+                    );
+                }
+                if let Some(written_at) = writer.other_journal().map_err(&failed)? {
+                    tracing::warn!(
+                        written_at,
+                        "the database knows another journal of this node, and this one is new: what the other one \
+                         had for the database after that is lost, and clients are credited from their next \
+                         announce on"
+                    );
+                }
+                Ok(next)
+            }
+            Standing::GoesOn { next } => {
+                let had = self.shared.status().position;
+                if let Some(records) = had.and_then(|had| had.checked_sub(next)).filter(|n| *n > 0)
+                {
+                    tracing::warn!(
+                        position = next,
+                        had,
+                        records,
+                        "the database was restored, or failed over to an older copy: what it lacks is written \
+                         again"
+                    );
+                }
+                Ok(next)
+            }
+            Standing::Gone { next, begin } => {
+                let gap = Gap {
+                    reason: GapReason::DatabaseRestored,
+                    first: next,
+                    behind: begin,
+                    from_millis: until,
+                    to_millis: self.made_at(begin),
+                };
+                writer.skip(&gap, begin, None, false).map_err(&failed)?;
+                tracing::error!(
+                    from = next,
+                    to = begin,
+                    records = begin - next,
+                    "the database was restored to an older state than the journal reaches back: what was \
+                     announced between is lost, see table gaps; the rest is written"
+                );
+                Ok(begin)
+            }
+            Standing::OlderCopy { next, from } => {
+                let gap = Gap {
+                    reason: GapReason::JournalRestored,
+                    first: from,
+                    behind: next.max(from),
+                    from_millis: from.checked_sub(1).and_then(|last| self.made_at(last)),
+                    to_millis: until,
+                };
+                let life = from.checked_sub(1).and_then(|last| Life::of(&lives, last));
+                writer.skip(&gap, from, life, true).map_err(&failed)?;
+                tracing::error!(
+                    database = next,
+                    from,
+                    "the data folder is an older copy, or has lost the end of its journal: the database has \
+                     records that are not here. What clients moved is measured from their rows in the \
+                     database; what the site changed through the tracker meanwhile is in the database alone, \
+                     see table gaps"
+                );
+                if !self.options.peers {
+                    tracing::error!(
+                        "without --database-peers there are no such rows: the next announce of each client is \
+                         not credited"
+                    );
+                }
+                Ok(from)
+            }
+        }
+    }
+
+    /// When a record was made, in milliseconds since 1970; `None` for one that cannot be read.
+    fn made_at(&mut self, number: u64) -> Option<u64> {
+        let mut records = Vec::new();
+        self.source.seek(number).ok()?;
+        self.source.next_batch(1, &mut records).ok()?;
+        records.first().map(|(_, record)| record.stamp().millis)
+    }
+
+    /// What is not to be believed of the records that come.
+    fn begin_measuring(&mut self, writer: &mut Writer, next: u64) -> Result<(), SessionError> {
+        let database = self.database.clone();
+        let failed = database.failed("see how the journal is written");
+        let from = writer.measured_from().map_err(&failed)?;
+        let measure = from.map(|from| {
+            let millis = self.made_at(from);
+            let mut measure = Measure::new(from, millis, self.options.peers);
+            if !self.options.peers {
+                self.hear_again(&mut measure, next);
+            }
+            measure
+        });
+        self.by_difference |= measure.is_some();
+        self.shared.set(|status| {
+            status.state = if measure.is_some() { State::Measuring } else { State::Up };
+        });
+        writer.set_measure(measure, self.by_difference);
+        Ok(())
+    }
+
+    /// Without rows of clients, the journal says who has been heard since measuring began.
+    fn hear_again(&mut self, measure: &mut Measure, next: u64) {
+        let begin = measure.from().max(self.source.first());
+        let mut records = Vec::new();
+        let mut at = begin;
+        if self.source.seek(begin).is_err() {
+            return;
+        }
+        while at < next && !self.shared.stops() {
+            records.clear();
+            let most = usize::try_from(next - at).unwrap_or(usize::MAX).min(self.batch_max);
+            if self.source.next_batch(most, &mut records).is_err() || records.is_empty() {
+                return;
+            }
+            measure.hear(&records);
+            at += records.len() as u64;
+        }
+    }
+
+    /// Tells the database what [`Ledger::measure_from`] asked for; whether it did.
+    fn take_order(&self, writer: &mut Writer) -> Result<bool, SessionError> {
+        let order = *self.shared.measure_from.lock().expect("nobody panics with it");
+        let Some(from) = order else { return Ok(false) };
+        let failed = self.database.failed("note from where on clients are measured");
+        writer.begin_measuring(from).map_err(failed)?;
+        // Taken when the database has it, so that a connection that is lost costs nothing.
+        *self.shared.measure_from.lock().expect("nobody panics with it") = None;
+        Ok(true)
+    }
+
+    /// The journal cannot be read on. Where that is for good, what is lost is noted, and it goes on behind it:
+    /// with which record.
+    fn go_on_behind(
+        &mut self,
+        writer: &mut Writer,
+        next: u64,
+        error: SourceError,
+    ) -> Result<u64, SessionError> {
+        let Some((from, to)) = self.source.cut_by(&error).filter(|(_, to)| *to > next) else {
+            return Err(SessionError::Journal(next, error));
+        };
+        let from = from.max(next);
+        let from_millis = from.checked_sub(1).and_then(|last| self.made_at(last));
+        let to_millis = self.made_at(to);
+        let gap =
+            Gap { reason: GapReason::JournalLost, first: from, behind: to, from_millis, to_millis };
+        let life = Life::of(&self.source.lives(), to - 1);
+        let failed = self.database.failed("note what the journal has lost");
+        writer.skip(&gap, to, life, false).map_err(failed)?;
+        tracing::error!(
+            from,
+            to,
+            records = to - from,
+            error = text_of(&*error),
+            "a part of the journal is lost: see table gaps; it is gone on behind it"
+        );
+        self.source.seek(to).map_err(|source| SessionError::Journal(to, source))?;
+        let gaps = writer.gaps().map_err(self.database.failed("read what is missing"))?;
+        self.shared.set(|status| {
+            status.position = Some(to);
+            status.gaps = gaps;
+        });
+        Ok(to)
+    }
+
+    /// What is to be seen to now and then.
+    fn look_after(&mut self, writer: &mut Writer) -> Result<(), SessionError> {
+        let failed = self.database.failed("see how the journal is written");
+        let gaps = writer.gaps().map_err(&failed)?;
+        let measuring = self.shared.status().state == State::Measuring;
+        let ended = measuring
+            && writer.end_measuring(self.options.peers_kept.as_secs()).map_err(&failed)?;
+        if ended {
+            tracing::info!(
+                "clients are not measured any more: all that there can be have announced"
+            );
+        }
+        self.shared.set(|status| {
+            status.gaps = gaps;
+            if ended {
+                status.state = State::Up;
+            }
+        });
+        Ok(())
     }
 
     fn write(
@@ -344,9 +607,12 @@ impl<S: Source> Worker<S> {
         }
         self.suspicions.hear(batch);
         let start = Instant::now();
-        let tally = match writer.write(batch) {
+        let last = next + (batch.len() as u64).saturating_sub(1);
+        let life = Life::of(&self.source.lives(), last);
+        let tally = match writer.write(batch, life) {
             Ok(Outcome::Written(tally)) => tally,
             Ok(Outcome::Moved) => return Err(SessionError::Moved(next)),
+            Err(Fault::Raced) => return Err(SessionError::Raced),
             Err(Fault::Failed(error)) => {
                 return Err(self.database.failed("write the journal")(error).into());
             }
@@ -368,7 +634,7 @@ impl<S: Source> Worker<S> {
             return Ok(());
         }
         match writer.write_suspicions(&rows) {
-            Ok(()) => {}
+            Ok(()) | Err(Fault::Raced) => {}
             Err(Fault::Failed(error)) => {
                 return Err(self.database.failed("report suspicions")(error).into());
             }
@@ -397,7 +663,7 @@ impl<S: Source> Worker<S> {
         }
     }
 
-    fn count(&self, batch: &[(u64, Record)], tally: Tally, next: u64, took: Duration) {
+    fn count(&mut self, batch: &[(u64, Record)], tally: Tally, next: u64, took: Duration) {
         let records = batch.len() as u64;
         let count = |kind: fn(&Record) -> bool| {
             batch.iter().filter(|(_, record)| kind(record)).count() as u64
@@ -406,16 +672,28 @@ impl<S: Source> Worker<S> {
         let changes = count(|record| matches!(record, Record::Said(_)));
         let gone = count(|record| matches!(record, Record::Gone(_)));
         let batch_max = self.batch_max as u64;
-        if let Some((number, refusal)) = &tally.refusal {
-            let (record, error) = (number, refusal.as_str());
-            let count = tally.rejected;
+        for ((part, sqlstate), (count, record, error)) in &tally.refusals {
+            if let Some(count) = self.said.count(&format!("refused {part} {sqlstate}"), *count) {
+                tracing::warn!(
+                    count,
+                    part,
+                    sqlstate,
+                    record,
+                    error,
+                    "the database refused records; they are in table rejected"
+                );
+            }
+        }
+        let unknown = tally.unknown_users;
+        if unknown > 0
+            && let Some(count) = self.said.count("unknown users", unknown)
+        {
             tracing::warn!(
                 count,
-                record,
-                error,
-                "the database refused records; they are in table rejected"
+                "credit of users who are not in the database; it is in table rejected"
             );
         }
+        let refusal = tally.refusals.into_iter().next_back();
         self.shared.set(|status| {
             status.position = Some(next + records);
             status.oldest_at = None;
@@ -431,8 +709,8 @@ impl<S: Source> Worker<S> {
             status.unknown_users += tally.unknown_users;
             status.unknown_torrents += tally.unknown_torrents;
             status.unknown_tokens += tally.unknown_tokens;
-            if let Some((number, refusal)) = tally.refusal {
-                status.last_error = Some(format!("record {number} was refused: {refusal}"));
+            if let Some(((part, _), (_, number, error))) = refusal {
+                status.last_error = Some(format!("record {number} was refused: {part}: {error}"));
             }
         });
     }
@@ -481,6 +759,12 @@ const BATCH_TIME: Duration = Duration::from_secs(4);
 
 /// Smaller batches would only be slower.
 const BATCH_MIN: usize = 500;
+
+/// How soon what lasts is looked at again.
+const LASTING_PERIOD: Duration = Duration::from_secs(5);
+
+/// How often is looked after what changes seldom.
+const LOOK_PERIOD: Duration = Duration::from_secs(30);
 
 /// How soon a stop is noticed while the database is not to be asked.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 pub use crate::journal::Record;
-use crate::journal::{Reader, Status};
+use crate::journal::{JournalError, Life, Reader, Status, cut_by};
 
 /// Why a journal cannot be read.
 pub type SourceError = Box<dyn Error + Send + Sync>;
@@ -16,6 +16,23 @@ pub trait Source: Send {
 
     /// The number of the oldest record that is there.
     fn first(&self) -> u64;
+
+    /// Records before this one are on the disk; `None` where that is not known.
+    fn end(&self) -> Option<u64> {
+        None
+    }
+
+    /// The lives of the journal, see [`crate::journal::Journal::lives`]; none where it has none.
+    fn lives(&self) -> Vec<Life> {
+        Vec::new()
+    }
+
+    /// Which records are lost for good, where it is that what keeps the journal from being read: from the
+    /// first, and up to the one with which it goes on.
+    fn cut_by(&self, error: &SourceError) -> Option<(u64, u64)> {
+        let _ = error;
+        None
+    }
 
     /// The record to be given next is this one. An error when the journal does not have it any more, or
     /// ends before it.
@@ -30,6 +47,8 @@ pub trait Source: Send {
 /// The journal that this process writes, followed while it grows.
 pub struct JournalSource {
     status: Arc<Status>,
+    /// Where to begin, once that has been said.
+    at: Option<u64>,
     reader: Option<Reader>,
     records: Vec<Record>,
 }
@@ -37,7 +56,7 @@ pub struct JournalSource {
 impl JournalSource {
     /// Reads nothing before it is told where to begin.
     pub fn new(status: Arc<Status>) -> Self {
-        Self { status, reader: None, records: Vec::new() }
+        Self { status, at: None, reader: None, records: Vec::new() }
     }
 }
 
@@ -50,16 +69,37 @@ impl Source for JournalSource {
         self.status.begin()
     }
 
+    fn end(&self) -> Option<u64> {
+        Some(self.status.durable())
+    }
+
+    fn lives(&self) -> Vec<Life> {
+        self.status.lives()
+    }
+
+    fn cut_by(&self, error: &SourceError) -> Option<(u64, u64)> {
+        cut_by(self.status.dir(), error.downcast_ref::<JournalError>()?)
+    }
+
     fn seek(&mut self, number: u64) -> Result<(), SourceError> {
+        self.status.hold(number);
+        (self.at, self.reader) = (Some(number), None);
         self.reader = Some(Reader::follow(&self.status, number)?);
         Ok(())
     }
 
     fn next_batch(&mut self, max: usize, out: &mut Vec<(u64, Record)>) -> Result<(), SourceError> {
-        let Some(reader) = &mut self.reader else { return Ok(()) };
+        let Some(at) = self.at else { return Ok(()) };
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            none => none.insert(Reader::follow(&self.status, at)?),
+        };
         self.records.clear();
-        let first = reader.read_into(max, &mut self.records)?;
+        let first = reader.position();
+        let read = reader.read_into(max, &mut self.records);
+        // Those before an error are good.
         out.extend((first..).zip(self.records.drain(..)));
+        read?;
         Ok(())
     }
 }

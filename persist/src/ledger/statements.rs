@@ -9,6 +9,10 @@ pub(super) struct Statements {
     pub(super) position: Statement,
     pub(super) advance: Statement,
     pub(super) reject: Statement,
+    pub(super) keep_credit: Statement,
+    pub(super) unknown_users: Statement,
+    pub(super) baselines: Statement,
+    pub(super) figures_measured: Statement,
     pub(super) credits: Statement,
     pub(super) figures: Statement,
     pub(super) tokens: Statement,
@@ -44,9 +48,13 @@ impl Statements {
             position: prepare("SELECT next FROM ledger WHERE journal = $1 FOR UPDATE")?,
             advance: prepare(
                 "UPDATE ledger SET node = $2, next = $3, written_until = greatest(written_until, $4), \
-                 updated_at = now() WHERE journal = $1",
+                 life = coalesce($5, life), updated_at = now() WHERE journal = $1",
             )?,
             reject: prepare(REJECT)?,
+            keep_credit: prepare(KEEP_CREDIT)?,
+            unknown_users: prepare(UNKNOWN_USERS)?,
+            baselines: prepare(BASELINES)?,
+            figures_measured: prepare(FIGURES_MEASURED)?,
             credits: prepare(CREDITS)?,
             figures: prepare(FIGURES)?,
             tokens: prepare(TOKENS)?,
@@ -82,11 +90,52 @@ const PLANS: &str = "SET plan_cache_mode TO force_generic_plan; SET enable_seqsc
     SET enable_hashjoin TO off; SET enable_mergejoin TO off; SET jit TO off";
 
 const REJECT: &str = "
-    INSERT INTO rejected (node, journal, position, part, sqlstate, error, record)
-    VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb)";
+    INSERT INTO rejected (node, journal, position, part, sqlstate, error, record, user_id, torrent_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8, $9)";
 
+/// Credit that nobody took is added up in one row for each user, until the site deletes that.
+const KEEP_CREDIT: &str = "
+    WITH d AS (
+        SELECT * FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::text[])
+            AS d (who, up, down, at_record, why, what)
+    ), merged AS (
+        UPDATE rejected r SET uploaded = r.uploaded + least(d.up, 9223372036854775807 - r.uploaded),
+            downloaded = r.downloaded + least(d.down, 9223372036854775807 - r.downloaded),
+            position = d.at_record, error = d.why, record = d.what::jsonb, at = now()
+        FROM d WHERE r.id = (SELECT max(o.id) FROM rejected o WHERE o.user_id = d.who AND o.journal = $1
+            AND o.part = 'credit' AND o.sqlstate = $3 AND o.uploaded >= 0 AND o.downloaded >= 0)
+        RETURNING r.user_id
+    )
+    INSERT INTO rejected (node, journal, position, part, sqlstate, error, record, user_id, uploaded, downloaded)
+    SELECT $2, $1, at_record, 'credit', $3, why, what::jsonb, who, up, down
+    FROM d WHERE who NOT IN (SELECT user_id FROM merged)";
+
+const UNKNOWN_USERS: &str = "
+    SELECT who FROM unnest($1::bigint[]) AS d (who)
+    WHERE NOT EXISTS (SELECT FROM users WHERE users.id = who)";
+
+const BASELINES: &str = "
+    SELECT p.user_id, p.torrent_id, p.peer_id, p.key, p.uploaded, p.downloaded, p.corrupt, p.remaining, p.stamp
+    FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[]) AS d (who, what, its_name, its_key)
+        JOIN peers p ON p.user_id = who AND p.torrent_id = what AND p.peer_id = its_name AND p.key = its_key
+    ORDER BY p.user_id, p.torrent_id, p.peer_id, p.key
+    FOR UPDATE OF p";
+
+const FIGURES_MEASURED: &str = "
+    UPDATE torrents SET seeders = d.seeders, leechers = d.leechers,
+        snatches = least(torrents.snatches + d.snatches, 4294967295),
+        balance = greatest(least(torrents.balance::numeric + d.moved, 9223372036854775807),
+            -9223372036854775808)::bigint,
+        last_active_at = coalesce(to_timestamp(d.active_at), last_active_at)
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+        AS d (torrent_id, seeders, leechers, snatches, moved, active_at)
+    WHERE torrents.id = torrent_id";
+
+/// A sum that no column can hold stays at the largest number: refused, it would be so with each further
+/// announce of the user.
 const CREDITS: &str = "
-    UPDATE users SET uploaded = uploaded + up, downloaded = downloaded + down
+    UPDATE users SET uploaded = uploaded + least(up, 9223372036854775807 - uploaded),
+        downloaded = downloaded + least(down, 9223372036854775807 - downloaded)
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS d (user_id, up, down)
     WHERE users.id = user_id";
 
@@ -98,7 +147,7 @@ const FIGURES: &str = "
     WHERE torrents.id = torrent_id";
 
 const TOKENS: &str = "
-    UPDATE tokens SET downloaded = downloaded + down, spent_at = coalesce(spent_at, to_timestamp(spent))
+    UPDATE tokens SET downloaded = downloaded + least(down, 9223372036854775807 - downloaded), spent_at = coalesce(spent_at, to_timestamp(spent))
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS d (who, what, down, spent)
     WHERE user_id = who AND torrent_id = what";
 

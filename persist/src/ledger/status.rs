@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shard::Seconds;
 
+use super::gaps::Gaps;
 use crate::books::State;
 use crate::suspicion::Suspected;
 
@@ -49,6 +50,8 @@ pub struct LedgerStatus {
     pub unknown_tokens: u64,
     /// Announces reported in the table `suspicions`.
     pub suspected: Suspected,
+    /// Records that the database will never get, as its table `gaps` has them now.
+    pub gaps: Gaps,
     /// What went wrong the last time.
     pub last_error: Option<String>,
 }

@@ -1,14 +1,19 @@
 //! One batch, one transaction.
 
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ::postgres::types::ToSql;
 use ::postgres::{Client, Error, Transaction};
-use shard::private::Fact;
+use shard::private::{Fact, UserId};
 
-use super::batch::{self, Act, Group, PeerEnd, PeerKey};
+use super::batch::{self, Act, Credit, Group, PeerEnd, PeerKey};
 use super::client_name::client_name;
+use super::gaps::{self, Gap, Gaps};
+use super::json::json;
+use super::measure::Measure;
+use super::standing::Written;
 use super::statements::Statements;
 use super::suspicions::Row;
 use super::{Record, isolate};
@@ -19,6 +24,11 @@ pub(super) struct Writer {
     client: Client,
     statements: Statements,
     scope: Scope,
+    /// What clients moved is not known by the journal.
+    measure: Option<Measure>,
+    /// The tracker's own figures of torrents are not those of the database, so only what they differ by is
+    /// written. So it was once measured, and the tracker has not started anew since.
+    by_difference: bool,
 }
 
 /// Whose journal, and what of it is to be written.
@@ -48,8 +58,8 @@ pub(super) struct Tally {
     pub(super) unknown_torrents: u64,
     pub(super) unknown_tokens: u64,
     pub(super) rejected: u64,
-    /// The last record that was refused, and why.
-    pub(super) refusal: Option<(u64, String)>,
+    /// What was refused, by part and code: how often, and the last record with what the database says.
+    pub(super) refusals: BTreeMap<(&'static str, String), (u64, u64, String)>,
 }
 
 /// What is written for a fact; each can be refused by itself.
@@ -85,6 +95,8 @@ pub(super) enum Fault {
     Refused { sqlstate: String, error: String },
     /// It has nothing to do with what was to be written: try again, perhaps over a new connection.
     Failed(Error),
+    /// Somebody put in a row at the same moment: nothing is written, and it is to be tried again.
+    Raced,
 }
 
 impl From<Error> for Fault {
@@ -117,20 +129,85 @@ impl Writer {
     /// Prepares statements. The tables have to be there.
     pub(super) fn new(mut client: Client, scope: Scope) -> Result<Self, Error> {
         let statements = Statements::prepare(&mut client)?;
-        Ok(Self { client, statements, scope })
+        Ok(Self { client, statements, scope, measure: None, by_difference: false })
     }
 
-    /// The position of the journal; it begins at `first` when the database has none. The second is
-    /// whether that was so.
-    pub(super) fn position(&mut self, first: u64) -> Result<(u64, bool), Error> {
+    /// What the database has of the journal; `None` for one that it does not know.
+    pub(super) fn written(&mut self) -> Result<Option<Written>, Error> {
         let journal = journal_name(self.scope.journal);
-        let insert =
-            "INSERT INTO ledger (journal, node, next) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-        let new =
-            self.client.execute(insert, &[&journal, &self.scope.node, &first.cast_signed()])?;
-        let select = "SELECT next FROM ledger WHERE journal = $1";
-        let next: i64 = self.client.query_one(select, &[&journal])?.get(0);
-        Ok((next.cast_unsigned(), new == 1))
+        let select = "SELECT next, life, written_until FROM ledger WHERE journal = $1";
+        let row = self.client.query_opt(select, &[&journal])?;
+        Ok(row.map(|row| Written {
+            next: row.get::<_, i64>(0).cast_unsigned(),
+            // A name that no program writes is one that nobody knows.
+            life: row
+                .get::<_, Option<&str>>(1)
+                .map(|life| u64::from_str_radix(life, 16).unwrap_or(u64::MAX)),
+            until: row.get::<_, Option<i64>>(2).map(i64::cast_unsigned),
+        }))
+    }
+
+    /// The database is to know the journal, which begins with this record.
+    pub(super) fn begin(&mut self, next: u64) -> Result<(), Error> {
+        let journal = journal_name(self.scope.journal);
+        let insert = "INSERT INTO ledger (journal, node, next) VALUES ($1, $2, $3)";
+        self.client.execute(insert, &[&journal, &self.scope.node, &next.cast_signed()])?;
+        Ok(())
+    }
+
+    /// Notes that records are missing for good, and goes on with record `next`; the one before it is of this
+    /// life. With `measured`, what clients moved is measured from then on.
+    pub(super) fn skip(
+        &mut self,
+        gap: &Gap,
+        next: u64,
+        life: Option<u64>,
+        measured: bool,
+    ) -> Result<(), Error> {
+        let journal = journal_name(self.scope.journal);
+        let mut transaction = self.client.transaction()?;
+        gaps::note(&mut transaction, &journal, &self.scope.node, gap)?;
+        let life = life.map(life_name);
+        let number = next.cast_signed();
+        transaction.execute(SKIP, &[&journal, &number, &life, &measured])?;
+        transaction.commit()
+    }
+
+    /// From which record on clients are to be measured.
+    pub(super) fn measured_from(&mut self) -> Result<Option<u64>, Error> {
+        let select = "SELECT measured_from FROM ledger WHERE journal = $1";
+        let row = self.client.query_opt(select, &[&journal_name(self.scope.journal)])?;
+        let from = row.and_then(|row| row.get::<_, Option<i64>>(0));
+        Ok(from.map(i64::cast_unsigned))
+    }
+
+    /// Has clients measured from this record on, anew where they are already.
+    pub(super) fn begin_measuring(&mut self, from: u64) -> Result<(), Error> {
+        let update = "UPDATE ledger SET measured_from = $2, measured_since = now() \
+                      WHERE journal = $1";
+        let journal = journal_name(self.scope.journal);
+        self.client.execute(update, &[&journal, &from.cast_signed()]).map(drop)
+    }
+
+    /// Ends it when it has gone on for so many seconds; whether it goes on no more.
+    pub(super) fn end_measuring(&mut self, seconds: u64) -> Result<bool, Error> {
+        let update = "UPDATE ledger SET measured_from = NULL, measured_since = NULL WHERE journal = $1 \
+                      AND measured_since < now() - make_interval(secs => $2)";
+        let journal = journal_name(self.scope.journal);
+        let ended = self.client.execute(update, &[&journal, &(seconds as f64)])? == 1;
+        if ended {
+            self.measure = None;
+        }
+        Ok(ended)
+    }
+
+    pub(super) fn set_measure(&mut self, measure: Option<Measure>, by_difference: bool) {
+        (self.measure, self.by_difference) = (measure, by_difference);
+    }
+
+    /// Which records are missing for good, of all journals.
+    pub(super) fn gaps(&mut self) -> Result<Gaps, Error> {
+        gaps::read(&mut self.client)
     }
 
     /// When another journal of this node was written last, where there was one: as text.
@@ -142,11 +219,14 @@ impl Writer {
 
     /// Writes records, in their order and without a gap, and moves the position behind them: both, or
     /// neither. What the database refuses is put aside, see [`isolate`].
-    pub(super) fn write(&mut self, records: &[(u64, Record)]) -> Result<Outcome, Fault> {
-        match self.transact(records, |session| session.apply(records)) {
-            Err(Fault::Refused { .. }) => {
-                self.transact(records, |session| isolate::apply(session, records))
-            }
+    /// `life` is that of the last one.
+    pub(super) fn write(
+        &mut self,
+        records: &[(u64, Record)],
+        life: Option<u64>,
+    ) -> Result<Outcome, Fault> {
+        match self.transact(records, life, |session, records| session.apply(records)) {
+            Err(Fault::Refused { .. }) => self.transact(records, life, isolate::apply),
             result => result,
         }
     }
@@ -154,7 +234,8 @@ impl Writer {
     fn transact(
         &mut self,
         records: &[(u64, Record)],
-        apply: impl FnOnce(&mut Session<'_>) -> Result<(), Fault>,
+        life: Option<u64>,
+        apply: impl FnOnce(&mut Session<'_>, &[(u64, Record)]) -> Result<(), Fault>,
     ) -> Result<Outcome, Fault> {
         let (Some((first, _)), Some((last, _))) = (records.first(), records.last()) else {
             return Ok(Outcome::Written(Tally::default()));
@@ -163,6 +244,7 @@ impl Writer {
             transaction: self.client.transaction()?,
             statements: &self.statements,
             scope: &self.scope,
+            by_difference: self.by_difference,
             tally: Tally::default(),
         };
         let journal = journal_name(self.scope.journal);
@@ -172,14 +254,25 @@ impl Writer {
         if row.map(|row| row.get::<_, i64>(0)) != Some(first.cast_signed()) {
             return Ok(Outcome::Moved);
         }
-        apply(&mut session)?;
+        let measured = match &mut self.measure {
+            Some(measure) => {
+                let baselines = &self.statements.baselines;
+                Some(measure.measure(&mut session.transaction, baselines, records)?)
+            }
+            None => None,
+        };
+        apply(&mut session, measured.as_ref().map_or(records, |measured| &measured.records))?;
         let next = (last + 1).cast_signed();
         let until = records.iter().map(|(_, record)| record.stamp().millis).max();
         let until = until.map(at_most);
-        let values: [Value<'_>; 4] = [&journal, &self.scope.node, &next, &until];
+        let life = life.map(life_name);
+        let values: [Value<'_>; 5] = [&journal, &self.scope.node, &next, &until, &life];
         session.transaction.execute(&self.statements.advance, &values)?;
         let tally = session.tally;
         session.transaction.commit()?;
+        if let (Some(measure), Some(measured)) = (&mut self.measure, measured) {
+            measure.written(measured);
+        }
         Ok(Outcome::Written(tally))
     }
 
@@ -216,6 +309,17 @@ impl Writer {
     }
 }
 
+/// As the table `ledger` has it.
+fn life_name(life: u64) -> String {
+    format!("{life:016x}")
+}
+
+const SKIP: &str = "
+    UPDATE ledger SET next = $2, life = $3, updated_at = now(),
+        measured_from = CASE WHEN $4 THEN $2 ELSE measured_from END,
+        measured_since = CASE WHEN $4 THEN now() ELSE measured_since END
+    WHERE journal = $1";
+
 type Value<'a> = &'a (dyn ToSql + Sync);
 
 /// A transaction, or a savepoint in one.
@@ -223,6 +327,7 @@ pub(super) struct Session<'a> {
     pub(super) transaction: Transaction<'a>,
     pub(super) statements: &'a Statements,
     pub(super) scope: &'a Scope,
+    by_difference: bool,
     pub(super) tally: Tally,
 }
 
@@ -256,6 +361,7 @@ impl Session<'_> {
             transaction: self.transaction.transaction()?,
             statements: self.statements,
             scope: self.scope,
+            by_difference: self.by_difference,
             tally: self.tally.clone(),
         };
         let result = work(&mut inner);
@@ -266,7 +372,7 @@ impl Session<'_> {
                 self.tally = tally;
             }
             Err(Fault::Refused { .. }) => inner.transaction.rollback()?,
-            Err(Fault::Failed(_)) => {}
+            Err(Fault::Failed(_) | Fault::Raced) => {}
         }
         result
     }
@@ -291,12 +397,66 @@ impl Session<'_> {
         let mut columns = (Vec::new(), Vec::new(), Vec::new());
         for (user, credit) in &credits {
             columns.0.push(i64::from(user.0));
-            columns.1.push(fits(credit.up)?);
-            columns.2.push(fits(credit.down)?);
+            columns.1.push(capped(credit.up));
+            columns.2.push(capped(credit.down));
         }
         let values: [Value<'_>; 3] = [&columns.0, &columns.1, &columns.2];
         let known = self.transaction.execute(&self.statements.credits, &values)?;
-        self.tally.unknown_users += (credits.len() as u64).saturating_sub(known);
+        let unknown = (credits.len() as u64).saturating_sub(known);
+        if unknown == 0 {
+            return Ok(());
+        }
+        let rows = self.transaction.query(&self.statements.unknown_users, &[&columns.0])?;
+        let who: HashSet<i64> = rows.iter().map(|row| row.get(0)).collect();
+        if who.len() as u64 != unknown {
+            // One came into the table after the credits were written.
+            return Err(Fault::Raced);
+        }
+        self.tally.unknown_users += unknown;
+        let acts: Vec<Act<'_>> =
+            acts.iter().filter(|act| who.contains(&i64::from(act.user().0))).copied().collect();
+        self.keep_credits(&acts, NO_DATA, |user| format!("user {} is not in users", user.0))
+    }
+
+    /// Keeps credit that the database does not take in the table `rejected`, added up by user.
+    pub(super) fn keep_credits(
+        &mut self,
+        acts: &[Act<'_>],
+        sqlstate: &str,
+        why: impl Fn(UserId) -> String,
+    ) -> Result<(), Fault> {
+        let mut last: BTreeMap<UserId, (u64, u64, &Fact)> = BTreeMap::new();
+        for act in acts {
+            if let batch::Deed::Fact(fact) = act.deed
+                && (fact.credited_up, fact.credited_down) != (0, 0)
+            {
+                let count = last.get(&fact.user).map_or(0, |(count, ..)| *count);
+                last.insert(fact.user, (count + 1, act.number, fact));
+            }
+        }
+        let credits: BTreeMap<UserId, Credit> = batch::credits(acts).into_iter().collect();
+        let ids: Vec<i64> = last.keys().map(|user| i64::from(user.0)).collect();
+        let up: Vec<i64> = last.keys().map(|user| capped(credits[user].up)).collect();
+        let down: Vec<i64> = last.keys().map(|user| capped(credits[user].down)).collect();
+        let numbers: Vec<i64> = last.values().map(|(_, number, _)| number.cast_signed()).collect();
+        let reasons: Vec<String> = last.keys().map(|user| why(*user)).collect();
+        let records: Vec<String> = last
+            .values()
+            .map(|(count, _, fact)| {
+                let last = json(&Record::Fact((*fact).clone()));
+                serde_json::json!({ "facts": count, "last": last }).to_string()
+            })
+            .collect();
+        let journal = journal_name(self.scope.journal);
+        let values: [Value<'_>; 9] =
+            [&journal, &self.scope.node, &sqlstate, &ids, &up, &down, &numbers, &reasons, &records];
+        self.transaction.execute(&self.statements.keep_credit, &values)?;
+        if let Some((count, number, _)) = last.values().last()
+            && sqlstate != NO_DATA
+        {
+            let error = reasons.last().cloned().unwrap_or_default();
+            self.tally.refuse(("credit", sqlstate), *count, *number, error);
+        }
         Ok(())
     }
 
@@ -311,14 +471,28 @@ impl Session<'_> {
         let ids: Vec<i64> = figures.iter().map(|(id, _)| i64::from(id.0)).collect();
         let seeders = column(|figures| figures.swarm.seeders.into());
         let leechers = column(|figures| figures.swarm.leechers.into());
-        let snatches = column(|figures| figures.swarm.snatches.into());
-        let balances = column(|figures| figures.swarm.balance);
+        let (statement, snatches, balances) = match self.by_difference {
+            false => (
+                &self.statements.figures,
+                column(|figures| figures.swarm.snatches.into()),
+                column(|figures| figures.swarm.balance),
+            ),
+            true => (
+                &self.statements.figures_measured,
+                column(|figures| figures.snatched.into()),
+                column(|figures| {
+                    let within = i128::from(i64::MIN)..=i128::from(i64::MAX);
+                    i64::try_from(figures.moved.clamp(*within.start(), *within.end()))
+                        .expect("it is within")
+                }),
+            ),
+        };
         let active: Vec<Option<i64>> = figures
             .iter()
             .map(|(_, figures)| figures.active_at.map(|at| i64::from(at.0)))
             .collect();
         let values: [Value<'_>; 6] = [&ids, &seeders, &leechers, &snatches, &balances, &active];
-        let known = self.transaction.execute(&self.statements.figures, &values)?;
+        let known = self.transaction.execute(statement, &values)?;
         self.tally.unknown_torrents += (figures.len() as u64).saturating_sub(known);
         Ok(())
     }
@@ -332,7 +506,7 @@ impl Session<'_> {
         for ((user, torrent), token_use) in &uses {
             columns.0.push(i64::from(user.0));
             columns.1.push(i64::from(torrent.0));
-            columns.2.push(fits(token_use.down)?);
+            columns.2.push(capped(token_use.down));
             columns.3.push(token_use.spent_at.map(|at| i64::from(at.0)));
         }
         let values: [Value<'_>; 4] = [&columns.0, &columns.1, &columns.2, &columns.3];
@@ -438,12 +612,27 @@ impl Session<'_> {
 /// connection keeps buffers as large as they ever were.
 const PEERS_AT_ONCE: usize = 4096;
 
-/// A credit that no column can hold is refused like one that the database refuses.
-fn fits(bytes: u128) -> Result<i64, Fault> {
-    i64::try_from(bytes).map_err(|_| Fault::Refused {
-        sqlstate: "22003".to_owned(),
-        error: format!("{bytes} bytes are more than a bigint holds"),
-    })
+/// What is credited where there is no such user (SQL, "no data").
+const NO_DATA: &str = "02000";
+
+/// A sum that no column can hold stays at the largest number.
+fn capped(bytes: u128) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+impl Tally {
+    /// Notes that the database refused something.
+    pub(super) fn refuse(
+        &mut self,
+        (part, sqlstate): (&'static str, &str),
+        count: u64,
+        number: u64,
+        error: String,
+    ) {
+        self.rejected += count;
+        let entry = self.refusals.entry((part, sqlstate.to_owned())).or_default();
+        *entry = (entry.0 + count, number, error);
+    }
 }
 
 /// What a client reports may be anything; the largest number stands for all that are larger.

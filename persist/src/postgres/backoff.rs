@@ -1,6 +1,8 @@
 //! How long to wait before the database, or somebody else, is tried again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::trouble::Trouble;
 
 /// Waits that double from the shortest to the longest one, each up to a quarter longer by chance, so that
 /// several trackers do not come back at once.
@@ -9,7 +11,7 @@ pub struct Backoff {
     shortest: Duration,
     longest: Duration,
     wait: Duration,
-    said: Option<(String, Instant)>,
+    trouble: Trouble,
 }
 
 impl Backoff {
@@ -20,9 +22,6 @@ impl Backoff {
     /// The shortest one.
     const MIN: Duration = Duration::from_millis(100);
 
-    /// How often the same reason is said.
-    const REPEATED: Duration = Duration::from_secs(60);
-
     /// For the database: from a tenth of a second to [`Backoff::MAX`].
     pub fn new() -> Self {
         Self::between(Self::MIN, Self::MAX)
@@ -30,7 +29,7 @@ impl Backoff {
 
     /// From one wait to another, without the part by chance.
     pub fn between(shortest: Duration, longest: Duration) -> Self {
-        Self { shortest, longest, wait: shortest, said: None }
+        Self { shortest, longest, wait: shortest, trouble: Trouble::new() }
     }
 
     /// How long to wait now.
@@ -41,20 +40,16 @@ impl Backoff {
         wait + wait.mul_f32(fastrand::f32() / 4.0)
     }
 
-    /// Whether this reason is to be said: it is another one than before, or a minute has passed.
+    /// Whether this reason is to be said: it is another one than before, or a minute has passed. Where reasons
+    /// take turns, only some are.
     pub fn is_news(&mut self, reason: &str) -> bool {
-        let known =
-            |(text, at): &(String, Instant)| text == reason && at.elapsed() < Self::REPEATED;
-        let news = !self.said.as_ref().is_some_and(known);
-        if news {
-            self.said = Some((reason.to_owned(), Instant::now()));
-        }
-        news
+        self.trouble.again(reason).is_some()
     }
 
     /// It worked; the next failure begins with the shortest wait again.
     pub fn reset(&mut self) {
-        *self = Self::between(self.shortest, self.longest);
+        self.wait = self.shortest;
+        self.trouble.over();
     }
 }
 

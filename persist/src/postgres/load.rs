@@ -36,6 +36,9 @@ pub struct Loaded {
     /// Records of the journal before this one are in what was loaded; `None` for a journal that the
     /// database does not know yet.
     pub position: Option<u64>,
+    /// The life of the journal that the last of them was written in, see [`crate::journal::Life`]; `None`
+    /// where the database does not know.
+    pub life: Option<u64>,
     /// Users, also those that may not announce.
     pub users: u64,
     /// Registered torrents.
@@ -208,8 +211,10 @@ impl Database {
         let tokens = read(&rows::TOKENS, "", |row| plain(rows::token(row)))?;
         reader.hand_over();
         let set_aside = reader.set_aside;
+        let life = life(&mut transaction, journal)?;
         Ok(Loaded {
             position,
+            life,
             users,
             torrents,
             tokens,
@@ -394,6 +399,14 @@ fn position(
     };
     let next: i64 = row.try_get(0)?;
     Ok(u64::try_from(next).map_err(|_| Some(next)))
+}
+
+/// In which life of the journal the last record was written that is there.
+fn life(client: &mut impl GenericClient, journal: u64) -> Result<Option<u64>, ::postgres::Error> {
+    let select = "SELECT life FROM ledger WHERE journal = $1";
+    let row = client.query_opt(select, &[&journal_name(journal)])?;
+    let life = row.and_then(|row| row.get::<_, Option<String>>(0));
+    Ok(life.and_then(|life| u64::from_str_radix(&life, 16).ok()))
 }
 
 /// Somebody waits: a session that waits for a lock is to say so soon.

@@ -117,7 +117,9 @@ impl Opening {
             database: database.clone(),
             source,
         };
-        let facts = client.simple_query(FACTS).map_err(failed)?;
+        // In one go: a connection that is lost again and again is to be of use in between.
+        let facts = format!("{FACTS}; {}", settings(&self.schema));
+        let facts = client.simple_query(&facts).map_err(failed)?;
         let fact = |place: usize| {
             let row = facts.iter().find_map(|message| match message {
                 SimpleQueryMessage::Row(row) => Some(row),
@@ -125,22 +127,21 @@ impl Opening {
             });
             row.and_then(|row| row.get(place)).unwrap_or_default()
         };
-        let Some(version) = supported(fact(0)) else {
+        if !supported(fact(0)) {
             let found = fact(1).to_owned();
             return Err(DatabaseError::Old { database, found, needed: OLDEST });
-        };
+        }
         if fact(2) == "on" {
             let standby = fact(3) == "t";
             return Err(DatabaseError::ReadOnly { database, standby });
         }
-        client.batch_execute(&settings(&self.schema, version)).map_err(failed)?;
         Ok(client)
     }
 }
 
-/// The version as a number, if it is one that will do; later ones than are known are.
-fn supported(version: &str) -> Option<u32> {
-    version.parse().ok().filter(|version| *version >= OLDEST * 10_000)
+/// Whether a version will do; later ones than are known do.
+fn supported(version: &str) -> bool {
+    version.parse().is_ok_and(|version: u32| version >= OLDEST * 10_000)
 }
 
 /// What is to be known of a server before it is used.
@@ -150,24 +151,22 @@ const FACTS: &str = "SELECT current_setting('server_version_num'), current_setti
 /// Roles and databases may have settings of their own (`ALTER ROLE … SET`): time-outs that end what takes
 /// long, another isolation, policies that hide rows. Those that would break ours are set here.
 /// `default_transaction_read_only` is not: whoever sets it wants the database to stay as it is.
-fn settings(schema: &str, version: u32) -> String {
+/// What a version does not know is set where it is known, so that an old server can say that it is one.
+fn settings(schema: &str) -> String {
     let lock_timeout = LOCK_PATIENCE.as_millis();
-    let mut settings = format!(
+    format!(
         "SET search_path TO {schema}, pg_catalog; SET margay.ledger TO 'on'; SET TimeZone TO 'UTC'; \
          SET client_min_messages TO warning; SET statement_timeout TO 0; SET lock_timeout TO {lock_timeout}; \
-         SET idle_session_timeout TO 0; SET idle_in_transaction_session_timeout TO '5min'; \
+         SET idle_in_transaction_session_timeout TO '5min'; \
          SET standard_conforming_strings TO on; SET row_security TO off; \
-         SET default_transaction_isolation TO 'read committed'; SET default_transaction_deferrable TO off;"
-    );
-    if version >= 170_000 {
-        settings.push_str(" SET transaction_timeout TO 0;");
-    }
-    // A commit that the server may forget is none: journal segments are deleted after it.
-    settings.push_str(
-        " SELECT set_config('synchronous_commit', 'on', false) \
-         WHERE current_setting('synchronous_commit') IN ('off', 'local')",
-    );
-    settings
+         SET default_transaction_isolation TO 'read committed'; SET default_transaction_deferrable TO off; \
+         SELECT set_config('idle_session_timeout', '0', false) \
+         WHERE current_setting('server_version_num')::int >= 140000; \
+         SELECT set_config('transaction_timeout', '0', false) \
+         WHERE current_setting('server_version_num')::int >= 170000; \
+         SELECT set_config('synchronous_commit', 'on', false) \
+         WHERE current_setting('synchronous_commit') IN ('off', 'local')"
+    )
 }
 
 /// The same for each host by itself: the driver would wait for the first one for ever.
@@ -232,19 +231,12 @@ mod tests {
 
     #[test]
     fn servers_from_the_oldest_on_will_do() {
-        assert_eq!(supported("140000"), Some(140_000));
-        assert_eq!(supported("150014"), Some(150_014));
-        assert_eq!(supported("990001"), Some(990_001));
-        for old in ["130022", "90624", "80002", "", "15.4"] {
-            assert_eq!(supported(old), None, "{old}");
+        for good in ["140000", "150014", "990001"] {
+            assert!(supported(good), "{good}");
         }
-    }
-
-    #[test]
-    fn settings_are_of_the_version() {
-        assert!(!settings("\"m\"", 140_000).contains("transaction_timeout TO 0"));
-        assert!(settings("\"m\"", 170_000).contains("SET transaction_timeout TO 0"));
-        assert!(settings("\"m\"", 140_000).contains("SET search_path TO \"m\", pg_catalog"));
+        for old in ["130022", "90624", "80002", "", "15.4"] {
+            assert!(!supported(old), "{old}");
+        }
     }
 
     #[test]

@@ -140,8 +140,9 @@ impl<F: FnMut(Heard)> Listener<F> {
         let database = self.database.clone();
         let failed = database.failed("listen to changes");
         let channel = quote(&format!("{}_changes", database.schema()));
-        client.batch_execute(&format!("LISTEN {channel}")).map_err(&failed)?;
         self.may_repeat = tables_that_may_repeat(client).map_err(&failed)?;
+        // The last of all, so that who looks at the sessions of the server sees what this one does.
+        client.batch_execute(&format!("LISTEN {channel}")).map_err(&failed)?;
         backoff.reset();
         self.set(|status| {
             status.connected = true;

@@ -43,6 +43,7 @@ fn what_an_announce_needs_is_loaded() {
     let (loaded, all) = load(&site, 1, NOW);
     let counts = Loaded {
         position: None,
+        life: None,
         users: 1,
         torrents: 2,
         tokens: 2,

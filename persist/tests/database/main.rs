@@ -14,6 +14,7 @@ mod loading;
 mod migrations;
 mod notices;
 mod refusals;
+mod restores;
 mod rights;
 mod said;
 mod site;

@@ -7,7 +7,8 @@ use super::face::{Face, Name};
 use super::heard::Judged;
 use super::members::Spot;
 use super::{
-    Announce, Counters, Fact, Facts, Freeleech, Outcome, Refusal, Stamp, Swarm, Swarms, fold,
+    AHEAD_MAX, Announce, Counters, Fact, Facts, Freeleech, Outcome, Refusal, Stamp, Swarm, Swarms,
+    fold,
 };
 use crate::{Counts, Event, PeerState, Reply, Seconds};
 
@@ -64,19 +65,50 @@ impl Swarms {
         let Some(slot) = self.find(&announce.info_hash) else {
             return Err(self.unknown(&announce.info_hash, now));
         };
-        let bounded;
-        let announce = if fold::is_beyond(&announce.counters) {
-            bounded = Announce { counters: fold::bounded(&announce.counters), ..*announce };
-            &bounded
-        } else {
-            announce
-        };
         let known = self.known(slot, announce);
-        let judged = self.judge(announce, known.as_ref(), now);
-        let judged = judged.as_ref();
-        let announce = judged.map_or(announce, |judged| &judged.announce);
+        if self.is_plain(announce, known.as_ref(), now) {
+            return self.take_in(slot, announce, known, None, now, random, reply);
+        }
+        self.announce_judged(slot, announce, known, now, random, reply)
+    }
+
+    /// One that does not simply go on, or may not.
+    #[cold]
+    #[inline(never)]
+    fn announce_judged(
+        &mut self,
+        slot: u32,
+        announce: &Announce,
+        known: Option<Known>,
+        now: Seconds,
+        random: &mut fastrand::Rng,
+        reply: &mut Reply,
+    ) -> Result<Outcome, Refusal> {
+        let announce = Announce { counters: fold::bounded(&announce.counters), ..*announce };
+        let judged = self.judge(&announce, known.as_ref(), now);
+        let counted = judged.as_ref().map_or(announce, |judged| judged.announce);
+        self.take_in(slot, &counted, known, judged.as_ref(), now, random, reply)
+    }
+
+    /// Does what an announce counts as. In line, so that the usual case is compiled for itself.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "one announce, split for speed")]
+    fn take_in(
+        &mut self,
+        slot: u32,
+        announce: &Announce,
+        known: Option<Known>,
+        judged: Option<&Judged>,
+        now: Seconds,
+        random: &mut fastrand::Rng,
+        reply: &mut Reply,
+    ) -> Result<Outcome, Refusal> {
         let step = self.step(slot, announce, known.as_ref(), judged, now);
         let stopped = announce.event == Event::Stopped;
+        let is_noted = !step.postponed && (known.is_some() || !stopped);
+        if self.limits.facts == Facts::Refused && is_noted {
+            return Err(Refusal::NoRoom);
+        }
         let forbidden = announce.left > 0 && !announce.user.can_leech;
 
         let (was, is) = (known.map(|known| known.state), (!stopped).then_some(step.state));
@@ -100,7 +132,7 @@ impl Swarms {
                 known.figures.reported != step.figures.reported
                     || known.figures.left != step.figures.left
             })
-            || step.credit.moved != Counters::default()
+            || judged.is_some_and(|judged| judged.moved != Counters::default())
             || step.snatched;
         let fact = (changed && !step.postponed || self.limits.facts == Facts::All)
             .then(|| self.fact(slot, announce, &face, &step, reply.counts));
@@ -130,7 +162,7 @@ impl Swarms {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn known(&self, slot: u32, announce: &Announce) -> Option<Known> {
         let torrent = self.torrents.get(slot);
         let spot = self.spot(torrent, announce)?;
@@ -142,7 +174,7 @@ impl Swarms {
     }
 
     /// What follows from what is known and what is said; changes nothing.
-    #[inline]
+    #[inline(always)]
     fn step(
         &self,
         slot: u32,
@@ -164,11 +196,12 @@ impl Swarms {
         let (since, last, announces) = known.map_or((now, now, 0), |known| {
             (known.figures.since, known.figures.seen, known.figures.announces)
         });
+        let seen = now.not_before(last, AHEAD_MAX);
         let mut figures = Figures {
             reported: announce.counters,
             left: announce.left,
-            since,
-            seen: now.max(last),
+            since: since.min(seen),
+            seen,
             announces: announces.saturating_add(1),
         };
         let anew = known.is_none()
@@ -177,7 +210,7 @@ impl Swarms {
         let snatched = announce.event == Event::Completed
             && announce.left == 0
             && was != Some(PeerState::Seeder);
-        let postponed = self.limits.facts == Facts::Postponed
+        let postponed = matches!(self.limits.facts, Facts::Postponed | Facts::Refused)
             && announce.event != Event::Stopped
             && !(anew || snatched)
             && known.is_some_and(|known| {
@@ -207,7 +240,7 @@ impl Swarms {
 
     /// Brings a peer that is there up to date, or takes its face out. Its face, and whether that has
     /// another endpoint or other rights.
-    #[inline]
+    #[inline(always)]
     fn meet_known(
         &mut self,
         slot: u32,
@@ -324,7 +357,7 @@ impl Swarms {
     ) -> Fact {
         let torrent = self.torrents.get(slot);
         Fact {
-            // Not before the announce before it, even where the clock was put back.
+            // Not before the announce before it, where the clock was put back a little.
             at: step.figures.seen,
             stamp: Stamp::at(step.figures.seen),
             over_v6: announce.endpoints.v4.is_none(),

@@ -23,12 +23,12 @@ pub(crate) struct Credit {
 #[inline]
 pub(crate) fn credit(moved: Counters, terms: &Terms, token: bool) -> Credit {
     let factors = Factors::of(terms, token);
-    let worth = fold::Credit::of(&moved, &factors);
+    let (down, token_down) = factors.of_download();
     Credit {
         moved,
-        up: fold::whole_bytes(worth.up),
-        down: fold::whole_bytes(worth.down),
-        token_down: fold::whole_bytes(worth.token_down),
+        up: fold::share(moved.uploaded, factors.upload_percent),
+        down: fold::share(moved.downloaded, down),
+        token_down: fold::share(moved.downloaded, token_down),
         factors,
     }
 }

@@ -47,16 +47,16 @@ impl Deletions {
 
     pub(crate) fn reason(&self, info_hash: &InfoHash, now: Seconds) -> Option<Arc<str>> {
         let (reason, at) = self.reasons.get(info_hash)?;
-        (now.since(*at) <= KEPT).then(|| reason.clone())
+        is_told(*at, now).then(|| reason.clone())
     }
 
     /// Drops up to `budget` reasons that are told no longer.
     pub(crate) fn sweep(&mut self, now: Seconds, budget: usize) {
         for _ in 0..budget {
-            let Some((at, info_hash)) = self.ages.first().copied() else { return };
-            if now.since(at) <= KEPT {
-                return;
-            }
+            // The oldest, and what a clock that was wrong has put into times to come.
+            let ends = [self.ages.first(), self.ages.last()];
+            let over = ends.into_iter().flatten().find(|(at, _)| !is_told(*at, now)).copied();
+            let Some((_, info_hash)) = over else { return };
             self.remove(&info_hash);
         }
     }
@@ -74,6 +74,10 @@ impl Deletions {
             at: *at,
         })
     }
+}
+
+fn is_told(at: Seconds, now: Seconds) -> bool {
+    now.since(at).max(at.since(now)) <= KEPT
 }
 
 #[cfg(test)]

@@ -66,6 +66,12 @@ impl Factors {
             }
         }
     }
+
+    /// What a download counts for, and what of it a token takes over, in percent.
+    #[inline]
+    pub(crate) fn of_download(self) -> (u16, u16) {
+        if self.token { (0, 100) } else { (self.download_percent, 0) }
+    }
 }
 
 /// One announce of a client, as far as it is about credit.
@@ -112,14 +118,14 @@ impl Credit {
     #[inline]
     pub fn of(moved: &Counters, factors: &Factors) -> Self {
         let (uploaded, downloaded) = (i128::from(moved.uploaded), i128::from(moved.downloaded));
-        let token = factors.token;
+        let (down, token_down) = factors.of_download();
         Self {
             uploaded,
             downloaded,
             corrupt: i128::from(moved.corrupt),
             up: uploaded * i128::from(factors.upload_percent),
-            down: if token { 0 } else { downloaded * i128::from(factors.download_percent) },
-            token_down: if token { downloaded * 100 } else { 0 },
+            down: downloaded * i128::from(down),
+            token_down: downloaded * i128::from(token_down),
             snatches: 0,
         }
     }
@@ -222,6 +228,15 @@ pub fn whole_bytes(hundredths: i128) -> u64 {
     match u64::try_from(hundredths) {
         Ok(hundredths) => hundredths / 100,
         Err(_) => (hundredths / 100).clamp(0, i128::from(COUNTER_MAX)) as u64,
+    }
+}
+
+/// What so many bytes count for, in whole bytes.
+#[inline]
+pub(crate) fn share(bytes: u64, percent: u16) -> u64 {
+    match bytes.checked_mul(u64::from(percent)) {
+        Some(hundredths) => hundredths / 100,
+        None => whole_bytes(i128::from(bytes) * i128::from(percent)),
     }
 }
 

@@ -17,6 +17,10 @@ pub(crate) struct Judged {
     pub(crate) verdict: Verdict,
     /// Its line after it.
     pub(crate) line: Line,
+    /// What the newest line has come to.
+    pub(crate) last: Counters,
+    /// Somebody goes on elsewhere under the same name.
+    pub(crate) is_elsewhere: bool,
     /// All that is to be remembered of the client, unless that is one line which goes on.
     pub(crate) lines: Option<Lines>,
 }
@@ -34,8 +38,30 @@ impl Judged {
 }
 
 impl Swarms {
-    /// Looks at an announce; nothing where it is a first one, or goes on.
-    #[inline]
+    /// Whether an announce is a first one, or goes on from what is known: then there is nothing to judge.
+    #[inline(always)]
+    pub(super) fn is_plain(
+        &self,
+        announce: &Announce,
+        known: Option<&Known>,
+        now: Seconds,
+    ) -> bool {
+        if fold::is_beyond(&announce.counters) {
+            return false;
+        }
+        let Some(known) = known else {
+            return self.recent.of(Whose::name(self.name_hash(announce))).next().is_none();
+        };
+        let (before, after) = (&known.figures.reported, &announce.counters);
+        fold::goes_on(before, after)
+            && !known.is_odd
+            && !fold::is_impossible(
+                &fold::moved(before, after),
+                u64::from(now.since(known.figures.seen).0) * 1000,
+            )
+    }
+
+    /// Looks at an announce that is not plain; nothing where it turns out to be a first one.
     pub(super) fn judge(
         &self,
         announce: &Announce,
@@ -47,18 +73,9 @@ impl Swarms {
             let line = recent::line_left(steps, addresses(&announce.endpoints), now)?;
             return Some(judge_returning(announce, line, now, self.limits.peer_timeout));
         };
-        let (before, after) = (&known.figures.reported, &announce.counters);
-        let goes_on = announce.event != Event::Started
-            && !known.is_odd
-            && fold::goes_on(before, after)
-            && !fold::is_impossible(
-                &fold::moved(before, after),
-                u64::from(now.since(known.figures.seen).0) * 1000,
-            );
-        if goes_on { None } else { Some(self.judge_known(announce, known, now)) }
+        Some(self.judge_known(announce, known, now))
     }
 
-    #[cold]
     fn judge_known(&self, announce: &Announce, known: &Known, now: Seconds) -> Judged {
         let members = &self.members;
         let endpoints = known.face.endpoints(&members.wides);
@@ -70,8 +87,7 @@ impl Swarms {
             None => Lines::one(self.line(known, &endpoints, now)),
         };
         let judged = hear(&mut lines, announce, &endpoints, now, self.limits.peer_timeout);
-        let counts = counts_as(announce, &known.figures, known.state, judged.verdict);
-        Judged { announce: counts, ..judged }
+        Judged { announce: counts_as(announce, &known.figures, known.state, &judged), ..judged }
     }
 
     fn line(&self, known: &Known, endpoints: &Endpoints, now: Seconds) -> Line {
@@ -89,7 +105,7 @@ impl Swarms {
     }
 
     /// Writes down what a peer that was there, or is there now, has said.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remember(
         &mut self,
         announce: &Announce,
@@ -98,35 +114,32 @@ impl Swarms {
         judged: Option<&Judged>,
         now: Seconds,
     ) {
-        let whose = Whose::account(account);
-        if known.is_none() && announce.event != Event::Stopped {
-            self.recent.forget(Whose::name(self.name_hash(announce)));
-        }
+        let stops = announce.event == Event::Stopped;
         match (judged, known) {
-            // Nothing new is known of it.
-            (Some(judged), known) if judged.is_late() && !known.is_some_and(|it| it.is_odd) => {}
-            (Some(judged), _) => self.remember_judged(announce, account, judged, now),
-            (None, Some(known)) if announce.event == Event::Stopped => {
-                self.remember_left(announce, known, now);
-            }
+            (Some(judged), _) => self.remember_judged(announce, known, account, judged, now),
+            (None, Some(known)) if stops => self.remember_left(announce, known, now),
             (None, Some(known)) => {
+                let whose = Whose::account(account);
                 if let Some(raise) = raise(&known.figures.reported, &announce.counters, now) {
                     self.recent.note(whose, raise);
                 }
+                if announce.event == Event::Started {
+                    self.recent.note(whose, Step::new(Kind::Started, &announce.counters, now));
+                }
             }
-            (None, None) if announce.event == Event::Stopped => {}
+            (None, None) if stops => {}
             (None, None) => {
-                self.recent.note(whose, Step::new(Kind::Begin, &announce.counters, now));
+                let begin = Step::new(Kind::Begin, &announce.counters, now);
+                self.recent.note(Whose::account(account), begin);
             }
         }
     }
 
     /// A peer has left in order: what it says once more is a copy, or late.
+    #[inline(never)]
     fn remember_left(&mut self, announce: &Announce, known: &Known, now: Seconds) {
-        let endpoints = known.face.endpoints(&self.members.wides);
-        let line = self.line(known, &endpoints, now);
         let whose = Whose::name(self.name_hash(announce));
-        recent::steps(&line).for_each(|step| self.recent.note(whose, step));
+        self.recent.rename(Whose::account(known.face.account), whose, now);
         let last = raise(&known.figures.reported, &announce.counters, now);
         last.into_iter().for_each(|raise| self.recent.note(whose, raise));
         self.recent.note(whose, Step::new(Kind::Stopped, &announce.counters, now));
@@ -136,15 +149,21 @@ impl Swarms {
     fn remember_judged(
         &mut self,
         announce: &Announce,
+        known: Option<&Known>,
         account: u32,
         judged: &Judged,
         now: Seconds,
     ) {
         let stops = announce.event == Event::Stopped;
-        let whose = match stops {
-            true => Whose::name(self.name_hash(announce)),
-            false => Whose::account(account),
-        };
+        let name = Whose::name(self.name_hash(announce));
+        if known.is_none() && !stops {
+            // Who had left is there again.
+            self.recent.forget(name);
+        }
+        if judged.is_late() && !known.is_some_and(|known| known.is_odd) {
+            return;
+        }
+        let whose = if stops { name } else { Whose::account(account) };
         recent::steps(&judged.line).for_each(|step| self.recent.note(whose, step));
         if stops {
             self.recent.note(whose, Step::new(Kind::Stopped, &judged.line.last, now));
@@ -212,24 +231,27 @@ pub(crate) fn hear(
         announce: *announce,
         moved: heard.credit.moved(),
         verdict: heard.verdict,
+        is_elsewhere: lines.is_elsewhere(&line),
         line,
+        last: lines.all().last().map_or(announce.counters, |line| line.last),
         lines: (!lines.is_plain()).then(|| lines.clone()),
     }
 }
 
 /// What an announce of a peer that is there counts as. What is older than the peer's last word says only that
-/// it is there; that it has everything is still true.
+/// it is there; that it has everything is still true. When a copy of it leaves it is there as well.
 pub(crate) fn counts_as(
     announce: &Announce,
     figures: &Figures,
     state: PeerState,
-    verdict: Verdict,
+    judged: &Judged,
 ) -> Announce {
     let mut counts = *announce;
-    if matches!(verdict, Verdict::Late | Verdict::Doubtful | Verdict::Stops) {
-        counts.counters = figures.reported;
+    let says_nothing = matches!(judged.verdict, Verdict::Late | Verdict::Doubtful);
+    if says_nothing || judged.verdict == Verdict::Stops {
+        counts.counters = if judged.lines.is_some() { figures.reported } else { judged.last };
     }
-    if !matches!(verdict, Verdict::Late | Verdict::Doubtful) {
+    if !(says_nothing || judged.is_elsewhere && announce.event == Event::Stopped) {
         return counts;
     }
     if announce.left > 0 {

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Announce, Counters, Endpoints, Fact, Facts, Freeleech, Gone, Limits, Outcome, PeerId,
-    PeerRecord, Refusal, Stamp, Swarm, Terms, Totals, User, UserId, fold,
+    AHEAD_MAX, Announce, Counters, Endpoints, Fact, Facts, Freeleech, Gone, Limits, Outcome,
+    PeerId, PeerRecord, Refusal, Stamp, Swarm, Terms, Totals, User, UserId, fold,
 };
 use crate::{Counts, Event, InfoHash, PeerState, Reply, Scope, Seconds};
 
@@ -139,6 +139,19 @@ impl Model {
         self.counted = Some(*announce);
         let stops = announce.event == Event::Stopped;
         let was = known.map(|known| known.state);
+        let completes = announce.event == Event::Completed && announce.left == 0;
+        let begins = judged.as_ref().is_some_and(|judged| judged.begins());
+        let anew = known.is_none() || announce.event == Event::Started || begins;
+        let postponed = matches!(self.limits.facts, Facts::Postponed | Facts::Refused)
+            && known.is_some_and(|known| {
+                let snatches = completes && known.state != PeerState::Seeder;
+                let had_v6 = known.endpoints.v6.is_some() || announce.endpoints.v6.is_none();
+                let stays = known.state == becomes(announce, was).0 && had_v6;
+                !stops && stays && !snatches && !anew
+            });
+        if self.limits.facts == Facts::Refused && !postponed && (known.is_some() || !stops) {
+            return Err(Refusal::NoRoom);
+        }
         if known.is_none() && becomes(announce, was).1 {
             return Err(Refusal::DownloadsMax);
         }
@@ -152,16 +165,6 @@ impl Model {
                 return Err(Refusal::ClientsMax);
             }
         }
-        let completes = announce.event == Event::Completed && announce.left == 0;
-        let begins = judged.as_ref().is_some_and(|judged| judged.begins());
-        let anew = known.is_none() || announce.event == Event::Started || begins;
-        let postponed = self.limits.facts == Facts::Postponed
-            && known.is_some_and(|known| {
-                let snatches = completes && known.state != PeerState::Seeder;
-                let had_v6 = known.endpoints.v6.is_some() || announce.endpoints.v6.is_none();
-                let stays = known.state == becomes(announce, was).0 && had_v6;
-                !stops && stays && !snatches && !anew
-            });
         let moved = match (&judged, &known) {
             (Some(judged), _) => judged.moved,
             (None, Some(known)) => fold::moved(&known.reported, &announce.counters),
@@ -406,6 +409,7 @@ fn peer_after(announce: &Announce, known: Option<&PeerRecord>, now: Seconds) -> 
         (Event::Stopped, 1..) if partial => PeerState::PartialSeed,
         _ => becomes(announce, known.map(|known| known.state)).0,
     };
+    let seen = known.map_or(now, |known| now.not_before(known.seen, AHEAD_MAX));
     PeerRecord {
         user: announce.user.id,
         peer_id: announce.peer_id,
@@ -420,8 +424,8 @@ fn peer_after(announce: &Announce, known: Option<&PeerRecord>, now: Seconds) -> 
         hidden: announce.user.hidden,
         reported: announce.counters,
         left: announce.left,
-        since: known.map_or(now, |known| known.since),
-        seen: known.map_or(now, |known| known.seen.max(now)),
+        since: known.map_or(now, |known| known.since.min(seen)),
+        seen,
         announces: known.map_or(1, |known| known.announces + 1),
     }
 }

@@ -18,6 +18,9 @@ const CHAINS: usize = 1 << 16;
 /// Steps of a chain that are looked at, others' in the same chain included.
 const LOOKS_MAX: usize = 64;
 
+/// Steps of a line that are of interest: how it began, said `started`, and moved on.
+const STEPS_OF_A_LINE: usize = 2 + RAISES_MAX;
+
 /// Whose steps: those of a peer that is there, by its account, or of one that has left, by its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Whose(u64);
@@ -119,6 +122,26 @@ impl Recent {
             None => self.steps.push(link),
         }
         self.next = self.next.wrapping_add(1);
+    }
+
+    /// What is remembered of one is found under another name from here on.
+    pub(crate) fn rename(&mut self, from: Whose, to: Whose, now: Seconds) {
+        let begin = Step::new(Kind::Begin, &Counters::default(), Seconds(0));
+        let mut steps = [begin; STEPS_OF_A_LINE];
+        let recent = self.of(from).take_while(|step| step.is_recent(now));
+        let mut kept = 0;
+        for (place, step) in steps.iter_mut().rev().zip(recent) {
+            *place = *step;
+            kept += 1;
+            if step.kind == Kind::Begin {
+                break;
+            }
+        }
+        let kept = &steps[STEPS_OF_A_LINE - kept..];
+        if kept.first().is_none_or(|first| first.kind != Kind::Begin) {
+            self.note(to, begin);
+        }
+        kept.iter().for_each(|step| self.note(to, *step));
     }
 
     /// Takes address space once; memory is used as steps come.

@@ -50,6 +50,9 @@ pub enum Facts {
     /// credited with a later one; what was moved since is lost where a client begins anew before that.
     /// For times when facts find no place to go.
     Postponed,
+    /// None: as [`Facts::Postponed`], and an announce that would make one all the same is refused with
+    /// [`Refusal::NoRoom`] and changes nothing. For times when there is no place for these either.
+    Refused,
 }
 
 /// What a core's private swarms hold.
@@ -68,6 +71,29 @@ pub struct Totals {
     /// Deletion reasons, those that are too old and not yet dropped included.
     pub deletions: usize,
 }
+
+/// What a peer's silence is measured by.
+#[derive(Clone, Copy)]
+pub(super) struct Silence {
+    now: Seconds,
+    believed_from: Seconds,
+    peer_timeout: Seconds,
+}
+
+impl Silence {
+    /// Whether one who was last heard at `seen` has been silent for too long.
+    #[inline]
+    pub(super) fn is_too_long(self, seen: Seconds) -> bool {
+        let from_a_wrong_clock = seen.since(self.now) > AHEAD_MAX;
+        let heard =
+            if from_a_wrong_clock { self.believed_from } else { seen.max(self.believed_from) };
+        self.now.since(heard) > self.peer_timeout
+    }
+}
+
+/// Who was heard so far ahead of now was heard by a clock that was wrong. Less is a clock that was put right a
+/// little.
+pub const AHEAD_MAX: Seconds = Seconds(60);
 
 /// Why an announce or a torrent is not taken. Shows itself as clients are told.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -95,6 +121,9 @@ pub enum Refusal {
     /// The core holds `Limits::peers_max` peers, and this would be one more.
     #[error("Tracker is full: no more peers are accepted")]
     PeersMax,
+    /// It would have to be noted, and nothing is noted now: see [`Facts::Refused`]. Nothing was changed.
+    #[error("The tracker is temporarily unavailable.")]
+    NoRoom,
     /// The core holds `Limits::torrents_max` torrents, and this would be one more.
     #[error("Tracker is full: no more torrents are accepted")]
     TorrentsMax,
@@ -358,10 +387,17 @@ impl Swarms {
         Some((record, peers))
     }
 
-    /// From now on nobody's silence counts from before this moment. For a start: while the tracker was
-    /// away nobody could announce. To be said after facts were replayed.
+    /// From now on nobody's silence counts from before this moment; nor from after it, for those who were heard
+    /// more than [`AHEAD_MAX`] in times to come. For a start: while the tracker was away nobody could announce. To
+    /// be said after facts were replayed. And for a clock that was wrong, or stood still: nobody knows how old
+    /// anything is.
     pub fn believe_from(&mut self, now: Seconds) {
         self.believed_from = now;
+    }
+
+    /// How long peers may be silent.
+    pub(super) fn silence(&self, now: Seconds) -> Silence {
+        Silence { now, believed_from: self.believed_from, peer_timeout: self.limits.peer_timeout }
     }
 
     #[inline]

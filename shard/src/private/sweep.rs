@@ -131,6 +131,7 @@ impl Swarms {
     }
 
     fn sweep_list(&mut self, now: Seconds, gone: &mut Vec<Gone>) -> usize {
+        let silence = self.silence(now);
         let torrent = self.torrents.get_mut(self.sweep.slot);
         let Body::List(list) = &mut torrent.body else { unreachable!("the caller looked") };
         let (members, mut left) = (&mut self.members, std::mem::take(&mut self.sweep.faces));
@@ -142,7 +143,7 @@ impl Swarms {
             let mut face = list.peers(&members.faces)[at];
             let stays = self.rights.write(&mut face, state);
             let seen = members.accounts.seen(face.account, face.mark.is_large());
-            let silent = now.since(seen.max(self.believed_from)) > self.limits.peer_timeout;
+            let silent = silence.is_too_long(seen);
             if !stays || silent {
                 left.push((list.remove(&mut members.faces, at), state));
             } else if face != list.peers(&members.faces)[at] {
@@ -166,6 +167,7 @@ impl Swarms {
         let mut looked = 0;
         if let Some(bucket) = at.buckets_left.checked_sub(1) {
             at.buckets_left = bucket;
+            let silence = self.silence(now);
             let mut left = std::mem::take(&mut self.sweep.faces);
             let members = &mut self.members;
             let (crowd, faces, accounts) = members.parts(number);
@@ -177,7 +179,7 @@ impl Swarms {
                 let mut face = table.bucket(faces, bucket)[place.at];
                 let stays = self.rights.write(&mut face, state);
                 let seen = accounts.seen(face.account, face.mark.is_large());
-                let silent = now.since(seen.max(self.believed_from)) > self.limits.peer_timeout;
+                let silent = silence.is_too_long(seen);
                 if !stays || silent {
                     left.push((table.remove(faces, place), state));
                 } else if face != table.bucket(faces, bucket)[place.at] {

@@ -34,7 +34,7 @@ fn check(said: &[&str], up: u64) {
 }
 
 #[test]
-fn a_late_announce_credits_nothing_twice() {
+fn d5_a_late_announce_credits_nothing_twice() {
     check(&["started up=0", "+1800", "up=200", "up=150", "up=300"], 300);
     check(&["started up=0", "+1800", "up=200", "+30", "up=150", "+1", "up=300"], 300);
     check(
@@ -46,14 +46,14 @@ fn a_late_announce_credits_nothing_twice() {
 }
 
 #[test]
-fn counters_that_went_down_for_longer_are_a_new_session() {
+fn d5_counters_that_went_down_for_longer_are_a_new_session() {
     check(&["started up=0", "+1800", "up=200", "+31", "up=150", "up=300"], 200 + 150);
     check(&["started up=100", "+1800", "up=200", "up=99", "up=300"], 100 + 201);
     check(&["started up=0 down=50", "+1800", "up=200 down=60", "up=150 down=10"], 200);
 }
 
 #[test]
-fn a_late_announce_changes_nothing_in_the_swarm() {
+fn d6_a_late_announce_changes_nothing_in_the_swarm() {
     let mut story = Story::new();
     story.announce("bob", "started left=100");
     story.announce("ann", "started left=100");
@@ -77,7 +77,7 @@ fn a_late_announce_changes_nothing_in_the_swarm() {
 }
 
 #[test]
-fn a_late_completed_is_counted_once() {
+fn d6_a_late_completed_is_counted_once() {
     let mut story = Story::new();
     story.announce("ann", "started left=100");
     story.advance(Seconds(1800));
@@ -91,7 +91,7 @@ fn a_late_completed_is_counted_once() {
 }
 
 #[test]
-fn a_datagram_that_comes_twice_counts_once() {
+fn d5_a_datagram_that_comes_twice_counts_once() {
     check(
         &[
             "started up=0",
@@ -117,7 +117,7 @@ fn a_datagram_that_comes_twice_counts_once() {
 }
 
 #[test]
-fn started_said_again_credits_nothing_twice() {
+fn d7_started_said_again_credits_nothing_twice() {
     check(&["started up=0", "+5", "up=500", "+2", "started up=0", "+1800", "up=600"], 600);
     check(
         &[
@@ -143,7 +143,7 @@ fn started_said_again_credits_nothing_twice() {
 }
 
 #[test]
-fn who_goes_on_from_a_started_has_begun_anew() {
+fn d7_who_goes_on_from_a_started_has_begun_anew() {
     // Within moments after it began: nobody can know, until it says more.
     check(
         &["started up=0", "+5", "up=500", "+2", "started up=0", "+60", "up=300", "+60", "up=700"],
@@ -163,7 +163,7 @@ fn who_goes_on_from_a_started_has_begun_anew() {
 }
 
 #[test]
-fn who_has_left_is_not_brought_back_by_what_he_said_before() {
+fn d6_who_has_left_is_not_brought_back_by_what_he_said_before() {
     let mut story = Story::new();
     let said = [
         "started up=0",
@@ -193,7 +193,7 @@ fn who_has_left_is_not_brought_back_by_what_he_said_before() {
 }
 
 #[test]
-fn a_late_stopped_does_not_take_out_who_goes_on() {
+fn d6_a_late_stopped_does_not_take_out_who_goes_on() {
     let mut story = Story::new();
     assert_eq!(story.total("ann", &["started up=0", "+1800", "up=200"]), (200, 0));
     let outcome = story.announce("ann", "stopped up=150");
@@ -210,7 +210,7 @@ fn a_late_stopped_does_not_take_out_who_goes_on() {
 }
 
 #[test]
-fn two_families_with_counters_of_their_own_count_once() {
+fn d8_two_families_with_counters_of_their_own_count_once() {
     let (v4, v6) = ("at=45.1.1.1:9", "at=[2a00::1]:9");
     let mut story = Story::new();
     let said = [
@@ -238,7 +238,7 @@ fn two_families_with_counters_of_their_own_count_once() {
 }
 
 #[test]
-fn a_copied_session_is_credited_beside_the_first() {
+fn d8_a_copied_session_is_credited_beside_the_first() {
     let mut story = Story::new();
     let said = [
         "started up=0",
@@ -261,7 +261,7 @@ fn a_copied_session_is_credited_beside_the_first() {
 }
 
 #[test]
-fn amounts_that_cannot_be_are_credited_to_nobody() {
+fn d9_amounts_that_cannot_be_are_credited_to_nobody() {
     let mut story = Story::new();
     story.register("film", Freeleech::None, u16::MAX);
     story.announce("ann", "started up=0");
@@ -285,7 +285,7 @@ fn amounts_that_cannot_be_are_credited_to_nobody() {
 }
 
 #[test]
-fn what_is_late_is_told_from_the_rest_after_a_crash_as_well() {
+fn d5_the_baseline_after_a_crash_is_that_of_the_newer_announce() {
     let mut story = Story::new();
     assert_eq!(story.total("ann", &["started up=0", "+1800", "up=200", "up=150"]), (200, 0));
     story.sim.restart();

@@ -8,6 +8,8 @@
 mod check;
 mod conservation;
 mod fairness;
+mod fold;
+mod fold_sim;
 mod large;
 mod late;
 mod sim;

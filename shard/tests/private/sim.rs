@@ -215,7 +215,8 @@ impl Sim {
         let facts = match self.limits.facts {
             Facts::All => return,
             Facts::Changed => Facts::Postponed,
-            Facts::Postponed => Facts::Changed,
+            Facts::Postponed => Facts::Refused,
+            Facts::Refused => Facts::Changed,
         };
         self.postponed = true;
         self.limits.facts = facts;
@@ -274,7 +275,7 @@ impl Sim {
                 (0..3).for_each(|_| self.both_expire());
                 self.check_all();
             }
-            Facts::Changed | Facts::Postponed => self.compare_baselines(),
+            Facts::Changed | Facts::Postponed | Facts::Refused => self.compare_baselines(),
         }
     }
 

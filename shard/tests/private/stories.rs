@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use shard::private::{
-    Announce, Counters, Endpoints, Facts, Freeleech, Limits, Outcome, PeerId, Refusal, Terms,
-    TorrentId, User, UserId,
+    Announce, Bookmark, Counters, Endpoints, Facts, Freeleech, Limits, Outcome, PeerId, Refusal,
+    Terms, TorrentId, User, UserId,
 };
 use shard::{Event, Families, InfoHash, PeerState, Seconds};
 
@@ -467,6 +467,88 @@ fn what_finds_no_place_in_the_journal_is_credited_later() {
     story.check_credit("bob", "stopped up=21 down=100 left=0", (1, 0, 0));
     facts(&mut story, Facts::Changed);
     story.check_credit("ann", "up=25 down=30 left=70 at=45.9.9.9:1", (25, 30, 0));
+}
+
+/// Runs whole sweeps; how many peers are left on the torrent.
+fn left_after_a_sweep(story: &mut Story) -> usize {
+    let mut gone = Vec::new();
+    while !story.sim.engine.expire(story.sim.now, 1000, &mut gone).finished {}
+    let mut peers = Vec::new();
+    story.sim.engine.page(&info_hash("film"), Bookmark::default(), 10, &mut peers);
+    peers.len()
+}
+
+#[test]
+fn peers_of_a_clock_that_was_wrong_time_out_when_it_is_right() {
+    const YEAR: u32 = 365 * 86_400;
+    for right in [Seconds(10 * YEAR), Seconds(30 * YEAR)] {
+        let mut story = Story::new();
+        story.sim.now = Seconds(20 * YEAR);
+        story.announce("ann", "started left=100");
+        story.announce("bob", "started left=100");
+        story.sim.now = right;
+        story.sim.engine.believe_from(right);
+        // Nobody leaves because of the jump, and all that was moved since is credited.
+        assert_eq!(left_after_a_sweep(&mut story), 2, "{right:?}");
+        story.advance(TIMEOUT);
+        assert_eq!(left_after_a_sweep(&mut story), 2, "{right:?}");
+        let fact = story.announce("ann", "up=10 down=20 left=80").fact.unwrap();
+        assert_eq!((fact.at, fact.credited_up, fact.credited_down), (story.sim.now, 10, 20));
+        assert!(fact.since <= fact.at);
+        story.advance(Seconds(1));
+        assert_eq!(left_after_a_sweep(&mut story), 1, "{right:?}: bob said nothing");
+        story.advance(TIMEOUT + Seconds(1));
+        assert_eq!(left_after_a_sweep(&mut story), 0, "{right:?}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_put_back_a_little_takes_nobody_out() {
+    let mut story = Story::new();
+    story.sim.now = Seconds(1_000_000);
+    story.announce("ann", "started left=100");
+    story.sim.now = Seconds(1_000_000 - 59);
+    assert_eq!(left_after_a_sweep(&mut story), 1);
+    let fact = story.announce("ann", "up=1 left=100").fact.unwrap();
+    assert_eq!(fact.at, Seconds(1_000_000), "not before the one before");
+    story.advance(TIMEOUT);
+    assert_eq!(left_after_a_sweep(&mut story), 1);
+}
+
+#[test]
+fn what_finds_no_place_at_all_is_refused_and_changes_nothing() {
+    let mut story = Story::new();
+    let facts = |story: &mut Story, facts| {
+        let limits = Limits { facts, ..LIMITS };
+        story.sim.engine.set_limits(limits);
+        story.sim.model.limits = limits;
+    };
+    story.announce("ann", "started up=5 left=100");
+    story.announce("bob", "started left=100");
+    facts(&mut story, Facts::Refused);
+    let peers = |story: &Story| {
+        let mut peers = Vec::new();
+        story.sim.engine.page(&info_hash("film"), Bookmark::default(), 10, &mut peers);
+        peers
+    };
+    let before = peers(&story);
+    for (who, what) in [
+        ("ann", "started up=0 left=100"),
+        ("ann", "stopped up=90 down=9 left=91"),
+        ("ann", "completed up=90 down=100 left=0"),
+        ("ann", "up=90 down=100 left=0"),
+        ("ann", "up=3 left=100"),
+        ("cid", "started left=100"),
+        ("cid", "left=100"),
+    ] {
+        assert_eq!(story.try_announce(who, what), Err(Refusal::NoRoom), "{who} {what}");
+        assert_eq!(peers(&story), before, "{who} {what}");
+    }
+    // Whoever has nothing to say that must be noted is served, and one who was not there may leave.
+    assert_eq!(story.announce("ann", "up=10 down=20 left=80").fact, None);
+    assert_eq!(story.announce("cid", "stopped").fact, None);
+    facts(&mut story, Facts::Changed);
+    story.check_credit("ann", "stopped up=90 down=30 left=70", (85, 30, 0));
 }
 
 #[test]

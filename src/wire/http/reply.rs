@@ -213,6 +213,8 @@ pub(in crate::wire) enum Status {
     Json,
     /// 404.
     NotFound,
+    /// 503, which ends the connection.
+    Unavailable,
 }
 
 /// Appends a reply whose body `body` appends. The length goes into a place as wide as `expected` has
@@ -271,6 +273,9 @@ fn start_of_head(framing: Framing, status: Status) -> &'static [u8] {
         }
         (Status::NotFound, Persistence::Keep) => {
             b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: "
+        }
+        (Status::Unavailable, _) => {
+            b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: "
         }
         (Status::NotFound, Persistence::KeepNamed) => {
             b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: keep-alive\r\nContent-Length: "

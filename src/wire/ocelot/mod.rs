@@ -20,7 +20,7 @@ pub use report_reply::{
 };
 pub use site::{Site, SiteAnswer, TOKENS_CHARACTERS_MAX, expire_tokens, site_answer};
 pub use update::Update;
-pub use update_reply::{write_info_torrent, write_success};
+pub use update_reply::{write_failure, write_info_torrent, write_success};
 
 /// Whose words are spoken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -1,6 +1,6 @@
 //! What a site is told when it told something.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use shard::InfoHash;
 use shard::private::{Freeleech, TorrentId};
@@ -13,6 +13,15 @@ use crate::wire::http::{Framing, Status, respond};
 pub fn write_success(out: &mut Vec<u8>, framing: Framing) {
     respond(out, framing.closing(), Status::Ok, SUCCESS.len(), |out| {
         out.extend_from_slice(SUCCESS)
+    });
+}
+
+/// Appends the reply to an update that is not in force, or not on the disk: why, with a status that no site takes
+/// for success, whether it looks at the status or at what is said.
+pub fn write_failure(out: &mut Vec<u8>, framing: Framing, why: &dyn fmt::Display) {
+    let body = format!("failure: {why}\n");
+    respond(out, framing.closing(), Status::Unavailable, body.len(), |out| {
+        out.extend_from_slice(body.as_bytes());
     });
 }
 
@@ -87,6 +96,16 @@ mod tests {
         write_success(&mut out, Framing::CLOSE);
         let after_last_line = out.rsplit(|&byte| byte == b'\n').next();
         assert_eq!(after_last_line, Some(&b"success"[..]), "as a site reads it");
+    }
+
+    #[test]
+    fn no_site_takes_a_failure_for_success() {
+        let mut out = Vec::new();
+        write_failure(&mut out, Framing::CLOSE, &"not on the disk yet");
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{out}");
+        assert!(out.ends_with("\r\n\r\nfailure: not on the disk yet\n"), "{out}");
+        assert_ne!(out.rsplit('\n').next(), Some("success"));
     }
 
     #[test]

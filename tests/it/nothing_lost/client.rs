@@ -4,7 +4,8 @@
 //! and `started`, `completed` and `stopped` are said until they are answered. It begins to count anew
 //! only when what it said before is on the tracker's disk ([`Client::settle`]): of a client that is killed
 //! together with the tracker, nobody can know what it moved last. Under its old name it begins anew only
-//! when it was quiet for a while ([`Client::is_quiet`]), as nearer words may be late ones (docs/wire.md, D5).
+//! when it was quiet for a while and is where it was: nearer words may be late ones, and elsewhere may be a
+//! copy of it (docs/wire.md, D5 and D8).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -32,8 +33,9 @@ pub(crate) struct Client {
     settled: bool,
     /// The tracker postpones what it said last, or may have forgotten it.
     owed: bool,
-    /// When it has spoken, by the tracker's clock.
+    /// Under its name: when it has spoken, by the tracker's clock, and whether it has moved elsewhere.
     spoke: Vec<u32>,
+    moved: bool,
 }
 
 /// Seconds in which nothing said may be late any more.
@@ -84,18 +86,21 @@ impl Client {
             settled: true,
             owed: false,
             spoke: Vec::new(),
+            moved: false,
         }
     }
 
-    /// It has said nothing at about this time, by a clock that somebody may have set meanwhile.
-    pub(crate) fn is_quiet(&self, now: u32) -> bool {
-        self.spoke.iter().all(|at| at.abs_diff(now) > QUIET)
+    /// Whether it may begin anew under its old name. The clock may have been set meanwhile; and of one with
+    /// two addresses, the tracker has to have heard both.
+    fn may_begin(&self, now: u32) -> bool {
+        let quiet = self.spoke.iter().all(|at| at.abs_diff(now) > QUIET);
+        quiet && !self.moved && self.v6.is_none()
     }
 
     /// What it says next. `known`: the tracker knows it, and what it said last. `now`: by the tracker's
     /// clock.
     pub(crate) fn say(&mut self, rng: &mut Rng, known: bool, now: u32) -> Report {
-        let quiet = self.is_quiet(now);
+        let anew = self.may_begin(now);
         let report = match self.pending {
             // It has moved on meanwhile. Not while it is unknown from where on it counts.
             Some(Report { event: Event::None, up, down, .. })
@@ -105,8 +110,8 @@ impl Client {
                 self.report(Event::None)
             }
             Some(pending) => pending,
-            None if !self.running => self.begin(rng, quiet),
-            None => self.go_on(rng, quiet),
+            None if !self.running => self.begin(rng, anew),
+            None => self.go_on(rng, anew),
         };
         self.spoke.push(now);
         self.pending = Some(report);
@@ -160,26 +165,27 @@ impl Client {
         self.pending.is_some()
     }
 
-    fn begin(&mut self, rng: &mut Rng, quiet: bool) -> Report {
-        if !quiet || rng.u8(..3) > 0 {
+    fn begin(&mut self, rng: &mut Rng, anew: bool) -> Report {
+        if !anew || rng.u8(..3) > 0 {
             self.name = Name::new(rng);
             (self.up, self.down) = (0, 0);
             self.spoke.clear();
+            self.moved = false;
         }
         self.left = if rng.u8(..3) == 0 { 0 } else { 1 + rng.u64(..1 << 40) };
         self.report(if rng.u8(..10) == 0 { Event::None } else { Event::Started })
     }
 
-    fn go_on(&mut self, rng: &mut Rng, quiet: bool) -> Report {
+    fn go_on(&mut self, rng: &mut Rng, anew: bool) -> Report {
         match rng.u8(..100) {
             // It has died, and begins under another name or the same one.
-            0..=2 if self.settled => self.begin(rng, quiet),
-            3..=4 if self.settled && quiet => {
+            0..=2 if self.settled => self.begin(rng, anew),
+            3..=4 if self.settled && anew => {
                 (self.up, self.down) = (0, 0);
                 self.report(Event::Started)
             }
             // It counts backwards.
-            5..=7 if self.settled && quiet => {
+            5..=7 if self.settled && anew => {
                 self.up -= self.up / 2 / BYTES_UNIT * BYTES_UNIT;
                 self.down -= self.down / 3 / BYTES_UNIT * BYTES_UNIT;
                 self.report(Event::None)
@@ -194,8 +200,9 @@ impl Client {
                 self.report(Event::Stopped)
             }
             19..=24 => {
-                self.v4 = Ipv4Addr::from_bits(self.v4.to_bits() ^ 0x0100_0000 << rng.u32(..2));
-                self.port ^= 1;
+                // Nobody was at this address before.
+                self.v4 = Ipv4Addr::from_bits(self.v4.to_bits() + 0x0100_0000 * rng.u32(..2));
+                (self.port, self.moved) = (self.port ^ 1, true);
                 self.report(Event::None)
             }
             25..=30 => self.report(Event::None),

@@ -151,6 +151,8 @@ impl World<'_> {
                 Answer::Taken => return,
                 Answer::Refused => panic!("{update}"),
                 Answer::None => self.kill(),
+                // It is in force, and not on the disk yet.
+                Answer::Again => std::thread::sleep(Duration::from_millis(20)),
             }
         }
     }
@@ -228,7 +230,9 @@ impl World<'_> {
             heard.push(at);
             match answer {
                 Answer::None => self.done.unanswered += 1,
-                Answer::Refused => panic!("torrents are registered while clients speak"),
+                Answer::Refused | Answer::Again => {
+                    panic!("torrents are registered while clients speak")
+                }
                 Answer::Taken => {
                     let once = self.judge.hear(&mut self.site, who(&self.clients[at]), &report);
                     self.clients[at].hear(&report, once && !self.full, self.full);

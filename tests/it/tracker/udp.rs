@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use super::{PATIENCE, endpoints, peer_id};
 
@@ -77,6 +78,19 @@ impl Udp {
     pub(crate) fn connect_again(&mut self) {
         let reply = self.ask(self.connect_request());
         assert_eq!((reply.len(), &reply[..4]), (16, &[0; 4][..]), "{}", reply.escape_ascii());
+        self.id = u64::from_be_bytes(reply[8..].try_into().unwrap());
+    }
+
+    /// The same on a socket of its own, where many replies may wait on this one, and asked again where the tracker
+    /// has no room for it.
+    pub(crate) fn connect_again_past_replies(&mut self) {
+        let fresh = Self::new(self.socket.peer_addr().unwrap());
+        fresh.socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let mut reply = [0; 16];
+        while {
+            fresh.send(&fresh.connect_request());
+            fresh.socket.recv(&mut reply).is_err()
+        } {}
         self.id = u64::from_be_bytes(reply[8..].try_into().unwrap());
     }
 

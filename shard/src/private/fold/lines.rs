@@ -85,10 +85,16 @@ impl Lines {
         self.lines.iter().any(|line| line.heard.since(now) > WINDOW)
     }
 
-    /// There is one line, and nothing is open about it.
+    /// Somebody elsewhere goes on under the same name.
+    pub(crate) fn is_elsewhere(&self, line: &Line) -> bool {
+        let mut others = self.lines.iter().filter(|other| other.host != line.host);
+        others.any(|other| !other.ended && other.stopped.is_none())
+    }
+
+    /// There is and was one line at a time, and nothing is open about it.
     pub(crate) fn is_plain(&self) -> bool {
         let [line] = &self.lines[..] else { return false };
-        line.doubtful.is_none() && line.stopped.is_none() && !line.ended
+        self.hosts == 1 && line.doubtful.is_none() && line.stopped.is_none() && !line.ended
     }
 
     /// Takes in the next report; no older one may have been taken in after it.
@@ -146,7 +152,7 @@ impl Lines {
     }
 
     /// From an address where nobody was: of the lines that have not ended, the one it goes on from by the
-    /// least, first those that have no address of its family.
+    /// least, first those that have no address of its family; or one of these that it does not go on from.
     fn place_of_stranger(&self, report: &Report) -> Option<usize> {
         let family = |line: &Line| line.addresses.have_family_of(report.address);
         let open = || self.lines.iter().enumerate().filter(|(_, line)| !line.ended);
@@ -159,7 +165,10 @@ impl Lines {
             Event::Started => !family(line) && line.fits(report),
             _ => line.is_late(report),
         };
-        let at = goes_on.or_else(|| open().rfind(|(_, line)| fits(line)));
+        // Copies are elsewhere in the same family; another family is the client's own.
+        let at = goes_on
+            .or_else(|| open().rfind(|(_, line)| fits(line)))
+            .or_else(|| open().rfind(|(_, line)| !family(line)));
         at.map(|(at, _)| at)
     }
 

@@ -51,10 +51,8 @@ impl Memories {
         });
         let judged = heard::hear(&mut lines, announce, &known.endpoints, now, silent_max);
         let figures = Figures { reported: known.reported, left: known.left, ..Figures::default() };
-        let counts = counts_as(announce, &figures, known.state, judged.verdict);
-        let plain = memory.lines.is_none()
-            && judged.verdict == fold::Verdict::GoesOn
-            && announce.event != Event::Started;
+        let counts = counts_as(announce, &figures, known.state, &judged);
+        let plain = memory.lines.is_none() && judged.verdict == fold::Verdict::GoesOn;
         (!plain).then_some(Judged { announce: counts, ..judged })
     }
 
@@ -96,6 +94,9 @@ impl Memories {
             }
             (None, Some(known)) => {
                 memory.steps.extend(raise(&known.reported, &announce.counters, now));
+                if announce.event == Event::Started {
+                    memory.steps.push(Step::new(Kind::Started, &announce.counters, now));
+                }
             }
             (None, None) if stops => return,
             (None, None) => {

@@ -15,6 +15,8 @@ pub(super) enum Answer {
     Taken,
     /// The tracker knows no such torrent.
     Refused,
+    /// The site is to say it again.
+    Again,
     /// Nobody knows.
     None,
 }
@@ -80,6 +82,9 @@ impl Asked {
         let text = String::from_utf8_lossy(&body);
         if text.contains("Unregistered torrent") {
             return Answer::Refused;
+        }
+        if text.contains("say it again") {
+            return Answer::Again;
         }
         if text.contains("try again") || text.contains("temporarily unavailable") {
             return Answer::None;

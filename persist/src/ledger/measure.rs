@@ -1,0 +1,200 @@
+//! Counts anew what clients moved, where the journal does not know where they were before.
+//!
+//! After a data folder was restored from a backup, the tracker compares a client's next announce with what
+//! it had reported when the backup was made, and would credit once more what is credited already. The
+//! database knows better: its row in `peers` is the last report that was credited. So the first fact of each
+//! client is measured from there; from then on tracker and database know the same. Without that table,
+//! the first fact of each credits nothing.
+
+use std::collections::{HashMap, HashSet};
+
+use ::postgres::types::ToSql;
+use ::postgres::{Error, Statement, Transaction};
+use shard::private::{Counters, Fact, PeerId, TorrentId, UserId};
+
+use super::Record;
+use super::batch::PeerKey;
+
+/// From which record on is measured, and what is known by now.
+#[derive(Debug)]
+pub(super) struct Measure {
+    from: u64,
+    /// When that record was made, in milliseconds since 1970; a row that is not older was measured already.
+    from_millis: u64,
+    /// Without rows: who has been heard since.
+    heard: Option<HashSet<PeerKey>>,
+}
+
+/// What is known of a client.
+#[derive(Clone, Copy, Debug)]
+struct Baseline {
+    reported: Counters,
+    complete: bool,
+    millis: u64,
+    /// The tracker compares with the same.
+    agreed: bool,
+}
+
+/// A batch that was measured.
+pub(super) struct Measured {
+    pub(super) records: Vec<(u64, Record)>,
+    heard: Vec<PeerKey>,
+}
+
+impl Measure {
+    /// `from_millis` is when record `from` was made, where that is known.
+    pub(super) fn new(from: u64, from_millis: Option<u64>, peers: bool) -> Self {
+        let heard = (!peers).then(HashSet::new);
+        Self { from, from_millis: from_millis.unwrap_or(u64::MAX), heard }
+    }
+
+    pub(super) fn from(&self) -> u64 {
+        self.from
+    }
+
+    /// Takes note of who is in records that are written already.
+    pub(super) fn hear(&mut self, records: &[(u64, Record)]) {
+        let Some(heard) = &mut self.heard else { return };
+        let since = records.iter().filter(|(number, _)| *number >= self.from);
+        heard.extend(since.filter_map(|(_, record)| key_of(record)).take(HEARD_MAX));
+    }
+
+    /// These records as they are to be written. Locks the rows of their clients.
+    pub(super) fn measure(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        statement: &Statement,
+        records: &[(u64, Record)],
+    ) -> Result<Measured, Error> {
+        if self.from_millis == u64::MAX
+            && let Some((_, first)) = records.iter().find(|(number, _)| *number == self.from)
+        {
+            self.from_millis = first.stamp().millis;
+        }
+        let mut keys: Vec<PeerKey> = records.iter().filter_map(|(_, r)| key_of(r)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut known = match &self.heard {
+            None => self.rows(transaction, statement, &keys)?,
+            Some(heard) => keys
+                .iter()
+                .filter(|key| heard.contains(key) || heard.len() >= HEARD_MAX)
+                .map(|key| (*key, Baseline::AGREED))
+                .collect(),
+        };
+        let records = records.iter().map(|(number, record)| match record {
+            Record::Fact(fact) if *number >= self.from => {
+                let key = (fact.user, fact.torrent, fact.peer_id, fact.key);
+                (*number, measured(fact, key, &mut known))
+            }
+            record => (*number, record.clone()),
+        });
+        let records = records.collect();
+        let heard = if self.heard.is_some() { keys } else { Vec::new() };
+        Ok(Measured { records, heard })
+    }
+
+    /// They are written.
+    pub(super) fn written(&mut self, measured: Measured) {
+        if let Some(heard) = &mut self.heard {
+            heard.extend(measured.heard);
+        }
+    }
+
+    fn rows(
+        &self,
+        transaction: &mut Transaction<'_>,
+        statement: &Statement,
+        keys: &[PeerKey],
+    ) -> Result<HashMap<PeerKey, Baseline>, Error> {
+        let mut known = HashMap::with_capacity(keys.len());
+        for some in keys.chunks(ROWS_AT_ONCE) {
+            let users: Vec<i64> = some.iter().map(|key| key.0.0.into()).collect();
+            let torrents: Vec<i64> = some.iter().map(|key| key.1.0.into()).collect();
+            let peer_ids: Vec<&[u8]> = some.iter().map(|key| &key.2.0[..]).collect();
+            let its_keys: Vec<i64> = some.iter().map(|key| key.3.into()).collect();
+            let values: [&(dyn ToSql + Sync); 4] = [&users, &torrents, &peer_ids, &its_keys];
+            for row in transaction.query(statement, &values)? {
+                let bytes = |at: usize| u64::try_from(row.get::<_, i64>(at)).unwrap_or_default();
+                let number = |at: usize| u32::try_from(row.get::<_, i64>(at)).unwrap_or_default();
+                let peer_id = row.get::<_, &[u8]>(2).try_into().unwrap_or([0; 20]);
+                let key = (UserId(number(0)), TorrentId(number(1)), PeerId(peer_id), number(3));
+                let millis = row.get::<_, Option<i64>>(8).map_or(0, i64::cast_unsigned);
+                let (uploaded, downloaded, corrupt) = (bytes(4), bytes(5), bytes(6));
+                let baseline = Baseline {
+                    reported: Counters { uploaded, downloaded, corrupt },
+                    complete: row.get::<_, Option<i64>>(7) == Some(0),
+                    millis,
+                    agreed: millis >= self.from_millis,
+                };
+                known.insert(key, baseline);
+            }
+        }
+        Ok(known)
+    }
+}
+
+impl Baseline {
+    const AGREED: Self = Self {
+        reported: Counters { uploaded: 0, downloaded: 0, corrupt: 0 },
+        complete: false,
+        millis: 0,
+        agreed: true,
+    };
+}
+
+fn key_of(record: &Record) -> Option<PeerKey> {
+    match record {
+        Record::Fact(fact) => Some((fact.user, fact.torrent, fact.peer_id, fact.key)),
+        _ => None,
+    }
+}
+
+/// A fact as it is to be written, after what is known of its client, which it becomes.
+fn measured(fact: &Fact, key: PeerKey, known: &mut HashMap<PeerKey, Baseline>) -> Record {
+    let before = known.get(&key).copied();
+    if before.is_some_and(|before| fact.stamp.millis < before.millis) {
+        // The database has a later one.
+        return Record::Tick(fact.stamp);
+    }
+    let mut fact = fact.clone();
+    match before {
+        Some(before) if before.agreed => {}
+        before => {
+            fact.moved = before
+                .map_or_else(Counters::default, |before| moved(&before.reported, &fact.reported));
+            let of = |bytes: u64, percent: u16| {
+                u64::try_from(u128::from(bytes) * u128::from(percent) / 100).unwrap_or(u64::MAX)
+            };
+            fact.credited_up = of(fact.moved.uploaded, fact.upload_percent);
+            fact.credited_down = of(fact.moved.downloaded, fact.download_percent);
+            fact.token_down = if fact.token_down > 0 { fact.moved.downloaded } else { 0 };
+            fact.snatched &= !before.is_some_and(|before| before.complete);
+            // Between which announces that was, nobody knows.
+            fact.elapsed = 0;
+        }
+    }
+    let (reported, millis) = (fact.reported, fact.stamp.millis);
+    let complete = fact.left == 0;
+    known.insert(key, Baseline { reported, complete, millis, agreed: true });
+    Record::Fact(fact)
+}
+
+/// As the tracker counts: nothing when the client has begun anew.
+fn moved(before: &Counters, after: &Counters) -> Counters {
+    if after.uploaded < before.uploaded || after.downloaded < before.downloaded {
+        return Counters::default();
+    }
+    Counters {
+        uploaded: after.uploaded - before.uploaded,
+        downloaded: after.downloaded - before.downloaded,
+        corrupt: after.corrupt.saturating_sub(before.corrupt),
+    }
+}
+
+/// Clients that are remembered where the database does not know them, of some 50 bytes each. What more there
+/// are is believed.
+const HEARD_MAX: usize = 4_000_000;
+
+/// Rows that are asked for at once.
+const ROWS_AT_ONCE: usize = 4096;
