@@ -59,6 +59,8 @@ impl Session<'_> {
                 &column(&rows, |words| words.group.at),
             ],
         )?;
+        let later = there.iter().filter(|row| row.get(1));
+        self.said_later(later.map(|row| format!("users {}", row.get::<_, i64>(0))).collect())?;
         let there: HashSet<i64> = there.iter().map(|row| row.get(0)).collect();
         let (mut new, mut gone) = (Vec::new(), HashSet::new());
         for (id, words) in rows.iter().filter(|(id, _)| !there.contains(&i64::from(*id))) {
@@ -92,6 +94,14 @@ impl Session<'_> {
             "the user is not there any more",
             |change| matches!(change, Change::User { id, .. } if gone.contains(&id.0)),
         )
+    }
+
+    /// Gives notice of rows of which SQL said something later than the tracker.
+    fn said_later(&mut self, names: Vec<String>) -> Result<(), Fault> {
+        if !names.is_empty() {
+            self.transaction.execute(&self.statements.said_later, &[&names])?;
+        }
+        Ok(())
     }
 
     /// Keeps in the table `rejected` what was said of rows that are gone.
@@ -156,6 +166,12 @@ impl Session<'_> {
             &statements.torrent,
             &[&ids, &hashes, &freeleech, &percents, &freeleech_at, &percents_at],
         )?;
+        let later = there.iter().filter(|row| row.get(1)).map(|row| {
+            let hash: Vec<u8> = row.get(0);
+            let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("torrents {} {hex}", row.get::<_, i64>(2))
+        });
+        self.said_later(later.collect())?;
         let there: HashSet<Vec<u8>> = there.iter().map(|row| row.get(0)).collect();
         let missing = (0..rows.len()).filter(|at| !there.contains(hashes[*at]));
         let new: Vec<usize> = missing.clone().filter(|at| rows[*at].1.makes).collect();

@@ -22,6 +22,7 @@ pub(super) struct Statements {
     pub(super) peers_gone: Statement,
     pub(super) user: Statement,
     pub(super) user_new: Statement,
+    pub(super) said_later: Statement,
     pub(super) user_hidden: Statement,
     pub(super) group: Statement,
     pub(super) group_removed: Statement,
@@ -64,6 +65,7 @@ impl Statements {
             peers_gone: prepare(PEERS_GONE)?,
             user: prepare(USER)?,
             user_new: prepare(USER_NEW)?,
+            said_later: prepare(SAID_LATER)?,
             user_hidden: prepare(USER_HIDDEN)?,
             group: prepare(GROUP)?,
             group_removed: prepare("DELETE FROM user_groups WHERE id = ANY($1)")?,
@@ -190,7 +192,8 @@ const PEERS_GONE: &str = "
 
 /// Each column that was said, with the moment when; `NULL` for one that was not. One that SQL has said later
 /// stays as it is. A group that is gone is none, and who is in none that is known keeps the one that the
-/// site has given him. Says whose rows are there.
+/// site has given him. Says whose rows are there, and
+/// of which a column stayed.
 const USER: &str = "
     UPDATE users SET
         passkey = CASE WHEN coalesce(said_at[1] > to_timestamp(passkey_at / 1000.0), passkey_at IS NULL)
@@ -209,7 +212,16 @@ const USER: &str = "
         AS d (user_id, passkey, can_leech, hidden, enabled, group_id,
         passkey_at, can_leech_at, hidden_at, enabled_at, group_at)
     WHERE users.id = user_id
-    RETURNING users.id";
+    RETURNING users.id, coalesce(said_at[1] > to_timestamp(passkey_at / 1000.0), false)
+        OR coalesce(said_at[2] > to_timestamp(can_leech_at / 1000.0), false)
+        OR coalesce(said_at[3] > to_timestamp(hidden_at / 1000.0), false)
+        OR coalesce(said_at[4] > to_timestamp(enabled_at / 1000.0), false)
+        OR coalesce(said_at[5] > to_timestamp(group_at / 1000.0), false)";
+
+/// Has the tracker read rows again where SQL said something later. It has given no notice of a column that it
+/// said to be what it was: to be what it is to be here, it is news.
+const SAID_LATER: &str = "
+    SELECT notice(current_schema(), row_name) FROM unnest($1::text[]) AS d (row_name)";
 
 /// Those that were not there. After [`USER`], which may have let go a passkey that one of them gets.
 const USER_NEW: &str = "
@@ -239,7 +251,8 @@ const TORRENT: &str = "
     FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::integer[], $5::bigint[], $6::bigint[])
         AS d (torrent_id, hash, freeleech, upload_percent, freeleech_at, upload_percent_at)
     WHERE torrents.id = torrent_id AND torrents.info_hash = hash
-    RETURNING torrents.info_hash";
+    RETURNING torrents.info_hash, coalesce(said_at[1] > to_timestamp(freeleech_at / 1000.0), false)
+        OR coalesce(said_at[2] > to_timestamp(upload_percent_at / 1000.0), false), torrents.id";
 
 /// Those that were not there; which of them could be made.
 const TORRENT_NEW: &str = "

@@ -113,6 +113,28 @@ fn a_ban_by_sql_is_not_undone_by_what_was_said_before() {
     await_rows(&mut site, "SELECT enabled FROM users ORDER BY id", "(t) (f) (f)");
 }
 
+/// SQL says of a column that it is what it is there: no news, but for what is on its way.
+#[test]
+fn a_word_that_changes_nothing_in_the_database_wins_all_the_same() {
+    let Some(mut site) = Site::open("same_word", "") else { return };
+    let api = Api::of(&site);
+    api.put_user(1);
+    api.put_torrent(10, "disk");
+    await_rows(&mut site, "SELECT count(*) FROM torrents", "(1)");
+    let held = Held::new(&site);
+    api.done("PATCH", "users/1", json!({"can_leech": false}));
+    api.done("PUT", &format!("torrents/{}", hex("disk")), json!({"id": 10, "upload_percent": 200}));
+    a_moment_later();
+    sql(&mut site, "UPDATE users SET can_leech = true; UPDATE torrents SET upload_percent = 100");
+    held.release();
+    patiently("the word of SQL", || {
+        let user = api.done("GET", "users/1", json!(null));
+        let torrent = api.done("GET", &format!("torrents/{}", hex("disk")), json!(null));
+        (user["can_leech"] == true && torrent["upload_percent"] == 100).then_some(())
+    });
+    await_rows(&mut site, "SELECT can_leech FROM users", "(t)");
+}
+
 #[test]
 fn who_is_disabled_is_known_after_a_restart() {
     let Some(mut site) = Site::open("disabled", "") else { return };
