@@ -214,8 +214,7 @@ impl Sim {
         let facts = match self.limits.facts {
             Facts::All => return,
             Facts::Changed => Facts::Postponed,
-            Facts::Postponed => Facts::Refused,
-            Facts::Refused => Facts::Changed,
+            Facts::Postponed | Facts::Refused => Facts::Changed,
         };
         self.postponed = true;
         self.limits.facts = facts;
