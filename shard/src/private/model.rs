@@ -160,7 +160,8 @@ impl Model {
             (None, true) => false,
             (None, false) | (Some(_), true) => true,
             (Some(known), false) => {
-                let same = PeerRecord { seen: known.seen, announces: known.announces, ..peer };
+                let (seen, since) = (known.seen, known.since);
+                let same = PeerRecord { seen, since, announces: known.announces, ..peer };
                 same != *known || announce.event == Event::Started || fact.snatched
             }
         };
@@ -229,7 +230,9 @@ impl Model {
 
     /// Whether the sweep is to drop a peer.
     pub fn leaves(&self, peer: &PeerRecord, now: Seconds) -> bool {
-        let silent = now.since(peer.seen) > self.limits.peer_timeout;
+        // Who was heard in times to come is believed from the beginning on.
+        let silent =
+            now.since(peer.seen) > self.limits.peer_timeout || peer.seen.since(now) > AHEAD_MAX;
         silent || matches!(self.rulings.get(&peer.user), Some((Ruling::Gone, _)))
     }
 
