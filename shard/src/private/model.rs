@@ -223,7 +223,7 @@ impl Model {
             torrent.tokens.retain(|_, expires_at| expires_at.is_none_or(|at| now < at));
         }
         gone.iter().for_each(|gone| self.part(gone));
-        self.deletions.retain(|_, (_, at)| now.since(*at).max(at.since(now)).0 <= DELETION_KEPT);
+        self.deletions.retain(|_, (_, at)| now.since(*at).0 <= DELETION_KEPT);
         self.end_sweep();
         gone
     }
