@@ -4,7 +4,8 @@ use super::account::Figures;
 use super::face::{Face, Name};
 use super::members::Spot;
 use super::{
-    Change, Fact, Gone, PeerRecord, Refusal, Swarms, Terms, TokenRecord, TorrentRecord, User,
+    AHEAD_MAX, Change, Fact, Gone, PeerRecord, Refusal, Swarms, Terms, TokenRecord, TorrentRecord,
+    User,
 };
 use crate::PeerState;
 
@@ -63,7 +64,7 @@ impl Swarms {
                 if figures.since == fact.since {
                     // Announces that changed nothing made no fact.
                     record.announces = record.announces.max(figures.announces);
-                    record.seen = record.seen.max(figures.seen);
+                    record.seen = record.seen.not_before(figures.seen, AHEAD_MAX);
                 }
                 _ = self.put(slot, Some(spot), &record);
                 (was, Some(record.state))
