@@ -63,7 +63,7 @@ impl Tracker {
 
     /// Begins with what is in the folder.
     fn start(&mut self) {
-        let data = DataDir::open(&self.data()).unwrap();
+        let data = DataDir::open(self.data()).unwrap();
         let journal = Journal::open(&data, self.options).unwrap();
         let mut reader = Reader::open(self.data().join("journal"), journal.begin()).unwrap();
         self.baselines.clear();
