@@ -44,7 +44,7 @@ impl Swarms {
     /// `announce.numwant` peers, each with one endpoint or both.
     ///
     /// A peer is a client of a user: by user, peer id and key. Its first announce sets its baseline and
-    /// credits nothing; so do counters that went down, unless they are those of an older announce that comes
+    /// credits nothing; so do `started`, and counters that went down, unless they are those of an older announce that comes
     /// late, or of a `started` said again: [`super::fold`] has the rules. Those change nothing. `stopped`
     /// takes it out, yields no peers, and is no mistake when it is unknown. A snatch is `completed` with nothing
     /// left, unless the peer is a seeder already. A user who may not leech is credited like others;

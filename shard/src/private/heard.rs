@@ -3,7 +3,7 @@
 
 use super::account::Figures;
 use super::announce::Known;
-use super::fold::{self, Addresses, Factors, Line, Lines, Report, Verdict};
+use super::fold::{self, Addresses, Factors, Heard, Line, Lines, Report, Verdict};
 use super::recent::{self, Kind, Step, Whose, stamp};
 use super::{Announce, Counters, Endpoints, Swarms};
 use crate::{Event, InfoHash, PeerState, Seconds};
@@ -48,7 +48,10 @@ impl Swarms {
             return self.recent.of(Whose::name(self.name_hash(announce))).next().is_none();
         };
         let (before, after) = (&known.figures.reported, &announce.counters);
-        fold::goes_on(before, after) && !known.is_odd && !fold::is_much(&fold::moved(before, after))
+        fold::goes_on(before, after)
+            && (announce.event != Event::Started || before == after)
+            && !known.is_odd
+            && !fold::is_much(&fold::moved(before, after))
     }
 
     /// Looks at an announce that is not plain; nothing where it turns out to be a first one.
@@ -214,7 +217,14 @@ pub(crate) fn hear(
         factors: Factors { upload_percent: 100, download_percent: 100, token: false },
         after: None,
     };
-    let heard = lines.hear(&report);
+    let mut heard = lines.hear(&report);
+    // One tracker knows what was said before: `started` says where counting begins, however much it says.
+    if announce.event == Event::Started
+        && heard.verdict == Verdict::GoesOn
+        && heard.credit.moved() != Counters::default()
+    {
+        heard = Heard { verdict: Verdict::Begins, credit: fold::Credit::default(), ..heard };
+    }
     let line = lines.all()[heard.line].clone();
     lines.tidy(report.stamp, u64::from(silent_max.0) * 1000);
     Judged {

@@ -157,7 +157,7 @@ fn a_first_announce_is_a_baseline_and_the_next_ones_are_credited() {
 }
 
 #[test]
-fn started_with_lower_counters_sets_the_baseline_anew() {
+fn started_sets_the_baseline_anew() {
     let mut story = Story::new();
     story.announce("ann", "started up=0 down=0");
     story.advance(Seconds(1800));
@@ -165,7 +165,8 @@ fn started_with_lower_counters_sets_the_baseline_anew() {
     story.advance(Seconds(1800));
     story.check_credit("ann", "started up=10 down=20", (0, 0, 0));
     story.check_credit("ann", "up=1000 down=901", (990, 881, 0));
-    story.check_credit("ann", "started up=1001 down=901", (1, 0, 0));
+    story.check_credit("ann", "started up=2000 down=901", (0, 0, 0));
+    story.check_credit("ann", "up=2003 down=902", (3, 1, 0));
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Judge {
         let before = self.sessions.get(&who).copied();
         let goes_on = before.filter(|session| {
             let (up, down) = session.last;
-            up <= said.up && down <= said.down
+            said.event != Event::Started && up <= said.up && down <= said.down
         });
         if before.is_some() && goes_on.is_none() {
             self.book(site, who);
