@@ -328,7 +328,9 @@ fn the_later_one_wins_whatever_happens() {
                 truth[at] = Truth { passkey: other, rights };
             }
             14..=16 => {
-                // Whom Ocelot's interface means, it says by the passkey: the tracker has to know it.
+                // Whom Ocelot's interface means, it says by the passkey: the tracker has to know it. What
+                // SQL says to be what it is already is heard when the ledger comes to it.
+                held.take().into_iter().for_each(Held::release);
                 let key = &truth[at].passkey;
                 patiently("the passkey", || {
                     let path = format!("users/{user}");
