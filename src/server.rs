@@ -353,7 +353,12 @@ impl Server<'_> {
                         self.reconciliation.is_wanted();
                     }
                 }
-                Event::Reconciled(result) => self.reconciliation.done(result),
+                Event::Reconciled(result) => {
+                    self.reconciliation.done(result);
+                    if let Some(books) = &self.books {
+                        books.release(self.snapshots.journal_needed_from());
+                    }
+                }
                 Event::CoreEnded(core) => return Err(self.cores.failed(core)),
                 Event::CoreReady(..) => {}
             }

@@ -294,6 +294,8 @@ pub struct Journal {
     pub bytes: u64,
     /// How large they may be together.
     pub bytes_max: u64,
+    /// Of their size, what is kept for a database that is restored.
+    pub kept_bytes: u64,
     /// Whether the last attempt to append or to sync succeeded.
     pub accepting: bool,
     /// Batches refused since the start.
@@ -320,6 +322,10 @@ pub struct Ledger {
     pub states: &'static [&'static str],
     /// What the state means, and what to do.
     pub state_text: &'static str,
+    /// Rows of the table `gaps`, and the records that are missing in them.
+    pub gaps: (u64, u64),
+    /// Rows of users, torrents and the like that could not be read and were left as they were.
+    pub set_aside: u64,
     /// The ledger has a connection.
     pub connected: bool,
     /// Who hears of changes in the database has one.

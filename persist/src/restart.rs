@@ -30,6 +30,9 @@ pub struct Replayed {
     pub changes: u64,
     /// Torrents that did not fit into the limits.
     pub refused: u64,
+    /// Records that the journal has lost, of all cores. What clients had reported before is then perhaps not
+    /// what is known of them here: the ledger has to measure them ([`crate::Ledger::measure_from`]).
+    pub lost: u64,
 }
 
 /// Replays the records from sequence number `from` to `to` (exclusive) of the journal in `dir`
@@ -50,13 +53,15 @@ pub fn replay_tail(
     let mut replayed = Replayed::default();
     let mut replay = Replay { swarms, gone: Vec::new(), removed: false };
     if from < to {
-        let mut reader = Reader::open(dir, from)?;
+        let (mut reader, lost) = Reader::open_behind(dir, from)?;
+        replayed.lost = lost;
         let mut records = Vec::new();
         while reader.position() < to {
             records.clear();
             let left = usize::try_from(to - reader.position()).unwrap_or(usize::MAX);
-            reader.read_into(left.min(RECORDS_AT_A_TIME), &mut records)?;
-            if records.is_empty() {
+            let lost = reader.read_on(left.min(RECORDS_AT_A_TIME), &mut records)?;
+            replayed.lost += lost;
+            if records.is_empty() && lost == 0 {
                 return Err(JournalError::Ahead { from: to, end: reader.position() });
             }
             replayed.records += records.len() as u64;

@@ -174,6 +174,7 @@ fn steady_engine(peers: usize, torrents: usize, numwant: u16) -> [f64; 3] {
     let mut best = [f64::MAX; 3];
     for round in 0..60 {
         let kind = round % 3;
+        let now = START + Seconds(200 * round as u32);
         let mut announces = batch(&load, &mut random, numwant);
         let more = if kind == 2 { (1 << 32) + round as u64 * 1000 } else { 0 };
         for announce in &mut announces {
@@ -188,17 +189,20 @@ fn steady_engine(peers: usize, torrents: usize, numwant: u16) -> [f64; 3] {
             }
             for (announce, seed) in batch.iter().zip(seeds) {
                 let mut random = fastrand::Rng::with_seed(seed);
-                let done = swarms.announce(announce, START, &mut random, &mut reply).unwrap();
+                let done = swarms.announce(announce, now, &mut random, &mut reply).unwrap();
                 facts += usize::from(done.fact.is_some());
                 assert!(reply.peers_v4.len() <= 6 * usize::from(numwant));
             }
         }
         let nanos = from.elapsed().as_nanos() as f64 / announces.len() as f64;
         if kind == 2 {
-            // As they were, so that later rounds find nothing changed.
-            for announce in &mut announces {
-                announce.counters.uploaded -= more;
-                swarms.announce(announce, START, &mut random, &mut reply).unwrap();
+            // As they were, so that later rounds find nothing changed: after moments, or they would be late;
+            // and once more, when nothing of what was before is remembered.
+            announces.iter_mut().for_each(|announce| announce.counters.uploaded -= more);
+            for now in [now + Seconds(60), now + Seconds(120)] {
+                for announce in &announces {
+                    swarms.announce(announce, now, &mut random, &mut reply).unwrap();
+                }
             }
             assert!(facts > 0);
         } else {

@@ -62,6 +62,13 @@ fn health_of_books(books: &Books) -> String {
         Some(behind) => format!("database: lacks {behind} records, which the journal has\n"),
         None => "database: has not said yet what it has\n".to_owned(),
     });
+    if ledger.gaps.0 > 0 {
+        let (rows, records) = ledger.gaps;
+        text.push_str(&format!(
+            "gaps: {records} records are missing for good, in {rows} rows of table gaps; read them, and delete \
+             those that are settled\n"
+        ));
+    }
     let journal = match journal.accepting {
         true => {
             format!("journal: takes what comes, {} bytes of {}", journal.bytes, journal.bytes_max)

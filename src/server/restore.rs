@@ -64,7 +64,11 @@ pub(super) fn private(
         // Facts of torrents that nobody has registered are not replayed.
         register(&mut swarms, beginning);
     }
-    replay_tail(&outfit.journal_dir, outfit.journal_tail, owns, &mut swarms, |_| {}, now)?;
+    let tail = outfit.journal_tail;
+    let replayed = replay_tail(&outfit.journal_dir, tail, owns, &mut swarms, |_| {}, now)?;
+    if replayed.lost > 0 {
+        (outfit.on_lost)(replayed.lost);
+    }
     if let Some(beginning) = &beginning {
         register(&mut swarms, beginning);
         forget_others(&mut swarms, beginning, now);

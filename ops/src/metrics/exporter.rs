@@ -241,6 +241,7 @@ impl Exporter {
         self.set(&t::JOURNAL_DURABLE, &[], journal.durable as f64);
         self.set(&t::JOURNAL_SIZE, &[], journal.bytes as f64);
         self.set(&t::JOURNAL_SIZE_MAX, &[], journal.bytes_max as f64);
+        self.set(&t::JOURNAL_KEPT, &[], journal.kept_bytes as f64);
         self.set(&t::JOURNAL_ACCEPTING, &[], yes(journal.accepting));
         self.count(&t::JOURNAL_REFUSED_BATCHES, &[], journal.refused_batches);
         self.count(&t::JOURNAL_REFUSED_RECORDS, &[], journal.refused_records);
@@ -255,6 +256,8 @@ impl Exporter {
         for state in ledger.states {
             self.set(&t::BOOKS_STATE, &[state], yes(*state == ledger.state));
         }
+        self.set(&t::GAPS, &[], ledger.gaps.0 as f64);
+        self.set(&t::GAP_RECORDS, &[], ledger.gaps.1 as f64);
         self.set(&t::DATABASE_CONNECTED, &[], yes(ledger.connected));
         self.set(&t::WATCH_CONNECTED, &[], yes(ledger.watching));
         if let Some(position) = ledger.position {
@@ -279,6 +282,7 @@ impl Exporter {
             self.count(&t::SUSPECTED, &[kind], count);
         }
         self.count(&t::WATCH_NOTICES, &[], ledger.notices);
+        self.count(&t::WATCH_SET_ASIDE, &[], ledger.set_aside);
         self.count(&t::WATCH_RELOADS, &[], ledger.reloads);
     }
 

@@ -157,6 +157,7 @@ table! {
         JOURNAL_DURABLE = Gauge "margay_journal_durable_sequence" [] Count "Records before this sequence number are on the disk.";
         JOURNAL_SIZE = Gauge "margay_journal_size_bytes" [] Bytes "Size of all segments of the journal.";
         JOURNAL_SIZE_MAX = Gauge "margay_journal_size_max_bytes" [] Bytes "How large the journal may become; then it refuses what comes.";
+        JOURNAL_KEPT = Gauge "margay_journal_kept_bytes" [] Bytes "Of the size of the journal, what the database has already and is kept for a restore (`journal-keep`).";
         JOURNAL_ACCEPTING = Gauge "margay_journal_accepting" [] Count "1 when the last attempt to append or to sync succeeded, 0 when the journal refuses.";
         JOURNAL_REFUSED_BATCHES = Counter "margay_journal_refused_batches_total" [] Count "Batches the journal refused; their credit waits in the core and comes again.";
         JOURNAL_REFUSED_RECORDS = Counter "margay_journal_refused_records_total" [] Count "Records in refused batches, each time they are refused.";
@@ -167,6 +168,8 @@ table! {
     }
     "Database" of Private {
         BOOKS_STATE = Gauge "margay_books_state" ["state"] Count "1 for the state that the books are in, 0 for all others: `up` when what is announced reaches the database; docs/operations.md has a paragraph for each.";
+        GAPS = Gauge "margay_gaps" [] Count "Rows of the table gaps: runs of records that the database will never get.";
+        GAP_RECORDS = Gauge "margay_gap_records" [] Count "Records that are missing in them; what was credited in them is lost.";
         DATABASE_CONNECTED = Gauge "margay_database_connected" [] Count "1 while the ledger, which writes the journal into the database, has a connection.";
         WATCH_CONNECTED = Gauge "margay_watch_connected" [] Count "1 while there is a connection that hears of what the site changes in the database.";
         LEDGER_AGE = Gauge "margay_ledger_oldest_age_seconds" [] Seconds "Age of the oldest announce that is on the disk and not yet in the database; 0 when all are, missing until the database has said what it has.";
@@ -184,6 +187,7 @@ table! {
         LEDGER_UNKNOWN = Counter "margay_ledger_unknown_total" ["what"] Count "Figures for a user, torrent or token that is not in the database any more, added up by batch.";
         SUSPECTED = Counter "margay_suspicions_total" ["kind"] Count "Announces beyond a threshold of the options suspect-*; they are in the table suspicions.";
         WATCH_NOTICES = Counter "margay_watch_notices_total" [] Count "Notices of rows that the site changed in the database.";
+        WATCH_SET_ASIDE = Counter "margay_watch_set_aside_total" [] Count "Rows that the site changed and that cannot be read; what was known of them stays, and the log names them.";
         WATCH_RELOADS = Counter "margay_watch_reloads_total" [] Count "Times that notices may have been missed, new connections included.";
     }
     "Users and torrents of the site" of Private {

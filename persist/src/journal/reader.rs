@@ -40,6 +40,41 @@ impl Reader {
         Self::new(dir.into(), None, from)
     }
 
+    /// The same, where records that are lost for good ([`cut_by`]) are passed over: with how many these are.
+    pub fn open_behind(dir: impl Into<PathBuf>, from: u64) -> Result<(Self, u64), JournalError> {
+        let (dir, mut at) = (dir.into(), from);
+        loop {
+            match Self::open(dir.clone(), at) {
+                Ok(reader) => return Ok((reader, at - from)),
+                Err(error) => match cut_by(&dir, &error) {
+                    Some((_, to)) if to > at => at = to,
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// As [`Reader::read_into`], and goes on behind records that are lost for good. Returns how many these are;
+    /// those that were appended to `out` come before them.
+    pub fn read_on(
+        &mut self,
+        records_max: usize,
+        out: &mut Vec<Record>,
+    ) -> Result<u64, JournalError> {
+        let error = match self.read_into(records_max, out) {
+            Ok(_) => return Ok(0),
+            Err(error) => error,
+        };
+        let at = self.position;
+        let Some((_, to)) = cut_by(&self.dir, &error).filter(|(_, to)| *to > at) else {
+            return Err(error);
+        };
+        let (mut behind, lost) = Self::open_behind(self.dir.clone(), to)?;
+        behind.status = self.status.clone();
+        *self = behind;
+        Ok(to + lost - at)
+    }
+
     /// Follows a journal that is being written: gives out all that is durable, and nothing else.
     pub fn follow(status: &Arc<Status>, from: u64) -> Result<Self, JournalError> {
         Self::new(status.dir().to_owned(), Some(status.clone()), from)

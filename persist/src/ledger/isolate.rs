@@ -119,7 +119,7 @@ fn write(
     session.tally.refuse((part.name(), &sqlstate), acts.len() as u64, last.number, error.clone());
     if kinds.count((part.name(), &sqlstate), last.number, &error) {
         let record = json(&match last.deed {
-            Deed::Fact(fact) => Record::Fact(fact.clone()),
+            Deed::Fact(fact) => Record::Fact(*fact),
             Deed::Gone(gone) => Record::Gone(*gone),
         });
         let who = (Some(last.user()), Some(last.torrent()));

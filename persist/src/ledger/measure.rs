@@ -157,7 +157,7 @@ fn measured(fact: &Fact, key: PeerKey, known: &mut HashMap<PeerKey, Baseline>) -
         // The database has a later one.
         return Record::Tick(fact.stamp);
     }
-    let mut fact = fact.clone();
+    let mut fact = *fact;
     match before {
         Some(before) if before.agreed => {}
         before => {

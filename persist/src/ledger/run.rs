@@ -119,8 +119,16 @@ impl Ledger {
     /// where they were, because records are missing that it should have begun with. To be said before it hears
     /// announces.
     pub fn measure_from(&self, record: u64) {
-        *self.shared.measure_from.lock().expect("nobody panics with it") = Some(record);
-        self.wake();
+        self.measuring()(record);
+    }
+
+    /// [`Ledger::measure_from`] for somebody elsewhere.
+    pub fn measuring(&self) -> impl Fn(u64) + Send + Sync + use<> {
+        let (shared, bell) = (self.shared.clone(), self.bell.clone());
+        move |record| {
+            *shared.measure_from.lock().expect("nobody panics with it") = Some(record);
+            let _ = bell.try_send(());
+        }
     }
 
     /// Writes what is there now, however little it is. A database that is away is not tried sooner.

@@ -443,7 +443,7 @@ impl Session<'_> {
         let records: Vec<String> = last
             .values()
             .map(|(count, _, fact)| {
-                let last = json(&Record::Fact((*fact).clone()));
+                let last = json(&Record::Fact(**fact));
                 serde_json::json!({ "facts": count, "last": last }).to_string()
             })
             .collect();

@@ -427,6 +427,47 @@ fn peers_of_strangers_are_taken_out() {
     assert_eq!(world.swarms.totals().peers as u64, settled.peers);
 }
 
+/// A segment that is gone, or damaged, keeps no tracker from starting; how much is lost is said.
+#[test]
+fn a_tail_with_a_part_lost_is_gone_on_with_behind_it() {
+    for damaged in [false, true] {
+        let scratch = Scratch::new();
+        let data = crate::DataDir::open(scratch.path()).unwrap();
+        let options = Options { segment_bytes: 4096, ..Options::default() };
+        let mut journal = Journal::open(&data, options).unwrap();
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..40 {
+            journal.append(&crate::journal::random::several(&mut rng, 20)).unwrap();
+        }
+        journal.sync().unwrap();
+        let files = crate::journal::segments(scratch.path()).unwrap();
+        assert!(files.len() > 6);
+        let first = files[2].below;
+        let lost = match damaged {
+            false => {
+                std::fs::remove_file(&files[3].path).unwrap();
+                files[3].below - first
+            }
+            true => {
+                let mut bytes = std::fs::read(&files[3].path).unwrap();
+                bytes[80] ^= 1;
+                std::fs::write(&files[3].path, bytes).unwrap();
+                files[3].below - first
+            }
+        };
+        let (dir, end) = (scratch.path().join("journal"), journal.durable());
+        let replay = |from| {
+            let mut swarms = Swarms::new(1, limits(Facts::All));
+            replay_tail(&dir, (from, end), |_| true, &mut swarms, |_| {}, START).unwrap()
+        };
+        let all = replay(0);
+        assert_eq!((all.records, all.lost), (end - lost, lost), "{damaged}");
+        // From a place that is lost itself.
+        let rest = replay(first + 1);
+        assert_eq!((rest.records, rest.lost), (end - files[3].below, lost - 1), "{damaged}");
+    }
+}
+
 #[test]
 fn a_tail_that_is_shorter_than_it_should_be_is_an_error() {
     let mut world = World::new(8);

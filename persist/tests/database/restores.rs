@@ -63,7 +63,7 @@ impl Tracker {
 
     /// Begins with what is in the folder.
     fn start(&mut self) {
-        let data = DataDir::open(&self.data()).unwrap();
+        let data = DataDir::open(self.data()).unwrap();
         let journal = Journal::open(&data, self.options).unwrap();
         let mut reader = Reader::open(self.data().join("journal"), journal.begin()).unwrap();
         self.baselines.clear();
@@ -329,7 +329,6 @@ fn an_older_copy_of_the_data_folder_is_measured() {
             assert_eq!(status.gaps.last.unwrap().reason, GapReason::JournalRestored);
         }
     }
-    // An announce that comes late, once the tracker knows the client again, is no new session.
     assert_eq!(site.number("SELECT count(*) FROM gaps"), 6);
 }
 

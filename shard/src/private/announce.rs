@@ -66,7 +66,7 @@ impl Swarms {
             return Err(self.unknown(&announce.info_hash, now));
         };
         let known = self.known(slot, announce);
-        if self.is_plain(announce, known.as_ref(), now) {
+        if self.is_plain(announce, known.as_ref()) {
             return self.take_in(slot, announce, known, None, now, random, reply);
         }
         self.announce_judged(slot, announce, known, now, random, reply)
@@ -333,7 +333,7 @@ impl Swarms {
     }
 
     /// Writes down what the torrent has gained, and that a token was used up.
-    #[inline]
+    #[inline(always)]
     fn book(&mut self, slot: u32, announce: &Announce, step: &Step) {
         let torrent = self.torrents.get_mut(slot);
         torrent.balance = balance(torrent.balance, &step.credit.moved);
@@ -346,7 +346,7 @@ impl Swarms {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn fact(
         &self,
         slot: u32,

@@ -53,10 +53,11 @@ impl Deletions {
     /// Drops up to `budget` reasons that are told no longer.
     pub(crate) fn sweep(&mut self, now: Seconds, budget: usize) {
         for _ in 0..budget {
-            // The oldest, and what a clock that was wrong has put into times to come.
-            let ends = [self.ages.first(), self.ages.last()];
-            let over = ends.into_iter().flatten().find(|(at, _)| !is_told(*at, now)).copied();
-            let Some((_, info_hash)) = over else { return };
+            // What a clock that was wrong has put into times to come is not told, and counts as the newest.
+            let Some((at, info_hash)) = self.ages.first().copied() else { return };
+            if now.since(at) <= KEPT {
+                return;
+            }
             self.remove(&info_hash);
         }
     }

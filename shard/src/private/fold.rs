@@ -251,16 +251,23 @@ pub(crate) fn goes_on(before: &Counters, after: &Counters) -> bool {
 pub(crate) fn moved(before: &Counters, after: &Counters) -> Counters {
     debug_assert!(goes_on(before, after));
     Counters {
-        uploaded: after.uploaded.saturating_sub(before.uploaded),
-        downloaded: after.downloaded.saturating_sub(before.downloaded),
+        uploaded: after.uploaded.wrapping_sub(before.uploaded),
+        downloaded: after.downloaded.wrapping_sub(before.downloaded),
         corrupt: after.corrupt.saturating_sub(before.corrupt),
     }
 }
 
-/// Whether no client can have moved so much in so many milliseconds, and [`GRACE`].
+/// What can be moved whenever the announce before was.
+const AT_ONCE: u64 = LINE_RATE / 1000 * GRACE;
+
+/// Whether so much may be more than a client can have moved, without a look at the time.
 #[inline]
+pub(crate) fn is_much(moved: &Counters) -> bool {
+    (moved.uploaded | moved.downloaded | moved.corrupt) > AT_ONCE
+}
+
+/// Whether no client can have moved so much in so many milliseconds, and [`GRACE`].
 pub(crate) fn is_impossible(moved: &Counters, elapsed_millis: u64) -> bool {
-    const AT_ONCE: u64 = LINE_RATE / 1000 * GRACE;
     let most = moved.uploaded.max(moved.downloaded).max(moved.corrupt);
     most > AT_ONCE && most - AT_ONCE > (LINE_RATE / 1000).saturating_mul(elapsed_millis)
 }

@@ -40,12 +40,7 @@ impl Judged {
 impl Swarms {
     /// Whether an announce is a first one, or goes on from what is known: then there is nothing to judge.
     #[inline(always)]
-    pub(super) fn is_plain(
-        &self,
-        announce: &Announce,
-        known: Option<&Known>,
-        now: Seconds,
-    ) -> bool {
+    pub(super) fn is_plain(&self, announce: &Announce, known: Option<&Known>) -> bool {
         if fold::is_beyond(&announce.counters) {
             return false;
         }
@@ -53,12 +48,7 @@ impl Swarms {
             return self.recent.of(Whose::name(self.name_hash(announce))).next().is_none();
         };
         let (before, after) = (&known.figures.reported, &announce.counters);
-        fold::goes_on(before, after)
-            && !known.is_odd
-            && !fold::is_impossible(
-                &fold::moved(before, after),
-                u64::from(now.since(known.figures.seen).0) * 1000,
-            )
+        fold::goes_on(before, after) && !known.is_odd && !fold::is_much(&fold::moved(before, after))
     }
 
     /// Looks at an announce that is not plain; nothing where it turns out to be a first one.

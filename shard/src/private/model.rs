@@ -125,7 +125,7 @@ impl Model {
         let deletion = self.deletions.get(&announce.info_hash);
         let Some(torrent) = self.torrents.get_mut(&announce.info_hash) else {
             return Err(match deletion {
-                Some((reason, at)) if now.since(*at).0 <= DELETION_KEPT => {
+                Some((reason, at)) if now.since(*at).max(at.since(now)).0 <= DELETION_KEPT => {
                     Refusal::Deleted { reason: reason.clone() }
                 }
                 _ => Refusal::Unregistered,
@@ -183,7 +183,8 @@ impl Model {
             (None, true) => moved != Counters::default(),
             (None, false) | (Some(_), true) => true,
             (Some(known), false) => {
-                let same = PeerRecord { seen: known.seen, announces: known.announces, ..peer };
+                let (seen, since) = (known.seen, known.since);
+                let same = PeerRecord { seen, since, announces: known.announces, ..peer };
                 same != *known
                     || announce.event == Event::Started
                     || fact.snatched
@@ -252,7 +253,9 @@ impl Model {
 
     /// Whether the sweep is to drop a peer.
     pub fn leaves(&self, peer: &PeerRecord, now: Seconds) -> bool {
-        let silent = now.since(peer.seen) > self.limits.peer_timeout;
+        // Who was heard in times to come is believed from the beginning on.
+        let silent =
+            now.since(peer.seen) > self.limits.peer_timeout || peer.seen.since(now) > AHEAD_MAX;
         silent || matches!(self.rulings.get(&peer.user), Some((Ruling::Gone, _)))
     }
 

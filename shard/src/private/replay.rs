@@ -5,7 +5,8 @@ use super::face::{Face, Name};
 use super::members::Spot;
 use super::recent::Whose;
 use super::{
-    Change, Fact, Gone, PeerRecord, Refusal, Swarms, Terms, TokenRecord, TorrentRecord, User,
+    AHEAD_MAX, Change, Fact, Gone, PeerRecord, Refusal, Swarms, Terms, TokenRecord, TorrentRecord,
+    User,
 };
 use crate::PeerState;
 
@@ -64,7 +65,7 @@ impl Swarms {
                 if figures.since == fact.since {
                     // Announces that changed nothing made no fact.
                     record.announces = record.announces.max(figures.announces);
-                    record.seen = record.seen.max(figures.seen);
+                    record.seen = record.seen.not_before(figures.seen, AHEAD_MAX);
                 }
                 _ = self.put(slot, Some(spot), &record);
                 (was, Some(record.state))

@@ -1,6 +1,7 @@
 //! What the books give to the cores at a start: from the database, or from the snapshot without it.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -16,6 +17,9 @@ use crate::private::site::Site;
 use crate::private::unwritten::Written;
 use crate::route;
 use crate::wire::private::ClientRules;
+
+/// Records that are read at once.
+const RECORDS: usize = 4096;
 
 /// Deletion reasons older than this are told to nobody any more.
 pub(in crate::server) const REASONS_KEPT: Seconds = Seconds(86_400);
@@ -40,6 +44,8 @@ pub(in crate::server) struct PrivateOutfit {
     pub(in crate::server) journal_tail: (u64, u64),
     /// The snapshot says where clients are.
     pub(in crate::server) believed: bool,
+    /// To be told how many records of those are lost, before announces are heard.
+    pub(in crate::server) on_lost: Arc<dyn Fn(u64) + Send + Sync>,
     /// Which records the database has.
     pub(in crate::server) ledger: Written,
     beginnings: Arc<Mutex<Vec<Option<Beginning>>>>,
@@ -60,6 +66,8 @@ pub(super) struct Loading {
     accounts: Accounts,
     rules: Vec<(ClientPrefix, bool)>,
     beginnings: Vec<Beginning>,
+    /// The database went back to an older state since it had what the journal has.
+    went_back: bool,
 }
 
 impl Loading {
@@ -75,10 +83,15 @@ impl Loading {
             accounts: Accounts::default(),
             rules: Vec::new(),
             beginnings: vec![Beginning::default(); cores],
+            went_back: false,
         };
         let journal = books.journal.status().id();
         let loaded: Loaded =
             database.load(journal, now - REASONS_KEPT, |stored| loading.take(stored))?;
+        let status = books.journal.status();
+        loading.went_back = !loaded
+            .position
+            .is_some_and(|next| next >= books.tail.1 && status.wrote(next, loaded.life));
         tracing::info!(
             users = loaded.users,
             torrents = loaded.torrents,
@@ -130,7 +143,11 @@ fn put_account(accounts: &Accounts, change: Change) {
 impl Books {
     /// Begins with what was loaded.
     pub(super) fn begin_with(&mut self, loading: Loading) {
-        let Loading { accounts, rules, beginnings } = loading;
+        let Loading { accounts, rules, beginnings, went_back } = loading;
+        if went_back {
+            // So that all is compared again, when it has what it lacks.
+            self.hears_all.set(false);
+        }
         self.accounts = Arc::new(accounts);
         self.rules = self.site.change_rules(|known| known.extend(rules));
         self.beginnings = beginnings;
@@ -148,12 +165,18 @@ impl Books {
         self.rules = self.site.change_rules(|known| known.extend(rules));
         let (from, to) = self.tail;
         if from < to {
-            let mut reader = Reader::open(self.journal.status().dir(), from)?;
-            while reader.position() < to
-                && let Some((_, record)) = reader.read()?
-            {
-                if let journal::Record::Said(said) = record {
-                    self.put(said.change);
+            // What is lost is told by the cores, which replay the same.
+            let (mut reader, _) = Reader::open_behind(self.journal.status().dir(), from)?;
+            let mut records = Vec::new();
+            while reader.position() < to {
+                let lost = reader.read_on(RECORDS, &mut records)?;
+                if records.is_empty() && lost == 0 {
+                    break;
+                }
+                for record in records.drain(..) {
+                    if let journal::Record::Said(said) = record {
+                        self.put(said.change);
+                    }
                 }
             }
         }
@@ -174,6 +197,23 @@ impl Books {
         }
     }
 
+    /// Where records are lost that a start has to replay, nobody knows where clients were: they are measured
+    /// from what the database knows of them. Every core replays the same journal, and one says so.
+    fn on_lost(&self) -> Arc<dyn Fn(u64) + Send + Sync> {
+        let (measuring, from, said) =
+            (self.ledger.measuring(), self.tail.1, AtomicBool::new(false));
+        Arc::new(move |lost| {
+            if !said.swap(true, Ordering::Relaxed) {
+                measuring(from);
+                tracing::error!(
+                    records = lost,
+                    "the journal has lost records that this start needs: what clients moved is measured from \
+                     their rows in the database; `margay journal verify` says which file it is"
+                );
+            }
+        })
+    }
+
     /// What the private side of every core is made of. Once, as they take what they begin with.
     pub(in crate::server) fn outfit(&mut self) -> PrivateOutfit {
         let beginnings = std::mem::take(&mut self.beginnings).into_iter().map(Some).collect();
@@ -187,6 +227,7 @@ impl Books {
             journal_dir: status.dir().to_owned(),
             journal_tail: self.tail,
             believed: self.believed,
+            on_lost: self.on_lost(),
             ledger: Written::new({
                 let status = self.ledger.watch_status();
                 move || status().position.unwrap_or_default()

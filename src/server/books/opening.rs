@@ -128,8 +128,9 @@ pub(super) fn catch_up(
     }
 }
 
-/// Drops what a database never had from a journal that it is ahead of, so that no start takes what is
-/// before for all there was.
+/// Sees to it that no record gets a number that the snapshot has seen already; whether snapshot and journal
+/// say where clients are. How journal and database stand to each other finds out the ledger, which goes on by
+/// itself: a data folder that is an older copy is measured.
 pub(super) fn agree(
     journal: &mut Journal,
     known: Option<u64>,
@@ -137,22 +138,11 @@ pub(super) fn agree(
 ) -> Result<bool, JournalError> {
     let covered = snapshot.and_then(Snapshot::covered);
     let covered = covered.filter(|covered| covered.journal == journal.id());
-    // Records that others have seen already must not get the numbers of those.
-    let taken = known.max(covered.map(|covered| covered.position)).unwrap_or_default();
-    let has_lost = known.is_some_and(|known| known > journal.end());
     let believed = match covered {
-        Some(covered) if known.is_some() => !has_lost && covered.position >= journal.begin(),
-        _ => !has_lost,
+        Some(covered) if known.is_some() => covered.position >= journal.begin(),
+        _ => true,
     };
-    journal.begin_at(taken)?;
-    if has_lost {
-        tracing::error!(
-            database = known,
-            "the journal has lost records that the database has: nobody knows where clients were; their \
-             next announces are not credited"
-        );
-        journal.delete_before(taken)?;
-    }
+    journal.begin_at(covered.map_or(0, |covered| covered.position))?;
     Ok(believed)
 }
 

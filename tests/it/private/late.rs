@@ -33,7 +33,7 @@ fn d5_d6_a_late_announce_is_credited_once_and_changes_nothing() {
         for (words, expected) in said {
             assert_eq!(says(&site, home, user, words), expected, "{home}: {words}");
         }
-        site.check_credit(user.into(), [310, 70]);
+        site.check_credit(i64::from(user), [310, 70]);
     }
     // Who has left stays away, whatever of it comes late.
     for words in
