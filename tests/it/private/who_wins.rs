@@ -191,10 +191,8 @@ fn a_number_is_one_torrents() {
         let (status, message) = put(name, 10);
         assert_eq!(status, 409);
         assert!(message.contains(&hex("disk")[..8]), "{message}");
-        site.says(&format!(
-            "add_torrent&{}&id=10&freetorrent=0",
-            format!("info_hash={}", escape(&hash(name)))
-        ));
+        let info_hash = escape(&hash(name));
+        site.says(&format!("add_torrent&info_hash={info_hash}&id=10&freetorrent=0"));
     }
     assert_eq!(site.tracker().times_logged("with the number of another one"), 8);
     site.add_user(1);
