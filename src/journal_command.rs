@@ -23,6 +23,19 @@ pub enum JournalCommandError {
     /// A file cannot be read, is damaged, or records are missing.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The same, with what a tracker does about it.
+    #[error(
+        "records {from} to {to} (exclusive) are lost. A tracker goes on behind them: what was credited in them \
+         and is not in the database is lost, and noted in the table gaps"
+    )]
+    Cut {
+        /// The first record that is lost.
+        from: u64,
+        /// The first one after it that is there.
+        to: u64,
+        /// What was found.
+        source: JournalError,
+    },
     /// What is behind the last whole frame is more than a write that was broken off.
     #[error(
         "journal segment {path} is whole up to byte {}, and has {} bytes behind it that are not: {}. \
@@ -49,7 +62,7 @@ pub enum JournalCommandError {
 /// Reads all of a journal, or of one segment, and says in one line that it is whole; what is wrong is
 /// the error.
 pub fn verify(path: &Path, out: &mut impl Write) -> Result<(), JournalCommandError> {
-    let parts = survey(path, |_, _| {})?;
+    let parts = survey(path, |_, _| {}).map_err(|error| what_follows(path, error))?;
     let (first, end) = (parts[0].first, parts[parts.len() - 1].end);
     let bytes: u64 = parts.iter().map(|part| part.bytes).sum();
     writeln!(
@@ -66,6 +79,19 @@ pub fn verify(path: &Path, out: &mut impl Write) -> Result<(), JournalCommandErr
         )?;
     }
     Ok(())
+}
+
+/// Says of what is lost in the middle how a tracker goes on.
+fn what_follows(path: &Path, error: JournalCommandError) -> JournalCommandError {
+    let inner = path.join("journal");
+    let dir = if inner.is_dir() { inner } else { path.to_owned() };
+    match error {
+        JournalCommandError::Journal(source) => match journal::cut_by(&dir, &source) {
+            Some((from, to)) => JournalCommandError::Cut { from, to, source },
+            None => JournalCommandError::Journal(source),
+        },
+        error => error,
+    }
 }
 
 /// Verifies a journal, or one segment, and describes it: which records it has, what they say, its

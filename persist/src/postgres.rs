@@ -49,4 +49,4 @@ pub(crate) use load::journal_name;
 #[allow(unused_imports)] // For whoever writes.
 pub(crate) use migrations::{SchemaState, schema_state};
 #[allow(unused_imports)] // For whoever writes.
-pub(crate) use session::let_go;
+pub(crate) use session::{LOCK_PATIENCE, START_LOCK_PATIENCE, let_go};

@@ -135,7 +135,7 @@ impl Books {
         let mut way = opening::find_way(&database, &home, snapshot)?;
         let known = match way {
             Way::Database(position) => position,
-            Way::Snapshot => None,
+            Way::Snapshot(_) => None,
         };
         let believed = opening::agree(&mut journal, known, snapshot)?;
         let options = ThreadOptions { sync_interval: config.journal_sync, ..Default::default() };
@@ -156,6 +156,9 @@ impl Books {
         let source = JournalSource::new(journal.status().clone());
         let ledger =
             Ledger::start(database.clone(), options, source).map_err(BooksError::Thread)?;
+        if let Way::Snapshot(obstacle) = &way {
+            ledger.begin_with(obstacle.clone());
+        }
         if matches!(way, Way::Database(_))
             && let Err((obstacle, why)) =
                 opening::catch_up(&ledger, journal.status().durable(), snapshot.is_some())
@@ -164,7 +167,7 @@ impl Books {
                 return Err(BooksError::Stuck { why, text: obstacle.text() });
             }
             opening::say_what_is_in_the_way(&obstacle, &why);
-            way = Way::Snapshot;
+            way = Way::Snapshot(obstacle);
         }
         let status = journal.status();
         let from = match snapshot {
@@ -211,7 +214,7 @@ impl Books {
                 Err(error) => way = opening::without(snapshot, error)?,
             }
         }
-        if let (Way::Snapshot, Some(snapshot)) = (&way, snapshot) {
+        if let (Way::Snapshot(_), Some(snapshot)) = (&way, snapshot) {
             // What it heard is not in a snapshot.
             books.hears_all.set(false);
             books.load_from_snapshot(snapshot)?;

@@ -38,6 +38,9 @@ const CATCH_UP_PATIENCE: Duration = Duration::from_secs(60);
 /// How soon it is tried again after it failed, at the latest.
 const RETRY: Duration = Duration::from_secs(60);
 
+/// Users who are named in one line of the log.
+const NAMED_MAX: usize = 1000;
+
 /// Differences that a core is told at once, and the time until it is told more.
 const DIFFERENCES: usize = 32;
 const DIFFERENCES_PAUSE: Duration = Duration::from_millis(5);
@@ -206,7 +209,7 @@ struct Books {
 impl Work<'_> {
     fn run(&self) -> Result<Differed, ReconcileError> {
         // A start without the database may have left that to do.
-        self.compared.database.admit(&self.compared.home)?;
+        self.compared.database.admit(&self.compared.home, None)?;
         self.compared.accounts.watch_changes(true);
         let result = barrier::tell_all(self.cores, &Command::WatchChanges(true))
             .map_err(ReconcileError::from)
@@ -326,6 +329,15 @@ impl Work<'_> {
                 gone.push(id);
             }
         });
+        if !gone.is_empty() {
+            let named: Vec<u32> = gone.iter().take(NAMED_MAX).map(|id| id.0).collect();
+            tracing::warn!(
+                count = gone.len(),
+                users = ?named,
+                "these users were known here and are not in the database any more: they may not announce. After a \
+                 restore, those who came after the backup are missing there"
+            );
+        }
         for id in gone {
             if accounts.remove_unless_changed(id) {
                 differed.users_gone += 1;

@@ -16,12 +16,15 @@ use super::minutely::Minutely;
 use super::schema_writer::{self, SchemaWriter};
 use super::standing::{Kept, Standing, Written, standing};
 use super::suspicions::Suspicions;
-use super::write::{Fault, Outcome, Scope, Tally, Writer};
+use super::write::{Fault, Outcome, Scope, Tally, Writer, wait_for_locks};
 use super::{LedgerStatus, Record, Source, SourceError};
 use crate::belongs;
 use crate::books::{Lasting, Obstacle, Passing, State};
 use crate::journal::Life;
-use crate::postgres::{Backoff, Database, DatabaseError, Home, schema_state, text_of};
+use crate::postgres::{
+    Backoff, Database, DatabaseError, Home, LOCK_PATIENCE, START_LOCK_PATIENCE, schema_state,
+    text_of,
+};
 use crate::suspicion::Thresholds;
 
 /// How the ledger works.
@@ -113,6 +116,15 @@ impl Ledger {
     pub fn watch_status(&self) -> impl Fn() -> LedgerStatus + Send + Sync + use<> {
         let shared = self.shared.clone();
         move || shared.status()
+    }
+
+    /// Says what a start has found in the way of the database, until the ledger has found out for itself.
+    pub fn begin_with(&self, obstacle: Obstacle) {
+        self.shared.set(|status| {
+            if status.state == State::Opening {
+                status.state = State::Kept(obstacle);
+            }
+        });
     }
 
     /// Has clients measured by what the database knows of them, from this record on: the tracker does not know
@@ -284,27 +296,41 @@ impl<S: Source> Worker<S> {
 
     /// Writes over one connection, until that fails or the thread is to stop.
     fn session(&mut self, backoff: &mut Backoff) -> Result<(), SessionError> {
-        let (mut writer, mut next) = self.connect()?;
+        let (mut writer, next) = self.connect()?;
+        let served = self.serve(&mut writer, next, backoff);
+        if served.is_err() {
+            writer.let_go();
+        }
+        served
+    }
+
+    /// The same, from a record on.
+    fn serve(
+        &mut self,
+        writer: &mut Writer,
+        mut next: u64,
+        backoff: &mut Backoff,
+    ) -> Result<(), SessionError> {
         let mut batch = Vec::new();
         let mut written_at = Instant::now();
         let mut checked_at = Instant::now();
         let mut cleaned_at: Option<Instant> = None;
         let mut looked_at = Instant::now();
         while !self.shared.stops() {
-            if self.take_order(&mut writer)? {
-                self.begin_measuring(&mut writer, next)?;
+            if self.take_order(writer)? {
+                self.begin_measuring(writer, next)?;
                 batch.clear();
                 self.source.seek(next).map_err(|source| SessionError::Journal(next, source))?;
             }
             if looked_at.elapsed() > LOOK_PERIOD {
-                self.look_after(&mut writer)?;
+                self.look_after(writer)?;
                 looked_at = Instant::now();
             }
             let room = self.batch_max.saturating_sub(batch.len());
             if let Err(source) = self.source.next_batch(room, &mut batch) {
                 // What comes before is good, and written first.
                 if batch.is_empty() {
-                    next = self.go_on_behind(&mut writer, next, source)?;
+                    next = self.go_on_behind(writer, next, source)?;
                     continue;
                 }
                 self.hurry = true;
@@ -318,7 +344,7 @@ impl<S: Source> Worker<S> {
                     writer.check(CHECK_PERIOD).map_err(failed)?;
                     checked_at = Instant::now();
                 }
-                self.clean(&mut writer, &mut cleaned_at)?;
+                self.clean(writer, &mut cleaned_at)?;
                 self.wait(self.options.period);
                 written_at = Instant::now();
                 continue;
@@ -329,12 +355,12 @@ impl<S: Source> Worker<S> {
                 continue;
             }
             written_at = Instant::now();
-            self.write(&mut writer, &batch, next)?;
+            self.write(writer, &batch, next)?;
             backoff.reset();
             next += batch.len() as u64;
             batch.clear();
             self.hurry = false;
-            self.clean(&mut writer, &mut cleaned_at)?;
+            self.clean(writer, &mut cleaned_at)?;
         }
         Ok(())
     }
@@ -359,6 +385,8 @@ impl<S: Source> Worker<S> {
         let database = self.database.clone();
         let failed = database.failed("begin to write the journal");
         let mut client = database.connect(&schema_writer::purpose(journal, node))?;
+        // A start may wait, and is to hear what is in the way.
+        wait_for_locks(&mut client, START_LOCK_PATIENCE).map_err(&failed)?;
         let schema = schema_state(&mut client, &database).map_err(&failed)?;
         if let Some(error) = database.state_error(schema) {
             return Err(error.into());
@@ -385,6 +413,7 @@ impl<S: Source> Worker<S> {
             Err(source) if self.source.cut_by(&source).is_some() => {}
             Err(source) => return Err(SessionError::Journal(next, source)),
         }
+        writer.wait_for_locks(LOCK_PATIENCE).map_err(&failed)?;
         tracing::info!(database = %self.database, next, "the ledger writes");
         let gaps = writer.gaps().map_err(&failed)?;
         self.shared.set(|status| {

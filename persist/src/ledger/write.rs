@@ -17,7 +17,7 @@ use super::standing::Written;
 use super::statements::Statements;
 use super::suspicions::Row;
 use super::{Record, isolate};
-use crate::postgres::journal_name;
+use crate::postgres::{journal_name, let_go};
 
 /// Writes batches over one connection.
 pub(super) struct Writer {
@@ -297,6 +297,16 @@ impl Writer {
         Ok(())
     }
 
+    /// From now on a lock is waited for as long as this.
+    pub(super) fn wait_for_locks(&mut self, patience: Duration) -> Result<(), Error> {
+        wait_for_locks(&mut self.client, patience)
+    }
+
+    /// Gives up a connection that failed.
+    pub(super) fn let_go(self) {
+        let_go(self.client);
+    }
+
     /// Whether the server still answers.
     pub(super) fn check(&mut self, patience: Duration) -> Result<(), Error> {
         self.client.is_valid(patience)
@@ -307,6 +317,11 @@ impl Writer {
         let values: [Value<'_>; 2] = [&(seconds as f64), &max.cast_signed()];
         self.client.execute(&self.statements.stale_peers, &values)
     }
+}
+
+/// From now on a lock is waited for as long as this.
+pub(super) fn wait_for_locks(client: &mut Client, patience: Duration) -> Result<(), Error> {
+    client.batch_execute(&format!("SET lock_timeout TO {}", patience.as_millis()))
 }
 
 /// As the table `ledger` has it.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::postgres::Client;
 
@@ -62,10 +63,16 @@ impl Database {
     /// Looks at the database, makes the tables or brings them up to date, and sees to it that folder and
     /// database know each other. Nothing is written into a database that is not the folder's own, nor into
     /// one that is empty while the folder is not.
-    pub fn admit(&self, home: &Home) -> Result<Look, DatabaseError> {
+    ///
+    /// `patience`: how long to wait for a server that has begun to change tables; `None` for as long as it
+    /// takes.
+    pub fn admit(&self, home: &Home, patience: Option<Duration>) -> Result<Look, DatabaseError> {
         let look = self.look(home.journal.id())?;
         home.refuses(&look, self)?;
-        self.migrate()?;
+        match patience {
+            Some(patience) => self.migrate_within(patience)?,
+            None => self.migrate()?,
+        };
         self.settle_identity(home, look)
     }
 

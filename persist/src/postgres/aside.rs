@@ -73,6 +73,8 @@ impl SetAside {
             });
         }
         match unread.key {
+            // One who may not announce is known no more, whatever else is wrong with his row.
+            Key::User(_) if unread.disabled => {}
             Key::User(id) => _ = self.users.insert(id),
             Key::Torrent(id) => _ = self.torrents.insert(id),
             Key::Token(user, torrent) => _ = self.tokens.insert((user, torrent)),

@@ -80,7 +80,7 @@ impl Database {
         Ok(Look {
             identity: identity.map(|row| row.get(0)),
             empty,
-            position: position.map(|row| row.get::<_, i64>(0).cast_unsigned()),
+            position: position.and_then(|row| row.get::<_, i64>(0).try_into().ok()),
         })
     }
 

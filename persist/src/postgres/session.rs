@@ -23,10 +23,10 @@ pub(super) const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 const HOST_PATIENCE_MIN: Duration = Duration::from_secs(1);
 
 /// How long sessions that work in the background wait for a lock, before they begin anew and say so.
-const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What sessions wait for locks when somebody waits for them.
-pub(super) const START_LOCK_PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const START_LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Database {
     /// A connection whose first schema is the tracker's (which need not be there yet). `purpose` is

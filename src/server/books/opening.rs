@@ -19,8 +19,8 @@ use crate::server::ErrorChain;
 pub(super) enum Way {
     /// The database is there. With the position of the journal in it.
     Database(Option<u64>),
-    /// It is not, or must not be used.
-    Snapshot,
+    /// It is not, or must not be used: this is in the way.
+    Snapshot(Obstacle),
 }
 
 /// Looks at the database, brings its tables up to date where it is ours, and says by what to go on.
@@ -40,7 +40,7 @@ pub(super) fn find_way(
         },
     };
     match books::decide(&found) {
-        Start::FromDatabase => match database.admit(home) {
+        Start::FromDatabase => match database.admit(home, snapshot.map(|_| PATIENCE)) {
             Ok(look) => {
                 tracing::info!(%database, identity = look.identity, "the database is there");
                 Ok(Way::Database(look.position))
@@ -68,7 +68,7 @@ pub(super) fn without(
     }
     let obstacle = Obstacle::from(&error);
     say_what_is_in_the_way(&obstacle, &ErrorChain(&error).to_string());
-    Ok(Way::Snapshot)
+    Ok(Way::Snapshot(obstacle))
 }
 
 /// One line for whoever is woken by it.
@@ -156,7 +156,7 @@ pub(super) fn is_final(obstacle: &Obstacle) -> bool {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The same for one that takes nothing.
-const STANDSTILL: Duration = Duration::from_secs(3);
+const STANDSTILL: Duration = Duration::from_secs(4);
 
 /// The same without a snapshot: nothing else can be done.
 const STANDSTILL_WITHOUT_SNAPSHOT: Duration = Duration::from_secs(60);
