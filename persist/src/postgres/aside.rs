@@ -16,7 +16,7 @@ use super::DatabaseError;
 pub struct SetAside {
     /// How many, of all tables.
     pub rows: u64,
-    /// Users. What is known of them stays as it is.
+    /// Users who may announce. What is known of them stays as it is.
     pub users: HashSet<UserId>,
     /// Torrents.
     pub torrents: HashSet<TorrentId>,
@@ -73,7 +73,7 @@ impl SetAside {
             });
         }
         match unread.key {
-            // One who may not announce is known no more, whatever else is wrong with his row.
+            // What is known of one who may not announce is not to stay.
             Key::User(_) if unread.disabled => {}
             Key::User(id) => _ = self.users.insert(id),
             Key::Torrent(id) => _ = self.torrents.insert(id),
