@@ -25,8 +25,8 @@ pub enum JournalCommandError {
     Journal(#[from] JournalError),
     /// The same, with what a tracker does about it.
     #[error(
-        "records {from} to {to} (exclusive) are lost. A tracker goes on behind them: what was credited in them \
-         and is not in the database is lost, and noted in the table gaps"
+        "{found}. As it is, a tracker goes on behind records {from} to {to} (exclusive): what was credited in \
+         them and is not in the database is lost, and noted in the table gaps"
     )]
     Cut {
         /// The first record that is lost.
@@ -34,7 +34,7 @@ pub enum JournalCommandError {
         /// The first one after it that is there.
         to: u64,
         /// What was found.
-        source: JournalError,
+        found: JournalError,
     },
     /// What is behind the last whole frame is more than a write that was broken off.
     #[error(
@@ -86,9 +86,9 @@ fn what_follows(path: &Path, error: JournalCommandError) -> JournalCommandError 
     let inner = path.join("journal");
     let dir = if inner.is_dir() { inner } else { path.to_owned() };
     match error {
-        JournalCommandError::Journal(source) => match journal::cut_by(&dir, &source) {
-            Some((from, to)) => JournalCommandError::Cut { from, to, source },
-            None => JournalCommandError::Journal(source),
+        JournalCommandError::Journal(found) => match journal::cut_by(&dir, &found) {
+            Some((from, to)) => JournalCommandError::Cut { from, to, found },
+            None => JournalCommandError::Journal(found),
         },
         error => error,
     }

@@ -417,6 +417,9 @@ mod tests {
                 ..Journal::default()
             },
             ledger: Ledger {
+                state: "up",
+                states: &["up", "away"],
+                state_text: "all is well",
                 position: Some(140),
                 oldest_at: Some(1000.0),
                 unknown_torrents: 3,

@@ -148,7 +148,12 @@ impl World {
         };
         match client.event {
             Event::Completed => client.left = 0,
-            Event::Started => (client.left, client.counters) = (1000, Counters::default()),
+            // Under a new name, as most clients do. What the engine remembers of one that begins anew within
+            // moments under its old name is lost with a restart.
+            Event::Started => {
+                client.peer_id.0.fill_with(|| self.rng.u8(b'a'..=b'z'));
+                (client.left, client.counters) = (1000, Counters::default());
+            }
             _ => {}
         }
         let announce = *client;
@@ -383,6 +388,8 @@ fn credit_goes_on_where_it_was() {
         (0..world.rng.usize(..800)).for_each(|_| world.step());
         world.hand_over();
         let mut again = world.restart(1).remove(0);
+        // What is remembered of moments is lost with a restart, and is over by then.
+        world.now = world.now + Seconds(120);
         // The next announce of everybody is worth the same to both.
         for mut client in world.clients.clone() {
             let Some(user) = world.users.get(&client.user.id) else { continue };

@@ -44,7 +44,7 @@ fn what_an_announce_needs_is_loaded() {
     let counts = Loaded {
         position: None,
         life: None,
-        users: 1,
+        users: 2,
         torrents: 2,
         tokens: 2,
         groups: 2,
@@ -87,6 +87,14 @@ fn what_an_announce_needs_is_loaded() {
             enabled: true,
             group: Some(GroupId(32_767)),
         }),
+        plain(Change::User {
+            id: UserId(8),
+            passkey: passkey(8),
+            can_leech: true,
+            hidden: false,
+            enabled: false,
+            group: None,
+        }),
         plain(Change::Group { id: GroupId(0), name: "New".into(), downloads_max: Some(1) }),
         plain(Change::Group { id: GroupId(32_767), name: "Elite".into(), downloads_max: None }),
         token(7, 1, None),
@@ -94,9 +102,9 @@ fn what_an_announce_needs_is_loaded() {
     ] {
         assert!(all.contains(&expected), "{expected:?} in {all:?}");
     }
-    assert_eq!(all.len(), 10);
+    assert_eq!(all.len(), 11);
     assert!(matches!(all[0].change, Change::ClientRule { .. }));
-    assert!(matches!(all[9].change, Change::Token { .. }));
+    assert!(matches!(all[10].change, Change::Token { .. }));
 }
 
 /// Who loads has to know which records of his journal are in what he got.
