@@ -411,6 +411,10 @@ mod tests {
         let states: Vec<State> = states.chain(obstacles.map(State::Kept)).collect();
         let names: Vec<_> = states.iter().map(State::name).collect();
         assert_eq!(names, State::NAMES);
+        let book = include_str!("../../docs/operations.md");
+        for name in names {
+            assert!(book.contains(&format!("\n### {name}\n")), "{name} has no paragraph");
+        }
         for state in &states[3..] {
             let (is, todo) = state.text().split_once("; ").unwrap();
             assert!(!is.is_empty() && !todo.is_empty(), "{state}");
