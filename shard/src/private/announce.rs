@@ -87,7 +87,12 @@ impl Swarms {
         let announce = Announce { counters: fold::bounded(&announce.counters), ..*announce };
         let judged = self.judge(&announce, known.as_ref(), now);
         let counted = judged.as_ref().map_or(announce, |judged| judged.announce);
-        self.take_in(slot, &counted, known, judged.as_ref(), now, random, reply)
+        let begins = known.is_none() && judged.is_none();
+        let done = self.take_in(slot, &counted, known, judged.as_ref(), now, random, reply)?;
+        if begins && done.is.is_some() {
+            self.forget_left(&announce);
+        }
+        Ok(done)
     }
 
     /// Does what an announce counts as. In line, so that the usual case is compiled for itself.

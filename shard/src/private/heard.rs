@@ -138,6 +138,13 @@ impl Swarms {
         self.recent.note(whose, Step::new(Kind::Stopped, &announce.counters, now));
     }
 
+    /// Who left long ago is there again: that he had left is not of interest any more. It would be again when
+    /// the clock is put back to that moment.
+    pub(super) fn forget_left(&mut self, announce: &Announce) {
+        let name = Whose::name(self.name_hash(announce));
+        self.recent.forget(name);
+    }
+
     #[cold]
     fn remember_judged(
         &mut self,
@@ -150,7 +157,6 @@ impl Swarms {
         let stops = announce.event == Event::Stopped;
         let name = Whose::name(self.name_hash(announce));
         if known.is_none() && !stops {
-            // Who had left is there again.
             self.recent.forget(name);
         }
         if judged.is_late() && !known.is_some_and(|known| known.is_odd) {

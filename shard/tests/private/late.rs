@@ -261,6 +261,24 @@ fn d8_a_copied_session_is_credited_beside_the_first() {
 }
 
 #[test]
+fn d6_what_was_said_before_leaving_is_over_when_the_clock_is_put_back() {
+    let mut story = Story::new();
+    assert_eq!(
+        story.total("ann", &["started up=0", "+1800", "up=100", "stopped up=100"]),
+        (100, 0)
+    );
+    // Back after the window, with other counters; then gone in silence.
+    let left = story.sim.now;
+    assert_eq!(story.total("ann", &["+60", "up=5000"]), (0, 0));
+    story.advance(Seconds(20_000));
+    story.sim.expire(10);
+    // The moment at which he had left is near again: he is new all the same.
+    story.sim.now = Seconds(left.0 + 10);
+    assert_eq!(story.credit("ann", "up=6000"), (0, 0));
+    assert_eq!(story.credit("ann", "up=6001"), (1, 0));
+}
+
+#[test]
 fn d9_amounts_that_cannot_be_are_credited_to_nobody() {
     let mut story = Story::new();
     story.register("film", Freeleech::None, u16::MAX);

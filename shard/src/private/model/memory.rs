@@ -56,6 +56,11 @@ impl Memories {
         (!plain).then_some(Judged { announce: counts, ..judged })
     }
 
+    /// Who left is there again.
+    pub(super) fn forget_left(&mut self, announce: &Announce) {
+        self.left.remove(&key(announce));
+    }
+
     /// Writes down what a peer that was there, or is there now, has said.
     pub(super) fn remember(
         &mut self,
