@@ -42,11 +42,7 @@ pub use settings::Database;
 pub use spent_tokens::{SpentToken, SpentTokens};
 pub use watch::{Seen, Watch, WatchStatus};
 
-#[allow(unused_imports)] // For whoever writes.
-pub(crate) use error::obstacle_of;
 pub(crate) use error::text_of;
 pub(crate) use load::journal_name;
-#[allow(unused_imports)] // For whoever writes.
-pub(crate) use migrations::{SchemaState, schema_state};
-#[allow(unused_imports)] // For whoever writes.
+pub(crate) use migrations::schema_state;
 pub(crate) use session::{LOCK_PATIENCE, START_LOCK_PATIENCE, let_go};
