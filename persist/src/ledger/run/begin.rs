@@ -1,0 +1,265 @@
+//! With which record a session of the ledger begins, and with which it goes on behind a part that is lost.
+
+use ::postgres::Client;
+
+use super::{LedgerOptions, SessionError, Worker};
+use crate::belongs;
+use crate::books::State;
+use crate::journal::Life;
+use crate::ledger::gaps::{Gap, GapReason};
+use crate::ledger::measure::Measure;
+use crate::ledger::standing::{Kept, Standing, Written, standing};
+use crate::ledger::write::{Scope, Writer, wait_for_locks};
+use crate::ledger::{Source, SourceError, adopt, schema_writer};
+use crate::postgres::{DatabaseError, LOCK_PATIENCE, START_LOCK_PATIENCE, schema_state, text_of};
+
+impl<S: Source> Worker<S> {
+    /// Sees to it that the database is the one the data folder belongs to, and fills it where it is empty and
+    /// somebody has said so.
+    fn enter(&self, client: &mut Client) -> Result<(), SessionError> {
+        let Some(home) = &self.options.home else { return Ok(()) };
+        match self.database.admit_over(client, home) {
+            Err(DatabaseError::Emptied { .. }) if belongs::is_to_adopt(home.data()) => {
+                Ok(adopt::adopt(&self.database, client, home, &self.options.node)?)
+            }
+            admitted => Ok(admitted.map(drop)?),
+        }
+    }
+
+    /// A connection on which this process alone writes this journal, and where it goes on.
+    pub(super) fn connect(&mut self) -> Result<(Writer, u64), SessionError> {
+        let journal = self.source.journal();
+        let LedgerOptions { ref node, peers, spent_tokens, .. } = self.options;
+        let scope = Scope { journal, node: node.clone(), peers, spent_tokens };
+        let database = self.database.clone();
+        let failed = database.failed("begin to write the journal");
+        let mut client = database.connect(&schema_writer::purpose(journal, node))?;
+        // A start may wait, and is to hear what is in the way.
+        wait_for_locks(&mut client, START_LOCK_PATIENCE).map_err(&failed)?;
+        let schema = schema_state(&mut client, &database).map_err(&failed)?;
+        if let Some(error) = database.state_error(schema) {
+            return Err(error.into());
+        }
+        self.enter(&mut client)?;
+        let lock = schema_writer::lock(&database);
+        let alone =
+            client.query_one("SELECT pg_try_advisory_lock($1)", &[&lock]).map_err(&failed)?;
+        if !alone.get::<_, bool>(0) {
+            return Err(match schema_writer::writer(&mut client, lock).map_err(&failed)? {
+                Some(other) if other.journal == Some(journal) => SessionError::Remnant(other),
+                Some(other) => SessionError::Shared(other),
+                None => SessionError::Passed,
+            });
+        }
+        let mut writer = Writer::new(client, scope).map_err(&failed)?;
+        let written = writer.written().map_err(&failed)?;
+        let next = self.agree(&mut writer, written)?;
+        self.take_order(&mut writer)?;
+        self.begin_measuring(&mut writer, next)?;
+        match self.source.seek(next) {
+            Ok(()) => {}
+            // It is met again by who reads.
+            Err(source) if self.source.cut_by(&source).is_some() => {}
+            Err(source) => return Err(SessionError::Journal(next, source)),
+        }
+        writer.wait_for_locks(LOCK_PATIENCE).map_err(&failed)?;
+        tracing::info!(database = %self.database, next, "the ledger writes");
+        let gaps = writer.gaps().map_err(&failed)?;
+        self.shared.set(|status| {
+            status.connected = true;
+            status.position = Some(next);
+            status.gaps = gaps;
+        });
+        Ok((writer, next))
+    }
+
+    /// Finds out how journal and database stand to each other, and sees to it that they go on together: with
+    /// which record.
+    fn agree(
+        &mut self,
+        writer: &mut Writer,
+        written: Option<Written>,
+    ) -> Result<u64, SessionError> {
+        let (lives, first) = (self.source.lives(), self.source.first());
+        let kept = Kept { begin: first, end: self.source.end(), lives: &lives };
+        let database = self.database.clone();
+        let failed = database.failed("say from where on the journal is written");
+        let until = written.and_then(|written| written.until);
+        match standing(kept, written) {
+            Standing::New { next } => {
+                writer.begin(next).map_err(&failed)?;
+                if next > 0 {
+                    tracing::warn!(
+                        first = next,
+                        "the database does not know this journal, whose beginning is gone"
+                    );
+                }
+                if let Some(written_at) = writer.other_journal().map_err(&failed)? {
+                    tracing::warn!(
+                        written_at,
+                        "the database knows another journal of this node, and this one is new: what the other one \
+                         had for the database after that is lost, and clients are credited from their next \
+                         announce on"
+                    );
+                }
+                Ok(next)
+            }
+            Standing::GoesOn { next } => {
+                let had = self.shared.status().position;
+                if let Some(records) = had.and_then(|had| had.checked_sub(next)).filter(|n| *n > 0)
+                {
+                    tracing::warn!(
+                        position = next,
+                        had,
+                        records,
+                        "the database was restored, or failed over to an older copy: what it lacks is written \
+                         again"
+                    );
+                }
+                Ok(next)
+            }
+            Standing::Gone { next, begin } => {
+                let gap = Gap {
+                    reason: GapReason::DatabaseRestored,
+                    first: next,
+                    behind: begin,
+                    from_millis: until,
+                    to_millis: self.made_at(begin),
+                };
+                writer.skip(&gap, begin, None, false).map_err(&failed)?;
+                tracing::error!(
+                    from = next,
+                    to = begin,
+                    records = begin - next,
+                    "the database was restored to an older state than the journal reaches back: what was \
+                     announced between is lost, see table gaps; the rest is written"
+                );
+                Ok(begin)
+            }
+            Standing::OlderCopy { next, from } => {
+                let gap = Gap {
+                    reason: GapReason::JournalRestored,
+                    first: from,
+                    behind: next.max(from),
+                    from_millis: from.checked_sub(1).and_then(|last| self.made_at(last)),
+                    to_millis: until,
+                };
+                let life = from.checked_sub(1).and_then(|last| Life::of(&lives, last));
+                writer.skip(&gap, from, life, true).map_err(&failed)?;
+                tracing::error!(
+                    database = next,
+                    from,
+                    "the data folder is an older copy, or has lost the end of its journal: the database has \
+                     records that are not here. What clients moved is measured from their rows in the \
+                     database; what the site changed through the tracker meanwhile is in the database alone, \
+                     see table gaps"
+                );
+                if !self.options.peers {
+                    tracing::error!(
+                        "without --database-peers there are no such rows: the next announce of each client is \
+                         not credited"
+                    );
+                }
+                Ok(from)
+            }
+        }
+    }
+
+    /// When a record was made, in milliseconds since 1970; `None` for one that cannot be read.
+    fn made_at(&mut self, number: u64) -> Option<u64> {
+        let mut records = Vec::new();
+        self.source.seek(number).ok()?;
+        self.source.next_batch(1, &mut records).ok()?;
+        records.first().map(|(_, record)| record.stamp().millis)
+    }
+
+    /// What is not to be believed of the records that come.
+    pub(super) fn begin_measuring(
+        &mut self,
+        writer: &mut Writer,
+        next: u64,
+    ) -> Result<(), SessionError> {
+        let database = self.database.clone();
+        let failed = database.failed("see how the journal is written");
+        let from = writer.measured_from().map_err(&failed)?;
+        let measure = from.map(|from| {
+            let millis = self.made_at(from);
+            let mut measure = Measure::new(from, millis, self.options.peers);
+            if !self.options.peers {
+                self.hear_again(&mut measure, next);
+            }
+            measure
+        });
+        self.by_difference |= measure.is_some();
+        self.shared.set(|status| {
+            status.state = if measure.is_some() { State::Measuring } else { State::Up };
+        });
+        writer.set_measure(measure, self.by_difference);
+        Ok(())
+    }
+
+    /// Without rows of clients, the journal says who has been heard since measuring began.
+    fn hear_again(&mut self, measure: &mut Measure, next: u64) {
+        let begin = measure.from().max(self.source.first());
+        let mut records = Vec::new();
+        let mut at = begin;
+        if self.source.seek(begin).is_err() {
+            return;
+        }
+        while at < next && !self.shared.stops() {
+            records.clear();
+            let most = usize::try_from(next - at).unwrap_or(usize::MAX).min(self.batch_max);
+            if self.source.next_batch(most, &mut records).is_err() || records.is_empty() {
+                return;
+            }
+            measure.hear(&records);
+            at += records.len() as u64;
+        }
+    }
+
+    /// Tells the database what [`Ledger::measure_from`] asked for; whether it did.
+    pub(super) fn take_order(&self, writer: &mut Writer) -> Result<bool, SessionError> {
+        let order = *self.shared.measure_from.lock().expect("nobody panics with it");
+        let Some(from) = order else { return Ok(false) };
+        let failed = self.database.failed("note from where on clients are measured");
+        writer.begin_measuring(from).map_err(failed)?;
+        // Taken when the database has it, so that a connection that is lost costs nothing.
+        *self.shared.measure_from.lock().expect("nobody panics with it") = None;
+        Ok(true)
+    }
+
+    /// The journal cannot be read on. Where that is for good, what is lost is noted, and it goes on behind it:
+    /// with which record.
+    pub(super) fn go_on_behind(
+        &mut self,
+        writer: &mut Writer,
+        next: u64,
+        error: SourceError,
+    ) -> Result<u64, SessionError> {
+        let Some((from, to)) = self.source.cut_by(&error).filter(|(_, to)| *to > next) else {
+            return Err(SessionError::Journal(next, error));
+        };
+        let from = from.max(next);
+        let from_millis = from.checked_sub(1).and_then(|last| self.made_at(last));
+        let to_millis = self.made_at(to);
+        let gap =
+            Gap { reason: GapReason::JournalLost, first: from, behind: to, from_millis, to_millis };
+        let life = Life::of(&self.source.lives(), to - 1);
+        let failed = self.database.failed("note what the journal has lost");
+        writer.skip(&gap, to, life, false).map_err(failed)?;
+        tracing::error!(
+            from,
+            to,
+            records = to - from,
+            error = text_of(&*error),
+            "a part of the journal is lost: see table gaps; it is gone on behind it"
+        );
+        self.source.seek(to).map_err(|source| SessionError::Journal(to, source))?;
+        let gaps = writer.gaps().map_err(self.database.failed("read what is missing"))?;
+        self.shared.set(|status| {
+            status.position = Some(to);
+            status.gaps = gaps;
+        });
+        Ok(to)
+    }
+}
