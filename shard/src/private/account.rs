@@ -241,7 +241,6 @@ impl Accounts {
                 *self.lines.get_mut(before) = None;
                 self.lines.remove(before);
             }
-            self.large.get_mut(self.large_of(number)).lines = NO_LINES;
         }
         let lines = match lines {
             Some(lines) if self.lines.len() < WITH_LINES_MAX => {

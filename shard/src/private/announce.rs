@@ -326,8 +326,7 @@ impl Swarms {
         let account = members.accounts.insert(announce.peer_id, announce.key, &step.figures);
         face.account = account.0;
         face.mark.set_large(account.1);
-        if let Some(lines) = judged.and_then(|judged| judged.lines.as_ref()) {
-            let lines = Some(lines);
+        if let lines @ Some(_) = judged.and_then(|judged| judged.lines.as_ref()) {
             face.mark.set_large(members.accounts.set_lines(face.account, account.1, lines));
         }
         if !members.insert(torrent, face, step.state) {

@@ -17,6 +17,7 @@ pub use super::Stamp;
 use super::{Counters, Endpoints, Freeleech, Terms};
 use crate::Event;
 
+pub(crate) use line::same;
 pub use line::{Line, RAISES_MAX, Raise, Said};
 pub use lines::{Heard, LINES_MAX, Lines, Verdict};
 
@@ -288,14 +289,10 @@ pub(crate) fn bounded(counters: &Counters) -> Counters {
 }
 
 /// Which of its endpoints an announce is taken to come from: one that is known if it can be.
-pub(crate) fn address(endpoints: &Endpoints, known: &Endpoints) -> IpAddr {
-    let [v4, v6] = [endpoints.v4.map(IpAddr::V4), endpoints.v6.map(IpAddr::V6)];
-    let is_known = |address: &IpAddr| match address {
-        IpAddr::V4(v4) => known.v4 == Some(*v4),
-        IpAddr::V6(v6) => known.v6 == Some(*v6),
-    };
-    let known_one = v4.filter(is_known).or(v6.filter(is_known));
-    known_one.or(v4).or(v6).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+pub(crate) fn address(endpoints: &Endpoints, known: &Addresses) -> IpAddr {
+    let own = [endpoints.v4.map(IpAddr::V4), endpoints.v6.map(IpAddr::V6)].into_iter().flatten();
+    let known_one = own.clone().find(|address| known.have(*address));
+    known_one.or_else(|| own.clone().next()).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
 /// One address of each family.

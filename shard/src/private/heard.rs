@@ -4,8 +4,8 @@
 use super::account::Figures;
 use super::announce::Known;
 use super::fold::{self, Addresses, Factors, Heard, Line, Lines, Report, Verdict};
-use super::recent::{self, Kind, Step, Whose, stamp};
-use super::{Announce, Counters, Endpoints, Swarms};
+use super::recent::{self, Kind, Step, Whose};
+use super::{Announce, Counters, Endpoints, Stamp, Swarms};
 use crate::{Event, InfoHash, PeerState, Seconds};
 
 /// An announce that was looked at closely.
@@ -45,7 +45,7 @@ impl Swarms {
             return false;
         }
         let Some(known) = known else {
-            return self.recent.of(Whose::name(self.name_hash(announce))).next().is_none();
+            return self.recent.of(self.name(announce)).next().is_none();
         };
         let (before, after) = (&known.figures.reported, &announce.counters);
         fold::goes_on(before, after)
@@ -62,7 +62,7 @@ impl Swarms {
         now: Seconds,
     ) -> Option<Judged> {
         let Some(known) = known else {
-            let steps = self.recent.of(Whose::name(self.name_hash(announce)));
+            let steps = self.recent.of(self.name(announce));
             let line = recent::line_left(steps, addresses(&announce.endpoints), now)?;
             return Some(judge_returning(announce, line, now, self.limits.peer_timeout));
         };
@@ -74,12 +74,12 @@ impl Swarms {
         let endpoints = known.face.endpoints(&members.wides);
         let account = known.face.account;
         let lines = members.accounts.lines(account, known.face.mark.is_large());
-        let lines = lines.filter(|lines| !lines.is_ahead(stamp(now)));
-        let mut lines = match lines {
+        let lines = lines.filter(|lines| !lines.is_ahead(Stamp::at(now)));
+        let lines = match lines {
             Some(lines) => lines.clone(),
             None => Lines::one(self.line(known, &endpoints, now)),
         };
-        let judged = hear(&mut lines, announce, &endpoints, now, self.limits.peer_timeout);
+        let judged = hear(lines, announce, &endpoints, now, self.limits.peer_timeout);
         Judged { announce: counts_as(announce, &known.figures, known.state, &judged), ..judged }
     }
 
@@ -90,11 +90,11 @@ impl Swarms {
     }
 
     /// Which client: what is left of it when it has left.
-    fn name_hash(&self, announce: &Announce) -> u64 {
+    fn name(&self, announce: &Announce) -> Whose {
         let keys = &self.members.keys;
         let client = u64::from(announce.user.id.0) << 32 | u64::from(announce.key);
         let client = keys.word(client ^ keys.info_hash(&InfoHash(announce.peer_id.0)));
-        keys.word(client ^ keys.info_hash(&announce.info_hash))
+        Whose::name(keys.word(client ^ keys.info_hash(&announce.info_hash)))
     }
 
     /// Writes down what a peer that was there, or is there now, has said.
@@ -131,7 +131,7 @@ impl Swarms {
     /// A peer has left in order: what it says once more is a copy, or late.
     #[inline(never)]
     fn remember_left(&mut self, announce: &Announce, known: &Known, now: Seconds) {
-        let whose = Whose::name(self.name_hash(announce));
+        let whose = self.name(announce);
         self.recent.rename(Whose::account(known.face.account), whose, now);
         let last = raise(&known.figures.reported, &announce.counters, now);
         last.into_iter().for_each(|raise| self.recent.note(whose, raise));
@@ -141,7 +141,7 @@ impl Swarms {
     /// Who left long ago is there again: that he had left is not of interest any more. It would be again when
     /// the clock is put back to that moment.
     pub(super) fn forget_left(&mut self, announce: &Announce) {
-        let name = Whose::name(self.name_hash(announce));
+        let name = self.name(announce);
         self.recent.forget(name);
     }
 
@@ -155,14 +155,13 @@ impl Swarms {
         now: Seconds,
     ) {
         let stops = announce.event == Event::Stopped;
-        let name = Whose::name(self.name_hash(announce));
         if known.is_none() && !stops {
-            self.recent.forget(name);
+            self.forget_left(announce);
         }
         if judged.is_late() && !known.is_some_and(|known| known.is_odd) {
             return;
         }
-        let whose = if stops { name } else { Whose::account(account) };
+        let whose = if stops { self.name(announce) } else { Whose::account(account) };
         recent::steps(&judged.line).for_each(|step| self.recent.note(whose, step));
         if stops {
             self.recent.note(whose, Step::new(Kind::Stopped, &judged.line.last, now));
@@ -173,8 +172,7 @@ impl Swarms {
 /// The step from one report to the next, if there is one.
 #[inline]
 pub(crate) fn raise(before: &Counters, after: &Counters, now: Seconds) -> Option<Step> {
-    let raised = (before.uploaded, before.downloaded) != (after.uploaded, after.downloaded);
-    raised.then(|| Step::new(Kind::Raise, before, now))
+    (!fold::same(before, after)).then(|| Step::new(Kind::Raise, before, now))
 }
 
 pub(crate) fn addresses(endpoints: &Endpoints) -> Addresses {
@@ -189,8 +187,7 @@ pub(crate) fn judge_returning(
     now: Seconds,
     silent_max: Seconds,
 ) -> Judged {
-    let mut lines = Lines::one(line);
-    let mut judged = hear(&mut lines, announce, &announce.endpoints, now, silent_max);
+    let mut judged = hear(Lines::one(line), announce, &announce.endpoints, now, silent_max);
     let says_nothing = judged.verdict == Verdict::GoesOn
         && announce.event != Event::Started
         && judged.moved == Counters::default();
@@ -207,15 +204,15 @@ pub(crate) fn judge_returning(
 /// What an announce is, of a client of which this is known; a line that was silent for longer than
 /// `silent_max` is over.
 pub(crate) fn hear(
-    lines: &mut Lines,
+    mut lines: Lines,
     announce: &Announce,
     known: &Endpoints,
     now: Seconds,
     silent_max: Seconds,
 ) -> Judged {
     let report = Report {
-        stamp: stamp(now),
-        address: fold::address(&announce.endpoints, known),
+        stamp: Stamp::at(now),
+        address: fold::address(&announce.endpoints, &addresses(known)),
         event: announce.event,
         left: announce.left,
         counters: announce.counters,
@@ -240,7 +237,7 @@ pub(crate) fn hear(
         is_elsewhere: lines.is_elsewhere(&line),
         line,
         last: lines.all().last().map_or(announce.counters, |line| line.last),
-        lines: (!lines.is_plain()).then(|| lines.clone()),
+        lines: (!lines.is_plain()).then_some(lines),
     }
 }
 

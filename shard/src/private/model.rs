@@ -173,8 +173,6 @@ impl Model {
         let moved = if postponed { Counters::default() } else { moved };
         if !postponed {
             self.memories.remember(announce, known.as_ref(), judged.as_ref(), now);
-        } else if known.is_none() && judged.is_none() && !stops {
-            self.memories.forget_left(announce);
         }
         let as_before = known.filter(|_| postponed).map(|known| known.reported);
         let announce = &Announce { counters: as_before.unwrap_or(announce.counters), ..*announce };

@@ -186,9 +186,9 @@ pub(crate) fn line<'a>(
     seen: Seconds,
     now: Seconds,
 ) -> Line {
-    let mut line = Line::of_peer(addresses, last, stamp(seen));
+    let mut line = Line::of_peer(addresses, last, Stamp::at(seen));
     for step in steps.take_while(|step| step.is_recent(now)) {
-        let (stamp, counters) = (stamp(step.at), step.counters());
+        let (stamp, counters) = (Stamp::at(step.at), step.counters());
         match step.kind {
             Kind::Raise if line.raises.len() == RAISES_MAX => {}
             Kind::Raise => line.raises.push(Raise { stamp, before: counters }),
@@ -213,23 +213,18 @@ pub(crate) fn line_left<'a>(
     let mut recent = steps.clone().take_while(|step| step.is_recent(now));
     let stopped = recent.find(|step| step.kind == Kind::Stopped)?;
     let mut line = line(steps, addresses, stopped.counters(), stopped.at, now);
-    line.stopped = Some(stamp(stopped.at));
+    line.stopped = Some(Stamp::at(stopped.at));
     Some(line)
 }
 
 /// What is to be remembered of a line, the oldest first.
 pub(crate) fn steps(line: &Line) -> impl Iterator<Item = Step> {
-    let at = |stamp: Stamp| Seconds((stamp.millis / 1000) as u32);
-    let begin = Step::new(Kind::Begin, &Counters::default(), at(line.begin));
-    let started = line.started.map(|said| Step::new(Kind::Started, &said.counters, at(said.stamp)));
+    let begin = Step::new(Kind::Begin, &Counters::default(), line.begin.second());
+    let started =
+        line.started.map(|said| Step::new(Kind::Started, &said.counters, said.stamp.second()));
     let raises = line.raises.iter();
-    let raises = raises.map(move |raise| Step::new(Kind::Raise, &raise.before, at(raise.stamp)));
+    let raises = raises.map(|raise| Step::new(Kind::Raise, &raise.before, raise.stamp.second()));
     [begin].into_iter().chain(started).chain(raises)
-}
-
-/// A moment of an engine that is alone.
-pub(crate) fn stamp(at: Seconds) -> Stamp {
-    Stamp { millis: u64::from(at.0) * 1000, node: 0 }
 }
 
 #[cfg(test)]
@@ -264,12 +259,13 @@ mod tests {
     #[test]
     fn a_line_is_what_it_was_after_it_was_remembered() {
         let last = Counters { uploaded: 90, ..Counters::default() };
-        let mut before = Line::of_peer(Addresses::default(), last, stamp(Seconds(120)));
-        before.begin = stamp(Seconds(95));
-        before.started = Some(Said { stamp: stamp(Seconds(99)), counters: Counters::default() });
+        let mut before = Line::of_peer(Addresses::default(), last, Stamp::at(Seconds(120)));
+        before.begin = Stamp::at(Seconds(95));
+        before.started =
+            Some(Said { stamp: Stamp::at(Seconds(99)), counters: Counters::default() });
         before.raises = [100, 110, 120]
             .map(|at| Raise {
-                stamp: stamp(Seconds(at)),
+                stamp: Stamp::at(Seconds(at)),
                 before: Counters { uploaded: u64::from(at) - 100, ..Counters::default() },
             })
             .to_vec();

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Addresses, Report, Stamp, WINDOW, goes_on};
+use super::{Addresses, Report, SKEW, Stamp, WINDOW, goes_on};
+use crate::Event;
 use crate::private::Counters;
-use crate::{Event, private};
 
 /// Raises of a line that are remembered. A client that moves on more often than this within [`WINDOW`] is
 /// taken to begin anew where it says something older than these.
@@ -126,8 +126,7 @@ impl Line {
     pub(super) fn is_said_again(&self, report: &Report) -> bool {
         let started = self.started.map_or(self.begin, |started| started.stamp.max(self.begin));
         let soon = report.stamp.since(started) <= WINDOW;
-        let has_stopped =
-            self.stopped.is_some_and(|stopped| report.stamp.since(stopped) > private::fold::SKEW);
+        let has_stopped = self.stopped.is_some_and(|stopped| report.stamp.since(stopped) > SKEW);
         report.event == Event::Started && (soon || self.is_late(report)) && !has_stopped
     }
 
@@ -156,6 +155,7 @@ impl Line {
 }
 
 /// Whether both say the same; corrupt data does not matter.
-pub(super) fn same(one: &Counters, other: &Counters) -> bool {
+#[inline]
+pub(crate) fn same(one: &Counters, other: &Counters) -> bool {
     (one.uploaded, one.downloaded) == (other.uploaded, other.downloaded)
 }

@@ -101,7 +101,7 @@ impl Lines {
     pub fn hear(&mut self, report: &Report) -> Heard {
         let mut heard = match self.place(report) {
             Some(at) => self.hear_in(at, report),
-            None => self.begin(report, None),
+            None => self.begin(report),
         };
         let line = &self.lines[heard.line];
         let completes = report.event == Event::Completed && report.left == 0;
@@ -262,16 +262,14 @@ impl Lines {
     fn begin_after(&mut self, at: usize, report: &Report, from: Option<Said>) -> Heard {
         self.lines[at].ended = true;
         let host = self.lines[at].host;
-        let mut heard = self.begin_at(host, report, from);
-        heard.verdict = Verdict::Begins;
-        heard
+        self.begin_at(host, report, from)
     }
 
     /// Begins a line where nobody was.
-    fn begin(&mut self, report: &Report, from: Option<Said>) -> Heard {
+    fn begin(&mut self, report: &Report) -> Heard {
         let host = self.hosts;
         self.hosts += 1;
-        self.begin_at(host, report, from)
+        self.begin_at(host, report, None)
     }
 
     fn begin_at(&mut self, host: u32, report: &Report, from: Option<Said>) -> Heard {

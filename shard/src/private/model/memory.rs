@@ -7,7 +7,7 @@ use crate::private::account::Figures;
 use crate::private::fold::{self, Lines};
 use crate::private::heard::{self, Judged, addresses, counts_as, judge_returning, raise};
 use crate::private::recent::{self, Kind, Step};
-use crate::private::{Announce, Counters, PeerRecord};
+use crate::private::{Announce, Counters, PeerRecord, Stamp};
 use crate::{Event, InfoHash, Seconds};
 
 /// Which client, on which torrent.
@@ -44,21 +44,16 @@ impl Memories {
             return Some(judge_returning(announce, line, now, silent_max));
         };
         let memory = self.here.get(&key).cloned().unwrap_or_default();
-        let lines = memory.lines.clone().filter(|lines| !lines.is_ahead(recent::stamp(now)));
-        let mut lines = lines.unwrap_or_else(|| {
+        let lines = memory.lines.clone().filter(|lines| !lines.is_ahead(Stamp::at(now)));
+        let lines = lines.unwrap_or_else(|| {
             let (at, last) = (addresses(&known.endpoints), known.reported);
             Lines::one(recent::line(memory.steps.iter().rev(), at, last, known.seen, now))
         });
-        let judged = heard::hear(&mut lines, announce, &known.endpoints, now, silent_max);
+        let judged = heard::hear(lines, announce, &known.endpoints, now, silent_max);
         let figures = Figures { reported: known.reported, left: known.left, ..Figures::default() };
         let counts = counts_as(announce, &figures, known.state, &judged);
         let plain = memory.lines.is_none() && judged.verdict == fold::Verdict::GoesOn;
         (!plain).then_some(Judged { announce: counts, ..judged })
-    }
-
-    /// Who left is there again.
-    pub(super) fn forget_left(&mut self, announce: &Announce) {
-        self.left.remove(&key(announce));
     }
 
     /// Writes down what a peer that was there, or is there now, has said.
