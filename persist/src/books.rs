@@ -103,8 +103,7 @@ impl State {
             Self::Opening => "opening",
             Self::Up => "up",
             Self::Measuring => "measuring",
-            Self::Kept(Obstacle::Passing(passing)) => passing.name(),
-            Self::Kept(Obstacle::Lasting(lasting)) => lasting.name(),
+            Self::Kept(obstacle) => obstacle.name(),
         }
     }
 

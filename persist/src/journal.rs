@@ -260,10 +260,7 @@ impl Journal {
     /// After an error nothing of them is in the file, and the next call tries again whatever is left to
     /// be repaired.
     pub fn append(&mut self, records: &[Record]) -> Result<u64, JournalError> {
-        let mut appended = self.try_append(records);
-        while self.gives_way(&appended) {
-            appended = self.try_append(records);
-        }
+        let appended = self.making_room(|journal| journal.try_append(records));
         match &appended {
             Ok(_) => self.status.accept(),
             Err(error) => {
@@ -285,10 +282,7 @@ impl Journal {
             return Ok(self.durable);
         }
         let start = Instant::now();
-        let mut synced = self.try_sync();
-        while self.gives_way(&synced) {
-            synced = self.try_sync();
-        }
+        let synced = self.making_room(Self::try_sync);
         match &synced {
             Ok(()) => self.status.synced(start.elapsed()),
             Err(error) => self.status.refuse(error),
@@ -300,10 +294,7 @@ impl Journal {
     /// After an error: repairs what has to be, and tries whether there is room for some records. Then
     /// [`Status::accepting`] is true again.
     pub fn probe(&mut self) -> Result<(), JournalError> {
-        let mut probed = self.try_probe();
-        while self.gives_way(&probed) {
-            probed = self.try_probe();
-        }
+        let probed = self.making_room(Self::try_probe);
         match &probed {
             Ok(()) => self.status.accept(),
             Err(error) => self.status.refuse(error),

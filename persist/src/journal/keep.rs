@@ -25,9 +25,22 @@ impl Journal {
         Ok(freed)
     }
 
+    /// Tries, and again as long as what nobody needs gives way.
+    pub(super) fn making_room<T>(
+        &mut self,
+        mut attempt: impl FnMut(&mut Self) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        loop {
+            let done = attempt(self);
+            if !self.gives_way(&done) {
+                return done;
+            }
+        }
+    }
+
     /// Makes room when that is what is wrong, and there is something that nobody needs: then it is worth to
     /// try again.
-    pub(super) fn gives_way<T>(&mut self, done: &Result<T, JournalError>) -> bool {
+    fn gives_way<T>(&mut self, done: &Result<T, JournalError>) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         let wanting = match done {
             Err(JournalError::Full { .. }) => true,

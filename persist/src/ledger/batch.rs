@@ -43,7 +43,7 @@ impl Act<'_> {
 
     pub(super) fn peer(&self) -> PeerKey {
         match self.deed {
-            Deed::Fact(fact) => (fact.user, fact.torrent, fact.peer_id, fact.key),
+            Deed::Fact(fact) => peer_of(fact),
             Deed::Gone(gone) => (gone.user, gone.torrent, gone.peer_id, gone.key),
         }
     }
@@ -54,8 +54,6 @@ impl Act<'_> {
 pub(super) struct Group<'a> {
     /// What the site said, each with its number.
     pub(super) changes: Vec<(u64, &'a Said)>,
-    /// The records of that.
-    pub(super) said: Vec<&'a (u64, Record)>,
     /// What peers did, in order.
     pub(super) acts: Vec<Act<'a>>,
     users: HashSet<UserId>,
@@ -67,8 +65,8 @@ pub(super) struct Group<'a> {
 pub(super) fn groups(records: &[(u64, Record)]) -> Vec<Group<'_>> {
     let mut groups = Vec::new();
     let mut group = Group::default();
-    for numbered in records {
-        let (number, record) = (numbered.0, &numbered.1);
+    for (number, record) in records {
+        let number = *number;
         match record {
             Record::Fact(fact) => {
                 group.users.insert(fact.user);
@@ -86,7 +84,6 @@ pub(super) fn groups(records: &[(u64, Record)]) -> Vec<Group<'_>> {
                     groups.push(std::mem::take(&mut group));
                 }
                 group.changes.push((number, said));
-                group.said.push(numbered);
             }
         }
     }
@@ -213,6 +210,11 @@ pub(super) fn snatches<'a>(acts: &[Act<'a>]) -> impl Iterator<Item = &'a Fact> {
 /// Which peer: user, torrent, peer id and key.
 pub(super) type PeerKey = (UserId, TorrentId, PeerId, u32);
 
+/// Whose announce it is.
+pub(super) fn peer_of(fact: &Fact) -> PeerKey {
+    (fact.user, fact.torrent, fact.peer_id, fact.key)
+}
+
 /// What becomes of a peer.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct PeerEnd<'a> {
@@ -228,13 +230,9 @@ pub(super) fn peers<'a>(acts: &[Act<'a>]) -> Vec<(PeerKey, PeerEnd<'a>)> {
     for act in acts {
         match act.deed {
             Deed::Fact(fact) => {
-                let end = PeerEnd { fact: Some(fact), gone: false };
-                peers.insert((fact.user, fact.torrent, fact.peer_id, fact.key), end);
+                peers.insert(act.peer(), PeerEnd { fact: Some(fact), gone: false });
             }
-            Deed::Gone(gone) => {
-                let key = (gone.user, gone.torrent, gone.peer_id, gone.key);
-                peers.entry(key).or_default().gone = true;
-            }
+            Deed::Gone(_) => peers.entry(act.peer()).or_default().gone = true,
         }
     }
     sorted(peers)

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use shard::private::{Change, Freeleech, GroupId, Passkey};
 
 use super::isolate;
-use super::json::freeleech_text;
-use super::write::{Fault, Session};
-use crate::journal::{Columns, Record, Said};
+use super::json::{freeleech_text, hex};
+use super::write::{Fault, NO_DATA, Session};
+use crate::journal::{Columns, Said};
 
 /// What the site said, with the number of its record.
 type Numbered<'a> = (u64, &'a Said);
@@ -112,8 +112,7 @@ impl Session<'_> {
         is_gone: impl Fn(&Change) -> bool,
     ) -> Result<(), Fault> {
         for (number, said) in changes.iter().filter(|(_, said)| is_gone(&said.change)) {
-            let record = Record::Said((*said).clone());
-            isolate::reject(self, *number, &record, "change", NO_DATA, why)?;
+            isolate::reject(self, *number, said, NO_DATA, why)?;
         }
         Ok(())
     }
@@ -166,11 +165,10 @@ impl Session<'_> {
             &statements.torrent,
             &[&ids, &hashes, &freeleech, &percents, &freeleech_at, &percents_at],
         )?;
-        let later = there.iter().filter(|row| row.get(1)).map(|row| {
-            let hash: Vec<u8> = row.get(0);
-            let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("torrents {} {hex}", row.get::<_, i64>(2))
-        });
+        let later = there
+            .iter()
+            .filter(|row| row.get(1))
+            .map(|row| format!("torrents {} {}", row.get::<_, i64>(2), hex(row.get(0))));
         self.said_later(later.collect())?;
         let there: HashSet<Vec<u8>> = there.iter().map(|row| row.get(0)).collect();
         let missing = (0..rows.len()).filter(|at| !there.contains(hashes[*at]));
@@ -261,9 +259,6 @@ impl Session<'_> {
         Ok(())
     }
 }
-
-/// The SQLSTATE of what finds no row (SQL, class 02).
-const NO_DATA: &str = "02000";
 
 /// A column of a row: what was said of it last, and when; not said at all, it is as the tracker knew it.
 #[derive(Clone, Copy, Default)]

@@ -13,15 +13,16 @@ use shard::private::{TorrentId, UserId};
 
 use super::Record;
 use super::batch::{self, Act, Deed, Group};
-use super::json::json;
+use super::json::{change_json, json};
 use super::write::{Fault, Part, Session};
+use crate::journal::Said;
 use crate::postgres::journal_name;
 
 /// Writes all of these records, and puts aside what is refused.
 pub(super) fn apply(session: &mut Session<'_>, records: &[(u64, Record)]) -> Result<(), Fault> {
     let mut kinds = Kinds::default();
-    for Group { said, acts, .. } in batch::groups(records) {
-        say(session, &said)?;
+    for Group { changes, acts, .. } in batch::groups(records) {
+        say(session, &changes)?;
         for part in Part::ALL {
             let mut acts = acts.clone();
             // Stable, so that what each is about stays in its order.
@@ -63,18 +64,13 @@ fn about(part: Part, act: &Act<'_>) -> (Option<UserId>, Option<TorrentId>, u64) 
 }
 
 /// Does what the site said, in its order.
-fn say(session: &mut Session<'_>, said: &[&(u64, Record)]) -> Result<(), Fault> {
+fn say(session: &mut Session<'_>, said: &[(u64, &Said)]) -> Result<(), Fault> {
     if said.is_empty() {
         return Ok(());
     }
-    let records: Vec<(u64, Record)> = said.iter().map(|record| (*record).clone()).collect();
-    match session.attempt(|session| session.apply(&records)) {
+    match session.attempt(|session| session.apply_said(said)) {
         Err(Fault::Refused { sqlstate, error }) => match said {
-            [(number, record)] => {
-                let text = json(record).to_string();
-                session.tally.refuse(("change", &sqlstate), 1, *number, error.clone());
-                put(session, *number, "change", &sqlstate, &error, &text, (None, None))
-            }
+            [(number, said)] => reject(session, *number, said, &sqlstate, &error),
             _ => {
                 let (first, second) = said.split_at(said.len() / 2);
                 say(session, first)?;
@@ -128,18 +124,17 @@ fn write(
     Ok(())
 }
 
-/// Keeps a record that was not written, as it came too late, in the table `rejected`.
+/// Keeps what the site said and was not written in the table `rejected`.
 pub(super) fn reject(
     session: &mut Session<'_>,
     number: u64,
-    record: &Record,
-    part: &'static str,
-    sqlstate: &'static str,
+    said: &Said,
+    sqlstate: &str,
     error: &str,
 ) -> Result<(), Fault> {
-    session.tally.refuse((part, sqlstate), 1, number, error.to_owned());
-    let text = json(record).to_string();
-    put(session, number, part, sqlstate, error, &text, (None, None))
+    session.tally.refuse(("change", sqlstate), 1, number, error.to_owned());
+    let text = change_json(&said.change).to_string();
+    put(session, number, "change", sqlstate, error, &text, (None, None))
 }
 
 fn put(

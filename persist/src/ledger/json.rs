@@ -78,7 +78,8 @@ fn swarm_json(swarm: Swarm) -> Value {
     })
 }
 
-fn change_json(change: &Change) -> Value {
+/// What the site said, in whole.
+pub(super) fn change_json(change: &Change) -> Value {
     match change {
         Change::User { id, passkey, can_leech, hidden, enabled, group } => json!({ "user": {
             "id": id.0,
@@ -148,6 +149,6 @@ fn counters(counters: Counters) -> Value {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

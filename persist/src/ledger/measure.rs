@@ -10,10 +10,10 @@ use std::collections::{HashMap, HashSet};
 
 use ::postgres::types::ToSql;
 use ::postgres::{Error, Statement, Transaction};
-use shard::private::{Counters, Fact, PeerId, TorrentId, UserId};
+use shard::private::{Counters, Fact, PeerId, TorrentId, UserId, fold};
 
 use super::Record;
-use super::batch::PeerKey;
+use super::batch::{PeerKey, peer_of};
 
 /// From which record on is measured, and what is known by now.
 #[derive(Debug)]
@@ -83,10 +83,7 @@ impl Measure {
                 .collect(),
         };
         let records = records.iter().map(|(number, record)| match record {
-            Record::Fact(fact) if *number >= self.from => {
-                let key = (fact.user, fact.torrent, fact.peer_id, fact.key);
-                (*number, measured(fact, key, &mut known))
-            }
+            Record::Fact(fact) if *number >= self.from => (*number, measured(fact, &mut known)),
             record => (*number, record.clone()),
         });
         let records = records.collect();
@@ -145,13 +142,14 @@ impl Baseline {
 
 fn key_of(record: &Record) -> Option<PeerKey> {
     match record {
-        Record::Fact(fact) => Some((fact.user, fact.torrent, fact.peer_id, fact.key)),
+        Record::Fact(fact) => Some(peer_of(fact)),
         _ => None,
     }
 }
 
 /// A fact as it is to be written, after what is known of its client, which it becomes.
-fn measured(fact: &Fact, key: PeerKey, known: &mut HashMap<PeerKey, Baseline>) -> Record {
+fn measured(fact: &Fact, known: &mut HashMap<PeerKey, Baseline>) -> Record {
+    let key = peer_of(fact);
     let before = known.get(&key).copied();
     if before.is_some_and(|before| fact.stamp.millis < before.millis) {
         // The database has a later one.
@@ -161,8 +159,12 @@ fn measured(fact: &Fact, key: PeerKey, known: &mut HashMap<PeerKey, Baseline>) -
     match before {
         Some(before) if before.agreed => {}
         before => {
+            // Nothing when the client has begun anew.
             fact.moved = before
-                .map_or_else(Counters::default, |before| moved(&before.reported, &fact.reported));
+                .filter(|before| fold::goes_on(&before.reported, &fact.reported))
+                .map_or_else(Counters::default, |before| {
+                    fold::moved(&before.reported, &fact.reported)
+                });
             let of = |bytes: u64, percent: u16| {
                 u64::try_from(u128::from(bytes) * u128::from(percent) / 100).unwrap_or(u64::MAX)
             };
@@ -178,18 +180,6 @@ fn measured(fact: &Fact, key: PeerKey, known: &mut HashMap<PeerKey, Baseline>) -
     let complete = fact.left == 0;
     known.insert(key, Baseline { reported, complete, millis, agreed: true });
     Record::Fact(fact)
-}
-
-/// As the tracker counts: nothing when the client has begun anew.
-fn moved(before: &Counters, after: &Counters) -> Counters {
-    if after.uploaded < before.uploaded || after.downloaded < before.downloaded {
-        return Counters::default();
-    }
-    Counters {
-        uploaded: after.uploaded - before.uploaded,
-        downloaded: after.downloaded - before.downloaded,
-        corrupt: after.corrupt.saturating_sub(before.corrupt),
-    }
 }
 
 /// Clients that are remembered where the database does not know them, of some 50 bytes each. What more there

@@ -17,7 +17,8 @@ use super::standing::Written;
 use super::statements::Statements;
 use super::suspicions::Row;
 use super::{Record, isolate};
-use crate::postgres::{journal_name, let_go};
+use crate::journal::Said;
+use crate::postgres::{journal_name, let_go, wait_for_locks};
 
 /// Writes batches over one connection.
 pub(super) struct Writer {
@@ -319,11 +320,6 @@ impl Writer {
     }
 }
 
-/// From now on a lock is waited for as long as this.
-pub(super) fn wait_for_locks(client: &mut Client, patience: Duration) -> Result<(), Error> {
-    client.batch_execute(&format!("SET lock_timeout TO {}", patience.as_millis()))
-}
-
 /// As the table `ledger` has it.
 fn life_name(life: u64) -> String {
     format!("{life:016x}")
@@ -350,19 +346,19 @@ impl Session<'_> {
     /// Writes all of these records, or fails.
     pub(super) fn apply(&mut self, records: &[(u64, Record)]) -> Result<(), Fault> {
         for Group { changes, acts, .. } in batch::groups(records) {
-            let mut rest = changes.as_slice();
-            while let Some((_, first)) = rest.first() {
-                let kind = std::mem::discriminant(&first.change);
-                let same = rest
-                    .iter()
-                    .take_while(|(_, said)| std::mem::discriminant(&said.change) == kind);
-                let (run, behind) = rest.split_at(same.count());
-                self.apply_changes(run)?;
-                rest = behind;
-            }
+            self.apply_said(&changes)?;
             for part in Part::ALL {
                 self.apply_acts(part, &acts)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Writes what the site said, each run of one kind at once.
+    pub(super) fn apply_said(&mut self, said: &[(u64, &Said)]) -> Result<(), Fault> {
+        let kind = |said: &Said| std::mem::discriminant(&said.change);
+        for run in said.chunk_by(|(_, one), (_, next)| kind(one) == kind(next)) {
+            self.apply_changes(run)?;
         }
         Ok(())
     }
@@ -627,8 +623,8 @@ impl Session<'_> {
 /// connection keeps buffers as large as they ever were.
 const PEERS_AT_ONCE: usize = 4096;
 
-/// What is credited where there is no such user (SQL, "no data").
-const NO_DATA: &str = "02000";
+/// The SQLSTATE of what finds no row (SQL, class 02).
+pub(super) const NO_DATA: &str = "02000";
 
 /// A sum that no column can hold stays at the largest number.
 fn capped(bytes: u128) -> i64 {

@@ -17,7 +17,7 @@ use shard::private::{Change, Swarm};
 use super::aside::{Key, SetAside, Tally, Unread};
 use super::errands::Signs;
 use super::rows::{self, Table, Text};
-use super::session::START_LOCK_PATIENCE;
+use super::session::{START_LOCK_PATIENCE, wait_for_locks};
 use super::{Database, DatabaseError};
 
 /// One row that was loaded.
@@ -77,7 +77,8 @@ impl Database {
         signs.begin("take a connection", false);
         let mut client = self.connect("position")?;
         signs.begin("say how far the journal is in it", false);
-        let read = locks_for(&mut client).and_then(|()| position(&mut client, journal));
+        let read = wait_for_locks(&mut client, START_LOCK_PATIENCE)
+            .and_then(|()| position(&mut client, journal));
         match read {
             Ok(position) => position.map(Some).or_else(|problem| self.no_position(problem)),
             Err(error) => Err(self.explained("read the position", error, None, &mut client)),
@@ -179,7 +180,7 @@ impl Database {
         out: &Sender<Piece>,
     ) -> Result<Loaded, Failed> {
         signs.begin("begin to load", false);
-        locks_for(client)?;
+        wait_for_locks(client, START_LOCK_PATIENCE)?;
         let mut transaction = client
             .build_transaction()
             .isolation_level(IsolationLevel::RepeatableRead)
@@ -407,11 +408,6 @@ fn life(client: &mut impl GenericClient, journal: u64) -> Result<Option<u64>, ::
     let row = client.query_opt(select, &[&journal_name(journal)])?;
     let life = row.and_then(|row| row.get::<_, Option<String>>(0));
     Ok(life.and_then(|life| u64::from_str_radix(&life, 16).ok()))
-}
-
-/// Somebody waits: a session that waits for a lock is to say so soon.
-pub(super) fn locks_for(client: &mut Client) -> Result<(), ::postgres::Error> {
-    client.batch_execute(&format!("SET lock_timeout TO {}", START_LOCK_PATIENCE.as_millis()))
 }
 
 /// Tables whose constraints no longer say that two rows are different.

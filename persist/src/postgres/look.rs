@@ -4,7 +4,8 @@
 use ::postgres::Client;
 
 use super::errands::Signs;
-use super::load::{ANSWER_PATIENCE, journal_name, locks_for};
+use super::load::{ANSWER_PATIENCE, journal_name};
+use super::session::{START_LOCK_PATIENCE, wait_for_locks};
 use super::settings::quote;
 use super::{Database, DatabaseError};
 
@@ -43,7 +44,8 @@ impl Database {
         signs.begin("take a connection", false);
         let mut client = self.connect("look")?;
         signs.begin("say what is there", false);
-        let looked = locks_for(&mut client).and_then(|()| self.look_over(&mut client, journal));
+        let looked = wait_for_locks(&mut client, START_LOCK_PATIENCE)
+            .and_then(|()| self.look_over(&mut client, journal));
         looked.map_err(|error| self.explained("look what is there", error, None, &mut client))
     }
 

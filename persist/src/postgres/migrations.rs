@@ -11,7 +11,7 @@ use ::postgres::{Client, Row};
 
 use super::errands::Signs;
 use super::rights::Schema;
-use super::session::START_LOCK_PATIENCE;
+use super::session::{START_LOCK_PATIENCE, wait_for_locks};
 use super::settings::quote;
 use super::{Database, DatabaseError};
 
@@ -144,8 +144,7 @@ impl Database {
         signs.begin("take a connection", false);
         let mut client = self.connect("migrations")?;
         signs.begin("say which migrations were applied", false);
-        let lock_timeout = format!("SET lock_timeout TO {}", START_LOCK_PATIENCE.as_millis());
-        client.batch_execute(&lock_timeout).map_err(self.failed(TASK))?;
+        wait_for_locks(&mut client, START_LOCK_PATIENCE).map_err(self.failed(TASK))?;
         let state = match schema_state(&mut client, self) {
             Ok(state) => state,
             Err(error) => {

@@ -28,6 +28,14 @@ pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// What sessions wait for locks when somebody waits for them.
 pub(crate) const START_LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
+/// From now on the session waits for a lock as long as this.
+pub(crate) fn wait_for_locks(
+    client: &mut Client,
+    patience: Duration,
+) -> Result<(), ::postgres::Error> {
+    client.batch_execute(&format!("SET lock_timeout TO {}", patience.as_millis()))
+}
+
 impl Database {
     /// A connection whose first schema is the tracker's (which need not be there yet). `purpose` is
     /// shown in `pg_stat_activity`. A server that is no primary, or too old, is none; with several hosts

@@ -243,13 +243,13 @@ pub(crate) fn share(bytes: u64, percent: u16) -> u64 {
 
 /// Whether a report continues one before it: neither uploads nor downloads went down.
 #[inline]
-pub(crate) fn goes_on(before: &Counters, after: &Counters) -> bool {
+pub fn goes_on(before: &Counters, after: &Counters) -> bool {
     before.uploaded <= after.uploaded && before.downloaded <= after.downloaded
 }
 
 /// What was moved from one report to one that goes on from it. Corrupt data may be forgotten meanwhile.
 #[inline]
-pub(crate) fn moved(before: &Counters, after: &Counters) -> Counters {
+pub fn moved(before: &Counters, after: &Counters) -> Counters {
     debug_assert!(goes_on(before, after));
     Counters {
         uploaded: after.uploaded.wrapping_sub(before.uploaded),

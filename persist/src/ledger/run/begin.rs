@@ -9,9 +9,11 @@ use crate::journal::Life;
 use crate::ledger::gaps::{Gap, GapReason};
 use crate::ledger::measure::Measure;
 use crate::ledger::standing::{Kept, Standing, Written, standing};
-use crate::ledger::write::{Scope, Writer, wait_for_locks};
+use crate::ledger::write::{Scope, Writer};
 use crate::ledger::{Source, SourceError, adopt, schema_writer};
-use crate::postgres::{DatabaseError, LOCK_PATIENCE, START_LOCK_PATIENCE, schema_state, text_of};
+use crate::postgres::{
+    DatabaseError, LOCK_PATIENCE, START_LOCK_PATIENCE, schema_state, text_of, wait_for_locks,
+};
 
 impl<S: Source> Worker<S> {
     /// Sees to it that the database is the one the data folder belongs to, and fills it where it is empty and
