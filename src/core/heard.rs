@@ -159,11 +159,7 @@ impl Core {
 
     /// Begins to wait until everything done so far is on the disk, and the others have heard of it.
     pub(crate) fn doing(&mut self, others: Others) -> Doing {
-        let late = Rc::new(Late::new());
-        let outgoing = &mut self.private_side().outgoing;
-        outgoing.wait(Waiter::Http(late.clone()));
-        outgoing.hurry();
-        Doing { late, others }
+        Doing { late: self.hold(), others }
     }
 
     /// Does what the site said to another core, and says to that one when it is on the disk. Without anything

@@ -224,7 +224,7 @@ impl Core {
     }
 
     /// Comes when everything booked so far is on the disk.
-    fn hold(&mut self) -> Rc<Late<bool>> {
+    pub(crate) fn hold(&mut self) -> Rc<Late<bool>> {
         let late = Rc::new(Late::new());
         let private = self.private.as_mut().expect("only a private tracker books");
         private.outgoing.wait(Waiter::Http(late.clone()));
