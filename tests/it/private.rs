@@ -82,8 +82,7 @@ impl Site {
 
     /// Where its tables are.
     pub(crate) fn schema(&self) -> String {
-        let mut words = self.options.split(' ').skip_while(|word| *word != "--database-schema");
-        words.nth(1).unwrap().to_owned()
+        self.option("--database-schema")
     }
 
     /// The data folder.
@@ -113,7 +112,12 @@ impl Site {
 
     /// Where its database is.
     fn url(&self) -> String {
-        let mut words = self.options.split(' ').skip_while(|word| *word != "--database");
+        self.option("--database")
+    }
+
+    /// What stands behind one of its options.
+    fn option(&self, name: &str) -> String {
+        let mut words = self.options.split(' ').skip_while(|word| *word != name);
         words.nth(1).unwrap().to_owned()
     }
 

@@ -138,24 +138,12 @@ impl Tracker {
     }
 
     fn copy(&self, name: &str) {
-        let to = self.folder.join(name);
-        let _ = fs::remove_dir_all(&to);
-        fs::create_dir_all(&to).unwrap();
-        for entry in fs::read_dir(self.data().join("journal")).unwrap() {
-            let path = entry.unwrap().path();
-            fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
-        }
+        replace(&self.data().join("journal"), &self.folder.join(name));
     }
 
     /// The folder is what it was when it was copied. Nobody has it open.
     fn restore(&self, name: &str) {
-        let journal = self.data().join("journal");
-        fs::remove_dir_all(&journal).unwrap();
-        fs::create_dir_all(&journal).unwrap();
-        for entry in fs::read_dir(self.folder.join(name)).unwrap() {
-            let path = entry.unwrap().path();
-            fs::copy(&path, journal.join(path.file_name().unwrap())).unwrap();
-        }
+        replace(&self.folder.join(name), &self.data().join("journal"));
         // A life is told from those before by when it began, in milliseconds.
         std::thread::sleep(Duration::from_millis(3));
     }
@@ -184,6 +172,16 @@ impl Drop for Tracker {
             ledger.stop(Duration::ZERO);
         }
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// One folder becomes a copy of the other.
+fn replace(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
     }
 }
 

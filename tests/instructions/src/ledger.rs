@@ -7,7 +7,7 @@ use persist::ledger::fold;
 use shard::private::{Counters, Endpoints, Fact, Gone, PeerId, Stamp, Swarm, TorrentId, UserId};
 use shard::{PeerState, Seconds};
 
-use crate::crowd::{PEERS, Peer, TORRENTS, USERS, info_hash};
+use crate::crowd::{PEERS, Peer, TORRENTS};
 use crate::{Walk, counted};
 
 /// Records of a batch, and batches of a walk.
@@ -44,8 +44,8 @@ pub(crate) fn record(random: &mut Rng, now: Seconds) -> Record {
         snatches: random.u32(..10_000),
         balance: random.i64(-(1 << 42)..1 << 42),
     };
-    let (user, torrent) = (UserId(peer.user() % USERS), TorrentId(peer.torrent));
-    let (info_hash, peer_id, key) = (info_hash(peer.torrent), PeerId(peer.peer_id()), peer.key());
+    let (user, torrent) = (UserId(peer.user()), TorrentId(peer.torrent));
+    let (info_hash, peer_id, key) = (peer.info_hash(), PeerId(peer.peer_id()), peer.key());
     if random.u8(..32) == 0 {
         let state = PeerState::Seeder;
         let swarm = Some(swarm);

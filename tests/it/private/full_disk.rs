@@ -141,6 +141,6 @@ fn what_waits_for_a_full_disk_is_bounded_and_nothing_of_it_is_lost() {
     answer(http, announce(1, "disk", 7009, more));
     answer(http, announce(1, "disk", 7001, "uploaded=500&downloaded=0&left=0"));
     // In the journal, which has it for the database.
-    let lines = site.tracker().times_logged("");
+    let lines = site.tracker().lines_logged();
     assert!(lines < 40, "{lines} lines of log");
 }

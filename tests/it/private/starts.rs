@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use super::{Site, announce, credited, passkey};
 use crate::nothing_lost::program::Server;
 use crate::tracker::http::{answer, fetch};
-use crate::tracker::{HOMES, Tracker, get, hash, patiently};
+use crate::tracker::{HOMES, Tracker, get, patiently};
 
 /// A site with a user, a torrent and a snapshot of them, whose tracker has ended, on a server of its own.
 fn site_with_snapshot(test: &str, options: &str) -> Option<(Server, Site)> {
@@ -209,5 +209,4 @@ fn the_first_word_after_a_start_is_heard() {
     server.stop();
     server.come_back();
     patiently("a ban made while nobody listened", || is_banned(&site, 7).then_some(()));
-    let _ = hash("disk");
 }
