@@ -154,7 +154,7 @@ fn who_is_disabled_is_known_after_a_restart() {
         // Ocelot's interface has no words for it, so the log has.
         site.says(&format!("add_user&passkey={}&id=9&visible=1", passkey(2)));
         site.says(&format!("change_passkey&oldpasskey={}&newpasskey={}", passkey(1), passkey(2)));
-        assert_eq!(site.tracker().times_logged("a passkey that another one has"), 2);
+        site.tracker().await_logged("a passkey that another one has", 2);
         assert!(may_announce(site, 1), "he has the one he had");
     };
     check(&site);
@@ -194,7 +194,7 @@ fn a_number_is_one_torrents() {
         let info_hash = escape(&hash(name));
         site.says(&format!("add_torrent&info_hash={info_hash}&id=10&freetorrent=0"));
     }
-    assert_eq!(site.tracker().times_logged("with the number of another one"), 8);
+    site.tracker().await_logged("with the number of another one", 8);
     site.add_user(1);
     answer(
         site.tracker().http(HOMES[0]),
