@@ -99,7 +99,7 @@ impl Scan {
             offset: HEADER_BYTES as u64,
             sequence: header.first,
             whole: (HEADER_BYTES as u64, header.first),
-            buffer: Vec::new(),
+            buffer: vec![0; CHUNK_BYTES],
             rest: 0..0,
         })
     }

@@ -203,7 +203,10 @@ pub(super) fn decode_before(bytes: &mut Bytes<'_>) -> Option<Fact> {
     let name = Name::decode(bytes)?;
     let v4 = if has(flag::V4) { Some(bytes.array::<4>()?.into()) } else { None };
     let v6 = if has(flag::V6) { Some(bytes.array::<16>()?.into()) } else { None };
-    let endpoints = Endpoints { v4, v6, port: bytes.u16()? };
+    // A port stood there also where there was no address that it could be of.
+    let port = bytes.u16()?;
+    let port = if v4.is_some() || v6.is_some() { port } else { 0 };
+    let endpoints = Endpoints { v4, v6, port };
     let mut fact = rest(bytes, flags, at, name, endpoints)?;
     fact.over_v6 = v4.is_none();
     fact.token = fact.token_down != 0 || fact.token_spent;
