@@ -263,7 +263,10 @@ impl Log {
                 return Some(line.clone());
             }
             let left = deadline.checked_duration_since(Instant::now());
-            let left = left.unwrap_or_else(|| panic!("waited for the log to say {text}"));
+            let left = left.unwrap_or_else(|| {
+                let said: Vec<String> = lines.0.iter().map(Value::to_string).collect();
+                panic!("waited for the log to say {text}; it has said:\n{}", said.join("\n"))
+            });
             if lines.1 {
                 return None;
             }

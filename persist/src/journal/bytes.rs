@@ -65,17 +65,72 @@ impl<'a> Bytes<'a> {
     }
 }
 
-#[inline]
-pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
+/// Where bytes are put one after the other.
+pub(super) trait Put {
+    fn put(&mut self, byte: u8);
+    fn put_array<const N: usize>(&mut self, array: &[u8; N]);
+}
+
+impl Put for Vec<u8> {
+    #[inline]
+    fn put(&mut self, byte: u8) {
+        self.push(byte);
     }
-    out.push(number as u8);
+
+    #[inline]
+    fn put_array<const N: usize>(&mut self, array: &[u8; N]) {
+        self.extend_from_slice(array);
+    }
+}
+
+/// Bytes of one record on their way into a vector. A vector asks for each byte whether it has room: facts are
+/// encoded with half as many instructions this way.
+pub(super) struct Gathered {
+    bytes: [u8; Self::BYTES_MAX],
+    length: usize,
+}
+
+impl Gathered {
+    /// More than any fact has; more does not fit.
+    pub(super) const BYTES_MAX: usize = 512;
+
+    #[inline]
+    pub(super) fn new() -> Self {
+        Self { bytes: [0; Self::BYTES_MAX], length: 0 }
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl Put for Gathered {
+    #[inline]
+    fn put(&mut self, byte: u8) {
+        self.bytes[self.length % Self::BYTES_MAX] = byte;
+        self.length += 1;
+    }
+
+    #[inline]
+    fn put_array<const N: usize>(&mut self, array: &[u8; N]) {
+        let place = self.bytes[self.length..].first_chunk_mut();
+        *place.expect("there is room for a record") = *array;
+        self.length += N;
+    }
 }
 
 #[inline]
-pub(super) fn put_varint_i64(out: &mut Vec<u8>, number: i64) {
+pub(super) fn put_varint(out: &mut impl Put, mut number: u64) {
+    while number >= 0x80 {
+        out.put(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.put(number as u8);
+}
+
+#[inline]
+pub(super) fn put_varint_i64(out: &mut impl Put, number: i64) {
     put_varint(out, ((number << 1) ^ (number >> 63)).cast_unsigned());
 }
 

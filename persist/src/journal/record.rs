@@ -21,7 +21,7 @@ mod fact;
 use shard::private::{Change, Fact, Gone, PeerId, Stamp, Swarm, TorrentId, UserId};
 use shard::{InfoHash, PeerState, Seconds};
 
-use super::bytes::{Bytes, put_varint, put_varint_i64};
+use super::bytes::{Bytes, Gathered, Put, put_varint, put_varint_i64};
 
 /// What the journal holds: what announces and the site did, in one order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -133,8 +133,10 @@ impl Record {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Record::Fact(fact) => {
-                out.push(FACT);
-                fact::encode(fact, out);
+                let mut gathered = Gathered::new();
+                gathered.put(FACT);
+                fact::encode(fact, &mut gathered);
+                out.extend_from_slice(gathered.get());
             }
             Record::Said(Said { at, columns, change }) => {
                 out.push(SAID);
@@ -193,7 +195,8 @@ const TICK: u8 = 21;
 const FACT_BEFORE: u8 = 0;
 const GONE_BEFORE: u8 = 16;
 
-fn put_stamp(out: &mut Vec<u8>, Stamp { millis, node }: Stamp) {
+#[inline]
+fn put_stamp(out: &mut impl Put, Stamp { millis, node }: Stamp) {
     put_varint(out, millis);
     put_varint(out, node.into());
 }
@@ -202,7 +205,8 @@ fn stamp(bytes: &mut Bytes<'_>) -> Option<Stamp> {
     Some(Stamp { millis: bytes.varint()?, node: bytes.varint()?.try_into().ok()? })
 }
 
-fn put_swarm(out: &mut Vec<u8>, Swarm { seeders, leechers, snatches, balance }: Swarm) {
+#[inline]
+fn put_swarm(out: &mut impl Put, Swarm { seeders, leechers, snatches, balance }: Swarm) {
     put_varint(out, seeders.into());
     put_varint(out, leechers.into());
     put_varint(out, snatches.into());
