@@ -1,12 +1,12 @@
 //! The threads of the cores: where they run, how they start and end.
 
+mod executor;
+
 use std::cell::Cell;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
-use glommio::{
-    BuilderErrorKind, ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement,
-};
+use glommio::{BuilderErrorKind, ExecutorJoinHandle, GlommioError};
 use ops::lists::TorrentLists;
 use persist::{Grace, Restored, Snapshot, Trouble};
 use shard::{InfoHash, Limits, Reply, Seconds, Shard};
@@ -32,15 +32,6 @@ use crate::mesh::{self, Address};
 use crate::net::thread;
 use crate::route;
 use crate::serve;
-
-/// Memory that glommio registers with the kernel for each core. Sockets need none of it.
-const IO_MEMORY_BYTES: usize = 64 * 1024;
-
-/// Operations that one core may have under way in the ring; one for each connection that waits.
-const RING_DEPTH: usize = 512;
-
-/// How often a busy core looks at its ring, so that one front end does not keep the other waiting.
-const RING_LOOK: std::time::Duration = std::time::Duration::from_millis(4);
 
 /// What every core gets a copy of.
 #[derive(Clone)]
@@ -126,13 +117,9 @@ impl Cores {
                     serve::run(core, sockets, inbox, slot).await;
                 }
             };
-            let handle = builder(cpu).spawn(serve);
-            handles.push(Some(
-                handle.map_err(|error| ServerError::Core {
-                    core: number,
-                    reason: error.to_string(),
-                })?,
-            ));
+            let handle = executor::spawn(cpu, serve);
+            handles
+                .push(Some(handle.map_err(|reason| ServerError::Core { core: number, reason })?));
         }
         let (news, _news, missed) = (heard, news, Cell::new(false));
         Ok(Self { addresses, handles, news, _news, missed, restored: Vec::new() })
@@ -183,22 +170,6 @@ impl Cores {
             }
         }
     }
-}
-
-fn builder(cpu: Option<usize>) -> LocalExecutorBuilder {
-    let placement = match cpu {
-        Some(cpu) if thread::can_pin(cpu) => Placement::Fixed(cpu),
-        Some(cpu) => {
-            tracing::warn!(cpu, "pinning a core to its CPU is refused; it runs unpinned");
-            Placement::Unbound
-        }
-        None => Placement::Unbound,
-    };
-    LocalExecutorBuilder::new(placement)
-        .name("margay-core")
-        .io_memory(IO_MEMORY_BYTES)
-        .ring_depth(RING_DEPTH)
-        .preempt_timer(RING_LOOK)
 }
 
 /// What the thread of a core builds itself from, so that its memory is its own.
