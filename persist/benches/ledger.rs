@@ -113,7 +113,12 @@ fn main() {
     let after = ledger.status();
     report("facts of known peers", start, begun, postmaster, after.facts - before.facts);
     let (wal_bytes, facts) = (wal_bytes() - wal_before, after.facts - before.facts);
-    println!("    {} bytes of WAL a fact", wal_bytes.cast_unsigned() / facts.max(1));
+    println!(
+        "    {} bytes of WAL a fact; {} of memory in this process at most, it has {} now",
+        wal_bytes.cast_unsigned() / facts.max(1),
+        memory("VmHWM"),
+        memory("VmRSS"),
+    );
     println!(
         "    {} batches of {} records and {:.2} s on average; the oldest fact waited {:.1} s at most; {after:?}",
         after.batches - before.batches,
@@ -157,6 +162,13 @@ fn report(what: &str, start: Instant, (own, server): (f64, f64), postmaster: u32
         (now.0 - own) * 100.0 / seconds,
         (now.1 - server) * 100.0 / seconds,
     );
+}
+
+/// A line of `/proc/self/status`.
+fn memory(what: &str) -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+    line[1..].trim().to_owned()
 }
 
 /// CPU seconds of this process, and of all processes of the server together with those that have ended.
