@@ -443,7 +443,9 @@ impl Session<'_> {
             self.keep_sums(strays, &sums, NO_DATA, unknown_user)?;
         }
         for some in digest.figures().chunks(ROWS_AT_ONCE) {
-            self.write_figures(some)?;
+            let some: Vec<(TorrentId, Figures)> =
+                some.iter().map(|(id, it)| (**id, **it)).collect();
+            self.write_figures(&some)?;
         }
         self.write_tokens(&digest.token_uses())
     }
