@@ -3,8 +3,10 @@
 //! `POSTGRES_FSYNC=on ops/test.d/postgres run cargo bench -p margay-persist --bench ledger -- [NAME=VALUE…]`
 //!
 //! with `users`, `torrents`, `peers` (distinct clients that announce), `rate` (facts a second; 0 for as fast
-//! as it goes), `seconds`, `batch` (records a transaction), `table` (0 leaves `peers` alone). CPU time of this process and of PostgreSQL is by
-//! `/proc/PID/stat`.
+//! as it goes), `seconds`, `batch` (records a transaction), `table` (0 leaves `peers` alone). With `backlog`, so
+//! many facts are there at once as after an outage, and `rate` facts a second come on top, until all are
+//! written; then all rows are counted and added up, and have to be what came of the facts. CPU time of this
+//! process and of PostgreSQL is by `/proc/PID/stat`.
 
 #![allow(clippy::unwrap_used)] // A measurement ends at the first mistake.
 
@@ -36,6 +38,7 @@ fn main() {
     let (users, torrents) = (value("users", 500_000), value("torrents", 900_000));
     let (peers, rate) = (value("peers", 2_000_000), value("rate", 0));
     let (seconds, batch) = (value("seconds", 30), value("batch", 50_000));
+    let backlog = value("backlog", 0);
 
     let database = Database::new(&url, None, "bench").unwrap();
     let mut sql = Client::connect(&url, NoTls).unwrap();
@@ -60,7 +63,7 @@ fn main() {
             .unwrap()
     };
 
-    for _ in 0..3 {
+    for _ in 0..if backlog == 0 { 3 } else { 0 } {
         let (start, cpu) = (Instant::now(), cpu(postmaster));
         let loaded = database.load(1, NOW, |stored| drop(std::hint::black_box(stored))).unwrap();
         report("load", start, cpu, postmaster, loaded.users + loaded.torrents);
@@ -84,20 +87,38 @@ fn main() {
     sql.batch_execute("VACUUM ANALYZE bench.peers").unwrap();
     sql.batch_execute("CHECKPOINT").unwrap();
 
+    let wal = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
+    let mut wal_bytes = || sql.query_one(wal, &[]).unwrap().get::<_, i64>(0);
     let (start, begun, before) = (Instant::now(), cpu(postmaster), ledger.status());
+    let wal_before = wal_bytes();
     let mut late = Duration::ZERO;
-    while start.elapsed() < Duration::from_secs(seconds) {
+    let mut behind = u64::MAX;
+    let goes_on = |behind: u64| match backlog {
+        0 => start.elapsed() < Duration::from_secs(seconds),
+        _ => behind > rate * 2,
+    };
+    while goes_on(behind) {
         let due = start.elapsed().as_secs_f64() * rate as f64;
-        let limit = if rate == 0 { u64::MAX / 2 } else { peers + due as u64 };
+        let limit = match (backlog, rate) {
+            (0, 0) => u64::MAX / 2,
+            _ => peers + backlog + due as u64,
+        };
         clock.store(limit, Ordering::Relaxed);
         thread::sleep(Duration::from_millis(1));
+        behind = limit.saturating_sub(ledger.status().position.unwrap());
         if rate > 0 {
-            let behind = limit.saturating_sub(ledger.status().position.unwrap());
             late = late.max(Duration::from_secs_f64(behind as f64 / rate as f64));
         }
     }
     let after = ledger.status();
     report("facts of known peers", start, begun, postmaster, after.facts - before.facts);
+    let (wal_bytes, facts) = (wal_bytes() - wal_before, after.facts - before.facts);
+    println!(
+        "    {} bytes of WAL a fact; {} of memory in this process at most, it has {} now",
+        wal_bytes.cast_unsigned() / facts.max(1),
+        memory("VmHWM"),
+        memory("VmRSS"),
+    );
     println!(
         "    {} batches of {} records and {:.2} s on average; the oldest fact waited {:.1} s at most; {after:?}",
         after.batches - before.batches,
@@ -112,6 +133,21 @@ fn main() {
     let (size, updates, hot): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
     println!("    peers: {size}, {updates} updates, {hot} of them within their page");
     ledger.stop(Duration::ZERO);
+    if backlog > 0 {
+        check(&mut sql);
+    }
+}
+
+/// Each fact credits the same, so what was credited says how many were.
+fn check(sql: &mut Client) {
+    let sums = "SELECT (SELECT (sum(uploaded) / (1 << 20))::bigint FROM bench.users), \
+                (SELECT (sum(downloaded) / (1 << 21))::bigint FROM bench.users), \
+                (SELECT next FROM bench.ledger), (SELECT 100 * count(*) FROM bench.snatches)";
+    let row = sql.query_one(sums, &[]).unwrap();
+    let (up, down, written, snatched): (i64, i64, i64, i64) =
+        (row.get(0), row.get(1), row.get(2), row.get(3));
+    assert_eq!((up, down), (written, written));
+    assert!(snatched.abs_diff(written) <= 100, "{snatched} {written}");
 }
 
 fn report(what: &str, start: Instant, (own, server): (f64, f64), postmaster: u32, rows: u64) {
@@ -126,6 +162,13 @@ fn report(what: &str, start: Instant, (own, server): (f64, f64), postmaster: u32
         (now.0 - own) * 100.0 / seconds,
         (now.1 - server) * 100.0 / seconds,
     );
+}
+
+/// A line of `/proc/self/status`.
+fn memory(what: &str) -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+    line[1..].trim().to_owned()
 }
 
 /// CPU seconds of this process, and of all processes of the server together with those that have ended.
@@ -169,6 +212,10 @@ impl Source for Crowd {
         0
     }
 
+    fn end(&self) -> Option<u64> {
+        Some(self.limit.load(Ordering::Relaxed))
+    }
+
     fn seek(&mut self, number: u64) -> Result<(), SourceError> {
         self.next = number;
         Ok(())
@@ -185,8 +232,11 @@ impl Source for Crowd {
 impl Crowd {
     fn fact(&self, number: u64) -> Fact {
         let round = number / self.peers;
-        // A prime that the number of peers is no multiple of scatters them.
-        let peer = number * 1_000_000_007 % self.peers;
+        // A prime that the number of peers is no multiple of scatters them; who comes again does so at random.
+        let peer = match round {
+            0 => number * 1_000_000_007 % self.peers,
+            _ => fastrand::Rng::with_seed(number).u64(..self.peers),
+        };
         let user = (peer * 7 % self.users) as u32;
         let torrent = (peer % self.torrents) as u32;
         let mut peer_id = *b"-qB4520-abcdefghijkl";

@@ -1,7 +1,8 @@
 //! Writes the journal into the database: every record exactly once.
 //!
 //! A thread takes records from the journal ([`Source`]), adds up what announces did ([`batch`]), and writes
-//! it in transactions that also move the position of the journal in the database ([`write`]). Whatever
+//! it in transactions that also move the position of the journal in the database ([`write`]); far behind, many
+//! records become one large transaction ([`digest`]). Whatever
 //! dies in between, the position says what is written, and the thread goes on from there. What the
 //! database does not take is put aside ([`isolate`]), and the rest is written.
 
@@ -9,6 +10,7 @@ mod adopt;
 mod batch;
 mod changes;
 mod client_name;
+mod digest;
 mod gaps;
 mod isolate;
 mod json;

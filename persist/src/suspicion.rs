@@ -184,4 +184,4 @@ impl Forgetting {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

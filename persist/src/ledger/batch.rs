@@ -1,13 +1,13 @@
 //! Records as what is to be written for them: changes in their order, facts added up.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use shard::Seconds;
 use shard::private::{Change, Fact, Gone, PeerId, Swarm, TorrentId, UserId};
 
 use super::Record;
-use crate::journal::Said;
+use crate::journal::{Columns, Said};
 
 /// What peers did.
 #[derive(Clone, Copy, Debug)]
@@ -56,56 +56,72 @@ pub(super) struct Group<'a> {
     pub(super) changes: Vec<(u64, &'a Said)>,
     /// What peers did, in order.
     pub(super) acts: Vec<Act<'a>>,
-    users: HashSet<UserId>,
-    torrents: HashSet<TorrentId>,
 }
 
-/// Divides records into groups. A change moves before the acts that precede it, unless it is about a user
-/// or a torrent of one of them: then it begins a new group.
+/// Divides records into groups. A change moves before the acts that precede it, unless it [`touches`] one of
+/// them: then it begins a new group.
 pub(super) fn groups(records: &[(u64, Record)]) -> Vec<Group<'_>> {
     let mut groups = Vec::new();
-    let mut group = Group::default();
+    let mut group = Group { changes: Vec::new(), acts: Vec::with_capacity(records.len()) };
+    let (mut users, mut torrents, mut tokens) = Default::default();
+    // Most batches have no change, and nobody asks whom their acts are about.
+    let said = |(_, record): &(u64, Record)| matches!(record, Record::Said(_));
+    let mut changes = records.iter().filter(|record| said(record)).count();
     for (number, record) in records {
         let number = *number;
-        match record {
-            Record::Fact(fact) => {
-                group.users.insert(fact.user);
-                group.torrents.insert(fact.torrent);
-                group.acts.push(Act { number, deed: Deed::Fact(fact) });
-            }
-            Record::Gone(gone) => {
-                group.users.insert(gone.user);
-                group.torrents.insert(gone.torrent);
-                group.acts.push(Act { number, deed: Deed::Gone(gone) });
-            }
-            Record::Tick(_) => {}
+        let deed = match record {
+            Record::Fact(fact) => Deed::Fact(fact),
+            Record::Gone(gone) => Deed::Gone(gone),
+            Record::Tick(_) => continue,
             Record::Said(said) => {
-                if group.touches(&said.change) {
+                changes -= 1;
+                if touches(said, &users, &torrents, &tokens) {
                     groups.push(std::mem::take(&mut group));
+                    users.clear();
+                    torrents.clear();
+                    tokens.clear();
                 }
                 group.changes.push((number, said));
+                continue;
+            }
+        };
+        let act = Act { number, deed };
+        if changes > 0 {
+            users.insert(act.user());
+            torrents.insert(act.torrent());
+            if let Deed::Fact(fact) = deed {
+                add_token_use(&mut tokens, fact);
             }
         }
+        group.acts.push(act);
     }
     groups.push(group);
     groups
 }
 
-impl Group<'_> {
-    fn touches(&self, change: &Change) -> bool {
-        match change {
-            Change::User { id, .. } => self.users.contains(id),
-            Change::Torrent { id, .. } | Change::TorrentRemoved { id, .. } => {
-                self.torrents.contains(id)
-            }
-            Change::Token { user, torrent, .. } | Change::TokenRemoved { user, torrent, .. } => {
-                self.users.contains(user) && self.torrents.contains(torrent)
-            }
-            Change::Group { .. }
-            | Change::GroupRemoved { .. }
-            | Change::ClientRule { .. }
-            | Change::ClientRuleRemoved { .. } => false,
+/// Whether it matters that a change comes after what these users did on these torrents, with these tokens. Most
+/// of what is said of a user or a torrent is about columns that nothing else is written to.
+pub(super) fn touches(
+    said: &Said,
+    users: &HashSet<UserId>,
+    torrents: &HashSet<TorrentId>,
+    tokens: &HashMap<(UserId, TorrentId), TokenUse>,
+) -> bool {
+    let makes = said.columns.has(Columns::MAKES);
+    match &said.change {
+        // Who becomes hidden has his addresses taken out of his rows.
+        Change::User { id, hidden, .. } => {
+            (makes || *hidden && said.columns.has(Columns::HIDDEN)) && users.contains(id)
         }
+        Change::Torrent { id, .. } => makes && torrents.contains(id),
+        Change::TorrentRemoved { id, .. } => torrents.contains(id),
+        Change::Token { user, torrent, .. } | Change::TokenRemoved { user, torrent, .. } => {
+            tokens.contains_key(&(*user, *torrent))
+        }
+        Change::Group { .. }
+        | Change::GroupRemoved { .. }
+        | Change::ClientRule { .. }
+        | Change::ClientRuleRemoved { .. } => false,
     }
 }
 
@@ -117,27 +133,45 @@ pub(super) fn facts<'a>(acts: &[Act<'a>]) -> impl Iterator<Item = &'a Fact> {
     })
 }
 
-/// Bytes credited to one user. Sums of a batch do not overflow.
-#[derive(Clone, Copy, Default)]
+/// Bytes credited to one user; a sum beyond the largest number stays there, as in the table.
+#[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Credit {
-    pub(super) up: u128,
-    pub(super) down: u128,
+    pub(super) up: u64,
+    pub(super) down: u64,
 }
 
 /// What each user is credited; users who are credited nothing are left out. In the order of their numbers,
 /// so that whoever else writes them in that order cannot deadlock with it.
 pub(super) fn credits(acts: &[Act<'_>]) -> Vec<(UserId, Credit)> {
-    let mut credits: HashMap<UserId, Credit> = HashMap::new();
-    for fact in facts(acts).filter(|fact| (fact.credited_up, fact.credited_down) != (0, 0)) {
-        let credit = credits.entry(fact.user).or_default();
-        credit.up += u128::from(fact.credited_up);
-        credit.down += u128::from(fact.credited_down);
+    let mut credits = HashMap::new();
+    for fact in facts(acts) {
+        add_credit(&mut credits, fact);
     }
     sorted(credits)
 }
 
+/// Adds what a fact credits.
+pub(super) fn add_credit(credits: &mut HashMap<UserId, Credit>, fact: &Fact) {
+    if (fact.credited_up, fact.credited_down) != (0, 0) {
+        let credit = credits.entry(fact.user).or_default();
+        credit.up = credit.up.saturating_add(fact.credited_up);
+        credit.down = credit.down.saturating_add(fact.credited_down);
+    }
+}
+
+/// The last fact that credits a user, and how many do.
+pub(super) type LastCredits = BTreeMap<UserId, (u64, u64, Fact)>;
+
+/// Notes that a fact credits its user: how many do, the number of the last, and that one.
+pub(super) fn note_credit(last: &mut LastCredits, number: u64, fact: &Fact) {
+    if (fact.credited_up, fact.credited_down) != (0, 0) {
+        let count = last.get(&fact.user).map_or(0, |(count, ..)| *count);
+        last.insert(fact.user, (count + 1, number, *fact));
+    }
+}
+
 /// A torrent's figures.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Figures {
     pub(super) swarm: Swarm,
     /// The last time that it had a seeder.
@@ -150,56 +184,68 @@ pub(super) struct Figures {
 
 /// The figures of each torrent after the last act of its peers.
 pub(super) fn figures(acts: &[Act<'_>]) -> Vec<(TorrentId, Figures)> {
-    let mut figures: HashMap<TorrentId, Figures> = HashMap::new();
+    let mut figures = HashMap::new();
     for act in acts {
-        let (torrent, now) = match act.deed {
-            Deed::Fact(fact) => {
-                let active_at = (fact.swarm.seeders > 0).then_some(fact.at);
-                let moved = i128::from(fact.moved.uploaded)
-                    - i128::from(fact.moved.downloaded)
-                    - i128::from(fact.moved.corrupt);
-                let snatched = u32::from(fact.snatched);
-                (fact.torrent, Figures { swarm: fact.swarm, active_at, moved, snatched })
-            }
-            Deed::Gone(Gone { torrent, swarm: Some(swarm), .. }) => {
-                (*torrent, Figures { swarm: *swarm, active_at: None, moved: 0, snatched: 0 })
-            }
-            Deed::Gone(_) => continue,
-        };
-        match figures.entry(torrent) {
-            Entry::Occupied(mut entry) => {
-                let Figures { active_at, moved, snatched, .. } = *entry.get();
-                entry.insert(Figures {
-                    swarm: now.swarm,
-                    active_at: now.active_at.or(active_at),
-                    moved: now.moved + moved,
-                    snatched: now.snatched + snatched,
-                });
-            }
-            Entry::Vacant(entry) => drop(entry.insert(now)),
-        }
+        add_figures(&mut figures, act);
     }
     sorted(figures)
 }
 
+/// Adds what an act does to the figures of its torrent.
+pub(super) fn add_figures(figures: &mut HashMap<TorrentId, Figures>, act: &Act<'_>) {
+    let (torrent, now) = match act.deed {
+        Deed::Fact(fact) => {
+            let active_at = (fact.swarm.seeders > 0).then_some(fact.at);
+            let moved = i128::from(fact.moved.uploaded)
+                - i128::from(fact.moved.downloaded)
+                - i128::from(fact.moved.corrupt);
+            let snatched = u32::from(fact.snatched);
+            (fact.torrent, Figures { swarm: fact.swarm, active_at, moved, snatched })
+        }
+        Deed::Gone(Gone { torrent, swarm: Some(swarm), .. }) => {
+            (*torrent, Figures { swarm: *swarm, active_at: None, moved: 0, snatched: 0 })
+        }
+        Deed::Gone(_) => return,
+    };
+    match figures.entry(torrent) {
+        Entry::Occupied(mut entry) => {
+            let Figures { active_at, moved, snatched, .. } = *entry.get();
+            entry.insert(Figures {
+                swarm: now.swarm,
+                active_at: now.active_at.or(active_at),
+                moved: now.moved + moved,
+                snatched: now.snatched + snatched,
+            });
+        }
+        Entry::Vacant(entry) => drop(entry.insert(now)),
+    }
+}
+
 /// How much a token was used.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(super) struct TokenUse {
-    pub(super) down: u128,
+    pub(super) down: u64,
     pub(super) spent_at: Option<Seconds>,
 }
 
 /// The use of each token.
 pub(super) fn token_uses(acts: &[Act<'_>]) -> Vec<((UserId, TorrentId), TokenUse)> {
-    let mut uses: HashMap<_, TokenUse> = HashMap::new();
-    for fact in facts(acts).filter(|fact| fact.token_down > 0 || fact.token_spent) {
+    let mut uses = HashMap::new();
+    for fact in facts(acts) {
+        add_token_use(&mut uses, fact);
+    }
+    sorted(uses)
+}
+
+/// Adds how a fact used its token.
+pub(super) fn add_token_use(uses: &mut HashMap<(UserId, TorrentId), TokenUse>, fact: &Fact) {
+    if fact.token_down > 0 || fact.token_spent {
         let token_use = uses.entry((fact.user, fact.torrent)).or_default();
-        token_use.down += u128::from(fact.token_down);
+        token_use.down = token_use.down.saturating_add(fact.token_down);
         if fact.token_spent {
             token_use.spent_at = token_use.spent_at.or(Some(fact.at));
         }
     }
-    sorted(uses)
 }
 
 /// The completed downloads.

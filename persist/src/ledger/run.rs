@@ -1,7 +1,8 @@
 //! The thread of the ledger: when it writes how much, and what it does when it cannot. Where it goes on is found
-//! out in `begin`.
+//! out in `begin`; how it makes up for an outage is in `catch_up`.
 
 mod begin;
+mod catch_up;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,7 @@ use crate::books::{Lasting, Obstacle, Passing, State};
 use crate::journal::Life;
 use crate::postgres::{Backoff, Database, DatabaseError, Home, text_of};
 use crate::suspicion::Thresholds;
+use catch_up::Stride;
 
 /// How the ledger works.
 #[derive(Clone, Debug)]
@@ -35,7 +37,8 @@ pub struct LedgerOptions {
     pub peers_kept: Duration,
     /// From where on announces are reported in the table `suspicions`.
     pub suspect: Thresholds,
-    /// Records in a transaction, at most. As many are in memory, of some 300 bytes each.
+    /// Records in a transaction, at most. As many are in memory, of some 300 bytes each. Far behind, more are
+    /// taken together, and not kept.
     pub batch_max: usize,
     /// How long records gather before they are written, when there are fewer.
     pub period: Duration,
@@ -93,6 +96,7 @@ impl Ledger {
             shared: shared.clone(),
             rung,
             batch_max,
+            stride: Stride::new(batch_max),
             hurry: false,
             said: Minutely::default(),
             by_difference: false,
@@ -191,6 +195,28 @@ impl Shared {
     }
 }
 
+/// What was written together.
+struct Counts {
+    records: u64,
+    facts: u64,
+    changes: u64,
+    gone: u64,
+}
+
+impl Counts {
+    fn of(batch: &[(u64, Record)]) -> Self {
+        let count = |kind: fn(&Record) -> bool| {
+            batch.iter().filter(|(_, record)| kind(record)).count() as u64
+        };
+        Self {
+            records: batch.len() as u64,
+            facts: count(|record| matches!(record, Record::Fact(_))),
+            changes: count(|record| matches!(record, Record::Said(_))),
+            gone: count(|record| matches!(record, Record::Gone(_))),
+        }
+    }
+}
+
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
@@ -244,6 +270,8 @@ struct Worker<S> {
     rung: Receiver<()>,
     /// How many records the next batch may have; follows the time that batches take.
     batch_max: usize,
+    /// How much is taken together next, far behind.
+    stride: Stride,
     /// Somebody waits.
     hurry: bool,
     suspicions: Suspicions,
@@ -257,6 +285,7 @@ impl<S: Source> Worker<S> {
         let mut backoff = Backoff::new();
         while !self.shared.stops() {
             let Err(error) = self.session(&mut backoff) else { return };
+            self.stride.fail();
             let obstacle = error.obstacle();
             let wait = match obstacle {
                 Some(Obstacle::Lasting(_)) => LASTING_PERIOD,
@@ -320,6 +349,15 @@ impl<S: Source> Worker<S> {
             if looked_at.elapsed() > LOOK_PERIOD {
                 self.look_after(writer)?;
                 looked_at = Instant::now();
+            }
+            if let Some(reached) = self.catch_up(writer, &mut batch, next)? {
+                if reached > next {
+                    backoff.reset();
+                }
+                next = reached;
+                written_at = Instant::now();
+                self.clean(writer, &mut cleaned_at)?;
+                continue;
             }
             let room = self.batch_max.saturating_sub(batch.len());
             if let Err(source) = self.source.next_batch(room, &mut batch) {
@@ -387,30 +425,44 @@ impl<S: Source> Worker<S> {
         batch: &[(u64, Record)],
         next: u64,
     ) -> Result<(), SessionError> {
-        let gap = batch.iter().zip(next..).find(|((number, _), expected)| number != expected);
-        if let Some(((number, _), expected)) = gap {
-            let source = format!("record {number} came where {expected} was expected").into();
-            return Err(SessionError::Journal(expected, source));
-        }
+        Self::without_gap(batch, next)?;
         self.suspicions.hear(batch);
         let start = Instant::now();
         let last = next + (batch.len() as u64).saturating_sub(1);
         let life = Life::of(&self.source.lives(), last);
-        let tally = match writer.write(batch, life) {
-            Ok(Outcome::Written(tally)) => tally,
-            Ok(Outcome::Moved) => return Err(SessionError::Moved(next)),
-            Err(Fault::Raced) => return Err(SessionError::Raced),
-            Err(Fault::Failed(error)) => {
-                return Err(self.database.failed("write the journal")(error).into());
-            }
-            Err(Fault::Refused { sqlstate, error }) => {
-                return Err(SessionError::Refused { sqlstate, error });
-            }
-        };
+        let written = writer.write(batch, life);
+        let tally = self.outcome(written, next)?;
         let took = start.elapsed();
         self.adapt(batch.len(), took);
-        self.count(batch, tally, next, took);
+        self.count(Counts::of(batch), tally, next, took);
         self.report(writer)
+    }
+
+    /// Whether these records follow on each other, from `next` on.
+    fn without_gap(batch: &[(u64, Record)], next: u64) -> Result<(), SessionError> {
+        let gap = batch.iter().zip(next..).find(|((number, _), expected)| number != expected);
+        match gap {
+            Some(((number, _), expected)) => {
+                let source = format!("record {number} came where {expected} was expected").into();
+                Err(SessionError::Journal(expected, source))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What came of records from `next` on.
+    fn outcome(&self, written: Result<Outcome, Fault>, next: u64) -> Result<Tally, SessionError> {
+        match written {
+            Ok(Outcome::Written(tally)) => Ok(tally),
+            Ok(Outcome::Moved) => Err(SessionError::Moved(next)),
+            Err(Fault::Raced) => Err(SessionError::Raced),
+            Err(Fault::Failed(error)) => {
+                Err(self.database.failed("write the journal")(error).into())
+            }
+            Err(Fault::Refused { sqlstate, error }) => {
+                Err(SessionError::Refused { sqlstate, error })
+            }
+        }
     }
 
     /// Writes down what was suspicious. That is no statistic: where the database does not take it, it goes
@@ -450,14 +502,8 @@ impl<S: Source> Worker<S> {
         }
     }
 
-    fn count(&mut self, batch: &[(u64, Record)], tally: Tally, next: u64, took: Duration) {
-        let records = batch.len() as u64;
-        let count = |kind: fn(&Record) -> bool| {
-            batch.iter().filter(|(_, record)| kind(record)).count() as u64
-        };
-        let facts = count(|record| matches!(record, Record::Fact(_)));
-        let changes = count(|record| matches!(record, Record::Said(_)));
-        let gone = count(|record| matches!(record, Record::Gone(_)));
+    fn count(&mut self, counts: Counts, tally: Tally, next: u64, took: Duration) {
+        let Counts { records, facts, changes, gone } = counts;
         let batch_max = self.batch_max as u64;
         for ((part, sqlstate), (count, record, error)) in &tally.refusals {
             if let Some(count) = self.said.count(&format!("refused {part} {sqlstate}"), *count) {

@@ -163,20 +163,34 @@ const SNATCHES: &str = "
     SELECT user_id, torrent_id, to_timestamp(at), address
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::inet[]) AS d (user_id, torrent_id, at, address)";
 
+/// Nearly all of them are there. To change a row takes half of what it takes to insert one that is in conflict
+/// with it, which locks it first; so only what was not there is inserted.
 const PEERS: &str = "
+    WITH d AS (
+        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::inet[], $5::inet[], $6::integer[],
+            $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
+            $13::bigint[], $14::bigint[], $15::text[], $16::boolean[], $17::bigint[], $18::bigint[],
+            $19::integer[], $20::bigint[]) WITH ORDINALITY
+            AS d (user_id, torrent_id, peer_id, address_v4, address_v6, port, uploaded, downloaded,
+            remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active, at, key,
+            port_v6, stamp, place)
+    ), known AS (
+        UPDATE peers p SET address_v4 = d.address_v4, address_v6 = d.address_v6, port = d.port,
+            uploaded = d.uploaded, downloaded = d.downloaded, remaining = d.remaining, corrupt = d.corrupt,
+            upload_rate = d.upload_rate, download_rate = d.download_rate, seconds = d.seconds,
+            announces = d.announces, client = d.client, active = d.active, updated_at = to_timestamp(d.at),
+            port_v6 = d.port_v6, stamp = d.stamp, memory = NULL
+        FROM d WHERE p.user_id = d.user_id AND p.torrent_id = d.torrent_id AND p.peer_id = d.peer_id
+            AND p.key = d.key
+        RETURNING d.place
+    )
     INSERT INTO peers (user_id, torrent_id, peer_id, address_v4, address_v6, port, uploaded, downloaded,
         remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active, updated_at, key,
         port_v6, stamp)
     SELECT user_id, torrent_id, peer_id, address_v4, address_v6, port, uploaded, downloaded,
         remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active,
-        to_timestamp(updated_at), key, port_v6, stamp
-    FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::inet[], $5::inet[], $6::integer[], $7::bigint[],
-        $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
-        $14::bigint[], $15::text[], $16::boolean[], $17::bigint[], $18::bigint[], $19::integer[],
-        $20::bigint[])
-        AS d (user_id, torrent_id, peer_id, address_v4, address_v6, port, uploaded, downloaded,
-        remaining, corrupt, upload_rate, download_rate, seconds, announces, client, active, updated_at, key,
-        port_v6, stamp)
+        to_timestamp(at), key, port_v6, stamp
+    FROM d WHERE place NOT IN (SELECT place FROM known)
     ON CONFLICT (user_id, torrent_id, peer_id, key) DO UPDATE SET address_v4 = excluded.address_v4,
         address_v6 = excluded.address_v6, port = excluded.port, uploaded = excluded.uploaded,
         downloaded = excluded.downloaded, remaining = excluded.remaining, corrupt = excluded.corrupt,

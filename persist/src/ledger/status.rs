@@ -30,7 +30,7 @@ pub struct LedgerStatus {
     pub gone: u64,
     /// Transactions so far.
     pub batches: u64,
-    /// Records in the last one.
+    /// Records in the last one; far behind, many more than `batch_max`.
     pub batch_records: u64,
     /// How long it took.
     pub batch_time: Duration,

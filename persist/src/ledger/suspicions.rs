@@ -68,6 +68,11 @@ impl Suspicions {
         }
     }
 
+    /// How many rows are to be written.
+    pub(super) fn waiting(&self) -> usize {
+        self.rows.len()
+    }
+
     /// What is to be written, in the order of its keys, so that two trackers cannot deadlock.
     pub(super) fn rows(&self) -> Vec<Row> {
         self.rows.values().copied().collect()

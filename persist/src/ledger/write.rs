@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use ::postgres::types::ToSql;
 use ::postgres::{Client, Error, Transaction};
-use shard::private::{Fact, UserId};
+use shard::private::{Change, TorrentId, UserId};
 
-use super::batch::{self, Act, Credit, Group, PeerEnd, PeerKey};
+use super::batch::{self, Act, Credit, Figures, Group, LastCredits, PeerEnd, PeerKey, TokenUse};
 use super::client_name::client_name;
+use super::digest::{Digest, PeerRow, Snatch};
 use super::gaps::{self, Gap, Gaps};
 use super::json::json;
 use super::measure::Measure;
@@ -17,7 +18,7 @@ use super::standing::Written;
 use super::statements::Statements;
 use super::suspicions::Row;
 use super::{Record, isolate};
-use crate::journal::Said;
+use crate::journal::{Columns, Said};
 use crate::postgres::{journal_name, let_go, wait_for_locks};
 
 /// Writes batches over one connection.
@@ -40,6 +41,16 @@ pub(super) struct Scope {
     pub(super) peers: bool,
     /// Tokens that are used up are noted, for who tells the site of them.
     pub(super) spent_tokens: bool,
+}
+
+/// The records of a transaction: from the first, up to `next`.
+struct Span {
+    first: u64,
+    next: u64,
+    /// When the last of them was made.
+    until_millis: Option<u64>,
+    /// That of the last of them.
+    life: Option<u64>,
 }
 
 /// What came of a batch.
@@ -226,13 +237,13 @@ impl Writer {
         records: &[(u64, Record)],
         life: Option<u64>,
     ) -> Result<Outcome, Fault> {
-        match self.transact(records, life, |session, records| session.apply(records)) {
-            Err(Fault::Refused { .. }) => self.transact(records, life, isolate::apply),
+        match self.write_with(records, life, |session, records| session.apply(records)) {
+            Err(Fault::Refused { .. }) => self.write_with(records, life, isolate::apply),
             result => result,
         }
     }
 
-    fn transact(
+    fn write_with(
         &mut self,
         records: &[(u64, Record)],
         life: Option<u64>,
@@ -241,6 +252,71 @@ impl Writer {
         let (Some((first, _)), Some((last, _))) = (records.first(), records.last()) else {
             return Ok(Outcome::Written(Tally::default()));
         };
+        let until_millis = records.iter().map(|(_, record)| record.stamp().millis).max();
+        let span = Span { first: *first, next: last + 1, until_millis, life };
+        let mut measure = self.measure.take();
+        let mut measured = None;
+        let result = self.transact(span, |session| {
+            if let Some(measure) = &mut measure {
+                let baselines = &session.statements.baselines;
+                measured = Some(measure.measure(&mut session.transaction, baselines, records)?);
+            }
+            apply(session, measured.as_ref().map_or(records, |measured| &measured.records))
+        });
+        if let (Some(measure), Some(measured), Ok(Outcome::Written(_))) =
+            (&mut measure, measured, &result)
+        {
+            measure.written(measured);
+        }
+        self.measure = measure;
+        result
+    }
+
+    /// The same with many records that were added up before. Whatever the database refuses, nothing is written.
+    ///
+    /// `strays` are the last facts of the users that [`Writer::strangers`] names.
+    pub(super) fn write_digest(
+        &mut self,
+        digest: &Digest,
+        strays: &LastCredits,
+        life: Option<u64>,
+    ) -> Result<Outcome, Fault> {
+        debug_assert!(!self.is_measuring());
+        let (first, next) = digest.span();
+        let span = Span { first, next, until_millis: digest.until_millis(), life };
+        self.transact(span, |session| session.apply_digest(digest, strays))
+    }
+
+    /// Those who are credited and neither in the database nor made by the digest.
+    pub(super) fn strangers(&mut self, digest: &Digest) -> Result<HashSet<UserId>, Error> {
+        let made = digest.said.iter().filter_map(|(_, said)| match said.change {
+            Change::User { id, .. } if said.columns.has(Columns::MAKES) => Some(id),
+            _ => None,
+        });
+        let made: HashSet<UserId> = made.collect();
+        let users = digest.credits().into_iter().map(|(user, _)| user);
+        let users = users.filter(|user| !made.contains(user));
+        let users: Vec<i64> = users.map(|user| i64::from(user.0)).collect();
+        let mut strangers = HashSet::new();
+        for some in users.chunks(ROWS_AT_ONCE) {
+            for row in self.client.query(&self.statements.unknown_users, &[&some])? {
+                let number = u32::try_from(row.get::<_, i64>(0)).expect("it was asked for");
+                strangers.insert(UserId(number));
+            }
+        }
+        Ok(strangers)
+    }
+
+    /// Whether what clients moved is not known by the journal.
+    pub(super) fn is_measuring(&self) -> bool {
+        self.measure.is_some()
+    }
+
+    fn transact(
+        &mut self,
+        span: Span,
+        apply: impl FnOnce(&mut Session<'_>) -> Result<(), Fault>,
+    ) -> Result<Outcome, Fault> {
         let mut session = Session {
             transaction: self.client.transaction()?,
             statements: &self.statements,
@@ -252,28 +328,17 @@ impl Writer {
         // The row is locked until the end, so two processes with one journal take turns here, and the
         // second finds that it has moved.
         let row = session.transaction.query_opt(&self.statements.position, &[&journal])?;
-        if row.map(|row| row.get::<_, i64>(0)) != Some(first.cast_signed()) {
+        if row.map(|row| row.get::<_, i64>(0)) != Some(span.first.cast_signed()) {
             return Ok(Outcome::Moved);
         }
-        let measured = match &mut self.measure {
-            Some(measure) => {
-                let baselines = &self.statements.baselines;
-                Some(measure.measure(&mut session.transaction, baselines, records)?)
-            }
-            None => None,
-        };
-        apply(&mut session, measured.as_ref().map_or(records, |measured| &measured.records))?;
-        let next = (last + 1).cast_signed();
-        let until = records.iter().map(|(_, record)| record.stamp().millis).max();
-        let until = until.map(at_most);
-        let life = life.map(life_name);
+        apply(&mut session)?;
+        let next = span.next.cast_signed();
+        let until = span.until_millis.map(at_most);
+        let life = span.life.map(life_name);
         let values: [Value<'_>; 5] = [&journal, &self.scope.node, &next, &until, &life];
         session.transaction.execute(&self.statements.advance, &values)?;
         let tally = session.tally;
         session.transaction.commit()?;
-        if let (Some(measure), Some(measured)) = (&mut self.measure, measured) {
-            measure.written(measured);
-        }
         Ok(Outcome::Written(tally))
     }
 
@@ -354,6 +419,37 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Writes what many records made, or fails. The rows that only the tracker writes come first, as there are many
+    /// of them: those of users and torrents, which the site may want, are locked for as short as can be.
+    fn apply_digest(&mut self, digest: &Digest, strays: &LastCredits) -> Result<(), Fault> {
+        let said: Vec<(u64, &Said)> =
+            digest.said.iter().map(|(number, said)| (*number, said)).collect();
+        self.apply_said(&said)?;
+        let (announced, gone) = digest.peers();
+        self.write_peers(&announced, &gone)?;
+        self.write_snatches(digest.snatches.iter().copied())?;
+        let credits = digest.credits();
+        let mut unknown = 0;
+        for some in credits.chunks(ROWS_AT_ONCE) {
+            unknown += self.write_credits(some)?;
+        }
+        if unknown != strays.len() as u64 {
+            return Err(Fault::Raced);
+        }
+        if !strays.is_empty() {
+            self.tally.unknown_users += strays.len() as u64;
+            let credits = credits.into_iter().filter(|(user, _)| strays.contains_key(user));
+            let sums: BTreeMap<UserId, Credit> = credits.collect();
+            self.keep_sums(strays, &sums, NO_DATA, unknown_user)?;
+        }
+        for some in digest.figures().chunks(ROWS_AT_ONCE) {
+            let some: Vec<(TorrentId, Figures)> =
+                some.iter().map(|(id, it)| (**id, **it)).collect();
+            self.write_figures(&some)?;
+        }
+        self.write_tokens(&digest.token_uses())
+    }
+
     /// Writes what the site said, each run of one kind at once.
     pub(super) fn apply_said(&mut self, said: &[(u64, &Said)]) -> Result<(), Fault> {
         let kind = |said: &Said| std::mem::discriminant(&said.change);
@@ -392,9 +488,9 @@ impl Session<'_> {
     pub(super) fn apply_acts(&mut self, part: Part, acts: &[Act<'_>]) -> Result<(), Fault> {
         match part {
             Part::Credit => self.apply_credits(acts),
-            Part::Figures => self.apply_figures(acts),
-            Part::Token => self.apply_tokens(acts),
-            Part::Snatch => self.apply_snatches(acts),
+            Part::Figures => self.write_figures(&batch::figures(acts)),
+            Part::Token => self.write_tokens(&batch::token_uses(acts)),
+            Part::Snatch => self.write_snatches(batch::snatches(acts).map(Snatch::of)),
             Part::Peer if self.scope.peers => self.apply_peers(acts),
             Part::Peer => Ok(()),
         }
@@ -402,22 +498,12 @@ impl Session<'_> {
 
     fn apply_credits(&mut self, acts: &[Act<'_>]) -> Result<(), Fault> {
         let credits = batch::credits(acts);
-        if credits.is_empty() {
-            return Ok(());
-        }
-        let mut columns = (Vec::new(), Vec::new(), Vec::new());
-        for (user, credit) in &credits {
-            columns.0.push(i64::from(user.0));
-            columns.1.push(capped(credit.up));
-            columns.2.push(capped(credit.down));
-        }
-        let values: [Value<'_>; 3] = [&columns.0, &columns.1, &columns.2];
-        let known = self.transaction.execute(&self.statements.credits, &values)?;
-        let unknown = (credits.len() as u64).saturating_sub(known);
+        let unknown = self.write_credits(&credits)?;
         if unknown == 0 {
             return Ok(());
         }
-        let rows = self.transaction.query(&self.statements.unknown_users, &[&columns.0])?;
+        let users: Vec<i64> = credits.iter().map(|(user, _)| i64::from(user.0)).collect();
+        let rows = self.transaction.query(&self.statements.unknown_users, &[&users])?;
         let who: HashSet<i64> = rows.iter().map(|row| row.get(0)).collect();
         if who.len() as u64 != unknown {
             // One came into the table after the credits were written.
@@ -426,7 +512,23 @@ impl Session<'_> {
         self.tally.unknown_users += unknown;
         let acts: Vec<Act<'_>> =
             acts.iter().filter(|act| who.contains(&i64::from(act.user().0))).copied().collect();
-        self.keep_credits(&acts, NO_DATA, |user| format!("user {} is not in users", user.0))
+        self.keep_credits(&acts, NO_DATA, unknown_user)
+    }
+
+    /// How many of these users are not there.
+    fn write_credits(&mut self, credits: &[(UserId, Credit)]) -> Result<u64, Fault> {
+        if credits.is_empty() {
+            return Ok(0);
+        }
+        let mut columns = (Vec::new(), Vec::new(), Vec::new());
+        for (user, credit) in credits {
+            columns.0.push(i64::from(user.0));
+            columns.1.push(at_most(credit.up));
+            columns.2.push(at_most(credit.down));
+        }
+        let values: [Value<'_>; 3] = [&columns.0, &columns.1, &columns.2];
+        let known = self.transaction.execute(&self.statements.credits, &values)?;
+        Ok((credits.len() as u64).saturating_sub(known))
     }
 
     /// Keeps credit that the database does not take in the table `rejected`, added up by user.
@@ -436,25 +538,33 @@ impl Session<'_> {
         sqlstate: &str,
         why: impl Fn(UserId) -> String,
     ) -> Result<(), Fault> {
-        let mut last: BTreeMap<UserId, (u64, u64, &Fact)> = BTreeMap::new();
+        let mut last = LastCredits::new();
         for act in acts {
-            if let batch::Deed::Fact(fact) = act.deed
-                && (fact.credited_up, fact.credited_down) != (0, 0)
-            {
-                let count = last.get(&fact.user).map_or(0, |(count, ..)| *count);
-                last.insert(fact.user, (count + 1, act.number, fact));
+            if let batch::Deed::Fact(fact) = act.deed {
+                batch::note_credit(&mut last, act.number, fact);
             }
         }
-        let credits: BTreeMap<UserId, Credit> = batch::credits(acts).into_iter().collect();
+        let sums: BTreeMap<UserId, Credit> = batch::credits(acts).into_iter().collect();
+        self.keep_sums(&last, &sums, sqlstate, why)
+    }
+
+    /// The same, of users whose sums are known and in `last`.
+    fn keep_sums(
+        &mut self,
+        last: &LastCredits,
+        sums: &BTreeMap<UserId, Credit>,
+        sqlstate: &str,
+        why: impl Fn(UserId) -> String,
+    ) -> Result<(), Fault> {
         let ids: Vec<i64> = last.keys().map(|user| i64::from(user.0)).collect();
-        let up: Vec<i64> = last.keys().map(|user| capped(credits[user].up)).collect();
-        let down: Vec<i64> = last.keys().map(|user| capped(credits[user].down)).collect();
+        let up: Vec<i64> = last.keys().map(|user| at_most(sums[user].up)).collect();
+        let down: Vec<i64> = last.keys().map(|user| at_most(sums[user].down)).collect();
         let numbers: Vec<i64> = last.values().map(|(_, number, _)| number.cast_signed()).collect();
         let reasons: Vec<String> = last.keys().map(|user| why(*user)).collect();
         let records: Vec<String> = last
             .values()
             .map(|(count, _, fact)| {
-                let last = json(&Record::Fact(**fact));
+                let last = json(&Record::Fact(*fact));
                 serde_json::json!({ "facts": count, "last": last }).to_string()
             })
             .collect();
@@ -471,12 +581,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn apply_figures(&mut self, acts: &[Act<'_>]) -> Result<(), Fault> {
-        let figures = batch::figures(acts);
+    fn write_figures(&mut self, figures: &[(TorrentId, Figures)]) -> Result<(), Fault> {
         if figures.is_empty() {
             return Ok(());
         }
-        let column = |value: fn(&batch::Figures) -> i64| -> Vec<i64> {
+        let column = |value: fn(&Figures) -> i64| -> Vec<i64> {
             figures.iter().map(|(_, figures)| value(figures)).collect()
         };
         let ids: Vec<i64> = figures.iter().map(|(id, _)| i64::from(id.0)).collect();
@@ -508,16 +617,15 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn apply_tokens(&mut self, acts: &[Act<'_>]) -> Result<(), Fault> {
-        let uses = batch::token_uses(acts);
+    fn write_tokens(&mut self, uses: &[((UserId, TorrentId), TokenUse)]) -> Result<(), Fault> {
         if uses.is_empty() {
             return Ok(());
         }
         let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for ((user, torrent), token_use) in &uses {
+        for ((user, torrent), token_use) in uses {
             columns.0.push(i64::from(user.0));
             columns.1.push(i64::from(torrent.0));
-            columns.2.push(capped(token_use.down));
+            columns.2.push(at_most(token_use.down));
             columns.3.push(token_use.spent_at.map(|at| i64::from(at.0)));
         }
         let values: [Value<'_>; 4] = [&columns.0, &columns.1, &columns.2, &columns.3];
@@ -533,15 +641,13 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn apply_snatches(&mut self, acts: &[Act<'_>]) -> Result<(), Fault> {
+    fn write_snatches(&mut self, snatches: impl Iterator<Item = Snatch>) -> Result<(), Fault> {
         let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for fact in batch::snatches(acts) {
-            columns.0.push(i64::from(fact.user.0));
-            columns.1.push(i64::from(fact.torrent.0));
-            columns.2.push(i64::from(fact.at.0));
-            let v4 = fact.endpoints.v4.map(IpAddr::V4);
-            let address = v4.or(fact.endpoints.v6.map(IpAddr::V6));
-            columns.3.push(address.filter(|_| !fact.hidden));
+        for Snatch { user, torrent, at, v4, v6 } in snatches {
+            columns.0.push(i64::from(user.0));
+            columns.1.push(i64::from(torrent.0));
+            columns.2.push(i64::from(at.0));
+            columns.3.push(v4.map(IpAddr::V4).or(v6.map(IpAddr::V6)));
         }
         if !columns.0.is_empty() {
             let values: [Value<'_>; 4] = [&columns.0, &columns.1, &columns.2, &columns.3];
@@ -551,23 +657,36 @@ impl Session<'_> {
     }
 
     fn apply_peers(&mut self, acts: &[Act<'_>]) -> Result<(), Fault> {
-        let (mut announced, mut gone) = (Vec::new(), Vec::new());
-        for (key, end) in batch::peers(acts) {
-            match end {
-                PeerEnd { fact: Some(fact), gone: left } => announced.push((fact, left)),
-                PeerEnd { fact: None, .. } => gone.push(key),
+        let ends = batch::peers(acts);
+        let (mut rows, mut gone) = (Vec::with_capacity(ends.len()), Vec::new());
+        for (key, PeerEnd { fact, gone: left }) in &ends {
+            match fact {
+                Some(fact) => {
+                    let row = PeerRow::of(fact);
+                    rows.push((key, PeerRow { active: row.active && !left, ..row }));
+                }
+                None => gone.push(*key),
             }
         }
+        let announced: Vec<_> = rows.iter().map(|(key, row)| (*key, row)).collect();
+        self.write_peers(&announced, &gone)
+    }
+
+    /// Clients as their last announce left them, and those that have not been heard of since they announced last.
+    fn write_peers(
+        &mut self,
+        announced: &[(&PeerKey, &PeerRow)],
+        gone: &[PeerKey],
+    ) -> Result<(), Fault> {
         for some in announced.chunks(PEERS_AT_ONCE) {
             self.put_peers(some)?;
         }
-        if !gone.is_empty() {
-            self.part_peers(&gone)?;
+        for some in gone.chunks(PEERS_AT_ONCE) {
+            self.part_peers(some)?;
         }
         Ok(())
     }
 
-    /// Peers that have not been heard of since they announced last.
     fn part_peers(&mut self, gone: &[PeerKey]) -> Result<(), Fault> {
         let users: Vec<i64> = gone.iter().map(|(user, ..)| i64::from(user.0)).collect();
         let torrents: Vec<i64> = gone.iter().map(|(_, torrent, ..)| i64::from(torrent.0)).collect();
@@ -578,41 +697,41 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Peers as their last announce left them, and whether they left without a word after it.
-    fn put_peers(&mut self, announced: &[(&Fact, bool)]) -> Result<(), Fault> {
-        let peers: Vec<&Fact> = announced.iter().map(|(fact, _)| *fact).collect();
-        let active: Vec<bool> = announced.iter().map(|(fact, left)| fact.active && !left).collect();
-        fn column<T>(peers: &[&Fact], value: impl Fn(&Fact) -> T) -> Vec<T> {
-            peers.iter().map(|fact| value(fact)).collect()
+    fn put_peers(&mut self, peers: &[(&PeerKey, &PeerRow)]) -> Result<(), Fault> {
+        fn column<'a, T>(
+            peers: &[(&'a PeerKey, &'a PeerRow)],
+            value: impl Fn(&'a PeerRow) -> T,
+        ) -> Vec<T> {
+            peers.iter().map(|(_, row)| value(row)).collect()
         }
-        let peer_ids: Vec<&[u8]> = peers.iter().map(|fact| &fact.peer_id.0[..]).collect();
-        let shown = |fact: &Fact| !fact.hidden;
+        let users: Vec<i64> = peers.iter().map(|(key, _)| i64::from(key.0.0)).collect();
+        let torrents: Vec<i64> = peers.iter().map(|(key, _)| i64::from(key.1.0)).collect();
+        let peer_ids: Vec<&[u8]> = peers.iter().map(|(key, _)| &key.2.0[..]).collect();
+        let clients: Vec<String> = peers.iter().map(|(key, _)| client_name(&key.2.0)).collect();
+        let keys: Vec<i64> = peers.iter().map(|(key, _)| i64::from(key.3)).collect();
         self.transaction.execute(
             &self.statements.peers,
             &[
-                &column(&peers, |fact| i64::from(fact.user.0)),
-                &column(&peers, |fact| i64::from(fact.torrent.0)),
+                &users,
+                &torrents,
                 &peer_ids,
-                &column(&peers, |fact| fact.endpoints.v4.filter(|_| shown(fact)).map(IpAddr::V4)),
-                &column(&peers, |fact| fact.endpoints.v6.filter(|_| shown(fact)).map(IpAddr::V6)),
-                &column(&peers, |fact| shown(fact).then_some(i32::from(fact.endpoints.port))),
-                &column(&peers, |fact| at_most(fact.reported.uploaded)),
-                &column(&peers, |fact| at_most(fact.reported.downloaded)),
-                &column(&peers, |fact| (fact.left != u64::MAX).then_some(at_most(fact.left))),
-                &column(&peers, |fact| at_most(fact.reported.corrupt)),
-                &column(&peers, |fact| rate(fact.moved.uploaded, fact.elapsed)),
-                &column(&peers, |fact| rate(fact.moved.downloaded, fact.elapsed)),
-                &column(&peers, |fact| i64::from(fact.at.since(fact.since).0)),
-                &column(&peers, |fact| i64::from(fact.announces)),
-                &column(&peers, |fact| client_name(&fact.peer_id.0)),
-                &active,
-                &column(&peers, |fact| i64::from(fact.at.0)),
-                &column(&peers, |fact| i64::from(fact.key)),
-                &column(&peers, |fact| {
-                    let v6 = fact.endpoints.v6.filter(|_| shown(fact));
-                    v6.map(|_| i32::from(fact.endpoints.port))
-                }),
-                &column(&peers, |fact| at_most(fact.stamp.millis)),
+                &column(peers, |row| row.v4.map(IpAddr::V4)),
+                &column(peers, |row| row.v6.map(IpAddr::V6)),
+                &column(peers, |row| (!row.hidden).then_some(i32::from(row.port))),
+                &column(peers, |row| at_most(row.reported.uploaded)),
+                &column(peers, |row| at_most(row.reported.downloaded)),
+                &column(peers, |row| (row.left != u64::MAX).then_some(at_most(row.left))),
+                &column(peers, |row| at_most(row.reported.corrupt)),
+                &column(peers, |row| at_most(row.upload_rate)),
+                &column(peers, |row| at_most(row.download_rate)),
+                &column(peers, |row| i64::from(row.seconds)),
+                &column(peers, |row| i64::from(row.announces)),
+                &clients,
+                &column(peers, |row| row.active),
+                &column(peers, |row| i64::from(row.at.0)),
+                &keys,
+                &column(peers, |row| row.v6.map(|_| i32::from(row.port))),
+                &column(peers, |row| at_most(row.stamp.millis)),
             ],
         )?;
         Ok(())
@@ -623,12 +742,14 @@ impl Session<'_> {
 /// connection keeps buffers as large as they ever were.
 const PEERS_AT_ONCE: usize = 4096;
 
+/// The same of users and torrents, which are narrow: as many as a batch may have.
+const ROWS_AT_ONCE: usize = 16_384;
+
 /// The SQLSTATE of what finds no row (SQL, class 02).
 pub(super) const NO_DATA: &str = "02000";
 
-/// A sum that no column can hold stays at the largest number.
-fn capped(bytes: u128) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
+fn unknown_user(user: UserId) -> String {
+    format!("user {} is not in users", user.0)
 }
 
 impl Tally {
@@ -649,9 +770,4 @@ impl Tally {
 /// What a client reports may be anything; the largest number stands for all that are larger.
 fn at_most(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
-}
-
-/// Bytes a second; 0 where there is no time between two announces.
-fn rate(bytes: u64, seconds: u32) -> i64 {
-    bytes.checked_div(u64::from(seconds)).map_or(0, at_most)
 }

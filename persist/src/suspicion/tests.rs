@@ -6,7 +6,7 @@ use shard::private::{Counters, Endpoints, Stamp, Swarm};
 use super::*;
 
 /// A client's announce at minute `at`, half an hour after the one before it.
-fn fact(user: u32, torrent: u32, at: u32) -> Fact {
+pub(crate) fn fact(user: u32, torrent: u32, at: u32) -> Fact {
     Fact {
         at: Seconds(60 * at),
         stamp: Stamp::at(Seconds(60 * at)),

@@ -135,11 +135,20 @@ fn small_batches() -> LedgerOptions {
 
 #[test]
 fn connections_are_ended_at_random_moments() {
-    let Some(server) = Server::start("terminated") else { return };
-    let mut site = Site::at(&server.url, "terminated");
+    connections_end("terminated", Tape::new);
+}
+
+#[test]
+fn connections_are_ended_while_it_catches_up() {
+    connections_end("terminated far behind", Tape::with_end);
+}
+
+fn connections_end(test: &str, tape: impl Fn(u64) -> Tape) {
+    let Some(server) = Server::start(test) else { return };
+    let mut site = Site::at(&server.url, test);
     site.database.migrate().unwrap();
     let (records, model) = story(1, 4_000);
-    let tape = Tape::new(1);
+    let tape = tape(1);
     tape.append(records);
     let ledger = Ledger::start(site.database.clone(), small_batches(), tape.reader()).unwrap();
     let mut rng = Rng::with_seed(2);
@@ -162,12 +171,22 @@ fn connections_are_ended_at_random_moments() {
 
 #[test]
 fn the_server_is_killed_and_comes_back() {
-    let Some(server) = Server::start("killed") else { return };
-    let mut site = Site::at(&server.url, "killed");
+    the_server_dies("killed", Tape::new, 3);
+}
+
+#[test]
+fn the_server_is_killed_while_it_catches_up() {
+    the_server_dies("killed far behind", Tape::with_end, 0);
+}
+
+/// It is killed after more than so many transactions each time.
+fn the_server_dies(test: &str, tape: impl Fn(u64) -> Tape, batches: u64) {
+    let Some(server) = Server::start(test) else { return };
+    let mut site = Site::at(&server.url, test);
     site.database.migrate().unwrap();
     let (records, model) = story(3, 20_000);
     let total = records.len() as u64;
-    let tape = Tape::new(1);
+    let tape = tape(1);
     let ledger = Ledger::start(site.database.clone(), small_batches(), tape.reader()).unwrap();
     let mut rng = Rng::with_seed(4);
     // A part of the story each time, so that there is always something under way when it happens.
@@ -177,7 +196,7 @@ fn the_server_is_killed_and_comes_back() {
         rest = later;
         tape.append(part.iter().cloned());
         let begun = ledger.status().batches;
-        until("it writes", || ledger.status().batches > begun + 3);
+        until("it writes", || ledger.status().batches > begun + batches);
         thread::sleep(Duration::from_micros(rng.u64(..20_000)));
         server.kill();
         until("the ledger notices", || !ledger.status().connected);
@@ -197,16 +216,24 @@ fn the_server_is_killed_and_comes_back() {
 
 #[test]
 fn trackers_come_and_go_and_two_run_at_once() {
-    let Some(mut site) = Site::new("two") else { return };
+    two_trackers("two", &Tape::new(9));
+}
+
+#[test]
+fn trackers_come_and_go_far_behind() {
+    two_trackers("two far behind", &Tape::with_end(9));
+}
+
+fn two_trackers(test: &str, tape: &Tape) {
+    let Some(mut site) = Site::new(test) else { return };
     let (records, model) = story(5, 6_000);
     let total = records.len() as u64;
-    let tape = Tape::new(9);
     tape.append(records);
     let stop = AtomicBool::new(false);
     let database = site.database.clone();
     thread::scope(|scope| {
         for seed in 0..2 {
-            let (database, tape, stop) = (&database, &tape, &stop);
+            let (database, stop) = (&database, &stop);
             scope.spawn(move || {
                 let mut rng = Rng::with_seed(seed);
                 let mut lives = 0;

@@ -8,6 +8,7 @@
 
 mod bad_rows;
 mod bounds;
+mod catch_up;
 mod effects;
 mod exactly_once;
 mod loading;

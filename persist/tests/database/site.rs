@@ -61,6 +61,13 @@ impl Site {
         Self { database, sql, url: url.to_owned(), schema }
     }
 
+    /// One more connection to the same schema, which stays when it goes.
+    pub(crate) fn beside(&self) -> Client {
+        let mut sql = Client::connect(&self.url, NoTls).unwrap();
+        sql.batch_execute(&format!("SET search_path TO {}", quote(&self.schema))).unwrap();
+        sql
+    }
+
     /// One number.
     pub(crate) fn number(&mut self, query: &str) -> i64 {
         self.sql.query_one(query, &[]).unwrap().get(0)
@@ -80,8 +87,7 @@ impl Site {
 
     /// Connects anew, after the server was away.
     pub(crate) fn reconnect(&mut self) {
-        self.sql = Client::connect(&self.url, NoTls).unwrap();
-        self.sql.batch_execute(&format!("SET search_path TO {}", quote(&self.schema))).unwrap();
+        self.sql = self.beside();
     }
 
     /// Writes records as one journal, to the end.
@@ -128,12 +134,18 @@ pub(crate) fn quick() -> LedgerOptions {
 pub(crate) struct Tape {
     id: u64,
     first: u64,
+    tells_end: bool,
     records: Arc<Mutex<Vec<Record>>>,
 }
 
 impl Tape {
     pub(crate) fn new(id: u64) -> Self {
-        Self { id, first: 0, records: Arc::default() }
+        Self { id, first: 0, tells_end: false, records: Arc::default() }
+    }
+
+    /// One that says how long it is, as a real one does: whoever is far behind writes many records at once.
+    pub(crate) fn with_end(id: u64) -> Self {
+        Self { tells_end: true, ..Self::new(id) }
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -161,6 +173,10 @@ impl Source for TapeReader {
 
     fn first(&self) -> u64 {
         self.tape.first
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.tape.tells_end.then(|| self.tape.records.lock().unwrap().len() as u64)
     }
 
     fn seek(&mut self, number: u64) -> Result<(), SourceError> {
