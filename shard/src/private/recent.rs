@@ -128,7 +128,18 @@ impl Recent {
     pub(crate) fn rename(&mut self, from: Whose, to: Whose, now: Seconds) {
         let begin = Step::new(Kind::Begin, &Counters::default(), Seconds(0));
         let mut steps = [begin; STEPS_OF_A_LINE];
-        let recent = self.of(from).take_while(|step| step.is_recent(now));
+        // As many as a line is made of: behind many raises there may be a `started`.
+        let (mut raises, mut starts) = (0, 0);
+        let of_interest = |step: &&Step| {
+            let (count, most) = match step.kind {
+                Kind::Raise => (&mut raises, RAISES_MAX),
+                Kind::Started => (&mut starts, 1),
+                Kind::Begin | Kind::Stopped => return true,
+            };
+            *count += 1;
+            *count <= most
+        };
+        let recent = self.of(from).take_while(|step| step.is_recent(now)).filter(of_interest);
         let mut kept = 0;
         for (place, step) in steps.iter_mut().rev().zip(recent) {
             *place = *step;
@@ -254,6 +265,24 @@ mod tests {
         assert!(recent.steps.len() <= STEPS_MAX);
         (0..2 * STEPS_MAX as u32).for_each(|at| recent.note(Whose::account(9), raise(0, at)));
         assert_eq!(recent.of(Whose::account(7)).count(), 0, "the oldest have gone");
+    }
+
+    #[test]
+    fn a_started_behind_many_raises_is_found_under_another_name() {
+        let mut recent = Recent::new();
+        let (here, left) = (Whose::account(3), Whose::name(3));
+        let started = |at| Step::new(Kind::Started, &Counters::default(), Seconds(at));
+        [started(100), started(101)].into_iter().for_each(|step| recent.note(here, step));
+        (0..2 * RAISES_MAX as u64).for_each(|before| recent.note(here, raise(before, 102)));
+        recent.rename(here, left, Seconds(103));
+        let found = |whose, last| {
+            let steps = recent.of(whose);
+            line(steps, Addresses::default(), last, Seconds(102), Seconds(103))
+        };
+        let last = Counters { uploaded: 2 * RAISES_MAX as u64, ..Counters::default() };
+        assert_eq!(found(left, last), found(here, last));
+        assert_eq!(found(left, last).raises.len(), RAISES_MAX);
+        assert_eq!(found(left, last).started.map(|said| said.stamp), Some(Stamp::at(Seconds(101))));
     }
 
     #[test]
