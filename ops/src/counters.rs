@@ -201,6 +201,10 @@ pub struct Core {
     pub interval_seconds: u32,
     /// Private: announces that came too soon and were told no peers.
     pub early_announces: u64,
+    /// Private: announces that came late, or twice, and credited nothing (docs/wire.md, D5 to D8).
+    pub late_announces: u64,
+    /// Private: announces of amounts that cannot be, which credited nothing (docs/wire.md, D9).
+    pub impossible_announces: u64,
     /// Private: records that wait here until the journal takes them.
     pub records_waiting: u64,
     /// Private: tokens of the torrents that this core owns.

@@ -119,6 +119,8 @@ impl Core {
         let once = private.outgoing.is_unkept(&client);
         private.count(announce.user.id, outcome.was, outcome.is);
         *snatches += u64::from(outcome.snatched);
+        counters.late_announces += u64::from(outcome.late);
+        counters.impossible_announces += u64::from(outcome.impossible);
         if let Some(fact) = outcome.fact {
             private.outgoing.push(fact);
         }

@@ -213,6 +213,8 @@ impl Exporter {
             self.set(&t::REGISTERED_TORRENTS, &[&name], core.totals.swarms as f64);
             self.set(&t::TOKENS, &[&name], core.tokens as f64);
             self.count(&t::EARLY_ANNOUNCES, &[&name], core.early_announces);
+            self.count(&t::LATE_ANNOUNCES, &[&name], core.late_announces);
+            self.count(&t::IMPOSSIBLE_ANNOUNCES, &[&name], core.impossible_announces);
             self.set(&t::RECORDS_WAITING, &[&name], core.records_waiting as f64);
         }
     }

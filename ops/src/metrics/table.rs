@@ -194,6 +194,8 @@ table! {
         ACCOUNTS = Gauge "margay_accounts" [] Count "Users who may announce.";
         REGISTERED_TORRENTS = Gauge "margay_registered_torrents" ["core"] Count "Torrents the site has registered.";
         EARLY_ANNOUNCES = Counter "margay_early_announces_total" ["core"] Count "Announces that came sooner than `interval-enforce` allows and were told no peers.";
+        LATE_ANNOUNCES = Counter "margay_late_announces_total" ["core"] Count "Announces that came late, or twice, and credited nothing.";
+        IMPOSSIBLE_ANNOUNCES = Counter "margay_impossible_announces_total" ["core"] Count "Announces of amounts that no client can move, which credited nothing: counters begin anew with them.";
         TOKENS = Gauge "margay_tokens" ["core"] Count "Tokens of users for torrents, those included that are over and not yet dropped.";
     }
     "Calls to the site" of Private {

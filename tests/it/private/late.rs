@@ -42,6 +42,7 @@ fn d5_d6_a_late_announce_is_credited_once_and_changes_nothing() {
         assert_eq!(says(&site, HOMES[0], 1, words), [1, 0, 2], "{words}");
     }
     site.check_credit(1, [320, 70]);
+    site.tracker().await_metric("margay_late_announces_total", &[], 7.0);
 }
 
 #[test]
@@ -56,4 +57,5 @@ fn d9_an_amount_that_cannot_be_stops_nobody_s_credit() {
     says(&site, HOMES[0], 1, "uploaded=250&downloaded=9000000000000000000&left=0");
     says(&site, HOMES[0], 1, "uploaded=260&downloaded=9000000000000000005&left=0");
     site.check_credit(1, [160, 5]);
+    site.tracker().await_metric("margay_impossible_announces_total", &[], 2.0);
 }
