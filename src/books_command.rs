@@ -60,6 +60,9 @@ pub const OPTIONS: &[&str] =
 
 /// Says that an empty database is to be filled from this data folder, and with what.
 pub fn adopt(data: &Path, out: &mut impl Write) -> Result<(), BooksCommandError> {
+    if !data.is_dir() {
+        return Err(BooksCommandError::NoBooks(data.to_owned()));
+    }
     let is_folder = data.join("journal").is_dir();
     let segments = if is_folder { journal::segments(data)? } else { Vec::new() };
     let snapshot = Snapshot::newest_in(data)?;
@@ -127,4 +130,19 @@ fn describe(checked: &Checked, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(out, "gaps        {} rows, {} records", gaps.0, gaps.1)?;
     writeln!(out, "rejected    {} rows, {} bytes up, {} down", rejected.0, rejected.1, rejected.2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_are_no_books_nothing_is_adopted() {
+        let folder = tempfile::tempdir().unwrap();
+        for nothing in [folder.path().to_owned(), folder.path().join("missing")] {
+            let error = adopt(&nothing, &mut Vec::new()).unwrap_err();
+            assert!(matches!(error, BooksCommandError::NoBooks(_)), "{error}");
+            assert!(!nothing.join("adopt").exists());
+        }
+    }
 }
