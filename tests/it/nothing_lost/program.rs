@@ -212,7 +212,7 @@ impl World<'_> {
                 let client = &self.clients[*at];
                 let home = HOMES[self.rng.usize(..2)];
                 asked.push(match self.rng.u8(..6) {
-                    0 => Asked::udp(tracker.udp(home), &self.site, client, report),
+                    0 => Asked::udp(tracker.udp(home), dies, &self.site, client, report),
                     _ => Asked::http(tracker.http(home), &target(&self.site, client, report)),
                 });
             }
