@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::nothing_lost::client::{Event, Name, Report};
+use crate::nothing_lost::client::{ABSURD, Event, Name, Report};
 use crate::nothing_lost::site::{Free, Site};
 
 /// A client as the tracker tells it from others: its user, its torrent, and its name. One that died
@@ -51,7 +51,9 @@ impl Judge {
         let before = self.sessions.get(&who).copied();
         let goes_on = before.filter(|session| {
             let (up, down) = session.last;
-            said.event != Event::Started && up <= said.up && down <= said.down
+            let on = said.event != Event::Started && up <= said.up && down <= said.down;
+            // More than anybody can move: nothing of it is believed.
+            on && said.up - up < ABSURD
         });
         if before.is_some() && goes_on.is_none() {
             self.book(site, who);
@@ -75,6 +77,11 @@ impl Judge {
             self.forget(site, who);
         }
         goes_on.is_none() || snatched || said.event == Event::Stopped
+    }
+
+    /// Whether a client that is known says that it has moved what nobody can.
+    pub(crate) fn is_absurd(&self, who: Who, said: &Report) -> bool {
+        self.sessions.get(&who).is_some_and(|session| said.up >= session.last.0 + ABSURD)
     }
 
     /// The tracker has forgotten a client that was silent for too long.
@@ -116,11 +123,6 @@ impl Judge {
         let there = self.sessions.iter().filter(|((_, of, _), _)| *of == torrent);
         let seeders = there.clone().filter(|(_, session)| session.seeds).count();
         (seeders as u64, (there.count() - seeders) as u64)
-    }
-
-    /// Who is in a swarm, of all torrents.
-    pub(crate) fn present(&self) -> usize {
-        self.sessions.len()
     }
 
     fn book_those(&mut self, site: &Site, whose: impl Fn(&Who) -> bool) {

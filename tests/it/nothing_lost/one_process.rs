@@ -4,6 +4,8 @@
 mod crash;
 mod tracker;
 
+use std::collections::BTreeSet;
+
 use fastrand::Rng;
 use persist::Database;
 use postgres::Client as Sql;
@@ -13,8 +15,9 @@ use shard::private::{
 };
 use shard::{Families, InfoHash, Seconds};
 
-use crate::nothing_lost::books;
+use crate::nothing_lost::books::{self, Expected};
 use crate::nothing_lost::client::{Client, Event, Name, Report};
+use crate::nothing_lost::done::Done;
 use crate::nothing_lost::judge::{Judge, Session, Who};
 use crate::nothing_lost::site::{Free, Site};
 use tracker::Tracker;
@@ -28,14 +31,8 @@ pub(crate) struct Size {
     pub(crate) steps: usize,
 }
 
-/// What came of a run, for the sum of all.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Done {
-    pub(crate) kills: usize,
-    /// Records that a kill took with it.
-    pub(crate) lost: u64,
-    pub(crate) announces: usize,
-}
+/// What every set of runs has to have had at least once.
+pub(crate) const KINDS: [&str; 3] = ["kills", "records lost", "absurd reports"];
 
 /// One run.
 struct World<'a> {
@@ -88,7 +85,7 @@ pub(crate) fn run(
     for _ in 0..size.steps {
         world.step();
     }
-    if world.done.kills == 0 {
+    if world.done.of("kills") == 0 {
         if world.refusing {
             world.refuse_or_take();
         }
@@ -142,7 +139,7 @@ impl World<'_> {
 
     /// A client says something, and hears an answer, or not.
     fn speak(&mut self, at: usize, report: &Report) {
-        self.done.announces += 1;
+        self.done.count("announces", 1);
         let client = &self.clients[at];
         let families = match client.v6 {
             None => vec![(true, false)],
@@ -184,6 +181,9 @@ impl World<'_> {
         };
         if answered {
             let who = who(&self.clients[at]);
+            if self.judge.is_absurd(who, report) {
+                self.done.count("absurd reports", 1);
+            }
             let heard = self.judge.hear(&mut self.site, who, report);
             let kept = (once || heard) && !self.refusing;
             self.clients[at].hear(report, kept, !noted || self.refusing);
@@ -247,11 +247,11 @@ impl World<'_> {
 
     fn crash(&mut self) {
         self.crashed = true;
-        self.done.kills += 1;
+        self.done.count("kills", 1);
         let before = self.tracker.made();
         self.tracker.crash(&mut self.rng, self.now);
         let there = self.tracker.made();
-        self.done.lost += before - there;
+        self.done.count("records lost", before - there);
         self.clients.iter_mut().for_each(Client::lose);
         // In the order in which they left, the last first: one may have left twice.
         while let Some((number, who, session)) = self.gone.pop() {
@@ -347,7 +347,11 @@ impl World<'_> {
         self.sync();
         self.tracker.write_books();
         self.judge.book_all(&self.site);
-        books::compare(sql, &self.site, &self.judge, true);
+        let users = (0..self.site.users)
+            .map(|user| (user, self.judge.users.get(&user).copied().unwrap_or_default()))
+            .collect();
+        let expected = Expected { users, peers: true, unsure: BTreeSet::new() };
+        books::compare(sql, &self.site, &self.judge, &expected);
         self.done
     }
 }

@@ -15,6 +15,8 @@ pub(super) enum Answer {
     Taken,
     /// The tracker knows no such torrent.
     Refused,
+    /// It knows no such user.
+    Unknown,
     /// The site is to say it again.
     Again,
     /// Nobody knows.
@@ -94,6 +96,12 @@ impl Asked {
         let text = String::from_utf8_lossy(&body);
         if text.contains("Unregistered torrent") {
             return Answer::Refused;
+        }
+        if text.contains("Passkey not found") {
+            return Answer::Unknown;
+        }
+        if text.contains("leeching forbidden") {
+            return Answer::Taken; // And credited.
         }
         if text.contains("say it again") {
             return Answer::Again;
