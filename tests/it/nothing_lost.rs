@@ -50,12 +50,6 @@ fn what_is_credited_is_what_was_reported_whatever_is_killed() {
         );
         return;
     };
-    let schema = format!("nothing_lost_{}", std::process::id());
-    let database = Database::new(&url, None, &schema).unwrap();
-    let mut sql = Sql::connect(&url, NoTls).unwrap();
-    sql.batch_execute(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).unwrap();
-    database.migrate().unwrap();
-
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let seeds = match number("MARGAY_TEST_SEED") {
         Some(seed) => seed..seed + 1,
@@ -64,9 +58,15 @@ fn what_is_credited_is_what_was_reported_whatever_is_killed() {
     let (next, failed) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
     let all = Mutex::new(Done::default());
     std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                let mut sql = Sql::connect(&url, NoTls).unwrap();
+        for thread in 0..THREADS {
+            let (url, seeds, next, failed, all) = (&url, &seeds, &next, &failed, &all);
+            scope.spawn(move || {
+                // One tracker writes a schema: a second one would wait for seconds.
+                let schema = format!("nothing_lost_{}_{thread}", std::process::id());
+                let mut sql = Sql::connect(url, NoTls).unwrap();
+                sql.batch_execute(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).unwrap();
+                let database = Database::new(url, None, &schema).unwrap();
+                database.migrate().unwrap();
                 sql.batch_execute(&format!("SET search_path TO {schema}")).unwrap();
                 while let seed = next.fetch_add(1, Relaxed)
                     && seed < seeds.end
@@ -87,10 +87,10 @@ fn what_is_credited_is_what_was_reported_whatever_is_killed() {
                         }
                     }
                 }
+                sql.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).unwrap();
             });
         }
     });
-    sql.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).unwrap();
     let done = all.into_inner().unwrap();
     println!("{} runs: {done:?}", seeds.end - seeds.start);
     if seeds.end - seeds.start > 1 {

@@ -2,9 +2,10 @@
 //! and a disk that forgets what was not synced.
 
 mod crash;
+mod restores;
 mod tracker;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use persist::Database;
@@ -20,6 +21,7 @@ use crate::nothing_lost::client::{Client, Event, Name, Report};
 use crate::nothing_lost::done::Done;
 use crate::nothing_lost::judge::{Judge, Session, Who};
 use crate::nothing_lost::site::{Free, Site};
+use restores::{DatabaseCopy, FolderCopy};
 use tracker::Tracker;
 
 /// How much happens in a run.
@@ -32,7 +34,15 @@ pub(crate) struct Size {
 }
 
 /// What every set of runs has to have had at least once.
-pub(crate) const KINDS: [&str; 3] = ["kills", "records lost", "absurd reports"];
+pub(crate) const KINDS: [&str; 7] = [
+    "kills",
+    "records lost",
+    "absurd reports",
+    "clock set",
+    "database restored",
+    "folder restored",
+    "upload given",
+];
 
 /// One run.
 struct World<'a> {
@@ -48,6 +58,17 @@ struct World<'a> {
     refusing: bool,
     /// The tracker has forgotten something, perhaps, or postponed it.
     crashed: bool,
+    sql: &'a mut Sql,
+    database_copy: Option<DatabaseCopy>,
+    /// The data folder is restored in this run, and the clock never goes back.
+    restores_folder: bool,
+    folder_copy: Option<FolderCopy>,
+    /// Of those who left after the copy of a folder was made, nobody knows who is taken for present.
+    is_unsure: bool,
+    /// Rows of the table of what is missing.
+    gaps: i64,
+    /// Bytes of upload that staff gave, as the database has it.
+    given: BTreeMap<usize, u64>,
     done: Done,
 }
 
@@ -59,6 +80,7 @@ pub(crate) fn run(
     database: &Database,
     sql: &mut Sql,
 ) -> Done {
+    let restores_folder = seed % 3 == 1;
     let mut rng = Rng::with_seed(seed);
     let site = Site::new(&mut rng, first_id, size.users, size.torrents);
     let clients = (0..size.clients as u32).map(|number| {
@@ -68,7 +90,8 @@ pub(crate) fn run(
         Client::new(&mut rng, number, user, torrent)
     });
     let clients = clients.collect();
-    let facts = if rng.bool() { Facts::Changed } else { Facts::All };
+    // The program measures from rows of clients where it writes one for each announce.
+    let facts = if rng.bool() && !restores_folder { Facts::Changed } else { Facts::All };
     let mut world = World {
         tracker: Tracker::new(facts, rng.u64(..), database),
         site,
@@ -78,6 +101,13 @@ pub(crate) fn run(
         gone: Vec::new(),
         refusing: false,
         crashed: false,
+        sql,
+        database_copy: None,
+        restores_folder,
+        folder_copy: None,
+        is_unsure: false,
+        gaps: 0,
+        given: BTreeMap::new(),
         done: Done::default(),
         rng,
     };
@@ -91,17 +121,17 @@ pub(crate) fn run(
         }
         world.crash();
     }
-    world.end(sql)
+    world.end()
 }
 
 impl World<'_> {
     fn begin(&mut self) {
         for user in 0..self.site.users {
             let change = user_change(&self.site, user);
-            self.tracker.change(change);
+            self.tracker.change(change, self.now);
         }
         for torrent in 0..self.site.torrents.len() {
-            self.tracker.change(torrent_change(&self.site, torrent));
+            self.tracker.change(torrent_change(&self.site, torrent), self.now);
         }
         self.sync();
     }
@@ -110,9 +140,7 @@ impl World<'_> {
         match self.rng.u16(..1000) {
             0..=1 if !self.refusing => self.crash(),
             2..=20 => self.now = self.now + Seconds(self.rng.u32(..400)),
-            // Somebody sets the clock.
-            21 if self.rng.u8(..4) == 0 => self.now = self.now + Seconds(86_400),
-            21 => self.now = self.now - Seconds(self.rng.u32(..40_000)),
+            21 => self.set_clock(),
             22..=40 => self.sweep(),
             41..=80 if !self.refusing => self.hand_over(),
             81..=110 if !self.refusing => self.sync(),
@@ -123,10 +151,22 @@ impl World<'_> {
             171..=173 => self.refuse_or_take(),
             174..=176 => self.tracker.switch_ledger(),
             177..=180 => self.tracker.release(),
+            181..=182 => self.copy_or_restore_database(),
+            183..=186 if self.restores_folder && !self.refusing => self.copy_or_restore_folder(),
+            187..=189 => self.give(),
             _ => {
                 let at = self.rng.usize(..self.clients.len());
                 self.somebody_speaks(at);
             }
+        }
+    }
+
+    fn set_clock(&mut self) {
+        self.done.count("clock set", 1);
+        if self.rng.u8(..4) == 0 {
+            self.now = self.now + Seconds(86_400);
+        } else if !self.restores_folder {
+            self.now = self.now - Seconds(self.rng.u32(..40_000));
         }
     }
 
@@ -250,6 +290,10 @@ impl World<'_> {
         self.done.count("kills", 1);
         let before = self.tracker.made();
         self.tracker.crash(&mut self.rng, self.now);
+        if self.is_unsure {
+            // They came from the database, which was ahead of the folder.
+            self.load_rules();
+        }
         let there = self.tracker.made();
         self.done.count("records lost", before - there);
         self.clients.iter_mut().for_each(Client::lose);
@@ -261,7 +305,7 @@ impl World<'_> {
                 self.judge.remember(who, session);
             }
         }
-        if self.rng.u8(..3) > 0 {
+        if self.restores_folder || self.rng.u8(..3) > 0 {
             self.now = self.now + Seconds(self.rng.u32(..10_000));
         } else {
             self.now = self.now - Seconds(self.rng.u32(..10_000));
@@ -277,7 +321,7 @@ impl World<'_> {
         }
         self.judge.book_torrent(&self.site, torrent);
         self.site.change(&mut self.rng, torrent);
-        self.tracker.change(torrent_change(&self.site, torrent));
+        self.tracker.change(torrent_change(&self.site, torrent), self.now);
         self.sync();
     }
 
@@ -292,8 +336,8 @@ impl World<'_> {
         let id = TorrentId(self.site.id(torrent));
         let info_hash = InfoHash(self.site.torrents[torrent].info_hash);
         let (reason, at) = ("Trump".to_owned(), self.now);
-        self.tracker.change(Change::TorrentRemoved { id, info_hash, reason, at });
-        self.tracker.change(torrent_change(&self.site, torrent));
+        self.tracker.change(Change::TorrentRemoved { id, info_hash, reason, at }, self.now);
+        self.tracker.change(torrent_change(&self.site, torrent), self.now);
         self.sync();
     }
 
@@ -311,14 +355,32 @@ impl World<'_> {
             // A new one begins at nothing.
             self.judge.tokens.remove(&(user, torrent));
             let (user, torrent) = (id, number);
-            self.tracker.change(Change::Token { user, torrent, info_hash, expires_at: None });
+            let change = Change::Token { user, torrent, info_hash, expires_at: None };
+            self.tracker.change(change, self.now);
         } else {
             self.site.tokens.remove(&(user, torrent));
             self.judge.tokens.remove(&(user, torrent));
             let (user, torrent) = (id, number);
-            self.tracker.change(Change::TokenRemoved { user, torrent, info_hash });
+            self.tracker.change(Change::TokenRemoved { user, torrent, info_hash }, self.now);
         }
         self.sync();
+    }
+
+    /// What a start loads from the database.
+    fn load_rules(&mut self) {
+        for torrent in 0..self.site.torrents.len() {
+            self.tracker.load(&torrent_change(&self.site, torrent));
+        }
+        let those: BTreeSet<_> = self.clients.iter().map(|c| (c.user, c.torrent)).collect();
+        for (user, torrent) in those {
+            let info_hash = InfoHash(self.site.torrents[torrent].info_hash);
+            let is_good = self.site.tokens.contains(&(user, torrent));
+            let (user, torrent) = (UserId(self.site.id(user)), TorrentId(self.site.id(torrent)));
+            self.tracker.load(&match is_good {
+                true => Change::Token { user, torrent, info_hash, expires_at: None },
+                false => Change::TokenRemoved { user, torrent, info_hash },
+            });
+        }
     }
 
     fn is_settled(&mut self, torrent: usize) -> bool {
@@ -328,7 +390,7 @@ impl World<'_> {
     }
 
     /// Everybody speaks once more; then the database has to say what the judge says.
-    fn end(mut self, sql: &mut Sql) -> Done {
+    fn end(mut self) -> Done {
         if self.refusing {
             self.refuse_or_take();
         }
@@ -348,10 +410,17 @@ impl World<'_> {
         self.tracker.write_books();
         self.judge.book_all(&self.site);
         let users = (0..self.site.users)
-            .map(|user| (user, self.judge.users.get(&user).copied().unwrap_or_default()))
+            .map(|user| {
+                let (up, down) = self.judge.users.get(&user).copied().unwrap_or_default();
+                let given = self.given.get(&user).copied().unwrap_or_default();
+                (user, (up + given, down))
+            })
             .collect();
-        let expected = Expected { users, peers: true, unsure: BTreeSet::new() };
-        books::compare(sql, &self.site, &self.judge, &expected);
+        let unsure = (0..self.site.torrents.len()).filter(|_| self.is_unsure).collect();
+        books::compare(self.sql, &self.site, &self.judge, &Expected { users, peers: true, unsure });
+        let gaps = "SELECT count(*) FROM gaps WHERE journal = $1 AND reason = 'journal_restored'";
+        let gaps = self.sql.query_one(gaps, &[&self.tracker.journal_name()]).unwrap();
+        assert_eq!(gaps.get::<_, i64>(0), self.gaps, "gaps");
         self.done
     }
 }

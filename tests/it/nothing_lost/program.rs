@@ -88,6 +88,16 @@ struct World<'a> {
     gaps: i64,
     clock: Option<WrongClock>,
     done: Done,
+    /// What happened, to be printed when it fails.
+    story: String,
+}
+
+impl Drop for World<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("what happened: {}", self.story);
+        }
+    }
 }
 
 /// The loopback address of the same family.
@@ -143,6 +153,7 @@ pub(crate) fn run(seed: u64, server: &mut Server) -> Done {
         gaps: 0,
         clock,
         done: Done::default(),
+        story: String::new(),
         rng,
     };
     world.start();
@@ -159,6 +170,7 @@ impl World<'_> {
             self.server.come_back();
         }
         self.starts += 1;
+        self.tell("the tracker starts");
         self.tracker = Some(Tracker::start_on(self.data.path(), &self.options));
     }
 
@@ -173,6 +185,7 @@ impl World<'_> {
         }
         (0..TORRENTS).for_each(|torrent| self.put_torrent(torrent));
         self.add_crowd();
+        self.story.clear();
     }
 
     fn put_torrent(&mut self, torrent: usize) {
@@ -188,6 +201,7 @@ impl World<'_> {
 
     /// The site says something until it is answered.
     fn say(&mut self, update: &str) {
+        self.tell(update);
         loop {
             let http = self.tracker().http(HOMES[0]);
             let asked = Asked::http(http, &format!("/{SITE}/update?action={update}"));
@@ -199,6 +213,11 @@ impl World<'_> {
                 Answer::Again => std::thread::sleep(Duration::from_millis(20)),
             }
         }
+    }
+
+    fn tell(&mut self, what: &str) {
+        self.story.push_str(what);
+        self.story.push_str("; ");
     }
 
     fn round(&mut self) {
@@ -346,6 +365,7 @@ impl World<'_> {
     }
 
     fn die(&mut self) {
+        self.tell("the tracker dies");
         self.done.count("kills", 1);
         if self.full {
             self.full = false; // The limit was the process's.
@@ -356,6 +376,7 @@ impl World<'_> {
 
     fn end_database(&mut self, at_once: bool) {
         if self.server.up {
+            self.tell("the database ends");
             self.done.count("database ended", 1);
             match at_once {
                 true => self.server.kill(),
@@ -367,6 +388,7 @@ impl World<'_> {
     /// No file can grow beyond what the journal has already, or all can again.
     fn fill_or_free(&mut self) {
         self.full = !self.full;
+        self.tell(if self.full { "the disk is full" } else { "the disk has room" });
         let current = self.full.then_some(2048);
         let limit = Rlimit { current, maximum: None };
         prlimit(Some(self.tracker().pid()), Resource::Fsize, limit).unwrap();
@@ -477,7 +499,7 @@ impl World<'_> {
         let gaps = sql.query_one(gaps, &[]).unwrap();
         assert_eq!((gaps.get::<_, i64>(0), gaps.get::<_, i64>(1)), (self.gaps, 0), "gaps");
         self.tracker.take().unwrap().stop();
-        self.done
+        std::mem::take(&mut self.done)
     }
 }
 

@@ -116,6 +116,7 @@ impl World<'_> {
             Kind::Rich => self.make_rich(),
             Kind::SetClock => self.set_clock(),
         };
+        self.tell(&format!("{kind:?}: {done}"));
         if !done {
             self.plan.insert(0, kind);
         }

@@ -36,7 +36,8 @@ impl World<'_> {
 
     /// The database is put back under the running tracker.
     pub(super) fn fail_over(&mut self) -> bool {
-        if !self.has_copy() {
+        // The site has to say things again, which is not heard for good while the disk is full.
+        if self.full && !self.said_by_sql.is_empty() || !self.has_copy() {
             return false;
         }
         self.server.put_back();

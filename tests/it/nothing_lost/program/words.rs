@@ -35,6 +35,7 @@ pub(super) struct Words {
     number: usize,
 }
 
+#[derive(Debug)]
 struct Word {
     number: usize,
     /// `None` for all who never announce.
@@ -83,12 +84,15 @@ impl World<'_> {
             return false;
         }
         self.words.say(Some(user), right, value, true);
+        self.tell(&format!("SQL: {right:?} of {user} is {value}"));
         self.done.count("sql said", 1);
         true
     }
 
     pub(super) fn tracker_is_told(&mut self) -> bool {
-        let Some((user, right, value)) = self.somebody() else { return false };
+        // While the disk is full it is in force, and the site is to say it again.
+        let somebody = self.somebody().filter(|_| !self.full);
+        let Some((user, right, value)) = somebody else { return false };
         // What SQL said a moment ago was said in another millisecond.
         std::thread::sleep(Duration::from_millis(3));
         let (path, body) =
@@ -102,6 +106,7 @@ impl World<'_> {
             self.say(&format!("update_user&passkey={passkey}&{said}"));
         }
         self.words.say(Some(user), right, value, false);
+        self.tell(&format!("told: {right:?} of {user} is {value}"));
         self.done.count("tracker was told", 1);
         true
     }
