@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use ::postgres::types::ToSql;
 use ::postgres::{Error, Statement, Transaction};
 use shard::private::fold::{self, Credit, Factors};
-use shard::private::{Counters, Fact, PeerId, TorrentId, UserId};
+use shard::private::{Change, Counters, Fact, PeerId, TorrentId, UserId};
 
 use super::Record;
 use super::batch::{PeerKey, peer_of};
@@ -83,11 +83,7 @@ impl Measure {
                 .map(|key| (*key, Baseline::AGREED))
                 .collect(),
         };
-        let records = records.iter().map(|(number, record)| match record {
-            Record::Fact(fact) if *number >= self.from => (*number, measured(fact, &mut known)),
-            record => (*number, record.clone()),
-        });
-        let records = records.collect();
+        let records = measured_all(records, self.from, &mut known);
         let heard = if self.heard.is_some() { keys } else { Vec::new() };
         Ok(Measured { records, heard })
     }
@@ -148,6 +144,27 @@ fn key_of(record: &Record) -> Option<PeerKey> {
     }
 }
 
+/// Records as they are to be written, those from `from` on after what is known of their clients.
+fn measured_all(
+    records: &[(u64, Record)],
+    from: u64,
+    known: &mut HashMap<PeerKey, Baseline>,
+) -> Vec<(u64, Record)> {
+    let records = records.iter().map(|(number, record)| {
+        if let Record::Said(said) = record
+            && let Change::TorrentRemoved { id, .. } = &said.change
+        {
+            // Its clients' rows go with it. One that is registered again begins without.
+            known.retain(|(_, torrent, ..), _| torrent != id);
+        }
+        match record {
+            Record::Fact(fact) if *number >= from => (*number, measured(fact, known)),
+            record => (*number, record.clone()),
+        }
+    });
+    records.collect()
+}
+
 /// A fact as it is to be written, after what is known of its client, which it becomes.
 fn measured(fact: &Fact, known: &mut HashMap<PeerKey, Baseline>) -> Record {
     let key = peer_of(fact);
@@ -175,7 +192,10 @@ fn measured(fact: &Fact, known: &mut HashMap<PeerKey, Baseline>) -> Record {
             fact.credited_up = fold::whole_bytes(credit.up);
             fact.credited_down = fold::whole_bytes(credit.down);
             fact.token_down = fold::whole_bytes(credit.token_down);
-            fact.snatched &= !before.is_some_and(|before| before.complete);
+            // It was complete before, and what it says again spends no token that was given since.
+            if before.is_some_and(|before| before.complete) {
+                (fact.snatched, fact.token_spent) = (false, false);
+            }
             // Between which announces that was, nobody knows.
             fact.elapsed = 0;
         }
@@ -242,6 +262,34 @@ mod tests {
         // One that the tracker has measured from an older report.
         let older = Fact { token: true, token_down: 500, ..first_fact(1200, 1070) };
         check(older, (300, 0, 70));
+    }
+
+    #[test]
+    fn who_was_complete_completes_nothing_and_spends_no_token() {
+        for complete in [false, true] {
+            let spends =
+                Fact { token: true, token_spent: true, snatched: true, ..first_fact(0, 0) };
+            let reported = Counters::default();
+            let row = Baseline { reported, complete, millis: HOUR, agreed: false };
+            let mut known = HashMap::from([(peer_of(&spends), row)]);
+            let Record::Fact(fact) = measured(&spends, &mut known) else { panic!("it is later") };
+            assert_eq!((fact.snatched, fact.token_spent), (!complete, !complete));
+        }
+    }
+
+    #[test]
+    fn of_a_torrent_that_went_and_came_again_no_client_is_known() {
+        let (fact, now) = (first_fact(1200, 1070), Seconds(7200));
+        let (id, info_hash) = (fact.torrent, fact.info_hash);
+        let removed = Change::TorrentRemoved { id, info_hash, reason: String::new(), at: now };
+        let reported = Counters { uploaded: 1000, downloaded: 1000, corrupt: 0 };
+        for (before, moved) in [(Record::Tick(fact.stamp), 200), (random::said(removed), 0)] {
+            let row = Baseline { reported, complete: false, millis: HOUR, agreed: false };
+            let mut known = HashMap::from([(peer_of(&fact), row)]);
+            let records = measured_all(&[(7, before), (8, Record::Fact(fact))], 7, &mut known);
+            let Record::Fact(fact) = &records[1].1 else { panic!("it is a fact") };
+            assert_eq!(fact.moved.uploaded, moved);
+        }
     }
 
     #[test]

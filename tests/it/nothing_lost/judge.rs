@@ -99,6 +99,11 @@ impl Judge {
         self.measured = self.rows.keys().copied().collect();
     }
 
+    /// Whether a client has everything, as it has said.
+    pub(crate) fn seeds(&self, who: Who) -> bool {
+        self.sessions.get(&who).is_some_and(|session| session.seeds)
+    }
+
     /// Whether a client downloads that had everything already.
     pub(crate) fn downloads_again(&self, who: Who) -> bool {
         self.complete.contains(&who)

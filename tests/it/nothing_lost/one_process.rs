@@ -188,14 +188,29 @@ impl World<'_> {
                     .swap_remove(self.rng.usize(..3))
             }
         };
-        let (mut once, mut noted) = (false, true);
+        let (mut once, mut noted, mut is_known) = (false, true, false);
         for (v4, v6) in families {
             let announce = announce(&self.site, client, report, v4, v6);
             match self.tracker.announce(&announce, self.now, &mut self.rng) {
                 Ok(outcome) => {
                     let moved = outcome.fact.is_some();
                     once |= outcome.once;
+                    // It is written down, or was before.
+                    is_known |= moved || outcome.late;
                     noted &= moved || !self.tracker.postpones();
+                    // It had completed before the folder went back: the comparison with the database, which
+                    // has the token, gives it back.
+                    if outcome.fact.is_some_and(|fact| fact.token_spent)
+                        && self.is_unsure
+                        && self.judge.seeds(who(client))
+                    {
+                        self.tracker.load(&Change::Token {
+                            user: announce.user.id,
+                            torrent: TorrentId(self.site.id(client.torrent)),
+                            info_hash: announce.info_hash,
+                            expires_at: None,
+                        });
+                    }
                 }
                 Err(refusal) => {
                     assert!(
@@ -224,7 +239,16 @@ impl World<'_> {
             if self.judge.is_absurd(who, report) {
                 self.done.count("absurd reports", 1);
             }
-            let heard = self.judge.hear(&mut self.site, who, report);
+            // Whom the copy of a folder does not know, and who only leaves, is not written down while
+            // the journal takes nothing.
+            let stranger = self.is_unsure && self.refusing && !is_known;
+            let heard = match report.event {
+                Event::Stopped if stranger => {
+                    self.judge.forget(&self.site, who);
+                    false
+                }
+                _ => self.judge.hear(&mut self.site, who, report),
+            };
             let kept = (once || heard) && !self.refusing;
             self.clients[at].hear(report, kept, !noted || self.refusing);
         }

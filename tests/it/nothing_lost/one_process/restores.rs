@@ -16,6 +16,13 @@ pub(super) struct DatabaseCopy {
     given: BTreeMap<usize, u64>,
 }
 
+/// An older state of the data folder.
+pub(super) struct FolderCopy {
+    folder: TempDir,
+    /// How many records its journal had had.
+    made: u64,
+}
+
 /// The tables of a run, each with the column that says whose a row is.
 const TABLES: [(&str, &str); 4] =
     [("users", "id"), ("torrents", "id"), ("peers", "user_id"), ("tokens", "user_id")];
@@ -30,7 +37,7 @@ impl World<'_> {
                 copy(self.sql, range, &journal);
                 let query = "SELECT coalesce(max(next), 0)::bigint FROM copy_ledger";
                 let position: i64 = self.sql.query_one(query, &[]).unwrap().get(0);
-                self.tracker.keep_from(Some(position.cast_unsigned()));
+                self.tracker.keep_from(position.cast_unsigned());
                 self.database_copy = Some(DatabaseCopy { given: self.given.clone() });
             }
             Some(copy) => {
@@ -49,8 +56,14 @@ impl World<'_> {
     /// database must not go back to a copy from before: what happened in between is nowhere else.
     pub(super) fn copy_or_restore_folder(&mut self) {
         self.sync();
-        let Some(folder) = self.folder_copy.take() else {
-            self.folder_copy = Some(self.tracker.copy_folder(&mut self.rng));
+        let made = self.tracker.made();
+        // One that lacks nothing is not an older one.
+        if self.folder_copy.as_ref().is_some_and(|copy| copy.made == made) {
+            return;
+        }
+        let Some(FolderCopy { folder, .. }) = self.folder_copy.take() else {
+            let folder = self.tracker.copy_folder(&mut self.rng);
+            self.folder_copy = Some(FolderCopy { folder, made });
             return;
         };
         for at in 0..self.clients.len() {
@@ -68,7 +81,8 @@ impl World<'_> {
         self.now = self.now + Seconds(120);
         self.tracker.restore_folder(folder, &mut self.rng, self.now);
         self.database_copy = None;
-        self.tracker.keep_from(None);
+        // The record from which on clients are measured is kept for longer than they are.
+        self.tracker.keep_always(self.tracker.made());
         self.judge.measure();
         // Whom the tracker had forgotten it may know again, and who goes on would be credited, or not. Whom it
         // takes for a seeder, and who downloads again, would complete nothing.
@@ -135,6 +149,3 @@ fn restore(sql: &mut Sql, (first, last): (u32, u32), journal: &str) {
     ))
     .unwrap();
 }
-
-/// Where a folder of a tracker may be kept.
-pub(super) type FolderCopy = TempDir;

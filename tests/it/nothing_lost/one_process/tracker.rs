@@ -42,6 +42,7 @@ pub(crate) struct Tracker<'a> {
     seed: u64,
     /// Records from this one on are kept for a database that goes back.
     kept_from: Option<u64>,
+    kept_always: u64,
 }
 
 /// A snapshot on its way.
@@ -87,6 +88,7 @@ impl<'a> Tracker<'a> {
             dir,
             seed,
             kept_from: None,
+            kept_always: u64::MAX,
         };
         tracker.all_is_synced();
         tracker
@@ -222,8 +224,14 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    pub(crate) fn keep_from(&mut self, record: Option<u64>) {
-        self.kept_from = record;
+    pub(crate) fn keep_from(&mut self, record: u64) {
+        self.kept_from = Some(record.min(self.kept_always));
+    }
+
+    /// From this one on, whatever else is asked for.
+    pub(crate) fn keep_always(&mut self, record: u64) {
+        self.kept_always = record;
+        self.keep_from(record);
     }
 
     /// As the table of journals calls it.
