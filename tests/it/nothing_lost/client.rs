@@ -153,6 +153,12 @@ impl Client {
         (self.pending, self.running, self.settled, self.owed) = (None, false, true, false);
     }
 
+    /// It does not begin anew under this name any more: a tracker that believes an older word of it would not
+    /// know that it did, and would not keep that before it answers.
+    pub(crate) fn keep_on(&mut self) {
+        self.moved = true;
+    }
+
     /// What it said before, if it was answered, is on the tracker's disk.
     pub(crate) fn settle(&mut self) {
         self.settled = !self.owed;
