@@ -413,6 +413,15 @@ impl World<'_> {
         !self.refusing && there.all(Client::is_settled)
     }
 
+    /// The database gets everything. With something to write: a ledger that has nothing for it does not notice
+    /// that it went back.
+    fn write_books(&mut self) {
+        let change = user_change(&self.site, 0);
+        self.tracker.change(change, self.now);
+        self.sync();
+        self.tracker.write_books();
+    }
+
     /// Everybody speaks once more; then the database has to say what the judge says.
     fn end(mut self) -> Done {
         if self.refusing {
@@ -430,8 +439,7 @@ impl World<'_> {
                 self.sync();
             }
         }
-        self.sync();
-        self.tracker.write_books();
+        self.write_books();
         self.judge.book_all(&self.site);
         let users = (0..self.site.users)
             .map(|user| {

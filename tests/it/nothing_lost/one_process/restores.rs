@@ -74,8 +74,7 @@ impl World<'_> {
                 self.somebody_speaks(at);
             }
         }
-        self.sync();
-        self.tracker.write_books();
+        self.write_books();
         // It takes a while, so that nothing that is said is late by what the copy says, and what came before
         // is told from what comes by the clock.
         self.now = self.now + Seconds(120);
