@@ -40,6 +40,8 @@ pub(crate) struct Client {
     /// Under its name: when it has spoken, by the tracker's clock, and whether it has moved elsewhere.
     spoke: Vec<u32>,
     moved: bool,
+    /// It never begins anew under a name that it had.
+    keeps_on: bool,
 }
 
 /// Seconds in which nothing said may be late any more.
@@ -91,6 +93,7 @@ impl Client {
             owed: false,
             spoke: Vec::new(),
             moved: false,
+            keeps_on: false,
         }
     }
 
@@ -98,7 +101,7 @@ impl Client {
     /// two addresses, the tracker has to have heard both.
     fn may_begin(&self, now: u32) -> bool {
         let quiet = self.spoke.iter().all(|at| at.abs_diff(now) > QUIET);
-        quiet && !self.moved && self.v6.is_none()
+        quiet && !self.moved && !self.keeps_on && self.v6.is_none()
     }
 
     /// What it says next. `known`: the tracker knows it, and what it said last. `now`: by the tracker's
@@ -153,10 +156,11 @@ impl Client {
         (self.pending, self.running, self.settled, self.owed) = (None, false, true, false);
     }
 
-    /// It does not begin anew under this name any more: a tracker that believes an older word of it would not
-    /// know that it did, and would not keep that before it answers.
+    /// It never begins anew under its name: a tracker that believes an older word of it, as its data folder
+    /// went back, would not know that it did. It would not keep that before it answers, and what it takes
+    /// for a copy of the session elsewhere it would measure as the whole of it.
     pub(crate) fn keep_on(&mut self) {
-        self.moved = true;
+        self.keeps_on = true;
     }
 
     /// What it said before, if it was answered, is on the tracker's disk.

@@ -86,7 +86,6 @@ impl World<'_> {
         // Whom the tracker had forgotten it may know again, and who goes on would be credited, or not. Whom it
         // takes for a seeder, and who downloads again, would complete nothing.
         for client in &mut self.clients {
-            client.keep_on();
             let who = super::who(client);
             if !self.judge.knows(who) || self.judge.downloads_again(who) {
                 client.give_up();
