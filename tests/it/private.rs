@@ -3,7 +3,7 @@
 //! The server is that of `MARGAY_TEST_POSTGRES`, as `ops/test.d/postgres run` starts one; each test has a
 //! schema of its own in it.
 
-mod api;
+pub(crate) mod api;
 mod calls;
 mod clock;
 mod dual_stack;

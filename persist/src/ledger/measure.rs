@@ -10,7 +10,8 @@ use std::collections::{HashMap, HashSet};
 
 use ::postgres::types::ToSql;
 use ::postgres::{Error, Statement, Transaction};
-use shard::private::{Counters, Fact, PeerId, TorrentId, UserId, fold};
+use shard::private::fold::{self, Credit, Factors};
+use shard::private::{Change, Counters, Fact, PeerId, TorrentId, UserId};
 
 use super::Record;
 use super::batch::{PeerKey, peer_of};
@@ -82,11 +83,7 @@ impl Measure {
                 .map(|key| (*key, Baseline::AGREED))
                 .collect(),
         };
-        let records = records.iter().map(|(number, record)| match record {
-            Record::Fact(fact) if *number >= self.from => (*number, measured(fact, &mut known)),
-            record => (*number, record.clone()),
-        });
-        let records = records.collect();
+        let records = measured_all(records, self.from, &mut known);
         let heard = if self.heard.is_some() { keys } else { Vec::new() };
         Ok(Measured { records, heard })
     }
@@ -147,6 +144,27 @@ fn key_of(record: &Record) -> Option<PeerKey> {
     }
 }
 
+/// Records as they are to be written, those from `from` on after what is known of their clients.
+fn measured_all(
+    records: &[(u64, Record)],
+    from: u64,
+    known: &mut HashMap<PeerKey, Baseline>,
+) -> Vec<(u64, Record)> {
+    let records = records.iter().map(|(number, record)| {
+        if let Record::Said(said) = record
+            && let Change::TorrentRemoved { id, .. } = &said.change
+        {
+            // Its clients' rows go with it. One that is registered again begins without.
+            known.retain(|(_, torrent, ..), _| torrent != id);
+        }
+        match record {
+            Record::Fact(fact) if *number >= from => (*number, measured(fact, known)),
+            record => (*number, record.clone()),
+        }
+    });
+    records.collect()
+}
+
 /// A fact as it is to be written, after what is known of its client, which it becomes.
 fn measured(fact: &Fact, known: &mut HashMap<PeerKey, Baseline>) -> Record {
     let key = peer_of(fact);
@@ -159,19 +177,25 @@ fn measured(fact: &Fact, known: &mut HashMap<PeerKey, Baseline>) -> Record {
     match before {
         Some(before) if before.agreed => {}
         before => {
-            // Nothing when the client has begun anew.
+            // Nothing when the client has begun anew, or says what nobody can move.
             fact.moved = before
                 .filter(|before| fold::goes_on(&before.reported, &fact.reported))
-                .map_or_else(Counters::default, |before| {
-                    fold::moved(&before.reported, &fact.reported)
-                });
-            let of = |bytes: u64, percent: u16| {
-                u64::try_from(u128::from(bytes) * u128::from(percent) / 100).unwrap_or(u64::MAX)
-            };
-            fact.credited_up = of(fact.moved.uploaded, fact.upload_percent);
-            fact.credited_down = of(fact.moved.downloaded, fact.download_percent);
-            fact.token_down = if fact.token_down > 0 { fact.moved.downloaded } else { 0 };
-            fact.snatched &= !before.is_some_and(|before| before.complete);
+                .map(|before| (fold::moved(&before.reported, &fact.reported), before.millis))
+                .filter(|(moved, millis)| {
+                    !fold::is_impossible(moved, fact.stamp.millis.saturating_sub(*millis))
+                })
+                .map_or_else(Counters::default, |(moved, _)| moved);
+            // The tracker may have measured nothing itself, so nothing of what it credited says by what.
+            let Fact { upload_percent, download_percent, token, .. } = fact;
+            let credit =
+                Credit::of(&fact.moved, &Factors { upload_percent, download_percent, token });
+            fact.credited_up = fold::whole_bytes(credit.up);
+            fact.credited_down = fold::whole_bytes(credit.down);
+            fact.token_down = fold::whole_bytes(credit.token_down);
+            // It was complete before, and what it says again spends no token that was given since.
+            if before.is_some_and(|before| before.complete) {
+                (fact.snatched, fact.token_spent) = (false, false);
+            }
             // Between which announces that was, nobody knows.
             fact.elapsed = 0;
         }
@@ -188,3 +212,93 @@ const HEARD_MAX: usize = 4_000_000;
 
 /// Rows that are asked for at once.
 const ROWS_AT_ONCE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use shard::Seconds;
+    use shard::private::Stamp;
+
+    use super::*;
+    use crate::journal::random;
+
+    const HOUR: u64 = 3_600_000;
+
+    /// What the first fact after an older copy is worth, an hour after the row of its client, which has 1000
+    /// of everything: upload, download, and what a token took over.
+    fn check(fact: Fact, expected: (u64, u64, u64)) {
+        let reported = Counters { uploaded: 1000, downloaded: 1000, corrupt: 0 };
+        let row = Baseline { reported, complete: false, millis: HOUR, agreed: false };
+        let mut known = HashMap::from([(peer_of(&fact), row)]);
+        let Record::Fact(fact) = measured(&fact, &mut known) else { panic!("it is a later one") };
+        assert_eq!((fact.credited_up, fact.credited_down, fact.token_down), expected);
+    }
+
+    /// The tracker does not know its client, and credits nothing.
+    fn first_fact(uploaded: u64, downloaded: u64) -> Fact {
+        Fact {
+            stamp: Stamp { millis: 2 * HOUR, node: 0 },
+            reported: Counters { uploaded, downloaded, corrupt: 0 },
+            moved: Counters::default(),
+            upload_percent: 150,
+            download_percent: 100,
+            token: false,
+            credited_up: 0,
+            credited_down: 0,
+            token_down: 0,
+            ..random::usual_fact(&mut fastrand::Rng::with_seed(1), Seconds(7200))
+        }
+    }
+
+    #[test]
+    fn what_was_moved_since_the_row_counts_by_the_rules_of_the_fact() {
+        check(first_fact(1200, 1070), (300, 70, 0));
+        check(first_fact(900, 1070), (0, 0, 0));
+        check(Fact { download_percent: 0, ..first_fact(1200, 1070) }, (300, 0, 0));
+    }
+
+    #[test]
+    fn a_token_takes_over_what_the_tracker_did_not_measure() {
+        check(Fact { token: true, ..first_fact(1200, 1070) }, (300, 0, 70));
+        // One that the tracker has measured from an older report.
+        let older = Fact { token: true, token_down: 500, ..first_fact(1200, 1070) };
+        check(older, (300, 0, 70));
+    }
+
+    #[test]
+    fn who_was_complete_completes_nothing_and_spends_no_token() {
+        for complete in [false, true] {
+            let spends =
+                Fact { token: true, token_spent: true, snatched: true, ..first_fact(0, 0) };
+            let reported = Counters::default();
+            let row = Baseline { reported, complete, millis: HOUR, agreed: false };
+            let mut known = HashMap::from([(peer_of(&spends), row)]);
+            let Record::Fact(fact) = measured(&spends, &mut known) else { panic!("it is later") };
+            assert_eq!((fact.snatched, fact.token_spent), (!complete, !complete));
+        }
+    }
+
+    #[test]
+    fn of_a_torrent_that_went_and_came_again_no_client_is_known() {
+        let (fact, now) = (first_fact(1200, 1070), Seconds(7200));
+        let (id, info_hash) = (fact.torrent, fact.info_hash);
+        let removed = Change::TorrentRemoved { id, info_hash, reason: String::new(), at: now };
+        let reported = Counters { uploaded: 1000, downloaded: 1000, corrupt: 0 };
+        for (before, moved) in [(Record::Tick(fact.stamp), 200), (random::said(removed), 0)] {
+            let row = Baseline { reported, complete: false, millis: HOUR, agreed: false };
+            let mut known = HashMap::from([(peer_of(&fact), row)]);
+            let records = measured_all(&[(7, before), (8, Record::Fact(fact))], 7, &mut known);
+            let Record::Fact(fact) = &records[1].1 else { panic!("it is a fact") };
+            assert_eq!(fact.moved.uploaded, moved);
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_move_is_not_credited() {
+        check(first_fact(1 << 60, 1070), (0, 0, 0));
+        check(first_fact(1200, 1 << 60), (0, 0, 0));
+        // Two hours of the fastest link that there is.
+        let most = 2 * 3600 * fold::LINE_RATE;
+        check(first_fact(1000 + most, 1000), (most / 100 * 150, 0, 0));
+        check(first_fact(1001 + most, 1000), (0, 0, 0));
+    }
+}

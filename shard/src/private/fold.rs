@@ -268,7 +268,7 @@ pub(crate) fn is_much(moved: &Counters) -> bool {
 }
 
 /// Whether no client can have moved so much in so many milliseconds, and [`GRACE`].
-pub(crate) fn is_impossible(moved: &Counters, elapsed_millis: u64) -> bool {
+pub fn is_impossible(moved: &Counters, elapsed_millis: u64) -> bool {
     let most = moved.uploaded.max(moved.downloaded).max(moved.corrupt);
     most > AT_ONCE && most - AT_ONCE > (LINE_RATE / 1000).saturating_mul(elapsed_millis)
 }

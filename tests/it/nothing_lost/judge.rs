@@ -4,9 +4,9 @@
 //! It is worth its end less its beginning, whatever happened to the tracker in between. That is all the
 //! judge knows: nothing of journals, snapshots, baselines or databases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::nothing_lost::client::{Event, Name, Report};
+use crate::nothing_lost::client::{ABSURD, Event, Name, Report};
 use crate::nothing_lost::site::{Free, Site};
 
 /// A client as the tracker tells it from others: its user, its torrent, and its name. One that died
@@ -20,6 +20,12 @@ pub(crate) struct Judge {
     pub(crate) torrents: BTreeMap<usize, Figures>,
     /// Bytes that a token was used for.
     pub(crate) tokens: BTreeMap<(usize, usize), u64>,
+    /// What each client has said last, whether or not it has left since: the database has it.
+    rows: BTreeMap<Who, (u64, u64)>,
+    /// Who is measured from there when it speaks next.
+    measured: BTreeSet<Who>,
+    /// Who has ever said that nothing is left.
+    complete: BTreeSet<Who>,
 }
 
 /// Where a session began, after what has been booked of it, and how far it has come.
@@ -49,18 +55,23 @@ impl Judge {
         let (user, torrent, _) = who;
         let reported = (said.up, said.down);
         let before = self.sessions.get(&who).copied();
-        let goes_on = before.filter(|session| {
-            let (up, down) = session.last;
-            said.event != Event::Started && up <= said.up && down <= said.down
-        });
-        if before.is_some() && goes_on.is_none() {
+        let going_on =
+            before.filter(|session| said.event != Event::Started && goes_on(session.last, said));
+        if before.is_some() && going_on.is_none() {
             self.book(site, who);
         }
-        let first = goes_on.map_or(reported, |session| session.first);
-        let session = Session { first, last: reported, seeds: said.left == 0 };
-        if said.event == Event::Stopped && before.is_none() {
+        let measured = self.measured.contains(&who).then(|| self.rows.get(&who).copied()).flatten();
+        let measured = measured.filter(|row| goes_on(*row, said));
+        if said.event == Event::Stopped && before.is_none() && measured.is_none() {
             return false; // Nobody knew it.
         }
+        self.rows.insert(who, reported);
+        self.measured.remove(&who);
+        if said.left == 0 {
+            self.complete.insert(who);
+        }
+        let first = going_on.map_or(measured.unwrap_or(reported), |session| session.first);
+        let session = Session { first, last: reported, seeds: said.left == 0 };
         self.sessions.insert(who, session);
         let seeded = before.is_some_and(|session| session.seeds);
         let snatched = said.event == Event::Completed && said.left == 0 && !seeded;
@@ -74,7 +85,29 @@ impl Judge {
         if said.event == Event::Stopped {
             self.forget(site, who);
         }
-        goes_on.is_none() || snatched || said.event == Event::Stopped
+        going_on.is_none() || snatched || said.event == Event::Stopped
+    }
+
+    /// Whether a client that is known says that it has moved what nobody can.
+    pub(crate) fn is_absurd(&self, who: Who, said: &Report) -> bool {
+        self.sessions.get(&who).is_some_and(|session| said.up >= session.last.0 + ABSURD)
+    }
+
+    /// The tracker does not know any more where its clients were: what each has moved counts from what the
+    /// database knows of it, also of those who had left.
+    pub(crate) fn measure(&mut self) {
+        self.measured = self.rows.keys().copied().collect();
+    }
+
+    /// Whether a client has everything, as it has said.
+    pub(crate) fn seeds(&self, who: Who) -> bool {
+        self.sessions.get(&who).is_some_and(|session| session.seeds)
+    }
+
+    /// Whether a client downloads that had everything already.
+    pub(crate) fn downloads_again(&self, who: Who) -> bool {
+        self.complete.contains(&who)
+            && self.sessions.get(&who).is_some_and(|session| !session.seeds)
     }
 
     /// The tracker has forgotten a client that was silent for too long.
@@ -102,6 +135,7 @@ impl Judge {
     pub(crate) fn forget_torrent(&mut self, site: &Site, torrent: usize) {
         self.book_torrent(site, torrent);
         self.sessions.retain(|(_, of, _), _| *of != torrent);
+        self.rows.retain(|(_, of, _), _| *of != torrent);
         self.torrents.remove(&torrent);
         self.tokens.retain(|(_, of), _| *of != torrent);
     }
@@ -116,11 +150,6 @@ impl Judge {
         let there = self.sessions.iter().filter(|((_, of, _), _)| *of == torrent);
         let seeders = there.clone().filter(|(_, session)| session.seeds).count();
         (seeders as u64, (there.count() - seeders) as u64)
-    }
-
-    /// Who is in a swarm, of all torrents.
-    pub(crate) fn present(&self) -> usize {
-        self.sessions.len()
     }
 
     fn book_those(&mut self, site: &Site, whose: impl Fn(&Who) -> bool) {
@@ -144,4 +173,9 @@ impl Judge {
         let figures = self.torrents.entry(torrent).or_default();
         figures.balance += i64::try_from(moved.0).unwrap() - i64::try_from(moved.1).unwrap();
     }
+}
+
+/// Whether a client may have moved what lies between what it said and what it says.
+fn goes_on((up, down): (u64, u64), said: &Report) -> bool {
+    up <= said.up && down <= said.down && said.up - up < ABSURD
 }

@@ -17,7 +17,7 @@ use crate::tracker::http::{answer, escape, fetch};
 use crate::tracker::{HOMES, PATIENCE, Tracker, hash, patiently};
 
 /// A client of the API.
-pub(super) struct Api {
+pub(crate) struct Api {
     control: SocketAddr,
     token: String,
 }
@@ -30,8 +30,13 @@ pub(super) fn hex(name: &str) -> String {
 impl Api {
     /// With the token that the tracker leaves for operators.
     pub(super) fn of(site: &Site) -> Self {
-        let token = fs::read_to_string(site.data.path().join("api-local.token")).unwrap();
-        Self { control: site.tracker().control(), token: token.trim().to_owned() }
+        Self::at(site.tracker().control(), site.data.path())
+    }
+
+    /// The same of a tracker with this data folder.
+    pub(crate) fn at(control: SocketAddr, data: &Path) -> Self {
+        let token = fs::read_to_string(data.join("api-local.token")).unwrap();
+        Self { control, token: token.trim().to_owned() }
     }
 
     fn begin(&self, method: &str, path: &str, body: &str) -> TcpStream {
@@ -63,7 +68,7 @@ impl Api {
 
     /// The answer, which is as it is described.
     #[track_caller]
-    pub(super) fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let (status, head, body) = self.raw(method, path, &body);
         assert!(head.contains("content-type: application/json"), "{head}");

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use persist::books::State;
 use persist::journal::{self, Columns, Journal, Options, Record, Said};
 use persist::ledger::JournalSource;
 use persist::restart::replay_tail;
@@ -39,6 +40,9 @@ pub(crate) struct Tracker<'a> {
     data: DataDir,
     dir: TempDir,
     seed: u64,
+    /// Records from this one on are kept for a database that goes back.
+    kept_from: Option<u64>,
+    kept_always: u64,
 }
 
 /// A snapshot on its way.
@@ -83,6 +87,8 @@ impl<'a> Tracker<'a> {
             data,
             dir,
             seed,
+            kept_from: None,
+            kept_always: u64::MAX,
         };
         tracker.all_is_synced();
         tracker
@@ -118,10 +124,15 @@ impl<'a> Tracker<'a> {
         self.refusing && self.outgoing.len() >= self.outgoing_max
     }
 
-    pub(crate) fn change(&mut self, change: Change) {
-        self.swarms.apply(&change, &mut Vec::new()).unwrap();
-        let (at, columns) = (Stamp::default(), Columns::ALL);
+    pub(crate) fn change(&mut self, change: Change, now: Seconds) {
+        self.load(&change);
+        let (at, columns) = (Stamp::at(now), Columns::ALL);
         self.outgoing.push(Said { at, columns, change }.into());
+    }
+
+    /// A change is so, and is known to the database.
+    pub(crate) fn load(&mut self, change: &Change) {
+        self.swarms.apply(change, &mut Vec::new()).unwrap();
     }
 
     /// Who left silently, each with the number of its record.
@@ -208,8 +219,24 @@ impl<'a> Tracker<'a> {
         let needed = Snapshot::oldest_covered(&self.data, self.journal.id()).unwrap();
         let written = self.ledger.as_ref().and_then(|ledger| ledger.status().position);
         if let (Some(needed), Some(written)) = (needed, written) {
-            self.journal.delete_before(needed.min(written)).unwrap();
+            let kept = self.kept_from.unwrap_or(u64::MAX);
+            self.journal.delete_before(needed.min(written).min(kept)).unwrap();
         }
+    }
+
+    pub(crate) fn keep_from(&mut self, record: u64) {
+        self.kept_from = Some(record.min(self.kept_always));
+    }
+
+    /// From this one on, whatever else is asked for.
+    pub(crate) fn keep_always(&mut self, record: u64) {
+        self.kept_always = record;
+        self.keep_from(record);
+    }
+
+    /// As the table of journals calls it.
+    pub(crate) fn journal_name(&self) -> String {
+        format!("{:016x}", self.journal.id())
     }
 
     /// The ledger begins to write, or ends at once, wherever it is.
@@ -236,8 +263,36 @@ impl<'a> Tracker<'a> {
 
     /// The machine dies, and comes back with a disk on which is what was synced, and some of the rest.
     pub(crate) fn crash(&mut self, rng: &mut Rng, now: Seconds) {
+        let dir = self.copy_folder(rng);
+        self.begin_with(dir, rng, now);
+        if rng.bool() {
+            self.switch_ledger();
+        }
+    }
+
+    /// A copy of the data folder, as a crash at this moment leaves it.
+    pub(crate) fn copy_folder(&self, rng: &mut Rng) -> TempDir {
         let dir = TempDir::new().unwrap();
         crash::leave(self.dir.path(), &self.synced, dir.path(), rng);
+        dir
+    }
+
+    /// The data folder is an older copy from now on.
+    pub(crate) fn restore_folder(&mut self, dir: TempDir, rng: &mut Rng, now: Seconds) {
+        self.begin_with(dir, rng, now);
+    }
+
+    /// The ledger notices that, before anybody speaks.
+    pub(crate) fn begin_measuring(&mut self) {
+        self.switch_ledger();
+        let deadline = Instant::now() + PATIENCE;
+        while self.ledger.as_ref().unwrap().status().state != State::Measuring {
+            assert!(Instant::now() < deadline, "{:?}", self.ledger.as_ref().unwrap().status());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn begin_with(&mut self, dir: TempDir, rng: &mut Rng, now: Seconds) {
         if let Some(ledger) = self.ledger.take() {
             ledger.stop(Duration::ZERO);
         }
@@ -261,9 +316,6 @@ impl<'a> Tracker<'a> {
         replay_tail(folder, (from, to), |_| true, &mut self.swarms, |_| {}, now).unwrap();
         self.dir = dir;
         self.all_is_synced();
-        if rng.bool() {
-            self.switch_ledger();
-        }
     }
 
     fn start_ledger(&self) -> Ledger {

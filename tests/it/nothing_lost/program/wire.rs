@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::nothing_lost::client::{Client, Event, Report};
 use crate::nothing_lost::site::Site;
@@ -15,6 +15,8 @@ pub(super) enum Answer {
     Taken,
     /// The tracker knows no such torrent.
     Refused,
+    /// It knows no such user.
+    Unknown,
     /// The site is to say it again.
     Again,
     /// Nobody knows.
@@ -24,10 +26,14 @@ pub(super) enum Answer {
 /// How long a client waits. Too short does no harm: it says it again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The same over UDP where the tracker dies meanwhile: what it had in its queue nobody answers, and nobody
+/// says so.
+const PATIENCE_WITH_THE_DYING: Duration = Duration::from_millis(300);
+
 /// A request that is on its way.
 pub(super) enum Asked {
     Http(TcpStream),
-    Udp(UdpSocket),
+    Udp(UdpSocket, Instant),
     Lost,
 }
 
@@ -43,20 +49,27 @@ impl Asked {
     }
 
     /// An announce over UDP (BEP 15, 41), whose connection id was asked for before.
-    pub(super) fn udp(tracker: SocketAddr, site: &Site, client: &Client, report: &Report) -> Self {
+    pub(super) fn udp(
+        tracker: SocketAddr,
+        dies: bool,
+        site: &Site,
+        client: &Client,
+        report: &Report,
+    ) -> Self {
+        let until = Instant::now() + if dies { PATIENCE_WITH_THE_DYING } else { PATIENCE };
         let ask = || {
             let socket = UdpSocket::bind((super::home(tracker), 0))?;
             socket.connect(tracker)?;
-            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_read_timeout(left(until))?;
             let mut connect = 0x0417_2710_1980_u64.to_be_bytes().to_vec();
             connect.extend([0, 0, 0, 0, 7, 7, 7, 7]);
             socket.send(&connect)?;
             let mut reply = [0; 16];
             socket.recv(&mut reply)?;
             socket.send(&datagram(&reply[8..], site, client, report))?;
-            std::io::Result::Ok(socket)
+            std::io::Result::Ok((socket, until))
         };
-        ask().map_or(Self::Lost, Self::Udp)
+        ask().map_or(Self::Lost, |(socket, until)| Self::Udp(socket, until))
     }
 
     /// Waits for the answer.
@@ -70,7 +83,8 @@ impl Asked {
                     return Answer::None;
                 }
             }
-            Self::Udp(socket) => {
+            Self::Udp(socket, until) => {
+                socket.set_read_timeout(left(until)).unwrap();
                 let mut reply = [0; 2048];
                 let Ok(bytes) = socket.recv(&mut reply) else { return Answer::None };
                 match reply[..4] {
@@ -83,6 +97,12 @@ impl Asked {
         if text.contains("Unregistered torrent") {
             return Answer::Refused;
         }
+        if text.contains("Passkey not found") {
+            return Answer::Unknown;
+        }
+        if text.contains("leeching forbidden") {
+            return Answer::Taken; // And credited.
+        }
         if text.contains("say it again") {
             return Answer::Again;
         }
@@ -93,6 +113,11 @@ impl Asked {
         assert!(!text.contains("failure reason"), "{text}");
         Answer::Taken
     }
+}
+
+/// What is left of its time; what is there already is read in any case.
+fn left(until: Instant) -> Option<Duration> {
+    Some(until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)))
 }
 
 /// What a client asks for over HTTP.
