@@ -52,6 +52,8 @@ struct World<'a> {
     /// The tracker has forgotten something, perhaps, or postponed it.
     crashed: bool,
     sql: &'a mut Sql,
+    /// Of the whole run.
+    steps: usize,
     database_copy: Option<DatabaseCopy>,
     /// The data folder is restored in this run, and the clock never goes back.
     restores_folder: bool,
@@ -99,6 +101,7 @@ pub(crate) fn run(
         refusing: false,
         crashed: false,
         sql,
+        steps: size.steps,
         database_copy: None,
         restores_folder,
         folder_copy: None,
@@ -148,7 +151,8 @@ impl World<'_> {
             171..=173 => self.refuse_or_take(),
             174..=176 => self.tracker.switch_ledger(),
             177..=180 => self.tracker.release(),
-            181..=182 => self.copy_or_restore_database(),
+            // A large database about as often in a run as a small one.
+            181..=182 if self.rng.usize(..self.steps) < 1500 => self.copy_or_restore_database(),
             183..=186 if self.restores_folder && !self.refusing => self.copy_or_restore_folder(),
             187..=189 => self.give(),
             _ => {

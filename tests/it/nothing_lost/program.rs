@@ -40,7 +40,10 @@ const SITE: &str = "sitesitesitesitesitesitesitesite";
 const USERS: usize = 60;
 const TORRENTS: usize = 30;
 const CLIENTS: usize = 150;
-const ROUNDS: usize = 24;
+const ROUNDS: usize = 18;
+
+/// And at most so many for what is left of the plan.
+const MORE_ROUNDS: usize = 12;
 
 /// The number of the first user who never announces.
 const CROWD: u32 = 100_001;
@@ -159,6 +162,17 @@ pub(crate) fn run(seed: u64, server: &mut Server) -> Done {
     world.start();
     world.register();
     for _ in 0..ROUNDS {
+        world.round();
+    }
+    // What of the plan could not be until now can be soon.
+    for _ in 0..MORE_ROUNDS {
+        if world.plan.is_empty() {
+            break;
+        }
+        if world.full {
+            world.fill_or_free();
+        }
+        world.server.come_back();
         world.round();
     }
     world.end(habit.peers)

@@ -14,6 +14,8 @@ pub(super) enum Kind {
     RestoreStopped,
     /// The data folder goes back to a copy; the database is ahead of it.
     RestoreFolder,
+    /// No file can grow.
+    FillDisk,
     /// Staff gives everybody some upload.
     Give,
     /// Staff changes all users in one statement.
@@ -34,7 +36,7 @@ pub(super) enum Kind {
 }
 
 /// What every set of runs has to have had at least once.
-pub(crate) const KINDS: [&str; 20] = [
+pub(crate) const KINDS: [&str; 19] = [
     "kills",
     "database ended",
     "database hung",
@@ -50,7 +52,6 @@ pub(crate) const KINDS: [&str; 20] = [
     "user unreadable",
     "user mended",
     "user deleted",
-    "bytes of a deleted user kept",
     "upload near the end",
     "clock set",
     "absurd reports",
@@ -81,10 +82,11 @@ impl Habit {
     /// What happens in the run.
     pub(super) fn plan(self, rng: &mut Rng) -> Vec<Kind> {
         use Kind::{
-            Bulk, Delete, FailOver, Give, Hang, RestoreFolder, RestoreStopped, Rich, SetClock,
-            SqlSays, SqlSaysTorrent, TrackerIsTold, Unreadable,
+            Bulk, Delete, FailOver, FillDisk, Give, Hang, RestoreFolder, RestoreStopped, Rich,
+            SetClock, SqlSays, SqlSaysTorrent, TrackerIsTold, Unreadable,
         };
-        let mut plan = vec![Hang, FailOver, RestoreStopped, Give, Bulk, Unreadable, Delete, Rich];
+        let mut plan = vec![Hang, FailOver, RestoreStopped, FillDisk, Give, Bulk];
+        plan.extend([Unreadable, Delete, Rich]);
         match self.clock {
             true => plan.extend([SetClock; 3]),
             false => plan.extend([SqlSays, SqlSays, TrackerIsTold, TrackerIsTold, SqlSaysTorrent]),
@@ -106,6 +108,12 @@ impl World<'_> {
             Kind::FailOver => self.fail_over(),
             Kind::RestoreStopped => self.restore_stopped(),
             Kind::RestoreFolder => self.restore_folder(),
+            Kind::FillDisk => {
+                if !self.full {
+                    self.fill_or_free();
+                }
+                true
+            }
             Kind::Give => self.give(),
             Kind::Bulk => self.change_all(),
             Kind::SqlSays => self.sql_says(),

@@ -92,7 +92,8 @@ impl World<'_> {
             return false;
         }
         for user in 0..USERS {
-            if !self.is_deleted(user) && !(user == self.special.rich && self.staff.rich.is_some()) {
+            let is_rich = user == self.special.rich && self.staff.rich.is_some();
+            if !self.is_deleted(user) && !is_rich {
                 *self.staff.given.entry(user).or_default() += bytes;
             }
         }
