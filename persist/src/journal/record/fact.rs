@@ -126,7 +126,7 @@ pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
         (after.is_some(), flag::AFTER),
         (token, flag::TOKEN),
     ];
-    let flags = flags.iter().fold(0, |set, &(is, flag)| set | u32::from(is) * flag);
+    let flags = flags.iter().fold(0, |set, &(is, flag)| set | (u32::from(is) * flag));
     let has = |flag: u32| flags & flag != 0;
 
     put_varint(out, flags.into());
