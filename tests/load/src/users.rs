@@ -63,6 +63,16 @@ impl Users {
         self.peers[peer as usize].0 & OPEN != 0
     }
 
+    /// What a peer says with its next announce that was to say `event`: who has stopped says that it begins, as
+    /// clients do. Without that, a tracker takes it for an announce from before the stop that comes late.
+    pub(crate) fn event_of(&self, peer: u32, event: Event) -> Event {
+        match event {
+            Event::Stopped => event,
+            _ if self.peers[peer as usize].0 & FROZEN != 0 => Event::Started,
+            _ => event,
+        }
+    }
+
     /// What a peer reports in its next announce, and what tells this announce from others in
     /// [`Users::answered`].
     pub(crate) fn report(&mut self, peer: u32, seeds: bool, event: Event) -> (Counters, u32) {
@@ -206,6 +216,7 @@ mod tests {
             users.answered(peer, said);
             for _ in 0..200 {
                 let event = [Event::None, Event::Completed, Event::Stopped][random.usize(..3)];
+                let event = users.event_of(peer, event);
                 let (counters, said) = users.report(peer, seeds, event);
                 // Lost on the way there, lost on the way back, or answered.
                 let fate = random.u8(..3);

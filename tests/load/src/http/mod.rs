@@ -225,6 +225,7 @@ impl<'a> HttpLoad<'a> {
     fn announce(&mut self, slot: usize, peer: u32, event: Event, since: u64) -> io::Result<()> {
         let sources = self.ports.len() as u32;
         let seeds = self.swarms.is_seeder(peer);
+        let event = self.users.as_ref().map_or(event, |users| users.event_of(peer, event));
         let done = event == Event::Completed || seeds;
         let report = self.users.as_mut().map(|users| users.report(peer, seeds, event));
         let (counters, said) = report.unwrap_or_default();

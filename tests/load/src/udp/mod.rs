@@ -236,6 +236,7 @@ impl<'a> UdpLoad<'a> {
 
     fn announce(&mut self, peer: u32, event: Event, since: u64) -> io::Result<()> {
         let seeds = self.swarms.is_seeder(peer);
+        let event = self.users.as_ref().map_or(event, |users| users.event_of(peer, event));
         let report = self.users.as_mut().map(|users| users.report(peer, seeds, event));
         self.say(peer, event, report.unwrap_or_default(), since)
     }
