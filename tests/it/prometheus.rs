@@ -161,7 +161,14 @@ fn prometheus_reads_the_control_listener_and_the_dashboard_has_no_empty_panel() 
     state.update_snapshot(|snapshot| *snapshot = Snapshot { written: 1, ..Snapshot::default() });
     state.show_books(|| Books {
         journal: Journal { accepting: true, ..Journal::default() },
-        ledger: Ledger { connected: true, watching: true, position: Some(0), ..Ledger::default() },
+        ledger: Ledger {
+            connected: true,
+            watching: true,
+            position: Some(0),
+            states: &["up", "away"],
+            state: "up",
+            ..Ledger::default()
+        },
         ..Books::default()
     });
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

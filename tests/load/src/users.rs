@@ -63,13 +63,15 @@ impl Users {
         self.peers[peer as usize].0 & OPEN != 0
     }
 
-    /// What a peer says with its next announce that was to say `event`: who has stopped says that it begins, as
-    /// clients do. Without that, a tracker takes it for an announce from before the stop that comes late.
+    /// What a peer says with its next announce that was to say `event`. Who has stopped says so until that is
+    /// answered, and then that it begins, as clients do: without that, a tracker takes what it says for an
+    /// announce from before the stop that comes late.
     pub(crate) fn event_of(&self, peer: u32, event: Event) -> Event {
-        match event {
-            Event::Stopped => event,
-            _ if self.peers[peer as usize].0 & FROZEN != 0 => Event::Started,
-            _ => event,
+        let state = self.peers[peer as usize].0;
+        match state & FROZEN {
+            0 => event,
+            _ if state & STOPPED != 0 && state & OPEN != 0 => Event::Stopped,
+            _ => Event::Started,
         }
     }
 
