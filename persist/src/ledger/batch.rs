@@ -298,8 +298,9 @@ pub fn fold(records: &[(u64, Record)]) -> usize {
     groups(records).into_iter().map(rows).sum()
 }
 
-fn sorted<K: Ord + Copy, V>(map: HashMap<K, V>) -> Vec<(K, V)> {
-    let mut entries: Vec<(K, V)> = map.into_iter().collect();
+/// Entries of a map in the order of their keys.
+pub(super) fn sorted<K: Ord + Copy, V>(entries: impl IntoIterator<Item = (K, V)>) -> Vec<(K, V)> {
+    let mut entries: Vec<(K, V)> = entries.into_iter().collect();
     entries.sort_unstable_by_key(|(key, _)| *key);
     entries
 }

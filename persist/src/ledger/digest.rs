@@ -6,7 +6,6 @@
 //! changes of the site move before what peers did; one that must not ends the digest.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use shard::Seconds;
@@ -218,19 +217,17 @@ impl Digest {
 
     /// Each in the order of its keys, as [`batch::credits`] and the others have them.
     pub(super) fn credits(&self) -> Vec<(UserId, Credit)> {
-        sorted(&self.credits)
+        batch::sorted(self.credits.iter().map(|(user, credit)| (*user, *credit)))
     }
 
     /// See [`batch::figures`]. These are large, and not copied.
     pub(super) fn figures(&self) -> Vec<(&TorrentId, &Figures)> {
-        let mut figures: Vec<_> = self.figures.iter().collect();
-        figures.sort_unstable_by_key(|(torrent, _)| *torrent);
-        figures
+        batch::sorted(&self.figures)
     }
 
     /// See [`batch::token_uses`].
     pub(super) fn token_uses(&self) -> Vec<((UserId, TorrentId), TokenUse)> {
-        sorted(&self.tokens)
+        batch::sorted(self.tokens.iter().map(|(token, token_use)| (*token, *token_use)))
     }
 
     /// The clients that announced, and those that only left.
@@ -246,12 +243,6 @@ impl Digest {
         gone.sort_unstable();
         (announced, gone)
     }
-}
-
-fn sorted<K: Ord + Copy + Hash, V: Copy>(map: &HashMap<K, V>) -> Vec<(K, V)> {
-    let mut entries: Vec<(K, V)> = map.iter().map(|(key, value)| (*key, *value)).collect();
-    entries.sort_unstable_by_key(|(key, _)| *key);
-    entries
 }
 
 /// Clients in a digest; as many users and torrents at most. Seven eighths of a power of two, as full as maps get:
