@@ -371,10 +371,14 @@ impl<S: Source> Worker<S> {
             self.tell_age(&batch);
             if batch.is_empty() {
                 self.shared.set(|status| status.caught_up += 1);
-                // With nothing to write, nobody would notice that the connection is gone.
+                // With nothing to write, nobody would notice that the connection is gone, or that the database
+                // went back to a backup.
                 if checked_at.elapsed() > CHECK_PERIOD {
                     let failed = self.database.failed("reach the server");
-                    writer.check(CHECK_PERIOD).map_err(failed)?;
+                    writer.check(CHECK_PERIOD).map_err(&failed)?;
+                    if !writer.is_at(next).map_err(&failed)? {
+                        return Err(SessionError::Moved(next));
+                    }
                     checked_at = Instant::now();
                 }
                 self.clean(writer, &mut cleaned_at)?;

@@ -380,6 +380,14 @@ impl Writer {
         self.client.is_valid(patience)
     }
 
+    /// Whether the journal is to be written from this record on, as it was: a database that went back to a
+    /// backup says something else.
+    pub(super) fn is_at(&mut self, next: u64) -> Result<bool, Error> {
+        let journal = journal_name(self.scope.journal);
+        let row = self.client.query_opt(&self.statements.position, &[&journal])?;
+        Ok(row.map(|row| row.get::<_, i64>(0)) == Some(next.cast_signed()))
+    }
+
     /// Removes peers that have not announced for so many seconds, at most `max` of them; how many.
     pub(super) fn remove_stale_peers(&mut self, seconds: u64, max: u64) -> Result<u64, Error> {
         let values: [Value<'_>; 2] = [&(seconds as f64), &max.cast_signed()];

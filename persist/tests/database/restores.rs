@@ -330,6 +330,21 @@ fn an_older_copy_of_the_data_folder_is_measured() {
     assert_eq!(site.number("SELECT count(*) FROM gaps"), 6);
 }
 
+#[test]
+fn a_database_that_goes_back_while_nobody_announces_is_brought_up_to_date() {
+    let Some(mut site) = Site::new("idle") else { return };
+    let mut tracker = begun(&site, "idle");
+    dump(&mut site, 0);
+    for _ in 0..3 {
+        tracker.everybody_announces();
+    }
+    tracker.check(&mut site, "before");
+    restore(&mut site, 0);
+    let expected = tracker.expected();
+    assert_ne!(found(&mut site), expected);
+    until("it is noticed", || found(&mut site) == expected);
+}
+
 /// Without the table of clients, the first announce of each is not credited, and no other.
 #[test]
 fn without_rows_of_clients_the_first_announce_after_an_older_copy_is_not_credited() {
