@@ -282,6 +282,7 @@ mod tests {
             hidden: false,
             visible: true,
             reported: moved,
+            said: None,
             left: 0,
             partial: false,
             active: true,

@@ -256,6 +256,7 @@ impl Crowd {
             hidden: false,
             visible: true,
             reported: Counters { uploaded: round << 20, downloaded: round << 21, corrupt: 0 },
+            said: None,
             left: if peer.is_multiple_of(4) { 1 << 30 } else { 0 },
             partial: false,
             active: true,

@@ -11,8 +11,7 @@
 //! so again, and what a client said less than a sync interval before a kill is credited with its next
 //! announce, so it has to make one.
 //!
-//! `MARGAY_TEST_RUNS=10000` goes through that many runs, `MARGAY_TEST_SEED=7` repeats one. With
-//! `MARGAY_TEST_FOLDERS=1` the data folder goes back in a third of those in one process, too.
+//! `MARGAY_TEST_RUNS=10000` goes through that many runs, `MARGAY_TEST_SEED=7` repeats one.
 
 mod books;
 mod client;

@@ -33,6 +33,7 @@ fn fact_json(fact: &Fact) -> Value {
         "hidden": fact.hidden,
         "visible": fact.visible,
         "reported": counters(fact.reported),
+        "said": fact.said.map(counters),
         "left": fact.left,
         "partial": fact.partial,
         "active": fact.active,

@@ -5,6 +5,10 @@
 //! database knows better: its row in `peers` is the last report that was credited. So the first fact of each
 //! client is measured from there; from then on tracker and database know the same. Without that table,
 //! the first fact of each credits nothing.
+//!
+//! Where a client began anew since the backup, what it says may look late, or like a copy's, to a tracker
+//! that has its older and higher counters. So what it said counts, not what the tracker made of it; and as
+//! the tracker stays with its own, the next fact of that client is measured as well.
 
 use std::collections::{HashMap, HashSet};
 
@@ -173,14 +177,15 @@ fn measured(fact: &Fact, known: &mut HashMap<PeerKey, Baseline>) -> Record {
         // The database has a later one.
         return Record::Tick(fact.stamp);
     }
-    let mut fact = *fact;
+    let (mut fact, mut agreed) = (*fact, true);
     match before {
         Some(before) if before.agreed => {}
         before => {
+            let said = fact.said.unwrap_or(fact.reported);
+            let goes_on = before.filter(|before| fold::goes_on(&before.reported, &said));
             // Nothing when the client has begun anew, or says what nobody can move.
-            fact.moved = before
-                .filter(|before| fold::goes_on(&before.reported, &fact.reported))
-                .map(|before| (fold::moved(&before.reported, &fact.reported), before.millis))
+            fact.moved = goes_on
+                .map(|before| (fold::moved(&before.reported, &said), before.millis))
                 .filter(|(moved, millis)| {
                     !fold::is_impossible(moved, fact.stamp.millis.saturating_sub(*millis))
                 })
@@ -198,11 +203,23 @@ fn measured(fact: &Fact, known: &mut HashMap<PeerKey, Baseline>) -> Record {
             }
             // Between which announces that was, nobody knows.
             fact.elapsed = 0;
+            if fact.said.is_some() {
+                fact.reported = before.filter(|_| goes_on.is_none()).map_or(said, |it| it.reported);
+                if before.is_some_and(|before| before.complete) {
+                    fact.left = 0;
+                }
+                // The tracker goes on from something else, unless it forgets the client: the row stays one
+                // from before.
+                agreed = !fact.active;
+                if !agreed {
+                    fact.stamp.millis = before.map_or(0, |before| before.millis);
+                }
+            }
         }
     }
     let (reported, millis) = (fact.reported, fact.stamp.millis);
     let complete = fact.left == 0;
-    known.insert(key, Baseline { reported, complete, millis, agreed: true });
+    known.insert(key, Baseline { reported, complete, millis, agreed });
     Record::Fact(fact)
 }
 
@@ -262,6 +279,37 @@ mod tests {
         // One that the tracker has measured from an older report.
         let older = Fact { token: true, token_down: 500, ..first_fact(1200, 1070) };
         check(older, (300, 0, 70));
+    }
+
+    #[test]
+    fn what_a_client_said_counts_where_the_tracker_takes_it_for_something_else() {
+        let counters = |uploaded| Counters { uploaded, downloaded: 1000, corrupt: 0 };
+        let of = |uploaded, active| {
+            let said = Some(counters(uploaded));
+            // What the copy of the folder had of it, before it began anew.
+            Fact { reported: counters(9000), said, active, ..first_fact(0, 0) }
+        };
+        let row =
+            Baseline { reported: counters(1000), complete: false, millis: HOUR, agreed: false };
+        let reported = |uploaded| Fact { reported: counters(uploaded), said: None, ..of(0, true) };
+        let credited = |facts: &[Fact]| -> Vec<u64> {
+            let mut known = HashMap::from([(peer_of(&facts[0]), row)]);
+            let credited = facts.iter().map(|fact| match measured(fact, &mut known) {
+                Record::Fact(fact) => fact.moved.uploaded,
+                _ => panic!("it is later"),
+            });
+            credited.collect()
+        };
+        // It is late, so the tracker stays with its 9000 and measures the next ones from there.
+        let goes_on = Fact { moved: counters(300), ..reported(9300) };
+        assert_eq!(credited(&[of(1200, true), of(1300, true), goes_on]), [200, 100, 8000]);
+        // Two announces: from then on both have the same.
+        let after = Fact { moved: counters(50), ..reported(1450) };
+        assert_eq!(credited(&[of(1200, true), reported(1400), after]), [200, 200, 50]);
+        // It has left, and is a new client when it comes again.
+        assert_eq!(credited(&[of(1200, false), reported(1700)]), [200, 0]);
+        // What lies below the row says nothing.
+        assert_eq!(credited(&[of(900, true), of(1100, true)]), [0, 100]);
     }
 
     #[test]

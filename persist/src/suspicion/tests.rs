@@ -21,6 +21,7 @@ pub(crate) fn fact(user: u32, torrent: u32, at: u32) -> Fact {
         hidden: false,
         visible: true,
         reported: Counters::default(),
+        said: None,
         left: 0,
         partial: false,
         active: true,

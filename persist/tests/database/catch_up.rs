@@ -62,6 +62,7 @@ fn announce(rng: &mut Rng, at: u32) -> Fact {
         endpoints: Endpoints { v4, v6, port: rng.u16(..) },
         hidden: rng.u8(..10) == 0,
         reported: counters(rng),
+        said: None,
         left: [0, 1000, u64::MAX][rng.usize(..3)],
         active: rng.u8(..10) != 0,
         elapsed: rng.u32(..3) * 900,

@@ -220,6 +220,7 @@ pub(crate) fn fact(user: u32, torrent: u32) -> Fact {
         hidden: false,
         visible: true,
         reported: Counters::default(),
+        said: None,
         left: 1000,
         partial: false,
         active: true,

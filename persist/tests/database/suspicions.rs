@@ -18,6 +18,7 @@ fn fast(user: u32, torrent: u32, at: u32, uploaded: u64) -> Record {
         at: NOW + Seconds(at),
         elapsed: 1000,
         reported: moved,
+        said: None,
         moved,
         credited_up: uploaded,
         ..fact(user, torrent)

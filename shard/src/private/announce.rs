@@ -139,8 +139,10 @@ impl Swarms {
             })
             || judged.is_some_and(|judged| judged.moved != Counters::default())
             || step.snatched;
-        let fact = (changed && !step.postponed || self.limits.facts == Facts::All)
-            .then(|| self.fact(slot, announce, &face, &step, reply.counts));
+        let fact = (changed && !step.postponed || self.limits.facts == Facts::All).then(|| {
+            let said = judged.map(|judged| judged.said);
+            self.fact(slot, announce, &face, &step, said, reply.counts)
+        });
         if stopped {
             // A stranger's face was never anybody's.
             match known {
@@ -217,6 +219,7 @@ impl Swarms {
             && was != Some(PeerState::Seeder);
         let postponed = matches!(self.limits.facts, Facts::Postponed | Facts::Refused)
             && announce.event != Event::Stopped
+            && !judged.is_some_and(|judged| judged.stops)
             && !(anew || snatched)
             && known.is_some_and(|known| {
                 known.state == state
@@ -357,6 +360,7 @@ impl Swarms {
         announce: &Announce,
         face: &Face,
         step: &Step,
+        said: Option<Counters>,
         counts: Counts,
     ) -> Fact {
         let torrent = self.torrents.get(slot);
@@ -375,6 +379,7 @@ impl Swarms {
             hidden: announce.user.hidden,
             visible: face.mark.is_visible(),
             reported: step.figures.reported,
+            said: said.filter(|said| *said != step.figures.reported),
             left: announce.left,
             partial: step.state == PeerState::PartialSeed,
             active: announce.event != Event::Stopped,

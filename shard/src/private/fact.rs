@@ -38,6 +38,9 @@ pub struct Fact {
     pub visible: bool,
     /// What the client reported: from here on its baseline.
     pub reported: Counters,
+    /// What it said, where that is something else: an announce that was late or a copy's, or `stopped` with
+    /// counters that fit nothing.
+    pub said: Option<Counters>,
     /// Bytes it had left.
     pub left: u64,
     /// A partial seed (BEP 21).

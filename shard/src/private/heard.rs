@@ -12,6 +12,10 @@ use crate::{Event, InfoHash, PeerState, Seconds};
 pub(crate) struct Judged {
     /// What it counts as: an older one says no more than is known already.
     pub(crate) announce: Announce,
+    /// The counters in it.
+    pub(crate) said: Counters,
+    /// It says `stopped`, and nobody may say what it says once more.
+    pub(crate) stops: bool,
     /// What it adds.
     pub(crate) moved: Counters,
     pub(crate) verdict: Verdict,
@@ -232,6 +236,8 @@ pub(crate) fn hear(
     lines.tidy(report.stamp, u64::from(silent_max.0) * 1000);
     Judged {
         announce: *announce,
+        said: announce.counters,
+        stops: announce.event == Event::Stopped,
         moved: heard.credit.moved(),
         verdict: heard.verdict,
         is_elsewhere: lines.is_elsewhere(&line),

@@ -135,6 +135,7 @@ impl Model {
         let known = torrent.peers.get(&client).map(|peer| ruled(&self.rulings, peer));
         let announce = &Announce { counters: fold::bounded(&announce.counters), ..*announce };
         let judged = self.memories.judge(announce, known.as_ref(), now, self.limits.peer_timeout);
+        let said = announce.counters;
         let announce = judged.as_ref().map_or(announce, |judged| &judged.announce);
         self.counted = Some(*announce);
         let stops = announce.event == Event::Stopped;
@@ -147,7 +148,8 @@ impl Model {
                 let snatches = completes && known.state != PeerState::Seeder;
                 let had_v6 = known.endpoints.v6.is_some() || announce.endpoints.v6.is_none();
                 let stays = known.state == becomes(announce, was).0 && had_v6;
-                !stops && stays && !snatches && !anew
+                let says_stopped = judged.as_ref().is_some_and(|judged| judged.stops);
+                !stops && !says_stopped && stays && !snatches && !anew
             });
         if self.limits.facts == Facts::Refused && !postponed && (known.is_some() || !stops) {
             return Err(Refusal::NoRoom);
@@ -177,7 +179,10 @@ impl Model {
         let as_before = known.filter(|_| postponed).map(|known| known.reported);
         let announce = &Announce { counters: as_before.unwrap_or(announce.counters), ..*announce };
         let peer = peer_after(announce, known.as_ref(), now);
-        let fact = torrent.apply(announce, known.as_ref(), &peer, moved, now);
+        let fact = Fact {
+            said: (said != announce.counters).then_some(said),
+            ..torrent.apply(announce, known.as_ref(), &peer, moved, now)
+        };
         reply.counts = torrent.counts();
         let changed = match (&known, stops) {
             (None, true) => moved != Counters::default(),
@@ -373,6 +378,7 @@ impl Torrent {
             hidden: announce.user.hidden,
             visible: peer.visible,
             reported: announce.counters,
+            said: None,
             left: announce.left,
             partial: peer.state == PeerState::PartialSeed,
             active,

@@ -1,7 +1,7 @@
 //! Announces that come late, twice, from elsewhere, or with amounts that cannot be: stories told through the
 //! simulator, one rule each.
 
-use shard::private::Freeleech;
+use shard::private::{Facts, Freeleech};
 use shard::{PeerState, Seconds};
 
 use crate::stories::Story;
@@ -63,6 +63,11 @@ fn d6_a_late_announce_changes_nothing_in_the_swarm() {
     assert!(outcome.late && outcome.fact.is_none() && !outcome.once);
     assert_eq!((outcome.was, outcome.is), (Some(PeerState::Seeder), Some(PeerState::Seeder)));
     story.check_counts(1, 1, 1);
+    story.set_facts(Facts::All);
+    let fact = story.announce("ann", "down=60 left=40").fact.unwrap();
+    let said = fact.said.map(|said| said.downloaded);
+    assert_eq!((fact.reported.downloaded, said), (100, Some(60)));
+    story.set_facts(Facts::Changed);
     let outcome = story.announce("ann", "down=60 left=40 noleech full");
     assert_eq!(outcome.refusal(), None, "it is a seeder, whatever it said before");
     story.check_counts(1, 1, 1);

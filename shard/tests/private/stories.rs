@@ -38,6 +38,13 @@ impl Story {
         story
     }
 
+    /// Which facts are wanted from now on.
+    pub(crate) fn set_facts(&mut self, facts: Facts) {
+        let limits = Limits { facts, ..LIMITS };
+        self.sim.engine.set_limits(limits);
+        self.sim.model.limits = limits;
+    }
+
     pub(crate) fn register(&mut self, torrent: &str, freeleech: Freeleech, upload_percent: u16) {
         let terms = Terms { id: TorrentId(1), freeleech, upload_percent };
         self.sim.register(info_hash(torrent), terms);
@@ -452,22 +459,26 @@ fn a_balance_and_snatches_can_be_brought_along() {
 #[test]
 fn what_finds_no_place_in_the_journal_is_credited_later() {
     let mut story = Story::new();
-    let facts = |story: &mut Story, facts| {
-        let limits = Limits { facts, ..LIMITS };
-        story.sim.engine.set_limits(limits);
-        story.sim.model.limits = limits;
-    };
     story.announce("ann", "started left=100");
     story.announce("bob", "started left=100");
-    facts(&mut story, Facts::Postponed);
+    story.set_facts(Facts::Postponed);
     assert_eq!(story.announce("ann", "up=10 down=20 left=80").fact, None);
     assert_eq!(story.announce("ann", "up=20 down=30 left=70 at=45.9.9.9:1").fact, None);
     assert_eq!(story.announce("bob", "up=20 down=30 left=70").fact, None);
     assert!(story.announce("cid", "started").fact.is_some());
     story.check_credit("bob", "completed up=20 down=100 left=0", (20, 100, 0));
     story.check_credit("bob", "stopped up=21 down=100 left=0", (1, 0, 0));
-    facts(&mut story, Facts::Changed);
+    story.set_facts(Facts::Changed);
     story.check_credit("ann", "up=25 down=30 left=70 at=45.9.9.9:1", (25, 30, 0));
+    // A copy of a session leaves. The client is still there, and nobody says again what the copy said.
+    story.announce("dan", "started left=100");
+    for words in ["up=1000", "started at=45.9.9.9:1", "up=7 at=45.9.9.9:1"] {
+        story.advance(Seconds(60));
+        story.announce("dan", words);
+    }
+    story.set_facts(Facts::Postponed);
+    story.advance(Seconds(60));
+    story.check_credit("dan", "stopped up=9 at=45.9.9.9:1", (2, 0, 0));
 }
 
 /// Runs whole sweeps; how many peers are left on the torrent.
@@ -519,14 +530,9 @@ fn a_clock_that_is_put_back_a_little_takes_nobody_out() {
 #[test]
 fn what_finds_no_place_at_all_is_refused_and_changes_nothing() {
     let mut story = Story::new();
-    let facts = |story: &mut Story, facts| {
-        let limits = Limits { facts, ..LIMITS };
-        story.sim.engine.set_limits(limits);
-        story.sim.model.limits = limits;
-    };
     story.announce("ann", "started up=5 left=100");
     story.announce("bob", "started left=100");
-    facts(&mut story, Facts::Refused);
+    story.set_facts(Facts::Refused);
     let peers = |story: &Story| {
         let mut peers = Vec::new();
         story.sim.engine.page(&info_hash("film"), Bookmark::default(), 10, &mut peers);
@@ -548,7 +554,7 @@ fn what_finds_no_place_at_all_is_refused_and_changes_nothing() {
     // Whoever has nothing to say that must be noted is served, and one who was not there may leave.
     assert_eq!(story.announce("ann", "up=10 down=20 left=80").fact, None);
     assert_eq!(story.announce("cid", "stopped").fact, None);
-    facts(&mut story, Facts::Changed);
+    story.set_facts(Facts::Changed);
     story.check_credit("ann", "stopped up=90 down=30 left=70", (85, 30, 0));
 }
 

@@ -72,6 +72,7 @@ pub(crate) fn record(random: &mut Rng, now: Seconds) -> Record {
         hidden: random.u8(..10) == 0,
         visible: true,
         reported: Counters { uploaded, downloaded, corrupt: 0 },
+        said: None,
         left: peer.left(),
         partial: false,
         active: random.u8(..10) != 0,

@@ -40,7 +40,7 @@ pub(crate) struct Client {
     /// Under its name: when it has spoken, by the tracker's clock, and whether it has moved elsewhere.
     spoke: Vec<u32>,
     moved: bool,
-    /// It never begins anew under a name that it had.
+    /// It does not begin anew under a name that it had.
     keeps_on: bool,
 }
 
@@ -156,11 +156,10 @@ impl Client {
         (self.pending, self.running, self.settled, self.owed) = (None, false, true, false);
     }
 
-    /// It never begins anew under its name: a tracker that believes an older word of it, as its data folder
-    /// went back, would not know that it did. It would not keep that before it answers, and what it takes
-    /// for a copy of the session elsewhere it would measure as the whole of it.
-    pub(crate) fn keep_on(&mut self) {
-        self.keeps_on = true;
+    /// Whether it begins anew under its name. A tracker that believes an older and lower word of it, as its
+    /// data folder went back, and whose disk is full, would take it for one that goes on.
+    pub(crate) fn keep_on(&mut self, keeps_on: bool) {
+        self.keeps_on = keeps_on;
     }
 
     /// What it said before, if it was answered, is on the tracker's disk.

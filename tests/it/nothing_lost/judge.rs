@@ -21,11 +21,18 @@ pub(crate) struct Judge {
     /// Bytes that a token was used for.
     pub(crate) tokens: BTreeMap<(usize, usize), u64>,
     /// What each client has said last, whether or not it has left since: the database has it.
-    rows: BTreeMap<Who, (u64, u64)>,
+    rows: BTreeMap<Who, Row>,
     /// Who is measured from there when it speaks next.
     measured: BTreeSet<Who>,
     /// Who has ever said that nothing is left.
     complete: BTreeSet<Who>,
+}
+
+/// A client's last word: its counters, and whether nothing was left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Row {
+    last: (u64, u64),
+    complete: bool,
 }
 
 /// Where a session began, after what has been booked of it, and how far it has come.
@@ -60,12 +67,12 @@ impl Judge {
         if before.is_some() && going_on.is_none() {
             self.book(site, who);
         }
-        let measured = self.measured.contains(&who).then(|| self.rows.get(&who).copied()).flatten();
-        let measured = measured.filter(|row| goes_on(*row, said));
+        let row = self.measured.contains(&who).then(|| self.rows.get(&who).copied()).flatten();
+        let measured = row.map(|row| row.last).filter(|last| goes_on(*last, said));
         if said.event == Event::Stopped && before.is_none() && measured.is_none() {
             return false; // Nobody knew it.
         }
-        self.rows.insert(who, reported);
+        self.note(who, said);
         self.measured.remove(&who);
         if said.left == 0 {
             self.complete.insert(who);
@@ -73,7 +80,9 @@ impl Judge {
         let first = going_on.map_or(measured.unwrap_or(reported), |session| session.first);
         let session = Session { first, last: reported, seeds: said.left == 0 };
         self.sessions.insert(who, session);
-        let seeded = before.is_some_and(|session| session.seeds);
+        // Who is measured completes nothing where the database says that he had everything.
+        let seeded =
+            row.is_some_and(|row| row.complete) || before.is_some_and(|session| session.seeds);
         let snatched = said.event == Event::Completed && said.left == 0 && !seeded;
         if snatched {
             self.torrents.entry(torrent).or_default().snatches += 1;
@@ -88,6 +97,11 @@ impl Judge {
         going_on.is_none() || snatched || said.event == Event::Stopped
     }
 
+    /// What a client says is written down, whatever it is worth.
+    pub(crate) fn note(&mut self, who: Who, said: &Report) {
+        self.rows.insert(who, Row { last: (said.up, said.down), complete: said.left == 0 });
+    }
+
     /// Whether a client that is known says that it has moved what nobody can.
     pub(crate) fn is_absurd(&self, who: Who, said: &Report) -> bool {
         self.sessions.get(&who).is_some_and(|session| said.up >= session.last.0 + ABSURD)
@@ -99,9 +113,12 @@ impl Judge {
         self.measured = self.rows.keys().copied().collect();
     }
 
-    /// Whether a client has everything, as it has said.
+    /// Whether a client has everything, as it has said, or as the database has it that is asked.
     pub(crate) fn seeds(&self, who: Who) -> bool {
-        self.sessions.get(&who).is_some_and(|session| session.seeds)
+        let asked = self.measured.contains(&who);
+        let row = self.rows.get(&who).filter(|_| asked);
+        row.is_some_and(|row| row.complete)
+            || self.sessions.get(&who).is_some_and(|session| session.seeds)
     }
 
     /// Whether a client downloads that had everything already.

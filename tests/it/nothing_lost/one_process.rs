@@ -34,8 +34,15 @@ pub(crate) struct Size {
 }
 
 /// What every set of runs has to have had at least once.
-pub(crate) const KINDS: [&str; 6] =
-    ["kills", "records lost", "absurd reports", "clock set", "database restored", "upload given"];
+pub(crate) const KINDS: [&str; 7] = [
+    "kills",
+    "records lost",
+    "absurd reports",
+    "clock set",
+    "database restored",
+    "folder restored",
+    "upload given",
+];
 
 /// One run.
 struct World<'a> {
@@ -60,6 +67,8 @@ struct World<'a> {
     folder_copy: Option<FolderCopy>,
     /// Of those who left after the copy of a folder was made, nobody knows who is taken for present.
     is_unsure: bool,
+    /// Who has said `stopped`, was not answered, and was written down.
+    left: BTreeSet<Who>,
     /// Rows of the table of what is missing.
     gaps: i64,
     /// Bytes of upload that staff gave, as the database has it.
@@ -75,8 +84,7 @@ pub(crate) fn run(
     database: &Database,
     sql: &mut Sql,
 ) -> Done {
-    // Not all that follows is understood yet: the proof with the program restores folders in any case.
-    let restores_folder = seed % 3 == 1 && std::env::var("MARGAY_TEST_FOLDERS").is_ok();
+    let restores_folder = seed % 3 == 1;
     let mut rng = Rng::with_seed(seed);
     let site = Site::new(&mut rng, first_id, size.users, size.torrents);
     let clients = (0..size.clients as u32).map(|number| {
@@ -85,10 +93,7 @@ pub(crate) fn run(
         let torrent = if rng.bool() { torrent % 3 } else { torrent };
         Client::new(&mut rng, number, user, torrent)
     });
-    let mut clients: Vec<Client> = clients.collect();
-    if restores_folder {
-        clients.iter_mut().for_each(Client::keep_on);
-    }
+    let clients: Vec<Client> = clients.collect();
     // The program measures from rows of clients where it writes one for each announce.
     let facts = if rng.bool() && !restores_folder { Facts::Changed } else { Facts::All };
     let mut world = World {
@@ -106,6 +111,7 @@ pub(crate) fn run(
         restores_folder,
         folder_copy: None,
         is_unsure: false,
+        left: BTreeSet::new(),
         gaps: 0,
         given: BTreeMap::new(),
         done: Done::default(),
@@ -173,6 +179,7 @@ impl World<'_> {
 
     fn somebody_speaks(&mut self, at: usize) {
         let client = &mut self.clients[at];
+        client.keep_on(self.is_unsure && self.refusing);
         let known = self.judge.knows(who(client));
         let report = client.say(&mut self.rng, known, self.now.0);
         self.speak(at, &report);
@@ -189,7 +196,7 @@ impl World<'_> {
                     .swap_remove(self.rng.usize(..3))
             }
         };
-        let (mut once, mut noted, mut is_known) = (false, true, false);
+        let (mut once, mut noted, mut is_known, mut is_written) = (false, true, false, false);
         for (v4, v6) in families {
             let announce = announce(&self.site, client, report, v4, v6);
             match self.tracker.announce(&announce, self.now, &mut self.rng) {
@@ -198,6 +205,7 @@ impl World<'_> {
                     once |= outcome.once;
                     // It is written down, or was before.
                     is_known |= moved || outcome.late;
+                    is_written |= moved;
                     noted &= moved || !self.tracker.postpones();
                     // It had completed before the folder went back: the comparison with the database, which
                     // has the token, gives it back.
@@ -235,14 +243,18 @@ impl World<'_> {
             (true, false) => false,
             (false, false) => self.rng.u8(..20) > 0,
         };
+        let who = who(&self.clients[at]);
+        if report.event == Event::Stopped && is_written {
+            self.left.insert(who);
+        }
         if answered {
-            let who = who(&self.clients[at]);
             if self.judge.is_absurd(who, report) {
                 self.done.count("absurd reports", 1);
             }
             // Whom the copy of a folder does not know, and who only leaves, is not written down while
             // the journal takes nothing.
-            let stranger = self.is_unsure && self.refusing && !is_known;
+            let has_left = self.left.remove(&who);
+            let stranger = self.is_unsure && self.refusing && !is_known && !has_left;
             let heard = match report.event {
                 Event::Stopped if stranger => {
                     self.judge.forget(&self.site, who);
@@ -250,6 +262,10 @@ impl World<'_> {
                 }
                 _ => self.judge.hear(&mut self.site, who, report),
             };
+            if report.event == Event::Stopped && has_left {
+                // Also of one whom nobody knew.
+                self.judge.note(who, report);
+            }
             let kept = (once || heard) && !self.refusing;
             self.clients[at].hear(report, kept, !noted || self.refusing);
         }

@@ -6,7 +6,7 @@
 //!          seconds since `since`° · reported: uploaded° downloaded° · [corrupt°, moved corrupt°] · [left°]
 //!          elapsed° · announces° · moved: uploaded° downloaded° · [upload percent°]
 //!          [download percent°] · [credited up°] · [credited down°] · [token down°]
-//!          [after: milliseconds° node°] · swarm: seeders° leechers° snatches° balance°
+//!          [after: milliseconds° node°] · [said: uploaded° downloaded° corrupt°] · swarm: seeders° leechers° snatches° balance°
 //! ```
 //! What stands in brackets is only there when a flag says so: addresses that are known, amounts that are not
 //! 0, percentages that are not 100, credits that are not simply what was moved. A usual fact takes about 105
@@ -55,8 +55,10 @@ mod flag {
     pub(super) const AFTER: u32 = 1 << 17;
     /// A token took the download over.
     pub(super) const TOKEN: u32 = 1 << 18;
+    /// What the client said follows; otherwise it is what it reported.
+    pub(super) const SAID: u32 = 1 << 19;
     /// All of the above.
-    pub(super) const KNOWN: u32 = (1 << 19) - 1;
+    pub(super) const KNOWN: u32 = (1 << 20) - 1;
 }
 
 /// No fact takes more, its kind included: numbers of 16, 32 and 64 bits take 3, 5 and 10 bytes at most.
@@ -67,6 +69,7 @@ const FACT_BYTES_MAX: usize = (1 + 3 + 4 + 10 + 3 + 20 + 20 + 4)
     + (5 + 5)
     + (10 * 2 + 3 * 2 + 10 * 3)
     + (10 + 3)
+    + 10 * 3
     + (5 * 3 + 10);
 const _: () = assert!(FACT_BYTES_MAX <= Gathered::BYTES_MAX);
 
@@ -88,6 +91,7 @@ pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
         hidden,
         visible,
         reported,
+        said,
         left,
         partial,
         active,
@@ -125,6 +129,7 @@ pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
         (download_percent != 100, flag::DOWNLOAD_PERCENT),
         (after.is_some(), flag::AFTER),
         (token, flag::TOKEN),
+        (said.is_some(), flag::SAID),
     ];
     let flags = flags.iter().fold(0, |set, &(is, flag)| set | (u32::from(is) * flag));
     let has = |flag: u32| flags & flag != 0;
@@ -177,6 +182,11 @@ pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
     }
     if let Some(after) = after {
         put_stamp(out, after);
+    }
+    if let Some(Counters { uploaded, downloaded, corrupt }) = said {
+        put_varint(out, uploaded);
+        put_varint(out, downloaded);
+        put_varint(out, corrupt);
     }
     put_swarm(out, swarm);
 }
@@ -244,6 +254,11 @@ impl Name {
     }
 }
 
+fn counters(bytes: &mut Bytes<'_>) -> Option<Counters> {
+    let (uploaded, downloaded) = (bytes.varint()?, bytes.varint()?);
+    Some(Counters { uploaded, downloaded, corrupt: bytes.varint()? })
+}
+
 /// What is behind the addresses.
 fn rest(
     bytes: &mut Bytes<'_>,
@@ -279,6 +294,7 @@ fn rest(
     let credited_down = unless(flag::CREDITED_DOWN, moved.downloaded)?;
     let token_down = unless(flag::TOKEN_DOWN, 0)?;
     let after = if has(flag::AFTER) { Some(stamp(bytes)?) } else { None };
+    let said = if has(flag::SAID) { Some(counters(bytes)?) } else { None };
     let swarm = swarm(bytes)?;
     Some(Fact {
         at,
@@ -294,6 +310,7 @@ fn rest(
         hidden: has(flag::HIDDEN),
         visible: has(flag::VISIBLE),
         reported,
+        said,
         left,
         partial: has(flag::PARTIAL),
         active: has(flag::ACTIVE),
