@@ -139,10 +139,8 @@ impl Swarms {
             })
             || judged.is_some_and(|judged| judged.moved != Counters::default())
             || step.snatched;
-        let fact = (changed && !step.postponed || self.limits.facts == Facts::All).then(|| {
-            let said = judged.map(|judged| judged.said);
-            self.fact(slot, announce, &face, &step, said, reply.counts)
-        });
+        let fact = (changed && !step.postponed || self.limits.facts == Facts::All)
+            .then(|| self.fact(slot, announce, &face, &step, judged, reply.counts));
         if stopped {
             // A stranger's face was never anybody's.
             match known {
@@ -360,9 +358,11 @@ impl Swarms {
         announce: &Announce,
         face: &Face,
         step: &Step,
-        said: Option<Counters>,
+        judged: Option<&Judged>,
         counts: Counts,
     ) -> Fact {
+        let reported = step.figures.reported;
+        let said = judged.map(|judged| judged.said).filter(|said| *said != reported);
         let torrent = self.torrents.get(slot);
         Fact {
             // Not before the announce before it, where the clock was put back a little.
@@ -378,8 +378,8 @@ impl Swarms {
             endpoints: face.endpoints(&self.members.wides),
             hidden: announce.user.hidden,
             visible: face.mark.is_visible(),
-            reported: step.figures.reported,
-            said: said.filter(|said| *said != step.figures.reported),
+            reported,
+            said,
             left: announce.left,
             partial: step.state == PeerState::PartialSeed,
             active: announce.event != Event::Stopped,

@@ -127,11 +127,13 @@ pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
         (over_v6, flag::OVER_V6),
         (upload_percent != 100, flag::UPLOAD_PERCENT),
         (download_percent != 100, flag::DOWNLOAD_PERCENT),
-        (after.is_some(), flag::AFTER),
         (token, flag::TOKEN),
-        (said.is_some(), flag::SAID),
     ];
-    let flags = flags.iter().fold(0, |set, &(is, flag)| set | (u32::from(is) * flag));
+    let mut flags = flags.iter().fold(0, |set, &(is, flag)| set | (u32::from(is) * flag));
+    let is_rare = after.is_some() | said.is_some();
+    if is_rare {
+        flags |= u32::from(after.is_some()) * flag::AFTER + u32::from(said.is_some()) * flag::SAID;
+    }
     let has = |flag: u32| flags & flag != 0;
 
     put_varint(out, flags.into());
@@ -180,6 +182,14 @@ pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
     if has(flag::TOKEN_DOWN) {
         put_varint(out, token_down);
     }
+    if is_rare {
+        encode_rare(after, said, out);
+    }
+    put_swarm(out, swarm);
+}
+
+#[cold]
+fn encode_rare(after: Option<Stamp>, said: Option<Counters>, out: &mut Gathered) {
     if let Some(after) = after {
         put_stamp(out, after);
     }
@@ -188,7 +198,6 @@ pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
         put_varint(out, downloaded);
         put_varint(out, corrupt);
     }
-    put_swarm(out, swarm);
 }
 
 /// Takes a fact from the front of `bytes`, behind its kind.
