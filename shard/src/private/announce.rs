@@ -44,13 +44,13 @@ impl Swarms {
     /// `announce.numwant` peers, each with one endpoint or both.
     ///
     /// A peer is a client of a user: by user, peer id and key. Its first announce sets its baseline and
-    /// credits nothing; so do `started`, and counters that went down, unless they are those of an older announce that comes
+    /// credits nothing; so do counters that went down, unless they are those of an older announce that comes
     /// late, or of a `started` said again: [`super::fold`] has the rules. Those change nothing. `stopped`
     /// takes it out, yields no peers, and is no mistake when it is unknown. A snatch is `completed` with nothing
     /// left, unless the peer is a seeder already. A user who may not leech is credited like others;
     /// his leechers are counted, told nobody, and told to nobody. A user with as many downloads as his
-    /// group allows begins no further one: a new peer is refused, and a known one that did not download is
-    /// credited, and a partial seed from then on.
+    /// group allows begins no further one: a peer that would is credited and a partial seed, and is told
+    /// nobody, and to nobody.
     ///
     /// One index lookup, a scan of at most 128 peers or of a few buckets, then a number of candidates
     /// that follows `numwant`.
@@ -152,7 +152,8 @@ impl Swarms {
             let ask = Ask::of(announce);
             choose(torrent, &self.members, &self.rights, &ask, random, reply);
         }
-        let once = fact.is_some() && (stopped || step.anew || step.snatched);
+        let stops = stopped || judged.is_some_and(|judged| judged.stops);
+        let once = fact.is_some() && (stops || step.anew || step.snatched);
         Ok(Outcome {
             fact,
             was,
@@ -259,9 +260,13 @@ impl Swarms {
         let mut face = known.face;
         // What the site has said of the user is in the journal already, and changes nothing here.
         self.rights.write(&mut face, known.state);
-        let mut met = face.meet(&mut members.wides, &announce.endpoints);
+        let mut met = match judged.is_some_and(|judged| judged.parts) {
+            true => face.part(&mut members.wides, &announce.endpoints),
+            false => face.meet(&mut members.wides, &announce.endpoints),
+        };
         let mark = face.mark;
-        mark_rights(&mut face, announce);
+        mark_rights(&mut face, announce, held_back(announce, Some(known.state)));
+        self.rights.write(&mut face, step.state);
         met |= mark != face.mark;
         if announce.event == Event::Stopped {
             members.take(torrent, known.spot);
@@ -306,9 +311,6 @@ impl Swarms {
     ) -> Result<(Face, bool), Refusal> {
         let (torrent, members) = (self.torrents.get_mut(slot), &mut self.members);
         let stopped = announce.event == Event::Stopped;
-        if held_back(announce, None) {
-            return Err(Refusal::DownloadsMax);
-        }
         if !stopped {
             if members.accounts.len() >= self.limits.peers_max {
                 return Err(Refusal::PeersMax);
@@ -320,7 +322,8 @@ impl Swarms {
         }
         let mut face = Face::new(&Name::of(&members.keys, announce), 0);
         face.set_endpoints(&mut members.wides, &announce.endpoints);
-        mark_rights(&mut face, announce);
+        mark_rights(&mut face, announce, held_back(announce, None));
+        self.rights.write(&mut face, step.state);
         if stopped {
             return Ok((face, false));
         }
@@ -415,9 +418,10 @@ fn held_back(announce: &Announce, was: Option<PeerState>) -> bool {
         && state(announce) == PeerState::Leecher
 }
 
-/// What the user of an announce may.
+/// What the user of an announce may. Who is held back does not get from others what he may not download by being
+/// told to them.
 #[inline]
-fn mark_rights(face: &mut Face, announce: &Announce) {
-    face.mark.set_visible(announce.left == 0 || announce.user.can_leech);
+fn mark_rights(face: &mut Face, announce: &Announce, held_back: bool) {
+    face.mark.set_visible(announce.left == 0 || announce.user.can_leech && !held_back);
     face.mark.set_hidden(announce.user.hidden);
 }

@@ -191,6 +191,19 @@ impl Face {
         true
     }
 
+    /// Takes the endpoints of these families away; true when that changed something.
+    pub(crate) fn part(&mut self, wides: &mut Slots<Wide>, left: &Endpoints) -> bool {
+        let known = self.endpoints(wides);
+        let (v4, v6) =
+            (known.v4.filter(|_| left.v4.is_none()), known.v6.filter(|_| left.v6.is_none()));
+        let rest = Endpoints { v4, v6, ..known };
+        if rest == known {
+            return false;
+        }
+        self.set_endpoints(wides, &rest);
+        true
+    }
+
     pub(crate) fn set_endpoints(&mut self, wides: &mut Slots<Wide>, endpoints: &Endpoints) {
         let Endpoints { v4, v6, port } = *endpoints;
         let scope = |address: IpAddr| Scope::of_peer(address, port) as u16;

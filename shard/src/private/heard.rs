@@ -3,7 +3,7 @@
 
 use super::account::Figures;
 use super::announce::Known;
-use super::fold::{self, Addresses, Factors, Heard, Line, Lines, Report, Verdict};
+use super::fold::{self, Addresses, Factors, Line, Lines, Report, Verdict};
 use super::recent::{self, Kind, Step, Whose};
 use super::{Announce, Counters, Endpoints, Stamp, Swarms};
 use crate::{Event, InfoHash, PeerState, Seconds};
@@ -16,6 +16,8 @@ pub(crate) struct Judged {
     pub(crate) said: Counters,
     /// It says `stopped`, and nobody may say what it says once more.
     pub(crate) stops: bool,
+    /// It says so over one family, and is still there over the other.
+    pub(crate) parts: bool,
     /// What it adds.
     pub(crate) moved: Counters,
     pub(crate) verdict: Verdict,
@@ -35,6 +37,33 @@ impl Judged {
         self.verdict == Verdict::Late
     }
 
+    /// With what it counts as, of a peer of which this is known.
+    pub(crate) fn counted(
+        self,
+        announce: &Announce,
+        figures: &Figures,
+        state: PeerState,
+        known: &Endpoints,
+    ) -> Self {
+        let mut counts = counts_as(announce, figures, state, &self);
+        // Who has left over one family leaves over the other, whichever said so first.
+        let Addresses { v4, v6 } = self.line.addresses;
+        let was_both = v4.is_some() && v6.is_some() && known.v4.is_some() != known.v6.is_some();
+        let has_parted = was_both && self.line.stopped.is_some() && !self.is_elsewhere;
+        if announce.event == Event::Stopped && self.is_late() && has_parted {
+            counts.event = Event::Stopped;
+        }
+        let parts = counts.event == Event::Stopped && stays(&announce.endpoints, known);
+        if parts {
+            counts.event = match state {
+                PeerState::PartialSeed if counts.left > 0 => Event::Paused,
+                _ => Event::None,
+            };
+            counts.numwant = 0;
+        }
+        Self { announce: counts, parts, ..self }
+    }
+
     /// The client counts anew from here on.
     pub(crate) fn begins(&self) -> bool {
         matches!(self.verdict, Verdict::Begins | Verdict::Impossible)
@@ -52,8 +81,10 @@ impl Swarms {
             return self.recent.of(self.name(announce)).next().is_none();
         };
         let (before, after) = (&known.figures.reported, &announce.counters);
+        // Who leaves with an address of each family may leave over one of them.
+        let may_part = announce.event == Event::Stopped && known.face.mark.is_wide();
         fold::goes_on(before, after)
-            && (announce.event != Event::Started || before == after)
+            && !may_part
             && !known.is_odd
             && !fold::is_much(&fold::moved(before, after))
     }
@@ -84,7 +115,7 @@ impl Swarms {
             None => Lines::one(self.line(known, &endpoints, now)),
         };
         let judged = hear(lines, announce, &endpoints, now, self.limits.peer_timeout);
-        Judged { announce: counts_as(announce, &known.figures, known.state, &judged), ..judged }
+        judged.counted(announce, &known.figures, known.state, &endpoints)
     }
 
     fn line(&self, known: &Known, endpoints: &Endpoints, now: Seconds) -> Line {
@@ -224,20 +255,14 @@ pub(crate) fn hear(
         factors: Factors { upload_percent: 100, download_percent: 100, token: false },
         after: None,
     };
-    let mut heard = lines.hear(&report);
-    // One tracker knows what was said before: `started` says where counting begins, however much it says.
-    if announce.event == Event::Started
-        && heard.verdict == Verdict::GoesOn
-        && heard.credit.moved() != Counters::default()
-    {
-        heard = Heard { verdict: Verdict::Begins, credit: fold::Credit::default(), ..heard };
-    }
+    let heard = lines.hear(&report);
     let line = lines.all()[heard.line].clone();
     lines.tidy(report.stamp, u64::from(silent_max.0) * 1000);
     Judged {
         announce: *announce,
         said: announce.counters,
         stops: announce.event == Event::Stopped,
+        parts: false,
         moved: heard.credit.moved(),
         verdict: heard.verdict,
         is_elsewhere: lines.is_elsewhere(&line),
@@ -245,6 +270,12 @@ pub(crate) fn hear(
         last: lines.all().last().map_or(announce.counters, |line| line.last),
         lines: (!lines.is_plain()).then_some(lines),
     }
+}
+
+/// Whether a client that leaves over these endpoints, of which it is known to have one of each family, is there
+/// over the other.
+fn stays(left: &Endpoints, known: &Endpoints) -> bool {
+    known.v4.is_some() && known.v6.is_some() && (left.v4.is_none() || left.v6.is_none())
 }
 
 /// What an announce of a peer that is there counts as. What is older than the peer's last word says only that

@@ -154,9 +154,6 @@ impl Model {
         if self.limits.facts == Facts::Refused && !postponed && (known.is_some() || !stops) {
             return Err(Refusal::NoRoom);
         }
-        if known.is_none() && becomes(announce, was).1 {
-            return Err(Refusal::DownloadsMax);
-        }
         if known.is_none() && !stops {
             let clients = torrent.peers.keys().filter(|(user, ..)| *user == announce.user.id);
             let clients_max = usize::from(self.limits.clients_max);
@@ -178,7 +175,8 @@ impl Model {
         }
         let as_before = known.filter(|_| postponed).map(|known| known.reported);
         let announce = &Announce { counters: as_before.unwrap_or(announce.counters), ..*announce };
-        let peer = peer_after(announce, known.as_ref(), now);
+        let parts = judged.as_ref().is_some_and(|judged| judged.parts);
+        let peer = ruled(&self.rulings, &peer_after(announce, known.as_ref(), parts, now));
         let fact = Fact {
             said: (said != announce.counters).then_some(said),
             ..torrent.apply(announce, known.as_ref(), &peer, moved, now)
@@ -203,7 +201,11 @@ impl Model {
             is: (!stops).then_some(peer.state),
             since_last: known.map(|known| now.since(known.seen)),
             snatched: fact.snatched,
-            once: noted && (stops || anew || fact.snatched),
+            once: noted
+                && (stops
+                    || judged.as_ref().is_some_and(|judged| judged.stops)
+                    || anew
+                    || fact.snatched),
             forbidden: announce.left > 0 && !announce.user.can_leech,
             held_back: becomes(announce, was).1,
             late: judged.as_ref().is_some_and(Judged::is_late),
@@ -411,7 +413,12 @@ impl Torrent {
 }
 
 /// A peer as an announce leaves it; one that leaves, as it goes.
-fn peer_after(announce: &Announce, known: Option<&PeerRecord>, now: Seconds) -> PeerRecord {
+fn peer_after(
+    announce: &Announce,
+    known: Option<&PeerRecord>,
+    parts: bool,
+    now: Seconds,
+) -> PeerRecord {
     let before = known.map_or(Endpoints::default(), |known| known.endpoints);
     let partial = known.is_some_and(|known| known.state == PeerState::PartialSeed);
     let state = match (announce.event, announce.left) {
@@ -423,13 +430,21 @@ fn peer_after(announce: &Announce, known: Option<&PeerRecord>, now: Seconds) -> 
         user: announce.user.id,
         peer_id: announce.peer_id,
         key: announce.key,
-        endpoints: Endpoints {
-            v4: announce.endpoints.v4.or(before.v4),
-            v6: announce.endpoints.v6.or(before.v6),
-            port: announce.endpoints.port,
+        endpoints: match parts {
+            true => Endpoints {
+                v4: before.v4.filter(|_| announce.endpoints.v4.is_none()),
+                v6: before.v6.filter(|_| announce.endpoints.v6.is_none()),
+                ..before
+            },
+            false => Endpoints {
+                v4: announce.endpoints.v4.or(before.v4),
+                v6: announce.endpoints.v6.or(before.v6),
+                port: announce.endpoints.port,
+            },
         },
         state,
-        visible: announce.left == 0 || announce.user.can_leech,
+        visible: announce.left == 0
+            || announce.user.can_leech && !becomes(announce, known.map(|known| known.state)).1,
         hidden: announce.user.hidden,
         reported: announce.counters,
         left: announce.left,

@@ -149,9 +149,9 @@ pub struct Outcome {
     /// The user may not download, and is to be told so in place of the reply, which has no peers.
     /// Everything else has happened.
     pub forbidden: bool,
-    /// A known peer that did not download would have begun to, and the user's group allows no further
-    /// download: it is a partial seed now, and is to be told so in place of the reply, which has no peers.
-    /// Everything else has happened.
+    /// A peer that did not download would have begun to, and the user's group allows no further download: it is
+    /// a partial seed now, and is to be told so in place of the reply, which has no peers. Everything else has
+    /// happened.
     pub held_back: bool,
     /// It was an older announce that came late, or a copy of one: it credits nothing, and the peer stays what
     /// a newer one has made of it. Of a client that has just left, it does not bring it back.
@@ -255,6 +255,12 @@ impl Swarms {
     /// Changes bounds and options; what is there already stays.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// How much a whole sweep looks at, in what [`Swarms::expire`] calls its budget: the peers there are, and
+    /// the places of torrents, which may be many more than the torrents that are left.
+    pub fn walked(&self) -> usize {
+        self.totals.peers + self.torrents.end() as usize
     }
 
     /// What there is now. Costs nothing: the numbers are kept as they change.

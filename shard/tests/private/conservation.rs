@@ -94,9 +94,7 @@ impl Client {
     fn hear(&mut self, now: Seconds) {
         let Announce { counters, event, .. } = self.announce;
         let goes_on = self.session.filter(|(_, last)| {
-            event != Event::Started
-                && counters.uploaded >= last.uploaded
-                && counters.downloaded >= last.downloaded
+            counters.uploaded >= last.uploaded && counters.downloaded >= last.downloaded
         });
         self.session = match goes_on {
             Some((first, _)) => Some((first, counters)),

@@ -88,8 +88,7 @@ impl World {
             self.say(program, Event::Started, lost);
             program.now += self.random.u64(2_000..6_000);
             heard |= !lost;
-            // One tracker takes what a `started` says for the baseline.
-            if heard && self.nodes > 1 && self.random.bool() {
+            if heard && self.random.bool() {
                 self.transfer(program);
             }
         }

@@ -136,8 +136,13 @@ fn d7_started_said_again_credits_nothing_twice() {
             "+1800",
             "up=600",
         ],
-        560, // What `started` says is the baseline.
+        600,
     );
+    // Said until it is answered, and over each family when that gets through.
+    check(&["started up=0", "started up=500", "up=800"], 800);
+    check(&["started up=0", "+5", "started up=500", "+5", "up=800"], 800);
+    check(&["started up=0", "+9", "started up=500 at=[2a00::1]:9", "+1800", "up=800"], 800);
+    check(&["started up=0", "+1800", "up=500", "+1800", "started up=600", "up=800"], 800);
     let mut story = Story::new();
     story.announce("ann", "started left=100");
     story.announce("ann", "completed down=100 left=0");
@@ -212,6 +217,25 @@ fn d6_a_late_stopped_does_not_take_out_who_goes_on() {
     assert_eq!(story.credit("ann", "up=300"), (0, 0));
     story.check_counts(0, 0, 0);
     check(&["started up=0", "+1800", "up=200", "+1800", "stopped up=0", "+5", "up=200"], 200);
+}
+
+#[test]
+fn d6_who_leaves_over_one_family_is_there_over_the_other() {
+    let mut story = Story::new();
+    story.announce("bob", "started left=100");
+    story.announce("ann", "started left=100");
+    story.announce("ann", "started left=100 at=[2a00::1]:9");
+    story.advance(Seconds(1800));
+    let outcome = story.announce("ann", "stopped up=7 left=100");
+    assert_eq!((outcome.is, outcome.once), (Some(PeerState::Leecher), true));
+    let fact = outcome.fact.unwrap();
+    assert!(fact.active && fact.endpoints.v4.is_none() && fact.endpoints.v6.is_some());
+    assert_eq!(fact.credited_up, 7);
+    story.check_counts(0, 2, 0);
+    // What it goes on to move counts, and the last one takes it out.
+    assert_eq!(story.credit("ann", "up=10 left=100 at=[2a00::1]:9"), (3, 0));
+    assert_eq!(story.credit("ann", "stopped up=12 left=100 at=[2a00::1]:9"), (2, 0));
+    story.check_counts(0, 1, 0);
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn a_first_announce_is_a_baseline_and_the_next_ones_are_credited() {
 }
 
 #[test]
-fn started_sets_the_baseline_anew() {
+fn started_with_lower_counters_sets_the_baseline_anew() {
     let mut story = Story::new();
     story.announce("ann", "started up=0 down=0");
     story.advance(Seconds(1800));
@@ -172,7 +172,7 @@ fn started_sets_the_baseline_anew() {
     story.advance(Seconds(1800));
     story.check_credit("ann", "started up=10 down=20", (0, 0, 0));
     story.check_credit("ann", "up=1000 down=901", (990, 881, 0));
-    story.check_credit("ann", "started up=2000 down=901", (0, 0, 0));
+    story.check_credit("ann", "started up=2000 down=901", (1000, 0, 0));
     story.check_credit("ann", "up=2003 down=902", (3, 1, 0));
 }
 
@@ -403,10 +403,19 @@ fn a_user_s_group_bounds_his_downloads_and_never_his_credit() {
     story.announce("bob", "started up=5 left=0");
     story.check_credit("ann", "up=10 left=90 full", (10, 0, 0));
     assert_eq!(story.told("ann", "up=10 left=90 full").len(), 1, "what is under way goes on");
-    let refused = story.try_announce("zoe", "started left=100 full");
-    assert_eq!(refused, Err(Refusal::DownloadsMax));
-    story.check_counts(1, 1, 0);
-    assert!(story.announce("zoe", "stopped left=100 full").refusal().is_none());
+    // Who begins one too many is told nobody and to nobody, and counts.
+    let refused = story.announce("zoe", "started up=7 left=100 full");
+    assert_eq!(refused.refusal(), Some(Refusal::DownloadsMax));
+    assert_eq!((refused.is, refused.once), (Some(PeerState::PartialSeed), true));
+    story.check_counts(1, 2, 0);
+    assert_eq!(story.told("zoe", "up=7 left=100 full").len(), 0);
+    assert_eq!(story.told("ann", "up=10 left=90").len(), 1, "bob alone");
+    story.check_credit("zoe", "up=17 down=60 left=40 full", (10, 60, 0));
+    // Pausing is no way round: what it moved meanwhile counts, and so does what it completes.
+    story.check_credit("zoe", "paused up=17 down=70 left=30 full", (0, 10, 0));
+    assert!(story.announce("zoe", "completed up=20 down=100 left=0 full").snatched);
+    story.check_counts(2, 1, 1);
+    assert!(story.announce("zoe", "stopped up=20 down=100 left=0 full").refusal().is_none());
     assert!(story.announce("sid", "started left=0 full").refusal().is_none(), "he uploads");
     let forbidden = story.announce("eve", "started left=100 noleech full");
     assert_eq!(forbidden.refusal(), Some(Refusal::LeechingForbidden), "and is counted");
@@ -416,7 +425,7 @@ fn a_user_s_group_bounds_his_downloads_and_never_his_credit() {
     assert_eq!(outcome.refusal(), Some(Refusal::DownloadsMax));
     assert_eq!(outcome.is, Some(PeerState::PartialSeed));
     assert_eq!(outcome.fact.map(|fact| (fact.credited_up, fact.partial)), Some((20, true)));
-    story.check_counts(1, 3, 0);
+    story.check_counts(1, 3, 1);
     assert_eq!(story.told("bob", "up=25 left=40").len(), 2, "as soon as there is room");
     assert!(story.announce("bob", "up=25 left=40 full").refusal().is_none());
 }

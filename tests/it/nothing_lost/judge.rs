@@ -62,8 +62,7 @@ impl Judge {
         let (user, torrent, _) = who;
         let reported = (said.up, said.down);
         let before = self.sessions.get(&who).copied();
-        let going_on =
-            before.filter(|session| said.event != Event::Started && goes_on(session.last, said));
+        let going_on = before.filter(|session| goes_on(session.last, said));
         if before.is_some() && going_on.is_none() {
             self.book(site, who);
         }

@@ -191,9 +191,11 @@ impl World<'_> {
         let client = &self.clients[at];
         let families = match client.v6 {
             None => vec![(true, false)],
+            // It leaves over all that it has.
             Some(_) => {
+                let ways = if report.event == Event::Stopped { 2 } else { 3 };
                 vec![vec![(true, true)], vec![(true, false), (false, true)], vec![(false, true)]]
-                    .swap_remove(self.rng.usize(..3))
+                    .swap_remove(self.rng.usize(..ways))
             }
         };
         let (mut once, mut noted, mut is_known, mut is_written) = (false, true, false, false);

@@ -316,7 +316,8 @@ impl World<'_> {
             let mut asked = Vec::new();
             for (at, report, _) in said {
                 let client = &self.clients[*at];
-                let home = HOMES[self.rng.usize(..2)];
+                // One that had an address of each family would have to leave over both.
+                let home = HOMES[at % 2];
                 asked.push(match self.rng.u8(..6) {
                     0 => Asked::udp(tracker.udp(home), dies, &self.site, client, report),
                     _ => Asked::http(tracker.http(home), &target(&self.site, client, report)),

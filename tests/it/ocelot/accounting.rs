@@ -35,10 +35,15 @@ both! {
         report(&site, 2, "disk", [1000, 890, 5], "");
         site.check_credit(1, [10, 3]);
         site.check_credit(2, [1, 2]);
-        // A client that starts anew begins anew, however much it says.
-        report(&site, 1, "disk", [9_000_000, 9000, 4], STARTED);
-        report(&site, 1, "disk", [9_000_001, 9001, 3], "");
-        site.check_credit(1, [11, 4]);
+        // Clients say `started` until they are answered: one whose counters go on has gone on. Here Ocelot would
+        // credit nothing.
+        report(&site, 1, "disk", [1_000_110, 5103, 4], STARTED);
+        report(&site, 1, "disk", [1_000_111, 5104, 3], "");
+        site.check_credit(1, [111, 104]);
+        // With lower ones it begins anew.
+        report(&site, 1, "disk", [0, 0, 7], STARTED);
+        report(&site, 1, "disk", [2, 1, 3], "");
+        site.check_credit(1, [113, 105]);
     }
 
     fn ocelot_12_10_counters_that_go_down_credit_nothing(flavour: &str) {

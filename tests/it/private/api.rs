@@ -47,7 +47,7 @@ impl Api {
             token => format!("Authorization: Bearer {token}\r\n"),
         };
         let head = format!(
-            "{method} /api/v1/{path} HTTP/1.0\r\nHost: margay\r\n{authorization}\
+            "{method} /api/v1/{path} HTTP/1.0\r\nHost: localhost\r\n{authorization}\
              Content-Length: {}\r\n\r\n",
             body.len()
         );

@@ -90,7 +90,7 @@ fn a_full_disk_is_said_once() {
     site.tracker().fill_disk(false);
     site.tracker().logged("the journal is written again");
     credited(&site, 900, "");
-    site.check_credit(1, [800, 0]);
+    site.check_credit(1, [900, 0]);
 }
 
 /// As many records as a core lets wait: see the table of bounds in ARCHITECTURE.md.

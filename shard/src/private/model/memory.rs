@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Client;
 use crate::private::account::Figures;
 use crate::private::fold::{self, Lines};
-use crate::private::heard::{self, Judged, addresses, counts_as, judge_returning, raise};
+use crate::private::heard::{self, Judged, addresses, judge_returning, raise};
 use crate::private::recent::{self, Kind, Step};
 use crate::private::{Announce, Counters, PeerRecord, Stamp};
 use crate::{Event, InfoHash, Seconds};
@@ -51,9 +51,9 @@ impl Memories {
         });
         let judged = heard::hear(lines, announce, &known.endpoints, now, silent_max);
         let figures = Figures { reported: known.reported, left: known.left, ..Figures::default() };
-        let counts = counts_as(announce, &figures, known.state, &judged);
-        let plain = memory.lines.is_none() && judged.verdict == fold::Verdict::GoesOn;
-        (!plain).then_some(Judged { announce: counts, ..judged })
+        let judged = judged.counted(announce, &figures, known.state, &known.endpoints);
+        let goes_on = memory.lines.is_none() && judged.verdict == fold::Verdict::GoesOn;
+        (!goes_on || judged.parts).then_some(judged)
     }
 
     /// Writes down what a peer that was there, or is there now, has said.

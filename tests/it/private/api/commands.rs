@@ -152,7 +152,7 @@ fn a_command_says_what_is_wrong_and_what_to_do() {
     let add = format!("torrent add {} --id 1 {nobody}", file.display());
     wrong(&[token], &add, &["cannot read", "40 hex digits"]);
     fs::write(&file, "<html>").unwrap();
-    wrong(&[token], &add, &["is no .torrent file", "not a bencoded"]);
+    wrong(&[token], &add, &["is no .torrent file", "not bencoded at byte 0"]);
     assert_eq!(margay(&[], "client allow").code, 2);
 
     let open = Tracker::start("");
