@@ -145,6 +145,11 @@ impl Crowd {
             return Joined::Refused;
         }
         self.enter::<E>(pools, peer.mark, state);
+        if let Joined::Known(was) = joined
+            && was != state
+        {
+            E::tables_mut(self)[was as usize].settle(E::pool_mut(pools), MERGES);
+        }
         joined
     }
 
@@ -184,8 +189,9 @@ impl Crowd {
                 dropped += 1;
             }
         }
+        // Also where nobody has left: whatever made the table sparse, a sweep ends it.
+        E::tables_mut(self)[state as usize].settle(E::pool_mut(pools), 2 * MERGES);
         if dropped > 0 {
-            E::tables_mut(self)[state as usize].settle(E::pool_mut(pools), 2 * MERGES);
             self.drop_tags(pools);
         }
         (len, dropped)

@@ -36,10 +36,9 @@ pub(crate) fn export(
 ) -> bool {
     // Free slots cost a look too: a shard that was once large is walked in steps as well.
     for _ in 0..peers_max.max(1) {
-        if cursor.slot >= slab.slots() {
-            return true;
-        }
-        let entry = slab.entry(cursor.slot);
+        let Some(slot) = slab.from(cursor.slot) else { return true };
+        cursor.slot = slot;
+        let entry = slab.entry(slot);
         let within = match (&entry.body, cursor.within) {
             (Body::Free { .. }, _) => None,
             (Body::Crowd(number), within) => {
@@ -59,7 +58,7 @@ pub(crate) fn export(
             break;
         }
     }
-    cursor.slot >= slab.slots()
+    slab.from(cursor.slot).is_none()
 }
 
 pub(crate) fn counts(
@@ -69,16 +68,15 @@ pub(crate) fn counts(
     swarms_max: usize,
     counts: &mut Vec<(InfoHash, Counts)>,
 ) -> bool {
-    let looks = u32::try_from(swarms_max.max(1)).unwrap_or(u32::MAX);
-    let end = cursor.slot.saturating_add(looks).min(slab.slots());
-    for slot in cursor.slot..end {
+    for _ in 0..swarms_max.max(1) {
+        let Some(slot) = slab.from(cursor.slot) else { return true };
         let entry = slab.entry(slot);
         if !matches!(entry.body, Body::Free { .. }) {
             counts.push((entry.info_hash, entry.counts(stores)));
         }
+        cursor.slot = slot + 1;
     }
-    cursor.slot = end;
-    end >= slab.slots()
+    slab.from(cursor.slot).is_none()
 }
 
 fn is_full(piece: &Piece, peers_max: usize) -> bool {

@@ -199,6 +199,12 @@ impl Shard {
         Some(before.peers_v4 + before.peers_v6)
     }
 
+    /// How much a whole sweep looks at, in what [`Shard::expire`] calls its budget: the peers there are, and
+    /// the places of swarms, which may be many more than the swarms that are left.
+    pub fn walked(&self) -> usize {
+        self.totals.peers_v4 + self.totals.peers_v6 + self.slab.walked()
+    }
+
     /// What the shard holds now. Costs nothing: the numbers are kept as they change.
     pub fn totals(&self) -> Totals {
         self.totals

@@ -48,10 +48,13 @@ impl Shard {
         let mut expired = Expired::default();
         let mut looked = self.stores.bury(budget);
         loop {
-            if self.sweep.slot >= self.slab.slots() {
+            let Some(slot) = self.slab.from(self.sweep.slot) else {
                 self.sweep = Sweep::default();
                 expired.finished = true;
                 return expired;
+            };
+            if slot != self.sweep.slot {
+                self.sweep = Sweep { slot, crowd: None };
             }
             looked += match self.slab.entry(self.sweep.slot).body {
                 Body::Free { .. } => self.next_slot(),

@@ -124,13 +124,25 @@ impl<T: Record> Table<T> {
     /// A place every record is at with the same chance; `None` in an empty table.
     ///
     /// Draws a bucket and a place in it as if all buckets were as long as the longest, until one
-    /// is hit: two to four draws on average.
+    /// is hit: two to four draws on average. In a table of few buckets, whose longest may have been long in
+    /// better times, it counts to a record.
     pub(crate) fn draw(&self, random: &mut fastrand::Rng) -> Option<Place> {
         const DRAWS_MAX: usize = 64;
+        const COUNTED_MAX: usize = 16;
         if self.len == 0 {
             return None;
         }
         let buckets = self.buckets.len();
+        if buckets <= COUNTED_MAX {
+            let mut at = random.usize(..self.len());
+            let bucket = self.buckets.iter().position(|bucket| {
+                let len = usize::from(bucket.len);
+                let is_here = at < len;
+                at -= if is_here { 0 } else { len };
+                is_here
+            });
+            return bucket.map(|bucket| Place { bucket, at });
+        }
         for _ in 0..DRAWS_MAX {
             let bucket = random.usize(..buckets);
             let at = random.usize(..usize::from(self.longest));

@@ -15,8 +15,18 @@ const LIMITS: Limits = Limits {
 };
 const NOW: Seconds = Seconds(1_700_000_000);
 
-/// Who announces in what order must not matter: the requester is a seeder, and asks `asks` times.
-fn told(v4: u32, v6: u32, numwant: u16, asks: u32) -> Vec<u32> {
+/// What those who do not stay leechers say, in turn: some, or one of these.
+const CHANGES: [(u64, Event); 3] = [(0, Event::Completed), (1, Event::Paused), (1, Event::Stopped)];
+
+/// How often each leecher was told to a seeder that asked `asks` times, where of `v4` and `v6` endpoints
+/// those stay leechers that `stays` says, and the others say something of `changes`.
+fn told_of(
+    (v4, v6): (u32, u32),
+    stays: impl Fn(u32) -> bool,
+    changes: &[(u64, Event)],
+    numwant: u16,
+    asks: u32,
+) -> Vec<u32> {
     let mut shard = Shard::new(3, LIMITS);
     let (mut random, mut reply) = (fastrand::Rng::with_seed(5), Reply::default());
     let mut announce = Announce {
@@ -29,17 +39,26 @@ fn told(v4: u32, v6: u32, numwant: u16, asks: u32) -> Vec<u32> {
         numwant: 0,
         families: Families { v4: true, v6: true },
     };
-    for n in 0..v4 + v6 {
-        let host = Ipv4Addr::from(0x2d00_0000 + n);
-        announce.address =
-            if n < v4 { host.into() } else { Ipv6Addr::from(n as u128 | 0x2a00 << 112).into() };
-        announce.client = ClientTag::from_bits(n + 1);
-        shard.announce(&announce, NOW, &mut random, &mut reply).unwrap();
+    let mut staying = 0;
+    for changing in [false, true] {
+        for n in (0..v4 + v6).filter(|n| !changing || !stays(*n)) {
+            let host = Ipv4Addr::from(0x2d00_0000 + n);
+            announce.address =
+                if n < v4 { host.into() } else { Ipv6Addr::from(n as u128 | 0x2a00 << 112).into() };
+            announce.client = ClientTag::from_bits(n + 1);
+            if changing {
+                (announce.left, announce.event) = changes[n as usize % changes.len()];
+            } else {
+                staying += u32::from(stays(n));
+            }
+            shard.announce(&announce, NOW, &mut random, &mut reply).unwrap();
+        }
     }
     let asking = Announce {
         address: Ipv4Addr::new(45, 99, 0, 1).into(),
         client: ClientTag::from_bits(0),
         left: 0,
+        event: Event::None,
         numwant,
         ..announce
     };
@@ -49,20 +68,55 @@ fn told(v4: u32, v6: u32, numwant: u16, asks: u32) -> Vec<u32> {
         let peers = reply.peers_v4.chunks(6).chain(reply.peers_v6.chunks(18));
         peers.for_each(|peer| *told.entry(peer.to_vec()).or_default() += 1);
     }
-    assert!(told.len() <= (v4 + v6) as usize);
+    assert!(told.len() <= staying as usize);
     let mut told: Vec<u32> = told.into_values().collect();
-    told.resize((v4 + v6) as usize, 0);
+    told.resize(staying as usize, 0);
     told
 }
 
 /// Each peer is told `expected` times on average; being told is a throw of a coin each time, so the
 /// deviation is at most the root of that. Of thousands of peers none is five and a half away.
-fn check(v4: u32, v6: u32, numwant: u16, asks: u32) {
-    let told = told(v4, v6, numwant, asks);
-    let expected = f64::from(asks) * f64::from(numwant) / f64::from(v4 + v6);
+fn are_alike(told: &[u32], numwant: u16, asks: u32, what: &str) {
+    let wanted = usize::from(numwant).min(told.len());
+    let expected = f64::from(asks) * wanted as f64 / told.len() as f64;
     for times in told {
-        let away = (f64::from(times) - expected).abs() / expected.sqrt();
-        assert!(away < 5.5, "told {times} times, not about {expected}: {v4} IPv4 and {v6} IPv6");
+        let away = (f64::from(*times) - expected).abs() / expected.sqrt();
+        assert!(away < 5.5, "told {times} times, not about {expected}: {what}");
+    }
+}
+
+fn check(v4: u32, v6: u32, numwant: u16, asks: u32) {
+    let told = told_of((v4, v6), |_| true, &[], numwant, asks);
+    are_alike(&told, numwant, asks, &format!("{v4} IPv4 and {v6} IPv6"));
+}
+
+/// One in `one_in` stays a leecher.
+fn check_left(v4: u32, v6: u32, one_in: u32, changes: &[(u64, Event)], numwant: u16) {
+    const ASKS: u32 = 6_000;
+    let told = told_of((v4, v6), |n| n % one_in == 0, changes, numwant, ASKS);
+    let what = format!("one in {one_in} of {v4} IPv4 and {v6} IPv6 after {changes:?}");
+    are_alike(&told, numwant, ASKS, &what);
+}
+
+#[test]
+fn those_who_still_download_are_told_when_a_crowd_has_completed() {
+    for changes in CHANGES.chunks(1) {
+        check_left(60_000, 0, 3000, changes, 50);
+        check_left(60_000, 0, 3000, changes, 5);
+        check_left(0, 20_000, 700, changes, 50);
+        check_left(9_000, 9_000, 900, changes, 10);
+    }
+}
+
+#[test]
+fn whoever_is_left_of_a_swarm_of_any_size_is_told_alike() {
+    let mut random = fastrand::Rng::with_seed(11);
+    for _ in 0..40 {
+        let size = |random: &mut fastrand::Rng| random.u32(..6000) >> random.u32(..8);
+        let (v4, v6) = (1 + size(&mut random), if random.bool() { size(&mut random) } else { 0 });
+        let one_in = 1 + random.u32(..(v4 + v6) / 2 + 1);
+        let from = random.usize(..3);
+        check_left(v4, v6, one_in, &CHANGES[from..random.usize(from..3) + 1], random.u16(1..60));
     }
 }
 

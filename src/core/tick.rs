@@ -43,8 +43,7 @@ pub async fn sweep(core: SharedCore) {
                 let expired = core.shard.expire(core.clock.steady_at(now), SWEEP_BUDGET);
                 core.counters.expired_peers += expired.peers as u64;
             }
-            let totals = core.totals();
-            let steps = (totals.swarms + totals.peers_v4 + totals.peers_v6) / SWEEP_BUDGET + 1;
+            let steps = core.walked() / SWEEP_BUDGET + 1;
             (SWEEP_PERIOD / steps as u32).clamp(SWEEP_STEP.0, SWEEP_STEP.1)
         };
         sleep(pause).await;
@@ -130,6 +129,14 @@ impl Core {
             peers_v6: 0,
             seeders: totals.seeders,
             leechers: totals.leechers,
+        }
+    }
+
+    /// What a whole sweep looks at.
+    fn walked(&self) -> usize {
+        match &self.private {
+            Some(private) => private.swarms.walked(),
+            None => self.shard.walked(),
         }
     }
 

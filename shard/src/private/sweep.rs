@@ -186,10 +186,9 @@ impl Swarms {
                     *table.record_mut(faces, place) = face;
                 }
             }
-            if !left.is_empty() {
-                members.merge(number, at.table);
-                members.merge(number, at.table);
-            }
+            // Also where nobody has left: what was put off while the crowd was written out is made up for.
+            members.merge(number, at.table);
+            members.merge(number, at.table);
             self.part(left, slot, true, now, gone);
         }
         if at.buckets_left == 0 {

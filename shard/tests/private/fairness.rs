@@ -42,15 +42,29 @@ fn announce(n: u32, wide: bool) -> Announce {
     }
 }
 
-/// A swarm of `narrow` peers over IPv4 and `wide` ones over both, and how often each was told to a
-/// seeder that asked `asks` times.
-fn told(narrow: u32, wide: u32, families: Families, numwant: u16, asks: u32) -> Vec<u32> {
+/// A swarm of `narrow` peers over IPv4 and `wide` ones over both, of which one in `one_in` stays a leecher,
+/// and how often each of these was told to a seeder that asked `asks` times.
+fn told(
+    (narrow, wide): (u32, u32),
+    one_in: u32,
+    families: Families,
+    numwant: u16,
+    asks: u32,
+) -> Vec<u32> {
     let mut swarms = Swarms::new(3, LIMITS);
     let terms = Terms { id: TorrentId(1), freeleech: Freeleech::None, upload_percent: 100 };
     swarms.register(InfoHash([1; 20]), terms).unwrap();
     let (mut random, mut reply) = (fastrand::Rng::with_seed(5), Reply::default());
     for n in 0..narrow + wide {
         swarms.announce(&announce(n, n >= narrow), NOW, &mut random, &mut reply).unwrap();
+    }
+    // All but those who are looked at change what they are.
+    let mut changes =
+        [(0, Event::Completed), (1, Event::Paused), (1, Event::Stopped)].into_iter().cycle();
+    for n in (0..narrow + wide).filter(|n| n % one_in != 0) {
+        let (left, event) = changes.next().unwrap();
+        let changed = Announce { left, event, ..announce(n, n >= narrow) };
+        swarms.announce(&changed, NOW, &mut random, &mut reply).unwrap();
     }
     let asking = Announce { left: 0, numwant, families, ..announce(1 << 20, true) };
     let mut told: HashMap<u32, u32> = HashMap::new();
@@ -63,20 +77,26 @@ fn told(narrow: u32, wide: u32, families: Families, numwant: u16, asks: u32) -> 
             peers.for_each(|peer| *told.entry(host(peer) - 0x2d00_0000).or_default() += 1);
         } else {
             let peers = reply.peers_v6.chunks(18);
-            assert_eq!(peers.len(), usize::from(numwant));
+            assert!(peers.len() <= usize::from(numwant));
             let host = |peer: &[u8]| u32::from_be_bytes(peer[12..16].try_into().unwrap());
             peers.for_each(|peer| *told.entry(host(peer)).or_default() += 1);
         }
     }
     let from = if families.v4 { 0 } else { narrow };
-    (from..narrow + wide).map(|n| told.get(&n).copied().unwrap_or(0)).collect()
+    let stay = (from..narrow + wide).filter(|n| n % one_in == 0);
+    stay.map(|n| told.get(&n).copied().unwrap_or(0)).collect()
 }
 
 /// Being told is a throw of a coin each time, so the deviation is at most the root of how often that is
 /// on average. Of thousands of peers none is five and a half away.
 fn check(narrow: u32, wide: u32, families: Families, numwant: u16, asks: u32) {
-    let told = told(narrow, wide, families, numwant, asks);
-    let expected = f64::from(asks) * f64::from(numwant) / told.len() as f64;
+    check_left(narrow, wide, 1, families, numwant, asks);
+}
+
+fn check_left(narrow: u32, wide: u32, one_in: u32, families: Families, numwant: u16, asks: u32) {
+    let told = told((narrow, wide), one_in, families, numwant, asks);
+    let wanted = usize::from(numwant).min(told.len());
+    let expected = f64::from(asks) * wanted as f64 / told.len() as f64;
     for times in told {
         let away = (f64::from(times) - expected).abs() / expected.sqrt();
         assert!(away < 5.5, "told {times} times, not about {expected}: {narrow} and {wide}");
@@ -101,6 +121,25 @@ fn the_peers_of_a_crowd_are_told_alike() {
     check(3000, 0, V4, 50, 60_000);
     check(700, 100, BOTH, 3, 60_000);
     check(50, 500, V4, 50, 30_000);
+}
+
+#[test]
+fn those_who_still_download_are_told_when_a_crowd_has_completed() {
+    check_left(60_000, 0, 3000, BOTH, 50, 6_000);
+    check_left(60_000, 0, 3000, BOTH, 5, 6_000);
+    check_left(9_000, 9_000, 900, BOTH, 10, 6_000);
+    check_left(0, 20_000, 700, V6, 50, 6_000);
+}
+
+#[test]
+fn whoever_is_left_of_a_swarm_of_any_size_is_told_alike() {
+    let mut random = fastrand::Rng::with_seed(11);
+    for _ in 0..40 {
+        let size = |random: &mut fastrand::Rng| random.u32(..6000) >> random.u32(..8);
+        let (narrow, wide) = (1 + size(&mut random), size(&mut random));
+        let one_in = 1 + random.u32(..(narrow + wide) / 2 + 1);
+        check_left(narrow, wide, one_in, BOTH, random.u16(1..60), 6_000);
+    }
 }
 
 #[test]
