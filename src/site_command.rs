@@ -66,6 +66,9 @@ pub enum SiteError {
         /// Why not.
         why: NoTorrent,
     },
+    /// The file is too large for one.
+    #[error("{} is larger than {} MiB, and no .torrent file is", .0.display(), TORRENT_BYTES_MAX >> 20)]
+    TooLarge(PathBuf),
     /// The file has no infohash of version 2.
     #[error("{} is not of version 2; leave --v2 out", .0.display())]
     NoVersion2(PathBuf),
@@ -132,7 +135,7 @@ pub enum TokenCommand {
 pub const OPTIONS: &[&str] = &["config", "control", "data"];
 
 /// Bytes of a .torrent file.
-const TORRENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const TORRENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Peers and clients asked for at a time.
 const PAGE: usize = 1000;
@@ -276,8 +279,11 @@ fn info_hash(torrent: &Named) -> Result<InfoHash, SiteError> {
     }
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(TORRENT_BYTES_MAX).read_to_end(&mut bytes))
+        .and_then(|file| file.take(TORRENT_BYTES_MAX + 1).read_to_end(&mut bytes))
         .map_err(|source| SiteError::NoFile { path: path.clone(), source })?;
+    if bytes.len() as u64 > TORRENT_BYTES_MAX {
+        return Err(SiteError::TooLarge(path.clone()));
+    }
     let file = TorrentFile::parse(&bytes)
         .map_err(|why| SiteError::NoTorrent { path: path.clone(), why })?;
     if !file.private {

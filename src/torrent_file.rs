@@ -18,8 +18,23 @@ pub struct TorrentFile {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NoTorrent {
     /// It is not bencoded (BEP 3).
-    #[error("it is not a bencoded dictionary")]
-    Malformed,
+    #[error("it is not bencoded at byte {at}")]
+    Malformed {
+        /// The first byte that cannot be what it is.
+        at: usize,
+    },
+    /// It ends within something.
+    #[error("it ends early, at byte {at}; is the file complete?")]
+    Short {
+        /// How long it is.
+        at: usize,
+    },
+    /// Lists and dictionaries are too deep in each other.
+    #[error("it is deeper than {DEPTH_MAX} lists and dictionaries in each other, at byte {at}")]
+    TooDeep {
+        /// Where one too many begins.
+        at: usize,
+    },
     /// There is no info dictionary.
     #[error("it has no info dictionary")]
     NoInfo,
@@ -28,28 +43,34 @@ pub enum NoTorrent {
     Version,
 }
 
-/// Lists and dictionaries in each other at most.
-const DEPTH_MAX: usize = 64;
+/// Lists and dictionaries in each other at most. A file tree (BEP 52) is as deep as its paths.
+const DEPTH_MAX: usize = 128;
 
 impl TorrentFile {
     /// Reads a .torrent file. What comes behind its dictionary does not matter.
     pub fn parse(bytes: &[u8]) -> Result<Self, NoTorrent> {
-        let mut info = None;
-        entries(bytes, |key, value| {
+        let (mut info, mut file) = (None, Reader { bytes, at: 0 });
+        file.entries(|key, reader| {
+            let from = reader.at;
+            let value = reader.value(key == b"info")?;
             if key == b"info" {
-                info = Some(value);
+                info = Some((from, value));
             }
-        })
-        .ok_or(NoTorrent::Malformed)?;
-        let info = info.ok_or(NoTorrent::NoInfo)?;
+            Ok(())
+        })?;
+        let (at, info) =
+            info.filter(|(_, info)| info.starts_with(b"d")).ok_or(NoTorrent::NoInfo)?;
         let (mut has_pieces, mut version, mut private) = (false, None, false);
-        entries(info, |key, value| match key {
-            b"pieces" => has_pieces = value.first().is_some_and(u8::is_ascii_digit),
-            b"meta version" => version = Some(value),
-            b"private" => private = value == b"i1e",
-            _ => {}
-        })
-        .ok_or(NoTorrent::NoInfo)?;
+        Reader { bytes, at }.entries(|key, reader| {
+            let value = reader.value(true)?;
+            match key {
+                b"pieces" => has_pieces = value.first().is_some_and(u8::is_ascii_digit),
+                b"meta version" => version = Some(value),
+                b"private" => private = value == b"i1e",
+                _ => {}
+            }
+            Ok(())
+        })?;
         let first_20 = |algorithm| {
             let hash = digest::digest(algorithm, info);
             InfoHash(*hash.as_ref().first_chunk().expect("either hash has 20 bytes or more"))
@@ -68,51 +89,100 @@ impl TorrentFile {
     }
 }
 
-/// Shows the keys and values of the dictionary that `bytes` begin with; `None` when it is none.
-fn entries<'b>(bytes: &'b [u8], mut show: impl FnMut(&'b [u8], &'b [u8])) -> Option<()> {
-    let mut rest = bytes.strip_prefix(b"d")?;
-    loop {
-        if rest.first()? == &b'e' {
-            return Some(());
-        }
-        let (key, behind) = string(rest)?;
-        let length = value(behind)?;
-        show(key, &behind[..length]);
-        rest = &behind[length..];
+/// Reads bencoding from a place on.
+struct Reader<'b> {
+    bytes: &'b [u8],
+    at: usize,
+}
+
+impl<'b> Reader<'b> {
+    fn peek(&self) -> Result<u8, NoTorrent> {
+        self.bytes.get(self.at).copied().ok_or(NoTorrent::Short { at: self.bytes.len() })
     }
-}
 
-/// A byte string, and what comes behind it.
-fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let length: usize = str::from_utf8(&bytes[..digits]).ok()?.parse().ok()?;
-    let behind = bytes[digits..].strip_prefix(b":")?;
-    behind.split_at_checked(length)
-}
-
-/// How long the value is that `bytes` begin with.
-fn value(bytes: &[u8]) -> Option<usize> {
-    let (mut depth, mut rest) = (0, bytes);
-    loop {
-        match rest.first()? {
-            b'i' => {
-                let digits = rest[1..].strip_prefix(b"-").unwrap_or(&rest[1..]);
-                let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-                rest = digits[count..].strip_prefix(b"e").filter(|_| count > 0)?;
-            }
-            b'l' | b'd' if depth == DEPTH_MAX => return None,
-            b'l' | b'd' => {
-                depth += 1;
-                rest = &rest[1..];
-            }
-            b'e' if depth > 0 => {
-                depth -= 1;
-                rest = &rest[1..];
-            }
-            _ => rest = string(rest)?.1,
+    fn malformed(&self) -> NoTorrent {
+        match self.peek() {
+            Ok(_) => NoTorrent::Malformed { at: self.at },
+            Err(short) => short,
         }
-        if depth == 0 {
-            return Some(bytes.len() - rest.len());
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), NoTorrent> {
+        if self.peek()? != byte {
+            return Err(self.malformed());
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Shows the keys of a dictionary; `read` takes the value behind each.
+    fn entries(
+        &mut self,
+        mut read: impl FnMut(&'b [u8], &mut Self) -> Result<(), NoTorrent>,
+    ) -> Result<(), NoTorrent> {
+        self.expect(b'd')?;
+        while self.peek()? != b'e' {
+            let key = self.string()?;
+            read(key, self)?;
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Moves behind bytes that are all of this kind; which they were.
+    fn run(&mut self, is_one: impl Fn(&u8) -> bool) -> &'b [u8] {
+        let rest = &self.bytes[self.at..];
+        let length = rest.iter().position(|byte| !is_one(byte)).unwrap_or(rest.len());
+        self.at += length;
+        &rest[..length]
+    }
+
+    fn string(&mut self) -> Result<&'b [u8], NoTorrent> {
+        let from = self.at;
+        let digits = self.run(u8::is_ascii_digit);
+        if digits.is_empty() {
+            return Err(self.malformed());
+        }
+        self.expect(b':')?;
+        let length = str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok());
+        let length = length.ok_or(NoTorrent::Malformed { at: from })?;
+        let rest = &self.bytes[self.at..];
+        let string = rest.get(..length).ok_or(NoTorrent::Short { at: self.bytes.len() })?;
+        self.at += length;
+        Ok(string)
+    }
+
+    /// A number. Programs write all kinds of them (`i1.5e`, `i-0e`, `i007e`, `i+1e`) beside what the torrent is
+    /// named after.
+    fn number(&mut self, strict: bool) -> Result<(), NoTorrent> {
+        self.expect(b'i')?;
+        if strict {
+            self.at += usize::from(self.peek()? == b'-');
+            if self.run(u8::is_ascii_digit).is_empty() {
+                return Err(self.malformed());
+            }
+        } else {
+            self.run(|byte| byte.is_ascii_digit() || b"+-. ".contains(byte));
+        }
+        self.expect(b'e')
+    }
+
+    /// Moves behind a value; the value.
+    fn value(&mut self, strict: bool) -> Result<&'b [u8], NoTorrent> {
+        let (from, mut depth) = (self.at, 0);
+        loop {
+            match self.peek()? {
+                b'i' => self.number(strict)?,
+                b'l' | b'd' if depth == DEPTH_MAX => {
+                    return Err(NoTorrent::TooDeep { at: self.at });
+                }
+                b'l' | b'd' => (depth, self.at) = (depth + 1, self.at + 1),
+                b'e' if depth > 0 => (depth, self.at) = (depth - 1, self.at + 1),
+                _ => _ = self.string()?,
+            }
+            if depth == 0 {
+                return Ok(&self.bytes[from..self.at]);
+            }
         }
     }
 }
@@ -144,23 +214,54 @@ mod tests {
 
     #[test]
     fn what_is_no_torrent_is_explained() {
+        use NoTorrent::{Malformed, Short, TooDeep};
         for (bytes, why) in [
-            ("", NoTorrent::Malformed),
-            ("<html>", NoTorrent::Malformed),
-            ("d4:info", NoTorrent::Malformed),
-            ("d4:infoi1e", NoTorrent::Malformed),
-            ("d99999999999999999999:a", NoTorrent::Malformed),
-            ("d18446744073709551615:a", NoTorrent::Malformed),
+            ("", Short { at: 0 }),
+            ("<html>", Malformed { at: 0 }),
+            ("d4:info", Short { at: 7 }),
+            ("d4:infoi1e", Short { at: 10 }),
+            ("d99999999999999999999:a", Malformed { at: 1 }),
+            ("d18446744073709551615:a", Short { at: 23 }),
+            ("d1:axe", Malformed { at: 4 }),
+            ("d1:ai1xee", Malformed { at: 6 }),
+            ("d4:infod1:ai1.5eee", Malformed { at: 13 }),
+            ("d4:infod1:aiee", Malformed { at: 12 }),
             ("d1:ai1ee", NoTorrent::NoInfo),
             ("d4:infoi1ee", NoTorrent::NoInfo),
             ("d4:infodee", NoTorrent::Version),
         ] {
             assert_eq!(TorrentFile::parse(bytes.as_bytes()), Err(why), "{bytes}");
         }
-        let deep = format!("d4:info{}{}e", "l".repeat(1000), "e".repeat(1000));
-        assert_eq!(TorrentFile::parse(deep.as_bytes()), Err(NoTorrent::Malformed));
         for end in 0..V1.len() - 1 {
-            assert!(TorrentFile::parse(&V1.as_bytes()[..end]).is_err(), "{end}");
+            let early = TorrentFile::parse(&V1.as_bytes()[..end]);
+            assert_eq!(early, Err(Short { at: end }));
         }
+        let deep = |levels: usize| {
+            let levels = format!("{}{}", "l".repeat(levels), "e".repeat(levels));
+            TorrentFile::parse(V1.replace("d8:announce3:url", &format!("d1:a{levels}")).as_bytes())
+        };
+        assert!(deep(100).is_ok() && deep(DEPTH_MAX).is_ok());
+        assert_eq!(deep(DEPTH_MAX + 1), Err(TooDeep { at: 4 + DEPTH_MAX }));
+    }
+
+    #[test]
+    fn numbers_of_any_form_do_no_harm_beside_the_info_dictionary() {
+        let plain = TorrentFile::parse(V1.as_bytes()).unwrap();
+        for number in
+            ["1.5", "-0", "007", "+1", "-1.25", "", "99999999999999999999999", " 1", "1-2"]
+        {
+            let odd =
+                V1.replace("d8:announce", &format!("d1:ai{number}e1:bli{number}ee8:announce"));
+            assert_eq!(TorrentFile::parse(odd.as_bytes()), Ok(plain), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_a_hundred_megabytes_is_read() {
+        let (pieces, behind) = (100_000_000, "7:privatei1eee");
+        let mut file = format!("d4:infod4:name1:a6:pieces{pieces}:").into_bytes();
+        file.resize(file.len() + pieces, b'x');
+        file.extend_from_slice(behind.as_bytes());
+        assert!(TorrentFile::parse(&file).unwrap().private);
     }
 }

@@ -54,6 +54,13 @@ impl Database {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(wrong("it does not start with postgres://"));
         }
+        if let Some(raw) = raw_in_password(url) {
+            return Err(wrong(&format!(
+                "a raw {raw} in the password ends it there: write it as %{:02X}, or give the password in \
+                 --database-password-file",
+                u32::from(raw)
+            )));
+        }
         let (url, ssl) = split_ssl(url).map_err(|problem| wrong(&problem))?;
         let mut config: Config = url.parse().map_err(|error| wrong(&text_of(&error)))?;
         if let Some(password) = password {
@@ -118,6 +125,17 @@ impl fmt::Debug for Database {
 /// An identifier in double quotes (PostgreSQL, "Identifiers and Key Words").
 pub(super) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A character in the password of a URL that has to be percent-encoded there (PostgreSQL, "Connection URIs") and
+/// is not: one that ends the password too early, or `%` without two hexadecimal digits.
+fn raw_in_password(url: &str) -> Option<char> {
+    let (_, rest) = url.split_once("://")?;
+    let before_query = rest.split_once('?').map_or(rest, |(before, _)| before);
+    let (user, _) = before_query.rsplit_once('@')?;
+    let (_, password) = user.split_once(':')?;
+    let raw = password.chars().find(|raw| matches!(raw, '@' | '/' | '#' | ' '));
+    raw.or_else(|| decode(password).err().map(|_| '%'))
 }
 
 /// What of a URL is about TLS, and not understood by the driver.
@@ -230,6 +248,34 @@ mod tests {
             assert_eq!((ssl.mode, ssl.proof), (mode, proof), "{query}");
         }
         assert!(split_ssl("postgres://a@b/c?sslmode=never").is_err());
+    }
+
+    #[test]
+    fn what_is_raw_in_a_password_is_named_with_what_to_write() {
+        for (password, raw) in [
+            ("sec@ret", "%40"),
+            ("sec/ret", "%2F"),
+            ("sec#ret", "%23"),
+            ("sec%ret", "%25"),
+            ("secret%4", "%25"),
+            ("@", "%40"),
+        ] {
+            let url = format!("postgres://ann:{password}@db.example:5433/site?application_name=a");
+            let error = Database::new(&url, None, "margay").unwrap_err();
+            let text = text_of(&error);
+            assert!(text.contains(raw) && text.contains("--database-password-file"), "{text}");
+            assert!(!text.contains("sec"), "{text}");
+        }
+        for (url, password) in [
+            ("postgres://ann:a%40b%2Fc%23d%25@db.example/site", Some("a@b/c#d%")),
+            ("postgres://ann:a!$&'()*+,;=:b@db.example/site", Some("a!$&'()*+,;=:b")),
+            ("postgres://ann@%2Frun%2Fpostgresql/site", None),
+            ("postgres://db.example:5433/site?application_name=a%40b", None),
+        ] {
+            let database = Database::new(url, None, "margay").unwrap();
+            let found = database.hosts[0].get_password();
+            assert_eq!(found, password.map(str::as_bytes), "{url}");
+        }
     }
 
     #[test]
