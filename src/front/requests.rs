@@ -102,11 +102,11 @@ impl Core {
                     self.hear_announce(&head, framing, remote.ip(), seat, out)
                 }
                 Target::Scrape(_) => self.hear_scrape(&head, framing, remote.ip(), now, out),
-                Target::Root => {
+                Target::Root if !query::has_info_hash(head.query) => {
                     write_root(out, framing);
                     None
                 }
-                Target::Unknown => {
+                Target::Root | Target::Unknown => {
                     self.counters
                         .front(Protocol::Http, family(remote.ip()))
                         .refuse(Reason::NotFound);

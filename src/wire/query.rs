@@ -3,6 +3,9 @@
 //! Clients differ in everything but the infohash, so this reads leniently: pairs in any order, keys
 //! without `=`, empty values, unknown keys; of a key given twice the first one counts. Keys are
 //! matched as they are sent. Only what cannot be answered is [`Malformed`].
+//!
+//! Some clients append their query with a `?` to an address that has one already:
+//! `?passkey=KEY?info_hash=…`. Where something is missing and there is such a `?`, the first one is read as `&`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,7 +24,7 @@ pub struct Announce<'q> {
     pub info_hash: InfoHash,
     /// The client's name for itself.
     pub peer_id: [u8; 20],
-    /// Where the client listens; `None` when it does not say or says no port number.
+    /// Where the client listens; `None` when it does not say.
     pub port: Option<u16>,
     /// Bytes left; `u64::MAX` when unknown: absent, negative, not a number or too large for `u64`.
     pub left: u64,
@@ -77,6 +80,9 @@ pub enum Malformed {
     /// A peer id that does not decode to 20 bytes.
     #[error("peer_id is not 20 bytes long")]
     PeerIdLength,
+    /// A port that is no number, or too large for one.
+    #[error("port is not a number from 0 to 65535")]
+    Port,
 }
 
 /// Reads the query of an announce, without the `?`.
@@ -92,9 +98,26 @@ pub fn parse_scrape<'q>(
     query: &'q [u8],
     hashes: &mut Vec<InfoHash>,
 ) -> Result<Scrape<'q>, Malformed> {
+    let scrape = read_scrape(pairs(query), hashes);
+    let scrape = match halves(query).filter(|_| scrape.everything) {
+        Some((first, second)) => read_scrape(pairs(first).chain(pairs(second)), hashes),
+        None => scrape,
+    };
+    if hashes.is_empty() && !scrape.everything {
+        return Err(Malformed::InfoHashLength);
+    }
+    hashes.sort_unstable();
+    hashes.dedup();
+    Ok(scrape)
+}
+
+fn read_scrape<'q>(
+    pairs: impl Iterator<Item = (&'q [u8], &'q [u8])>,
+    hashes: &mut Vec<InfoHash>,
+) -> Scrape<'q> {
     hashes.clear();
     let mut scrape = Scrape { everything: true, passkey: None };
-    for (key, value) in pairs(query) {
+    for (key, value) in pairs {
         match key {
             b"info_hash" => {
                 scrape.everything = false;
@@ -106,12 +129,19 @@ pub fn parse_scrape<'q>(
             _ => {}
         }
     }
-    if hashes.is_empty() && !scrape.everything {
-        return Err(Malformed::InfoHashLength);
-    }
-    hashes.sort_unstable();
-    hashes.dedup();
-    Ok(scrape)
+    scrape
+}
+
+/// What stands before the first `?` of a query, and behind it.
+#[cold]
+fn halves(query: &[u8]) -> Option<(&[u8], &[u8])> {
+    memchr(b'?', query).map(|at| cut(query, Some(at)))
+}
+
+/// Whether a query has an infohash: who sends it is a client.
+pub fn has_info_hash(query: &[u8]) -> bool {
+    let mut keys = query.split(|byte| matches!(byte, b'&' | b'?'));
+    keys.any(|pair| pair == b"info_hash" || pair.starts_with(b"info_hash="))
 }
 
 /// The pairs of a query, in order: what stands between two `&`, cut at its first `=`. A key without
@@ -218,8 +248,27 @@ impl<'q> RawAnnounce<'q> {
     /// Finds the values in `query`; refused is only a second infohash.
     #[inline]
     pub(super) fn read(query: &'q [u8]) -> Result<Self, Malformed> {
+        let raw = Self::of(pairs(query))?;
+        let cut_off = |value: Option<&[u8]>| value.is_some_and(|value| value.contains(&b'?'));
+        let is_whole = raw.info_hash.is_some() && raw.peer_id.is_some() && !cut_off(raw.passkey);
+        match is_whole {
+            true => Ok(raw),
+            false => Self::read_halves(query, raw),
+        }
+    }
+
+    #[cold]
+    fn read_halves(query: &'q [u8], raw: Self) -> Result<Self, Malformed> {
+        match halves(query) {
+            Some((first, second)) => Self::of(pairs(first).chain(pairs(second))),
+            None => Ok(raw),
+        }
+    }
+
+    #[inline]
+    fn of(pairs: impl Iterator<Item = (&'q [u8], &'q [u8])>) -> Result<Self, Malformed> {
         let mut raw = RawAnnounce::default();
-        for (key, value) in pairs(query) {
+        for (key, value) in pairs {
             let field = match key {
                 b"info_hash" if raw.info_hash.is_some() => return Err(Malformed::InfoHashTwice),
                 b"info_hash" => &mut raw.info_hash,
@@ -255,7 +304,7 @@ impl<'q> RawAnnounce<'q> {
         Ok(Announce {
             info_hash: InfoHash(info_hash),
             peer_id,
-            port: self.port.and_then(number).and_then(|port| u16::try_from(port).ok()),
+            port: self.port()?,
             left: self.left.and_then(number).unwrap_or(u64::MAX),
             uploaded: self.uploaded.and_then(number).unwrap_or(0),
             downloaded: self.downloaded.and_then(number).unwrap_or(0),
@@ -273,6 +322,17 @@ impl<'q> RawAnnounce<'q> {
 }
 
 impl RawAnnounce<'_> {
+    /// Where the client listens; nothing where it does not say. Who leaves is not asked for it.
+    #[inline]
+    pub(super) fn port(&self) -> Result<Option<u16>, Malformed> {
+        let Some(raw) = self.port.filter(|raw| !raw.is_empty()) else { return Ok(None) };
+        let port = number(raw).and_then(|port| u16::try_from(port).ok());
+        if port.is_none() && self.event != Some(b"stopped") {
+            return Err(Malformed::Port);
+        }
+        Ok(port)
+    }
+
     /// How many peers are asked for; what is no number, or a negative one, is the default.
     #[inline]
     pub(super) fn numwant(&self) -> Numwant {

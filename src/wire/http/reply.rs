@@ -192,7 +192,7 @@ pub fn write_root(out: &mut Vec<u8>, framing: Framing) {
 /// Appends the reply to a path that does not exist: a page with status 404 for a browser or robot,
 /// and for a BitTorrent client (its query has an infohash) a failure that it can read.
 pub fn write_not_found(out: &mut Vec<u8>, framing: Framing, query: &[u8]) {
-    if query::pairs(query).any(|(key, _)| key == b"info_hash") {
+    if query::has_info_hash(query) {
         let reason = &"There is no tracker at this path";
         let retry = Some(Retry::Never);
         return write_failure(out, framing, &Failure { reason, intervals: None, retry });

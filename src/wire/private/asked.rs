@@ -33,9 +33,10 @@ pub struct Asked<'q> {
     pub info_hash: Option<InfoHash>,
     peer_id: Result<PeerId, Refusal<'static>>,
     compact_refused: bool,
+    port_refused: bool,
     /// See [`Announce::key`].
     pub key: u32,
-    /// Where the client listens; 0 when it does not say or says no port number.
+    /// Where the client listens; 0 when it does not say.
     pub port: u16,
     /// What it has moved.
     pub counters: Counters,
@@ -72,6 +73,7 @@ impl<'q> Asked<'q> {
     pub fn parse(query: &'q [u8], dialect: Dialect) -> Result<Self, Refusal<'static>> {
         let raw = RawAnnounce::read(query).map_err(|_| Refusal::MalformedAnnounce)?;
         let ocelot = dialect == Dialect::Ocelot;
+        let port = raw.port();
         let counter = |value: Option<&[u8]>| value.and_then(number).unwrap_or(0).min(MOST);
         let left = match raw.left.and_then(number) {
             Some(left) if left <= MOST => left,
@@ -87,7 +89,8 @@ impl<'q> Asked<'q> {
             },
             compact_refused: ocelot && raw.compact != Some(b"1"),
             key: raw.key.map_or(0, fold_key),
-            port: raw.port.and_then(number).and_then(|port| u16::try_from(port).ok()).unwrap_or(0),
+            port_refused: port.is_err(),
+            port: port.ok().flatten().unwrap_or(0),
             counters: Counters {
                 uploaded: counter(raw.uploaded),
                 downloaded: counter(raw.downloaded),
@@ -113,6 +116,7 @@ impl<'q> Asked<'q> {
             info_hash: Some(announce.info_hash),
             peer_id: Ok(PeerId(announce.peer_id)),
             compact_refused: false,
+            port_refused: false,
             key: u32::from_be_bytes(announce.key),
             port: announce.port,
             counters: Counters {
@@ -146,6 +150,9 @@ impl<'q> Asked<'q> {
             return Err(Refusal::NoCompact);
         }
         let peer_id = self.peer_id?;
+        if self.port_refused {
+            return Err(Refusal::InvalidPort);
+        }
         if rules.allowed(&peer_id) { Ok(peer_id) } else { Err(Refusal::ClientRefused) }
     }
 

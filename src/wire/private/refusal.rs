@@ -45,6 +45,8 @@ pub enum Refusal<'a> {
     NoPeerId,
     /// The peer id is not 20 bytes long.
     InvalidPeerId,
+    /// The port is no number, or too large.
+    InvalidPort,
     /// The rules refuse this program.
     ClientRefused,
     /// The user may not download.
@@ -67,6 +69,7 @@ impl Refusal<'_> {
             Refusal::NoCompact => "Your client does not support compact announces",
             Refusal::NoPeerId => "No peer ID",
             Refusal::InvalidPeerId => "Invalid peer ID",
+            Refusal::InvalidPort => "Invalid port",
             Refusal::ClientRefused => "Your client is not on the whitelist",
             Refusal::LeechingForbidden => "Access denied, leeching forbidden",
         }
@@ -114,6 +117,7 @@ mod tests {
             (Refusal::NoCompact, "Your client does not support compact announces"),
             (Refusal::NoPeerId, "No peer ID"),
             (Refusal::InvalidPeerId, "Invalid peer ID"),
+            (Refusal::InvalidPort, "Invalid port"),
             (Refusal::ClientRefused, "Your client is not on the whitelist"),
             (Refusal::LeechingForbidden, "Access denied, leeching forbidden"),
         ] {

@@ -145,10 +145,41 @@ fn a16_a17_a_port_may_be_absent_or_zero() {
     port("port=0&event=stopped", Some(0));
     port("port=1", Some(1));
     port("port=65535", Some(65535));
-    port("port=65536", None);
-    port("port=450559", None);
-    port("port=-1", None);
-    port("port=6881x", None);
+    // Who leaves is not asked for it.
+    port("port=65536&event=stopped", None);
+}
+
+#[test]
+fn a17_a_port_that_is_none_is_refused() {
+    for port in ["65536", "450559", "-1", "6881x", "x", "%00", "99999999999999999999999"] {
+        for event in ["", "&event=started"] {
+            let query = with(&format!("port={port}{event}"));
+            assert_eq!(parse_announce(query.as_bytes()), Err(Malformed::Port), "{port}");
+        }
+    }
+}
+
+#[test]
+fn a36_a_second_question_mark_is_read_as_meant() {
+    let key = "0123456789abcdef0123456789abcdef";
+    for query in [
+        format!("passkey={key}?info_hash={HASH}&peer_id={PEER_ID}&port=6881"),
+        format!("a=b&passkey={key}?peer_id={PEER_ID}&info_hash={HASH}&port=6881"),
+        format!("passkey={key}?port=6881&peer_id={PEER_ID}&info_hash={HASH}"),
+        format!("x=1?info_hash={HASH}&peer_id={PEER_ID}&port=6881&passkey={key}"),
+    ] {
+        check(&query, |announce| {
+            let passkey = announce.passkey.map(|key| key.bytes().to_vec());
+            assert_eq!((passkey.as_deref(), announce.port), (Some(key.as_bytes()), Some(6881)));
+        });
+    }
+    let mut hashes = Vec::new();
+    let query = format!("passkey={key}?info_hash={HASH}");
+    let scrape = parse_scrape(query.as_bytes(), &mut hashes).unwrap();
+    assert_eq!((hashes.len(), scrape.everything), (1, false));
+    assert_eq!(scrape.passkey.map(|key| key.bytes().to_vec()).as_deref(), Some(key.as_bytes()));
+    // A question mark in a value is one.
+    check(&with("port=6881&x=a?info_hash=b"), |announce| assert_eq!(announce.port, Some(6881)));
 }
 
 #[test]

@@ -77,13 +77,20 @@ fn ocelot_3_without_left_a_client_is_a_seeder_only_as_ocelot_has_it() {
 }
 
 #[test]
-fn ocelot_3_a_port_is_16_bits_or_0() {
-    for (port, read) in
-        [("6881", 6881), ("0", 0), ("65535", 65535), ("65536", 0), ("-1", 0), ("x", 0), ("", 0)]
-    {
+fn ocelot_3_a_port_is_16_bits_or_refused() {
+    for (port, read) in [("6881", 6881), ("0", 0), ("65535", 65535), ("", 0)] {
         assert_eq!(asked(&with(&format!("port={port}")), Dialect::Ocelot).port, read, "{port}");
     }
     assert_eq!(asked(&with(""), Dialect::Standard).port, 0);
+    let rules = ClientRules::default();
+    for port in ["65536", "-1", "x"] {
+        let said = |more: &str| {
+            let query = with(&format!("port={port}&compact=1{more}"));
+            asked(&query, Dialect::Ocelot).client(&rules).err()
+        };
+        assert_eq!(said(""), Some(Refusal::InvalidPort), "{port}");
+        assert_eq!(said("&event=stopped"), None, "{port}");
+    }
 }
 
 #[test]
