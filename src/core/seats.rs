@@ -1,31 +1,43 @@
 //! The connections that last: how many, and until when.
 //!
 //! Most connections are accepted, answered and closed in one go and never come here. One that waits
-//! (for the rest of a request, for the next one, for a slow reader) takes a seat with a deadline. Once
-//! a second the seats are looked through, and a connection past its deadline is shut down, which ends
-//! its task. That costs no timer per read.
+//! (for the rest of a request, for the next one, for a slow reader) takes a seat with a deadline. Seats are
+//! listed by a second in which they may be late; that is not listed anew each time a deadline moves away, but
+//! when that second has come. Once a second those are looked at whose second it is, and a connection past its
+//! deadline is shut down, which ends its task. That costs no timer per read.
 
 use std::cell::RefCell;
-use std::os::fd::RawFd;
+use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::task::Waker;
 
 use shard::Seconds;
 
-use crate::net::stream;
+use crate::net::stream::Lent;
 
 /// The seats of one core.
 #[derive(Debug)]
 pub struct Seats {
-    seats: Vec<Option<Taken>>,
+    seats: Vec<Place>,
     free: Vec<usize>,
     seats_max: usize,
+    /// The seats to look at when a deadline has passed.
+    due: BTreeMap<Seconds, Vec<usize>>,
+}
+
+/// A seat.
+#[derive(Debug, Default)]
+struct Place {
+    taken: Option<Taken>,
+    /// Under which deadline it is listed; not after its own.
+    listed: Option<Seconds>,
 }
 
 /// A seat that is taken.
 #[derive(Debug)]
 struct Taken {
-    fd: RawFd,
+    connection: Lent,
     deadline: Seconds,
     /// Wakes the connection's task.
     waker: Option<Waker>,
@@ -37,8 +49,8 @@ struct Taken {
 
 /// A connection's place among the [`Seats`]; dropping it frees the place.
 ///
-/// It must be dropped before its connection is closed, or the deadline could hit another connection
-/// that got the same descriptor.
+/// It is dropped before its connection is closed, or the deadline could hit another connection that got
+/// the same descriptor.
 #[derive(Debug)]
 pub struct Seat {
     number: usize,
@@ -48,7 +60,8 @@ pub struct Seat {
 impl Seats {
     /// Room for `seats_max` connections.
     pub fn new(seats_max: usize) -> Rc<RefCell<Self>> {
-        Rc::new(RefCell::new(Self { seats: Vec::new(), free: Vec::new(), seats_max }))
+        let due = BTreeMap::new();
+        Rc::new(RefCell::new(Self { seats: Vec::new(), free: Vec::new(), seats_max, due }))
     }
 
     /// Connections seated now.
@@ -56,14 +69,18 @@ impl Seats {
         self.seats.len() - self.free.len()
     }
 
-    /// The connection in a seat, open for as long as the seat is taken; `None` for a free one.
-    pub fn descriptor(&self, seat: usize) -> Option<RawFd> {
-        Some(self.seats.get(seat)?.as_ref()?.fd)
+    /// The connection in a seat; `None` for a free one.
+    pub fn descriptor(&self, seat: usize) -> Option<BorrowedFd<'_>> {
+        Some(self.taken_at(seat)?.connection.borrow())
+    }
+
+    fn taken_at(&self, seat: usize) -> Option<&Taken> {
+        self.seats.get(seat)?.taken.as_ref()
     }
 
     /// Wakes the task of the connection in a seat, when that has said how ([`Seat::wake_with`]).
     pub fn wake(&self, seat: usize) {
-        if let Some(Some(Taken { waker: Some(waker), .. })) = self.seats.get(seat) {
+        if let Some(Taken { waker: Some(waker), .. }) = self.taken_at(seat) {
             waker.wake_by_ref();
         }
     }
@@ -71,7 +88,7 @@ impl Seats {
     /// Takes note that the connection in a seat has something to read, or, when it is `ending`, will have
     /// for good; and wakes its task.
     pub fn note_arrival(&mut self, seat: usize, ending: bool) {
-        if let Some(Some(taken)) = self.seats.get_mut(seat) {
+        if let Some(taken) = self.seats.get_mut(seat).and_then(|place| place.taken.as_mut()) {
             taken.arrived = true;
             taken.ending |= ending;
             self.wake(seat);
@@ -83,35 +100,58 @@ impl Seats {
         self.seats.len()
     }
 
-    /// Shuts down every connection whose deadline has passed; how many.
+    /// Shuts down every connection whose deadline has passed; how many. Looks at each about as often as its
+    /// deadline passes, not at all of them.
     pub fn clear(&mut self, now: Seconds) -> usize {
         let mut late = 0;
-        for taken in self.seats.iter_mut().flatten() {
-            if taken.deadline < now {
-                stream::shut_down(taken.fd);
-                // Its task frees the seat when it sees the end; until then, not again.
-                taken.deadline = Seconds(u32::MAX);
-                late += 1;
+        while let Some(entry) = self.due.first_entry().filter(|entry| *entry.key() < now) {
+            let (listed, seats) = entry.remove_entry();
+            for seat in seats {
+                let place = &mut self.seats[seat];
+                if place.listed != Some(listed) {
+                    // Listed again, for sooner.
+                    continue;
+                }
+                place.listed = None;
+                let Some(taken) = &mut place.taken else { continue };
+                if taken.deadline < now {
+                    taken.connection.shut_down();
+                    // Its task frees the seat when it sees the end.
+                    late += 1;
+                } else {
+                    self.list(seat);
+                }
             }
         }
         late
     }
+
+    /// Lists a seat by its deadline, unless it is looked at before that anyway.
+    fn list(&mut self, seat: usize) {
+        let place = &mut self.seats[seat];
+        let Some(Taken { deadline, .. }) = place.taken else { return };
+        if place.listed.is_none_or(|listed| listed > deadline) {
+            place.listed = Some(deadline);
+            self.due.entry(deadline).or_default().push(seat);
+        }
+    }
 }
 
 impl Seat {
-    /// Takes a seat for the connection `fd`; `None` when all are taken.
-    pub fn take(seats: &Rc<RefCell<Seats>>, fd: RawFd, deadline: Seconds) -> Option<Self> {
+    /// Takes a seat for a connection; `None` when all are taken.
+    pub fn take(seats: &Rc<RefCell<Seats>>, connection: Lent, deadline: Seconds) -> Option<Self> {
         let mut all = seats.borrow_mut();
         let number = match all.free.pop() {
             Some(number) => number,
             None if all.seats.len() < all.seats_max => {
-                all.seats.push(None);
+                all.seats.push(Place::default());
                 all.seats.len() - 1
             }
             None => return None,
         };
-        all.seats[number] =
-            Some(Taken { fd, deadline, waker: None, arrived: false, ending: false });
+        all.seats[number].taken =
+            Some(Taken { connection, deadline, waker: None, arrived: false, ending: false });
+        all.list(number);
         Some(Self { number, seats: seats.clone() })
     }
 
@@ -122,17 +162,18 @@ impl Seat {
 
     /// Gives the connection time until `deadline`.
     pub fn extend(&self, deadline: Seconds) {
-        if let Some(taken) = &mut self.seats.borrow_mut().seats[self.number] {
+        let mut all = self.seats.borrow_mut();
+        if let Some(taken) = &mut all.seats[self.number].taken {
             taken.deadline = deadline;
+            all.list(self.number);
         }
     }
 
     /// Whether something arrived since this was asked the last time. True for good when the connection is
     /// ending.
     pub fn take_arrival(&self) -> bool {
-        let taken = &mut self.seats.borrow_mut().seats[self.number];
-        let taken = taken.as_mut();
-        taken.is_some_and(|taken| std::mem::take(&mut taken.arrived) || taken.ending)
+        let taken = &mut self.seats.borrow_mut().seats[self.number].taken;
+        taken.as_mut().is_some_and(|taken| std::mem::take(&mut taken.arrived) || taken.ending)
     }
 
     /// Takes note that there is more to read.
@@ -142,7 +183,7 @@ impl Seat {
 
     /// Says how the connection's task is woken. The first answer stays: a task keeps its waker.
     pub fn wake_with(&self, waker: &Waker) {
-        if let Some(taken) = &mut self.seats.borrow_mut().seats[self.number] {
+        if let Some(taken) = &mut self.seats.borrow_mut().seats[self.number].taken {
             taken.waker.get_or_insert_with(|| waker.clone());
         }
     }
@@ -151,7 +192,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut all = self.seats.borrow_mut();
-        all.seats[self.number] = None;
+        all.seats[self.number].taken = None;
         all.free.push(self.number);
     }
 }
@@ -160,7 +201,7 @@ impl Drop for Seat {
 mod tests {
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsRawFd;
+    use std::os::fd::AsFd;
 
     use super::*;
 
@@ -173,9 +214,14 @@ mod tests {
         };
         let ((mut slow, slow_here), (quick, quick_here)) = (connect(), connect());
         let seats = Seats::new(2);
-        let _slow_seat = Seat::take(&seats, slow_here.as_raw_fd(), Seconds(10)).unwrap();
-        let quick_seat = Seat::take(&seats, quick_here.as_raw_fd(), Seconds(10)).unwrap();
-        assert!(Seat::take(&seats, quick_here.as_raw_fd(), Seconds(10)).is_none(), "two at most");
+        let take = |socket: &TcpStream| {
+            // SAFETY: the sockets are closed at the end of the test, after the seats.
+            let lent = unsafe { Lent::new(socket.as_fd()) };
+            Seat::take(&seats, lent, Seconds(10))
+        };
+        let _slow_seat = take(&slow_here).unwrap();
+        let quick_seat = take(&quick_here).unwrap();
+        assert!(take(&quick_here).is_none(), "two at most");
         quick_seat.extend(Seconds(20));
         assert_eq!(seats.borrow_mut().clear(Seconds(11)), 1);
         assert_eq!(slow.read(&mut [0; 1]).unwrap(), 0, "the slow one sees the end");
@@ -183,5 +229,47 @@ mod tests {
         assert!((&quick).read(&mut [0; 1]).is_err(), "the quick one is still waiting");
         drop(quick_seat);
         assert_eq!(seats.borrow().taken(), 1);
+    }
+
+    #[test]
+    fn whoever_is_late_is_found_however_deadlines_moved() {
+        let mut random = fastrand::Rng::with_seed(4);
+        let seats = Seats::new(300);
+        // It is not connected, and cannot be shut down.
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let take = |deadline| {
+            // SAFETY: the socket is closed at the end of the test, after the seats.
+            let lent = unsafe { Lent::new(socket.as_fd()) };
+            Seat::take(&seats, lent, deadline)
+        };
+        let mut sitting: Vec<(Seat, Seconds, bool)> = Vec::new();
+        for now in 0..3000 {
+            let now = Seconds(now);
+            for _ in 0..20 {
+                let deadline = now + Seconds(random.u32(..60));
+                match random.u8(..4) {
+                    0 => sitting.extend(take(deadline).map(|seat| (seat, deadline, false))),
+                    1 if !sitting.is_empty() => {
+                        drop(sitting.swap_remove(random.usize(..sitting.len())));
+                    }
+                    _ if !sitting.is_empty() => {
+                        let at = random.usize(..sitting.len());
+                        let (seat, until, late) = &mut sitting[at];
+                        seat.extend(deadline);
+                        (*until, *late) = (deadline, false);
+                    }
+                    _ => {}
+                }
+            }
+            let mut expected = 0;
+            for (_, until, late) in &mut sitting {
+                if *until < now && !*late {
+                    (*late, expected) = (true, expected + 1);
+                }
+            }
+            assert_eq!(seats.borrow_mut().clear(now), expected, "{now:?}");
+        }
+        let listed: usize = seats.borrow().due.values().map(Vec::len).sum();
+        assert!(listed < 3000, "{listed} are listed");
     }
 }

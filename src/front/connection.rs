@@ -1,6 +1,6 @@
 //! A connection as it is held, and its way to another core.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use glommio::net::TcpStream;
 use ops::counters::{Protocol, Reason};
@@ -41,12 +41,6 @@ impl Held {
             Held::Fresh(connection) => Ok(connection),
             Held::Adopted(connection) => stream::borrow(&connection).try_clone_to_owned(),
         }
-    }
-}
-
-impl AsRawFd for Held {
-    fn as_raw_fd(&self) -> RawFd {
-        self.descriptor().as_raw_fd()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use super::watch::Link;
 use crate::core::message::Journey;
 use crate::core::seats::Seat;
 use crate::core::{SharedCore, family};
-use crate::net::stream;
+use crate::net::stream::{self, Lent};
 use crate::wire::http::Framing;
 use crate::wire::ocelot;
 
@@ -67,7 +66,9 @@ pub fn begin(
     let seat = {
         let core = core.borrow();
         let deadline = core.clock.steady() + whole_seconds(core.settings.http_request_timeout);
-        Seat::take(&core.seats, connection.as_raw_fd(), deadline)
+        // SAFETY: a conversation drops its seat before its connection, in the order of its fields.
+        let lent = unsafe { Lent::new(connection.descriptor()) };
+        Seat::take(&core.seats, lent, deadline)
     };
     let Some(seat) = seat else {
         let mut core = core.borrow_mut();

@@ -106,7 +106,7 @@ impl Core {
         let seats = seats.borrow();
         let Some(fd) = seats.descriptor(asker.seat) else { return };
         // Its task learns of an error, which is the client's end of it, when it reads.
-        let Ok(sent) = stream::send(stream::borrow(&fd), reply) else { return };
+        let Ok(sent) = stream::send(fd, reply) else { return };
         let sent = sent.unwrap_or(0);
         self.note_sent(asker.remote, sent);
         if sent < reply.len() {

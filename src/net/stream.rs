@@ -94,8 +94,20 @@ pub fn adopt_file(file: std::fs::File) -> BufferedFile {
     unsafe { BufferedFile::from_raw_fd(file.into_raw_fd()) }
 }
 
+mod owner {
+    use super::{AsRawFd, OwnedFd, TcpStream, UdpSocket};
+
+    /// What owns its descriptor and closes it when it is dropped. A bare number does not.
+    pub trait Owner: AsRawFd {}
+
+    impl Owner for OwnedFd {}
+    impl Owner for std::net::TcpListener {}
+    impl Owner for TcpStream {}
+    impl Owner for UdpSocket {}
+}
+
 /// The descriptor under one of glommio's sockets, which do not implement `AsFd`.
-pub fn borrow<S: AsRawFd>(socket: &S) -> BorrowedFd<'_> {
+pub fn borrow<S: owner::Owner>(socket: &S) -> BorrowedFd<'_> {
     // SAFETY: the descriptor belongs to `socket` and stays open for the borrow.
     unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
 }
@@ -106,9 +118,26 @@ pub fn finish(socket: BorrowedFd<'_>) {
     let _ = SockRef::from(&socket).shutdown(std::net::Shutdown::Write);
 }
 
-/// Ends a connection in both directions; whoever reads it sees the end. `fd` must be a descriptor that
-/// its owner keeps open; one that is no socket is left as it is.
-pub fn shut_down(fd: RawFd) {
-    // SAFETY: shutdown(2) takes any number and reports an error for one that is no open socket.
-    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+/// The descriptor of a connection that somebody else owns, and closes only when this is gone.
+#[derive(Debug)]
+pub struct Lent(RawFd);
+
+impl Lent {
+    /// # Safety
+    /// The descriptor stays open for as long as this is there.
+    pub unsafe fn new(connection: BorrowedFd<'_>) -> Self {
+        Self(connection.as_raw_fd())
+    }
+
+    /// The connection.
+    pub fn borrow(&self) -> BorrowedFd<'_> {
+        // SAFETY: it is open for as long as this is there.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+
+    /// Ends it in both directions; whoever reads it sees the end. What is no socket is left as it is.
+    pub fn shut_down(&self) {
+        // An error means that it has ended already.
+        let _ = SockRef::from(&self.borrow()).shutdown(std::net::Shutdown::Both);
+    }
 }
