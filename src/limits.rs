@@ -7,6 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::config::Config;
+use crate::net::{ring, thread};
 
 /// What the system allows. `u64::MAX` is no limit.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +22,8 @@ pub struct Facts {
     /// `kernel.io_uring_disabled`: 0 for everybody, 1 for the privileged, 2 for nobody; `None` before
     /// Linux 6.6, which has no such switch.
     pub io_uring_disabled: Option<u64>,
+    /// The error of io_uring_setup(2), where it does not make a ring.
+    pub io_uring_refused: Option<i32>,
     /// The process has `CAP_SYS_ADMIN`.
     pub privileged: bool,
     /// CPUs the process may run on.
@@ -86,9 +89,10 @@ impl Facts {
             locked_bytes: limit(Resource::Memlock),
             receive_buffer_max: sysctl("/proc/sys/net/core/rmem_max"),
             io_uring_disabled: sysctl("/proc/sys/kernel/io_uring_disabled"),
+            io_uring_refused: ring::probe().err().and_then(|error| error.raw_os_error()),
             privileged: fs::read_to_string("/proc/self/status")
                 .is_ok_and(|status| sys_admin(&status)),
-            cpus: cpus().len(),
+            cpus: cpus().len().min(thread::cpu_quota()),
         }
     }
 }
@@ -99,25 +103,51 @@ fn raise(resource: Resource) {
     let _ = setrlimit(resource, Rlimit { current: maximum, maximum });
 }
 
+/// Why there is no io_uring. The switch of the kernel is named where that is it; what is refused although it is
+/// on, is refused by a filter, or for want of memory.
 fn io_uring(facts: &Facts) -> Option<Warning> {
-    let (who, remedy) = match facts.io_uring_disabled? {
-        0 => return None,
-        1 if facts.privileged => return None,
-        1 => (
-            "for users without privileges (kernel.io_uring_disabled is 1)",
+    let error = facts.io_uring_refused?;
+    const IN_A_CONTAINER: &str = "in a container, run it with a seccomp profile that allows io_uring_setup, \
+         io_uring_enter and io_uring_register, such as ops/seccomp/margay.json (`docker run --security-opt \
+         seccomp=margay.json`); in a systemd unit, leave them out of SystemCallFilter";
+    let (why, remedy) = match (error, facts.io_uring_disabled) {
+        (libc::EPERM, Some(1)) if !facts.privileged => (
+            "is switched off for users without privileges (kernel.io_uring_disabled is 1)"
+                .to_owned(),
             "set `sysctl -w kernel.io_uring_disabled=0`, or run margay in the group that \
              kernel.io_uring_group names",
         ),
-        _ => (
-            "for everybody (kernel.io_uring_disabled is 2)",
+        (libc::EPERM, Some(2)) => (
+            "is switched off for everybody (kernel.io_uring_disabled is 2)".to_owned(),
             "set `sysctl -w kernel.io_uring_disabled=0`",
+        ),
+        (libc::EPERM, _) => (
+            "is forbidden to this process (EPERM), as by a seccomp filter".to_owned(),
+            IN_A_CONTAINER,
+        ),
+        (libc::ENOSYS, _) => (
+            "is not there (ENOSYS): the kernel is built without it, or a seccomp filter hides it"
+                .to_owned(),
+            IN_A_CONTAINER,
+        ),
+        (libc::ENOMEM, _) => (
+            "gets no memory (ENOMEM)".to_owned(),
+            "raise the locked memory (`LimitMEMLOCK=8M` in the systemd unit, `docker run --ulimit \
+             memlock=8388608`), or the memory of the container",
+        ),
+        (libc::EMFILE | libc::ENFILE, _) => (
+            "gets no file descriptor".to_owned(),
+            "raise the number of open files (`LimitNOFILE` in the systemd unit)",
+        ),
+        (error, _) => (
+            format!("is refused: {}", std::io::Error::from_raw_os_error(error)),
+            "see io_uring_setup(2) for this error",
         ),
     };
     Some(Warning {
-        text: format!("the kernel's io_uring, which every core waits on, is switched off {who}"),
+        text: format!("the kernel's io_uring, which every core waits on, {why}"),
         remedy: remedy.to_owned(),
-        // With 1 the process may still be in the group that is let through.
-        fatal: facts.io_uring_disabled != Some(1),
+        fatal: true,
     })
 }
 
@@ -200,6 +230,7 @@ mod tests {
         locked_bytes: 8 << 20,
         receive_buffer_max: Some(4 << 20),
         io_uring_disabled: Some(0),
+        io_uring_refused: None,
         privileged: false,
         cpus: 2,
     };
@@ -234,11 +265,30 @@ mod tests {
     }
 
     #[test]
-    fn io_uring_may_be_off_for_some_or_for_all() {
-        let disabled = |level| Facts { io_uring_disabled: Some(level), ..ROOMY };
-        check(disabled(1), None, "io_uring, which");
-        check(Facts { privileged: true, ..disabled(1) }, None, "");
-        check(Facts { privileged: true, ..disabled(2) }, None, "!io_uring, which");
+    fn each_way_of_having_no_io_uring_has_its_words() {
+        for (error, disabled, privileged, words) in [
+            (libc::EPERM, Some(1), false, "kernel.io_uring_group"),
+            (libc::EPERM, Some(2), true, "kernel.io_uring_disabled=0"),
+            (libc::EPERM, Some(1), true, "seccomp"),
+            (libc::EPERM, Some(0), false, "seccomp"),
+            (libc::EPERM, None, false, "seccomp"),
+            (libc::ENOSYS, None, false, "seccomp"),
+            (libc::ENOMEM, Some(0), false, "LimitMEMLOCK"),
+            (libc::EMFILE, Some(0), false, "LimitNOFILE"),
+            (libc::EINVAL, Some(0), false, "io_uring_setup(2)"),
+        ] {
+            let facts = Facts {
+                io_uring_disabled: disabled,
+                io_uring_refused: Some(error),
+                privileged,
+                ..ROOMY
+            };
+            let warning = io_uring(&facts).unwrap();
+            assert!(warning.remedy.contains(words), "{error} {disabled:?}: {warning:?}");
+            check(facts, None, "!io_uring, which");
+        }
+        // The switch is off, and the process is let through.
+        check(Facts { io_uring_disabled: Some(1), ..ROOMY }, None, "");
     }
 
     #[test]

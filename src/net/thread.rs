@@ -27,6 +27,12 @@ pub fn allowed_cpus() -> Vec<usize> {
     (0..libc::CPU_SETSIZE as usize).filter(is_set).collect()
 }
 
+/// CPUs that the process may use at a time: a quota (cgroups(7), `docker --cpus`) rounded up, or the CPUs it may
+/// run on where there is none.
+pub fn cpu_quota() -> usize {
+    num_cpus::get().max(1)
+}
+
 /// Whether this process may pin a thread to `cpu`: tried on a thread of its own.
 pub fn can_pin(cpu: usize) -> bool {
     let pin = move || {

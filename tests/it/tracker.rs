@@ -8,9 +8,9 @@ pub(crate) mod http;
 pub(crate) mod udp;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -68,9 +68,27 @@ impl Tracker {
         })
     }
 
+    /// The same, after `prepare` in its process: system calls only.
+    pub(crate) fn start_under(
+        data: &Path,
+        args: &str,
+        prepare: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let mut command = command(data, args);
+        // SAFETY: what is called between fork and exec are system calls.
+        unsafe { command.pre_exec(prepare) };
+        Self::try_spawn(command).unwrap_or_else(|ended| {
+            panic!("the tracker ended with {:?}: {}", ended.code, ended.err)
+        })
+    }
+
     /// The same where it may not come to be ready.
     pub(crate) fn try_start_on(data: &Path, args: &str) -> Result<Self, Ended> {
-        let mut process = command(data, args).stderr(Stdio::piped()).spawn().unwrap();
+        Self::try_spawn(command(data, args))
+    }
+
+    fn try_spawn(mut command: Command) -> Result<Self, Ended> {
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Log::default());
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let keep = log.clone();
