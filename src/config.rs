@@ -75,8 +75,13 @@ options! {
     /// An IPv6 address takes IPv6 only, so both families need an address each.
     http: Vec<SocketAddr> = "0.0.0.0:6969", "[::]:6969";
 
-    /// Address of metrics and health, or `none`. Keep it away from the public.
+    /// Address of metrics, health and commands, or `none`. Keep it away from the public.
+    ///
+    /// It is asked by an address or as `localhost`, so that no web page can point a name of its own at it.
     control: Option<SocketAddr> = "127.0.0.1:6980";
+
+    /// Address of metrics and health alone, or `none`: for a network that may see them, under any name.
+    metrics: Option<SocketAddr> = "none";
 
     ["Announce interval"]
 

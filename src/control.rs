@@ -1,4 +1,5 @@
-//! The control listener: metrics, health and commands for the operator, on one thread of its own.
+//! The control listener: metrics, health and commands for the operator, on one thread of its own; and another
+//! one for metrics and health alone, where that is wanted.
 //!
 //! The thread runs a small tokio runtime with axum. Cores store copies of their counters in [`State`],
 //! and commands go out through a callback; only the API of a private tracker puts questions into the
@@ -9,6 +10,7 @@
 //! and traces get more time as they get on.
 
 mod api;
+mod host;
 mod lease;
 mod pages;
 mod state;
@@ -30,6 +32,7 @@ use tokio::time::{sleep, timeout};
 use lease::Lease;
 
 pub use api::Api;
+pub use pages::Pages;
 pub use state::{Command, Declined, Slot, State};
 
 /// The running control listener. Dropping it stops it as well, without waiting.
@@ -57,11 +60,11 @@ impl ControlHandle {
     }
 }
 
-/// Starts answering on `listener`, on a thread of its own.
+/// Starts answering with these pages on `listener`, on a thread of its own.
 ///
 /// # Errors
 /// When the listener cannot be made non-blocking, or the runtime or the thread cannot be started.
-pub fn spawn(listener: TcpListener, state: Arc<State>) -> io::Result<ControlHandle> {
+pub fn spawn(listener: TcpListener, state: Arc<State>, pages: Pages) -> io::Result<ControlHandle> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let runtime =
@@ -71,7 +74,7 @@ pub fn spawn(listener: TcpListener, state: Arc<State>) -> io::Result<ControlHand
         tokio::net::TcpListener::from_std(listener)?
     };
     let (stop, stopped) = oneshot::channel();
-    let router = pages::router(state);
+    let router = pages::router(state, pages);
     let thread =
         std::thread::Builder::new().name("margay-control".to_owned()).spawn(move || {
             crate::net::thread::give_way();

@@ -11,7 +11,7 @@ mod restore;
 mod snapshots;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ use crate::api::token::TokenError;
 use crate::clock::Clock;
 use crate::config::{Config, KeyError};
 use crate::connection_id::{self, ConnectionIds};
-use crate::control::{self, Api};
+use crate::control::{self, Api, Pages};
 use crate::core::message::Command;
 use crate::net::memory;
 use books::{Books, BooksError};
@@ -59,6 +59,9 @@ pub enum ServerError {
     /// The same for the file in the data directory.
     #[error(transparent)]
     KeyFile(#[from] connection_id::KeyError),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes for the keys of the tables")]
+    Random(#[source] getrandom::Error),
     /// The token for operators cannot be left in the data directory.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -70,7 +73,7 @@ pub enum ServerError {
         "cannot listen on {protocol} {address}; is another process there, or does this address belong to another machine?"
     )]
     Bind {
-        /// `udp`, `http` or `control`.
+        /// `udp`, `http`, `control` or `metrics`.
         protocol: &'static str,
         /// The address asked for.
         address: SocketAddr,
@@ -151,17 +154,15 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     let placement = cores::placement(config.cores);
     let listeners = Listeners::bind(config, placement.len())?;
     let state = Arc::new(control_state(&listeners, events.clone()));
-    let control = match listeners.control {
-        Some(ref listener) => {
-            let listener =
-                listener.try_clone().map_err(|source| system("copy a listener", source))?;
-            Some(
-                control::spawn(listener, state.clone())
-                    .map_err(|source| system("start the control listener", source))?,
-            )
-        }
-        None => None,
+    let answer = |listener: &Option<TcpListener>, pages| {
+        let Some(listener) = listener else { return Ok(None) };
+        let listener = listener.try_clone().map_err(|source| system("copy a listener", source))?;
+        control::spawn(listener, state.clone(), pages)
+            .map_err(|source| system("start the control listener", source))
+            .map(Some)
     };
+    let control = answer(&listeners.control, Pages::All)?;
+    let metrics = answer(&listeners.metrics, Pages::Metrics)?;
     let addresses = listeners.addresses.clone();
 
     let snapshot = if config.fresh { None } else { Snapshot::open_newest(&data)? };
@@ -224,9 +225,7 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     server.watch().inspect_err(|_| deadline::end_within(deadline::FAILURE))?;
     deadline::end_within(deadline::STOP);
     server.stop()?;
-    if let Some(control) = control {
-        control.shutdown();
-    }
+    [control, metrics].into_iter().flatten().for_each(control::ControlHandle::shutdown);
     Ok(())
 }
 
@@ -293,11 +292,14 @@ impl Server<'_> {
             let shown: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
             if shown.is_empty() { "none".to_owned() } else { shown.join(",") }
         };
-        let control = addresses.control.map_or("none".to_owned(), |address| address.to_string());
+        let one = |address: Option<SocketAddr>| {
+            address.map_or("none".to_owned(), |address| address.to_string())
+        };
         tracing::info!(
             udp = show(&addresses.udp),
             http = show(&addresses.http),
-            control,
+            control = one(addresses.control),
+            metrics = one(addresses.metrics),
             cores = self.cores.count(),
             torrents,
             peers,

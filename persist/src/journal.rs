@@ -232,7 +232,11 @@ impl Journal {
         // A life begins with a segment of its own, so that it can be told from the one before; and what
         // is new in this format must not stand behind a header of an older one.
         let rotation_due = active.is_some();
-        let life = Life { id: fastrand::u64(1..), first: end, begun_at: nanos_now() / 1_000_000 };
+        let life = Life {
+            id: RandomState::new().hash_one(1).max(1),
+            first: end,
+            begun_at: nanos_now() / 1_000_000,
+        };
         let status = Arc::new(Status::new(dir.clone(), id));
         let mut journal = Self {
             dir,

@@ -188,7 +188,7 @@ fn intervals(config: &Config, found: &mut Vec<Conflict>) {
 }
 
 fn addresses(config: &Config, found: &mut Vec<Conflict>) {
-    let Config { udp, http, control, .. } = config;
+    let Config { udp, http, control, metrics, .. } = config;
     if udp.is_empty() && http.is_empty() {
         found.push(Conflict::new(
             &["udp", "http"],
@@ -208,12 +208,23 @@ fn addresses(config: &Config, found: &mut Vec<Conflict>) {
             }
         }
     }
-    if let Some(control) = control
-        && let Some(address) = http.iter().find(|address| overlap(address, control))
+    for (between, wanted) in [(&["control", "http"], control), (&["metrics", "http"], metrics)] {
+        if let Some(wanted) = wanted
+            && let Some(address) = http.iter().find(|address| overlap(address, wanted))
+        {
+            let name = between[0];
+            found.push(Conflict::new(
+                between,
+                format!("{name} ({wanted}) and http ({address}) want the same port"),
+            ));
+        }
+    }
+    if let (Some(control), Some(metrics)) = (control, metrics)
+        && overlap(control, metrics)
     {
         found.push(Conflict::new(
-            &["control", "http"],
-            format!("control ({control}) and http ({address}) want the same port"),
+            &["metrics", "control"],
+            format!("metrics ({metrics}) and control ({control}) want the same port"),
         ));
     }
 }
@@ -317,6 +328,14 @@ mod tests {
             "--control: control ([::1]:6969) and http ([::]:6969) want the same port",
         );
         check("control=127.0.0.1:7000 http=127.0.0.2:7000", "");
+        check(
+            "metrics=[::1]:6969",
+            "--metrics: metrics ([::1]:6969) and http ([::]:6969) want the same port",
+        );
+        check(
+            "metrics=0.0.0.0:6980",
+            "--metrics: metrics (0.0.0.0:6980) and control (127.0.0.1:6980) want the same port",
+        );
         check(
             "udp=127.0.0.1:7,127.0.0.1:7",
             "--udp: udp 127.0.0.1:7 is already taken by another of its addresses",

@@ -2,30 +2,44 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{any, get, post};
+use axum::{Router, middleware};
 
 use ops::counters::Books;
 
-use super::api;
 use super::state::{Command, Declined, State};
+use super::{api, host};
 
-/// All pages.
-pub(super) fn router(state: Arc<State>) -> Router {
-    Router::new()
-        .route("/", get(index))
+/// What a listener answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pages {
+    /// Everything, to who asks for it by an address.
+    All,
+    /// What changes nothing, under any name.
+    Metrics,
+}
+
+pub(super) fn router(state: Arc<State>, pages: Pages) -> Router {
+    let readable = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(health))
         .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
-        .route("/snapshot", post(snapshot))
-        .route("/api/{*rest}", any(api::answer))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "no such page; GET / lists them\n") })
-        .with_state(state)
+        .route("/health/ready", get(ready));
+    let router = match pages {
+        Pages::Metrics => readable
+            .fallback(|| async { (StatusCode::NOT_FOUND, "here are /metrics and /health\n") }),
+        Pages::All => readable
+            .route("/", get(index))
+            .route("/snapshot", post(snapshot))
+            .route("/api/{*rest}", any(api::answer))
+            .fallback(|| async { (StatusCode::NOT_FOUND, "no such page; GET / lists them\n") })
+            .layer(middleware::from_fn(host::check)),
+    };
+    router.with_state(state)
 }
 
 async fn index() -> &'static str {

@@ -61,12 +61,28 @@ pub(super) struct Cores {
 
 /// The CPU of each core; `None` where it is not pinned.
 pub(super) fn placement(wanted: Option<usize>) -> Vec<Option<usize>> {
-    let allowed = thread::allowed_cpus();
-    let available = match allowed.len() {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        allowed => allowed,
-    };
-    let cores = wanted.unwrap_or(available);
+    let (allowed, quota) = (thread::allowed_cpus(), thread::cpu_quota());
+    let available = if allowed.is_empty() { quota } else { allowed.len() };
+    place(wanted, &allowed, available, quota)
+}
+
+fn place(
+    wanted: Option<usize>,
+    allowed: &[usize],
+    available: usize,
+    quota: usize,
+) -> Vec<Option<usize>> {
+    let cores = wanted.unwrap_or(quota.min(available));
+    if quota < available {
+        // Which of them are free, the system knows.
+        tracing::info!(
+            cores,
+            quota,
+            cpus = available,
+            "the process may use fewer CPUs at a time than it may run on; cores are not pinned"
+        );
+        return vec![None; cores];
+    }
     if cores > available {
         tracing::warn!(
             cores,
@@ -100,6 +116,7 @@ impl Cores {
         {
             let part = Part {
                 number,
+                seeds: Seeds::draw().map_err(ServerError::Random)?,
                 outfit: outfit.clone(),
                 snapshot: snapshot.clone(),
                 mesh: addresses.clone(),
@@ -175,18 +192,35 @@ impl Cores {
 /// What the thread of a core builds itself from, so that its memory is its own.
 struct Part {
     number: usize,
+    seeds: Seeds,
     outfit: Outfit,
     snapshot: Option<(Arc<Snapshot>, Grace)>,
     mesh: Vec<Address<Message>>,
 }
 
+/// What a core begins its generators and keys with, from the system's randomness: none can be worked out from
+/// another, and the keys not from the intervals and peers that everybody sees.
+struct Seeds {
+    /// Of the keys of the tables.
+    open: u64,
+    private: u64,
+    /// Of what is drawn for answers.
+    answers: u64,
+}
+
+impl Seeds {
+    fn draw() -> Result<Self, getrandom::Error> {
+        let (open, private) = (getrandom::u64()?, getrandom::u64()?);
+        Ok(Self { open, private, answers: getrandom::u64()? })
+    }
+}
+
 impl Part {
     fn build(self) -> (Core, Result<Restored, Unloaded>) {
-        let Part { number, outfit, snapshot, mesh } = self;
+        let Part { number, seeds, outfit, snapshot, mesh } = self;
         let Outfit { settings, clock, connection_ids, lists, private } = outfit;
         let cores = mesh.len();
-        let mut random = fastrand::Rng::new();
-        let mut shard = Shard::new(random.u64(..), limits(&settings, cores));
+        let mut shard = Shard::new(seeds.open, limits(&settings, cores));
         let now = clock.now();
         let mut interval = Controller::new(policy(&settings), now);
         let loaded = match private {
@@ -199,7 +233,7 @@ impl Part {
                 restored.map(|restored| (None, restored.unwrap_or_default()))
             }
             Some(outfit) => {
-                let (home, seed) = (mesh[number].clone(), random.u64(..));
+                let (home, seed) = (mesh[number].clone(), seeds.private);
                 let snapshot = snapshot.as_ref().map(|(snapshot, _)| snapshot);
                 let place = (number, cores);
                 restore::private(place, &settings, snapshot, outfit, home, seed, now)
@@ -232,7 +266,7 @@ impl Part {
             settings,
             shelf: Shelf::default(),
             draining: false,
-            random,
+            random: fastrand::Rng::with_seed(seeds.answers),
             reply: Reply::default(),
             http_in: vec![0; HTTP_READ_BYTES].into(),
             http_out: Vec::new(),
@@ -286,3 +320,29 @@ impl Drop for Ended {
 const NEWS_OF_A_CORE: usize = 2;
 
 static UNREACHED: Trouble = Trouble::new();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_says_how_many_cores_and_pins_none() {
+        let pinned = |placed: Vec<Option<usize>>| -> Vec<usize> {
+            placed.into_iter().map(|cpu| cpu.unwrap_or(usize::MAX)).collect()
+        };
+        const ANY: usize = usize::MAX;
+        for (wanted, allowed, quota, expected) in [
+            (None, vec![0, 1, 5], 3, vec![0, 1, 5]),
+            (Some(2), vec![0, 1, 5], 3, vec![0, 1]),
+            (Some(4), vec![0, 1, 5], 3, vec![ANY; 4]),
+            // docker --cpus=1.5 on a large machine.
+            (None, (0..64).collect(), 2, vec![ANY; 2]),
+            (Some(3), (0..64).collect(), 2, vec![ANY; 3]),
+            // A quota of more than there is.
+            (None, vec![3], 8, vec![3]),
+        ] {
+            let placed = place(wanted, &allowed, allowed.len(), quota);
+            assert_eq!(pinned(placed), expected, "{wanted:?} of {allowed:?} with {quota}");
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use socket2::Type;
 
@@ -15,6 +17,7 @@ pub(super) struct Listeners {
     /// One entry a core.
     pub(super) cores: Vec<Sockets>,
     pub(super) control: Option<TcpListener>,
+    pub(super) metrics: Option<TcpListener>,
     pub(super) addresses: Addresses,
 }
 
@@ -24,17 +27,50 @@ pub(super) struct Addresses {
     pub(super) udp: Vec<SocketAddr>,
     pub(super) http: Vec<SocketAddr>,
     pub(super) control: Option<SocketAddr>,
+    pub(super) metrics: Option<SocketAddr>,
 }
 
+/// How long the system may need to take the sockets back from a process that has just ended: io_uring gives
+/// them back 4 to 14 ms after it is gone, here, and later on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How soon it is tried again.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Longer than this is worth a line.
+const MOMENT: Duration = Duration::from_millis(100);
+
 impl Listeners {
+    /// [`Listeners::bind_now`], again and again for a while where an address is in use: that may be by the
+    /// tracker that has just been stopped.
+    pub(super) fn bind(config: &Config, cores: usize) -> Result<Self, ServerError> {
+        let began = Instant::now();
+        loop {
+            match Self::bind_now(config, cores) {
+                Err(error) if is_in_use(&error) && began.elapsed() < PATIENCE => {
+                    thread::sleep(PAUSE);
+                }
+                Ok(listeners) => {
+                    let waited = began.elapsed();
+                    if waited > MOMENT {
+                        tracing::info!(?waited, "addresses that were in use are free now");
+                    }
+                    return Ok(listeners);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Binds every address once for each of `cores` cores, in core order: that is how the kernel
     /// numbers the sockets of a group.
-    pub(super) fn bind(config: &Config, cores: usize) -> Result<Self, ServerError> {
+    fn bind_now(config: &Config, cores: usize) -> Result<Self, ServerError> {
         check_free("udp", &config.udp, Type::DGRAM)?;
         check_free("http", &config.http, Type::STREAM)?;
         let mut sockets: Vec<Sockets> =
             (0..cores).map(|_| Sockets { udp: Vec::new(), http: Vec::new() }).collect();
-        let mut addresses = Addresses { udp: Vec::new(), http: Vec::new(), control: None };
+        let mut addresses =
+            Addresses { udp: Vec::new(), http: Vec::new(), control: None, metrics: None };
         for &wanted in &config.udp {
             let failed = |source| ServerError::Bind { protocol: "udp", address: wanted, source };
             let buffer = Some(config.udp_receive_buffer.0);
@@ -60,15 +96,27 @@ impl Listeners {
                 core.http.push(socket);
             }
         }
-        let mut control = None;
-        if let Some(address) = config.control {
-            let failed = |source| ServerError::Bind { protocol: "control", address, source };
-            let listener = TcpListener::bind(address).map_err(failed)?;
-            addresses.control = Some(listener.local_addr().map_err(failed)?);
-            control = Some(listener);
-        }
-        Ok(Self { cores: sockets, control, addresses })
+        let control = one("control", config.control, &mut addresses.control)?;
+        let metrics = one("metrics", config.metrics, &mut addresses.metrics)?;
+        Ok(Self { cores: sockets, control, metrics, addresses })
     }
+}
+
+/// A listener that all cores share, where one is wanted, and where it is `bound`.
+fn one(
+    protocol: &'static str,
+    wanted: Option<SocketAddr>,
+    bound: &mut Option<SocketAddr>,
+) -> Result<Option<TcpListener>, ServerError> {
+    let Some(address) = wanted else { return Ok(None) };
+    let failed = |source| ServerError::Bind { protocol, address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    *bound = Some(listener.local_addr().map_err(failed)?);
+    Ok(Some(listener))
+}
+
+fn is_in_use(error: &ServerError) -> bool {
+    matches!(error, ServerError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// Refuses addresses that somebody else listens on, which binding a group to them would not.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use margay::control::{self, Command, ControlHandle, Declined, State};
+use margay::control::{self, Command, ControlHandle, Declined, Pages, State};
 use ops::counters::{Core, Family, Protocol};
 use ops::health::Phase;
 
@@ -21,6 +21,10 @@ struct Control {
 
 impl Control {
     fn start() -> Self {
+        Self::start_with(Pages::All)
+    }
+
+    fn start_with(pages: Pages) -> Self {
         let snapshots = Arc::new(AtomicU32::new(0));
         let asked = snapshots.clone();
         let state = Arc::new(State::new(2, vec![], move |command| match command {
@@ -31,7 +35,7 @@ impl Control {
             Command::Snapshot => Err(Declined("a snapshot is under way\n")),
         }));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let handle = control::spawn(listener, state.clone()).unwrap();
+        let handle = control::spawn(listener, state.clone(), pages).unwrap();
         Self { state, handle, snapshots }
     }
 
@@ -51,7 +55,7 @@ impl Control {
     }
 
     fn get(&self, path: &str) -> (u16, String, String) {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: margay\r\n\r\n"))
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     }
 
     /// GET answers with this status and a body that contains `text`.
@@ -68,7 +72,49 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 fn post_snapshot(headers: &str) -> String {
-    format!("POST /snapshot HTTP/1.1\r\nHost: margay\r\nContent-Length: 0\r\n{headers}\r\n")
+    format!("POST /snapshot HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n{headers}\r\n")
+}
+
+#[test]
+fn who_asks_under_a_name_that_a_web_page_could_have_is_refused() {
+    let control = Control::start();
+    let ask = |host: &str, path: &str| {
+        control.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).0
+    };
+    for path in ["/", "/metrics", "/health/live", "/api/v1/users/1", "/nothing"] {
+        for host in
+            ["rebound.example.org", "rebound.example.org:6980", "margay", "", "127.1.example"]
+        {
+            assert_eq!(ask(host, path), 421, "{host} {path}");
+        }
+    }
+    for host in
+        ["127.0.0.1", "127.0.0.1:6980", "[::1]:1", "localhost", "localhost:6980", "192.0.2.1"]
+    {
+        assert_eq!(ask(host, "/health/live"), 200, "{host}");
+    }
+    let (status, ..) =
+        control.ask("GET http://rebound.example.org/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(status, 421);
+    // Tools of HTTP/1.0 say no name.
+    assert_eq!(control.ask("GET /health/live HTTP/1.0\r\n\r\n").0, 200);
+}
+
+#[test]
+fn the_listener_of_metrics_knows_every_name_and_changes_nothing() {
+    let control = Control::start_with(Pages::Metrics);
+    let ask = |request: &str| control.ask(&format!("{request} HTTP/1.1\r\nHost: margay\r\n\r\n")).0;
+    for (request, status) in [
+        ("GET /metrics", 200),
+        ("GET /health/live", 200),
+        ("GET /health/ready", 503),
+        ("GET /", 404),
+        ("POST /snapshot", 404),
+        ("GET /api/v1/openapi.json", 404),
+    ] {
+        assert_eq!(ask(request), status, "{request}");
+    }
+    assert_eq!(control.snapshots.load(Ordering::SeqCst), 0);
 }
 
 #[test]
@@ -125,8 +171,8 @@ fn unknown_pages_and_methods_are_refused_and_the_index_lists_the_known_ones() {
     }
     control.check("/announce", 404, "no such page");
     control.check("/snapshot", 405, "");
-    assert_eq!(control.ask("DELETE /metrics HTTP/1.1\r\nHost: margay\r\n\r\n").0, 405);
-    let (status, _, body) = control.ask("HEAD /metrics HTTP/1.1\r\nHost: margay\r\n\r\n");
+    assert_eq!(control.ask("DELETE /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").0, 405);
+    let (status, _, body) = control.ask("HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!((status, body.as_str()), (200, ""));
 }
 
@@ -153,7 +199,7 @@ fn a_web_page_cannot_send_commands() {
     ] {
         assert_eq!(control.ask(&post_snapshot(headers)).0, 403, "{headers}");
     }
-    let preflight = "OPTIONS /snapshot HTTP/1.1\r\nHost: margay\r\nOrigin: http://example.com\r\n\
+    let preflight = "OPTIONS /snapshot HTTP/1.1\r\nHost: localhost\r\nOrigin: http://example.com\r\n\
         Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: margay-command\r\n\r\n";
     let (status, header, _) = control.ask(preflight);
     assert_eq!(status, 405);
@@ -178,10 +224,10 @@ fn clients_that_say_nothing_are_sent_away_and_do_not_lock_others_out() {
 fn requests_that_are_too_large_or_no_http_are_refused() {
     let control = Control::start();
     let (status, ..) = control
-        .ask(&format!("GET / HTTP/1.1\r\nHost: margay\r\nX: {}\r\n\r\n", "x".repeat(15_900)));
+        .ask(&format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(15_900)));
     assert_eq!(status, 200);
     let mut stream = control.connect();
-    let request = format!("GET /{} HTTP/1.1\r\nHost: margay\r\n\r\n", "x".repeat(30_000));
+    let request = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(30_000));
     let _ = stream.write_all(request.as_bytes()); // The other end may close while this is sent.
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);

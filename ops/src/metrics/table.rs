@@ -256,8 +256,8 @@ pub fn reference() -> String {
 const PREFACE: &str = "\
 # Metrics
 
-`GET /metrics` on the control listener (`--control`, by default `127.0.0.1:6980`) answers in the text
-format of Prometheus. The numbers are those of the last second; the page itself is made anew at most
+`GET /metrics` on the control listener (`--control`, by default `127.0.0.1:6980`), and on that of `--metrics`,
+answers in the text format of Prometheus. The numbers are those of the last second; the page itself is made anew at most
 twice a second, however often it is asked for.
 
 Counters start at 0 with the process. Labels: `protocol` is `udp` or `http`; `family` is `ipv4` or

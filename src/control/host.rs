@@ -1,0 +1,63 @@
+//! By which name a listener is asked.
+//!
+//! A web page can point a name of its own at any address, and is then of the same origin as what answers there
+//! ("DNS rebinding"). So what takes commands is asked by an address, or as `localhost` (RFC 6761, 6.3), which
+//! nobody can point elsewhere.
+
+use std::net::IpAddr;
+
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::http::header::HOST;
+use axum::http::uri::Authority;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+/// Passes on what is asked for by an address, and by who says nothing (HTTP/1.0).
+pub(super) async fn check(request: Request, next: Next) -> Response {
+    let own = |authority: Option<Authority>| authority.is_some_and(|at| is_own(at.host()));
+    let hosts = request.headers().get_all(HOST).iter();
+    let in_headers = hosts.map(|host| host.to_str().ok().and_then(|host| host.parse().ok()));
+    let in_uri = request.uri().authority().cloned().map(Some);
+    if in_headers.chain(in_uri).all(own) {
+        return next.run(request).await;
+    }
+    (StatusCode::MISDIRECTED_REQUEST, MISDIRECTED).into_response()
+}
+
+fn is_own(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let name = host.strip_suffix('.').unwrap_or(host);
+    bare.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
+}
+
+const MISDIRECTED: &str = "\
+this listener is asked by its address or as localhost, so that no web page can point a name at it;
+metrics and health under any name are on the listener of --metrics
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_or_localhost_is_no_name_that_can_be_pointed_here() {
+        for (host, own) in [
+            ("127.0.0.1:6980", true),
+            ("[::1]:6980", true),
+            ("192.0.2.7", true),
+            ("localhost:6980", true),
+            ("LOCALHOST", true),
+            ("localhost.", true),
+            ("margay:6980", false),
+            ("localhost.example.org", false),
+            ("127.0.0.1.example.org", false),
+            ("rebound.example.org:6980", false),
+        ] {
+            let authority: Authority = host.parse().unwrap();
+            assert_eq!(is_own(authority.host()), own, "{host}");
+        }
+        let uri: axum::http::Uri = "http://evil.example/api".parse().unwrap();
+        assert!(!is_own(uri.host().unwrap()));
+    }
+}
