@@ -333,3 +333,23 @@ fn a_tracker_that_stops_closes_its_connections_in_order() {
     tracker.logged("stopped");
     tracker.await_exit();
 }
+
+/// io_uring gives sockets back some milliseconds after the process is gone.
+#[test]
+fn it_starts_on_the_same_addresses_right_after_it_was_killed() {
+    let data = TempDir::new().unwrap();
+    let first = Tracker::start_on(data.path(), "--cores 2");
+    let (udp, http, control) = (first.udp(HOMES[0]), first.http(HOMES[0]), first.control());
+    let addresses = format!("--cores 2 --udp {udp} --http {http} --control {control}");
+    let mut tracker = first;
+    for signal in [Signal::KILL, Signal::TERM].repeat(6) {
+        tracker.signal(signal);
+        tracker.await_end();
+        tracker = Tracker::start_on(data.path(), &addresses);
+    }
+    // Who is really there is named at once, but for the two seconds.
+    let Err(ended) = Tracker::try_start_on(TempDir::new().unwrap().path(), &addresses) else {
+        panic!("the other one listens there");
+    };
+    assert!(ended.err.contains("cannot listen on udp"), "{}", ended.err);
+}
