@@ -11,7 +11,15 @@ use margay::wire::query::{Malformed, SCRAPE_HASHES_MAX, pairs, parse_scrape};
 use margay::wire::{Key, percent};
 use shard::{Counts, InfoHash, Seconds};
 
-fuzz_target!(|query: &[u8]| {
+fuzz_target!(|asked: &[u8]| {
+    // Where there is no infohash, the first question mark is read as `&`.
+    let mut query = asked.to_vec();
+    if !pairs(asked).any(|(key, _)| key == b"info_hash")
+        && let Some(mark) = query.iter_mut().find(|byte| **byte == b'?')
+    {
+        *mark = b'&';
+    }
+    let query = &query[..];
     let sent = pairs(query).filter(|(key, _)| *key == b"info_hash").count();
     let good = pairs(query)
         .filter(|(key, _)| *key == b"info_hash")
@@ -19,7 +27,7 @@ fuzz_target!(|query: &[u8]| {
     let expected: BTreeSet<InfoHash> = good.take(SCRAPE_HASHES_MAX).collect();
 
     let mut hashes = vec![InfoHash([0xff; 20])];
-    match parse_scrape(query, &mut hashes) {
+    match parse_scrape(asked, &mut hashes) {
         Ok(scrape) => {
             assert!(hashes.iter().eq(&expected));
             assert_eq!(scrape.everything, sent == 0);
