@@ -229,6 +229,10 @@ options! {
     ///
     /// Other users of the machine can read flags: give it as `MARGAY_DATABASE`, or leave the password out
     /// and name `database-password-file`. With `?sslmode=require` the connection is encrypted.
+    ///
+    /// A pooler in between has to give each session a connection of its own, as PgBouncer does with `pool_mode =
+    /// session`. In `transaction` and `statement` mode locks and notices do not last: nothing that SQL changes is
+    /// heard, and nobody knows who writes.
     @Secret
     database: Option<Secret> = "none";
 

@@ -160,13 +160,18 @@ const FACTS: &str = "SELECT current_setting('server_version_num'), current_setti
 /// long, another isolation, policies that hide rows. Those that would break ours are set here.
 /// `default_transaction_read_only` is not: whoever sets it wants the database to stay as it is.
 /// What a version does not know is set where it is known, so that an old server can say that it is one.
+///
+/// A session whose host is gone would hold its locks for as long as the server's keepalive says, two hours where
+/// nobody has changed that: the server is asked to look after a quiet session each ten seconds, and to give it up
+/// after 30 (over a Unix socket it need not, and says 0).
 fn settings(schema: &str) -> String {
     let lock_timeout = LOCK_PATIENCE.as_millis();
     format!(
         "SET search_path TO {schema}, pg_catalog; SET margay.ledger TO 'on'; SET TimeZone TO 'UTC'; \
          SET client_min_messages TO warning; SET statement_timeout TO 0; SET lock_timeout TO {lock_timeout}; \
          SET idle_in_transaction_session_timeout TO '5min'; \
-         SET standard_conforming_strings TO on; SET row_security TO off; \
+         SET tcp_keepalives_idle TO 10; SET tcp_keepalives_interval TO 10; SET tcp_keepalives_count TO 3; \
+         SET tcp_user_timeout TO 30000; SET standard_conforming_strings TO on; SET row_security TO off; \
          SET default_transaction_isolation TO 'read committed'; SET default_transaction_deferrable TO off; \
          SELECT set_config('idle_session_timeout', '0', false) \
          WHERE current_setting('server_version_num')::int >= 140000; \
@@ -245,6 +250,22 @@ mod tests {
         for old in ["130022", "90624", "80002", "", "15.4"] {
             assert!(!supported(old), "{old}");
         }
+    }
+
+    #[test]
+    fn the_server_looks_after_a_session_whose_host_may_be_gone() {
+        let Ok(url) = std::env::var("MARGAY_TEST_POSTGRES") else {
+            return eprintln!("SKIPPED: it needs PostgreSQL: ops/test.d/postgres run cargo test");
+        };
+        let database = Database::new(&url, None, "margay").unwrap();
+        let mut client = database.connect("test").unwrap();
+        let query = "SELECT array[current_setting('tcp_keepalives_idle'), \
+             current_setting('tcp_keepalives_interval'), current_setting('tcp_keepalives_count'), \
+             current_setting('tcp_user_timeout')], inet_client_addr() IS NOT NULL";
+        let row = client.query_one(query, &[]).unwrap();
+        let (found, over_tcp): (Vec<String>, bool) = (row.get(0), row.get(1));
+        let expected = if over_tcp { ["10", "10", "3", "30s"] } else { ["0"; 4] };
+        assert_eq!(found, expected, "over TCP: {over_tcp}");
     }
 
     #[test]
