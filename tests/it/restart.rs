@@ -338,7 +338,10 @@ fn a_tracker_that_stops_closes_its_connections_in_order() {
 #[test]
 fn it_starts_on_the_same_addresses_right_after_it_was_killed() {
     let data = TempDir::new().unwrap();
-    let first = Tracker::start_on(data.path(), "--cores 2");
+    // At an address of its own, where nobody else gets a port that is free for a moment.
+    let home = "127.0.0.2:0";
+    let anywhere = format!("--cores 2 --udp {home} --http {home} --control {home}");
+    let first = Tracker::start_on(data.path(), &anywhere);
     let (udp, http, control) = (first.udp(HOMES[0]), first.http(HOMES[0]), first.control());
     let addresses = format!("--cores 2 --udp {udp} --http {http} --control {control}");
     let mut tracker = first;
