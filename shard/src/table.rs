@@ -134,14 +134,7 @@ impl<T: Record> Table<T> {
         }
         let buckets = self.buckets.len();
         if buckets <= COUNTED_MAX {
-            let mut at = random.usize(..self.len());
-            let bucket = self.buckets.iter().position(|bucket| {
-                let len = usize::from(bucket.len);
-                let is_here = at < len;
-                at -= if is_here { 0 } else { len };
-                is_here
-            });
-            return bucket.map(|bucket| Place { bucket, at });
+            return self.place(random.usize(..self.len()));
         }
         for _ in 0..DRAWS_MAX {
             let bucket = random.usize(..buckets);
@@ -152,6 +145,18 @@ impl<T: Record> Table<T> {
         }
         // Reached by a table that has just lost almost everything; it settles within a sweep.
         Some(Place { bucket: random.usize(..buckets), at: 0 })
+    }
+
+    /// Where the record of this number is, in the order of the buckets.
+    fn place(&self, mut at: usize) -> Option<Place> {
+        for (number, bucket) in self.buckets.iter().enumerate() {
+            let len = usize::from(bucket.len);
+            if at < len {
+                return Some(Place { bucket: number, at });
+            }
+            at -= len;
+        }
+        None
     }
 
     #[inline]

@@ -6,6 +6,7 @@ use super::credit::{Credit, balance, credit};
 use super::face::{Face, Name};
 use super::heard::Judged;
 use super::members::Spot;
+use super::rights::Rights;
 use super::{
     AHEAD_MAX, Announce, Counters, Fact, Facts, Freeleech, Outcome, Refusal, Stamp, Swarm, Swarms,
     fold,
@@ -37,6 +38,8 @@ struct Step {
     postponed: bool,
     /// It counts from here on.
     anew: bool,
+    /// It would begin a download that its user's group does not allow.
+    held_back: bool,
 }
 
 impl Swarms {
@@ -117,7 +120,7 @@ impl Swarms {
         let forbidden = announce.left > 0 && !announce.user.can_leech;
 
         let (was, is) = (known.map(|known| known.state), (!stopped).then_some(step.state));
-        let held_back = held_back(announce, was);
+        let held_back = step.held_back;
         let since_last = known.map(|known| now.since(known.figures.seen));
         let (face, met) = match known {
             Some(known) => self.meet_known(slot, announce, &known, &step, judged)?,
@@ -191,12 +194,13 @@ impl Swarms {
     ) -> Step {
         let torrent = self.torrents.get(slot);
         let was = known.map(|known| known.state);
+        let held_back = held_back(announce, was);
         let state = match (announce.event, was) {
             // Who leaves is what it was, unless it completed meanwhile.
             (Event::Stopped, Some(PeerState::PartialSeed)) if announce.left > 0 => {
                 PeerState::PartialSeed
             }
-            _ if held_back(announce, was) => PeerState::PartialSeed,
+            _ if held_back => PeerState::PartialSeed,
             _ => state(announce),
         };
         let (since, last, announces) = known.map_or((now, now, 0), |known| {
@@ -242,6 +246,7 @@ impl Swarms {
             token_spent: snatched && token && torrent.terms.freeleech != Freeleech::Neutral,
             postponed,
             anew,
+            held_back,
         }
     }
 
@@ -265,8 +270,7 @@ impl Swarms {
             false => face.meet(&mut members.wides, &announce.endpoints),
         };
         let mark = face.mark;
-        mark_rights(&mut face, announce, held_back(announce, Some(known.state)));
-        self.rights.write(&mut face, step.state);
+        mark_rights(&mut face, announce, step, &self.rights);
         met |= mark != face.mark;
         if announce.event == Event::Stopped {
             members.take(torrent, known.spot);
@@ -322,8 +326,7 @@ impl Swarms {
         }
         let mut face = Face::new(&Name::of(&members.keys, announce), 0);
         face.set_endpoints(&mut members.wides, &announce.endpoints);
-        mark_rights(&mut face, announce, held_back(announce, None));
-        self.rights.write(&mut face, step.state);
+        mark_rights(&mut face, announce, step, &self.rights);
         if stopped {
             return Ok((face, false));
         }
@@ -419,9 +422,12 @@ fn held_back(announce: &Announce, was: Option<PeerState>) -> bool {
 }
 
 /// What the user of an announce may. Who is held back does not get from others what he may not download by being
-/// told to them.
+/// told to them; but what the site has just said of a user counts, as it does for all of his peers.
 #[inline]
-fn mark_rights(face: &mut Face, announce: &Announce, held_back: bool) {
-    face.mark.set_visible(announce.left == 0 || announce.user.can_leech && !held_back);
+fn mark_rights(face: &mut Face, announce: &Announce, step: &Step, rights: &Rights) {
+    face.mark.set_visible(announce.left == 0 || announce.user.can_leech && !step.held_back);
     face.mark.set_hidden(announce.user.hidden);
+    if step.held_back {
+        rights.write(face, step.state);
+    }
 }

@@ -184,11 +184,7 @@ impl Face {
     pub(crate) fn meet(&mut self, wides: &mut Slots<Wide>, new: &Endpoints) -> bool {
         let known = self.endpoints(wides);
         let met = Endpoints { v4: new.v4.or(known.v4), v6: new.v6.or(known.v6), port: new.port };
-        if met == known {
-            return false;
-        }
-        self.set_endpoints(wides, &met);
-        true
+        self.change(wides, &known, &met)
     }
 
     /// Takes the endpoints of these families away; true when that changed something.
@@ -196,11 +192,15 @@ impl Face {
         let known = self.endpoints(wides);
         let (v4, v6) =
             (known.v4.filter(|_| left.v4.is_none()), known.v6.filter(|_| left.v6.is_none()));
-        let rest = Endpoints { v4, v6, ..known };
-        if rest == known {
+        self.change(wides, &known, &Endpoints { v4, v6, ..known })
+    }
+
+    #[inline]
+    fn change(&mut self, wides: &mut Slots<Wide>, from: &Endpoints, to: &Endpoints) -> bool {
+        if from == to {
             return false;
         }
-        self.set_endpoints(wides, &rest);
+        self.set_endpoints(wides, to);
         true
     }
 

@@ -61,13 +61,14 @@ impl Judge {
     pub(crate) fn hear(&mut self, site: &mut Site, who: Who, said: &Report) -> bool {
         let (user, torrent, _) = who;
         let reported = (said.up, said.down);
+        // Who is measured completes nothing where the database says that he had everything.
+        let seeded = self.seeds(who);
         let before = self.sessions.get(&who).copied();
         let going_on = before.filter(|session| goes_on(session.last, said));
         if before.is_some() && going_on.is_none() {
             self.book(site, who);
         }
-        let row = self.measured.contains(&who).then(|| self.rows.get(&who).copied()).flatten();
-        let measured = row.map(|row| row.last).filter(|last| goes_on(*last, said));
+        let measured = self.asked(who).map(|row| row.last).filter(|last| goes_on(*last, said));
         if said.event == Event::Stopped && before.is_none() && measured.is_none() {
             return false; // Nobody knew it.
         }
@@ -79,9 +80,6 @@ impl Judge {
         let first = going_on.map_or(measured.unwrap_or(reported), |session| session.first);
         let session = Session { first, last: reported, seeds: said.left == 0 };
         self.sessions.insert(who, session);
-        // Who is measured completes nothing where the database says that he had everything.
-        let seeded =
-            row.is_some_and(|row| row.complete) || before.is_some_and(|session| session.seeds);
         let snatched = said.event == Event::Completed && said.left == 0 && !seeded;
         if snatched {
             self.torrents.entry(torrent).or_default().snatches += 1;
@@ -112,11 +110,14 @@ impl Judge {
         self.measured = self.rows.keys().copied().collect();
     }
 
+    /// What the database is asked for, of a client that is measured.
+    fn asked(&self, who: Who) -> Option<Row> {
+        self.rows.get(&who).filter(|_| self.measured.contains(&who)).copied()
+    }
+
     /// Whether a client has everything, as it has said, or as the database has it that is asked.
     pub(crate) fn seeds(&self, who: Who) -> bool {
-        let asked = self.measured.contains(&who);
-        let row = self.rows.get(&who).filter(|_| asked);
-        row.is_some_and(|row| row.complete)
+        self.asked(who).is_some_and(|row| row.complete)
             || self.sessions.get(&who).is_some_and(|session| session.seeds)
     }
 
