@@ -252,7 +252,7 @@ impl Crowd {
             stamp: Stamp::at(NOW),
             over_v6: false,
             after: None,
-            endpoints: Endpoints { v4: Some([10, 1, 2, 3].into()), v6: None, port: 6881 },
+            endpoints: Endpoints::new(Some([10, 1, 2, 3].into()), None, 6881),
             hidden: false,
             visible: true,
             reported: Counters { uploaded: round << 20, downloaded: round << 21, corrupt: 0 },

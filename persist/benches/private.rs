@@ -25,8 +25,8 @@ use persist::journal::{Journal, Options, Record};
 use persist::restart::{replay_tail, settle};
 use persist::{Covered, DataDir, Meta, Mode, Snapshot, SnapshotWriter};
 use shard::private::{
-    Announce, Counters, Cursor, Facts, Limits, PeerRecord, Piece, Swarms, TorrentRecord, User,
-    UserId,
+    Announce, Counters, Cursor, Endpoints, Facts, Limits, PeerRecord, Piece, Swarms, TorrentRecord,
+    User, UserId,
 };
 use shard::{Event, Families, InfoHash, Reply, Seconds};
 
@@ -171,6 +171,7 @@ fn go_on(rng: &mut Rng, data: &DataDir, tracker: &mut Swarms, announces: usize) 
                     event: Event::None,
                     numwant: 0,
                     families: Families { v4: true, v6: true },
+                    assumed: Families::default(),
                     downloads_full: false,
                 };
                 let told = tracker.announce(&announce, META.written_at, rng, &mut reply);
@@ -226,8 +227,9 @@ fn build(rng: &mut Rng, torrents: usize, peers: usize, users: u32) -> Swarms {
 
 fn peer(rng: &mut Rng, users: u32) -> PeerRecord {
     let peer = pieces::peer(rng, META.written_at);
-    let mut endpoints = peer.endpoints;
-    endpoints.v4.get_or_insert(std::net::Ipv4Addr::from_bits(rng.u32(..)));
+    let v4 = peer.endpoints.address_v4().unwrap_or_else(|| rng.u32(..).into());
+    // Nearly all clients have one port.
+    let endpoints = Endpoints::new(Some(v4), peer.endpoints.address_v6(), rng.u16(..));
     PeerRecord {
         user: UserId(rng.u32(..users)),
         endpoints,

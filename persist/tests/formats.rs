@@ -85,7 +85,7 @@ fn check_records(records: &[Record]) {
     for fact in &facts {
         assert_eq!(fact.stamp, Stamp::at(fact.at));
         assert_eq!((fact.over_v6, fact.after), (false, None));
-        assert_eq!(fact.endpoints.v4, Some([127, 0, 0, 1].into()));
+        assert_eq!(fact.endpoints.address_v4(), Some([127, 0, 0, 1].into()));
     }
     let completed: Vec<_> = facts.iter().filter(|fact| fact.snatched).collect();
     let (first, second) = (completed[0], completed[1]);
@@ -94,8 +94,8 @@ fn check_records(records: &[Record]) {
     assert_eq!(first.reported, Counters { uploaded: 300, downloaded: 5000, corrupt: 0 });
     assert_eq!((first.upload_percent, first.download_percent, first.token), (100, 100, true));
     assert_eq!(
-        (second.user, second.torrent, second.endpoints.port),
-        (UserId(5), TorrentId(2), 1005)
+        (second.user, second.torrent, second.endpoints.port()),
+        (UserId(5), TorrentId(2), Some(1005))
     );
     assert_eq!((second.moved.uploaded, second.credited_up), (3_999_999_999_990, 7_999_999_999_980));
     assert_eq!(second.upload_percent, 200);
@@ -136,7 +136,7 @@ fn a_private_snapshot_and_the_journal_behind_it_are_read() {
     );
     assert_eq!(peers.len(), 2);
     let ann = peers.iter().find(|peer| peer.user == UserId(1)).unwrap();
-    assert_eq!((ann.reported.uploaded, ann.endpoints.port), (300, 1001));
+    assert_eq!((ann.reported.uploaded, ann.endpoints.port()), (300, Some(1001)));
     assert!(swarms.has_token(UserId(5), &InfoHash([0x61; 20]), now));
     assert!(!swarms.has_token(UserId(1), &InfoHash([0x61; 20]), now));
     assert_eq!(swarms.terms(&InfoHash([0x64; 20])), None);

@@ -106,11 +106,11 @@ impl Load {
             },
             peer_id: PeerId(peer_id),
             key: peer,
-            endpoints: Endpoints {
-                v4: Some(Ipv4Addr::from(0x2d00_0000 | peer)),
-                v6: peer.is_multiple_of(8).then(|| Ipv6Addr::from(v6)),
-                port: 6881 + (peer % 7) as u16,
-            },
+            endpoints: Endpoints::new(
+                Some(Ipv4Addr::from(0x2d00_0000 | peer)),
+                peer.is_multiple_of(8).then(|| Ipv6Addr::from(v6)),
+                6881 + (peer % 7) as u16,
+            ),
             counters: Counters {
                 uploaded: mix(u64::from(peer)) >> 30,
                 downloaded: 1 << 30,
@@ -121,6 +121,7 @@ impl Load {
             event: Event::None,
             numwant,
             families: Families { v4: true, v6: false },
+            assumed: Families::default(),
             downloads_full: false,
         }
     }

@@ -28,6 +28,7 @@ mod face;
 mod members;
 mod slots;
 mod torrent;
+mod wides;
 
 mod deletions;
 mod rights;
@@ -50,7 +51,7 @@ pub use fact::{Fact, Swarm};
 pub use id::{GroupId, Passkey, PasskeyError, PeerId, TorrentId, UserId};
 pub use inspect::{Bookmark, Presence};
 pub use piece::{DeletionRecord, PeerRecord, Piece, TokenRecord, TorrentRecord};
-pub use request::{Announce, Counters, Endpoints};
+pub use request::{Announce, Counters, Endpoint, Endpoints};
 pub use rules::{HeldToken, Rules, RulesCursor};
 pub use stamp::Stamp;
 pub use swarms::{AHEAD_MAX, Facts, Gone, Limits, Outcome, Refusal, Swarms, Totals};

@@ -45,9 +45,10 @@ fn announce(announced: &Announced, hidden: bool) -> Value {
     let endpoints = Some(announce.endpoints).filter(|_| !hidden);
     let mut value = json!({
         "type": "announce",
-        "address_v4": endpoints.and_then(|endpoints| endpoints.v4),
-        "address_v6": endpoints.and_then(|endpoints| endpoints.v6),
-        "port": endpoints.map(|endpoints| endpoints.port),
+        "address_v4": endpoints.and_then(|endpoints| endpoints.address_v4()),
+        "address_v6": endpoints.and_then(|endpoints| endpoints.address_v6()),
+        "port": endpoints.and_then(|endpoints| endpoints.port()),
+        "port_v6": endpoints.and_then(|endpoints| endpoints.port_v6()),
         "info_hash": hex(&announce.info_hash),
         "peer_id": escaped(&announce.peer_id.0),
         "client": persist::ledger::client_name(&announce.peer_id.0),

@@ -104,6 +104,7 @@ mod tests {
             event,
             numwant: 50,
             families: Families { v4: true, v6: true },
+            assumed: Families::default(),
             downloads_full: false,
         }
     }

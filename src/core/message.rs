@@ -76,8 +76,8 @@ impl UdpAsked {
         match self {
             UdpAsked::Open(announce) => announce.address,
             UdpAsked::User(announce) => match announce.endpoints {
-                Endpoints { v4: Some(address), .. } => address.into(),
-                Endpoints { v6, .. } => v6.unwrap_or(Ipv6Addr::UNSPECIFIED).into(),
+                Endpoints { v4: Some(at), .. } => at.address.into(),
+                Endpoints { v6, .. } => v6.map_or(Ipv6Addr::UNSPECIFIED, |v6| v6.address).into(),
             },
         }
     }

@@ -148,8 +148,7 @@ impl Core {
             self.settings.numwant_max,
         );
         let families = Families { v4: true, v6: true };
-        let announce =
-            asked.to_engine(info_hash, peer_id, user, located.endpoints, numwant, families);
+        let announce = asked.to_engine(info_hash, peer_id, user, &located, numwant, families);
         Ok(PrivateAnnounce {
             announce,
             remote: located.address,
@@ -370,7 +369,7 @@ impl Core {
         let numwant = asked.numwant.peers(asked.event, self.settings.numwant_default, cap);
         // A reply over UDP has room for peers of the family that it is sent over (BEP 15).
         let families = Families { v4: address.is_ipv4(), v6: address.is_ipv6() };
-        Ok(asked.to_engine(info_hash, peer_id, user, located.endpoints, numwant, families))
+        Ok(asked.to_engine(info_hash, peer_id, user, &located, numwant, families))
     }
 
     /// Answers an announce over UDP of a torrent that this core owns.

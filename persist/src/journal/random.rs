@@ -130,11 +130,11 @@ pub(crate) fn usual_fact(rng: &mut Rng, now: Seconds) -> Fact {
         info_hash: InfoHash(bytes(rng)),
         peer_id: PeerId(bytes(rng)),
         key: rng.u32(..),
-        endpoints: Endpoints {
-            v4: Some(rng.u32(..).into()),
-            v6: (rng.u8(..4) == 0).then(|| rng.u128(..).into()),
-            port: rng.u16(1024..),
-        },
+        endpoints: Endpoints::new(
+            Some(rng.u32(..).into()),
+            (rng.u8(..4) == 0).then(|| rng.u128(..).into()),
+            rng.u16(1024..),
+        ),
         hidden: rng.u8(..10) == 0,
         visible: true,
         reported: Counters {
@@ -182,7 +182,10 @@ fn any_fact(rng: &mut Rng) -> Fact {
         info_hash: InfoHash(bytes(rng)),
         peer_id: PeerId(bytes(rng)),
         key: rng.u32(..),
-        endpoints: Endpoints { v4, v6, port },
+        endpoints: Endpoints {
+            v6: Endpoints::new(None, v6, number(rng) as u16).v6,
+            ..Endpoints::new(v4, None, port)
+        },
         hidden: rng.bool(),
         visible: rng.bool(),
         reported: counters(rng),

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use shard::Seconds;
-use shard::private::{Counters, Fact, Stamp, TorrentId, UserId};
+use shard::private::{Counters, Endpoints, Fact, Stamp, TorrentId, UserId};
 
 use super::Record;
 use super::batch::{self, Act, Credit, Deed, Figures, PeerKey, TokenUse};
@@ -53,8 +53,8 @@ impl Snatch {
             user: fact.user,
             torrent: fact.torrent,
             at: fact.at,
-            v4: fact.endpoints.v4.filter(|_| shown),
-            v6: fact.endpoints.v6.filter(|_| shown),
+            v4: fact.endpoints.address_v4().filter(|_| shown),
+            v6: fact.endpoints.address_v6().filter(|_| shown),
         }
     }
 }
@@ -72,10 +72,12 @@ pub(super) struct PeerRow {
     /// Since its first announce.
     pub(super) seconds: u32,
     pub(super) announces: u32,
-    pub(super) port: u16,
+    /// No addresses of a hidden user.
     pub(super) v4: Option<Ipv4Addr>,
     pub(super) v6: Option<Ipv6Addr>,
-    pub(super) hidden: bool,
+    /// See [`Endpoints::port`].
+    pub(super) port: u16,
+    pub(super) port_v6: u16,
     pub(super) active: bool,
 }
 
@@ -85,7 +87,7 @@ const _: () = assert!(size_of::<(UserId, Credit)>() <= 24, "see PEERS_MAX");
 
 impl PeerRow {
     pub(super) fn of(fact: &Fact) -> Self {
-        let (hidden, endpoints) = (fact.hidden, fact.endpoints);
+        let endpoints = if fact.hidden { Endpoints::default() } else { fact.endpoints };
         let rate = |bytes: u64| bytes.checked_div(u64::from(fact.elapsed)).unwrap_or(0);
         Self {
             reported: fact.reported,
@@ -96,12 +98,24 @@ impl PeerRow {
             at: fact.at,
             seconds: fact.at.since(fact.since).0,
             announces: fact.announces,
-            port: endpoints.port,
-            v4: endpoints.v4.filter(|_| !hidden),
-            v6: endpoints.v6.filter(|_| !hidden),
-            hidden,
+            v4: endpoints.address_v4(),
+            v6: endpoints.address_v6(),
+            port: endpoints.port().unwrap_or_default(),
+            port_v6: endpoints.port_v6().unwrap_or_default(),
             active: fact.active,
         }
+    }
+}
+
+impl PeerRow {
+    /// See [`Endpoints::port`].
+    pub(super) fn port(&self) -> Option<u16> {
+        (self.v4.is_some() || self.v6.is_some()).then_some(self.port)
+    }
+
+    /// See [`Endpoints::port_v6`].
+    pub(super) fn port_v6(&self) -> Option<u16> {
+        self.v6.map(|_| self.port_v6)
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) fn peer(rng: &mut Rng, now: Seconds) -> PeerRecord {
     peer_id[8..].fill_with(|| rng.u8(b'a'..=b'z'));
     let v4 = (rng.u8(..8) > 0).then(|| Ipv4Addr::from_bits(rng.u32(..)));
     let v6 = (v4.is_none() || rng.u8(..8) == 0).then(|| Ipv6Addr::from_bits(rng.u128(..)));
+    let endpoints = Endpoints::new(v4, v6, rng.u16(..));
+    let own_port = Endpoints::new(None, v6.filter(|_| rng.u8(..4) == 0), rng.u16(..));
     let seen = now - Seconds(rng.u32(..3000));
     let mut bytes = || rng.u64(..) >> rng.u32(..64);
     let (uploaded, downloaded, left) = (bytes(), bytes(), bytes());
@@ -52,7 +54,7 @@ pub(crate) fn peer(rng: &mut Rng, now: Seconds) -> PeerRecord {
         user: UserId(rng.u32(..)),
         peer_id: PeerId(peer_id),
         key: if rng.bool() { 0 } else { rng.u32(..) },
-        endpoints: Endpoints { v4, v6, port: rng.u16(..) },
+        endpoints: Endpoints { v6: own_port.v6.or(endpoints.v6), ..endpoints },
         state,
         visible: rng.bool(),
         hidden: rng.bool(),

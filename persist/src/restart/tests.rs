@@ -1,12 +1,11 @@
 //! A tracker that is started again knows what the one knew that never stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fastrand::Rng;
 use shard::private::{
-    Announce, Counters, Endpoints, Facts, Freeleech, GroupId, Limits, PeerId, PeerRecord, Swarm,
-    Terms, TokenRecord, TorrentId, TorrentRecord,
+    Announce, Counters, Endpoint, Endpoints, Facts, Freeleech, GroupId, Limits, PeerId, PeerRecord,
+    Swarm, Terms, TokenRecord, TorrentId, TorrentRecord,
 };
 use shard::{Event, Families, Reply};
 
@@ -113,15 +112,18 @@ impl World {
             peer_id: PeerId(peer_id),
             key: self.rng.u32(..2),
             endpoints: Endpoints {
-                v4: Some(Ipv4Addr::from_bits(self.rng.u32(..))),
-                v6: self.rng.bool().then(|| Ipv6Addr::from_bits(self.rng.u128(..))),
-                port: self.rng.u16(..),
+                v6: self.rng.bool().then(|| Endpoint {
+                    address: self.rng.u128(..).into(),
+                    port: self.rng.u16(..2),
+                }),
+                ..Endpoints::new(Some(self.rng.u32(..).into()), None, self.rng.u16(..2))
             },
             counters: Counters::default(),
             left: 1000,
             event: Event::Started,
             numwant: 0,
             families: Families { v4: true, v6: true },
+            assumed: Families::default(),
             downloads_full: self.rng.u8(..10) == 0,
         }
     }

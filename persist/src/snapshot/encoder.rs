@@ -255,7 +255,8 @@ impl<W: Write> Encoder<W> {
         if self.torrents.is_empty() {
             return Ok(());
         }
-        self.output.frame(Kind::Torrents, |buffer| self.torrents.archive(buffer))
+        let kind = if self.torrents.is_ported() { Kind::PortedTorrents } else { Kind::Torrents };
+        self.output.frame(kind, |buffer| self.torrents.archive(buffer))
     }
 
     fn flush_deletions(&mut self) -> io::Result<()> {

@@ -15,6 +15,8 @@
 //! users of whom some are in a group, groups = frames of kinds 7 and 8, in the private mode; see
 //!           `users` and `groups`; there are none in format 2. Users who may not
 //!           announce are there since format 4
+//! torrents with peers of which some have a port for each family = a frame of kind 9, in the private
+//!           mode, since format 5; see `torrents`
 //! ```
 //! Numbers are little endian. A checksum is CRC-32: it finds every flipped bit, every burst of up
 //! to 32 bits and all but one in 2^32 of other damages. That of a frame begins with the header's
@@ -27,7 +29,7 @@ use shard::Seconds;
 use super::frames::Damage;
 
 /// The format this code writes.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// The earliest format this code reads: there are no groups of users in it.
 pub const FORMAT_OLDEST: u32 = 2;
@@ -133,6 +135,8 @@ pub(super) enum Kind {
     /// Users of whom some are in a group.
     GroupedUsers,
     Groups,
+    /// Torrents with peers of which some have a port for each family.
+    PortedTorrents,
 }
 
 /// The head of a frame whose kind, number and length are possible.
@@ -259,7 +263,7 @@ impl Header {
 }
 
 impl Kind {
-    const ALL: [Kind; 8] = [
+    const ALL: [Kind; 9] = [
         Kind::Swarms,
         Kind::End,
         Kind::Users,
@@ -268,6 +272,7 @@ impl Kind {
         Kind::Deletions,
         Kind::GroupedUsers,
         Kind::Groups,
+        Kind::PortedTorrents,
     ];
 
     pub(super) fn code(self) -> u32 {
@@ -280,6 +285,7 @@ impl Kind {
             Kind::Deletions => 6,
             Kind::GroupedUsers => 7,
             Kind::Groups => 8,
+            Kind::PortedTorrents => 9,
         }
     }
 
@@ -297,7 +303,8 @@ impl Kind {
             | Kind::Torrents
             | Kind::Deletions
             | Kind::GroupedUsers
-            | Kind::Groups => mode != Mode::Open,
+            | Kind::Groups
+            | Kind::PortedTorrents => mode != Mode::Open,
         }
     }
 
@@ -306,7 +313,7 @@ impl Kind {
         match self {
             Kind::Users | Kind::GroupedUsers | Kind::Groups => 0,
             Kind::Rules => 1,
-            Kind::Swarms | Kind::Torrents | Kind::Deletions => 2,
+            Kind::Swarms | Kind::Torrents | Kind::PortedTorrents | Kind::Deletions => 2,
             Kind::End => 3,
         }
     }

@@ -166,6 +166,7 @@ impl<'a> Content<'a> {
             Kind::Groups => Content::Groups(GroupsView::new(payload)?),
             Kind::Rules => Content::Rules(RulesView::new(payload)?),
             Kind::Torrents => Content::Torrents(TorrentsView::new(payload)?),
+            Kind::PortedTorrents => Content::Torrents(TorrentsView::new_ported(payload)?),
             Kind::Deletions => Content::Deletions(DeletionsView::new(payload)?),
             Kind::End => unreachable!("the last frame holds the totals"),
         })

@@ -1,12 +1,14 @@
 //! The payload of a frame of the private mode: torrents, their tokens and their peers as columns.
 //!
-//! A torrent costs 43 bytes, a token 12, a peer 59; 16 more for one with an IPv6 address, and 40 more
-//! for one whose figures are large: a terabyte or more, corrupt data, more than half a year.
+//! A torrent costs 43 bytes, a token 12, a peer 59; 16 more for one with an IPv6 address, 2 more for one with
+//! a port for each family, and 40 more for one whose figures are large: a terabyte or more, corrupt data, more
+//! than half a year.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use rkyv::rancor;
+use rkyv::rend::u16_le;
 use rkyv::util::AlignedVec;
 use shard::private::{
     Counters, Endpoints, Freeleech, PeerId, PeerRecord, Terms, TokenRecord, TorrentId,
@@ -20,8 +22,8 @@ use super::format::{PAYLOAD_BYTES_MAX, Totals};
 /// exported.
 pub(super) const ENTRIES_MAX: usize = 4096;
 
-/// The dearest entry is a peer with an IPv6 address and large figures: 115 bytes.
-const _: () = assert!(ENTRIES_MAX * 116 + 1024 <= PAYLOAD_BYTES_MAX);
+/// The dearest entry is a peer with an IPv6 address, two ports and large figures: 117 bytes.
+const _: () = assert!(ENTRIES_MAX * 118 + 1024 <= PAYLOAD_BYTES_MAX);
 /// A torrent's peers in one frame are counted in 16 bits.
 const _: () = assert!(ENTRIES_MAX <= u16::MAX as usize);
 
@@ -44,6 +46,14 @@ struct Columns {
     peers: PeerColumns,
 }
 
+/// Torrents with peers of which some have a port for each family; since format 5.
+#[derive(rkyv::Archive, rkyv::Serialize, Default, Debug)]
+struct Ported {
+    torrents: Columns,
+    /// Over IPv6, of the peers that are marked so.
+    ports_v6: Vec<u16>,
+}
+
 /// Peers; all columns but the last two have the same length.
 #[derive(rkyv::Archive, rkyv::Serialize, Default, Debug)]
 struct PeerColumns {
@@ -54,6 +64,7 @@ struct PeerColumns {
     marks: Vec<u8>,
     /// 0 for a peer without an IPv4 address.
     v4: Vec<u32>,
+    /// Over IPv4 where there is an address, and over IPv6 unless that has its own.
     ports: Vec<u16>,
     seen: Vec<u32>,
     /// Seconds from `since` to `seen`.
@@ -85,22 +96,29 @@ const HIDDEN: u8 = 1 << 3;
 const HAS_V4: u8 = 1 << 4;
 const HAS_V6: u8 = 1 << 5;
 const LARGE: u8 = 1 << 6;
+/// Its port over IPv6 is another, see [`Ported`].
+const OWN_PORT: u8 = 1 << 7;
 
 /// A frame being filled.
 #[derive(Default, Debug)]
 pub(super) struct Filling {
-    columns: Columns,
+    columns: Ported,
 }
 
 impl Filling {
     /// How many torrents, tokens and peers still fit.
     pub(super) fn room(&self) -> usize {
-        let Columns { info_hashes, token_users, peers, .. } = &self.columns;
+        let Columns { info_hashes, token_users, peers, .. } = &self.columns.torrents;
         ENTRIES_MAX - info_hashes.len() - token_users.len() - peers.users.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.columns.info_hashes.is_empty()
+        self.columns.torrents.info_hashes.is_empty()
+    }
+
+    /// Some peer in the frame has a port for each family: it goes into a frame of that kind.
+    pub(super) fn is_ported(&self) -> bool {
+        !self.columns.ports_v6.is_empty()
     }
 
     /// Adds a torrent with these tokens and peers. The caller has made sure that there is room.
@@ -112,7 +130,7 @@ impl Filling {
         peers: &[PeerRecord],
     ) {
         assert!(self.room() > tokens.len() + peers.len(), "a frame has ENTRIES_MAX entries");
-        let columns = &mut self.columns;
+        let Ported { torrents: columns, ports_v6 } = &mut self.columns;
         if continued {
             columns.continued.push(short(columns.info_hashes.len()));
         }
@@ -127,7 +145,11 @@ impl Filling {
         columns.torrent_peers.push(short(peers.len()));
         columns.token_users.extend(tokens.iter().map(|token| token.user.0));
         columns.token_ends.extend(tokens.iter().map(|token| token.expires_at.map(|at| at.0)));
-        peers.iter().for_each(|peer| columns.peers.push(peer));
+        for peer in peers {
+            let own_port = own_port(&peer.endpoints);
+            ports_v6.extend(own_port);
+            columns.peers.push(peer, own_port.is_some());
+        }
     }
 
     /// Archives what was pushed into `buffer` and starts an empty frame.
@@ -136,10 +158,19 @@ impl Filling {
         mut buffer: AlignedVec,
     ) -> Result<AlignedVec, rancor::BoxedError> {
         buffer.clear();
-        let buffer = rkyv::api::high::to_bytes_in(&self.columns, buffer)?;
-        self.columns.clear();
+        let buffer = match self.is_ported() {
+            true => rkyv::api::high::to_bytes_in(&self.columns, buffer)?,
+            false => rkyv::api::high::to_bytes_in(&self.columns.torrents, buffer)?,
+        };
+        self.columns.torrents.clear();
+        self.columns.ports_v6.clear();
         Ok(buffer)
     }
+}
+
+/// The port over IPv6, where it is another than that over IPv4.
+fn own_port(endpoints: &Endpoints) -> Option<u16> {
+    endpoints.port_v6().filter(|port| endpoints.port() != Some(*port))
 }
 
 impl Columns {
@@ -160,8 +191,8 @@ impl Columns {
 }
 
 impl PeerColumns {
-    fn push(&mut self, peer: &PeerRecord) {
-        let Endpoints { v4, v6, port } = peer.endpoints;
+    fn push(&mut self, peer: &PeerRecord, has_own_port: bool) {
+        let (v4, v6) = (peer.endpoints.address_v4(), peer.endpoints.address_v6());
         let Counters { uploaded, downloaded, corrupt } = peer.reported;
         let lasted = peer.seen.since(peer.since).0;
         let announces = u16::try_from(peer.announces);
@@ -169,6 +200,7 @@ impl PeerColumns {
         let mut mark = state_code(peer.state);
         mark |= (u8::from(peer.visible) * VISIBLE) | (u8::from(peer.hidden) * HIDDEN);
         mark |= (u8::from(v4.is_some()) * HAS_V4) | (u8::from(v6.is_some()) * HAS_V6);
+        mark |= u8::from(has_own_port) * OWN_PORT;
         let small = match (fitting, announces, lasted.to_le_bytes()) {
             ([Some(uploaded), Some(downloaded), Some(left)], Ok(announces), [a, b, c, 0])
                 if corrupt == 0 && peer.since <= peer.seen =>
@@ -188,7 +220,7 @@ impl PeerColumns {
         self.marks.push(mark);
         self.v4.push(v4.map_or(0, Ipv4Addr::to_bits));
         self.v6.extend(v6.map(|address| address.octets()));
-        self.ports.push(port);
+        self.ports.push(peer.endpoints.port().unwrap_or_default());
         self.seen.push(peer.seen.0);
         let (uploaded, downloaded, left, announces, lasted) = small;
         self.uploaded.push(uploaded);
@@ -220,6 +252,8 @@ impl PeerColumns {
 #[derive(Clone, Copy)]
 pub(super) struct TorrentsView<'a> {
     columns: &'a ArchivedColumns,
+    /// None in a frame of torrents whose peers have one port each.
+    ports_v6: &'a [u16_le],
 }
 
 /// One torrent (or a part of one) of a [`TorrentsView`].
@@ -237,9 +271,10 @@ pub(super) struct Part {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Peers {
     range: Range<usize>,
-    /// The first of `v6` and of `large` that are theirs.
+    /// The first of `v6`, of `large` and of `ports_v6` that are theirs.
     v6: usize,
     large: usize,
+    ports_v6: usize,
 }
 
 impl<'a> TorrentsView<'a> {
@@ -247,7 +282,18 @@ impl<'a> TorrentsView<'a> {
     pub(super) fn new(payload: &'a [u8]) -> Result<Self, String> {
         let columns = rkyv::access::<ArchivedColumns, rancor::BoxedError>(payload)
             .map_err(|error| error.to_string())?;
-        let view = Self { columns };
+        Self::of(columns, &[])
+    }
+
+    /// The same for torrents with peers of which some have a port for each family.
+    pub(super) fn new_ported(payload: &'a [u8]) -> Result<Self, String> {
+        let ported = rkyv::access::<ArchivedPorted, rancor::BoxedError>(payload)
+            .map_err(|error| error.to_string())?;
+        Self::of(&ported.torrents, &ported.ports_v6)
+    }
+
+    fn of(columns: &'a ArchivedColumns, ports_v6: &'a [u16_le]) -> Result<Self, String> {
+        let view = Self { columns, ports_v6 };
         match view.misfit() {
             None => Ok(view),
             Some(misfit) => Err(misfit.to_owned()),
@@ -259,7 +305,7 @@ impl<'a> TorrentsView<'a> {
         let columns = self.columns;
         let (torrents, tokens) = (columns.info_hashes.len(), columns.token_users.len());
         let peers = columns.peers.users.len();
-        let sum = |counts: &[rkyv::rend::u16_le]| -> usize {
+        let sum = |counts: &[u16_le]| -> usize {
             counts.iter().map(|count| usize::from(count.to_native())).sum()
         };
         if torrents + tokens + peers > ENTRIES_MAX {
@@ -293,6 +339,9 @@ impl<'a> TorrentsView<'a> {
         }
         if columns.freeleech.iter().any(|code| freeleech(*code).is_none()) {
             return Some("no such freeleech");
+        }
+        if columns.peers.marked(OWN_PORT) != self.ports_v6.len() {
+            return Some("peers have other ports than the frame");
         }
         columns.peers.misfit()
     }
@@ -331,6 +380,7 @@ impl<'a> TorrentsView<'a> {
             for mark in &columns.peers.marks[peers.range.clone()] {
                 peers.v6 += usize::from(mark & HAS_V6 != 0);
                 peers.large += usize::from(mark & LARGE != 0);
+                peers.ports_v6 += usize::from(mark & OWN_PORT != 0);
             }
             part
         })
@@ -348,7 +398,8 @@ impl<'a> TorrentsView<'a> {
     /// The peers of a part.
     pub(super) fn peers(self, of: Peers) -> impl Iterator<Item = PeerRecord> + use<'a> {
         let columns = &self.columns.peers;
-        let (mut next_v6, mut next_large) = (of.v6, of.large);
+        let ports_v6 = self.ports_v6;
+        let (mut next_v6, mut next_large, mut next_port) = (of.v6, of.large, of.ports_v6);
         of.range.map(move |at| {
             let mark = columns.marks[at];
             let v4 = Ipv4Addr::from_bits(columns.v4[at].to_native());
@@ -356,6 +407,14 @@ impl<'a> TorrentsView<'a> {
                 next_v6 += 1;
                 Ipv6Addr::from_octets(columns.v6[next_v6 - 1])
             });
+            let port = columns.ports[at].to_native();
+            let mut endpoints = Endpoints::new((mark & HAS_V4 != 0).then_some(v4), v6, port);
+            if mark & OWN_PORT != 0 {
+                next_port += 1;
+                if let Some(v6) = &mut endpoints.v6 {
+                    v6.port = ports_v6[next_port - 1].to_native();
+                }
+            }
             let seen = Seconds(columns.seen[at].to_native());
             let (reported, left, since, announces) = if mark & LARGE == 0 {
                 let [a, b, c] = columns.lasted[at];
@@ -382,11 +441,7 @@ impl<'a> TorrentsView<'a> {
                 user: UserId(columns.users[at].to_native()),
                 peer_id: PeerId(columns.peer_ids[at]),
                 key: columns.keys[at].to_native(),
-                endpoints: Endpoints {
-                    v4: (mark & HAS_V4 != 0).then_some(v4),
-                    v6,
-                    port: columns.ports[at].to_native(),
-                },
+                endpoints,
                 state: state(mark).expect("`PeerColumns::misfit` looked at every state"),
                 visible: mark & VISIBLE != 0,
                 hidden: mark & HIDDEN != 0,
@@ -432,12 +487,16 @@ impl ArchivedPeerColumns {
         lengths == [self.users.len(); 11]
     }
 
+    /// How many peers are marked so.
+    fn marked(&self, bit: u8) -> usize {
+        self.marks.iter().filter(|mark| **mark & bit != 0).count()
+    }
+
     fn misfit(&self) -> Option<&'static str> {
-        let marked = |bit| self.marks.iter().filter(|mark| **mark & bit != 0).count();
-        if self.marks.iter().any(|mark| state(*mark).is_none() || mark & 0x80 != 0) {
+        if self.marks.iter().any(|mark| state(*mark).is_none()) {
             return Some("no such peer state");
         }
-        if marked(HAS_V6) != self.v6.len() || marked(LARGE) != self.large.len() {
+        if self.marked(HAS_V6) != self.v6.len() || self.marked(LARGE) != self.large.len() {
             return Some("peers have other addresses or figures than the frame");
         }
         None

@@ -33,13 +33,15 @@ impl Networks {
                 networks.iter().any(|(_, at)| fact.at.since(*at).0 < AT_ONCE)
             });
         }
-        let [a, b, c, d, e, f, ..] = fact.endpoints.v6.map_or([0; 16], |v6| v6.octets());
-        let network = match (fact.endpoints.v4, fact.endpoints.v6) {
+        let network = match (fact.endpoints.address_v4(), fact.endpoints.address_v6()) {
             (Some(v4), _) => {
                 let [a, b, c, _] = v4.octets();
                 Network::V4([a, b, c])
             }
-            (None, Some(_)) => Network::V6([a, b, c, d, e, f]),
+            (None, Some(v6)) => {
+                let [a, b, c, d, e, f, ..] = v6.octets();
+                Network::V6([a, b, c, d, e, f])
+            }
             (None, None) => return None,
         };
         let networks = self.users.entry(fact.user).or_default();

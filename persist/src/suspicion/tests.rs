@@ -17,7 +17,7 @@ pub(crate) fn fact(user: u32, torrent: u32, at: u32) -> Fact {
         info_hash: InfoHash([torrent as u8; 20]),
         peer_id: PeerId(*b"-qB4520-000000000000"),
         key: 1,
-        endpoints: Endpoints { v4: Some(Ipv4Addr::new(198, 51, 100, 7)), v6: None, port: 6881 },
+        endpoints: Endpoints::new(Some(Ipv4Addr::new(198, 51, 100, 7)), None, 6881),
         hidden: false,
         visible: true,
         reported: Counters::default(),
@@ -152,7 +152,7 @@ fn clients_in_many_networks() {
     let on = Thresholds { networks: Some(2), ..Thresholds::default() };
     let from = |network: u8, at| {
         let v4 = Some(Ipv4Addr::new(198, 51, network, at as u8));
-        Fact { endpoints: Endpoints { v4, v6: None, port: 1 }, ..fact(1, 1, at) }
+        Fact { endpoints: Endpoints::new(v4, None, 1), ..fact(1, 1, at) }
     };
     check(on, &[from(1, 100), from(2, 101), from(1, 102), from(1, 103)], &[]);
     let found = [(Kind::Networks, 3), (Kind::Networks, 4)];
@@ -160,7 +160,7 @@ fn clients_in_many_networks() {
     check(on, &[from(1, 100), from(2, 150), from(3, 161)], &[]);
     let v6 = |site: u16, subnet: u16, at| {
         let v6 = Some(Ipv6Addr::new(0x2001, 0xdb8, site, subnet, 0, 0, 0, 1));
-        Fact { endpoints: Endpoints { v4: None, v6, port: 1 }, ..fact(1, 1, at) }
+        Fact { endpoints: Endpoints::new(None, v6, 1), ..fact(1, 1, at) }
     };
     check(on, &[v6(1, 1, 100), v6(1, 2, 101), v6(1, 3, 102), v6(2, 1, 103)], &[]);
     check(on, &[v6(1, 1, 100), v6(2, 1, 101), v6(3, 1, 102)], &[(Kind::Networks, 3)]);

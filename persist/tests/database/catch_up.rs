@@ -59,7 +59,7 @@ fn announce(rng: &mut Rng, at: u32) -> Fact {
     Fact {
         at: NOW + Seconds(at),
         stamp: Stamp::at(NOW + Seconds(at)),
-        endpoints: Endpoints { v4, v6, port: rng.u16(..) },
+        endpoints: Endpoints::new(v4, v6, rng.u16(..)),
         hidden: rng.u8(..10) == 0,
         reported: counters(rng),
         said: None,
@@ -250,6 +250,6 @@ fn who_becomes_hidden_is_hidden() {
     run(&site, Tape::with_end(2), &records);
     assert_eq!(
         site.text("SELECT user_id, port, address_v4 IS NULL FROM peers ORDER BY 1"),
-        "(1,,t); (2,6881,f)"
+        "(1,,t); (2,1111,f)"
     );
 }

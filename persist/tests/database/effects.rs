@@ -92,14 +92,17 @@ fn snatches_are_kept_without_the_addresses_of_hidden_users() {
 fn a_peer_is_as_its_last_announce_left_it() {
     let Some(mut site) = Site::new("peers") else { return };
     let counters = |uploaded, downloaded, corrupt| Counters { uploaded, downloaded, corrupt };
-    let peers = "SELECT host(address_v4), host(address_v6), port, uploaded, downloaded, remaining, corrupt, \
+    let peers = "SELECT host(address_v4), host(address_v6), port, port_v6, uploaded, downloaded, remaining, corrupt, \
                  upload_rate, download_rate, seconds, announces, client, active, \
                  extract(epoch FROM updated_at)::bigint FROM peers ORDER BY user_id, peer_id";
     let first = Fact { reported: counters(9, 9, 9), ..fact(1, 1) };
     site.apply(vec![Record::Fact(first)]);
     assert_eq!(
         site.text(peers),
-        format!("(10.0.0.1,2001:db8::1,6881,9,9,1000,9,0,0,0,1,\"qBittorrent 4.5.2\",t,{})", NOW.0)
+        format!(
+            "(10.0.0.1,2001:db8::1,1111,2222,9,9,1000,9,0,0,0,1,\"qBittorrent 4.5.2\",t,{})",
+            NOW.0
+        )
     );
     let second = Fact {
         at: NOW + Seconds(100),
@@ -116,7 +119,7 @@ fn a_peer_is_as_its_last_announce_left_it() {
     assert_eq!(
         site.text(peers),
         format!(
-            "(10.0.0.1,,6881,{},1009,,0,{},10,100,2,\"qBittorrent 4.5.2\",f,{})",
+            "(10.0.0.1,,1111,,{},1009,,0,{},10,100,2,\"qBittorrent 4.5.2\",f,{})",
             i64::MAX,
             u64::MAX / 100,
             NOW.0 + 100
@@ -132,10 +135,10 @@ fn a_peer_is_as_its_last_announce_left_it() {
         group: None,
     };
     site.apply(vec![said(hides)]);
-    let addresses = "SELECT address_v4, address_v6, port FROM peers";
-    assert_eq!(site.text(addresses), "(,,)");
+    let addresses = "SELECT address_v4, address_v6, port, port_v6 FROM peers";
+    assert_eq!(site.text(addresses), "(,,,)");
     site.apply(vec![Record::Fact(Fact { hidden: true, ..first })]);
-    assert_eq!(site.text(addresses), "(,,)");
+    assert_eq!(site.text(addresses), "(,,,)");
 }
 
 #[test]

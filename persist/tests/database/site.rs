@@ -1,6 +1,7 @@
 //! What the tests stand on: a schema, a journal in memory, facts, a server to kill.
 
 use std::env;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -213,9 +214,8 @@ pub(crate) fn fact(user: u32, torrent: u32) -> Fact {
         peer_id: PeerId(peer_id),
         key: 7,
         endpoints: Endpoints {
-            v4: Some([10, 0, 0, 1].into()),
-            v6: Some("2001:db8::1".parse().unwrap()),
-            port: 6881,
+            v6: "[2001:db8::1]:2222".parse::<SocketAddr>().map(Endpoints::from).unwrap().v6,
+            ..Endpoints::new(Some([10, 0, 0, 1].into()), None, 1111)
         },
         hidden: false,
         visible: true,

@@ -267,7 +267,7 @@ impl Swarms {
         self.rights.write(&mut face, known.state);
         let mut met = match judged.is_some_and(|judged| judged.parts) {
             true => face.part(&mut members.wides, &announce.endpoints),
-            false => face.meet(&mut members.wides, &announce.endpoints),
+            false => face.meet(&mut members.wides, announce),
         };
         let mark = face.mark;
         mark_rights(&mut face, announce, step, &self.rights);

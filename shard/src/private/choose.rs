@@ -1,11 +1,11 @@
 //! Which peers a requester is told: fairly, and at a cost that follows what it asked for.
 
 use super::Announce;
-use super::face::{self, Face, Wide};
+use super::face::{self, Face};
 use super::members::{Members, table_of};
 use super::rights::Rights;
-use super::slots::Slots;
 use super::torrent::{Body, Torrent};
+use super::wides::Wides;
 use crate::pool::Pool;
 use crate::prefetch::prefetch_all;
 use crate::table::Table;
@@ -236,7 +236,7 @@ impl<'a> Walk<'a> {
 struct Teller<'a> {
     ask: &'a Ask,
     rights: &'a Rights,
-    wides: &'a Slots<Wide>,
+    wides: &'a Wides,
     looks: usize,
     reply: &'a mut Reply,
 }

@@ -1,9 +1,9 @@
 //! What choosing looks at: 16 bytes a peer, with the number of its account.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use super::slots::Slots;
-use super::{Announce, Endpoints, PeerId, UserId};
+use super::wides::Wides;
+use super::{Announce, Endpoint, Endpoints, PeerId, UserId};
 use crate::hash::Keys;
 use crate::table::Record;
 use crate::{Families, InfoHash, Reply, Scope};
@@ -15,20 +15,14 @@ use crate::{Families, InfoHash, Reply, Scope};
 pub(crate) struct Face {
     pub(crate) user: u32,
     pub(crate) account: u32,
-    /// Its IPv4 address, or, of a wide one, the number of its [`Wide`].
+    /// Its IPv4 address, or, of a wide one, the number of its addresses in [`Wides`].
     address: [u8; 4],
+    /// Over IPv4; of a wide one, over IPv6.
     port: [u8; 2],
     pub(crate) mark: Mark,
 }
 
 const _: () = assert!(size_of::<Face>() == 16, "memory per peer, see shard/benches/private.rs");
-
-/// The addresses of a peer with IPv6.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wide {
-    v6: [u8; 16],
-    v4: [u8; 4],
-}
 
 /// How far each endpoint of a peer may be told (two bits each), four flags, and eight bits of a keyed
 /// hash of its peer id and key, which tell apart nearly all clients of one user.
@@ -166,37 +160,40 @@ impl Face {
     }
 
     #[inline]
-    pub(crate) fn endpoints(&self, wides: &Slots<Wide>) -> Endpoints {
-        let v4 = self.mark.scope(Mark::V4_SHIFT) != ABSENT;
-        let (address, v6) = match self.mark.is_wide() {
+    pub(crate) fn endpoints(&self, wides: &Wides) -> Endpoints {
+        let has_v4 = self.mark.scope(Mark::V4_SHIFT) != ABSENT;
+        let (address, port_v4, v6) = match self.mark.is_wide() {
             true => {
-                let wide = wides.get(self.wide());
-                (wide.v4, Some(Ipv6Addr::from(wide.v6)))
+                let (wide, port_v4) = wides.get(self.wide(), self.port);
+                (wide.v4, port_v4, Some(wide.v6.into()))
             }
-            false => (self.address, None),
+            false => (self.address, self.port, None),
         };
-        let port = u16::from_be_bytes(self.port);
-        Endpoints { v4: v4.then(|| Ipv4Addr::from(address)), v6, port }
+        let port_v4 = u16::from_be_bytes(port_v4);
+        Endpoints {
+            v4: has_v4.then_some(Endpoint { address: address.into(), port: port_v4 }),
+            v6: v6.map(|address| Endpoint { address, port: u16::from_be_bytes(self.port) }),
+        }
     }
 
-    /// Adds these endpoints to those known, or replaces them; true when that changed something.
+    /// Adds the endpoints of an announce to those known, or replaces them; true when that changed
+    /// something.
     #[inline]
-    pub(crate) fn meet(&mut self, wides: &mut Slots<Wide>, new: &Endpoints) -> bool {
+    pub(crate) fn meet(&mut self, wides: &mut Wides, announce: &Announce) -> bool {
         let known = self.endpoints(wides);
-        let met = Endpoints { v4: new.v4.or(known.v4), v6: new.v6.or(known.v6), port: new.port };
-        self.change(wides, &known, &met)
+        self.change(wides, &known, &announce.meets(&known))
     }
 
     /// Takes the endpoints of these families away; true when that changed something.
-    pub(crate) fn part(&mut self, wides: &mut Slots<Wide>, left: &Endpoints) -> bool {
+    pub(crate) fn part(&mut self, wides: &mut Wides, left: &Endpoints) -> bool {
         let known = self.endpoints(wides);
         let (v4, v6) =
             (known.v4.filter(|_| left.v4.is_none()), known.v6.filter(|_| left.v6.is_none()));
-        self.change(wides, &known, &Endpoints { v4, v6, ..known })
+        self.change(wides, &known, &Endpoints { v4, v6 })
     }
 
     #[inline]
-    fn change(&mut self, wides: &mut Slots<Wide>, from: &Endpoints, to: &Endpoints) -> bool {
+    fn change(&mut self, wides: &mut Wides, from: &Endpoints, to: &Endpoints) -> bool {
         if from == to {
             return false;
         }
@@ -204,44 +201,43 @@ impl Face {
         true
     }
 
-    pub(crate) fn set_endpoints(&mut self, wides: &mut Slots<Wide>, endpoints: &Endpoints) {
-        let Endpoints { v4, v6, port } = *endpoints;
-        let scope = |address: IpAddr| Scope::of_peer(address, port) as u16;
-        let v4_scope = v4.map_or(ABSENT, |address| scope(address.into()));
-        let v6_scope = v6.map_or(ABSENT, |address| scope(address.into()));
+    pub(crate) fn set_endpoints(&mut self, wides: &mut Wides, endpoints: &Endpoints) {
+        let Endpoints { v4, v6 } = *endpoints;
+        let scope = |address: IpAddr, port| Scope::of_peer(address, port) as u16;
+        let v4_scope = v4.map_or(ABSENT, |at| scope(at.address.into(), at.port));
+        let v6_scope = v6.map_or(ABSENT, |at| scope(at.address.into(), at.port));
         self.mark.set_scope(Mark::V4_SHIFT, v4_scope);
         self.mark.set_scope(Mark::V6_SHIFT, v6_scope);
-        self.port = port.to_be_bytes();
-        let v4 = v4.map_or([0; 4], |address| address.octets());
-        match (v6, self.mark.is_wide()) {
-            (Some(v6), true) => *wides.get_mut(self.wide()) = Wide { v6: v6.octets(), v4 },
-            (Some(v6), false) => {
-                self.address = wides.insert(Wide { v6: v6.octets(), v4 }).to_le_bytes();
-            }
+        let address_v4 = v4.map_or([0; 4], |v4| v4.address.octets());
+        self.address = match (v6, self.mark.is_wide()) {
+            (Some(v6), true) => wides.set(self.wide(), v4, v6).to_le_bytes(),
+            (Some(v6), false) => wides.insert(v4, v6).to_le_bytes(),
             (None, true) => {
                 wides.remove(self.wide());
-                self.address = v4;
+                address_v4
             }
-            (None, false) => self.address = v4,
-        }
+            (None, false) => address_v4,
+        };
+        let port = v6.map(|v6| v6.port).or(v4.map(|v4| v4.port));
+        self.port = port.unwrap_or_default().to_be_bytes();
         self.mark.set(Mark::WIDE, v6.is_some());
     }
 
     /// Gives back what it has beside itself.
-    pub(crate) fn forget(&self, wides: &mut Slots<Wide>) {
+    pub(crate) fn forget(&self, wides: &mut Wides) {
         if self.mark.is_wide() {
             wides.remove(self.wide());
         }
     }
 
-    /// The number of its [`Wide`].
+    /// The number of its addresses in [`Wides`].
     #[inline]
     fn wide(&self) -> u32 {
         u32::from_le_bytes(self.address)
     }
 
     #[inline]
-    pub(crate) fn prefetch(&self, wides: &Slots<Wide>) {
+    pub(crate) fn prefetch(&self, wides: &Wides) {
         if self.mark.is_wide() {
             wides.prefetch(self.wide());
         }
@@ -252,7 +248,7 @@ impl Face {
     #[inline]
     pub(crate) fn tell(
         &self,
-        wides: &Slots<Wide>,
+        wides: &Wides,
         families: Families,
         reach: Scope,
         reply: &mut Reply,
@@ -267,10 +263,10 @@ impl Face {
             return v4;
         }
         if v4 || v6 {
-            let wide = wides.get(self.wide());
+            let (wide, port_v4) = wides.get(self.wide(), self.port);
             if v4 {
                 reply.peers_v4.extend_from_slice(&wide.v4);
-                reply.peers_v4.extend_from_slice(&self.port);
+                reply.peers_v4.extend_from_slice(&port_v4);
             }
             if v6 {
                 reply.peers_v6.extend_from_slice(&wide.v6);
@@ -284,30 +280,93 @@ impl Face {
 /// The widest scope that a requester is told of: that of the network it announces from.
 #[inline]
 pub(crate) fn reach(endpoints: &Endpoints) -> Scope {
-    let v4 = endpoints.v4.map_or(Scope::Public, |v4| Scope::of_requester(v4.into()));
-    let v6 = endpoints.v6.map_or(Scope::Public, |v6| Scope::of_requester(v6.into()));
+    let (v4, v6) = (endpoints.address_v4(), endpoints.address_v6());
+    let v4 = v4.map_or(Scope::Public, |v4| Scope::of_requester(v4.into()));
+    let v6 = v6.map_or(Scope::Public, |v6| Scope::of_requester(v6.into()));
     v4.max(v6)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::private::{Counters, User};
+    use crate::{Event, InfoHash};
+
+    fn announce(at: &str) -> Announce {
+        Announce {
+            info_hash: InfoHash([1; 20]),
+            user: User { id: UserId(1), can_leech: true, hidden: false, group: None },
+            peer_id: PeerId(*b"-XX0001-abcdefghijkl"),
+            key: 0,
+            endpoints: at.parse::<std::net::SocketAddr>().unwrap().into(),
+            assumed: Families::default(),
+            counters: Counters::default(),
+            left: 0,
+            event: Event::None,
+            numwant: 0,
+            families: Families::default(),
+            downloads_full: false,
+        }
+    }
+
+    fn told(face: &Face, wides: &Wides) -> (Vec<u8>, Vec<u8>) {
+        let (mut reply, both) = (Reply::default(), Families { v4: true, v6: true });
+        let is_told = face.tell(wides, both, Scope::Public, &mut reply);
+        assert_eq!(is_told, !reply.peers_v4.is_empty() || !reply.peers_v6.is_empty());
+        (reply.peers_v4.clone(), reply.peers_v6.clone())
+    }
 
     #[test]
-    fn a_face_learns_and_keeps_endpoints() {
-        let (keys, mut wides) = (Keys::new(1), Slots::new());
-        let peer_id = PeerId(*b"-XX0001-abcdefghijkl");
-        let mut face = Face::new(&Name::new(&keys, UserId(1), &peer_id, 0), 0);
-        let v4 = Endpoints { v4: Some([45, 1, 2, 3].into()), v6: None, port: 6881 };
-        let v6 = Endpoints { v4: None, v6: Some("2a00::1".parse().unwrap()), port: 6881 };
+    fn each_family_keeps_its_own_endpoint() {
+        let (keys, mut wides) = (Keys::new(1), Wides::new());
+        let [v4, v6, v6_own, moved] =
+            ["45.1.2.3:6881", "[2a00::1]:6881", "[2a00::1]:2222", "[2a00::2]:7000"].map(announce);
+        let mut face = Face::new(&Name::of(&keys, &v4), 0);
         assert!(face.meet(&mut wides, &v4) && !face.meet(&mut wides, &v4));
-        assert_eq!(face.endpoints(&wides), v4);
-        assert!(face.meet(&mut wides, &v6) && !face.meet(&mut wides, &v4));
-        assert_eq!(face.endpoints(&wides), Endpoints { v4: v4.v4, ..v6 });
-        let moved = Endpoints { v6: Some("2a00::2".parse().unwrap()), port: 7000, ..v6 };
-        assert!(face.meet(&mut wides, &moved));
-        assert_eq!(face.endpoints(&wides), Endpoints { v4: v4.v4, ..moved });
-        face.set_endpoints(&mut wides, &v4);
-        assert_eq!((face.endpoints(&wides), wides.len()), (v4, 0));
+        assert_eq!(face.endpoints(&wides), v4.endpoints);
+        for v6 in [v6, v6_own, moved, v6] {
+            assert!(face.meet(&mut wides, &v6) && !face.meet(&mut wides, &v4));
+            let both = Endpoints { v4: v4.endpoints.v4, v6: v6.endpoints.v6 };
+            assert_eq!((face.endpoints(&wides), wides.len()), (both, 1));
+            let (told_v4, told_v6) = told(&face, &wides);
+            assert_eq!(told_v4, [45, 1, 2, 3, 0x1a, 0xe1]);
+            assert_eq!(told_v6[16..], v6.endpoints.port_v6().unwrap().to_be_bytes());
+        }
+        face.set_endpoints(&mut wides, &v4.endpoints);
+        assert_eq!((face.endpoints(&wides), wides.len()), (v4.endpoints, 0));
+    }
+
+    #[test]
+    fn port_0_hides_the_family_that_says_it() {
+        let (keys, mut wides) = (Keys::new(1), Wides::new());
+        let mut face = Face::new(&Name::of(&keys, &announce("45.1.2.3:1")), 0);
+        for (said, is_told) in [
+            ("45.1.2.3:6881", (true, false)),
+            ("[2a00::1]:0", (true, false)),
+            ("45.1.2.3:0", (false, false)),
+            ("[2a00::1]:6881", (false, true)),
+            ("45.1.2.3:6881", (true, true)),
+        ] {
+            face.meet(&mut wides, &announce(said));
+            let (v4, v6) = told(&face, &wides);
+            assert_eq!((!v4.is_empty(), !v6.is_empty()), is_told, "{said}");
+        }
+    }
+
+    #[test]
+    fn an_assumed_port_gives_way_to_one_that_was_said() {
+        let (keys, mut wides) = (Keys::new(1), Wides::new());
+        let mut both = announce("45.1.2.3:1111");
+        both.endpoints.v6 = announce("[2a00::1]:1111").endpoints.v6;
+        both.assumed.v6 = true;
+        let mut face = Face::new(&Name::of(&keys, &both), 0);
+        assert!(face.meet(&mut wides, &both));
+        assert_eq!(face.endpoints(&wides), both.endpoints);
+        assert!(face.meet(&mut wides, &announce("[2a00::1]:2222")));
+        assert!(!face.meet(&mut wides, &both));
+        assert_eq!(face.endpoints(&wides).port_v6(), Some(2222));
+        both.endpoints.v6 = announce("[2a00::2]:1111").endpoints.v6;
+        assert!(face.meet(&mut wides, &both));
+        assert_eq!(face.endpoints(&wides), both.endpoints);
     }
 }

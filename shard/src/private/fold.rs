@@ -290,7 +290,8 @@ pub(crate) fn bounded(counters: &Counters) -> Counters {
 
 /// Which of its endpoints an announce is taken to come from: one that is known if it can be.
 pub(crate) fn address(endpoints: &Endpoints, known: &Addresses) -> IpAddr {
-    let own = [endpoints.v4.map(IpAddr::V4), endpoints.v6.map(IpAddr::V6)].into_iter().flatten();
+    let (v4, v6) = (endpoints.address_v4(), endpoints.address_v6());
+    let own = v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6));
     let known_one = own.clone().find(|address| known.have(*address));
     known_one.or_else(|| own.clone().next()).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }

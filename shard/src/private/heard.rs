@@ -211,7 +211,7 @@ pub(crate) fn raise(before: &Counters, after: &Counters, now: Seconds) -> Option
 }
 
 pub(crate) fn addresses(endpoints: &Endpoints) -> Addresses {
-    Addresses { v4: endpoints.v4, v6: endpoints.v6 }
+    Addresses { v4: endpoints.address_v4(), v6: endpoints.address_v6() }
 }
 
 /// An announce of a client that has just left.

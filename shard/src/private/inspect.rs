@@ -176,11 +176,12 @@ mod tests {
         peer_id[8..12].copy_from_slice(&client.to_be_bytes());
         let announce = Announce {
             downloads_full: false,
+            assumed: Families::default(),
             info_hash: info_hash(torrent),
             user: User { id: UserId(user), can_leech: true, hidden: false, group: None },
             peer_id: PeerId(peer_id),
             key: 0,
-            endpoints: Endpoints { v4: Some((45 << 24 | client).into()), v6: None, port: 6881 },
+            endpoints: Endpoints::new(Some((45 << 24 | client).into()), None, 6881),
             counters: Counters::default(),
             left: u64::from(client % 3),
             event: Event::Started,

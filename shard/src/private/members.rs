@@ -1,9 +1,10 @@
 //! Who is in which swarm: short lists, and tables where a list would be long.
 
 use super::account::Accounts;
-use super::face::{self, Face, Name, PARTS, Wide};
+use super::face::{self, Face, Name, PARTS};
 use super::slots::Slots;
 use super::torrent::{Body, Torrent};
+use super::wides::Wides;
 use super::{PeerRecord, UserId};
 use crate::hash::Keys;
 use crate::list::{LIST_MAX, List};
@@ -17,7 +18,7 @@ pub(crate) struct Members {
     pub(crate) keys: Keys,
     pub(crate) faces: Pool<Face>,
     pub(crate) accounts: Accounts,
-    pub(crate) wides: Slots<Wide>,
+    pub(crate) wides: Wides,
     crowds: Slots<Option<Box<Crowd>>>,
     /// The crowd in which an export has stopped: its buckets must not be merged, or peers would move to
     /// where the export has been.
@@ -68,7 +69,7 @@ impl Members {
             keys,
             faces: Pool::new(),
             accounts: Accounts::new(),
-            wides: Slots::new(),
+            wides: Wides::new(),
             crowds: Slots::new(),
             held: None,
         }

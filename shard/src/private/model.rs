@@ -237,7 +237,7 @@ impl Model {
             shows
                 && peer.user != announce.user.id
                 && kinds.contains(&peer.state)
-                && usable != Endpoints { port: usable.port, ..Endpoints::default() }
+                && usable != Endpoints::default()
         };
         torrent.peers.values().filter(may).copied().collect()
     }
@@ -434,13 +434,8 @@ fn peer_after(
             true => Endpoints {
                 v4: before.v4.filter(|_| announce.endpoints.v4.is_none()),
                 v6: before.v6.filter(|_| announce.endpoints.v6.is_none()),
-                ..before
             },
-            false => Endpoints {
-                v4: announce.endpoints.v4.or(before.v4),
-                v6: announce.endpoints.v6.or(before.v6),
-                port: announce.endpoints.port,
-            },
+            false => announce.meets(&before),
         },
         state,
         visible: announce.left == 0
@@ -490,13 +485,12 @@ fn becomes(announce: &Announce, was: Option<PeerState>) -> (PeerState, bool) {
 /// Those of a peer's endpoints that a requester can use and may be told.
 pub fn usable(announce: &Announce, endpoints: &Endpoints) -> Endpoints {
     let own = announce.endpoints;
-    let reach_v4 = own.v4.map(|v4| Scope::of_requester(v4.into()));
-    let reach_v6 = own.v6.map(|v6| Scope::of_requester(v6.into()));
+    let reach_v4 = own.address_v4().map(|v4| Scope::of_requester(v4.into()));
+    let reach_v6 = own.address_v6().map(|v6| Scope::of_requester(v6.into()));
     let reach = reach_v4.max(reach_v6).unwrap_or(Scope::Public);
-    let near = |address| Scope::of_peer(address, endpoints.port) <= reach;
+    let near = |address, port| Scope::of_peer(address, port) <= reach;
     Endpoints {
-        v4: endpoints.v4.filter(|v4| announce.families.v4 && near((*v4).into())),
-        v6: endpoints.v6.filter(|v6| announce.families.v6 && near((*v6).into())),
-        port: endpoints.port,
+        v4: endpoints.v4.filter(|v4| announce.families.v4 && near(v4.address.into(), v4.port)),
+        v6: endpoints.v6.filter(|v6| announce.families.v6 && near(v6.address.into(), v6.port)),
     }
 }

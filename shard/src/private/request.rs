@@ -1,6 +1,6 @@
 //! An announce of a known user.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{PeerId, User};
 use crate::{Event, Families, InfoHash};
@@ -17,15 +17,87 @@ pub struct Counters {
     pub corrupt: u64,
 }
 
-/// Where a client can be reached, as far as this announce tells. At least one of the two.
+/// Where a client can be reached over one family.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Endpoint<A> {
+    /// The address; never an IPv4-mapped one.
+    pub address: A,
+    /// Its port there; 0 is recorded and never handed out.
+    pub port: u16,
+}
+
+/// Where a client can be reached, as far as this announce tells. At least one of the two. Each family has
+/// a port of its own: behind NAT the two often differ.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Endpoints {
-    /// Its IPv4 address.
-    pub v4: Option<Ipv4Addr>,
-    /// Its IPv6 address; never an IPv4-mapped one.
-    pub v6: Option<Ipv6Addr>,
-    /// Its port, the same for both; 0 is recorded and never handed out.
-    pub port: u16,
+    /// Over IPv4.
+    pub v4: Option<Endpoint<Ipv4Addr>>,
+    /// Over IPv6.
+    pub v6: Option<Endpoint<Ipv6Addr>>,
+}
+
+impl Endpoints {
+    /// One port for all addresses there are.
+    #[inline]
+    pub fn new(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>, port: u16) -> Self {
+        Self {
+            v4: v4.map(|address| Endpoint { address, port }),
+            v6: v6.map(|address| Endpoint { address, port }),
+        }
+    }
+
+    /// The IPv4 address.
+    #[inline]
+    pub fn address_v4(&self) -> Option<Ipv4Addr> {
+        self.v4.map(|v4| v4.address)
+    }
+
+    /// The IPv6 address.
+    #[inline]
+    pub fn address_v6(&self) -> Option<Ipv6Addr> {
+        self.v6.map(|v6| v6.address)
+    }
+
+    /// The port over IPv4; without an IPv4 address, that over IPv6.
+    #[inline]
+    pub fn port(&self) -> Option<u16> {
+        self.v4.map(|v4| v4.port).or(self.v6.map(|v6| v6.port))
+    }
+
+    /// The port over IPv6.
+    #[inline]
+    pub fn port_v6(&self) -> Option<u16> {
+        self.v6.map(|v6| v6.port)
+    }
+}
+
+impl Announce {
+    /// Where its peer, of which `known` is known, can be reached from now on.
+    #[inline]
+    pub(crate) fn meets(&self, known: &Endpoints) -> Endpoints {
+        let Endpoints { v4, v6 } = self.endpoints;
+        Endpoints { v4: met(known.v4, v4, self.assumed.v4), v6: met(known.v6, v6, self.assumed.v6) }
+    }
+}
+
+/// An endpoint after one is said; of one with an assumed port, only the address is.
+#[inline]
+fn met<A: PartialEq + Copy>(
+    known: Option<Endpoint<A>>,
+    new: Option<Endpoint<A>>,
+    is_assumed: bool,
+) -> Option<Endpoint<A>> {
+    let address = |at: Option<Endpoint<A>>| at.map(|at| at.address);
+    if is_assumed && address(known) == address(new) { known } else { new.or(known) }
+}
+
+impl From<SocketAddr> for Endpoints {
+    fn from(at: SocketAddr) -> Self {
+        match at.ip().to_canonical() {
+            IpAddr::V4(address) => Self::new(Some(address), None, at.port()),
+            IpAddr::V6(address) => Self::new(None, Some(address), at.port()),
+        }
+    }
 }
 
 /// One announce, already parsed, its user looked up, and bounded by the front end.
@@ -42,6 +114,9 @@ pub struct Announce {
     pub key: u32,
     /// Where it announced from; added to what is known of the same peer.
     pub endpoints: Endpoints,
+    /// Families of which the port is not said: it is that of the other. Where the same address is known
+    /// already, the port that it is known with stays.
+    pub assumed: Families,
     /// What it says it has moved.
     pub counters: Counters,
     /// Bytes left to download; 0 is a seeder, anything else (or unknown, as `u64::MAX`) a leecher.

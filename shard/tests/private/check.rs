@@ -19,11 +19,9 @@ pub(crate) fn peers(model: &Model, announce: &Announce, refused: bool, reply: &R
     let mut clients: BTreeMap<SocketAddr, usize> = BTreeMap::new();
     for (number, peer) in eligible.iter().enumerate() {
         let endpoints = usable(announce, &peer.endpoints);
-        let v4 = endpoints.v4.map(IpAddr::V4);
-        let v6 = endpoints.v6.map(IpAddr::V6);
-        for address in v4.into_iter().chain(v6) {
-            clients.insert(SocketAddr::new(address, endpoints.port), number);
-        }
+        let v4 = endpoints.v4.map(|v4| SocketAddr::from((v4.address, v4.port)));
+        let v6 = endpoints.v6.map(|v6| SocketAddr::from((v6.address, v6.port)));
+        clients.extend(v4.into_iter().chain(v6).map(|at| (at, number)));
     }
     let mut times: BTreeMap<usize, usize> = BTreeMap::new();
     for at in told {

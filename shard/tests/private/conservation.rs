@@ -48,12 +48,13 @@ impl Client {
             user,
             peer_id,
             key: random.u32(..),
-            endpoints: Endpoints { v4, v6: None, port: 6881 },
+            endpoints: Endpoints::new(v4, None, 6881),
             counters: Counters::default(),
             left: 100,
             event: Event::None,
             numwant: 10,
             families: Families { v4: true, v6: true },
+            assumed: Families::default(),
             downloads_full: false,
         };
         let (last, spoke) = Default::default();

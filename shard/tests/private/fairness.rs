@@ -28,16 +28,17 @@ fn announce(n: u32, wide: bool) -> Announce {
         user: User { id: UserId(n), can_leech: true, hidden: false, group: None },
         peer_id: PeerId(peer_id),
         key: n,
-        endpoints: Endpoints {
-            v4: Some(Ipv4Addr::from(0x2d00_0000 + n)),
-            v6: wide.then(|| Ipv6Addr::from(u128::from(n) | 0x2a00 << 112)),
-            port: 6881,
-        },
+        endpoints: Endpoints::new(
+            Some(Ipv4Addr::from(0x2d00_0000 + n)),
+            wide.then(|| Ipv6Addr::from(u128::from(n) | 0x2a00 << 112)),
+            6881,
+        ),
         counters: Counters::default(),
         left: 1,
         event: Event::None,
         numwant: 0,
         families: Families { v4: true, v6: true },
+        assumed: Families::default(),
         downloads_full: false,
     }
 }

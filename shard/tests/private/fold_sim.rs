@@ -5,12 +5,11 @@
 //! 20 seconds late, clocks are within three seconds, who begins anew under its old name does so a minute and
 //! a half after it began and some seconds after its last word, and says nothing more for some seconds.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use shard::private::fold::{Credit, Factors, History, KEPT_MAX, Lines, Report, Stamp, fold};
 use shard::private::{
-    Announce, Counters, Endpoints, Facts, Freeleech, Limits, PeerId, Swarms, Terms, TorrentId,
-    User, UserId,
+    Announce, Counters, Facts, Freeleech, Limits, PeerId, Swarms, Terms, TorrentId, User, UserId,
 };
 use shard::{Event, Families, InfoHash, Reply, Seconds};
 
@@ -282,21 +281,18 @@ fn by_the_engine(sent: &[Sent]) -> Option<(i128, i128)> {
     let (mut random, mut reply) = (fastrand::Rng::with_seed(1), Reply::default());
     let mut sum = (0, 0);
     for sent in sent {
-        let (v4, v6) = match sent.address {
-            IpAddr::V4(v4) => (Some(v4), None),
-            IpAddr::V6(v6) => (None, Some(v6)),
-        };
         let announce = Announce {
             info_hash: InfoHash([1; 20]),
             user: User { id: UserId(1), can_leech: true, hidden: false, group: None },
             peer_id: PeerId([2; 20]),
             key: 3,
-            endpoints: Endpoints { v4, v6, port: 6881 },
+            endpoints: SocketAddr::new(sent.address, 6881).into(),
             counters: sent.counters,
             left: 1,
             event: sent.event,
             numwant: 0,
             families: Families { v4: true, v6: true },
+            assumed: Families::default(),
             downloads_full: false,
         };
         let now = Seconds(1_700_000_000 + (sent.arrives / 1000) as u32);

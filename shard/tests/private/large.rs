@@ -30,12 +30,13 @@ fn announce(user: u32, client: u32) -> Announce {
         user: User { id: UserId(user), can_leech: true, hidden: false, group: None },
         peer_id: PeerId(peer_id),
         key: 0,
-        endpoints: Endpoints { v4: Some(Ipv4Addr::from(0x2d00_0000 + client)), v6: None, port: 1 },
+        endpoints: Endpoints::new(Some(Ipv4Addr::from(0x2d00_0000 + client)), None, 1),
         counters: Counters { uploaded: u64::from(client), ..Counters::default() },
         left: u64::from(client % 3),
         event: Event::None,
         numwant: 50,
         families: Families { v4: true, v6: true },
+        assumed: Families::default(),
         downloads_full: false,
     }
 }

@@ -283,6 +283,14 @@ impl Sim {
         pieces.iter().for_each(|piece| import(&mut self.engine, piece));
         let tail = self.journal.split_off(from);
         tail.iter().for_each(|record| self.replay(record));
+        // Rulings that had come to their end are there again.
+        for record in &tail {
+            match record {
+                Record::UserRights(user) => self.model.set_user_rights(*user),
+                Record::UserRemoved(user) => self.model.remove_user(*user),
+                _ => {}
+            }
+        }
         self.journal.extend(tail);
         match self.limits.facts {
             // Every announce made a fact: the same is there, but for those who had left silently.
@@ -357,7 +365,6 @@ impl Sim {
         for (info_hash, (_, peers)) in found {
             self.model.torrents.get_mut(&info_hash).unwrap().peers = peers;
         }
-        // Rulings that had come to their end are there again.
         (0..3).for_each(|_| self.both_expire());
         for (info_hash, torrent) in &mut self.model.torrents {
             let (_, peers) = self.engine.swarm(info_hash, usize::MAX).unwrap();

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use shard::private::{
-    Announce, Bookmark, Counters, Endpoints, Facts, Freeleech, Limits, Outcome, PeerId, Refusal,
-    Terms, TorrentId, User, UserId,
+    Announce, Bookmark, Counters, Facts, Freeleech, Limits, Outcome, PeerId, Refusal, Terms,
+    TorrentId, User, UserId,
 };
 use shard::{Event, Families, InfoHash, PeerState, Seconds};
 
@@ -93,12 +93,13 @@ fn parse(who: &str, words: &str) -> Announce {
         user: User { id: UserId(number), can_leech: true, hidden: false, group: None },
         peer_id: PeerId(name(who)),
         key: 1,
-        endpoints: from(endpoint(who)),
+        endpoints: endpoint(who).into(),
         counters: Counters::default(),
         left: 100,
         event: Event::None,
         numwant: 50,
         families: Families { v4: true, v6: true },
+        assumed: Families::default(),
         downloads_full: false,
     };
     for word in words.split_whitespace() {
@@ -110,7 +111,7 @@ fn parse(who: &str, words: &str) -> Announce {
             Some(("numwant", numwant)) => announce.numwant = numwant.parse().unwrap(),
             Some(("torrent", torrent)) => announce.info_hash = info_hash(torrent),
             Some(("key", key)) => announce.key = key.parse().unwrap(),
-            Some(("at", at)) => announce.endpoints = from(at.parse().unwrap()),
+            Some(("at", at)) => announce.endpoints = at.parse::<SocketAddr>().unwrap().into(),
             Some((key, _)) => panic!("no such word: {key}"),
             None => match word {
                 "started" => announce.event = Event::Started,
@@ -127,14 +128,6 @@ fn parse(who: &str, words: &str) -> Announce {
         }
     }
     announce
-}
-
-fn from(at: SocketAddr) -> Endpoints {
-    let (v4, v6) = match at {
-        SocketAddr::V4(at) => (Some(*at.ip()), None),
-        SocketAddr::V6(at) => (None, Some(*at.ip())),
-    };
-    Endpoints { v4, v6, port: at.port() }
 }
 
 fn name(text: &str) -> [u8; 20] {

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use shard::private::{
-    Announce, Counters, Endpoints, Facts, Freeleech, Limits, PeerId, Terms, TorrentId, User, UserId,
+    Announce, Counters, Endpoint, Endpoints, Facts, Freeleech, Limits, PeerId, Terms, TorrentId,
+    User, UserId,
 };
 use shard::{Event, Families, InfoHash, Seconds};
 
@@ -33,7 +34,8 @@ struct Client {
     key: u32,
     v4: Option<Ipv4Addr>,
     v6: Option<Ipv6Addr>,
-    port: u16,
+    /// Over IPv4 and IPv6.
+    ports: [u16; 2],
     counters: Counters,
     left: u64,
 }
@@ -176,12 +178,12 @@ impl World {
         let chosen = self.random.usize(..self.clients.len());
         let client = &mut self.clients[chosen];
         match self.random.u8(..7) {
-            0 => (client.v4, client.port) = (fresh.v4, fresh.port),
-            1 => (client.v6, client.port) = (fresh.v6, fresh.port),
-            2 => client.port = fresh.port,
+            0 => (client.v4, client.ports) = (fresh.v4, fresh.ports),
+            1 => (client.v6, client.ports[1]) = (fresh.v6, fresh.ports[1]),
+            2 => client.ports = fresh.ports,
             3 => *client = fresh,
             4 => {
-                (client.v4, client.v6, client.port) = (fresh.v4, fresh.v6, fresh.port);
+                (client.v4, client.v6, client.ports) = (fresh.v4, fresh.v6, fresh.ports);
                 (client.key, client.torrent) = (fresh.key, fresh.torrent);
             }
             5 => client.counters = fresh.counters,
@@ -226,7 +228,11 @@ impl World {
             _ => client.left,
         };
         let Client { v4, v6, .. } = *client;
-        let at = |v4, v6| Endpoints { v4, v6, port: client.port };
+        let [port_v4, port_v6] = client.ports;
+        let at = |v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>| Endpoints {
+            v4: v4.map(|address| Endpoint { address, port: port_v4 }),
+            v6: v6.map(|address| Endpoint { address, port: port_v6 }),
+        };
         let announced = match random.u8(..4) {
             0 => vec![at(v4, v6)],
             1 => vec![at(v4, None), at(None, v6)],
@@ -266,6 +272,7 @@ impl World {
             event,
             numwant: [0, 1, 5, 20, 50, 50, 200][self.random.usize(..7)],
             families,
+            assumed: Families { v4: false, v6: self.random.u8(..8) == 0 },
             downloads_full: self.random.u8(..12) == 0,
         }
     }
@@ -303,6 +310,9 @@ impl World {
         peer_id[8..].fill_with(|| random.u8(b'a'..=b'z'));
         // Skewed: the first torrent has half of everybody.
         let torrent = random.usize(..self.torrents.len());
+        let port = if random.u8(..20) == 0 { 0 } else { 6881 + random.u16(..3) };
+        let port_v6 = if random.u8(..20) == 0 { 0 } else { 6881 + random.u16(..3) };
+        let ports = [port, if random.bool() { port } else { port_v6 }];
         Client {
             user: random.usize(..self.users.len()),
             torrent: if random.bool() { 0 } else { torrent },
@@ -310,7 +320,7 @@ impl World {
             key: if random.bool() { 0 } else { random.u32(..) },
             v4: has_v4.then_some(v4),
             v6: has_v6.then_some(v6),
-            port: if random.u8(..20) == 0 { 0 } else { 6881 + random.u16(..3) },
+            ports,
             counters: Counters::default(),
             left: 1000,
         }

@@ -7,10 +7,10 @@
 
 use std::net::Ipv4Addr;
 
-use shard::private::{Announce, Counters, Endpoints, Passkey, PeerId, User};
+use shard::private::{Announce, Counters, Passkey, PeerId, User};
 use shard::{Event, Families, InfoHash};
 
-use super::{ClientRules, Refusal, url_data_key};
+use super::{ClientRules, Located, Refusal, url_data_key};
 use crate::wire::query::{RawAnnounce, event, hex_number, number};
 use crate::wire::{Key, Numwant, percent, udp};
 
@@ -163,7 +163,7 @@ impl<'q> Asked<'q> {
         info_hash: InfoHash,
         peer_id: PeerId,
         user: User,
-        endpoints: Endpoints,
+        located: &Located,
         numwant: u16,
         families: Families,
     ) -> Announce {
@@ -172,7 +172,8 @@ impl<'q> Asked<'q> {
             user,
             peer_id,
             key: self.key,
-            endpoints,
+            endpoints: located.endpoints,
+            assumed: located.assumed,
             counters: self.counters,
             left: self.left,
             event: self.event,

@@ -68,7 +68,7 @@ pub(crate) fn record(random: &mut Rng, now: Seconds) -> Record {
         info_hash,
         peer_id,
         key,
-        endpoints: Endpoints { v4: Some(peer.address()), v6: None, port: peer.port() },
+        endpoints: Endpoints::new(Some(peer.address()), None, peer.port()),
         hidden: random.u8(..10) == 0,
         visible: true,
         reported: Counters { uploaded, downloaded, corrupt: 0 },

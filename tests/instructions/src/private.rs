@@ -131,12 +131,13 @@ fn first(peer: Peer) -> Announce {
         user: user(peer.user()),
         peer_id: PeerId(peer.peer_id()),
         key: peer.key(),
-        endpoints: Endpoints { v4: Some(peer.address()), v6: None, port: peer.port() },
+        endpoints: Endpoints::new(Some(peer.address()), None, peer.port()),
         counters: Counters { uploaded: 1 << 20, downloaded: 123_456_789, corrupt: 0 },
         left: peer.left(),
         event: Event::None,
         numwant: 0,
         families: Families { v4: true, v6: false },
+        assumed: Families::default(),
         downloads_full: false,
     }
 }

@@ -488,16 +488,13 @@ fn announce(site: &Site, client: &Client, report: &Report, v4: bool, v6: bool) -
         group: None,
     };
     Announce {
+        assumed: Families::default(),
         downloads_full: false,
         info_hash: InfoHash(site.torrents[client.torrent].info_hash),
         user,
         peer_id: PeerId(client.name.peer_id),
         key: client.name.key,
-        endpoints: Endpoints {
-            v4: v4.then_some(client.v4),
-            v6: client.v6.filter(|_| v6),
-            port: client.port,
-        },
+        endpoints: Endpoints::new(v4.then_some(client.v4), client.v6.filter(|_| v6), client.port),
         counters: Counters { uploaded: report.up, downloaded: report.down, corrupt: 0 },
         left: report.left,
         event: match report.event {

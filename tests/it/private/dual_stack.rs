@@ -179,3 +179,100 @@ fn d3_from_elsewhere_nobody_names_addresses() {
     });
     assert_eq!(found, "127.0.0.1");
 }
+
+/// The client of user 1 says that this is its port over `home`, by HTTP, or by UDP.
+fn says_port(site: &Site, home: IpAddr, port: u16, over_udp: bool) {
+    let name = announce(1, "disk", PORT, &format!("uploaded=0&downloaded=0&left=0&{KEY}"));
+    if over_udp {
+        let mut request = Announce {
+            key: KEY_BYTES,
+            options: url_data(1),
+            ..Announce::seeder(hash("disk"), PORT)
+        };
+        request.port = port;
+        Udp::connect(site.tracker().udp(home)).announce(&request);
+    } else {
+        let name = name.replace(&format!("port={PORT}&"), &format!("port={port}&"));
+        assert_eq!(counts(&answer(site.tracker().http(home), name)), [1, 0, 0]);
+    }
+}
+
+/// Leechers of each family are told the client of user 1 with these ports, and not at all where that is 0.
+#[track_caller]
+fn check_ports(site: &Site, ports: [u16; 2]) {
+    for (home, port) in HOMES.into_iter().zip(ports) {
+        let more = "uploaded=0&downloaded=0&left=100&event=";
+        let ask = |event: &str| announce(2, "disk", 7102, &format!("{more}{event}"));
+        let told = peers(&answer(site.tracker().http(home), ask("started")));
+        answer(site.tracker().http(home), ask("stopped"));
+        let told: Vec<_> = told.into_iter().filter(|at| at.ip() == home).collect();
+        let expected: Vec<_> = [SocketAddr::new(home, port)].into_iter().collect();
+        assert_eq!(told, if port == 0 { Vec::new() } else { expected }, "{home}");
+    }
+}
+
+#[test]
+fn d10_each_family_keeps_its_own_port() {
+    let Some(mut site) = open("dual_ports", "--cores 2 --snapshot-interval 1s") else { return };
+    let [v4, v6] = HOMES;
+    for over_udp in [false, true] {
+        says_port(&site, v4, 1111, over_udp);
+        says_port(&site, v6, 2222, over_udp);
+        check_ports(&site, [1111, 2222]);
+        says_port(&site, v4, 1111, over_udp);
+        check_ports(&site, [1111, 2222]);
+        // Who cannot be reached over one family says so of that family.
+        says_port(&site, v6, 0, over_udp);
+        check_ports(&site, [1111, 0]);
+        says_port(&site, v4, 0, !over_udp);
+        says_port(&site, v6, 3333, over_udp);
+        check_ports(&site, [0, 3333]);
+    }
+    says_port(&site, v4, 1111, false);
+    let query = "SELECT port, port_v6 FROM peers WHERE user_id = 1";
+    let in_row = |site: &mut Site, expected: [Option<i32>; 2]| {
+        patiently("a port for each address", || {
+            let row = site.database.query_opt(query, &[]).unwrap()?;
+            ([row.get::<_, Option<i32>>(0), row.get(1)] == expected).then_some(())
+        });
+    };
+    in_row(&mut site, [Some(1111), Some(3333)]);
+    // From the journal, and from a snapshot.
+    site.kill();
+    site.start();
+    check_ports(&site, [1111, 3333]);
+    site.stop();
+    site.start();
+    check_ports(&site, [1111, 3333]);
+    let api = super::api::Api::of(&site);
+    let page = api.done("GET", &format!("torrents/{}/peers", super::api::hex("disk")), ().into());
+    let peer = &page["peers"][0];
+    assert_eq!((&peer["port"], &peer["port_v6"]), (&1111.into(), &3333.into()), "{page}");
+    // Who leaves over one family is there with the port of the other.
+    assert_eq!(seeds_over_http(&site, v4, 0, "&event=stopped"), [1, 0, 0]);
+    check_ports(&site, [0, 3333]);
+    in_row(&mut site, [Some(3333), Some(3333)]);
+}
+
+#[test]
+fn d10_a_claim_without_a_port_leaves_the_port_that_the_family_has_said() {
+    let options = "--trusted-network 127.0.0.0/8";
+    let Some(site) = open("dual_assumed", options) else { return };
+    let public: IpAddr = "2a00:1450::7".parse().unwrap();
+    let claims = |claim: &str| {
+        assert_eq!(seeds_over_http(&site, HOMES[0], 0, claim), [1, 0, 0]);
+    };
+    let told = || {
+        let more = "uploaded=0&downloaded=0&left=100&event=";
+        let ask = |event: &str| announce(2, "disk", 7102, &format!("{more}{event}"));
+        let told = peers(&answer(site.tracker().http(HOMES[1]), ask("started")));
+        answer(site.tracker().http(HOMES[1]), ask("stopped"));
+        told.into_iter().find(|at| at.ip() == public).map(|at| at.port())
+    };
+    claims(&format!("&ipv6={public}"));
+    assert_eq!(told(), Some(PORT));
+    claims(&format!("&ipv6=[{public}]:2222"));
+    assert_eq!(told(), Some(2222));
+    claims(&format!("&ipv6={public}"));
+    assert_eq!(told(), Some(2222));
+}

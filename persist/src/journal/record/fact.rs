@@ -13,7 +13,7 @@
 //! bytes, where most of it, hash, peer id and address, is as good as random. Before format 3 there was no
 //! stamp, one port behind both addresses, and no percentage; the flags had 16 bits.
 
-use shard::private::{Counters, Endpoints, Fact, PeerId, Stamp, TorrentId, UserId};
+use shard::private::{Counters, Endpoint, Endpoints, Fact, PeerId, Stamp, TorrentId, UserId};
 use shard::{InfoHash, Seconds};
 
 use super::{put_stamp, put_swarm, stamp, swarm};
@@ -87,7 +87,7 @@ pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
         info_hash,
         peer_id,
         key,
-        endpoints: Endpoints { v4, v6, port },
+        endpoints: Endpoints { v4, v6 },
         hidden,
         visible,
         reported,
@@ -144,12 +144,12 @@ pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
     out.put_array(&peer_id.0);
     out.put_array(&key.to_le_bytes());
     if let Some(v4) = v4 {
-        out.put_array(&v4.octets());
-        out.put_array(&port.to_le_bytes());
+        out.put_array(&v4.address.octets());
+        out.put_array(&v4.port.to_le_bytes());
     }
     if let Some(v6) = v6 {
-        out.put_array(&v6.octets());
-        out.put_array(&port.to_le_bytes());
+        out.put_array(&v6.address.octets());
+        out.put_array(&v6.port.to_le_bytes());
     }
     put_varint(out, user.0.into());
     put_varint(out, torrent.0.into());
@@ -211,12 +211,14 @@ pub(super) fn decode(bytes: &mut Bytes<'_>) -> Option<Fact> {
     let millis = Stamp::at(at).millis.wrapping_add_signed(bytes.varint_i64()?);
     let stamp_of = Stamp { millis, node: bytes.varint()?.try_into().ok()? };
     let name = Name::decode(bytes)?;
-    let v4 = if has(flag::V4) { Some((bytes.array::<4>()?.into(), bytes.u16()?)) } else { None };
-    let v6 = if has(flag::V6) { Some((bytes.array::<16>()?.into(), bytes.u16()?)) } else { None };
-    let port = v4.map(|(_, port)| port).or(v6.map(|(_, port)| port)).unwrap_or_default();
-    let (v4, v6) = (v4.map(|(address, _)| address), v6.map(|(address, _)| address));
-    let fact = rest(bytes, flags, at, name, Endpoints { v4, v6, port })?;
+    let v4 = if has(flag::V4) { Some(endpoint::<_, 4>(bytes)?) } else { None };
+    let v6 = if has(flag::V6) { Some(endpoint::<_, 16>(bytes)?) } else { None };
+    let fact = rest(bytes, flags, at, name, Endpoints { v4, v6 })?;
     Some(Fact { stamp: stamp_of, over_v6: has(flag::OVER_V6), ..fact })
+}
+
+fn endpoint<A: From<[u8; N]>, const N: usize>(bytes: &mut Bytes<'_>) -> Option<Endpoint<A>> {
+    Some(Endpoint { address: bytes.array::<N>()?.into(), port: bytes.u16()? })
 }
 
 /// The same for a fact of formats 1 and 2.
@@ -231,9 +233,7 @@ pub(super) fn decode_before(bytes: &mut Bytes<'_>) -> Option<Fact> {
     let v4 = if has(flag::V4) { Some(bytes.array::<4>()?.into()) } else { None };
     let v6 = if has(flag::V6) { Some(bytes.array::<16>()?.into()) } else { None };
     // A port stood there also where there was no address that it could be of.
-    let port = bytes.u16()?;
-    let port = if v4.is_some() || v6.is_some() { port } else { 0 };
-    let endpoints = Endpoints { v4, v6, port };
+    let endpoints = Endpoints::new(v4, v6, bytes.u16()?);
     let mut fact = rest(bytes, flags, at, name, endpoints)?;
     fact.over_v6 = v4.is_none();
     fact.token = fact.token_down != 0 || fact.token_spent;

@@ -241,7 +241,7 @@ impl Session<'_> {
                 &peer_ids,
                 &column(peers, |row| row.v4.map(IpAddr::V4)),
                 &column(peers, |row| row.v6.map(IpAddr::V6)),
-                &column(peers, |row| (!row.hidden).then_some(i32::from(row.port))),
+                &column(peers, |row| row.port().map(i32::from)),
                 &column(peers, |row| at_most(row.reported.uploaded)),
                 &column(peers, |row| at_most(row.reported.downloaded)),
                 &column(peers, |row| (row.left != u64::MAX).then_some(at_most(row.left))),
@@ -254,7 +254,7 @@ impl Session<'_> {
                 &column(peers, |row| row.active),
                 &column(peers, |row| i64::from(row.at.0)),
                 &keys,
-                &column(peers, |row| row.v6.map(|_| i32::from(row.port))),
+                &column(peers, |row| row.port_v6().map(i32::from)),
                 &column(peers, |row| at_most(row.stamp.millis)),
             ],
         )?;

@@ -465,10 +465,8 @@ fn what_a_peer_costs() {
         let mut peer = random::peer(&mut rng, META.written_at);
         peer.reported = private::Counters { uploaded: number << 20, downloaded: 1, corrupt: 0 };
         (peer.left, peer.announces, peer.since) = (0, 40, peer.seen - Seconds(70_000));
-        peer.endpoints.v4 = Some(std::net::Ipv4Addr::LOCALHOST);
-        if number % 8 > 0 {
-            peer.endpoints.v6 = None;
-        }
+        let v6 = peer.endpoints.address_v6().filter(|_| number % 8 == 0);
+        peer.endpoints = private::Endpoints::new(Some(std::net::Ipv4Addr::LOCALHOST), v6, 6881);
         piece.peers.push(peer);
     }
     piece.torrents[0].peers = 50_000;

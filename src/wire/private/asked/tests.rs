@@ -1,5 +1,6 @@
 use shard::private::ClientPrefix;
 
+use super::super::locate;
 use super::*;
 use crate::wire::udp::{Request, URL_DATA_BYTES_MAX};
 
@@ -304,26 +305,31 @@ fn c12_a_passkey_over_udp_may_come_in_pieces_behind_unknown_options() {
 
 #[test]
 fn the_engine_gets_what_was_asked() {
-    let query = with("uploaded=1&downloaded=2&corrupt=3&left=4&port=5&event=completed&key=6");
+    let query = with(
+        "uploaded=1&downloaded=2&corrupt=3&left=4&port=5&event=completed&key=6&ipv6=2001:db8::1",
+    );
     let asked = asked(&query, Dialect::Standard);
     let user = User { id: shard::private::UserId(9), can_leech: true, hidden: false, group: None };
-    let endpoints = Endpoints { v4: Some(Ipv4Addr::new(203, 0, 113, 7)), v6: None, port: 5 };
+    let (address, networks) = ([10, 0, 0, 7].into(), ["10.0.0.0/8".parse().unwrap()]);
+    let located = locate(&asked, address, &networks);
+    assert_eq!((located.endpoints.port_v6(), located.assumed.v6), (Some(5), true));
     let families = Families { v4: true, v6: false };
     let peer_id = asked.client(&ClientRules::default()).unwrap();
     let info_hash = asked.info_hash.unwrap();
     assert_eq!(
-        asked.to_engine(info_hash, peer_id, user, endpoints, 30, families),
+        asked.to_engine(info_hash, peer_id, user, &located, 30, families),
         Announce {
             info_hash,
             user,
             peer_id,
             key: 6,
-            endpoints,
+            endpoints: located.endpoints,
             counters: Counters { uploaded: 1, downloaded: 2, corrupt: 3 },
             left: 4,
             event: Event::Completed,
             numwant: 30,
             families,
+            assumed: located.assumed,
             downloads_full: false,
         }
     );

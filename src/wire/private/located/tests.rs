@@ -128,12 +128,21 @@ fn check_asked(address: &str, asked: &Asked<'_>, expected: &str) {
     let text = |address: Option<String>| address.unwrap_or("-".to_owned());
     let found = format!(
         "{} {} {}",
-        text(located.endpoints.v4.map(|address| address.to_string())),
-        text(located.endpoints.v6.map(|address| address.to_string())),
-        if located.illegal { "illegal".to_owned() } else { located.endpoints.port.to_string() }
+        text(located.endpoints.address_v4().map(|address| address.to_string())),
+        text(located.endpoints.address_v6().map(|address| address.to_string())),
+        match (located.illegal, located.endpoints.port_v6()) {
+            (true, _) => "illegal".to_owned(),
+            (false, Some(v6)) if Some(v6) != located.endpoints.port() => {
+                format!("{} {v6}", located.endpoints.port().unwrap())
+            }
+            _ => located.endpoints.port().unwrap().to_string(),
+        }
     );
     assert_eq!(found, expected, "{address} {:?}", asked.claims);
-    assert_eq!(located.illegal, located.endpoints.port == 0);
+    let Endpoints { v4, v6 } = located.endpoints;
+    for port in v4.map(|v4| v4.port).into_iter().chain(v6.map(|v6| v6.port)) {
+        assert_eq!(located.illegal, port == 0);
+    }
 }
 
 #[test]
@@ -157,9 +166,28 @@ fn a20_a_trusted_network_may_claim_addresses_of_both_families() {
         "198.51.100.1 2001:db8::1 6881",
     );
     check_located("10.0.0.7", "ip=2001%3Adb8%3A%3A1", "10.0.0.7 2001:db8::1 6881");
-    check_located("10.0.0.7", "ipv6=[2001:db8::1]:1234", "10.0.0.7 2001:db8::1 6881");
+    check_located("10.0.0.7", "ipv6=[2001:db8::1]:1234", "10.0.0.7 2001:db8::1 6881 1234");
+    check_located("10.0.0.7", "ip=198.51.100.1:1234", "198.51.100.1 - 1234");
     check_located("10.0.0.7", "ip=1.1.1.1&ipv4=198.51.100.1", "198.51.100.1 - 6881");
     check_located("2001:db8:ffff::7", "ip=198.51.100.1", "198.51.100.1 2001:db8:ffff::7 6881");
+}
+
+#[test]
+fn a_port_that_is_not_said_is_assumed() {
+    for (address, query, assumed) in [
+        ("10.0.0.7", "ipv6=2001:db8::1", (false, true)),
+        ("10.0.0.7", "ipv6=[2001:db8::1]:1234", (false, false)),
+        ("10.0.0.7", "ip=198.51.100.1&ipv6=2001:db8::1", (false, true)),
+        ("2001:db8:ffff::7", "ip=198.51.100.1&ipv6=2001:db8::1", (true, false)),
+        ("10.0.0.7", "ip=198.51.100.1", (false, false)),
+        ("10.0.0.7", "ip=198.51.100.1&ipv6=2001:db8::1&ipv4=x", (false, false)),
+        ("203.0.113.7", "ipv6=2001:db8::1", (false, false)),
+    ] {
+        let query = format!("port=6881&{query}");
+        let asked = Asked::parse(query.as_bytes(), Dialect::Standard).unwrap();
+        let found = locate(&asked, address.parse().unwrap(), &networks()).assumed;
+        assert_eq!((found.v4, found.v6), assumed, "{address} {query}");
+    }
 }
 
 #[test]
