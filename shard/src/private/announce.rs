@@ -142,8 +142,11 @@ impl Swarms {
             })
             || judged.is_some_and(|judged| judged.moved != Counters::default())
             || step.snatched;
-        let fact = (changed && !step.postponed || self.limits.facts == Facts::All)
-            .then(|| self.fact(slot, announce, &face, &step, judged, reply.counts));
+        let is_noted = changed && !step.postponed || self.limits.facts == Facts::All;
+        let fact = match is_noted {
+            true => Some(self.fact(slot, announce, &face, &step, judged, reply.counts)),
+            false => None,
+        };
         if stopped {
             // A stranger's face was never anybody's.
             match known {

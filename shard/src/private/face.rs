@@ -180,6 +180,20 @@ impl Face {
     /// something.
     #[inline]
     pub(crate) fn meet(&mut self, wides: &mut Wides, announce: &Announce) -> bool {
+        !self.has_just(&announce.endpoints) && self.meet_others(wides, announce)
+    }
+
+    /// It has one IPv4 endpoint and no other, and that is said again: nearly always.
+    #[inline(always)]
+    fn has_just(&self, endpoints: &Endpoints) -> bool {
+        let Endpoints { v4: Some(v4), v6: None } = endpoints else { return false };
+        self.address == v4.address.octets()
+            && self.port == v4.port.to_be_bytes()
+            && !self.mark.is_wide()
+            && self.mark.scope(Mark::V4_SHIFT) != ABSENT
+    }
+
+    fn meet_others(&mut self, wides: &mut Wides, announce: &Announce) -> bool {
         let known = self.endpoints(wides);
         self.change(wides, &known, &announce.meets(&known))
     }

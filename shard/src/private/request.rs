@@ -92,6 +92,7 @@ fn met<A: PartialEq + Copy>(
 }
 
 impl From<SocketAddr> for Endpoints {
+    #[inline]
     fn from(at: SocketAddr) -> Self {
         match at.ip().to_canonical() {
             IpAddr::V4(address) => Self::new(Some(address), None, at.port()),
