@@ -27,6 +27,7 @@ mod account;
 mod face;
 mod members;
 mod slots;
+mod succeeded;
 mod torrent;
 mod wides;
 

@@ -98,6 +98,9 @@ impl Core {
             return Booked::NoRoom;
         }
         let outcome = private.swarms.announce(announce, now, random, reply);
+        if !private.swarms.succeeded().is_empty() {
+            private.note_succeeded();
+        }
         if private.traces.want(announce.user.id) {
             private.traces.begin(protocol, traced(announce, outcome.as_ref(), reply));
         }
@@ -390,6 +393,14 @@ impl Private {
                 *active.of(is) += 1;
             }
         });
+    }
+
+    /// Those whose endpoint an announce has taken over have left, before what it does.
+    #[cold]
+    fn note_succeeded(&mut self) {
+        self.gone.append(self.swarms.succeeded());
+        self.gone.iter().for_each(|gone| self.outgoing.push(*gone));
+        self.count_gone();
     }
 
     /// Counts who has gone without a word.

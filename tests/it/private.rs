@@ -15,6 +15,7 @@ mod late;
 mod metrics;
 mod reconcile;
 mod starts;
+mod succession;
 mod suspicions;
 mod who_wins;
 

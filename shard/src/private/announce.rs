@@ -51,7 +51,8 @@ impl Swarms {
     /// late, or of a `started` said again: [`super::fold`] has the rules. Those change nothing. `stopped`
     /// takes it out, yields no peers, and is no mistake when it is unknown. A snatch is `completed` with nothing
     /// left, unless the peer is a seeder already. A user who may not leech is credited like others;
-    /// his leechers are counted, told nobody, and told to nobody. A user with as many downloads as his
+    /// his leechers are counted, told nobody, and told to nobody. A client that comes to an endpoint of another
+    /// client of the same user is its successor: that one leaves, see [`Swarms::succeeded`]. A user with as many downloads as his
     /// group allows begins no further one: a peer that would is credited and a partial seed, and is told
     /// nobody, and to nobody.
     ///
@@ -91,6 +92,15 @@ impl Swarms {
         let judged = self.judge(&announce, known.as_ref(), now);
         let counted = judged.as_ref().map_or(announce, |judged| judged.announce);
         let begins = known.is_none() && judged.is_none();
+        let mut counted = counted;
+        if known.is_none()
+            && counted.event != Event::Stopped
+            && self.limits.facts != Facts::Refused
+            && self.succeed(slot, counted.user.id, &counted.endpoints, None, now)
+        {
+            // It goes on with a download of the one before it.
+            counted.downloads_full = false;
+        }
         let done = self.take_in(slot, &counted, known, judged.as_ref(), now, random, reply)?;
         if begins && done.is.is_some() {
             self.forget_left(&announce);
@@ -126,6 +136,9 @@ impl Swarms {
             Some(known) => self.meet_known(slot, announce, &known, &step, judged)?,
             None => self.meet_new(slot, announce, &step, judged)?,
         };
+        if met && known.is_some() && !stopped {
+            self.succeed_known(slot, announce, &face, now);
+        }
         if !step.postponed {
             self.remember(announce, known.as_ref(), face.account, judged, now);
         }
@@ -172,6 +185,13 @@ impl Swarms {
             late: judged.is_some_and(Judged::is_late),
             impossible: judged.is_some_and(|judged| judged.verdict == fold::Verdict::Impossible),
         })
+    }
+
+    /// A client that is there may have come to the endpoint of another one.
+    #[cold]
+    fn succeed_known(&mut self, slot: u32, announce: &Announce, face: &Face, now: Seconds) {
+        let endpoints = face.endpoints(&self.members.wides);
+        self.succeed(slot, announce.user.id, &endpoints, Some(face.account), now);
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use super::account::Figures;
 use super::announce::Known;
 use super::fold::{self, Addresses, Factors, Line, Lines, Report, Verdict};
 use super::recent::{self, Kind, Step, Whose};
-use super::{Announce, Counters, Endpoints, Stamp, Swarms};
+use super::{Announce, Counters, Endpoints, PeerId, Stamp, Swarms, UserId};
 use crate::{Event, InfoHash, PeerState, Seconds};
 
 /// An announce that was looked at closely.
@@ -71,15 +71,13 @@ impl Judged {
 }
 
 impl Swarms {
-    /// Whether an announce is a first one, or goes on from what is known: then there is nothing to judge.
+    /// Whether an announce goes on from what is known: then there is nothing to judge.
     #[inline(always)]
     pub(super) fn is_plain(&self, announce: &Announce, known: Option<&Known>) -> bool {
         if fold::is_beyond(&announce.counters) {
             return false;
         }
-        let Some(known) = known else {
-            return self.recent.of(self.name(announce)).next().is_none();
-        };
+        let Some(known) = known else { return false };
         let (before, after) = (&known.figures.reported, &announce.counters);
         // Who leaves with an address of each family may leave over one of them.
         let may_part = announce.event == Event::Stopped && known.face.mark.is_wide();
@@ -97,11 +95,21 @@ impl Swarms {
         now: Seconds,
     ) -> Option<Judged> {
         let Some(known) = known else {
-            let steps = self.recent.of(self.name(announce));
-            let line = recent::line_left(steps, addresses(&announce.endpoints), now)?;
-            return Some(judge_returning(announce, line, now, self.limits.peer_timeout));
+            return self.judge_unknown(announce, now);
         };
         Some(self.judge_known(announce, known, now))
+    }
+
+    /// Of a client that is not there: one that has just left, or whose endpoint was taken over.
+    fn judge_unknown(&self, announce: &Announce, now: Seconds) -> Option<Judged> {
+        let (name, silent_max) = (self.name(announce), self.limits.peer_timeout);
+        let (steps, addresses) = (self.recent.of(name), addresses(&announce.endpoints));
+        if let Some(line) = recent::line_left(steps.clone(), addresses, now) {
+            return Some(judge_returning(announce, line, now, silent_max));
+        }
+        let last = self.succeeded.get(name).filter(|last| last.counts(now, silent_max))?;
+        let line = recent::line(steps, addresses, last.reported, last.seen, now);
+        Some(judge_succeeded(announce, line, now, silent_max))
     }
 
     fn judge_known(&self, announce: &Announce, known: &Known, now: Seconds) -> Judged {
@@ -126,10 +134,21 @@ impl Swarms {
 
     /// Which client: what is left of it when it has left.
     fn name(&self, announce: &Announce) -> Whose {
+        let Announce { user, ref peer_id, key, ref info_hash, .. } = *announce;
+        self.whose(user.id, peer_id, key, info_hash)
+    }
+
+    pub(super) fn whose(
+        &self,
+        user: UserId,
+        peer_id: &PeerId,
+        key: u32,
+        info_hash: &InfoHash,
+    ) -> Whose {
         let keys = &self.members.keys;
-        let client = u64::from(announce.user.id.0) << 32 | u64::from(announce.key);
-        let client = keys.word(client ^ keys.info_hash(&InfoHash(announce.peer_id.0)));
-        Whose::name(keys.word(client ^ keys.info_hash(&announce.info_hash)))
+        let client = u64::from(user.0) << 32 | u64::from(key);
+        let client = keys.word(client ^ keys.info_hash(&InfoHash(peer_id.0)));
+        Whose::name(keys.word(client ^ keys.info_hash(info_hash)))
     }
 
     /// Writes down what a peer that was there, or is there now, has said.
@@ -178,6 +197,7 @@ impl Swarms {
     pub(super) fn forget_left(&mut self, announce: &Announce) {
         let name = self.name(announce);
         self.recent.forget(name);
+        self.succeeded.forget(name);
     }
 
     #[cold]
@@ -197,6 +217,9 @@ impl Swarms {
             return;
         }
         let whose = if stops { self.name(announce) } else { Whose::account(account) };
+        if stops {
+            self.succeeded.forget(whose);
+        }
         recent::steps(&judged.line).for_each(|step| self.recent.note(whose, step));
         if stops {
             self.recent.note(whose, Step::new(Kind::Stopped, &judged.line.last, now));
@@ -222,11 +245,34 @@ pub(crate) fn judge_returning(
     now: Seconds,
     silent_max: Seconds,
 ) -> Judged {
+    judge_gone(announce, line, true, now, silent_max)
+}
+
+/// An announce of a client whose endpoint another one has taken over. What it has said within the last moments
+/// does not bring it back; later it is there all the same.
+#[cold]
+pub(crate) fn judge_succeeded(
+    announce: &Announce,
+    line: Line,
+    now: Seconds,
+    silent_max: Seconds,
+) -> Judged {
+    let age = Stamp::at(now).millis.abs_diff(line.heard.millis);
+    judge_gone(announce, line, age <= fold::WINDOW, now, silent_max)
+}
+
+fn judge_gone(
+    announce: &Announce,
+    line: Line,
+    may_be_a_copy: bool,
+    now: Seconds,
+    silent_max: Seconds,
+) -> Judged {
     let mut judged = hear(Lines::one(line), announce, &announce.endpoints, now, silent_max);
     let says_nothing = judged.verdict == Verdict::GoesOn
         && announce.event != Event::Started
         && judged.moved == Counters::default();
-    if says_nothing {
+    if says_nothing && may_be_a_copy {
         judged.verdict = Verdict::Late;
     }
     if judged.is_late() {

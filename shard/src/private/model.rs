@@ -34,6 +34,8 @@ pub struct Model {
     pub rulings: BTreeMap<UserId, (Ruling, u32)>,
     /// The last announce, as it counted.
     pub counted: Option<Announce>,
+    /// Those whose endpoint the last announce has taken over.
+    pub succeeded: Vec<PeerRecord>,
     /// What clients have said within the last moments.
     memories: Memories,
 }
@@ -70,8 +72,8 @@ const DELETION_KEPT: u32 = 86_400;
 impl Model {
     /// No torrents yet.
     pub fn new(limits: Limits) -> Self {
-        let (torrents, deletions, rulings, memories) = Default::default();
-        Self { limits, torrents, deletions, rulings, counted: None, memories }
+        let (torrents, deletions, rulings, memories, succeeded) = Default::default();
+        Self { limits, torrents, deletions, rulings, counted: None, succeeded, memories }
     }
 
     /// See [`super::Swarms::register`].
@@ -139,6 +141,16 @@ impl Model {
         let announce = judged.as_ref().map_or(announce, |judged| &judged.announce);
         self.counted = Some(*announce);
         let stops = announce.event == Event::Stopped;
+        let mut announce = *announce;
+        self.succeeded.clear();
+        if known.is_none() && !stops && self.limits.facts != Facts::Refused {
+            let gone = torrent.succeed(&announce, &announce.endpoints);
+            let downloaded = gone.iter().any(|gone| gone.state == PeerState::Leecher);
+            announce.downloads_full &= !downloaded;
+            gone.iter().for_each(|gone| self.memories.succeed(announce.info_hash, gone));
+            self.succeeded = gone;
+        }
+        let announce = &announce;
         let was = known.map(|known| known.state);
         let completes = announce.event == Event::Completed && announce.left == 0;
         let begins = judged.as_ref().is_some_and(|judged| judged.begins());
@@ -157,7 +169,7 @@ impl Model {
         if known.is_none() && !stops {
             let clients = torrent.peers.keys().filter(|(user, ..)| *user == announce.user.id);
             let clients_max = usize::from(self.limits.clients_max);
-            if peers >= self.limits.peers_max {
+            if peers - self.succeeded.len() >= self.limits.peers_max {
                 return Err(Refusal::PeersMax);
             }
             if clients_max > 0 && clients.count() >= clients_max {
@@ -177,6 +189,11 @@ impl Model {
         let announce = &Announce { counters: as_before.unwrap_or(announce.counters), ..*announce };
         let parts = judged.as_ref().is_some_and(|judged| judged.parts);
         let peer = ruled(&self.rulings, &peer_after(announce, known.as_ref(), parts, now));
+        if known.is_some_and(|known| known.endpoints != peer.endpoints) && !stops {
+            self.succeeded = torrent.succeed(announce, &peer.endpoints);
+            let info_hash = announce.info_hash;
+            self.succeeded.iter().for_each(|gone| self.memories.succeed(info_hash, gone));
+        }
         let fact = Fact {
             said: (said != announce.counters).then_some(said),
             ..torrent.apply(announce, known.as_ref(), &peer, moved, now)
@@ -314,6 +331,19 @@ impl Torrent {
             partial_seeds,
             snatches: self.snatches,
         }
+    }
+
+    /// Takes out the user's other clients that are reached at one of these endpoints.
+    fn succeed(&mut self, announce: &Announce, endpoints: &Endpoints) -> Vec<PeerRecord> {
+        let own = (announce.user.id, announce.peer_id, announce.key);
+        let is_same = |client: &Client, peer: &PeerRecord| {
+            let Endpoints { v4, v6 } = peer.endpoints;
+            let same_v4 = v4.is_some_and(|v4| v4.port > 0 && endpoints.v4 == Some(v4));
+            let same_v6 = v6.is_some_and(|v6| v6.port > 0 && endpoints.v6 == Some(v6));
+            client.0 == own.0 && *client != own && (same_v4 || same_v6)
+        };
+        let gone = self.peers.extract_if(.., |client, peer| is_same(client, peer));
+        gone.map(|(_, peer)| peer).collect()
     }
 
     /// Without the torrent's figures and the moment, which follow how the sweep's steps fall.

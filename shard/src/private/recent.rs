@@ -22,7 +22,7 @@ const LOOKS_MAX: usize = 64;
 const STEPS_OF_A_LINE: usize = 2 + RAISES_MAX;
 
 /// Whose steps: those of a peer that is there, by its account, or of one that has left, by its name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Whose(u64);
 
 impl Whose {
@@ -228,14 +228,16 @@ pub(crate) fn line_left<'a>(
     Some(line)
 }
 
-/// What is to be remembered of a line, the oldest first.
+/// What is to be remembered of a line, the oldest first: what is looked at ends with the first that is too old.
 pub(crate) fn steps(line: &Line) -> impl Iterator<Item = Step> {
     let begin = Step::new(Kind::Begin, &Counters::default(), line.begin.second());
-    let started =
-        line.started.map(|said| Step::new(Kind::Started, &said.counters, said.stamp.second()));
-    let raises = line.raises.iter();
-    let raises = raises.map(|raise| Step::new(Kind::Raise, &raise.before, raise.stamp.second()));
-    [begin].into_iter().chain(started).chain(raises)
+    let said = line.started;
+    let started = said.map(|said| Step::new(Kind::Started, &said.counters, said.stamp.second()));
+    let is_before = move |raise: &Raise| said.is_some_and(|said| raise.stamp < said.stamp);
+    let (before, after) = line.raises.split_at(line.raises.partition_point(is_before));
+    let raise = |raise: &Raise| Step::new(Kind::Raise, &raise.before, raise.stamp.second());
+    let (before, after) = (before.iter().map(raise), after.iter().map(raise));
+    [begin].into_iter().chain(before).chain(started).chain(after)
 }
 
 #[cfg(test)]
@@ -309,5 +311,16 @@ mod tests {
         assert_eq!(found(135).raises.len(), 2, "what is older than the window is passed over");
         assert_eq!(found(135).begin, Stamp::default());
         assert_eq!(found(60).raises, [], "the clock was put back");
+        // Also where it said `started` between two raises, of which the first is too old.
+        before.started = Some(Said { stamp: Stamp::at(Seconds(115)), ..before.started.unwrap() });
+        steps(&before).for_each(|step| recent.note(Whose::account(4), step));
+        let line = line(
+            recent.of(Whose::account(4)),
+            Addresses::default(),
+            last,
+            Seconds(120),
+            Seconds(143),
+        );
+        assert_eq!((line.raises.len(), line.started), (1, before.started));
     }
 }

@@ -58,6 +58,14 @@ impl Endpoints {
         self.v6.map(|v6| v6.address)
     }
 
+    /// Whether the two have an endpoint in common at which somebody can be reached.
+    pub(crate) fn share_one(&self, other: &Self) -> bool {
+        fn same<A: PartialEq>(one: Option<Endpoint<A>>, other: Option<Endpoint<A>>) -> bool {
+            one.is_some_and(|one| one.port > 0 && Some(one) == other)
+        }
+        same(self.v4, other.v4) || same(self.v6, other.v6)
+    }
+
     /// The port over IPv4; without an IPv4 address, that over IPv6.
     #[inline]
     pub fn port(&self) -> Option<u16> {

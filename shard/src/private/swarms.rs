@@ -9,6 +9,7 @@ use super::members::{Members, Spot};
 use super::recent::Recent;
 use super::rights::Rights;
 use super::rules::Changed;
+use super::succeeded::Succeeded;
 use super::sweep::Sweep;
 use super::tokens::Tokens;
 use super::torrent::{Torrent, Torrents};
@@ -218,6 +219,9 @@ pub struct Swarms {
     pub(super) torrents: Torrents,
     pub(super) members: Members,
     pub(super) recent: Recent,
+    pub(super) succeeded: Succeeded,
+    /// By the last announces.
+    pub(super) succeeded_now: Vec<Gone>,
     pub(super) tokens: Tokens,
     pub(super) deletions: Deletions,
     pub(super) rights: Rights,
@@ -237,6 +241,8 @@ impl Swarms {
             torrents: Torrents::new(),
             members: Members::new(Keys::new(seed)),
             recent: Recent::new(),
+            succeeded: Succeeded::default(),
+            succeeded_now: Vec::new(),
             tokens: Tokens::default(),
             deletions: Deletions::default(),
             rights: Rights::default(),

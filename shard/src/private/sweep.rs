@@ -221,7 +221,7 @@ impl Swarms {
     }
 
     /// Takes leave of faces that are in no swarm any more.
-    fn part(
+    pub(super) fn part(
         &mut self,
         mut left: Vec<(Face, PeerState)>,
         slot: u32,

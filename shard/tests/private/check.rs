@@ -8,8 +8,15 @@ use shard::private::model::{Client, Model, usable};
 use shard::{Event, PeerState, Reply, SPARE_LOOKS};
 
 /// Distinct, alive, eligible, the right kinds first, as many as there can be, and each with all the
-/// endpoints the requester can use. No two peers of the model have an endpoint in common.
-pub(crate) fn peers(model: &Model, announce: &Announce, refused: bool, reply: &Reply) {
+/// endpoints the requester can use. No two peers of the model have an endpoint in common, unless it was restarted
+/// without what was postponed.
+pub(crate) fn peers(
+    model: &Model,
+    announce: &Announce,
+    refused: bool,
+    postponed: bool,
+    reply: &Reply,
+) {
     let told = told(reply);
     if announce.event == Event::Stopped || refused {
         assert!(told.is_empty(), "who leaves or may not download is told nobody");
@@ -21,7 +28,12 @@ pub(crate) fn peers(model: &Model, announce: &Announce, refused: bool, reply: &R
         let endpoints = usable(announce, &peer.endpoints);
         let v4 = endpoints.v4.map(|v4| SocketAddr::from((v4.address, v4.port)));
         let v6 = endpoints.v6.map(|v6| SocketAddr::from((v6.address, v6.port)));
-        clients.extend(v4.into_iter().chain(v6).map(|at| (at, number)));
+        for at in v4.into_iter().chain(v6) {
+            if clients.insert(at, number).is_some() {
+                assert!(postponed, "two peers at {at}");
+                return;
+            }
+        }
     }
     let mut times: BTreeMap<usize, usize> = BTreeMap::new();
     for at in told {

@@ -1,6 +1,6 @@
 //! An engine and its model side by side, with a clock, a journal and snapshots.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use shard::private::model::{Client, Model, Ruling};
 use shard::private::{
@@ -87,6 +87,7 @@ impl Sim {
         let expected = self.model.announce(announce, self.now, &mut self.expected);
         assert_eq!(done, expected, "{announce:?}");
         assert_eq!(self.reply.counts, self.expected.counts, "{announce:?}");
+        self.take_succeeded(&announce.info_hash);
         match &done {
             Err(_) => assert_eq!(self.reply, Reply::default(), "a refusal tells nobody anything"),
             Ok(outcome) => {
@@ -103,7 +104,7 @@ impl Sim {
                 if peers < 500 || self.random.u8(..16) == 0 {
                     let refused = outcome.refusal().is_some();
                     let counted = self.model.counted.unwrap_or(*announce);
-                    check::peers(&self.model, &counted, refused, &self.reply);
+                    check::peers(&self.model, &counted, refused, self.postponed, &self.reply);
                     let scraped = self.engine.scrape(&announce.info_hash);
                     assert_eq!(scraped, self.model.scrape(&announce.info_hash));
                     self.check_one(announce, outcome);
@@ -111,6 +112,19 @@ impl Sim {
             }
         }
         (done, &self.reply)
+    }
+
+    /// Those whose endpoint was taken over, by the last announce.
+    fn take_succeeded(&mut self, info_hash: &InfoHash) {
+        let gone = std::mem::take(self.engine.succeeded());
+        let expected = std::mem::take(&mut self.model.succeeded);
+        let names = |peers: &[PeerRecord]| -> BTreeSet<_> {
+            peers.iter().map(|peer| (client(peer), peer.state as u8)).collect()
+        };
+        let found = gone.iter().map(|gone| ((gone.user, gone.peer_id, gone.key), gone.state as u8));
+        assert_eq!(found.collect::<BTreeSet<_>>(), names(&expected));
+        assert!(gone.iter().all(|gone| gone.info_hash == *info_hash && gone.at == self.now));
+        self.journal.extend(gone.into_iter().map(Record::Gone));
     }
 
     /// A peer that is in a small swarm can be seen there, with its figures.
@@ -391,6 +405,8 @@ impl Sim {
     fn both_expire(&mut self) {
         let mut gone = Vec::new();
         while !self.engine.expire(self.now, 100, &mut gone).finished {}
+        // Who left with a torrent that was unregistered is not said again.
+        gone.retain(|gone| gone.swarm.is_some());
         self.journal.extend(gone.into_iter().map(Record::Gone));
         self.model.expire(self.now);
     }

@@ -176,8 +176,23 @@ impl World {
     fn change_client(&mut self) {
         let fresh = self.client();
         let chosen = self.random.usize(..self.clients.len());
+        let Client { user, v4, v6, ports, torrent, .. } = self.clients[chosen];
+        if self.random.u8(..5) == 0 {
+            // Another client of the user is there behind the same address, of one family or both.
+            let mut others = self.clients.iter_mut().enumerate();
+            let other = others.find(|(other, client)| *other != chosen && client.user == user);
+            if let Some((_, other)) = other {
+                (other.torrent, other.ports) = (torrent, ports);
+                other.v4 = v4.or(other.v4);
+                other.v6 = if v4.is_none() || self.random.bool() { v6 } else { other.v6 };
+            }
+            return;
+        }
         let client = &mut self.clients[chosen];
-        match self.random.u8(..7) {
+        match self.random.u8(..8) {
+            // It has crashed and has another name.
+            7 => (client.peer_id, client.key) = (fresh.peer_id, fresh.key),
+
             0 => (client.v4, client.ports) = (fresh.v4, fresh.ports),
             1 => (client.v6, client.ports[1]) = (fresh.v6, fresh.ports[1]),
             2 => client.ports = fresh.ports,

@@ -25,7 +25,11 @@ pub(crate) struct Client {
     pub(crate) name: Name,
     pub(crate) v4: Ipv4Addr,
     pub(crate) v6: Option<Ipv6Addr>,
+    /// Over IPv4, and over IPv6.
     pub(crate) port: u16,
+    pub(crate) port_v6: u16,
+    /// Names it had before: it is their successor where it was with them.
+    pub(crate) before: Vec<Name>,
     up: u64,
     down: u64,
     left: u64,
@@ -82,7 +86,10 @@ impl Client {
             name: Name::new(rng),
             v4: Ipv4Addr::new(45, a, b, c),
             v6: rng.bool().then_some(v6),
-            port: 1024 + rng.u16(..60_000),
+            // No two clients have an endpoint in common, nor will they.
+            port: 1024 + (number % 15_000) as u16 * 4 + rng.u16(..2),
+            port_v6: 1024 + (number % 15_000) as u16 * 4 + rng.u16(..4),
+            before: Vec::new(),
             up: 0,
             down: 0,
             left: 0,
@@ -184,7 +191,7 @@ impl Client {
 
     fn begin(&mut self, rng: &mut Rng, anew: bool) -> Report {
         if !anew || rng.u8(..3) > 0 {
-            self.name = Name::new(rng);
+            self.before.push(std::mem::replace(&mut self.name, Name::new(rng)));
             (self.up, self.down) = (0, 0);
             self.spoke.clear();
             self.moved = false;

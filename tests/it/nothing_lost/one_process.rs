@@ -34,7 +34,8 @@ pub(crate) struct Size {
 }
 
 /// What every set of runs has to have had at least once.
-pub(crate) const KINDS: [&str; 7] = [
+pub(crate) const KINDS: [&str; 8] = [
+    "succeeded",
     "kills",
     "records lost",
     "absurd reports",
@@ -200,8 +201,11 @@ impl World<'_> {
         };
         let (mut once, mut noted, mut is_known, mut is_written) = (false, true, false, false);
         for (v4, v6) in families {
-            let announce = announce(&self.site, client, report, v4, v6);
-            match self.tracker.announce(&announce, self.now, &mut self.rng) {
+            let announce = announce(&self.site, &self.clients[at], report, v4, v6);
+            let outcome = self.tracker.announce(&announce, self.now, &mut self.rng);
+            self.note_succeeded(at);
+            let client = &self.clients[at];
+            match outcome {
                 Ok(outcome) => {
                     let moved = outcome.fact.is_some();
                     once |= outcome.once;
@@ -290,6 +294,24 @@ impl World<'_> {
             }
         }
         let gone = self.tracker.sweep(self.now, 1 + self.rng.usize(..200));
+        self.forget(gone);
+    }
+
+    /// Who was there under another name is so no longer.
+    fn note_succeeded(&mut self, at: usize) {
+        let gone = self.tracker.take_gone();
+        let Client { user, torrent, ref before, .. } = self.clients[at];
+        for (_, gone) in &gone {
+            let name = Name { peer_id: gone.peer_id.0, key: gone.key };
+            assert!(before.contains(&name), "{gone:?} was there to stay");
+            assert_eq!(gone.user.0, self.site.id(user));
+            assert_eq!(gone.torrent.0, self.site.id(torrent));
+        }
+        self.done.count("succeeded", gone.len() as u64);
+        self.forget(gone);
+    }
+
+    fn forget(&mut self, gone: Vec<(u64, Gone)>) {
         for (number, gone) in gone {
             let Gone { user, torrent, peer_id, key, .. } = gone;
             let first = self.site.first_id;
@@ -494,7 +516,10 @@ fn announce(site: &Site, client: &Client, report: &Report, v4: bool, v6: bool) -
         user,
         peer_id: PeerId(client.name.peer_id),
         key: client.name.key,
-        endpoints: Endpoints::new(v4.then_some(client.v4), client.v6.filter(|_| v6), client.port),
+        endpoints: Endpoints {
+            v6: Endpoints::new(None, client.v6.filter(|_| v6), client.port_v6).v6,
+            ..Endpoints::new(v4.then_some(client.v4), None, client.port)
+        },
         counters: Counters { uploaded: report.up, downloaded: report.down, corrupt: 0 },
         left: report.left,
         event: match report.event {

@@ -346,6 +346,11 @@ impl World<'_> {
                     if self.judge.is_absurd(who(&self.clients[at]), &report) {
                         self.done.count("absurd reports", 1);
                     }
+                    // It has taken the place of those that it was before.
+                    let Client { user, torrent, ref before, .. } = self.clients[at];
+                    for name in before {
+                        self.judge.forget(&self.site, (user, torrent, *name));
+                    }
                     let once = self.judge.hear(&mut self.site, who(&self.clients[at]), &report);
                     self.clients[at].hear(&report, once && !self.full, self.full);
                     let owner = self.owner(self.clients[at].torrent);

@@ -93,7 +93,11 @@ fn d2_over_http_a_client_of_both_families_is_one_peer_and_one_account() {
     // Another key is another client, though all else is the same.
     let more = "uploaded=0&downloaded=0&left=0&key=00000001&event=";
     let http = site.tracker().http(HOMES[0]);
-    let other = |event: &str| announce(1, "disk", PORT, &format!("{more}{event}"));
+    let other = |event: &str| {
+        // It has a port of its own: who is at the same endpoint is the same client.
+        let other = announce(1, "disk", PORT, &format!("{more}{event}"));
+        other.replace(&format!("port={PORT}&"), "port=7999&")
+    };
     assert_eq!(counts(&answer(http, other("started")))[0], 2);
     answer(http, other("stopped"));
     site.check_credit(1, [5000, 0]);

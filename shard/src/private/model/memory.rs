@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::Client;
 use crate::private::account::Figures;
 use crate::private::fold::{self, Lines};
-use crate::private::heard::{self, Judged, addresses, judge_returning, raise};
+use crate::private::heard::{self, Judged, addresses, judge_returning, judge_succeeded, raise};
 use crate::private::recent::{self, Kind, Step};
+use crate::private::succeeded::Last;
 use crate::private::{Announce, Counters, PeerRecord, Stamp};
 use crate::{Event, InfoHash, Seconds};
 
@@ -19,6 +20,8 @@ pub(super) struct Memories {
     here: BTreeMap<Key, Memory>,
     /// Of clients that have left with a word.
     left: BTreeMap<Key, Vec<Step>>,
+    /// Of clients whose endpoint was taken over.
+    succeeded: BTreeMap<Key, Last>,
 }
 
 /// Of a peer that is there.
@@ -40,8 +43,13 @@ impl Memories {
         let key = key(announce);
         let Some(known) = known else {
             let steps = self.left.get(&key)?.iter().rev();
-            let line = recent::line_left(steps, addresses(&announce.endpoints), now)?;
-            return Some(judge_returning(announce, line, now, silent_max));
+            let addresses = addresses(&announce.endpoints);
+            if let Some(line) = recent::line_left(steps.clone(), addresses, now) {
+                return Some(judge_returning(announce, line, now, silent_max));
+            }
+            let last = self.succeeded.get(&key).filter(|last| last.counts(now, silent_max))?;
+            let line = recent::line(steps, addresses, last.reported, last.seen, now);
+            return Some(judge_succeeded(announce, line, now, silent_max));
         };
         let memory = self.here.get(&key).cloned().unwrap_or_default();
         let lines = memory.lines.clone().filter(|lines| !lines.is_ahead(Stamp::at(now)));
@@ -67,6 +75,9 @@ impl Memories {
         let (key, stops) = (key(announce), announce.event == Event::Stopped);
         if !stops {
             self.left.remove(&key);
+        }
+        if !stops || judged.is_some_and(|judged| !judged.is_late()) {
+            self.succeeded.remove(&key);
         }
         let memory = self.here.remove(&key);
         let was_odd = memory.as_ref().is_some_and(|memory| memory.lines.is_some());
@@ -108,6 +119,14 @@ impl Memories {
         } else {
             self.here.insert(key, memory);
         }
+    }
+
+    /// Another client has taken over a peer's endpoint.
+    pub(super) fn succeed(&mut self, info_hash: InfoHash, peer: &PeerRecord) {
+        let key = (info_hash, (peer.user, peer.peer_id, peer.key));
+        let memory = self.here.remove(&key).unwrap_or_default();
+        self.left.insert(key, memory.steps);
+        self.succeeded.insert(key, Last { reported: peer.reported, seen: peer.seen });
     }
 
     /// A peer is gone without a word.

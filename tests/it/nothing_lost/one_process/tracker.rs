@@ -26,6 +26,8 @@ pub(crate) struct Tracker<'a> {
     facts: Facts,
     /// Records that wait for the journal.
     outgoing: Vec<Record>,
+    /// Who has left silently, with the numbers of their records.
+    gone: Vec<(u64, Gone)>,
     /// Whose word, that must not be forgotten, is not on the disk yet.
     unkept: HashSet<(UserId, InfoHash, PeerId, u32)>,
     /// How many may wait before credit is postponed, while the journal takes nothing.
@@ -76,6 +78,7 @@ impl<'a> Tracker<'a> {
             swarms: Swarms::new(seed, limits(facts)),
             facts,
             outgoing: Vec::new(),
+            gone: Vec::new(),
             unkept: HashSet::new(),
             outgoing_max: seed as usize % 40,
             refusing: false,
@@ -103,7 +106,10 @@ impl<'a> Tracker<'a> {
         let full = self.is_full();
         let facts = if full { Facts::Postponed } else { self.facts };
         self.swarms.set_limits(limits(facts));
-        let mut outcome = self.swarms.announce(announce, now, rng, &mut Reply::default())?;
+        let outcome = self.swarms.announce(announce, now, rng, &mut Reply::default());
+        let gone = std::mem::take(self.swarms.succeeded());
+        self.note_gone(gone);
+        let mut outcome = outcome?;
         self.outgoing.extend(outcome.fact.map(Record::Fact));
         let Announce { info_hash, user, peer_id, key, .. } = *announce;
         let client = (user.id, info_hash, peer_id, key);
@@ -142,12 +148,20 @@ impl<'a> Tracker<'a> {
         }
         let mut gone = Vec::new();
         self.swarms.expire(now, budget, &mut gone);
-        let mut told = Vec::new();
+        self.note_gone(gone);
+        self.take_gone()
+    }
+
+    fn note_gone(&mut self, gone: Vec<Gone>) {
         for gone in gone.into_iter().filter(|gone| gone.swarm.is_some()) {
-            told.push((self.made(), gone));
+            self.gone.push((self.made(), gone));
             self.outgoing.push(gone.into());
         }
-        told
+    }
+
+    /// Who has left silently, or was succeeded, since it was asked last, with the numbers of their records.
+    pub(crate) fn take_gone(&mut self) -> Vec<(u64, Gone)> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Records made so far, by all trackers of this journal.
