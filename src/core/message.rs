@@ -162,6 +162,8 @@ pub enum ReplyTo {
 pub struct SeenRow {
     /// As it is there.
     pub change: Change,
+    /// Of a torrent: its snatches and its balance, for one that is not here.
+    pub figures: Option<(u32, i64)>,
     /// When SQL said its columns.
     pub said_at: SaidAt,
     /// Records of the journal before this one are in it.

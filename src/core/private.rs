@@ -265,6 +265,9 @@ impl Private {
                     // One that was removed here, and is on its way out of the database.
                     if !self.unwritten_torrents.has(&info_hash) {
                         self.put(&row.change);
+                        if let Some((snatches, balance)) = row.figures {
+                            self.swarms.set_figures(&info_hash, snatches, balance);
+                        }
                     }
                     return;
                 };

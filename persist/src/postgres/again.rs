@@ -10,7 +10,7 @@ use shard::Seconds;
 use shard::private::{Change, ClientPrefix};
 
 use super::aside::{Key, Unread};
-use super::load::is_about_encoding;
+use super::load::{Stored, is_about_encoding};
 use super::notices::Notices;
 use super::rows::{self, Table, Text};
 use super::watch::Seen;
@@ -86,17 +86,16 @@ impl Again<'_> {
         let mut there = Vec::new();
         for row in &self.query(&rows::TORRENTS, "AND id = ANY($1)", &[&ids])? {
             let torrent = rows::torrent(row);
-            let Some((change, _)) = self.understood(&rows::TORRENTS, torrent, &mut unread) else {
-                continue;
-            };
+            let torrent = self.understood(&rows::TORRENTS, torrent, &mut unread);
+            let Some((change, figures)) = torrent else { continue };
             if let Change::Torrent { id, info_hash, .. } = &change {
                 gone.remove(&(*id, *info_hash));
             }
-            there.push(Seen::Change(change));
+            there.push(Stored { change, figures });
         }
         for id in self.repeated(&rows::TORRENTS, "info_hash", &ids)? {
-            there.retain(|seen| {
-                !matches!(seen, Seen::Change(Change::Torrent { id: it, .. }) if i64::from(it.0) == id)
+            there.retain(|row| {
+                !matches!(&row.change, Change::Torrent { id: it, .. } if i64::from(it.0) == id)
             });
         }
         gone.retain(|(id, _)| !is_among(&unread, &Key::Torrent(*id)));
@@ -116,7 +115,7 @@ impl Again<'_> {
             let reason = reason.map(|(_, text)| text.clone()).unwrap_or_default();
             Seen::Change(Change::TorrentRemoved { id, info_hash, reason, at })
         }));
-        all.append(&mut there);
+        all.extend(there.into_iter().map(Seen::Torrent));
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use ::postgres::types::ToSql;
 use ::postgres::{Client, Error, Row};
 use shard::private::{Change, TorrentId, UserId};
 
-use super::load::journal_name;
+use super::load::{Stored, journal_name};
 use super::watch::Seen;
 
 /// When SQL named each column of a row in an UPDATE the last time, in microseconds since 1970: the column
@@ -28,7 +28,9 @@ impl Heard {
     pub fn said_at(&self) -> SaidAt {
         let said_at = match &self.seen {
             Seen::Change(Change::User { id, .. }) => self.moment.users.get(id),
-            Seen::Change(Change::Torrent { id, .. }) => self.moment.torrents.get(id),
+            Seen::Torrent(Stored { change: Change::Torrent { id, .. }, .. }) => {
+                self.moment.torrents.get(id)
+            }
             _ => None,
         };
         said_at.copied().unwrap_or_default()

@@ -16,7 +16,7 @@ use shard::private::{Change, UserId};
 
 use super::again::Again;
 use super::heard::{Heard, Moment};
-use super::load::tables_that_may_repeat;
+use super::load::{Stored, tables_that_may_repeat};
 use super::notices::Notices;
 use super::session::let_go;
 use super::settings::quote;
@@ -28,6 +28,8 @@ pub enum Seen {
     /// A row as it is now. It is for memory only: in the journal, it would come to the database again,
     /// over whatever the site writes next.
     Change(Change),
+    /// The row of a torrent as it is now, with the figures that one which is new goes on from.
+    Torrent(Stored),
     /// The row of a user is gone. (Of one who may not announce any more, the row is handed over.)
     UserGone(UserId),
     /// More has changed than notices can say, or notices may be missing: load, and compare.

@@ -2,8 +2,8 @@
 
 use crossbeam_channel::{Receiver, unbounded};
 use persist::ledger::Record;
-use persist::postgres::{Seen, Watch};
-use shard::private::{Change, ClientPrefix, Fact, Freeleech, GroupId, TorrentId, UserId};
+use persist::postgres::{Seen, Stored, Watch};
+use shard::private::{Change, ClientPrefix, Fact, Freeleech, GroupId, Swarm, TorrentId, UserId};
 
 use crate::site::{PATIENCE, Site, fact, hash, passkey, token, torrent, until, user};
 
@@ -37,9 +37,13 @@ fn each_row_that_matters_is_told() {
 
     let it_is = |freeleech, number| {
         let (id, info_hash) = (TorrentId(2), hash(number));
-        Seen::Change(Change::Torrent { id, info_hash, freeleech, upload_percent: 100 })
+        Seen::Torrent(Stored {
+            change: Change::Torrent { id, info_hash, freeleech, upload_percent: 100 },
+            figures: Swarm { snatches: 3, balance: -5, ..Swarm::default() },
+        })
     };
-    site.write(&format!("INSERT INTO torrents (id, info_hash) VALUES (2, '\\x{}')", hash(2)));
+    let columns = "id, info_hash, snatches, balance";
+    site.write(&format!("INSERT INTO torrents ({columns}) VALUES (2, '\\x{}', 3, -5)", hash(2)));
     assert_eq!(next(), it_is(Freeleech::None, 2));
     site.write(
         "UPDATE torrents SET freeleech = 'free', seeders = 3; UPDATE torrents SET seeders = 4",

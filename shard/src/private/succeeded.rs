@@ -130,7 +130,7 @@ mod tests {
         assert!(!here(&succeeded, 9) && here(&succeeded, 10));
         // One that was succeeded again is not forgotten for its first time.
         succeeded.note(Whose::account(10), last(1 << 20));
-        assert!(here(&succeeded, 10) && !here(&succeeded, 11) == false);
+        assert!(here(&succeeded, 10) && here(&succeeded, 11));
         succeeded.forget(Whose::account(10));
         assert!(!here(&succeeded, 10));
         assert!(succeeded.order.len() <= SUCCEEDED_MAX && succeeded.last.len() <= SUCCEEDED_MAX);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use persist::postgres::{Heard, Seen};
+use persist::postgres::{Heard, Seen, Stored};
 use shard::private::{Change, User, UserId};
 
 use super::Books;
@@ -16,7 +16,7 @@ impl Books {
     pub(in crate::server) fn hear(&self, heard: Heard, cores: &Cores) -> bool {
         let said_at = heard.said_at();
         let position = heard.moment.position(self.journal.status().id());
-        let change = match heard.seen {
+        let (change, figures) = match heard.seen {
             seen @ Seen::Reload => return !self.has_heard(&seen),
             // What was said before the start and is not there yet is not known one by one. The comparison
             // waits until it is there.
@@ -26,7 +26,10 @@ impl Books {
                 self.forget(id, cores);
                 return false;
             }
-            Seen::Change(change) => change,
+            Seen::Change(change) => (change, None),
+            Seen::Torrent(Stored { change, figures }) => {
+                (change, Some((figures.snatches, figures.balance)))
+            }
         };
         match change {
             Change::User { id, passkey, can_leech, hidden, enabled, group } => {
@@ -67,7 +70,8 @@ impl Books {
                     }
                     _ => false,
                 };
-                cores.tell_all(&Command::Seen(Arc::new(SeenRow { change, said_at, position })));
+                let row = SeenRow { change, figures, said_at, position };
+                cores.tell_all(&Command::Seen(Arc::new(row)));
                 return contested;
             }
         }

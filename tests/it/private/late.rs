@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::{Site, announce};
-use crate::tracker::HOMES;
 use crate::tracker::http::{answer, counts};
+use crate::tracker::{HOMES, patiently};
 
 /// A client of a user says what it has moved; seeders, leechers and downloads afterwards.
 fn says(site: &Site, home: IpAddr, user: u32, words: &str) -> [i64; 3] {
@@ -58,4 +58,55 @@ fn d9_an_amount_that_cannot_be_stops_nobody_s_credit() {
     says(&site, HOMES[0], 1, "uploaded=260&downloaded=9000000000000000005&left=0");
     site.check_credit(1, [160, 5]);
     site.tracker().await_metric("margay_impossible_announces_total", &[], 2.0);
+}
+
+#[test]
+fn d9_a_counter_at_the_end_of_its_type_stops_nothing_else() {
+    let Some(mut site) = Site::open("saturate", "") else { return };
+    (1..=2).for_each(|user| site.add_user(user));
+    site.add_torrent(10, "disk");
+    // One begins there, and one whom the site has given all that a column holds.
+    let all = i64::MAX;
+    patiently("the row of user 2", || {
+        let gives = "UPDATE users SET uploaded = 9223372036854775807 WHERE id = 2";
+        (site.database.execute(gives, &[]).unwrap() == 1).then_some(())
+    });
+    for (user, up) in [(1, "9223372036854775807"), (2, "5")] {
+        let says = |down: u64, up: &str| {
+            let words = format!("uploaded={up}&downloaded={down}&left=9");
+            says(&site, HOMES[0], user, &words);
+        };
+        says(0, if user == 1 { up } else { "0" });
+        (1..=5).for_each(|round| says(round * 100, up));
+        // It is told to be more than it can be.
+        says(600, "18446744073709551615");
+        says(700, "18446744073709551615");
+    }
+    site.check_credit(1, [0, 700]);
+    // What user 2 said at 600 cannot be, and counts from there on.
+    site.check_credit(2, [all, 600]);
+    let rejected = site.database.query_one("SELECT count(*) FROM rejected", &[]).unwrap();
+    assert_eq!(rejected.get::<_, i64>(0), 0);
+}
+
+#[test]
+fn d8_two_hosts_with_one_session_are_counted_beside_each_other() {
+    let Some(mut site) = Site::open("copied", "--trusted-network 127.0.0.0/8") else { return };
+    site.add_user(1);
+    site.add_torrent(10, "disk");
+    let says = |host: &str, up: u64, event: &str| {
+        says(&site, HOMES[0], 1, &format!("uploaded={up}&downloaded=0&left=0&ip={host}{event}"));
+    };
+    let [here, there] = ["8.8.8.8", "8.8.4.4"];
+    says(here, 0, "&event=started");
+    says(here, 1_000_000_000, "");
+    // A copy of the session's folder is started on another machine.
+    says(there, 0, "&event=started");
+    for moved in 1..=4 {
+        says(here, 1_000_000_000 + moved * 10, "");
+        says(there, moved * 7, "");
+    }
+    says(there, 28, "&event=stopped");
+    says(here, 1_000_000_050, "");
+    site.check_credit(1, [1_000_000_050 + 28, 0]);
 }

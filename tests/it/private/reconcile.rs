@@ -2,7 +2,7 @@
 //! it.
 
 use super::{Site, announce, credited, passkey};
-use crate::tracker::http::{answer, fetch};
+use crate::tracker::http::{answer, counts, fetch};
 use crate::tracker::{HOMES, hash, patiently};
 
 /// A site whose changes nobody is told of: its session has no triggers. The tracker compares each second.
@@ -139,4 +139,52 @@ fn groups_are_taken_over() {
     assert!(!is_refused(&site, "disk", ""), "the one that he has goes on");
     site.database.batch_execute("UPDATE user_groups SET downloads_max = 2").unwrap();
     patiently("a bound of two downloads", || (!another_is_refused(&site)).then_some(()));
+}
+
+/// A torrent that comes from another tracker has a past. It is gone on from, whether its row is heard of at
+/// once, found by comparing, or there when the tracker starts.
+#[test]
+fn figures_that_a_site_writes_with_a_torrent_are_gone_on_from() {
+    for (name, silent) in [("figures", false), ("figures_unheard", true)] {
+        let Some(mut site) = Site::open(name, "--database-reconcile 1s") else { return };
+        site.add_user(1);
+        if silent {
+            site.database.batch_execute("SET session_replication_role TO replica").unwrap();
+        }
+        let insert = "INSERT INTO torrents (id, info_hash, snatches, balance) \
+                      VALUES ($1, $2, 7, -1000000)";
+        let film = hash("film");
+        site.database.execute(insert, &[&9_i64, &&film[..]]).unwrap();
+        await_taken(&site, 1, "film", true);
+        let says = |site: &Site, more: &str| {
+            let http = site.tracker().http(HOMES[0]);
+            counts(&answer(http, announce(1, "film", 7009, more)))[2]
+        };
+        assert_eq!(says(&site, "uploaded=0&downloaded=0&left=9000&event=started"), 7, "{name}");
+        site.kill();
+        site.start();
+        assert_eq!(says(&site, "uploaded=50&downloaded=0&left=9000"), 7, "{name}");
+        assert_eq!(says(&site, "uploaded=50&downloaded=9000&left=0&event=completed"), 8, "{name}");
+        let row = |site: &mut Site, id: i64, expected: (i64, i64)| {
+            let figures = "SELECT snatches, balance FROM torrents WHERE id = $1";
+            patiently("the figures of the torrent", || {
+                let row = site.database.query_one(figures, &[&id]).unwrap();
+                ((row.get(0), row.get(1)) == expected).then_some(())
+            });
+        };
+        row(&mut site, 9, (8, -1_000_000 + 50 - 9000));
+        // Another one of this name has a past of its own.
+        site.database.execute("DELETE FROM torrents WHERE id = 9", &[]).unwrap();
+        await_taken(&site, 1, "film", false);
+        site.database.execute(insert, &[&11_i64, &&film[..]]).unwrap();
+        await_taken(&site, 1, "film", true);
+        assert_eq!(says(&site, "uploaded=0&downloaded=0&left=0&event=started"), 7, "{name}");
+        row(&mut site, 11, (7, -1_000_000));
+        let again = super::api::Api::of(&site).done(
+            "GET",
+            &format!("torrents/{}", super::api::hex("film")),
+            ().into(),
+        );
+        assert_eq!((&again["snatches"], &again["balance"]), (&7.into(), &(-1_000_000).into()));
+    }
 }
