@@ -334,6 +334,8 @@ pub struct Ledger {
     pub connected: bool,
     /// Who hears of changes in the database has one.
     pub watching: bool,
+    /// Notices that were sent to see whether they are heard, and were not.
+    pub unheard: u64,
     /// Records of the journal before this one are in the database; `None` until that has been asked.
     pub position: Option<u64>,
     /// When the oldest fact happened that is on the disk and not in the database, in seconds since the

@@ -21,6 +21,7 @@ mod locks;
 mod look;
 mod migrations;
 mod notices;
+mod proof;
 mod rights;
 mod rows;
 mod session;

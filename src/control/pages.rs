@@ -94,7 +94,8 @@ fn health_of_books(books: &Books) -> String {
     text.push_str(&format!("{journal}\n"));
     if !ledger.watching {
         text.push_str(
-            "site: what it changes by SQL is not heard now; it is compared when it is again\n",
+            "site: what it changes by SQL is not heard now; it is compared when it is again, and \
+             each half minute where a pooler lets no notice through\n",
         );
     }
     text

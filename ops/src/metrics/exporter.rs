@@ -284,6 +284,7 @@ impl Exporter {
             self.count(&t::SUSPECTED, &[kind], count);
         }
         self.count(&t::WATCH_NOTICES, &[], ledger.notices);
+        self.count(&t::WATCH_UNHEARD, &[], ledger.unheard);
         self.count(&t::WATCH_SET_ASIDE, &[], ledger.set_aside);
         self.count(&t::WATCH_RELOADS, &[], ledger.reloads);
     }

@@ -187,6 +187,7 @@ table! {
         LEDGER_UNKNOWN = Counter "margay_ledger_unknown_total" ["what"] Count "Figures for a user, torrent or token that is not in the database any more, added up by batch.";
         SUSPECTED = Counter "margay_suspicions_total" ["kind"] Count "Announces beyond a threshold of the options suspect-*; they are in the table suspicions.";
         WATCH_NOTICES = Counter "margay_watch_notices_total" [] Count "Notices of rows that the site changed in the database.";
+        WATCH_UNHEARD = Counter "margay_watch_unheard_total" [] Count "Notices that were sent to see whether they are heard, and were not: a pooler is in between that gives connections to transactions.";
         WATCH_SET_ASIDE = Counter "margay_watch_set_aside_total" [] Count "Rows that the site changed and that cannot be read; what was known of them stays, and the log names them.";
         WATCH_RELOADS = Counter "margay_watch_reloads_total" [] Count "Times that notices may have been missed, new connections included.";
     }

@@ -18,6 +18,7 @@ use super::again::Again;
 use super::heard::{Heard, Moment};
 use super::load::{Stored, tables_that_may_repeat};
 use super::notices::Notices;
+use super::proof::{Proof, Proven};
 use super::session::let_go;
 use super::settings::quote;
 use super::{Backoff, Database, DatabaseError, text_of};
@@ -39,8 +40,10 @@ pub enum Seen {
 /// How the watch is doing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct WatchStatus {
-    /// There is a connection.
+    /// There is a connection, and as far as is known notices come through it.
     pub connected: bool,
+    /// Notices that were sent to see whether they are heard, and were not.
+    pub unheard: u64,
     /// Notices of rows so far.
     pub notices: u64,
     /// How often everything had to be compared, connections included.
@@ -141,10 +144,10 @@ impl<F: FnMut(Heard)> Listener<F> {
     fn hear(&mut self, client: &mut Client, backoff: &mut Backoff) -> Result<(), DatabaseError> {
         let database = self.database.clone();
         let failed = database.failed("listen to changes");
-        let channel = quote(&format!("{}_changes", database.schema()));
+        let channel = format!("{}_changes", database.schema());
         self.may_repeat = tables_that_may_repeat(client).map_err(&failed)?;
         // The last of all, so that who looks at the sessions of the server sees what this one does.
-        client.batch_execute(&format!("LISTEN {channel}")).map_err(&failed)?;
+        client.batch_execute(&format!("LISTEN {}", quote(&channel))).map_err(&failed)?;
         backoff.reset();
         self.set(|status| {
             status.connected = true;
@@ -154,6 +157,7 @@ impl<F: FnMut(Heard)> Listener<F> {
         (self.seen)(Heard { seen: Seen::Reload, moment: Arc::default() });
 
         let mut checked_at = Instant::now();
+        let mut proof = Proof::new();
         while !self.stops_within(Duration::ZERO) {
             let mut notices = Notices::default();
             let mut wait = POLL;
@@ -161,12 +165,20 @@ impl<F: FnMut(Heard)> Listener<F> {
                 let mut waiting = client.notifications();
                 let mut waiting = waiting.timeout_iter(wait);
                 let Some(notification) = waiting.next().map_err(&failed)? else { break };
-                notices.add(notification.payload());
+                match proof.hear(notification.payload()) {
+                    Some(proven) => self.note_proven(proven),
+                    None => notices.add(notification.payload()),
+                }
                 // More of the same transaction are already there.
                 wait = Duration::ZERO;
                 if notices.count >= NOTICES_MAX {
                     break;
                 }
+            }
+            self.note_proven(proof.look());
+            if let Err(error) = proof.send(&database, &channel) {
+                // The next try is not far, and this connection may be fine.
+                tracing::debug!(%error, "cannot see whether notices are heard");
             }
             if notices.count > 0 {
                 self.tell(client, notices)?;
@@ -180,6 +192,32 @@ impl<F: FnMut(Heard)> Listener<F> {
             }
         }
         Ok(())
+    }
+
+    /// What is changed by SQL while nothing is heard is compared on a clock.
+    fn note_proven(&mut self, proven: Option<Proven>) {
+        let Some(proven) = proven else { return };
+        let is_deaf = proven == Proven::Deaf;
+        match proven {
+            Proven::Deaf if self.status().connected => tracing::error!(
+                "what the site changes by SQL is not heard: a notice that was sent did not come through; a pooler                  has to give each session a connection of its own (PgBouncer: pool_mode = session), or --database                  has to lead to PostgreSQL itself; until then all is compared every half minute"
+            ),
+            Proven::Deaf => {}
+            Proven::HearsAgain => tracing::info!("what the site changes by SQL is heard again"),
+        }
+        self.set(|status| {
+            status.connected = !is_deaf;
+            status.unheard += u64::from(is_deaf);
+            status.reloads += 1;
+            if is_deaf {
+                status.last_error = Some("notices do not come through".to_owned());
+            }
+        });
+        (self.seen)(Heard { seen: Seen::Reload, moment: Arc::default() });
+    }
+
+    fn status(&self) -> WatchStatus {
+        self.status.lock().expect("nobody panics with it").clone()
     }
 
     fn tell(&mut self, client: &mut Client, notices: Notices) -> Result<(), DatabaseError> {

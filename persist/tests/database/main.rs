@@ -14,6 +14,7 @@ mod exactly_once;
 mod loading;
 mod migrations;
 mod notices;
+mod pooler;
 mod refusals;
 mod restores;
 mod rights;

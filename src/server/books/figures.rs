@@ -59,6 +59,7 @@ fn ledger_figures(status: &LedgerStatus, watch: &WatchStatus) -> counters::Ledge
         set_aside: watch.set_aside,
         connected: status.connected,
         watching: watch.connected,
+        unheard: watch.unheard,
         position: status.position,
         oldest_at: status.oldest_at.map(|at| f64::from(at.0)),
         facts: status.facts,
