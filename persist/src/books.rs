@@ -177,8 +177,8 @@ impl Passing {
                 "the database is at work on what the journal had for it; wait, all of it is kept"
             }
             Self::Remnant => {
-                "a session of this tracker before its restart is still there; the server notices soon that \
-                 it is gone"
+                "a session of this tracker before its restart is still there; it is ended when it has been silent \
+                 for half a minute"
             }
             Self::Journal => {
                 "the journal cannot be read; `margay journal verify` says which file, and what to do"

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::adopt::AdoptError;
 use super::minutely::Minutely;
-use super::schema_writer::SchemaWriter;
+use super::schema_writer::{self, SchemaWriter};
 use super::suspicions::Suspicions;
 use super::write::{Fault, Outcome, Tally, Writer};
 use super::{LedgerStatus, Record, Source, SourceError};
@@ -340,7 +340,14 @@ impl<S: Source> Worker<S> {
         let mut checked_at = Instant::now();
         let mut cleaned_at: Option<Instant> = None;
         let mut looked_at = Instant::now();
+        let mut beat_at = Instant::now();
         while !self.shared.stops() {
+            if beat_at.elapsed() > BEAT_PERIOD {
+                if !writer.beat().map_err(self.database.failed("say that it is alive"))? {
+                    return Err(SessionError::Moved(next));
+                }
+                beat_at = Instant::now();
+            }
             if self.take_order(writer)? {
                 self.begin_measuring(writer, next)?;
                 batch.clear();
@@ -605,6 +612,9 @@ const LOOK_PERIOD: Duration = Duration::from_secs(30);
 
 /// How soon a stop is noticed while the database is not to be asked.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// How often the session says that it is alive; see [`schema_writer::SILENT_MAX`].
+const BEAT_PERIOD: Duration = Duration::from_secs(5);
 
 /// How often a connection without work is looked at, and how long it may take to answer.
 const CHECK_PERIOD: Duration = Duration::from_secs(5);

@@ -4,7 +4,9 @@
 //! changes. So the lock is of the schema, not of the journal.
 
 use std::fmt;
+use std::time::Duration;
 
+use ::postgres::error::SqlState;
 use ::postgres::{Client, Error};
 
 use crate::postgres::{Database, DatabaseError};
@@ -81,6 +83,44 @@ pub(super) fn writer(client: &mut Client, lock: i64) -> Result<Option<SchemaWrit
         SchemaWriter { journal, node, pid, address, since }
     }))
 }
+
+/// Ends the session of a writer that is idle and has not said for [`SILENT_MAX`] that it is alive, by the clock of the
+/// database: its machine or its process is gone, and the server has not noticed. Whether it was ended.
+pub(super) fn take_over(client: &mut Client, other: &SchemaWriter) -> Result<bool, Error> {
+    let Some(row) = client.query_opt(SILENT, &[&other.pid, &SILENT_MAX.as_secs_f64()])? else {
+        return Ok(false);
+    };
+    let silent_seconds = row.get::<_, f64>(0).round();
+    match client.query_one("SELECT pg_terminate_backend($1)", &[&other.pid]) {
+        Ok(row) => {
+            let ended: bool = row.get(0);
+            tracing::warn!(writer = %other, silent_seconds, ended, "the ledger takes over from a session that is idle");
+            Ok(ended)
+        }
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            tracing::error!(
+                writer = %other,
+                silent_seconds,
+                "a session that is idle keeps the ledger out, and this role may not end it: let somebody who may \
+                 run SELECT pg_terminate_backend({})",
+                other.pid
+            );
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// How long a writer may be silent: several of its beats, and longer than any of its statements waits for a lock.
+pub(super) const SILENT_MAX: Duration = Duration::from_secs(30);
+
+/// How long the session with this process has been silent, where that is too long and it is not at work.
+const SILENT: &str = "
+    SELECT extract(epoch FROM clock_timestamp() - w.beat_at)::float8
+    FROM writer w JOIN pg_stat_activity a ON a.pid = w.pid AND a.backend_start <= w.beat_at
+    WHERE w.pid = $1 AND a.state LIKE 'idle%'
+        AND least(clock_timestamp() - w.beat_at, clock_timestamp() - a.state_change)
+            > make_interval(secs => $2)";
 
 const PROGRAM: &str = "margay ";
 const LEDGER: &str = "ledger";

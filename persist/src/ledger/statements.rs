@@ -6,7 +6,9 @@ use ::postgres::{Client, Error, Statement};
 
 /// All of them.
 pub(super) struct Statements {
+    /// None where a session of a later epoch writes.
     pub(super) position: Statement,
+    pub(super) beat: Statement,
     pub(super) advance: Statement,
     pub(super) reject: Statement,
     pub(super) keep_credit: Statement,
@@ -46,7 +48,11 @@ impl Statements {
         client.batch_execute(PLANS)?;
         let mut prepare = |text: &str| client.prepare(text);
         Ok(Self {
-            position: prepare("SELECT next FROM ledger WHERE journal = $1 FOR UPDATE")?,
+            position: prepare(
+                "SELECT next FROM ledger, writer WHERE ledger.journal = $1 AND epoch = $2 \
+                 FOR UPDATE OF ledger FOR SHARE OF writer",
+            )?,
+            beat: prepare("UPDATE writer SET beat_at = clock_timestamp() WHERE epoch = $1")?,
             advance: prepare(
                 "UPDATE ledger SET node = $2, next = $3, written_until = greatest(written_until, $4), \
                  life = coalesce($5, life), updated_at = now() WHERE journal = $1",

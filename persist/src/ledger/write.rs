@@ -28,6 +28,8 @@ pub(super) struct Writer {
     client: Client,
     statements: Statements,
     scope: Scope,
+    /// What it writes is only taken as long as no other session has begun a later one.
+    epoch: i64,
     /// What clients moved is not known by the journal.
     measure: Option<Measure>,
     /// The tracker's own figures of torrents are not those of the database, so only what they differ by is
@@ -140,10 +142,11 @@ fn is_about_data(code: &str) -> bool {
 }
 
 impl Writer {
-    /// Prepares statements. The tables have to be there.
+    /// Prepares statements, and begins an epoch. The tables have to be there, and the lock is this session's.
     pub(super) fn new(mut client: Client, scope: Scope) -> Result<Self, Error> {
         let statements = Statements::prepare(&mut client)?;
-        Ok(Self { client, statements, scope, measure: None, by_difference: false })
+        let epoch = client.query_one(TAKE, &[&journal_name(scope.journal), &scope.node])?.get(0);
+        Ok(Self { client, statements, scope, epoch, measure: None, by_difference: false })
     }
 
     /// What the database has of the journal; `None` for one that it does not know.
@@ -329,7 +332,8 @@ impl Writer {
         let journal = journal_name(self.scope.journal);
         // The row is locked until the end, so two processes with one journal take turns here, and the
         // second finds that it has moved.
-        let row = session.transaction.query_opt(&self.statements.position, &[&journal])?;
+        let values: [Value<'_>; 2] = [&journal, &self.epoch];
+        let row = session.transaction.query_opt(&self.statements.position, &values)?;
         if row.map(|row| row.get::<_, i64>(0)) != Some(span.first.cast_signed()) {
             return Ok(Outcome::Moved);
         }
@@ -380,11 +384,17 @@ impl Writer {
         self.client.is_valid(patience)
     }
 
+    /// Says that it is alive; whether it is this session that writes, and none of a later epoch.
+    pub(super) fn beat(&mut self) -> Result<bool, Error> {
+        Ok(self.client.execute(&self.statements.beat, &[&self.epoch])? == 1)
+    }
+
     /// Whether the journal is to be written from this record on, as it was: a database that went back to a
     /// backup says something else.
     pub(super) fn is_at(&mut self, next: u64) -> Result<bool, Error> {
         let journal = journal_name(self.scope.journal);
-        let row = self.client.query_opt(&self.statements.position, &[&journal])?;
+        let values: [Value<'_>; 2] = [&journal, &self.epoch];
+        let row = self.client.query_opt(&self.statements.position, &values)?;
         Ok(row.map(|row| row.get::<_, i64>(0)) == Some(next.cast_signed()))
     }
 
@@ -399,6 +409,14 @@ impl Writer {
 fn life_name(life: u64) -> String {
     format!("{life:016x}")
 }
+
+/// A session writes from here on, and none of before.
+const TAKE: &str = "
+    INSERT INTO writer (epoch, journal, node, pid, beat_at)
+    VALUES (1, $1, $2, pg_backend_pid(), clock_timestamp())
+    ON CONFLICT (one) DO UPDATE SET epoch = writer.epoch + 1, journal = excluded.journal,
+        node = excluded.node, pid = excluded.pid, beat_at = excluded.beat_at
+    RETURNING epoch";
 
 const SKIP: &str = "
     UPDATE ledger SET next = $2, life = $3, updated_at = now(),

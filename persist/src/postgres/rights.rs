@@ -25,6 +25,7 @@ const NEEDED: &[(&str, &[&str])] = &[
     ("suspicions", &["SELECT", "INSERT", "UPDATE"]),
     ("identity", &["SELECT", "UPDATE"]),
     ("gaps", &["INSERT"]),
+    ("writer", &["SELECT", "INSERT", "UPDATE"]),
 ];
 
 impl Database {

@@ -10,6 +10,7 @@ mod bad_rows;
 mod bounds;
 mod catch_up;
 mod effects;
+mod epochs;
 mod exactly_once;
 mod loading;
 mod migrations;

@@ -47,7 +47,13 @@ impl<S: Source> Worker<S> {
         let alone =
             client.query_one("SELECT pg_try_advisory_lock($1)", &[&lock]).map_err(&failed)?;
         if !alone.get::<_, bool>(0) {
-            return Err(match schema_writer::writer(&mut client, lock).map_err(&failed)? {
+            let other = schema_writer::writer(&mut client, lock).map_err(&failed)?;
+            if let Some(other) = &other
+                && schema_writer::take_over(&mut client, other).map_err(&failed)?
+            {
+                return Err(SessionError::Passed);
+            }
+            return Err(match other {
                 Some(other) if other.journal == Some(journal) => SessionError::Remnant(other),
                 Some(other) => SessionError::Shared(other),
                 None => SessionError::Passed,
