@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::adopt::AdoptError;
 use super::minutely::Minutely;
-use super::schema_writer::{self, SchemaWriter};
+use super::schema_writer::SchemaWriter;
 use super::suspicions::Suspicions;
 use super::write::{Fault, Outcome, Tally, Writer};
 use super::{LedgerStatus, Record, Source, SourceError};
@@ -613,7 +613,7 @@ const LOOK_PERIOD: Duration = Duration::from_secs(30);
 /// How soon a stop is noticed while the database is not to be asked.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How often the session says that it is alive; see [`schema_writer::SILENT_MAX`].
+/// How often the session says that it is alive; see [`super::schema_writer`].
 const BEAT_PERIOD: Duration = Duration::from_secs(5);
 
 /// How often a connection without work is looked at, and how long it may take to answer.
