@@ -284,6 +284,10 @@ options! {
     interval_enforce: f64 = "0%" in "0%" ..= "100%";
 
     /// When a client is asked back whose torrent is not registered, or not yet.
+    ///
+    /// A name that is asked for again and again and not registered is asked for less and less often: each time after a
+    /// quarter of the time since it was asked for first, up to 90 minutes. One that was registered and is no
+    /// longer is asked for each 90 minutes.
     unregistered_interval: Duration = "1m" in "10s" ..= "12h";
 
     ["Suspicions"]

@@ -33,6 +33,7 @@ mod wides;
 
 mod deletions;
 mod rights;
+mod strangers;
 mod tokens;
 
 mod choose;

@@ -203,7 +203,7 @@ impl Core {
                 once.then(|| self.hold())
             }
             Booked::Refused { refusal, once } => {
-                let interval = self.refusal_interval(&refusal);
+                let interval = self.refusal_interval(&refusal, &announce.info_hash, now);
                 self.trace_answer(Some(interval));
                 private::write_failure(out, framing, &refusal, interval, interval);
                 once.then(|| self.hold())
@@ -232,10 +232,21 @@ impl Core {
     }
 
     /// When a client that was refused should come back: soon, where the site may be about to register
-    /// the torrent, else late.
-    fn refusal_interval(&self, refusal: &Refusal) -> Seconds {
+    /// the torrent, else late. A name that is asked for in vain is asked for less and less often, each time a
+    /// quarter of the time since then; one that was registered and is no longer, late.
+    fn refusal_interval(
+        &mut self,
+        refusal: &Refusal,
+        info_hash: &InfoHash,
+        now: Seconds,
+    ) -> Seconds {
         match refusal {
-            Refusal::Unregistered => Seconds(self.settings.unregistered_interval.as_secs() as u32),
+            Refusal::Unregistered => {
+                let soon = Seconds(self.settings.unregistered_interval.as_secs() as u32);
+                let private = self.private.as_mut().expect("only a private tracker registers");
+                let since = private.swarms.asked_in_vain(info_hash, now);
+                soon.max(Seconds(now.since(since).0 / 4).min(private::FAILURE_INTERVAL))
+            }
             Refusal::PeersMax | Refusal::TorrentsMax | Refusal::NoRoom => RETRY_SOON,
             // One of the downloads may be complete by then.
             Refusal::DownloadsMax => self.interval.current(),

@@ -25,17 +25,25 @@ impl Deletions {
         self.reasons.len()
     }
 
-    /// Keeps a reason, and at most `max` of them: the oldest go.
-    pub(crate) fn set(&mut self, info_hash: InfoHash, reason: &str, at: Seconds, max: usize) {
+    /// Keeps a reason, and at most `max` of them: the oldest go, and are handed over.
+    pub(crate) fn set(
+        &mut self,
+        info_hash: InfoHash,
+        reason: &str,
+        at: Seconds,
+        max: usize,
+        mut gone: impl FnMut(InfoHash, Seconds),
+    ) {
         self.remove(&info_hash);
         let end = (0..=REASON_BYTES_MAX.min(reason.len())).rev();
         let end = end.into_iter().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
         self.reasons.insert(info_hash, (reason[..end].into(), at));
         self.ages.insert((at, info_hash));
         while self.reasons.len() > max
-            && let Some((_, oldest)) = self.ages.pop_first()
+            && let Some((at, oldest)) = self.ages.pop_first()
         {
             self.reasons.remove(&oldest);
+            gone(oldest, at);
         }
     }
 
@@ -50,8 +58,18 @@ impl Deletions {
         is_told(*at, now).then(|| reason.clone())
     }
 
-    /// Drops up to `budget` reasons that are told no longer.
-    pub(crate) fn sweep(&mut self, now: Seconds, budget: usize) {
+    /// When a torrent was removed whose reason is here, told or not.
+    pub(crate) fn removed_at(&self, info_hash: &InfoHash) -> Option<Seconds> {
+        self.reasons.get(info_hash).map(|(_, at)| *at)
+    }
+
+    /// Drops up to `budget` reasons that are told no longer, and hands them over.
+    pub(crate) fn sweep(
+        &mut self,
+        now: Seconds,
+        budget: usize,
+        mut gone: impl FnMut(InfoHash, Seconds),
+    ) {
         for _ in 0..budget {
             // What a clock that was wrong has put into times to come is not told, and counts as the newest.
             let Some((at, info_hash)) = self.ages.first().copied() else { return };
@@ -59,6 +77,7 @@ impl Deletions {
                 return;
             }
             self.remove(&info_hash);
+            gone(info_hash, at);
         }
     }
 
@@ -89,15 +108,19 @@ mod tests {
     fn the_latest_reasons_are_kept_for_a_day() {
         let (mut deletions, name) = (Deletions::default(), |n: u8| InfoHash([n; 20]));
         for n in 0..10 {
-            deletions.set(name(n), "Dupe", Seconds(u32::from(n)), 5);
+            deletions.set(name(n), "Dupe", Seconds(u32::from(n)), 5, |oldest, at| {
+                assert_eq!((oldest, at), (name(n - 5), Seconds(u32::from(n - 5))));
+            });
         }
         assert_eq!(deletions.len(), 5);
         assert_eq!(deletions.reason(&name(4), Seconds(10)), None, "it was among the oldest");
         assert_eq!(deletions.reason(&name(5), Seconds(5 + 86_400)).as_deref(), Some("Dupe"));
         assert_eq!(deletions.reason(&name(5), Seconds(6 + 86_400)), None);
-        deletions.sweep(Seconds(7 + 86_400), 100);
+        let mut gone = Vec::new();
+        deletions.sweep(Seconds(7 + 86_400), 100, |name, at| gone.push((name, at)));
+        assert_eq!(gone, [(name(5), Seconds(5)), (name(6), Seconds(6))]);
         assert_eq!(deletions.len(), 3);
-        deletions.set(name(7), &"ä".repeat(200), Seconds(3), 5);
+        deletions.set(name(7), &"ä".repeat(200), Seconds(3), 5, |_, _| unreachable!());
         let reason = deletions.reason(&name(7), Seconds(3)).unwrap();
         assert_eq!(&*reason, "ä".repeat(127), "cut off where a letter ends");
     }

@@ -9,6 +9,7 @@ use super::members::{Members, Spot};
 use super::recent::Recent;
 use super::rights::Rights;
 use super::rules::Changed;
+use super::strangers::Strangers;
 use super::succeeded::Succeeded;
 use super::sweep::Sweep;
 use super::tokens::Tokens;
@@ -224,6 +225,7 @@ pub struct Swarms {
     pub(super) succeeded_now: Vec<Gone>,
     pub(super) tokens: Tokens,
     pub(super) deletions: Deletions,
+    pub(super) strangers: Strangers,
     pub(super) rights: Rights,
     pub(super) totals: Totals,
     pub(super) sweep: Sweep,
@@ -245,6 +247,7 @@ impl Swarms {
             succeeded_now: Vec::new(),
             tokens: Tokens::default(),
             deletions: Deletions::default(),
+            strangers: Strangers::default(),
             rights: Rights::default(),
             totals: Totals::default(),
             sweep: Sweep::default(),
@@ -293,6 +296,7 @@ impl Swarms {
             return Err(Refusal::TorrentsMax);
         }
         self.deletions.remove(&info_hash);
+        self.strangers.forget(&self.members.keys, &info_hash);
         self.torrents.add(&self.members.keys, info_hash, terms);
         Ok(true)
     }
@@ -351,7 +355,7 @@ impl Swarms {
     /// one that is registered.
     pub fn set_deletion(&mut self, info_hash: InfoHash, reason: &str, at: Seconds) {
         if self.find(&info_hash).is_none() {
-            self.deletions.set(info_hash, reason, at, self.limits.deletions_max);
+            self.note_deletion(info_hash, reason, at, at);
         }
     }
 
@@ -415,6 +419,27 @@ impl Swarms {
     #[inline]
     pub(super) fn find(&self, info_hash: &InfoHash) -> Option<u32> {
         self.torrents.find(&self.members.keys, info_hash)
+    }
+
+    /// A torrent that is not registered was asked for: since when it is, as far as is known, or was registered no
+    /// longer. Of names that nobody has asked for within a week nothing is known.
+    pub fn asked_in_vain(&mut self, info_hash: &InfoHash, now: Seconds) -> Seconds {
+        let since = self.strangers.ask(&self.members.keys, info_hash, now);
+        self.deletions.removed_at(info_hash).map_or(since, |at| at.min(since))
+    }
+
+    /// Why a torrent is not registered any more is told for a day; that it was, is remembered for longer.
+    pub(super) fn note_deletion(
+        &mut self,
+        info_hash: InfoHash,
+        reason: &str,
+        at: Seconds,
+        now: Seconds,
+    ) {
+        let (keys, strangers) = (&self.members.keys, &mut self.strangers);
+        self.deletions.set(info_hash, reason, at, self.limits.deletions_max, |oldest, at| {
+            strangers.bury(keys, &oldest, at, now);
+        });
     }
 
     /// Why a torrent that was not found is not there.

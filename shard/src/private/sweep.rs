@@ -82,7 +82,7 @@ impl Swarms {
         self.totals.leechers -= counts.leechers as usize;
         self.totals.peers -= (counts.seeders + counts.leechers) as usize;
         self.torrents.condemn(&self.members.keys, slot);
-        self.deletions.set(*info_hash, reason, now, self.limits.deletions_max);
+        self.note_deletion(*info_hash, reason, now, now);
         self.sweep.dying.push(slot);
         self.bury(UNREGISTER_STEP, now, gone);
         Some(terms)
@@ -95,7 +95,10 @@ impl Swarms {
         let before = gone.len();
         let mut looked = self.bury(budget, now, gone);
         self.tokens.sweep(now, SIDE_BUDGET.min(budget));
-        self.deletions.sweep(now, SIDE_BUDGET.min(budget));
+        let (keys, strangers) = (&self.members.keys, &mut self.strangers);
+        self.deletions.sweep(now, SIDE_BUDGET.min(budget), |info_hash, at| {
+            strangers.bury(keys, &info_hash, at, now);
+        });
         let mut finished = false;
         while looked < budget.max(1) && !finished {
             if self.sweep.slot >= self.torrents.end() {

@@ -1,8 +1,11 @@
-//! The announce interval that a site sets at run time.
+//! The announce interval that a site sets at run time, and when those are asked back who are refused.
+
+use std::ops::RangeInclusive;
 
 use super::{REPORT, Site, announce};
-use crate::tracker::HOMES;
-use crate::tracker::http::{answer, fetch};
+use crate::clock::WrongClock;
+use crate::tracker::http::{answer, escape, fetch};
+use crate::tracker::{HOMES, hash, patiently};
 
 const TORRENTS: [&str; 8] = ["disk", "tape", "book", "card", "film", "song", "game", "font"];
 
@@ -54,4 +57,54 @@ fn the_site_sets_the_interval_within_the_bounds_of_the_operator() {
     site.stop();
     site.start();
     check(&site, 1200, 60);
+}
+
+/// Who asks for a torrent that is not registered is asked back in so many seconds.
+fn asked_back(site: &Site, torrent: &str) -> (String, i64) {
+    let target = announce(1, torrent, 7001, "uploaded=0&downloaded=0&left=0&event=started");
+    let page = fetch(site.tracker().http(HOMES[0]), target);
+    (page.failure(), page.dictionary().integer("interval"))
+}
+
+#[test]
+fn a_name_that_is_asked_for_in_vain_is_asked_for_less_and_less_often() {
+    let Some(clock) = WrongClock::by("+0") else { return };
+    let options = format!("{} --cores 2 --unregistered-interval 90s", clock.environment());
+    let Some(mut site) = Site::open("in_vain", &options) else { return };
+    site.add_user(1);
+    let unregistered = "Unregistered torrent".to_owned();
+    // The clock of a core is not read at each announce.
+    let later = |site: &Site, torrent: &str, seconds: RangeInclusive<i64>| {
+        patiently(&format!("{torrent} to be asked for in {seconds:?}"), || {
+            let (why, interval) = asked_back(site, torrent);
+            assert_eq!(why, "Unregistered torrent");
+            seconds.contains(&interval).then_some(())
+        });
+    };
+    // About to be registered, as far as anybody knows.
+    assert_eq!(asked_back(&site, "early"), (unregistered.clone(), 90));
+    assert_eq!(asked_back(&site, "dead"), (unregistered.clone(), 90));
+    clock.set("+7200s");
+    later(&site, "dead", 1795..=1830);
+    // Another one is new, and one that is registered is no stranger.
+    assert_eq!(asked_back(&site, "new"), (unregistered.clone(), 90));
+    site.add_torrent(10, "early");
+    let target = announce(1, "early", 7001, "uploaded=0&downloaded=0&left=0&event=started");
+    assert!(answer(site.tracker().http(HOMES[0]), target).integer("interval") > 90);
+    site.says(&format!("delete_torrent&info_hash={}&reason=0", escape(&hash("early"))));
+    let (why, first_day) = asked_back(&site, "early");
+    assert_eq!((why.starts_with("Unregistered torrent: "), first_day), (true, 5400));
+    // When nobody is told any more why it is gone, it is gone all the same.
+    for (to, days) in [("+3d", 3), ("+5d", 5)] {
+        clock.set(to);
+        patiently("the reason to be told no more", || {
+            (asked_back(&site, "early") == (unregistered.clone(), 5400)).then_some(())
+        });
+        later(&site, "dead", 5400..=5400);
+        assert_eq!(asked_back(&site, "early"), (unregistered.clone(), 5400), "{days} days");
+    }
+    // It may come back.
+    site.add_torrent(11, "early");
+    let target = announce(1, "early", 7001, "uploaded=0&downloaded=0&left=0&event=started");
+    assert!(answer(site.tracker().http(HOMES[0]), target).integer("interval") > 90);
 }
