@@ -42,6 +42,8 @@ pub struct Load {
     pub queue: f64,
     /// Announces answered.
     pub announces: u64,
+    /// Everything else that was dealt with: scrapes, connects, and what was refused or no request.
+    pub others: u64,
     /// Peers in the core's swarms now.
     pub peers: u64,
 }
@@ -63,9 +65,9 @@ pub struct Controller {
     interval: f64,
     /// The demand of the last seconds: 1 is what one core can do.
     demand: f64,
-    /// Core seconds and announces of the last half minute: their quotient is the cost of one.
+    /// Core seconds and requests of the last half minute: their quotient is the cost of one.
     spent: f64,
-    answered: f64,
+    handled: f64,
     returns: Returns,
     longest: Longest,
 }
@@ -97,7 +99,7 @@ impl Controller {
             interval: f64::from(policy.base.0),
             demand: 0.0,
             spent: 0.0,
-            answered: 0.0,
+            handled: 0.0,
             returns: Returns::new(policy.max, now),
             longest: Longest { now: policy.base, before: policy.base, since: now },
         }
@@ -196,7 +198,9 @@ impl Controller {
         self.demand += (demand - self.demand) * step(load.elapsed, DEMAND_SECONDS);
         let kept = 1.0 - step(load.elapsed, COST_SECONDS);
         self.spent = self.spent * kept + demand * load.elapsed;
-        self.answered = self.answered * kept + load.announces as f64;
+        // What is no announce costs about as much or less. To leave it out would be to take what a flood of junk
+        // costs for the cost of announces, and nobody can stretch that by coming less often.
+        self.handled = self.handled * kept + (load.announces + load.others) as f64;
 
         let needed = self.needed(load.peers);
         let bounds = (f64::from(self.policy.base.0), f64::from(self.policy.max.0));
@@ -218,9 +222,9 @@ impl Controller {
     /// - by demand: who comes now is more than the population explains (a herd after an outage, a
     ///   flood of scrapes), so send everybody away for longer in proportion.
     fn needed(&self, peers: u64) -> f64 {
-        let by_population = if self.answered >= 1.0 {
+        let by_population = if self.handled >= 1.0 {
             let population = self.returns.total().max(peers) as f64;
-            population * (self.spent / self.answered) / self.policy.load_target
+            population * (self.spent / self.handled) / self.policy.load_target
         } else {
             0.0
         };
@@ -280,7 +284,7 @@ mod tests {
 
     /// A tracker of 100,000 peers whose core does `rate` announces a second at this load.
     fn load(busy: f64, rate: u64) -> Load {
-        Load { elapsed: 1.0, busy, queue: 0.0, announces: rate, peers: 100_000 }
+        Load { elapsed: 1.0, busy, queue: 0.0, announces: rate, others: 0, peers: 100_000 }
     }
 
     /// The interval after `seconds` of the same load.
@@ -311,6 +315,23 @@ mod tests {
         assert!((3400..=3620).contains(&soon), "{soon}");
         let later = after(&mut controller, &mut now, 3600, overload);
         assert!((3550..=3650).contains(&later), "{later}");
+    }
+
+    #[test]
+    fn a_flood_of_junk_is_not_what_announces_cost() {
+        // 55 announces a second are what 100,000 peers make in 1,800 seconds; the rest of the core is spent on
+        // what no interval keeps away.
+        let mut now = Seconds(1000);
+        let mut controller = Controller::new(POLICY, now);
+        for others in [200_000, 20_000, 2000] {
+            let flood = Load { others, ..load(1.0, 55) };
+            let soon = after(&mut controller, &mut now, 1200, flood);
+            assert!(soon <= 2401, "{soon} beside {others}");
+        }
+        // A little of it hides no population that is too large.
+        let overload = Load { others: 3, ..load(1.0, 37) };
+        let soon = after(&mut controller, &mut now, 600, overload);
+        assert!((3200..=3620).contains(&soon), "{soon}");
     }
 
     #[test]
@@ -386,6 +407,7 @@ mod tests {
                         busy: random.f64(),
                         queue: random.f64(),
                         announces: random.u64(0..100_000),
+                        others: random.u64(0..100_000),
                         peers: random.u64(0..10_000_000),
                     },
                     now,

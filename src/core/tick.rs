@@ -88,7 +88,7 @@ pub async fn dispatch(core: SharedCore) {
 pub async fn report(core: SharedCore, slot: Arc<Slot>) {
     let mut last = Measured::now();
     let began = last.at;
-    let mut announces = 0;
+    let mut handled = Handled::default();
     loop {
         sleep(REPORT_PERIOD).await;
         let measured = Measured::now();
@@ -97,11 +97,34 @@ pub async fn report(core: SharedCore, slot: Arc<Slot>) {
         core.counters.busy_nanos = measured.cpu.as_nanos() as u64;
         core.counters.elapsed_nanos = (measured.at - began).as_nanos() as u64;
         core.bring_gauges_up_to_date();
-        let answered = core.counters.fronts.iter().flatten().map(|front| front.announces).sum();
-        core.reconsider(&measured, &last, answered - announces);
+        let by_now = Handled::of(&core.counters);
+        core.reconsider(&measured, &last, by_now.since(handled));
         core.end_what_is_late();
         slot.store(&core.counters);
-        (last, announces) = (measured, answered);
+        (last, handled) = (measured, by_now);
+    }
+}
+
+/// What a core has dealt with.
+#[derive(Clone, Copy, Default)]
+struct Handled {
+    announces: u64,
+    /// Scrapes, connects, and what was refused.
+    others: u64,
+}
+
+impl Handled {
+    fn of(counters: &ops::counters::Core) -> Self {
+        let mut handled = Self::default();
+        for front in counters.fronts.iter().flatten() {
+            handled.announces += front.announces;
+            handled.others += front.connects + front.scrapes + front.refusals.iter().sum::<u64>();
+        }
+        handled
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self { announces: self.announces - before.announces, others: self.others - before.others }
     }
 }
 
@@ -156,7 +179,7 @@ impl Core {
     }
 
     /// Fits the interval to the load of this core, and the life of its peers to the interval.
-    fn reconsider(&mut self, measured: &Measured, last: &Measured, announces: u64) {
+    fn reconsider(&mut self, measured: &Measured, last: &Measured, handled: Handled) {
         let now = self.clock.steady();
         let elapsed = (measured.at - last.at).as_secs_f64();
         let totals = &self.counters.totals;
@@ -164,7 +187,8 @@ impl Core {
             elapsed,
             busy: (measured.cpu - last.cpu).as_secs_f64() / elapsed,
             queue: self.mesh[self.number].depth() as f64 / mesh::INBOX_MESSAGES_MAX as f64,
-            announces,
+            announces: handled.announces,
+            others: handled.others,
             peers: (totals.peers_v4 + totals.peers_v6) as u64,
         };
         self.interval.observe(&load, now);
