@@ -168,7 +168,7 @@ impl Swarms {
             }
         } else if !forbidden && !held_back {
             let torrent = self.torrents.get(slot);
-            let ask = Ask::of(announce);
+            let ask = Ask::of(announce, face.mark.is_wide());
             choose(torrent, &self.members, &self.rights, &ask, random, reply);
         }
         let stops = stopped || judged.is_some_and(|judged| judged.stops);

@@ -1,7 +1,7 @@
 //! Which peers a requester is told: fairly, and at a cost that follows what it asked for.
 
 use super::Announce;
-use super::face::{self, Face};
+use super::face::{self, Face, Reached};
 use super::members::{Members, table_of};
 use super::rights::Rights;
 use super::torrent::{Body, Torrent};
@@ -19,7 +19,17 @@ pub(crate) struct Ask {
     state: PeerState,
     reach: Scope,
     families: Families,
+    /// It has said no IPv6 address of its own, though it takes any: who is reached over IPv6 alone comes last.
+    is_v4_only: bool,
     numwant: usize,
+}
+
+/// Which peers are looked at, by how they are reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Those {
+    All,
+    WithV4,
+    WithV6Alone,
 }
 
 /// What an announce says its peer is.
@@ -34,12 +44,13 @@ pub(crate) fn state(announce: &Announce) -> PeerState {
 
 impl Ask {
     #[inline]
-    pub(crate) fn of(announce: &Announce) -> Self {
+    pub(crate) fn of(announce: &Announce, has_v6: bool) -> Self {
         Self {
             user: announce.user.id.0,
             state: state(announce),
             reach: face::reach(&announce.endpoints),
             families: announce.families,
+            is_v4_only: !has_v6 && announce.families.v4 && announce.families.v6,
             numwant: usize::from(announce.numwant),
         }
     }
@@ -57,7 +68,8 @@ impl Ask {
 /// Appends to `reply` at most `ask.numwant` different peers, each with one endpoint or both.
 ///
 /// A leecher is told seeders first, then partial seeds, then leechers; who downloads nothing is told
-/// leechers only. Of each kind every peer is as likely as every other: those that follow a random one.
+/// leechers only. Of each kind every peer is as likely as every other: those that follow a random one. But who has
+/// no IPv6 address, as far as is known, is told of those with IPv4 first, of whatever kind.
 /// Looks at no more than twice as many as are asked for, and [`SPARE_LOOKS`].
 pub(crate) fn choose(
     torrent: &Torrent,
@@ -67,19 +79,24 @@ pub(crate) fn choose(
     random: &mut fastrand::Rng,
     reply: &mut Reply,
 ) {
-    let mut teller =
-        Teller { ask, rights, wides: &members.wides, looks: 2 * ask.numwant + SPARE_LOOKS, reply };
-    let mut wanted = ask.numwant;
-    for kind in ask.kinds() {
-        if wanted == 0 {
-            return;
-        }
-        let Walks { mut narrow, mut wide, share } =
-            Walks::new(torrent, members, *kind, ask.families, wanted, random);
-        wanted -= teller.take(&mut wide, share, *kind);
-        wanted -= teller.take(&mut narrow, wanted, *kind);
-        // What there was too little of without IPv6.
-        wanted -= teller.take(&mut wide, wanted, *kind);
+    let looks = 2 * ask.numwant + SPARE_LOOKS;
+    let mut teller = Teller {
+        ask,
+        rights,
+        wides: &members.wides,
+        those: Those::All,
+        missed: false,
+        looks,
+        reply,
+    };
+    if !ask.is_v4_only {
+        teller.tell_those(torrent, members, Those::All, ask.numwant, random);
+        return;
+    }
+    let wanted = teller.tell_those(torrent, members, Those::WithV4, ask.numwant, random);
+    let may_be_more = teller.missed || matches!(torrent.body, Body::Crowd(_));
+    if wanted > 0 && may_be_more {
+        teller.tell_those(torrent, members, Those::WithV6Alone, wanted, random);
     }
 }
 
@@ -90,19 +107,22 @@ pub(crate) fn prefetch(
     ask: &Ask,
     random: &mut fastrand::Rng,
 ) {
+    let those = if ask.is_v4_only { Those::WithV4 } else { Those::All };
     if let Some(kind) = ask.kinds().first() {
-        let Walks { mut narrow, mut wide, share } =
-            Walks::new(torrent, members, *kind, ask.families, ask.numwant, random);
-        wide.prefetch(share);
-        narrow.prefetch(ask.numwant - share);
+        let mut walks = Walks::new(torrent, members, *kind, those, ask, ask.numwant, random);
+        walks.both.prefetch(walks.share_both);
+        walks.six.prefetch(walks.share_six);
+        walks.narrow.prefetch(ask.numwant - walks.share_both - walks.share_six);
     }
 }
 
 /// Ways through the peers of one kind, and how many of those wanted are to have IPv6.
 struct Walks<'a> {
     narrow: Walk<'a>,
-    wide: Walk<'a>,
-    share: usize,
+    both: Walk<'a>,
+    six: Walk<'a>,
+    share_both: usize,
+    share_six: usize,
 }
 
 impl<'a> Walks<'a> {
@@ -111,29 +131,39 @@ impl<'a> Walks<'a> {
         torrent: &Torrent,
         members: &'a Members,
         kind: PeerState,
-        families: Families,
+        those: Those,
+        ask: &Ask,
         wanted: usize,
         random: &mut fastrand::Rng,
     ) -> Self {
-        let (narrow, wide) = match &torrent.body {
+        const NONE: Source<'_> = Source::List(&[]);
+        let (narrow, both, six) = match &torrent.body {
             // A list is short enough to look for the rare ones.
             Body::List(list) => {
                 let faces = &list.peers(&members.faces)[list.parts.range(kind)];
-                (Source::List(faces), Source::List(&[]))
+                (Source::List(faces), NONE, NONE)
             }
             Body::Crowd(number) => {
-                let at = table_of(kind, false);
+                let at = table_of(kind, Reached::V4);
                 let tables = &members.crowd(*number).tables;
-                let wide = Source::Table(&tables[at + 1], &members.faces);
-                match families.v4 {
-                    true => (Source::Table(&tables[at], &members.faces), wide),
-                    false => (Source::List(&[]), wide),
-                }
+                let source = |reached: Reached, is_wanted: bool| match is_wanted {
+                    true => Source::Table(&tables[at + reached as usize], &members.faces),
+                    false => NONE,
+                };
+                let (has_v4, v6_alone) = (those != Those::WithV6Alone, those != Those::WithV4);
+                (
+                    source(Reached::V4, has_v4 && ask.families.v4),
+                    source(Reached::Both, has_v4),
+                    source(Reached::V6, v6_alone && ask.families.v6),
+                )
             }
         };
-        let share = share(wanted, narrow.len(), wide.len(), random);
-        let narrow = Walk::new(narrow, wanted - share, random);
-        Self { narrow, wide: Walk::new(wide, share, random), share }
+        let share_wide = share(wanted, narrow.len(), both.len() + six.len(), random);
+        let share_both = share(share_wide, six.len(), both.len(), random);
+        let share_six = share_wide - share_both;
+        let narrow = Walk::new(narrow, wanted - share_wide, random);
+        let both = Walk::new(both, share_both, random);
+        Self { narrow, both, six: Walk::new(six, share_six, random), share_both, share_six }
     }
 }
 
@@ -237,14 +267,58 @@ struct Teller<'a> {
     ask: &'a Ask,
     rights: &'a Rights,
     wides: &'a Wides,
+    those: Those,
+    /// There were others.
+    missed: bool,
     looks: usize,
     reply: &'a mut Reply,
 }
 
 impl Teller<'_> {
-    /// Appends up to `wanted` peers of a walk; how many.
+    /// Appends up to `wanted` peers of all kinds; how many are still wanted.
     #[inline]
+    fn tell_those(
+        &mut self,
+        torrent: &Torrent,
+        members: &Members,
+        those: Those,
+        mut wanted: usize,
+        random: &mut fastrand::Rng,
+    ) -> usize {
+        self.those = those;
+        for kind in self.ask.kinds() {
+            if wanted == 0 {
+                return 0;
+            }
+            let mut walks = Walks::new(torrent, members, *kind, those, self.ask, wanted, random);
+            wanted -= self.take(&mut walks.both, walks.share_both, *kind);
+            wanted -= self.take(&mut walks.six, walks.share_six, *kind);
+            wanted -= self.take(&mut walks.narrow, wanted, *kind);
+            // What there was too little of without IPv6.
+            wanted -= self.take(&mut walks.both, wanted, *kind);
+            wanted -= self.take(&mut walks.six, wanted, *kind);
+        }
+        wanted
+    }
+
+    /// Whether this is one of those that are looked at.
+    #[inline]
+    fn is_one(&self, face: &Face) -> bool {
+        match self.those {
+            Those::All => true,
+            Those::WithV4 => face.mark.has_v4(),
+            Those::WithV6Alone => face.mark.reached() == Reached::V6,
+        }
+    }
+
+    /// Appends up to `wanted` peers of a walk; how many.
+    #[inline(always)]
     fn take(&mut self, walk: &mut Walk<'_>, wanted: usize, kind: PeerState) -> usize {
+        if walk.left == 0 || wanted == 0 { 0 } else { self.take_some(walk, wanted, kind) }
+    }
+
+    #[inline]
+    fn take_some(&mut self, walk: &mut Walk<'_>, wanted: usize, kind: PeerState) -> usize {
         let mut left = wanted;
         while left > 0
             && self.looks > 0
@@ -262,6 +336,10 @@ impl Teller<'_> {
     #[inline]
     fn tell(&mut self, face: &Face, kind: PeerState) -> bool {
         let Ask { user, reach, families, .. } = *self.ask;
+        if (face.mark.is_wide() || self.those == Those::WithV6Alone) && !self.is_one(face) {
+            self.missed = true;
+            return false;
+        }
         face.user != user
             && self.rights.shows(face, kind)
             && face.tell(self.wides, families, reach, self.reply)

@@ -1,7 +1,7 @@
 //! Writing private swarms out in pieces of a bounded size.
 
 use super::face::Face;
-use super::members::{STATES, TABLES};
+use super::members::{TABLES, state_of};
 use super::torrent::{Body, Standing, Torrent};
 use super::{PeerRecord, Piece, Swarms, TorrentRecord, UserId};
 use crate::{InfoHash, PeerState};
@@ -117,7 +117,7 @@ impl Swarms {
         let tables = &members.crowd(*number).tables;
         while table < TABLES {
             let faces = tables[table].bucket(&members.faces, bucket);
-            let state = STATES[table / 2];
+            let state = state_of(table);
             faces.iter().for_each(|face| members.accounts.prefetch(face.account));
             piece.peers.extend(faces.iter().filter_map(|face| self.peer_record(face, state)));
             (table, bucket) = match bucket + 1 < tables[table].buckets() {

@@ -29,6 +29,14 @@ const _: () = assert!(size_of::<Face>() == 16, "memory per peer, see shard/bench
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Mark(u16);
 
+/// Which families a peer has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reached {
+    V4,
+    Both,
+    V6,
+}
+
 /// In the place of a scope: there is no such endpoint. Told to nobody, as [`Scope::Nobody`].
 const ABSENT: u16 = 3;
 
@@ -56,10 +64,26 @@ impl Mark {
         self.0 = if on { self.0 | flag } else { self.0 & !flag };
     }
 
+    /// By which families it is reached; one that is reached by none counts as IPv4.
+    #[inline]
+    pub(crate) fn reached(self) -> Reached {
+        match (self.is_wide(), self.has_v4()) {
+            (false, _) => Reached::V4,
+            (true, true) => Reached::Both,
+            (true, false) => Reached::V6,
+        }
+    }
+
     /// It has an IPv6 endpoint.
     #[inline]
     pub(crate) fn is_wide(self) -> bool {
         self.0 & Self::WIDE != 0
+    }
+
+    /// It has an IPv4 endpoint.
+    #[inline]
+    pub(crate) fn has_v4(self) -> bool {
+        self.scope(Self::V4_SHIFT) != ABSENT
     }
 
     /// Its figures are kept beside its account.
@@ -161,7 +185,7 @@ impl Face {
 
     #[inline]
     pub(crate) fn endpoints(&self, wides: &Wides) -> Endpoints {
-        let has_v4 = self.mark.scope(Mark::V4_SHIFT) != ABSENT;
+        let has_v4 = self.mark.has_v4();
         let (address, port_v4, v6) = match self.mark.is_wide() {
             true => {
                 let (wide, port_v4) = wides.get(self.wide(), self.port);
@@ -190,7 +214,7 @@ impl Face {
         self.address == v4.address.octets()
             && self.port == v4.port.to_be_bytes()
             && !self.mark.is_wide()
-            && self.mark.scope(Mark::V4_SHIFT) != ABSENT
+            && self.mark.has_v4()
     }
 
     fn meet_others(&mut self, wides: &mut Wides, announce: &Announce) -> bool {

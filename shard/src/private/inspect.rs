@@ -1,7 +1,7 @@
 //! Looking at swarms for people: who is on a torrent, and on which torrents a user is.
 
 use super::face::Face;
-use super::members::{STATES, TABLES};
+use super::members::{TABLES, state_of};
 use super::torrent::{Body, Standing};
 use super::{PeerRecord, Swarms, TokenRecord, TorrentId, UserId};
 use crate::{InfoHash, PeerState};
@@ -83,7 +83,7 @@ impl Swarms {
                 if out.len() == end {
                     return Some(Some(mark));
                 }
-                out.extend(self.peer_record(face, STATES[mark.table / 2]));
+                out.extend(self.peer_record(face, state_of(mark.table)));
                 mark.at += 1;
             }
             let (table, bucket) = match mark.bucket + 1 < tables[mark.table].buckets() {

@@ -1,7 +1,7 @@
 //! Who is in which swarm: short lists, and tables where a list would be long.
 
 use super::account::Accounts;
-use super::face::{self, Face, Name, PARTS};
+use super::face::{self, Face, Name, PARTS, Reached};
 use super::slots::Slots;
 use super::torrent::{Body, Torrent};
 use super::wides::Wides;
@@ -28,11 +28,11 @@ pub(crate) struct Members {
 /// A swarm that outgrew its list.
 #[derive(Debug)]
 pub(crate) struct Crowd {
-    /// By state; of each first the peers without IPv6, then those with it.
+    /// By state; of each first the peers with IPv4 alone, then those with both families, then those with IPv6 alone.
     pub(crate) tables: [Table<Face>; TABLES],
 }
 
-pub(crate) const TABLES: usize = 6;
+pub(crate) const TABLES: usize = 9;
 
 pub(crate) const STATES: [PeerState; 3] =
     [PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher];
@@ -49,8 +49,14 @@ pub(crate) enum Spot {
 
 /// Which table of a crowd a peer is in.
 #[inline]
-pub(crate) fn table_of(state: PeerState, is_wide: bool) -> usize {
-    2 * state as usize + usize::from(is_wide)
+pub(crate) fn table_of(state: PeerState, reached: Reached) -> usize {
+    3 * state as usize + reached as usize
+}
+
+/// What those in a table of a crowd are.
+#[inline]
+pub(crate) fn state_of(table: usize) -> PeerState {
+    STATES[table / 3]
 }
 
 impl Crowd {
@@ -82,8 +88,8 @@ impl Members {
             Body::Crowd(number) => {
                 let tables = &self.crowd(number).tables;
                 STATES.map(|state| {
-                    let at = table_of(state, false);
-                    (tables[at].len() + tables[at + 1].len()) as u32
+                    let at = table_of(state, Reached::V4);
+                    tables[at..at + 3].iter().map(Table::len).sum::<usize>() as u32
                 })
             }
         };
@@ -125,7 +131,7 @@ impl Members {
                 let mut faces = buckets.flat_map(|(at, table, bucket)| {
                     table.bucket(&self.faces, bucket).iter().map(move |face| (face, at))
                 });
-                faces.all(|(face, at)| show(face, STATES[at / 2]));
+                faces.all(|(face, at)| show(face, state_of(at)));
             }
         }
     }
@@ -145,9 +151,9 @@ impl Members {
             Body::List(list) => list.peers(&self.faces).iter().position(is_it).map(Spot::List),
             Body::Crowd(number) => {
                 let (tables, hash) = (&self.crowd(*number).tables, name.hash(&self.keys));
-                let first = table_of(likely, false);
-                let others = (0..TABLES).filter(|table| table / 2 != first / 2);
-                [first, first + 1].into_iter().chain(others).find_map(|table| {
+                let first = table_of(likely, Reached::V4);
+                let others = (0..TABLES).filter(|table| table / 3 != first / 3);
+                (first..first + 3).chain(others).find_map(|table| {
                     let place = tables[table].find(&self.faces, hash, is_it)?;
                     Some(Spot::Crowd(table, place))
                 })
@@ -163,7 +169,7 @@ impl Members {
             }
             (Body::Crowd(number), Spot::Crowd(table, place)) => {
                 let bucket = self.crowd(*number).tables[table].bucket(&self.faces, place.bucket);
-                (bucket[place.at], STATES[table / 2])
+                (bucket[place.at], state_of(table))
             }
             _ => unreachable!("a spot is used before its swarm changes"),
         }
@@ -192,7 +198,7 @@ impl Members {
             (Body::Crowd(number), Spot::Crowd(table, place)) => {
                 let number = *number;
                 let (crowd, faces, keys) = self.crowd_mut(number);
-                let target = table_of(state, face.mark.is_wide());
+                let target = table_of(state, face.mark.reached());
                 if target == table {
                     *crowd.tables[table].record_mut(faces, place) = face;
                     return true;
@@ -221,7 +227,7 @@ impl Members {
         }
         let Body::Crowd(number) = torrent.body else { unreachable!("a list was handled") };
         let (crowd, faces, keys) = self.crowd_mut(number);
-        crowd.tables[table_of(state, face.mark.is_wide())].insert(faces, keys, face)
+        crowd.tables[table_of(state, face.mark.reached())].insert(faces, keys, face)
     }
 
     /// Takes a face out of its swarm; its account stays.
@@ -269,7 +275,7 @@ impl Members {
                 }
             }
             Body::Crowd(number) => {
-                for (state, table) in self.crowd(*number).tables.iter().enumerate() {
+                for (at, table) in self.crowd(*number).tables.iter().enumerate() {
                     // In small tables several parts share a bucket.
                     let mut buckets = [usize::MAX; PARTS as usize];
                     for part in 0..PARTS {
@@ -277,12 +283,12 @@ impl Members {
                         buckets[usize::from(part)] = table.bucket_of(hash).unwrap_or(usize::MAX);
                     }
                     buckets.sort_unstable();
-                    for at in 0..buckets.len() {
-                        if at == 0 || buckets[at] != buckets[at - 1] {
-                            let faces = table.bucket(&self.faces, buckets[at]).iter();
+                    for part in 0..buckets.len() {
+                        if part == 0 || buckets[part] != buckets[part - 1] {
+                            let faces = table.bucket(&self.faces, buckets[part]).iter();
                             faces
                                 .filter(|face| face.user == user.0)
-                                .for_each(|face| show(face, STATES[state / 2]));
+                                .for_each(|face| show(face, state_of(at)));
                         }
                     }
                 }
@@ -326,11 +332,12 @@ impl Members {
         }
         let mut list = List::EMPTY;
         let mut crowd = self.take_crowd(number);
-        for (table, state) in crowd.tables.iter_mut().zip(STATES.iter().flat_map(|s| [s, s])) {
+        for (at, table) in crowd.tables.iter_mut().enumerate() {
+            let state = state_of(at);
             for bucket in 0..table.buckets() {
                 let mut at = 0;
                 while let Some(face) = table.bucket(&self.faces, bucket).get(at).copied() {
-                    list.insert(&mut self.faces, face, *state);
+                    list.insert(&mut self.faces, face, state);
                     at += 1;
                 }
             }
@@ -355,7 +362,7 @@ impl Members {
                 for (at, table) in crowd.tables.iter_mut().enumerate() {
                     if let Some(last) = table.buckets().checked_sub(1) {
                         let faces = table.bucket(&self.faces, last).iter();
-                        out.extend(faces.map(|face| (*face, STATES[at / 2])));
+                        out.extend(faces.map(|face| (*face, state_of(at))));
                         table.bury_bucket(&mut self.faces);
                         return true;
                     }
@@ -372,7 +379,7 @@ impl Members {
         let mut crowd = Crowd::new();
         for at in 0..list.len() {
             let face = list.peers(&self.faces)[at];
-            let table = &mut crowd.tables[table_of(list.parts.state(at), face.mark.is_wide())];
+            let table = &mut crowd.tables[table_of(list.parts.state(at), face.mark.reached())];
             let room = table.insert(&mut self.faces, &self.keys, face);
             assert!(room, "a bucket has room for a whole list");
         }

@@ -1,7 +1,7 @@
 //! How peers leave without saying so: in steps of a bounded size.
 
 use super::face::Face;
-use super::members::{STATES, TABLES};
+use super::members::{TABLES, state_of};
 use super::torrent::{Body, Standing};
 use super::{Gone, Stamp, Swarm, Swarms, Terms, UserId};
 use crate::table::Place;
@@ -175,7 +175,7 @@ impl Swarms {
             let members = &mut self.members;
             let (crowd, faces, accounts) = members.parts(number);
             let table = &mut crowd.tables[at.table];
-            let state = STATES[at.table / 2];
+            let state = state_of(at.table);
             table.bucket(faces, bucket).iter().for_each(|face| accounts.prefetch(face.account));
             looked = table.bucket(faces, bucket).len();
             for place in (0..looked).rev().map(|at| Place { bucket, at }) {

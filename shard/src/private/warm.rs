@@ -2,7 +2,7 @@
 //! the other.
 
 use super::choose::{self, Ask, state};
-use super::face::Name;
+use super::face::{Name, Reached};
 use super::members::{Members, table_of};
 use super::torrent::{Body, Torrent};
 use super::{Announce, Swarms};
@@ -69,7 +69,12 @@ impl Swarms {
             Body::List(list) => list.peers(&members.faces),
             Body::Crowd(number) => {
                 let mut random = fastrand::Rng::with_seed(seed);
-                choose::prefetch(torrent, members, &Ask::of(announce), &mut random);
+                choose::prefetch(
+                    torrent,
+                    members,
+                    &Ask::of(announce, announce.endpoints.v6.is_some()),
+                    &mut random,
+                );
                 let table = &members.crowd(*number).tables[own_table(announce)];
                 let bucket = table.bucket_of(name.hash(&members.keys));
                 bucket.map_or(&[][..], |bucket| table.bucket(&members.faces, bucket))
@@ -102,5 +107,10 @@ fn prefetch_faces(torrent: &Torrent, members: &Members, announce: &Announce) {
 /// Where the requester most likely is.
 #[inline]
 fn own_table(announce: &Announce) -> usize {
-    table_of(state(announce), announce.endpoints.v6.is_some())
+    let reached = match announce.endpoints.v6 {
+        None => Reached::V4,
+        // Nearly all clients with IPv6 have IPv4 as well.
+        Some(_) => Reached::Both,
+    };
+    table_of(state(announce), reached)
 }

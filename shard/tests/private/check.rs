@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use shard::private::Announce;
 use shard::private::model::{Client, Model, usable};
+use shard::private::{Announce, PeerRecord};
 use shard::{Event, PeerState, Reply, SPARE_LOOKS};
 
 /// Distinct, alive, eligible, the right kinds first, as many as there can be, and each with all the
@@ -40,24 +40,33 @@ pub(crate) fn peers(
         let client = clients.get(&at).unwrap_or_else(|| panic!("{at} is not for {announce:?}"));
         *times.entry(*client).or_default() += 1;
     }
-    let mut chosen = [0; 3];
+    let mut chosen = [[0; 3]; 2];
+    let own = model.torrents[&announce.info_hash].peers.get(&client(announce));
+    let has_v6 = own.map_or(announce.endpoints.v6, |own| own.endpoints.v6).is_some();
+    let is_v4_only = !has_v6 && announce.families.v4 && announce.families.v6;
+    // Who is reached over IPv6 alone comes last for who has no such address.
+    let last = |peer: &PeerRecord| usize::from(is_v4_only && peer.endpoints.v4.is_none());
     for (client, times) in &times {
         let peer = &eligible[*client];
         let endpoints = usable(announce, &peer.endpoints);
         let expected = usize::from(endpoints.v4.is_some()) + usize::from(endpoints.v6.is_some());
         assert_eq!(*times, expected, "endpoints told of {peer:?}");
-        chosen[peer.state as usize] += 1;
+        chosen[last(peer)][peer.state as usize] += 1;
     }
     let numwant = usize::from(announce.numwant);
     assert!(times.len() <= numwant, "{} peers where {numwant} were asked for", times.len());
     let swarm = &model.torrents[&announce.info_hash];
     if swarm.peers.len() <= 2 * numwant + SPARE_LOOKS {
         let mut wanted = numwant;
-        for kind in [PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher] {
-            let available = eligible.iter().filter(|peer| peer.state == kind).count();
-            let expected = wanted.min(available);
-            assert_eq!(chosen[kind as usize], expected, "{kind:?} of {available}: {announce:?}");
-            wanted -= expected;
+        for turn in 0..2 {
+            for kind in [PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher] {
+                let are = |peer: &&PeerRecord| peer.state == kind && last(peer) == turn;
+                let available = eligible.iter().filter(are).count();
+                let expected = wanted.min(available);
+                let found = chosen[turn][kind as usize];
+                assert_eq!(found, expected, "{kind:?} of {available}: {announce:?}");
+                wanted -= expected;
+            }
         }
     }
 }

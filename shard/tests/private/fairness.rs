@@ -147,3 +147,43 @@ fn whoever_is_left_of_a_swarm_of_any_size_is_told_alike() {
 fn the_few_with_ipv6_are_found_in_a_crowd_without() {
     check(5000, 30, V6, 10, 30_000);
 }
+
+/// Who has no IPv6 address is told of those with IPv4 first, however few they are, each about as often as every other;
+/// and of the others when there is room.
+#[test]
+fn who_has_ipv4_alone_is_told_of_whom_it_can_reach() {
+    for (v6_alone, narrow, both) in [(6000, 100, 60), (300, 90, 0), (300, 0, 90), (100, 7, 3)] {
+        let mut swarms = Swarms::new(3, LIMITS);
+        let terms = Terms { id: TorrentId(1), freeleech: Freeleech::None, upload_percent: 100 };
+        swarms.register(InfoHash([1; 20]), terms).unwrap();
+        let (mut random, mut reply) = (fastrand::Rng::with_seed(6), Reply::default());
+        let with_v4 = narrow + both;
+        for n in 0..with_v4 + v6_alone {
+            let mut joins = announce(n, n >= narrow);
+            joins.endpoints.v4 = joins.endpoints.v4.filter(|_| n < with_v4);
+            swarms.announce(&joins, NOW, &mut random, &mut reply).unwrap();
+        }
+        for families in [BOTH, V4] {
+            let asking = Announce { left: 0, numwant: 50, families, ..announce(1 << 20, false) };
+            let mut told = vec![0; with_v4 as usize];
+            let asks = 2000;
+            for _ in 0..asks {
+                swarms.announce(&asking, NOW, &mut random, &mut reply).unwrap();
+                let peers = reply.peers_v4.chunks(6);
+                assert_eq!(peers.len(), 50.min(with_v4 as usize), "{with_v4} of {v6_alone}");
+                let host = |peer: &[u8]| u32::from_be_bytes(peer[..4].try_into().unwrap());
+                peers.for_each(|peer| told[(host(peer) - 0x2d00_0000) as usize] += 1);
+                // Where there is room, those are told of as well whom it most likely cannot reach.
+                let of_both = reply.peers_v6.chunks(18).len();
+                if families == BOTH && with_v4 < 50 {
+                    assert_eq!(of_both, 50 - narrow as usize);
+                }
+            }
+            let expected = f64::from(asks) * 50_f64.min(with_v4.into()) / f64::from(with_v4);
+            for times in told {
+                let away = (f64::from(times) - expected).abs() / expected.sqrt();
+                assert!(away < 5.5, "told {times} times, not about {expected}");
+            }
+        }
+    }
+}
