@@ -58,13 +58,15 @@ pub(crate) fn peers(
     let swarm = &model.torrents[&announce.info_hash];
     if swarm.peers.len() <= 2 * numwant + SPARE_LOOKS {
         let mut wanted = numwant;
-        for turn in 0..2 {
+        for (turn, chosen) in chosen.iter().enumerate() {
             for kind in [PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher] {
                 let are = |peer: &&PeerRecord| peer.state == kind && last(peer) == turn;
                 let available = eligible.iter().filter(are).count();
                 let expected = wanted.min(available);
-                let found = chosen[turn][kind as usize];
-                assert_eq!(found, expected, "{kind:?} of {available}: {announce:?}");
+                assert_eq!(
+                    chosen[kind as usize], expected,
+                    "{kind:?} of {available}: {announce:?}"
+                );
                 wanted -= expected;
             }
         }

@@ -70,7 +70,7 @@ fn asked_back(site: &Site, torrent: &str) -> (String, i64) {
 fn a_name_that_is_asked_for_in_vain_is_asked_for_less_and_less_often() {
     let Some(clock) = WrongClock::by("+0") else { return };
     let options = format!("{} --cores 2 --unregistered-interval 90s", clock.environment());
-    let Some(mut site) = Site::open("in_vain", &options) else { return };
+    let Some(site) = Site::open("in_vain", &options) else { return };
     site.add_user(1);
     let unregistered = "Unregistered torrent".to_owned();
     // The clock of a core is not read at each announce.
