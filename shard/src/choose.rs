@@ -18,6 +18,8 @@ pub(crate) struct Ask {
     pub(crate) state: PeerState,
     pub(crate) reach: Scope,
     pub(crate) families: Families,
+    /// It asks from an IPv4 address. It may have no other.
+    pub(crate) is_v4: bool,
     /// Peers of all families together.
     pub(crate) numwant: usize,
 }
@@ -30,7 +32,8 @@ pub const SPARE_LOOKS: usize = 256;
 ///
 /// A leecher is told seeders first, then partial seeds, then leechers; who downloads nothing is told
 /// leechers only. Of each kind every peer is as likely as every other, of either family: the peers
-/// that follow a random one, in the order of the list or table.
+/// that follow a random one, in the order of the list or table. But who may be told of both families is told of at
+/// least as many of its own as of the other, where there are as many: it may have no other.
 pub(crate) fn choose(
     entry: &Entry,
     stores: &Stores,
@@ -40,6 +43,9 @@ pub(crate) fn choose(
 ) {
     let mut looks = 2 * ask.numwant + SPARE_LOOKS;
     let mut wanted = ask.numwant;
+    if ask.families.v4 && ask.families.v6 && is_mixed(entry, stores) {
+        return choose_mixed(entry, stores, ask, random, reply);
+    }
     for kind in ask.kinds() {
         if wanted == 0 {
             return;
@@ -49,6 +55,87 @@ pub(crate) fn choose(
         wanted -= v4.take(wanted, ask, &mut looks, &mut reply.peers_v4);
         // What IPv4 had too few of.
         wanted -= v6.take(wanted, ask, &mut looks, &mut reply.peers_v6);
+    }
+}
+
+/// Whether there are peers of both families.
+#[inline]
+fn is_mixed(entry: &Entry, stores: &Stores) -> bool {
+    match &entry.body {
+        Body::Free { .. } | Body::Empty { .. } | Body::Few { .. } => false,
+        Body::Blocks(blocks) => V6::list(blocks).len() > 0 && V4::list(blocks).len() > 0,
+        Body::Crowd(number) => {
+            let crowd = stores.crowd(*number);
+            V6::tables(crowd).iter().any(|table| table.len() > 0)
+                && V4::tables(crowd).iter().any(|table| table.len() > 0)
+        }
+    }
+}
+
+/// The same where there are peers of both families, who may both be told of.
+#[inline(never)]
+fn choose_mixed(
+    entry: &Entry,
+    stores: &Stores,
+    ask: &Ask,
+    random: &mut fastrand::Rng,
+    reply: &mut Reply,
+) {
+    // How many there are, and how many of them are to be told, of IPv4 and IPv6; none of kinds that are not for it.
+    let (mut there, mut plan) = ([[0; 2]; 3], [[0; 2]; 3]);
+    let mut wanted = ask.numwant;
+    for (at, kind) in ask.kinds().iter().enumerate() {
+        there[at] = [
+            Source::<V4>::of(entry, stores, *kind, ask.families).len(),
+            Source::<V6>::of(entry, stores, *kind, ask.families).len(),
+        ];
+        let [v4, v6] = there[at];
+        let of_both = wanted.min(v4 + v6);
+        let share = share(of_both, v4, v6, random);
+        plan[at] = [of_both - share, share];
+        wanted -= of_both;
+    }
+    keep_half(&there, &mut plan, ask);
+
+    let kinds = ask.kinds().iter().zip(plan);
+    let mut walks: [_; 3] = std::array::from_fn(|_| None);
+    for (place, (kind, [v4, v6])) in walks.iter_mut().zip(kinds) {
+        let v4 = Walk::new(Source::<V4>::of(entry, stores, *kind, ask.families), v4, random);
+        let v6 = Walk::new(Source::<V6>::of(entry, stores, *kind, ask.families), v6, random);
+        *place = Some((v4, v6));
+    }
+    let mut looks = 2 * ask.numwant + SPARE_LOOKS;
+    let mut left = ask.numwant;
+    for ((v4, v6), [some_v4, some_v6]) in walks.iter_mut().flatten().zip(plan) {
+        left -= v4.take(some_v4, ask, &mut looks, &mut reply.peers_v4);
+        left -= v6.take(some_v6, ask, &mut looks, &mut reply.peers_v6);
+    }
+    // In the place of those that may not be told.
+    for (v4, v6) in walks.iter_mut().flatten() {
+        left -= v4.take(left, ask, &mut looks, &mut reply.peers_v4);
+        left -= v6.take(left, ask, &mut looks, &mut reply.peers_v6);
+    }
+}
+
+/// Has at least half of a plan be of the requester's own family, as far as there are so many: the first kinds that
+/// there are more of come in the place of the last of the other family.
+fn keep_half(there: &[[usize; 2]; 3], plan: &mut [[usize; 2]; 3], ask: &Ask) {
+    let (own, other) = if ask.is_v4 { (0, 1) } else { (1, 0) };
+    let sum =
+        |of: &[[usize; 2]; 3], family: usize| of.iter().map(|kind| kind[family]).sum::<usize>();
+    let least = sum(there, own).min(ask.numwant / 2);
+    let mut more = least.saturating_sub(sum(plan, own));
+    let mut fewer = more.min(sum(plan, other));
+    more = fewer;
+    for kind in plan.iter_mut().rev() {
+        let out = kind[other].min(fewer);
+        kind[other] -= out;
+        fewer -= out;
+    }
+    for (kind, there) in plan.iter_mut().zip(there) {
+        let more_of_it = (there[own] - kind[own]).min(more);
+        kind[own] += more_of_it;
+        more -= more_of_it;
     }
 }
 

@@ -414,6 +414,7 @@ pub(crate) fn ask(announce: &Announce) -> Ask {
         state: state(announce),
         reach: Scope::of_requester(announce.address),
         families: announce.families,
+        is_v4: announce.address.is_ipv4(),
         numwant: usize::from(announce.numwant),
     }
 }

@@ -19,14 +19,14 @@ const NOW: Seconds = Seconds(1_700_000_000);
 const CHANGES: [(u64, Event); 3] = [(0, Event::Completed), (1, Event::Paused), (1, Event::Stopped)];
 
 /// How often each leecher was told to a seeder that asked `asks` times, where of `v4` and `v6` endpoints
-/// those stay leechers that `stays` says, and the others say something of `changes`.
-fn told_of(
+/// those stay leechers that `stays` says, and the others say something of `changes`; and how many stay.
+fn told_by(
     (v4, v6): (u32, u32),
     stays: impl Fn(u32) -> bool,
     changes: &[(u64, Event)],
     numwant: u16,
     asks: u32,
-) -> Vec<u32> {
+) -> (HashMap<Vec<u8>, u32>, u32) {
     let mut shard = Shard::new(3, LIMITS);
     let (mut random, mut reply) = (fastrand::Rng::with_seed(5), Reply::default());
     let mut announce = Announce {
@@ -68,6 +68,18 @@ fn told_of(
         let peers = reply.peers_v4.chunks(6).chain(reply.peers_v6.chunks(18));
         peers.for_each(|peer| *told.entry(peer.to_vec()).or_default() += 1);
     }
+    (told, staying)
+}
+
+/// How often each of those who stay was told.
+fn told_of(
+    sizes: (u32, u32),
+    stays: impl Fn(u32) -> bool,
+    changes: &[(u64, Event)],
+    numwant: u16,
+    asks: u32,
+) -> Vec<u32> {
+    let (told, staying) = told_by(sizes, stays, changes, numwant, asks);
     assert!(told.len() <= staying as usize);
     let mut told: Vec<u32> = told.into_values().collect();
     told.resize(staying as usize, 0);
@@ -113,7 +125,9 @@ fn whoever_is_left_of_a_swarm_of_any_size_is_told_alike() {
     let mut random = fastrand::Rng::with_seed(11);
     for _ in 0..40 {
         let size = |random: &mut fastrand::Rng| random.u32(..6000) >> random.u32(..8);
-        let (v4, v6) = (1 + size(&mut random), if random.bool() { size(&mut random) } else { 0 });
+        // Of one family: of two, half are of the requester's own.
+        let count = 1 + size(&mut random);
+        let (v4, v6) = if random.bool() { (count, 0) } else { (0, count) };
         let one_in = 1 + random.u32(..(v4 + v6) / 2 + 1);
         let from = random.usize(..3);
         check_left(v4, v6, one_in, &CHANGES[from..random.usize(from..3) + 1], random.u16(1..60));
@@ -142,8 +156,27 @@ fn the_peers_of_a_crowd_are_told_alike() {
 
 #[test]
 fn both_families_are_told_alike() {
-    check(10, 30, 5, 30_000);
+    check(30, 10, 5, 30_000);
     check(90, 20, 7, 30_000);
     check(700, 100, 3, 60_000);
-    check(50, 500, 50, 30_000);
+    check(60, 20, 50, 30_000);
+}
+
+/// Who asks over IPv4 may have nothing else: half of what it is told is of IPv4, though nearly all others are not;
+/// within a family all are told alike.
+#[test]
+fn half_of_what_is_told_is_of_the_own_family() {
+    const ASKS: u32 = 20_000;
+    for (v4, v6, numwant, of_v4) in
+        [(60, 6000, 50, 25), (10, 6000, 50, 10), (40, 80, 50, 25), (400, 600, 6, 3), (3, 90, 50, 3)]
+    {
+        let (told, _) = told_by((v4, v6), |_| true, &[], numwant, ASKS);
+        for (bytes, count, of_it) in [(6, v4, of_v4), (18, v6, numwant - of_v4)] {
+            let mut times: Vec<u32> =
+                told.iter().filter(|(at, _)| at.len() == bytes).map(|(_, times)| *times).collect();
+            times.resize(count as usize, 0);
+            assert_eq!(times.iter().sum::<u32>(), u32::from(of_it) * ASKS, "{v4} and {v6}");
+            are_alike(&times, of_it, ASKS, &format!("{v4} IPv4 and {v6} IPv6, of {bytes} bytes"));
+        }
+    }
 }

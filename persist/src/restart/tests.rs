@@ -161,6 +161,7 @@ impl World {
         let announce = *client;
         let mut reply = Reply::default();
         let outcome = self.swarms.announce(&announce, self.now, &mut self.rng, &mut reply);
+        self.outgoing.extend(self.swarms.succeeded().drain(..).map(Record::Gone));
         if let Ok(outcome) = outcome {
             self.outgoing.extend(outcome.fact.map(Record::Fact));
         }

@@ -20,12 +20,26 @@ pub(crate) fn peers(model: &Model, announce: &Announce, reply: &Reply) {
     let eligible = model.eligible(announce);
     let kinds: BTreeMap<SocketAddr, PeerState> = eligible.iter().copied().collect();
     let mut chosen = [0; 3];
+    let is_own = |at: &SocketAddr| at.is_ipv4() == announce.address.is_ipv4();
+    let own_told = told.iter().filter(|at| is_own(at)).count();
     for at in told {
         let kind = kinds.get(&at).unwrap_or_else(|| panic!("{at} is not for {announce:?}"));
         chosen[*kind as usize] += 1;
     }
     let swarm = &model.swarms[&announce.info_hash];
-    if swarm.peers.len() <= 2 * numwant + SPARE_LOOKS {
+    let both = announce.families.v4 && announce.families.v6;
+    let own = eligible.iter().filter(|(at, _)| is_own(at)).count();
+    if swarm.peers.len() > 2 * numwant + SPARE_LOOKS {
+        return;
+    }
+    let all: usize = chosen.iter().sum();
+    assert_eq!(all, numwant.min(eligible.len()), "{announce:?}");
+    if both && own < eligible.len() && own > 0 {
+        // Who was counted as there and may not be told is in nobody's place.
+        let unfit = swarm.peers.len() - eligible.len();
+        let least = own.min(numwant / 2);
+        assert!(own_told + unfit >= least, "{own_told} of {own} of its own: {announce:?}");
+    } else {
         let mut wanted = numwant;
         for kind in [PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher] {
             let available = eligible.iter().filter(|(_, state)| *state == kind).count();
