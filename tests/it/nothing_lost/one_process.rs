@@ -272,6 +272,11 @@ impl World<'_> {
                 // Also of one whom nobody knew.
                 self.judge.note(who, report);
             }
+            if heard && !once && self.is_unsure {
+                // It has begun anew without a word of it, and the older folder takes it for one that goes on: from
+                // where it counts nobody knows until that is on the disk.
+                self.sync();
+            }
             let kept = (once || heard) && !self.refusing;
             self.clients[at].hear(report, kept, !noted || self.refusing);
         }
