@@ -340,13 +340,10 @@ impl<S: Source> Worker<S> {
         let mut checked_at = Instant::now();
         let mut cleaned_at: Option<Instant> = None;
         let mut looked_at = Instant::now();
-        let mut beat_at = Instant::now();
         while !self.shared.stops() {
-            if beat_at.elapsed() > BEAT_PERIOD {
-                if !writer.beat().map_err(self.database.failed("say that it is alive"))? {
-                    return Err(SessionError::Moved(next));
-                }
-                beat_at = Instant::now();
+            if checked_at.elapsed() > CHECK_PERIOD {
+                self.check(writer, next)?;
+                checked_at = Instant::now();
             }
             if self.take_order(writer)? {
                 self.begin_measuring(writer, next)?;
@@ -378,16 +375,6 @@ impl<S: Source> Worker<S> {
             self.tell_age(&batch);
             if batch.is_empty() {
                 self.shared.set(|status| status.caught_up += 1);
-                // With nothing to write, nobody would notice that the connection is gone, or that the database
-                // went back to a backup.
-                if checked_at.elapsed() > CHECK_PERIOD {
-                    let failed = self.database.failed("reach the server");
-                    writer.check(CHECK_PERIOD).map_err(&failed)?;
-                    if !writer.is_at(next).map_err(&failed)? {
-                        return Err(SessionError::Moved(next));
-                    }
-                    checked_at = Instant::now();
-                }
                 self.clean(writer, &mut cleaned_at)?;
                 self.wait(self.options.period);
                 written_at = Instant::now();
@@ -407,6 +394,19 @@ impl<S: Source> Worker<S> {
             self.clean(writer, &mut cleaned_at)?;
         }
         Ok(())
+    }
+
+    /// With nothing to write, nobody would notice that the connection is gone, or that the database went back to a
+    /// backup. And others are to know that this session is alive. A server that hangs is noticed before anything is
+    /// asked of it that would wait for as long.
+    fn check(&self, writer: &mut Writer, next: u64) -> Result<(), SessionError> {
+        let failed = self.database.failed("reach the server");
+        writer.check(CHECK_PERIOD).map_err(&failed)?;
+        writer.beat().map_err(&failed)?;
+        match writer.is_at(next).map_err(&failed)? {
+            true => Ok(()),
+            false => Err(SessionError::Moved(next)),
+        }
     }
 
     /// What is to be seen to now and then.
@@ -613,10 +613,8 @@ const LOOK_PERIOD: Duration = Duration::from_secs(30);
 /// How soon a stop is noticed while the database is not to be asked.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How often the session says that it is alive; see [`super::schema_writer`].
-const BEAT_PERIOD: Duration = Duration::from_secs(5);
-
-/// How often a connection without work is looked at, and how long it may take to answer.
+/// How often the connection is looked at and says that it is alive, see [`super::schema_writer`], and how long it may
+/// take to answer.
 const CHECK_PERIOD: Duration = Duration::from_secs(5);
 
 /// How often the table of peers is looked through, and how many rows are removed at once.

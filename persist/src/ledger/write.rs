@@ -384,13 +384,13 @@ impl Writer {
         self.client.is_valid(patience)
     }
 
-    /// Says that it is alive; whether it is this session that writes, and none of a later epoch.
-    pub(super) fn beat(&mut self) -> Result<bool, Error> {
-        Ok(self.client.execute(&self.statements.beat, &[&self.epoch])? == 1)
+    /// Says that it is alive, as long as no session of a later epoch writes.
+    pub(super) fn beat(&mut self) -> Result<(), Error> {
+        self.client.execute(&self.statements.beat, &[&self.epoch]).map(drop)
     }
 
-    /// Whether the journal is to be written from this record on, as it was: a database that went back to a
-    /// backup says something else.
+    /// Whether the journal is to be written from this record on, as it was, and by this session: a database that went
+    /// back to a backup says something else, and so does one in which a later epoch has begun.
     pub(super) fn is_at(&mut self, next: u64) -> Result<bool, Error> {
         let journal = journal_name(self.scope.journal);
         let values: [Value<'_>; 2] = [&journal, &self.epoch];
