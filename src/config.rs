@@ -232,7 +232,7 @@ options! {
     ///
     /// A pooler in between has to give each session a connection of its own, as PgBouncer does with `pool_mode =
     /// session`. In `transaction` and `statement` mode locks and notices do not last: nothing that SQL changes is
-    /// heard, and nobody knows who writes.
+    /// heard, which the tracker finds out and says, and nobody knows who writes.
     @Secret
     database: Option<Secret> = "none";
 

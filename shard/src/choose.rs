@@ -41,11 +41,11 @@ pub(crate) fn choose(
     random: &mut fastrand::Rng,
     reply: &mut Reply,
 ) {
-    let mut looks = 2 * ask.numwant + SPARE_LOOKS;
-    let mut wanted = ask.numwant;
     if ask.families.v4 && ask.families.v6 && is_mixed(entry, stores) {
         return choose_mixed(entry, stores, ask, random, reply);
     }
+    let mut looks = 2 * ask.numwant + SPARE_LOOKS;
+    let mut wanted = ask.numwant;
     for kind in ask.kinds() {
         if wanted == 0 {
             return;
@@ -83,35 +83,33 @@ fn choose_mixed(
 ) {
     // How many there are, and how many of them are to be told, of IPv4 and IPv6; none of kinds that are not for it.
     let (mut there, mut plan) = ([[0; 2]; 3], [[0; 2]; 3]);
+    let mut sources = [(Source::<V4>::List(&[]), Source::<V6>::List(&[])); 3];
     let mut wanted = ask.numwant;
     for (at, kind) in ask.kinds().iter().enumerate() {
-        there[at] = [
-            Source::<V4>::of(entry, stores, *kind, ask.families).len(),
-            Source::<V6>::of(entry, stores, *kind, ask.families).len(),
-        ];
-        let [v4, v6] = there[at];
+        sources[at] = (
+            Source::of(entry, stores, *kind, ask.families),
+            Source::of(entry, stores, *kind, ask.families),
+        );
+        let (v4, v6) = (sources[at].0.len(), sources[at].1.len());
         let of_both = wanted.min(v4 + v6);
         let share = share(of_both, v4, v6, random);
-        plan[at] = [of_both - share, share];
+        (there[at], plan[at]) = ([v4, v6], [of_both - share, share]);
         wanted -= of_both;
     }
     keep_half(&there, &mut plan, ask);
 
-    let kinds = ask.kinds().iter().zip(plan);
-    let mut walks: [_; 3] = std::array::from_fn(|_| None);
-    for (place, (kind, [v4, v6])) in walks.iter_mut().zip(kinds) {
-        let v4 = Walk::new(Source::<V4>::of(entry, stores, *kind, ask.families), v4, random);
-        let v6 = Walk::new(Source::<V6>::of(entry, stores, *kind, ask.families), v6, random);
-        *place = Some((v4, v6));
-    }
+    let mut walks: [_; 3] = std::array::from_fn(|at| {
+        let ((v4, v6), [some_v4, some_v6]) = (sources[at], plan[at]);
+        (Walk::new(v4, some_v4, random), Walk::new(v6, some_v6, random))
+    });
     let mut looks = 2 * ask.numwant + SPARE_LOOKS;
     let mut left = ask.numwant;
-    for ((v4, v6), [some_v4, some_v6]) in walks.iter_mut().flatten().zip(plan) {
+    for ((v4, v6), [some_v4, some_v6]) in walks.iter_mut().zip(plan) {
         left -= v4.take(some_v4, ask, &mut looks, &mut reply.peers_v4);
         left -= v6.take(some_v6, ask, &mut looks, &mut reply.peers_v6);
     }
     // In the place of those that may not be told.
-    for (v4, v6) in walks.iter_mut().flatten() {
+    for (v4, v6) in &mut walks {
         left -= v4.take(left, ask, &mut looks, &mut reply.peers_v4);
         left -= v6.take(left, ask, &mut looks, &mut reply.peers_v6);
     }
@@ -124,9 +122,8 @@ fn keep_half(there: &[[usize; 2]; 3], plan: &mut [[usize; 2]; 3], ask: &Ask) {
     let sum =
         |of: &[[usize; 2]; 3], family: usize| of.iter().map(|kind| kind[family]).sum::<usize>();
     let least = sum(there, own).min(ask.numwant / 2);
-    let mut more = least.saturating_sub(sum(plan, own));
-    let mut fewer = more.min(sum(plan, other));
-    more = fewer;
+    let moved = least.saturating_sub(sum(plan, own)).min(sum(plan, other));
+    let (mut fewer, mut more) = (moved, moved);
     for kind in plan.iter_mut().rev() {
         let out = kind[other].min(fewer);
         kind[other] -= out;

@@ -150,6 +150,17 @@ impl Site {
         self.says(&format!("add_torrent&info_hash={info_hash}&id={id}&freetorrent=0"));
     }
 
+    /// Puts a user, whose row may be on its way, into a new group with so many downloads at once.
+    #[track_caller]
+    pub(crate) fn bound_downloads(&mut self, user: i64, downloads: i32) {
+        let group = "INSERT INTO user_groups VALUES (3, 'New', $1)";
+        self.database.execute(group, &[&downloads]).unwrap();
+        patiently("the user's row", || {
+            let joins = "UPDATE users SET group_id = 3 WHERE id = $1";
+            (self.database.execute(joins, &[&user]).unwrap() == 1).then_some(())
+        });
+    }
+
     /// Uploaded and downloaded of a user, as the database has them once the ledger has caught up.
     #[track_caller]
     pub(crate) fn check_credit(&mut self, user: i64, credit: [i64; 2]) {

@@ -105,9 +105,7 @@ impl PeerRow {
             active: fact.active,
         }
     }
-}
 
-impl PeerRow {
     /// See [`Endpoints::port`].
     pub(super) fn port(&self) -> Option<u16> {
         (self.v4.is_some() || self.v6.is_some()).then_some(self.port)

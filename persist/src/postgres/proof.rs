@@ -18,7 +18,7 @@ pub(super) struct Proof {
     /// One that was sent, and until when it has to be heard.
     sent: Option<(String, Instant)>,
     /// The last one was not heard.
-    pub(super) is_deaf: bool,
+    is_deaf: bool,
 }
 
 /// What has become of a notice that was sent.

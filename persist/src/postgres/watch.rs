@@ -77,13 +77,13 @@ impl Watch {
 
     /// How it is doing.
     pub fn status(&self) -> WatchStatus {
-        self.status.lock().expect("nobody panics with it").clone()
+        status_of(&self.status)
     }
 
     /// The same for somebody elsewhere, also when the thread has ended.
     pub fn watch_status(&self) -> impl Fn() -> WatchStatus + Send + Sync + use<> {
         let status = self.status.clone();
-        move || status.lock().expect("nobody panics with it").clone()
+        move || status_of(&status)
     }
 
     /// Ends the thread. One that waits for the database longer than `patience` is left alone, and ends
@@ -98,6 +98,10 @@ impl Watch {
             let _ = self.thread.join();
         }
     }
+}
+
+fn status_of(status: &Mutex<WatchStatus>) -> WatchStatus {
+    status.lock().expect("nobody panics with it").clone()
 }
 
 struct Listener<F> {
@@ -199,7 +203,7 @@ impl<F: FnMut(Heard)> Listener<F> {
         let Some(proven) = proven else { return };
         let is_deaf = proven == Proven::Deaf;
         match proven {
-            Proven::Deaf if self.status().connected => tracing::error!(
+            Proven::Deaf if status_of(&self.status).connected => tracing::error!(
                 "what the site changes by SQL is not heard: a notice that was sent did not come through; a pooler                  has to give each session a connection of its own (PgBouncer: pool_mode = session), or --database                  has to lead to PostgreSQL itself; until then all is compared every half minute"
             ),
             Proven::Deaf => {}
@@ -214,10 +218,6 @@ impl<F: FnMut(Heard)> Listener<F> {
             }
         });
         (self.seen)(Heard { seen: Seen::Reload, moment: Arc::default() });
-    }
-
-    fn status(&self) -> WatchStatus {
-        self.status.lock().expect("nobody panics with it").clone()
     }
 
     fn tell(&mut self, client: &mut Client, notices: Notices) -> Result<(), DatabaseError> {

@@ -51,10 +51,10 @@ impl Swarms {
     /// late, or of a `started` said again: [`super::fold`] has the rules. Those change nothing. `stopped`
     /// takes it out, yields no peers, and is no mistake when it is unknown. A snatch is `completed` with nothing
     /// left, unless the peer is a seeder already. A user who may not leech is credited like others;
-    /// his leechers are counted, told nobody, and told to nobody. A client that comes to an endpoint of another
-    /// client of the same user is its successor: that one leaves, see [`Swarms::succeeded`]. A user with as many downloads as his
+    /// his leechers are counted, told nobody, and told to nobody. A user with as many downloads as his
     /// group allows begins no further one: a peer that would is credited and a partial seed, and is told
-    /// nobody, and to nobody.
+    /// nobody, and to nobody. A client that comes to an endpoint of another client of the same user is its
+    /// successor: that one leaves, see [`Swarms::succeeded`].
     ///
     /// One index lookup, a scan of at most 128 peers or of a few buckets, then a number of candidates
     /// that follows `numwant`.
@@ -90,9 +90,8 @@ impl Swarms {
     ) -> Result<Outcome, Refusal> {
         let announce = Announce { counters: fold::bounded(&announce.counters), ..*announce };
         let judged = self.judge(&announce, known.as_ref(), now);
-        let counted = judged.as_ref().map_or(announce, |judged| judged.announce);
+        let mut counted = judged.as_ref().map_or(announce, |judged| judged.announce);
         let begins = known.is_none() && judged.is_none();
-        let mut counted = counted;
         if known.is_none()
             && counted.event != Event::Stopped
             && self.limits.facts != Facts::Refused
@@ -155,8 +154,9 @@ impl Swarms {
             })
             || judged.is_some_and(|judged| judged.moved != Counters::default())
             || step.snatched;
-        let is_noted = changed && !step.postponed || self.limits.facts == Facts::All;
-        let fact = match is_noted {
+        let makes_fact = changed && !step.postponed || self.limits.facts == Facts::All;
+        // Not by a closure, which would not be compiled in line.
+        let fact = match makes_fact {
             true => Some(self.fact(slot, announce, &face, &step, judged, reply.counts)),
             false => None,
         };

@@ -7,7 +7,7 @@ use super::account::Figures;
 use super::face::{Face, Name};
 use super::recent::Whose;
 use super::{AHEAD_MAX, Counters, Endpoints, Gone, PeerId, Swarms, UserId};
-use crate::{InfoHash, PeerState, Seconds};
+use crate::{PeerState, Seconds};
 
 /// What those have come to whose endpoint was taken over. Two clients behind one address may say the same port:
 /// then each is the other's successor in turn, and what they move counts all the same.
@@ -55,7 +55,7 @@ impl Succeeded {
     }
 
     pub(crate) fn get(&self, whose: Whose) -> Option<Last> {
-        if self.last.is_empty() { None } else { self.last.get(&whose).copied() }
+        self.last.get(&whose).copied()
     }
 }
 
@@ -101,7 +101,7 @@ impl Swarms {
         let face = members.take(torrent, spot);
         let Figures { reported, seen, .. } =
             members.accounts.figures(face.account, face.mark.is_large());
-        let info_hash: InfoHash = torrent.info_hash;
+        let info_hash = torrent.info_hash;
         let whose = self.whose(user, peer_id, *key, &info_hash);
         self.recent.rename(Whose::account(face.account), whose, now);
         self.succeeded.note(whose, Last { reported, seen });

@@ -60,18 +60,12 @@ impl Wides {
     /// A number for the addresses of a peer with IPv6.
     pub(crate) fn insert(&mut self, v4: Option<Endpoint<Ipv4Addr>>, v6: Endpoint<Ipv6Addr>) -> u32 {
         let wide = wide(v4, v6);
-        match has_own_port(v4, v6) {
-            Some(port) => {
-                let number = self.own.insert(OwnPort { wide, port_v4: port.to_be_bytes() });
-                assert!(number < OWN, "more records than a number can name");
-                number | OWN
-            }
-            None => {
-                let number = self.same.insert(wide);
-                assert!(number < OWN, "more records than a number can name");
-                number
-            }
-        }
+        let (number, mark) = match has_own_port(v4, v6) {
+            Some(port) => (self.own.insert(OwnPort { wide, port_v4: port.to_be_bytes() }), OWN),
+            None => (self.same.insert(wide), 0),
+        };
+        assert!(number < OWN, "more records than a number can name");
+        number | mark
     }
 
     /// Other addresses for a number; the number they have from here on.

@@ -186,16 +186,16 @@ fn d3_from_elsewhere_nobody_names_addresses() {
 
 /// The client of user 1 says that this is its port over `home`, by HTTP, or by UDP.
 fn says_port(site: &Site, home: IpAddr, port: u16, over_udp: bool) {
-    let name = announce(1, "disk", PORT, &format!("uploaded=0&downloaded=0&left=0&{KEY}"));
     if over_udp {
-        let mut request = Announce {
+        let says = Announce {
+            port,
             key: KEY_BYTES,
             options: url_data(1),
             ..Announce::seeder(hash("disk"), PORT)
         };
-        request.port = port;
-        Udp::connect(site.tracker().udp(home)).announce(&request);
+        Udp::connect(site.tracker().udp(home)).announce(&says);
     } else {
+        let name = announce(1, "disk", PORT, &format!("uploaded=0&downloaded=0&left=0&{KEY}"));
         let name = name.replace(&format!("port={PORT}&"), &format!("port={port}&"));
         assert_eq!(counts(&answer(site.tracker().http(home), name)), [1, 0, 0]);
     }

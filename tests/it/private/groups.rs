@@ -26,13 +26,7 @@ fn open(test: &str) -> Option<Site> {
     for (id, torrent) in [(10, "disk"), (11, "tape"), (12, "book"), (13, "card")] {
         site.add_torrent(id, torrent);
     }
-    patiently("the user's row", || {
-        let sql = "UPDATE users SET group_id = 3 WHERE id = 1";
-        site.database
-            .batch_execute("INSERT INTO user_groups VALUES (3, 'New', 2) ON CONFLICT DO NOTHING")
-            .unwrap();
-        (site.database.execute(sql, &[]).unwrap() == 1).then_some(())
-    });
+    site.bound_downloads(1, 2);
     Some(site)
 }
 

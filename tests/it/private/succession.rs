@@ -119,13 +119,7 @@ fn d11_who_moves_to_the_endpoint_of_another_takes_its_place() {
 #[test]
 fn d11_a_ghost_takes_no_place_in_a_group() {
     let Some(mut site) = open("ghost_group", "--cores 2") else { return };
-    patiently("the user's row", || {
-        let sql = "UPDATE users SET group_id = 3 WHERE id = 1";
-        site.database
-            .batch_execute("INSERT INTO user_groups VALUES (3, 'New', 2) ON CONFLICT DO NOTHING")
-            .unwrap();
-        (site.database.execute(sql, &[]).unwrap() == 1).then_some(())
-    });
+    site.bound_downloads(1, 2);
     let http = site.tracker().http(HOMES[0]);
     let starts = |name, torrent| {
         let more = "uploaded=0&downloaded=0&left=100&event=started";
