@@ -147,10 +147,16 @@ pub fn family(address: IpAddr) -> Family {
 }
 
 impl Core {
-    /// The core that owns `info_hash`; `None` when it is this one.
+    /// The core that owns `info_hash`; `None` when it is this one. The second name of a hybrid torrent is owned where
+    /// the first one is.
     #[inline]
     pub fn elsewhere(&self, info_hash: &InfoHash) -> Option<usize> {
-        let owner = route::owner(info_hash, self.mesh.len());
+        let owner = match &self.private {
+            None => route::owner(info_hash, self.mesh.len()),
+            Some(private) => {
+                route::owner(&private.site.hybrids().first_of(info_hash), self.mesh.len())
+            }
+        };
         (owner != self.number).then_some(owner)
     }
 
@@ -239,7 +245,12 @@ impl Core {
         if hashes.iter().all(|info_hash| self.elsewhere(info_hash).is_none()) {
             return Scraped::Here(counts);
         }
-        let parts = route::split(hashes, cores);
+        let first_of = |name: &InfoHash| match &self.private {
+            None => *name,
+            Some(private) => private.site.hybrids().first_of(name),
+        };
+        let firsts: Vec<InfoHash> = hashes.iter().map(first_of).collect();
+        let parts = route::split(&firsts, cores);
         let others = |(core, part): &(usize, Vec<u16>)| *core != self.number && !part.is_empty();
         let parts: Vec<(usize, Vec<u16>)> = parts.into_iter().enumerate().filter(others).collect();
         let steady = self.clock.steady_at(now);

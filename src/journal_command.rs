@@ -259,7 +259,8 @@ mod tests {
     use persist::journal::{Columns, Journal, Options, Said};
     use shard::InfoHash;
     use shard::private::{
-        Counters, Endpoints, Fact, Freeleech, Passkey, PeerId, Stamp, Swarm, TorrentId, UserId,
+        Counters, Endpoints, Fact, Freeleech, Names, Passkey, PeerId, Stamp, Swarm, TorrentId,
+        UserId,
     };
 
     use super::*;
@@ -286,6 +287,7 @@ mod tests {
             left: 0,
             partial: false,
             active: true,
+            names: Names::FIRST,
             since: at,
             elapsed: 0,
             announces: 1,
@@ -314,6 +316,7 @@ mod tests {
         let torrent = Change::Torrent {
             id: TorrentId(2),
             info_hash: InfoHash([3; 20]),
+            info_hash_v2: None,
             freeleech: Freeleech::Free,
             upload_percent: 100,
         };

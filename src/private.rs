@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod calls;
 pub mod groups;
+pub mod hybrids;
 pub mod numbers;
 mod packed;
 mod pages;

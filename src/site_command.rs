@@ -95,20 +95,65 @@ pub struct SiteRequest {
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the help text of each says it")]
 pub enum SiteCommand {
-    UserAdd { id: u32, passkey: Option<String>, can_leech: bool, hidden: bool },
-    UserPasskey { id: u32, passkey: Option<String> },
-    UserEnabled { id: u32, enabled: bool },
-    UserRights { id: u32, can_leech: Option<bool>, hidden: Option<bool> },
-    UserShow { id: u32, clients: bool },
-    TorrentAdd { torrent: Named, id: u32, freeleech: String, upload_percent: u16 },
-    TorrentRemove { torrent: Named, reason: String },
-    TorrentShow { torrent: Named, peers: bool },
-    TokenAdd { user: u32, torrent: Named, expires_in: Option<Duration> },
-    TokenRemove { user: u32, torrent: Named },
-    ClientRule { prefix: String, allow: bool },
-    ClientForget { prefix: String },
+    UserAdd {
+        id: u32,
+        passkey: Option<String>,
+        can_leech: bool,
+        hidden: bool,
+    },
+    UserPasskey {
+        id: u32,
+        passkey: Option<String>,
+    },
+    UserEnabled {
+        id: u32,
+        enabled: bool,
+    },
+    UserRights {
+        id: u32,
+        can_leech: Option<bool>,
+        hidden: Option<bool>,
+    },
+    UserShow {
+        id: u32,
+        clients: bool,
+    },
+    TorrentAdd {
+        torrent: Named,
+        /// The second name of one that is given by its first.
+        second: Option<String>,
+        id: u32,
+        freeleech: String,
+        upload_percent: u16,
+    },
+    TorrentRemove {
+        torrent: Named,
+        reason: String,
+    },
+    TorrentShow {
+        torrent: Named,
+        peers: bool,
+    },
+    TokenAdd {
+        user: u32,
+        torrent: Named,
+        expires_in: Option<Duration>,
+    },
+    TokenRemove {
+        user: u32,
+        torrent: Named,
+    },
+    ClientRule {
+        prefix: String,
+        allow: bool,
+    },
+    ClientForget {
+        prefix: String,
+    },
     ClientList,
-    Trace { user: u32 },
+    Trace {
+        user: u32,
+    },
 }
 
 /// A torrent as it is given: a .torrent file, or an infohash.
@@ -208,9 +253,17 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
             user["clients"] = pages(client, &format!("users/{id}/active"), "clients")?;
             (user, show::user)
         }
-        SiteCommand::TorrentAdd { torrent, id, freeleech, upload_percent } => {
-            let body = json!({"id": id, "freeleech": freeleech, "upload_percent": upload_percent});
-            (client.ask("PUT", &torrent_path(torrent)?, Some(&body))?, show::torrent)
+        SiteCommand::TorrentAdd { torrent, second, id, freeleech, upload_percent } => {
+            let (info_hash, in_file) = names(torrent)?;
+            let second = second.clone().or(in_file.as_ref().map(text::hex));
+            let body = json!({
+                "id": id,
+                "info_hash_v2": second,
+                "freeleech": freeleech,
+                "upload_percent": upload_percent,
+            });
+            let path = format!("torrents/{}", text::hex(&info_hash));
+            (client.ask("PUT", &path, Some(&body))?, show::torrent)
         }
         SiteCommand::TorrentRemove { torrent, reason } => {
             let mut path = torrent_path(torrent)?.into_bytes();
@@ -273,9 +326,14 @@ fn rule_path(prefix: &str) -> String {
 }
 
 fn info_hash(torrent: &Named) -> Result<InfoHash, SiteError> {
+    names(torrent).map(|(info_hash, _)| info_hash)
+}
+
+/// The name of a torrent, and its second one where it is given as the file of a hybrid (BEP 52).
+fn names(torrent: &Named) -> Result<(InfoHash, Option<InfoHash>), SiteError> {
     let path = &torrent.given;
     if let Some(info_hash) = path.to_str().and_then(text::info_hash) {
-        return Ok(info_hash);
+        return Ok((info_hash, None));
     }
     let mut bytes = Vec::new();
     File::open(path)
@@ -293,17 +351,9 @@ fn info_hash(torrent: &Named) -> Result<InfoHash, SiteError> {
         );
     }
     match (torrent.v2, file.v1, file.v2) {
-        (true, _, v2) => v2.ok_or_else(|| SiteError::NoVersion2(path.clone())),
-        (false, Some(v1), Some(v2)) => {
-            eprintln!(
-                "margay: {} is of both versions; this is its swarm of version 1, and --v2 means that \
-                 of version 2, {}",
-                path.display(),
-                text::hex(&v2)
-            );
-            Ok(v1)
-        }
-        (false, ..) => Ok(file.info_hash()),
+        (true, _, v2) => Ok((v2.ok_or_else(|| SiteError::NoVersion2(path.clone()))?, None)),
+        (false, Some(v1), Some(v2)) => Ok((v1, Some(v2))),
+        (false, ..) => Ok((file.info_hash(), None)),
     }
 }
 

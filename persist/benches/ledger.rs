@@ -18,7 +18,7 @@ use std::{env, fs, thread};
 use persist::ledger::{Record, Source, SourceError};
 use persist::{Database, Ledger, LedgerOptions};
 use postgres::{Client, NoTls};
-use shard::private::{Counters, Endpoints, Fact, PeerId, Stamp, Swarm, TorrentId, UserId};
+use shard::private::{Counters, Endpoints, Fact, Names, PeerId, Stamp, Swarm, TorrentId, UserId};
 use shard::{InfoHash, Seconds};
 
 const NOW: Seconds = Seconds(1_800_000_000);
@@ -260,6 +260,7 @@ impl Crowd {
             left: if peer.is_multiple_of(4) { 1 << 30 } else { 0 },
             partial: false,
             active: true,
+            names: Names::FIRST,
             since: NOW,
             elapsed: 1800,
             announces: round as u32 + 1,

@@ -16,6 +16,7 @@ mod format;
 mod frames;
 mod grace;
 mod groups;
+mod hybrids;
 mod private;
 mod rules;
 #[cfg(test)]
@@ -402,7 +403,11 @@ impl Content<'_> {
                     visit(figures);
                 }
             }
-            Content::Users(_) | Content::Groups(_) | Content::Rules(_) | Content::Deletions(_) => {}
+            Content::Users(_)
+            | Content::Groups(_)
+            | Content::Rules(_)
+            | Content::Deletions(_)
+            | Content::Hybrids(_) => {}
         }
     }
 
@@ -413,6 +418,7 @@ impl Content<'_> {
             Content::Groups(view) => _ = view.groups().count(),
             Content::Rules(view) => _ = view.rules().count(),
             Content::Deletions(view) => _ = view.deletions().count(),
+            Content::Hybrids(view) => _ = view.hybrids().count() + view.named().count(),
             Content::Torrents(view) => {
                 view.parts().for_each(|part| _ = view.tokens(part.tokens).count());
             }

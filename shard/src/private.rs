@@ -25,6 +25,7 @@ mod recent;
 
 mod account;
 mod face;
+mod hybrid;
 mod members;
 mod slots;
 mod succeeded;
@@ -50,6 +51,7 @@ pub mod model;
 pub use change::{Change, ClientPrefix};
 pub use export::Cursor;
 pub use fact::{Fact, Swarm};
+pub use hybrid::{NamedRecord, Names};
 pub use id::{GroupId, Passkey, PasskeyError, PeerId, TorrentId, UserId};
 pub use inspect::{Bookmark, Presence};
 pub use piece::{DeletionRecord, PeerRecord, Piece, TokenRecord, TorrentRecord};

@@ -43,6 +43,8 @@ pub enum Done {
 pub struct TorrentState {
     /// Its name.
     pub info_hash: InfoHash,
+    /// Its second name, where it is a hybrid.
+    pub info_hash_v2: Option<InfoHash>,
     /// Its rules.
     pub terms: Terms,
     /// Who is on it, and how often it was completed.
@@ -84,6 +86,9 @@ pub enum Failure {
     /// The number is another torrent's, whose infohash begins like this.
     #[error("number {} is that of torrent {}; remove that one first", .0.0, .1)]
     NumberTaken(TorrentId, Beginning),
+    /// The infohash is a name of another torrent, which has this first one.
+    #[error("infohash {} is a name of torrent {}; remove that one first, or put both names into one", hex(.0), hex(.1))]
+    NameTaken(InfoHash, InfoHash),
     /// The body is too long.
     #[error("the body is longer than {0} bytes; send it in parts")]
     TooLarge(usize),
@@ -128,6 +133,7 @@ impl Failure {
             Failure::PasskeyTaken(_) => (409, "passkey_taken"),
             Failure::TorrentNumber(_) => (409, "torrent_number"),
             Failure::NumberTaken(..) => (409, "number_taken"),
+            Failure::NameTaken(..) => (409, "name_taken"),
             Failure::TooLarge(_) => (413, "too_large"),
             Failure::Full => (507, "full"),
             Failure::JournalFull => (503, "journal_full"),
@@ -177,9 +183,10 @@ pub fn user(known: &Known) -> Value {
 
 /// A torrent.
 pub fn torrent(state: &TorrentState) -> Value {
-    let TorrentState { info_hash, terms, counts, balance } = state;
+    let TorrentState { info_hash, info_hash_v2, terms, counts, balance } = state;
     json!({
         "info_hash": hex(info_hash),
+        "info_hash_v2": info_hash_v2.as_ref().map(hex),
         "id": terms.id.0,
         "freeleech": freeleech(terms.freeleech),
         "upload_percent": terms.upload_percent,

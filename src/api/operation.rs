@@ -47,6 +47,8 @@ pub enum Operation {
     PutTorrent {
         /// Its name.
         info_hash: InfoHash,
+        /// Its second name, where it is a hybrid (BEP 52); none unless said.
+        info_hash_v2: Option<InfoHash>,
         /// Its number at the site; that of a registered torrent cannot be changed.
         id: TorrentId,
         /// Which transfers count; all unless said.
@@ -120,6 +122,7 @@ enum Said {
     },
     PutTorrent {
         info_hash: String,
+        info_hash_v2: Option<String>,
         id: u32,
         #[serde(default)]
         freeleech: SaidFreeleech,
@@ -199,9 +202,15 @@ impl Operation {
                 hidden: None,
                 enabled: Some(false),
             },
-            Said::PutTorrent { info_hash, id, freeleech, upload_percent } => {
+            Said::PutTorrent { info_hash, info_hash_v2, id, freeleech, upload_percent } => {
+                let info_hash_v2 = info_hash_v2.as_deref().map(read_second).transpose()?;
+                let info_hash = read_info_hash(&info_hash)?;
+                if info_hash_v2 == Some(info_hash) {
+                    return Err(Failure::bad("info_hash and info_hash_v2 are the same"));
+                }
                 Operation::PutTorrent {
-                    info_hash: read_info_hash(&info_hash)?,
+                    info_hash,
+                    info_hash_v2,
                     id: TorrentId(id),
                     freeleech: match freeleech {
                         SaidFreeleech::None => Freeleech::None,
@@ -274,6 +283,30 @@ impl Operation {
         Some(Self::read(Value::Object(said)))
     }
 
+    /// By the first name of its torrent, where it is said by the second one, of which `first_of` knows whose it is.
+    #[must_use]
+    pub fn by_first_name(mut self, first_of: impl Fn(&InfoHash) -> Option<InfoHash>) -> Self {
+        match &mut self {
+            Operation::PutTorrent { info_hash, info_hash_v2, .. } => {
+                if let Some(first) = first_of(info_hash)
+                    .filter(|first| info_hash_v2.is_none_or(|second| second == *first))
+                {
+                    (*info_hash, *info_hash_v2) = (first, Some(*info_hash));
+                }
+            }
+            Operation::RemoveTorrent { info_hash, .. }
+            | Operation::PutToken { info_hash, .. }
+            | Operation::RemoveToken { info_hash, .. } => {
+                *info_hash = first_of(info_hash).unwrap_or(*info_hash);
+            }
+            Operation::PutUser { .. }
+            | Operation::PatchUser { .. }
+            | Operation::PutClientRule { .. }
+            | Operation::RemoveClientRule { .. } => {}
+        }
+        self
+    }
+
     /// The core that does it: the owner of the torrent; for users and clients always the same one, so
     /// that what is said of them is journaled in the order it was said in.
     pub fn core(&self, cores: usize) -> usize {
@@ -311,6 +344,13 @@ fn read_passkey(text: &str) -> Result<Passkey, Failure> {
 /// The infohash that `text` says.
 pub fn read_info_hash(text: &str) -> Result<InfoHash, Failure> {
     text::info_hash(text).ok_or_else(|| Failure::bad("an infohash is 40 hex digits"))
+}
+
+/// The name of the swarm of version 2: the first 20 bytes of the SHA-256 that `text` says.
+fn read_second(text: &str) -> Result<InfoHash, Failure> {
+    let wrong = || Failure::bad("info_hash_v2 is 40 hex digits, or the 64 of the whole SHA-256");
+    let is_whole = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text::info_hash(if is_whole { &text[..40] } else { text }).ok_or_else(wrong)
 }
 
 fn read_prefix(text: &str) -> Result<ClientPrefix, Failure> {
@@ -355,6 +395,7 @@ mod tests {
         let put = Operation::read(json!({"op": "put_torrent", "info_hash": hash, "id": 3}));
         let expected = Operation::PutTorrent {
             info_hash: InfoHash([0xab; 20]),
+            info_hash_v2: None,
             id: TorrentId(3),
             freeleech: Freeleech::None,
             upload_percent: 100,

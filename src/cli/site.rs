@@ -64,6 +64,18 @@ fn torrent() -> Command {
             asking("add", "Register a torrent, or change the rules of a registered one")
                 .arg(named())
                 .arg(v2())
+                .arg(
+                    Arg::new("info-hash-v2")
+                        .long("info-hash-v2")
+                        .value_name("INFOHASH")
+                        .conflicts_with("v2")
+                        .help("Of a hybrid that is given by its infohash, that of version 2; a .torrent file says it")
+                        .value_parser(ValueParser::new(|text: &str| {
+                            let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+                            let is_one = digits && [40, 64].contains(&text.len());
+                            is_one.then(|| text.to_owned()).ok_or("40 hex digits, or the 64 of the whole SHA-256")
+                        })),
+                )
                 .arg(id("id", "The torrent's number at the site").long("id"))
                 .arg(
                     Arg::new("freeleech")
@@ -217,7 +229,7 @@ fn named() -> Arg {
 }
 
 fn v2() -> Arg {
-    switch("v2", "Of a file of both versions, take the infohash of version 2")
+    switch("v2", "Of a file of both versions, mean the infohash of version 2 alone")
 }
 
 fn prefix() -> Arg {
@@ -264,6 +276,7 @@ pub(super) fn request(matches: &ArgMatches, outer: &super::Flags) -> Option<Requ
         }
         ("torrent", "add") => SiteCommand::TorrentAdd {
             torrent: torrent_of(said),
+            second: said.get_one("info-hash-v2").cloned(),
             id: number(said),
             freeleech: text_of(said, "freeleech"),
             upload_percent: *said.get_one("upload-percent").expect("clap has a default"),

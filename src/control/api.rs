@@ -165,6 +165,11 @@ impl Api {
         let for_all = operations.iter().any(Operation::is_for_all);
         let mut parts = vec![(Vec::new(), Vec::new()); self.cores.len()];
         for (place, operation) in operations.into_iter().enumerate() {
+            let operation = operation.by_first_name(|name| self.site.hybrids().registered(name));
+            if let Some(failure) = self.is_taken(&operation).await {
+                results[place] = Err(failure);
+                continue;
+            }
             let (places, operations) = &mut parts[operation.core(self.cores.len())];
             places.push(place);
             operations.push(operation);
@@ -204,6 +209,21 @@ impl Api {
             });
         }
         results
+    }
+
+    /// Why the second name that is said for a torrent cannot be its own: it is the first one of another.
+    async fn is_taken(&self, operation: &Operation) -> Option<Failure> {
+        let Operation::PutTorrent { info_hash_v2: Some(second), .. } = operation else {
+            return None;
+        };
+        let state = self.ask(self.owner(second), |reply| Ask::Torrent(*second, reply)).await;
+        match state {
+            Ok(Some(state)) if state.info_hash == *second => {
+                Some(Failure::NameTaken(*second, *second))
+            }
+            Ok(_) => None,
+            Err(failure) => Some(failure),
+        }
     }
 
     /// Waits until every core has come to what was put into its inbox before.

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use shard::InfoHash;
-use shard::private::{Bookmark, PeerRecord, Presence, Terms, UserId};
+use shard::private::{Bookmark, PeerRecord, Presence, Terms, TorrentRecord, UserId};
 use tokio::sync::oneshot;
 
 use super::outgoing::Waiter;
@@ -152,7 +152,7 @@ impl Core {
             Operation::PatchUser { id, passkey, can_leech, hidden, enabled } => {
                 self.operate_user(Says { id, passkey, can_leech, hidden, enabled, makes: false })
             }
-            Operation::PutTorrent { info_hash, id, freeleech, upload_percent } => {
+            Operation::PutTorrent { info_hash, info_hash_v2, id, freeleech, upload_percent } => {
                 let swarms = &self.private_side().swarms;
                 match swarms.terms(&info_hash) {
                     Some(terms) if terms.id != id => {
@@ -163,8 +163,12 @@ impl Core {
                     }
                     _ => {}
                 }
-                match self.put_torrent(info_hash, Some(id), freeleech, Some(upload_percent)) {
+                let (id, percent) = (Some(id), Some(upload_percent));
+                match self.put_torrent(info_hash, id, Some(info_hash_v2), freeleech, percent) {
                     Ok(_) => {}
+                    Err(Unregistered::NameTaken(name, other)) => {
+                        return Err(Failure::NameTaken(name, other));
+                    }
                     Err(Unregistered::NumberTaken(id, other)) => {
                         return Err(Failure::NumberTaken(id, other));
                     }
@@ -205,9 +209,10 @@ impl Core {
     fn torrent_state(&self, info_hash: &InfoHash) -> Option<TorrentState> {
         let swarms = &self.private.as_ref()?.swarms;
         let (record, _) = swarms.swarm(info_hash, 0)?;
-        let counts = swarms.scrape(info_hash)?;
-        let (terms, balance) = (record.terms, record.balance);
-        Some(TorrentState { info_hash: *info_hash, terms, counts, balance })
+        let counts = swarms.counts(info_hash)?;
+        let TorrentRecord { info_hash, terms, balance, .. } = record;
+        let info_hash_v2 = swarms.second(&info_hash);
+        Some(TorrentState { info_hash, info_hash_v2, terms, counts, balance })
     }
 
     fn page_of(&self, info_hash: &InfoHash, from: Bookmark, max: usize) -> Option<Page> {

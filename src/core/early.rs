@@ -7,8 +7,10 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
-use shard::private::{Announce, Outcome};
+use shard::private::Outcome;
 use shard::{Event, Seconds};
+
+use super::outgoing::Client;
 
 /// Announces that were answered in full a short while ago.
 #[derive(Debug)]
@@ -42,7 +44,8 @@ impl Early {
     /// became a seeder or a leecher, and its first announce after the tracker has lost it.
     pub fn is(
         &mut self,
-        announce: &Announce,
+        client: Client,
+        event: Event,
         outcome: &Outcome,
         interval_min: Seconds,
         now: Seconds,
@@ -52,13 +55,12 @@ impl Early {
         }
         let wait = f64::from(interval_min.0) * self.share;
         let says_something =
-            !matches!(announce.event, Event::None | Event::Paused) || outcome.was != outcome.is;
+            !matches!(event, Event::None | Event::Paused) || outcome.was != outcome.is;
         // Its announce before may have been the last of several that belong together.
         let since_last = outcome.since_last.map(|since| since + BURST + BURST);
         let hurries = since_last.is_some_and(|since| f64::from(since.0) < wait);
         self.turn(now);
-        let Announce { info_hash, user, peer_id, key, .. } = announce;
-        let client = self.keys.hash_one((info_hash, user.id, peer_id, key));
+        let client = self.keys.hash_one(client);
         if hurries && !says_something {
             let belongs = self.recent.contains(&client) || self.before.contains(&client);
             return !belongs && self.recent.len() < RECENT_MAX;
@@ -85,29 +87,13 @@ impl Early {
 
 #[cfg(test)]
 mod tests {
-    use shard::private::{Counters, Endpoints, PeerId, User, UserId};
-    use shard::{Families, InfoHash, PeerState};
+    use shard::private::{PeerId, UserId};
+    use shard::{InfoHash, PeerState};
 
     use super::*;
 
     const MIN: Seconds = Seconds(900);
-
-    fn announce(event: Event) -> Announce {
-        Announce {
-            info_hash: InfoHash([1; 20]),
-            user: User { id: UserId(1), can_leech: true, hidden: false, group: None },
-            peer_id: PeerId([2; 20]),
-            key: 3,
-            endpoints: Endpoints::default(),
-            counters: Counters::default(),
-            left: 5,
-            event,
-            numwant: 50,
-            families: Families { v4: true, v6: true },
-            assumed: Families::default(),
-            downloads_full: false,
-        }
-    }
+    const CLIENT: Client = (UserId(1), InfoHash([1; 20]), PeerId([2; 20]), 3);
 
     fn after(since_last: Option<u32>) -> Outcome {
         let is = Some(PeerState::Leecher);
@@ -124,7 +110,7 @@ mod tests {
             .map(|at| {
                 let outcome = after(last.map(|last| at - last));
                 last = Some(*at);
-                early.is(&announce(Event::None), &outcome, MIN, Seconds(1000 + at))
+                early.is(CLIENT, Event::None, &outcome, MIN, Seconds(1000 + at))
             })
             .collect();
         assert_eq!(found, expected, "{times:?}");
@@ -151,7 +137,7 @@ mod tests {
         let mut found = Vec::new();
         for at in &times {
             let outcome = after(at.checked_sub(1).map(|_| 1));
-            found.push(early.is(&announce(Event::None), &outcome, MIN, Seconds(1000 + at)));
+            found.push(early.is(CLIENT, Event::None, &outcome, MIN, Seconds(1000 + at)));
         }
         assert_eq!(found, expected);
     }
@@ -160,7 +146,7 @@ mod tests {
     fn what_must_be_said_at_once_is_never_early() {
         let mut early = Early::new(1.0);
         let mut is =
-            |event, outcome: Outcome| early.is(&announce(event), &outcome, MIN, Seconds(1000));
+            |event, outcome: Outcome| early.is(CLIENT, event, &outcome, MIN, Seconds(1000));
         for event in [Event::Started, Event::Completed, Event::Stopped] {
             assert!(!is(event, after(Some(30))), "{event:?}");
         }

@@ -92,7 +92,8 @@ impl Core {
         }
         let downloads_full = private.accounts.downloads_full(&announce.user);
         let announce = &Announce { downloads_full, ..*announce };
-        let client = (announce.user.id, announce.info_hash, announce.peer_id, announce.key);
+        let first = private.site.hybrids().first_of(&announce.info_hash);
+        let client = (announce.user.id, first, announce.peer_id, announce.key);
         if private.outgoing.has_no_seat() && private.outgoing.is_unkept(&client) {
             front.refuse(Reason::Overload);
             return Booked::NoRoom;
@@ -133,7 +134,8 @@ impl Core {
                 Booked::Refused { refusal, once }
             }
             None => {
-                if private.early.is(announce, &outcome, interval.min(), clock.steady_at(now)) {
+                let (event, wait) = (announce.event, interval.min());
+                if private.early.is(client, event, &outcome, wait, clock.steady_at(now)) {
                     reply.peers_v4.clear();
                     reply.peers_v6.clear();
                     counters.early_announces += 1;
@@ -260,7 +262,7 @@ impl Private {
         self.unwritten_torrents.written(row.position);
         self.unwritten_tokens.written(row.position);
         match row.change {
-            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
+            Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent } => {
                 let Some(here) = self.swarms.terms(&info_hash) else {
                     // One that was removed here, and is on its way out of the database.
                     if !self.unwritten_torrents.has(&info_hash) {
@@ -278,7 +280,13 @@ impl Private {
                     true => here.upload_percent,
                     false => upload_percent,
                 };
-                self.put(&Change::Torrent { id, info_hash, freeleech, upload_percent });
+                let info_hash_v2 = match keeps(Columns::INFO_HASH_V2) {
+                    true => self.swarms.second(&info_hash),
+                    false => info_hash_v2,
+                };
+                let change =
+                    Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent };
+                self.put(&change);
             }
             Change::TorrentRemoved { info_hash, .. }
                 if self.unwritten_torrents.is_made(&info_hash) => {}
@@ -296,6 +304,7 @@ impl Private {
         gone.clear();
         self.renumber(change);
         if let Err(refusal) = self.swarms.apply(change, &mut gone) {
+            self.unname(change);
             say_unfit(change, &refusal);
         }
         self.gone = gone;
@@ -315,6 +324,32 @@ impl Private {
         if let Change::Torrent { id, .. } = change {
             numbers.set(*id, info_hash);
         }
+        let hybrids = self.site.hybrids();
+        let second = match change {
+            Change::Torrent { info_hash_v2, .. } => *info_hash_v2,
+            _ => None,
+        };
+        if let Some(before) = self.swarms.second(info_hash).filter(|name| second != Some(*name)) {
+            let gone = matches!(change, Change::TorrentRemoved { .. });
+            hybrids.release(info_hash, &before, gone);
+        }
+        if matches!(change, Change::Torrent { .. }) {
+            hybrids.is_first(info_hash);
+        }
+        if let Some(second) = second
+            && let Err(other) = hybrids.claim(info_hash, &second)
+        {
+            say_named_twice(&second, &other);
+        }
+    }
+
+    /// The second name that a change gives is not taken.
+    fn unname(&self, change: &Change) {
+        if let Change::Torrent { info_hash, info_hash_v2: Some(second), .. } = change
+            && self.swarms.second(info_hash) != Some(*second)
+        {
+            self.site.hybrids().release(info_hash, second, false);
+        }
     }
 
     /// Does what the database says of a torrent or a token, unless what is here is newer.
@@ -330,7 +365,10 @@ impl Private {
                 self.swarms.set_figures(info_hash, *snatches, *balance);
             }
             (Ok(_), ..) => {}
-            (Err(refusal), ..) => say_unfit(change, &refusal),
+            (Err(refusal), ..) => {
+                self.unname(change);
+                say_unfit(change, &refusal);
+            }
         }
         self.gone = gone;
         self.count_gone();
@@ -435,7 +473,7 @@ fn traced(announce: &Announce, outcome: Result<&Outcome, &Refusal>, reply: &Repl
 /// What the metrics call it.
 fn reason(refusal: &Refusal) -> Reason {
     match refusal {
-        Refusal::Unregistered | Refusal::Deleted { .. } => Reason::Torrent,
+        Refusal::Unregistered | Refusal::Deleted { .. } | Refusal::NameTaken => Reason::Torrent,
         Refusal::LeechingForbidden => Reason::Rights,
         Refusal::ClientsMax => Reason::Clients,
         Refusal::DownloadsMax => Reason::Downloads,
@@ -450,10 +488,26 @@ static JOURNAL: Trouble = Trouble::new();
 static POSTPONED: Trouble = Trouble::new();
 /// and that a torrent does not fit.
 static UNFIT: Trouble = Trouble::new();
+/// Or has a name of another one.
+static NAMED_TWICE: Trouble = Trouble::new();
+
+#[cold]
+pub(super) fn say_named_twice(name: &InfoHash, other: &InfoHash) {
+    if let Some(times) = NAMED_TWICE.again("") {
+        tracing::error!(
+            %name,
+            %other,
+            times,
+            "an infohash is given to two torrents, and stays that of the other; give each of them its own"
+        );
+    }
+}
 
 #[cold]
 fn say_unfit(change: &Change, refusal: &Refusal) {
-    if let Some(times) = UNFIT.again("") {
+    if let (Refusal::NameTaken, Some(name)) = (refusal, change.info_hash()) {
+        say_named_twice(name, name);
+    } else if let Some(times) = UNFIT.again("") {
         tracing::error!(?change, %refusal, times, "a torrent does not fit; raise torrents-max");
     }
 }

@@ -28,6 +28,8 @@ pub enum Unregistered {
     Unknown,
     /// Its number is that of another torrent.
     NumberTaken(TorrentId, Beginning),
+    /// This name of it is one of another torrent, which has this first one.
+    NameTaken(InfoHash, InfoHash),
 }
 
 /// When something is said: by the wall clock, which the database has as well.
@@ -44,8 +46,13 @@ impl Core {
         self.private.as_mut().expect("only a private tracker hears a site")
     }
 
+    /// The first name of the torrent that has this one: what is written down says it by that.
+    fn first_name(&mut self, name: InfoHash) -> InfoHash {
+        self.private_side().site.hybrids().registered(&name).unwrap_or(name)
+    }
+
     /// Registers a torrent that this core owns, or changes the rules of a registered one, which keeps its
-    /// number; what is `None` stays as it is, and begins as 100%. Its rules from now on.
+    /// number; what is `None` stays as it is, and begins as 100% and without a second name. Its rules from now on.
     ///
     /// # Errors
     /// Nothing has changed then: it is neither registered nor given a number, or that is another torrent's.
@@ -53,19 +60,40 @@ impl Core {
         &mut self,
         info_hash: InfoHash,
         id: Option<TorrentId>,
+        second: Option<Option<InfoHash>>,
         freeleech: Freeleech,
         upload_percent: Option<u16>,
     ) -> Result<Terms, Unregistered> {
         let at = now_stamp();
         let makes = id.is_some();
+        let info_hash = if second.is_none() { self.first_name(info_hash) } else { info_hash };
         let private = self.private_side();
         let known = private.swarms.terms(&info_hash);
         let id = known.map(|terms| terms.id).or(id).ok_or(Unregistered::Unknown)?;
-        let numbers = private.site.numbers();
+        let (numbers, hybrids) = (private.site.numbers(), private.site.hybrids());
+        let before = private.swarms.second(&info_hash);
+        let info_hash_v2 = second.unwrap_or(before);
+        let names = [Some(info_hash), info_hash_v2].into_iter().flatten();
+        for name in names {
+            // What this core does not see is refused by the database.
+            let of_another = hybrids.registered(&name).filter(|first| *first != info_hash);
+            let is_first = name != info_hash && private.swarms.terms(&name).is_some();
+            if let Some(other) = of_another.or((is_first && Some(name) != before).then_some(name)) {
+                return Err(Unregistered::NameTaken(name, other));
+            }
+        }
         numbers.claim(id, &info_hash).map_err(|other| Unregistered::NumberTaken(id, other))?;
+        if let Some(before) = before.filter(|before| info_hash_v2 != Some(*before)) {
+            hybrids.release(&info_hash, &before, false);
+        }
+        hybrids.is_first(&info_hash);
+        let claimed = info_hash_v2.map(|second| hybrids.claim(&info_hash, &second));
         let mut columns = Columns::FREELEECH;
         if upload_percent.is_some() {
             columns = columns.and(Columns::UPLOAD_PERCENT);
+        }
+        if second.is_some() {
+            columns = columns.and(Columns::INFO_HASH_V2);
         }
         if makes {
             columns = columns.and(Columns::MAKES);
@@ -73,14 +101,20 @@ impl Core {
         let upload_percent =
             upload_percent.or(known.map(|terms| terms.upload_percent)).unwrap_or(100);
         let terms = Terms { id, freeleech, upload_percent };
-        if let Err(refusal) = private.swarms.register(info_hash, terms)
+        let registered = private.swarms.register(info_hash, terms);
+        if claimed.is_none_or(|claimed| claimed.is_ok()) {
+            // Whether the name is free was seen above.
+            _ = private.swarms.set_second(&info_hash, info_hash_v2);
+        }
+        if let Err(refusal) = registered
             && let Some(times) = UNREGISTERED.again("")
         {
             tracing::error!(%info_hash, %refusal, times, "cannot register a torrent; raise torrents-max");
         }
         private.unwritten_torrents.note(info_hash, columns, at);
         // The database is to know it all the same.
-        self.journal(at, columns, Change::Torrent { id, info_hash, freeleech, upload_percent });
+        let change = Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent };
+        self.journal(at, columns, change);
         Ok(terms)
     }
 
@@ -92,6 +126,7 @@ impl Core {
         reason: &str,
         now: Seconds,
     ) -> bool {
+        let info_hash = self.first_name(info_hash);
         let private = self.private_side();
         let Some(terms) = private.swarms.terms(&info_hash) else { return false };
         let reason = reason.to_owned();
@@ -111,6 +146,7 @@ impl Core {
         info_hash: InfoHash,
         expires_at: Option<Seconds>,
     ) -> Option<TorrentId> {
+        let info_hash = self.first_name(info_hash);
         let private = self.private_side();
         let torrent = private.swarms.terms(&info_hash)?.id;
         private.swarms.set_token(user, &info_hash, expires_at);
@@ -122,6 +158,7 @@ impl Core {
 
     /// It is not any more; whether it was. The database is told also when it was not.
     pub(crate) fn remove_token(&mut self, user: UserId, info_hash: InfoHash) -> bool {
+        let info_hash = self.first_name(info_hash);
         let private = self.private_side();
         let Some(terms) = private.swarms.terms(&info_hash) else { return false };
         let was_there = private.swarms.remove_token(user, &info_hash);

@@ -98,7 +98,7 @@ impl Core {
     pub fn obey(&mut self, update: &Update, now: Seconds) {
         match update {
             Update::AddTorrent { info_hash, id, freeleech } => {
-                let registered = self.put_torrent(*info_hash, Some(*id), *freeleech, None);
+                let registered = self.put_torrent(*info_hash, Some(*id), None, *freeleech, None);
                 if let Err(Unregistered::NumberTaken(id, other)) = registered {
                     tracing::warn!(
                         id = id.0, %info_hash, %other,
@@ -109,13 +109,13 @@ impl Core {
             }
             Update::UpdateTorrent { info_hash, freeleech } => {
                 // Of one that is unknown there is nothing to change.
-                let _ = self.put_torrent(*info_hash, None, *freeleech, None);
+                let _ = self.put_torrent(*info_hash, None, None, *freeleech, None);
             }
             Update::UpdateTorrents { info_hashes, freeleech } => {
                 for info_hash in info_hashes {
                     if self.elsewhere(info_hash).is_none() {
                         // Of one that is unknown there is nothing to change.
-                        let _ = self.put_torrent(*info_hash, None, *freeleech, None);
+                        let _ = self.put_torrent(*info_hash, None, None, *freeleech, None);
                     }
                 }
             }

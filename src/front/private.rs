@@ -250,9 +250,10 @@ impl Core {
             Refusal::PeersMax | Refusal::TorrentsMax | Refusal::NoRoom => RETRY_SOON,
             // One of the downloads may be complete by then.
             Refusal::DownloadsMax => self.interval.current(),
-            Refusal::Deleted { .. } | Refusal::LeechingForbidden | Refusal::ClientsMax => {
-                private::FAILURE_INTERVAL
-            }
+            Refusal::Deleted { .. }
+            | Refusal::LeechingForbidden
+            | Refusal::ClientsMax
+            | Refusal::NameTaken => private::FAILURE_INTERVAL,
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use shard::Seconds;
 use shard::private::ClientPrefix;
 
+use super::hybrids::Hybrids;
 use super::numbers::Numbers;
 use super::report;
 use super::unwritten::Unwritten;
@@ -23,6 +24,7 @@ pub struct Site {
     slots: Vec<Arc<Slot>>,
     started: Seconds,
     numbers: Numbers,
+    hybrids: Hybrids,
     /// Rules that were changed through the tracker, and may not be in the database yet.
     unwritten: Mutex<Unwritten<ClientPrefix>>,
 }
@@ -50,6 +52,12 @@ impl Site {
     /// Which torrent has which number, on all cores.
     pub fn numbers(&self) -> &Numbers {
         &self.numbers
+    }
+
+    /// Which torrent has which second name, on all cores.
+    #[inline]
+    pub fn hybrids(&self) -> &Hybrids {
+        &self.hybrids
     }
 
     /// What was said of rules of clients and may not be in the database yet.

@@ -197,7 +197,7 @@ struct Work<'a> {
 #[derive(Default)]
 struct Books {
     users: HashSet<UserId>,
-    torrents: HashMap<InfoHash, (Terms, (u32, i64))>,
+    torrents: HashMap<InfoHash, (Option<InfoHash>, Terms, (u32, i64))>,
     tokens: HashMap<(UserId, InfoHash), (TorrentId, Option<Seconds>)>,
     reasons: HashMap<InfoHash, String>,
     client_rules: BTreeMap<ClientPrefix, bool>,
@@ -296,10 +296,10 @@ impl Work<'_> {
                     users.push(stored.change);
                 }
             }
-            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
+            Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent } => {
                 let terms = Terms { id, freeleech, upload_percent };
                 let figures = (stored.figures.snatches, stored.figures.balance);
-                books.torrents.insert(info_hash, (terms, figures));
+                books.torrents.insert(info_hash, (info_hash_v2, terms, figures));
             }
             Change::TorrentRemoved { info_hash, reason, .. } => {
                 books.reasons.insert(info_hash, reason);
@@ -383,9 +383,10 @@ impl Work<'_> {
         if finished < self.cores.len() {
             return Err(ReconcileError::Incomplete);
         }
-        for (info_hash, (terms, figures)) in books.torrents.drain() {
+        for (info_hash, (second, terms, figures)) in books.torrents.drain() {
             differed.torrents_added += 1;
-            differing.push(Differing { change: torrent(info_hash, terms), figures: Some(figures) });
+            let change = torrent(info_hash, second, terms);
+            differing.push(Differing { change, figures: Some(figures) });
         }
         for ((user, info_hash), (torrent, expires_at)) in books.tokens.drain() {
             differed.tokens_added += 1;
@@ -403,12 +404,12 @@ impl Work<'_> {
         differing: &mut Vec<Differing>,
     ) {
         let mut differs = |change| differing.push(Differing { change, figures: None });
-        for (info_hash, terms) in rules.torrents {
+        for (info_hash, second, terms) in rules.torrents {
             match books.torrents.remove(&info_hash) {
-                Some((expected, _)) if expected == terms => {}
-                Some((expected, _)) => {
+                Some((name, expected, _)) if (name, expected) == (second, terms) => {}
+                Some((name, expected, _)) => {
                     differed.torrents_changed += 1;
-                    differs(torrent(info_hash, expected));
+                    differs(torrent(info_hash, name, expected));
                 }
                 None if books.unread.torrents.contains(&terms.id) => {}
                 None => {
@@ -439,6 +440,7 @@ impl Work<'_> {
     }
 }
 
-fn torrent(info_hash: InfoHash, Terms { id, freeleech, upload_percent }: Terms) -> Change {
-    Change::Torrent { id, info_hash, freeleech, upload_percent }
+fn torrent(info_hash: InfoHash, info_hash_v2: Option<InfoHash>, terms: Terms) -> Change {
+    let Terms { id, freeleech, upload_percent } = terms;
+    Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent }
 }

@@ -18,7 +18,7 @@ use crate::core::outgoing::Outgoing;
 use crate::core::private::Private;
 use crate::core::traces::Traces;
 use crate::mesh::Address;
-use crate::private::numbers::Numbers;
+use crate::private::site::Site;
 use crate::private::unwritten::Unwritten;
 use crate::route;
 
@@ -73,7 +73,7 @@ pub(super) fn private(
         register(&mut swarms, beginning);
         forget_others(&mut swarms, beginning, now);
     }
-    number_all(&swarms, outfit.site.numbers());
+    number_all(&swarms, &outfit.site);
     let accounts = outfit.accounts;
     settle(
         &mut swarms,
@@ -105,12 +105,21 @@ pub(super) fn private(
 
 /// Registers what the database says is registered.
 fn register(swarms: &mut Swarms, beginning: &Beginning) {
-    for (info_hash, terms, figures) in &beginning.torrents {
+    for (info_hash, _, terms, figures) in &beginning.torrents {
         if let Err(refusal) = swarms.register(*info_hash, *terms) {
             tracing::error!(%refusal, "not all torrents of the database fit; raise torrents-max");
             break;
         }
         swarms.set_figures(info_hash, figures.snatches, figures.balance);
+    }
+    // One that is now the name of another torrent is taken back first.
+    for taken in [false, true] {
+        for (info_hash, second, ..) in &beginning.torrents {
+            let second = second.filter(|_| taken || swarms.second(info_hash) == *second);
+            if swarms.set_second(info_hash, second).is_err() {
+                tracing::error!(%info_hash, ?second, "an infohash is given to two torrents; give each its own");
+            }
+        }
     }
     for (user, info_hash, expires_at) in &beginning.tokens {
         swarms.set_token(*user, info_hash, *expires_at);
@@ -120,13 +129,20 @@ fn register(swarms: &mut Swarms, beginning: &Beginning) {
     }
 }
 
-/// Says which torrent has which number.
-fn number_all(swarms: &Swarms, numbers: &Numbers) {
+/// Says which torrent has which number, and which second name.
+fn number_all(swarms: &Swarms, site: &Site) {
     let (mut cursor, mut finished) = (RulesCursor::default(), false);
     while !finished {
         let mut rules = Rules::default();
         finished = swarms.rules(&mut cursor, TORRENTS, &mut rules);
-        rules.torrents.iter().for_each(|(info_hash, terms)| numbers.set(terms.id, info_hash));
+        for (info_hash, second, terms) in &rules.torrents {
+            site.numbers().set(terms.id, info_hash);
+            if let Some(second) = second
+                && let Err(other) = site.hybrids().claim(info_hash, second)
+            {
+                tracing::error!(%second, %info_hash, %other, "two torrents have one infohash; give each its own");
+            }
+        }
     }
 }
 

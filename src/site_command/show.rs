@@ -29,6 +29,9 @@ pub(super) fn torrent(value: &Value) -> String {
     let mut text = String::new();
     line(&mut text, "torrent", &value["id"]);
     line(&mut text, "infohash", &value["info_hash"]);
+    if !value["info_hash_v2"].is_null() {
+        line(&mut text, "version 2", &value["info_hash_v2"]);
+    }
     line(&mut text, "freeleech", &value["freeleech"]);
     line(&mut text, "uploads", &format!("{}%", value["upload_percent"]).into());
     line(&mut text, "seeders", &value["seeders"]);

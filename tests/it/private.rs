@@ -10,6 +10,7 @@ mod dual_stack;
 mod early;
 mod full_disk;
 mod groups;
+mod hybrids;
 mod intervals;
 mod late;
 mod metrics;

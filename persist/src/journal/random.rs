@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fastrand::Rng;
 use shard::private::{
-    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, GroupId, Passkey, PeerId,
-    Stamp, Swarm, TorrentId, UserId,
+    Change, ClientPrefix, Counters, Endpoints, Fact, Freeleech, Gone, GroupId, Names, Passkey,
+    PeerId, Stamp, Swarm, TorrentId, UserId,
 };
 use shard::{InfoHash, PeerState, Seconds};
 
@@ -30,6 +30,7 @@ pub(crate) fn any(rng: &mut Rng) -> Record {
             Change::Torrent {
                 id: TorrentId(number(rng) as u32),
                 info_hash: InfoHash(bytes(rng)),
+                info_hash_v2: rng.bool().then(|| InfoHash(bytes(rng))),
                 freeleech: [Freeleech::None, Freeleech::Free, Freeleech::Neutral][rng.usize(..3)],
                 upload_percent: rng.u16(..),
             },
@@ -146,6 +147,7 @@ pub(crate) fn usual_fact(rng: &mut Rng, now: Seconds) -> Fact {
         left: if rng.u8(..4) == 0 { rng.u64(..1 << 34) } else { 0 },
         partial: false,
         active: rng.u8(..10) != 0,
+        names: Names::FIRST,
         since: now - Seconds(rng.u32(..1_000_000)),
         elapsed: rng.u32(1700..2100),
         announces: rng.u32(2..600),
@@ -193,6 +195,7 @@ fn any_fact(rng: &mut Rng) -> Fact {
         left: number(rng),
         partial: rng.bool(),
         active: rng.bool(),
+        names: Names { first: rng.bool(), second: rng.bool() },
         since: Seconds(rng.u32(..)),
         elapsed: number(rng) as u32,
         announces: number(rng) as u32,

@@ -69,6 +69,8 @@ impl Columns {
     pub const FREELEECH: Self = Self(1);
     /// What uploads of a torrent count for.
     pub const UPLOAD_PERCENT: Self = Self(1 << 1);
+    /// The second name of a torrent.
+    pub const INFO_HASH_V2: Self = Self(1 << 2);
     /// Where there is no such row, it is made; otherwise what was said comes too late for one that is gone.
     pub const MAKES: Self = Self(1 << 7);
     /// All of them, and the row.

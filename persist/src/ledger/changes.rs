@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use shard::InfoHash;
 use shard::private::{Change, Freeleech, GroupId, Passkey};
 
 use super::isolate;
@@ -152,6 +153,7 @@ impl Session<'_> {
         let (mut ids, mut hashes) = (Vec::new(), Vec::new());
         let (mut freeleech, mut percents) = (Vec::new(), Vec::new());
         let (mut freeleech_at, mut percents_at) = (Vec::new(), Vec::new());
+        let (mut seconds, mut seconds_at) = (Vec::new(), Vec::new());
         for ((id, hash), words) in &rows {
             ids.push(i64::from(*id));
             hashes.push(&hash[..]);
@@ -159,11 +161,22 @@ impl Session<'_> {
             percents.push(i32::from(words.upload_percent.value));
             freeleech_at.push(words.freeleech.at);
             percents_at.push(words.upload_percent.at);
+            seconds.push(words.second.value.as_ref().map(|second| &second.0[..]));
+            seconds_at.push(words.second.at);
         }
         let statements = self.statements;
         let there = self.transaction.query(
             &statements.torrent,
-            &[&ids, &hashes, &freeleech, &percents, &freeleech_at, &percents_at],
+            &[
+                &ids,
+                &hashes,
+                &freeleech,
+                &percents,
+                &seconds,
+                &freeleech_at,
+                &percents_at,
+                &seconds_at,
+            ],
         )?;
         let later = there
             .iter()
@@ -180,7 +193,13 @@ impl Session<'_> {
             }
             let made = self.transaction.query(
                 &statements.torrent_new,
-                &[&of(&ids, &new), &of(&hashes, &new), &of(&freeleech, &new), &of(&percents, &new)],
+                &[
+                    &of(&ids, &new),
+                    &of(&hashes, &new),
+                    &of(&freeleech, &new),
+                    &of(&percents, &new),
+                    &of(&seconds, &new),
+                ],
             )?;
             let made: HashSet<Vec<u8>> = made.iter().map(|row| row.get(0)).collect();
             gone.retain(|(_, hash)| !made.contains(&hash[..]));
@@ -320,21 +339,27 @@ struct TorrentWords {
     makes: bool,
     freeleech: Word<&'static str>,
     upload_percent: Word<u16>,
+    /// Its second name.
+    second: Word<Option<InfoHash>>,
 }
 
 impl Default for TorrentWords {
     fn default() -> Self {
         let freeleech = Word { value: freeleech_text(Freeleech::None), at: None };
-        Self { makes: false, freeleech, upload_percent: Word { value: 100, at: None } }
+        let upload_percent = Word { value: 100, at: None };
+        Self { makes: false, freeleech, upload_percent, second: Word::default() }
     }
 }
 
 impl Words for TorrentWords {
     fn hear(&mut self, said: &Said) {
-        let Change::Torrent { freeleech, upload_percent, .. } = said.change else { return };
+        let Change::Torrent { info_hash_v2, freeleech, upload_percent, .. } = said.change else {
+            return;
+        };
         self.makes |= said.columns.has(Columns::MAKES);
         self.freeleech.hear(said, Columns::FREELEECH, freeleech_text(freeleech));
         self.upload_percent.hear(said, Columns::UPLOAD_PERCENT, upload_percent);
+        self.second.hear(said, Columns::INFO_HASH_V2, info_hash_v2);
     }
 }
 

@@ -289,7 +289,8 @@ mod tests {
     fn torrent(id: u32, columns: Columns) -> Record {
         let id = TorrentId(id);
         let (info_hash, freeleech) = (fact(1, 1, 1).info_hash, Freeleech::Free);
-        said(columns, Change::Torrent { id, info_hash, freeleech, upload_percent: 100 })
+        let (info_hash_v2, upload_percent) = (None, 100);
+        said(columns, Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent })
     }
 
     fn token(user: u32, torrent: u32) -> Record {

@@ -100,12 +100,15 @@ pub(super) fn change_json(change: &Change) -> Value {
         Change::GroupRemoved { id } => json!({ "group_removed": {
             "id": id.0,
         }}),
-        Change::Torrent { id, info_hash, freeleech, upload_percent } => json!({ "torrent": {
-            "id": id.0,
-            "info_hash": info_hash.to_string(),
-            "freeleech": freeleech_text(*freeleech),
-            "upload_percent": upload_percent,
-        }}),
+        Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent } => {
+            json!({ "torrent": {
+                "id": id.0,
+                "info_hash": info_hash.to_string(),
+                "info_hash_v2": info_hash_v2.map(|second| second.to_string()),
+                "freeleech": freeleech_text(*freeleech),
+                "upload_percent": upload_percent,
+            }})
+        }
         Change::TorrentRemoved { id, info_hash, reason, at } => json!({ "torrent_removed": {
             "id": id.0,
             "info_hash": info_hash.to_string(),

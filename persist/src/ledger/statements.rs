@@ -267,17 +267,21 @@ const TORRENT: &str = "
             THEN torrents.freeleech ELSE d.freeleech END,
         upload_percent = CASE
             WHEN coalesce(said_at[2] > to_timestamp(upload_percent_at / 1000.0), upload_percent_at IS NULL)
-            THEN torrents.upload_percent ELSE d.upload_percent END
-    FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::integer[], $5::bigint[], $6::bigint[])
-        AS d (torrent_id, hash, freeleech, upload_percent, freeleech_at, upload_percent_at)
+            THEN torrents.upload_percent ELSE d.upload_percent END,
+        info_hash_v2 = CASE WHEN coalesce(said_at[3] > to_timestamp(second_at / 1000.0), second_at IS NULL)
+            THEN torrents.info_hash_v2 ELSE d.second END
+    FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::integer[], $5::bytea[], $6::bigint[], $7::bigint[],
+            $8::bigint[])
+        AS d (torrent_id, hash, freeleech, upload_percent, second, freeleech_at, upload_percent_at, second_at)
     WHERE torrents.id = torrent_id AND torrents.info_hash = hash
     RETURNING torrents.info_hash, coalesce(said_at[1] > to_timestamp(freeleech_at / 1000.0), false)
-        OR coalesce(said_at[2] > to_timestamp(upload_percent_at / 1000.0), false), torrents.id";
+        OR coalesce(said_at[2] > to_timestamp(upload_percent_at / 1000.0), false)
+        OR coalesce(said_at[3] > to_timestamp(second_at / 1000.0), false), torrents.id";
 
 /// Those that were not there; which of them could be made.
 const TORRENT_NEW: &str = "
-    INSERT INTO torrents (id, info_hash, freeleech, upload_percent)
-    SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::integer[])
+    INSERT INTO torrents (id, info_hash, freeleech, upload_percent, info_hash_v2)
+    SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::integer[], $5::bytea[])
     ON CONFLICT (id) DO NOTHING
     RETURNING info_hash";
 

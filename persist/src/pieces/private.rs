@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fastrand::Rng;
 use shard::private::{
-    ClientPrefix, Counters, DeletionRecord, Endpoints, Freeleech, GroupId, Passkey, PeerId,
-    PeerRecord, Piece, Terms, TokenRecord, TorrentId, TorrentRecord, User, UserId,
+    ClientPrefix, Counters, DeletionRecord, Endpoints, Freeleech, GroupId, NamedRecord, Names,
+    Passkey, PeerId, PeerRecord, Piece, Terms, TokenRecord, TorrentId, TorrentRecord, User, UserId,
 };
 use shard::{InfoHash, PeerState, Seconds};
 
@@ -27,7 +27,19 @@ pub(crate) fn piece(rng: &mut Rng, torrents: usize, peers_max: usize, now: Secon
             peers: peers as u32,
             tokens: tokens as u32,
         });
+        let before = piece.peers.len();
         piece.peers.extend((0..peers).map(|_| peer(rng, now)));
+        if rng.u8(..4) == 0 {
+            let first = piece.torrents[piece.torrents.len() - 1].info_hash;
+            piece.hybrids.push((first, info_hash(rng)));
+            piece.named.extend(piece.peers[before..].iter().map(|peer| NamedRecord {
+                info_hash: first,
+                user: peer.user,
+                peer_id: peer.peer_id,
+                key: peer.key,
+                names: Names { first: rng.bool(), second: true },
+            }));
+        }
         piece.tokens.extend((0..tokens).map(|_| token(rng)));
         let reason = ["", "Dupe", "Schon da: \u{df}"][rng.usize(..3)].into();
         piece.deletions.push(DeletionRecord { info_hash: info_hash(rng), reason, at: now });

@@ -47,6 +47,7 @@ impl Database {
         fill.users(snapshot)?;
         fill.rules(snapshot)?;
         fill.torrents(snapshot)?;
+        fill.hybrids(snapshot)?;
         let Fill { transaction, result, filled } = fill;
         result.map_err(&failed)?;
         transaction.commit().map_err(&failed)?;
@@ -146,6 +147,19 @@ impl Fill<'_> {
         Ok(())
     }
 
+    /// The second names of torrents that have been put there.
+    fn hybrids(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        let (mut firsts, mut seconds) = (Vec::new(), Vec::new());
+        snapshot.hybrids(|first, second| {
+            firsts.push(first.0.to_vec());
+            seconds.push(second.0.to_vec());
+        })?;
+        for (firsts, seconds) in firsts.chunks(ROWS).zip(seconds.chunks(ROWS)) {
+            self.put(HYBRIDS, &[&firsts, &seconds]);
+        }
+        Ok(())
+    }
+
     fn put_torrents(&mut self, rows: &[TorrentRecord]) {
         let ids: Vec<i64> = rows.iter().map(|row| row.terms.id.0.into()).collect();
         let hashes: Vec<&[u8]> = rows.iter().map(|row| &row.info_hash.0[..]).collect();
@@ -179,6 +193,10 @@ const TORRENTS: &str = "
     INSERT INTO torrents (id, info_hash, freeleech, upload_percent, snatches, balance)
     SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::integer[], $5::bigint[], $6::bigint[])
     ON CONFLICT (id) DO NOTHING";
+
+const HYBRIDS: &str = "
+    UPDATE torrents SET info_hash_v2 = d.second FROM unnest($1::bytea[], $2::bytea[]) AS d (first, second)
+    WHERE torrents.info_hash = d.first";
 
 const TOKENS: &str = "
     INSERT INTO tokens (user_id, torrent_id, expires_at)

@@ -30,7 +30,7 @@ struct Migration {
 }
 
 /// In order; the first is number 1.
-const MIGRATIONS: [Migration; 7] = [
+const MIGRATIONS: [Migration; 8] = [
     Migration { name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { name: "notices", sql: include_str!("../../migrations/0002_notices.sql") },
     Migration {
@@ -44,6 +44,7 @@ const MIGRATIONS: [Migration; 7] = [
         sql: include_str!("../../migrations/0006_the_books_hold.sql"),
     },
     Migration { name: "writer", sql: include_str!("../../migrations/0007_writer.sql") },
+    Migration { name: "hybrids", sql: include_str!("../../migrations/0008_hybrids.sql") },
 ];
 
 /// How the tables are, for this program.

@@ -75,8 +75,9 @@ pub(super) const USER_GROUPS: Table = Table {
 
 pub(super) const TORRENTS: Table = Table {
     name: "torrents",
-    select: "SELECT id, info_hash, [freeleech], upload_percent, snatches, balance FROM torrents WHERE true",
-    types: &[Type::INT8, Type::BYTEA, Type::TEXT, Type::INT4, Type::INT8, Type::INT8],
+    select: "SELECT id, info_hash, [freeleech], upload_percent, snatches, balance, info_hash_v2 FROM torrents \
+             WHERE true",
+    types: &[Type::INT8, Type::BYTEA, Type::TEXT, Type::INT4, Type::INT8, Type::INT8, Type::BYTEA],
 };
 
 /// Tokens that can be used. One that ends at infinity never does.
@@ -150,6 +151,15 @@ pub(super) fn torrent(row: &impl Columns) -> Result<(Change, Swarm), Unread> {
         let change = Change::Torrent {
             id: TorrentId(id.ok_or_else(|| wrong(row, 0, "id"))?),
             info_hash: info_hash(row, 1)?,
+            info_hash_v2: match row.column::<Option<Bytes<'_>>>(6)? {
+                Some(bytes) => Some(InfoHash(
+                    bytes
+                        .0
+                        .try_into()
+                        .map_err(|_| format!("info_hash_v2 has {} bytes", bytes.0.len()))?,
+                )),
+                None => None,
+            },
             freeleech: match row.column::<Bytes<'_>>(2)?.0 {
                 b"none" => Freeleech::None,
                 b"free" => Freeleech::Free,

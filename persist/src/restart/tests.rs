@@ -80,7 +80,8 @@ impl World {
         };
         self.swarms.register(info_hash, terms).unwrap();
         let Terms { id, freeleech, upload_percent } = terms;
-        self.change(Change::Torrent { id, info_hash, freeleech, upload_percent });
+        let info_hash_v2 = None;
+        self.change(Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent });
     }
 
     fn put_user(&mut self, id: u32) {

@@ -13,7 +13,7 @@ use super::format::{Header, Kind, Meta, PAYLOAD_BYTES_MAX, Totals};
 use super::groups::GROUPS_MAX;
 use super::rules::RULES_MAX;
 use super::users::USERS_MAX;
-use super::{columns, deletions, groups, rules, torrents, users};
+use super::{columns, deletions, groups, hybrids, rules, torrents, users};
 
 /// A snapshot on its way to a stream.
 pub(super) struct Encoder<W> {
@@ -26,6 +26,7 @@ pub(super) struct Encoder<W> {
     rules: rules::Filling,
     torrents: torrents::Filling,
     deletions: deletions::Filling,
+    hybrids: hybrids::Filling,
     /// The last swarm of every piece: where the next piece of the same shard may go on.
     tails: HashSet<InfoHash>,
 }
@@ -51,6 +52,7 @@ impl<W: Write> Encoder<W> {
             rules: rules::Filling::default(),
             torrents: torrents::Filling::default(),
             deletions: deletions::Filling::default(),
+            hybrids: hybrids::Filling::default(),
             tails: HashSet::new(),
         })
     }
@@ -145,6 +147,14 @@ impl<W: Write> Encoder<W> {
             self.deletions.push(deletion);
             self.output.totals.deletions += 1;
         }
+        for (first, second) in &piece.hybrids {
+            self.room_for_hybrids()?;
+            self.hybrids.push(first, second);
+        }
+        for named in &piece.named {
+            self.room_for_hybrids()?;
+            self.hybrids.push_named(named);
+        }
         Ok(())
     }
 
@@ -155,6 +165,7 @@ impl<W: Write> Encoder<W> {
         self.flush_groups()?;
         self.flush_rules()?;
         self.flush_torrents()?;
+        self.flush_hybrids()?;
         self.flush_deletions()?;
         self.output.finish()
     }
@@ -257,6 +268,19 @@ impl<W: Write> Encoder<W> {
         }
         let kind = if self.torrents.is_ported() { Kind::PortedTorrents } else { Kind::Torrents };
         self.output.frame(kind, |buffer| self.torrents.archive(buffer))
+    }
+
+    fn room_for_hybrids(&mut self) -> io::Result<()> {
+        if self.hybrids.is_full() { self.flush_hybrids() } else { Ok(()) }
+    }
+
+    /// Names come after the torrents and peers that they are of.
+    fn flush_hybrids(&mut self) -> io::Result<()> {
+        if self.hybrids.is_empty() {
+            return Ok(());
+        }
+        self.flush_torrents()?;
+        self.output.frame(Kind::Hybrids, |buffer| self.hybrids.archive(buffer))
     }
 
     fn flush_deletions(&mut self) -> io::Result<()> {

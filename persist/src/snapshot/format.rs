@@ -137,6 +137,8 @@ pub(super) enum Kind {
     Groups,
     /// Torrents with peers of which some have a port for each family.
     PortedTorrents,
+    /// Torrents with two names, and which clients are there by the second; after those it is of.
+    Hybrids,
 }
 
 /// The head of a frame whose kind, number and length are possible.
@@ -263,7 +265,7 @@ impl Header {
 }
 
 impl Kind {
-    const ALL: [Kind; 9] = [
+    const ALL: [Kind; 10] = [
         Kind::Swarms,
         Kind::End,
         Kind::Users,
@@ -273,6 +275,7 @@ impl Kind {
         Kind::GroupedUsers,
         Kind::Groups,
         Kind::PortedTorrents,
+        Kind::Hybrids,
     ];
 
     pub(super) fn code(self) -> u32 {
@@ -286,6 +289,7 @@ impl Kind {
             Kind::GroupedUsers => 7,
             Kind::Groups => 8,
             Kind::PortedTorrents => 9,
+            Kind::Hybrids => 10,
         }
     }
 
@@ -304,7 +308,8 @@ impl Kind {
             | Kind::Deletions
             | Kind::GroupedUsers
             | Kind::Groups
-            | Kind::PortedTorrents => mode != Mode::Open,
+            | Kind::PortedTorrents
+            | Kind::Hybrids => mode != Mode::Open,
         }
     }
 
@@ -313,7 +318,11 @@ impl Kind {
         match self {
             Kind::Users | Kind::GroupedUsers | Kind::Groups => 0,
             Kind::Rules => 1,
-            Kind::Swarms | Kind::Torrents | Kind::PortedTorrents | Kind::Deletions => 2,
+            Kind::Swarms
+            | Kind::Torrents
+            | Kind::PortedTorrents
+            | Kind::Hybrids
+            | Kind::Deletions => 2,
             Kind::End => 3,
         }
     }

@@ -10,6 +10,7 @@ use super::columns::View;
 use super::deletions::DeletionsView;
 use super::format::{HEAD_BYTES, HEADER_BYTES, Header, Kind, Totals, is_read};
 use super::groups::GroupsView;
+use super::hybrids::HybridsView;
 use super::rules::RulesView;
 use super::torrents::TorrentsView;
 use super::users::UsersView;
@@ -63,6 +64,7 @@ pub(super) enum Content<'a> {
     Rules(RulesView<'a>),
     Torrents(TorrentsView<'a>),
     Deletions(DeletionsView<'a>),
+    Hybrids(HybridsView<'a>),
 }
 
 /// The frames of one snapshot.
@@ -168,6 +170,7 @@ impl<'a> Content<'a> {
             Kind::Torrents => Content::Torrents(TorrentsView::new(payload)?),
             Kind::PortedTorrents => Content::Torrents(TorrentsView::new_ported(payload)?),
             Kind::Deletions => Content::Deletions(DeletionsView::new(payload)?),
+            Kind::Hybrids => Content::Hybrids(HybridsView::new(payload)?),
             Kind::End => unreachable!("the last frame holds the totals"),
         })
     }
@@ -178,7 +181,7 @@ impl<'a> Content<'a> {
         match self {
             Content::Swarms(view) => view.count(totals),
             Content::Users(view) => totals.users += view.len() as u64,
-            Content::Groups(_) => {}
+            Content::Groups(_) | Content::Hybrids(_) => {}
             Content::Rules(view) => totals.client_rules += view.len() as u64,
             Content::Torrents(view) => view.count(totals),
             Content::Deletions(view) => totals.deletions += view.len() as u64,

@@ -114,6 +114,17 @@ impl Snapshot {
         })
     }
 
+    /// Shows the two names of every torrent that has two, the first one first. One may be shown several times.
+    pub fn hybrids(&self, mut visit: impl FnMut(InfoHash, InfoHash)) -> Result<(), SnapshotError> {
+        self.expect_private(true)?;
+        self.read(|content| {
+            if let Content::Hybrids(view) = content {
+                view.hybrids().for_each(|(first, second)| visit(first, second));
+            }
+            true
+        })
+    }
+
     /// Imports the torrents for which `owns` is true, with their tokens and all of their peers, and the
     /// reasons of those that were removed. Nobody is left out for being silent: a peer's baseline is
     /// worth credit. Replay the journal from [`Snapshot::covered`] on, and call
@@ -145,6 +156,14 @@ impl Snapshot {
                     for deletion in view.deletions().filter(|removed| owns(&removed.info_hash)) {
                         swarms.set_deletion(deletion.info_hash, &deletion.reason, deletion.at);
                     }
+                }
+                Content::Hybrids(view) => {
+                    for (first, second) in view.hybrids().filter(|(first, _)| owns(first)) {
+                        restored.refused +=
+                            usize::from(swarms.set_second(&first, Some(second)).is_err());
+                    }
+                    let named = view.named().filter(|named| owns(&named.info_hash));
+                    named.for_each(|named| swarms.import_names(&named));
                 }
                 Content::Swarms(_) | Content::Users(_) | Content::Groups(_) | Content::Rules(_) => {
                 }

@@ -1,7 +1,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use shard::InfoHash;
-use shard::private::{Counters, Endpoints, Stamp, Swarm};
+use shard::private::{Counters, Endpoints, Names, Stamp, Swarm};
 
 use super::*;
 
@@ -25,6 +25,7 @@ pub(crate) fn fact(user: u32, torrent: u32, at: u32) -> Fact {
         left: 0,
         partial: false,
         active: true,
+        names: Names::FIRST,
         since: Seconds(0),
         elapsed: 1800,
         announces: 2,

@@ -7,8 +7,8 @@ use persist::journal::{Columns, Said};
 use persist::ledger::Record;
 use persist::{Ledger, LedgerOptions, LedgerStatus};
 use shard::private::{
-    Change, Counters, Endpoints, Fact, Freeleech, Gone, GroupId, PeerId, Stamp, Swarm, TorrentId,
-    UserId,
+    Change, Counters, Endpoints, Fact, Freeleech, Gone, GroupId, Names, PeerId, Stamp, Swarm,
+    TorrentId, UserId,
 };
 use shard::{PeerState, Seconds};
 
@@ -65,6 +65,7 @@ fn announce(rng: &mut Rng, at: u32) -> Fact {
         said: None,
         left: [0, 1000, u64::MAX][rng.usize(..3)],
         active: rng.u8(..10) != 0,
+        names: Names::FIRST,
         elapsed: rng.u32(..3) * 900,
         announces: at,
         moved: counters(rng),
@@ -98,6 +99,7 @@ fn change(rng: &mut Rng, at: u32) -> Record {
         3..=4 => Change::Torrent {
             id: torrent,
             info_hash,
+            info_hash_v2: None,
             freeleech: Freeleech::Free,
             upload_percent: rng.u16(..300),
         },

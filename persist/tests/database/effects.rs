@@ -201,6 +201,7 @@ fn changes_make_and_remove_rows() {
         said(Change::Torrent {
             id: TorrentId(1),
             info_hash: hash(1),
+            info_hash_v2: Some(hash(9)),
             freeleech: Freeleech::Neutral,
             upload_percent: 150,
         }),

@@ -59,6 +59,7 @@ fn what_an_announce_needs_is_loaded() {
         change: Change::Torrent {
             id: TorrentId(id),
             info_hash: hash(id),
+            info_hash_v2: None,
             freeleech,
             upload_percent,
         },

@@ -38,7 +38,13 @@ fn each_row_that_matters_is_told() {
     let it_is = |freeleech, number| {
         let (id, info_hash) = (TorrentId(2), hash(number));
         Seen::Torrent(Stored {
-            change: Change::Torrent { id, info_hash, freeleech, upload_percent: 100 },
+            change: Change::Torrent {
+                id,
+                info_hash,
+                info_hash_v2: None,
+                freeleech,
+                upload_percent: 100,
+            },
             figures: Swarm { snatches: 3, balance: -5, ..Swarm::default() },
         })
     };

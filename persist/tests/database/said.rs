@@ -41,7 +41,8 @@ fn the_later_one_wins_column_by_column() {
         unreachable!()
     };
     let freeleech = Freeleech::Free;
-    let change = Change::Torrent { id, info_hash, freeleech, upload_percent: 300 };
+    let change =
+        Change::Torrent { id, info_hash, info_hash_v2: None, freeleech, upload_percent: 300 };
     let status = site.apply(vec![
         of_user(1, before, all, 1, [false, true, true]),
         of_user(2, before, all, 2, [false, true, true]),
@@ -101,6 +102,7 @@ fn what_is_said_of_a_row_that_is_gone_is_kept_and_makes_none() {
     let change = |info_hash| Change::Torrent {
         id: shard::private::TorrentId(1),
         info_hash,
+        info_hash_v2: None,
         freeleech: Freeleech::Free,
         upload_percent: 100,
     };

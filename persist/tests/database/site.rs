@@ -12,7 +12,8 @@ use persist::ledger::{Record, Source, SourceError};
 use persist::{Database, Ledger, LedgerOptions};
 use postgres::{Client, NoTls};
 use shard::private::{
-    Change, Counters, Endpoints, Fact, Freeleech, Passkey, PeerId, Stamp, Swarm, TorrentId, UserId,
+    Change, Counters, Endpoints, Fact, Freeleech, Names, Passkey, PeerId, Stamp, Swarm, TorrentId,
+    UserId,
 };
 use shard::{InfoHash, Seconds};
 
@@ -224,6 +225,7 @@ pub(crate) fn fact(user: u32, torrent: u32) -> Fact {
         left: 1000,
         partial: false,
         active: true,
+        names: Names::FIRST,
         since: NOW,
         elapsed: 0,
         announces: 1,
@@ -265,6 +267,7 @@ pub(crate) fn torrent(id: u32) -> Record {
     said(Change::Torrent {
         id: TorrentId(id),
         info_hash: hash(id),
+        info_hash_v2: None,
         freeleech: Freeleech::None,
         upload_percent: 100,
     })

@@ -5,8 +5,10 @@ use super::choose::{Ask, choose, state};
 use super::credit::{Credit, balance, credit};
 use super::face::{Face, Name};
 use super::heard::Judged;
+use super::hybrid::Names;
 use super::members::Spot;
 use super::rights::Rights;
+use super::torrent::Role;
 use super::{
     AHEAD_MAX, Announce, Counters, Fact, Facts, Freeleech, Outcome, Refusal, Stamp, Swarm, Swarms,
     fold,
@@ -22,6 +24,19 @@ pub(crate) struct Known {
     pub(crate) figures: Figures,
     /// More is remembered of it than its figures.
     pub(crate) is_odd: bool,
+}
+
+/// By which name of a hybrid torrent an announce came.
+#[derive(Clone, Copy)]
+pub(crate) struct Over {
+    /// The slot of the swarm that it is told of.
+    pub(crate) told: u32,
+    /// By which names the client is there from now on.
+    pub(crate) names: Names,
+    /// That changes something.
+    pub(crate) changed: bool,
+    /// It says `stopped`, and is there by another name.
+    pub(crate) stays: bool,
 }
 
 /// What an announce does to its peer and torrent.
@@ -66,30 +81,39 @@ impl Swarms {
         reply: &mut Reply,
     ) -> Result<Outcome, Refusal> {
         reply.clear();
-        let Some(slot) = self.find(&announce.info_hash) else {
+        let Some(slot) = self.find_swarm(&announce.info_hash) else {
             return Err(self.unknown(&announce.info_hash, now));
         };
+        if self.torrents.get(slot).role != Role::Sole {
+            return self.announce_hybrid(slot, announce, now, random, reply);
+        }
         let known = self.known(slot, announce);
         if self.is_plain(announce, known.as_ref()) {
-            return self.take_in(slot, announce, known, None, now, random, reply);
+            return self.take_in(slot, announce, known, None, None, now, random, reply);
         }
-        self.announce_judged(slot, announce, known, now, random, reply)
+        self.announce_judged(slot, announce, known, None, now, random, reply)
     }
 
-    /// One that does not simply go on, or may not.
+    /// One that does not simply go on, or may not, or is of a hybrid torrent.
     #[cold]
     #[inline(never)]
-    fn announce_judged(
+    #[expect(clippy::too_many_arguments, reason = "one announce, split for speed")]
+    pub(super) fn announce_judged(
         &mut self,
         slot: u32,
         announce: &Announce,
         known: Option<Known>,
+        over: Option<&Over>,
         now: Seconds,
         random: &mut fastrand::Rng,
         reply: &mut Reply,
     ) -> Result<Outcome, Refusal> {
         let announce = Announce { counters: fold::bounded(&announce.counters), ..*announce };
-        let judged = self.judge(&announce, known.as_ref(), now);
+        let stays = over.is_some_and(|over| over.stays);
+        let judged = match self.is_plain(&announce, known.as_ref()) && !stays {
+            true => None,
+            false => self.judge(&announce, known.as_ref(), over, now),
+        };
         let mut counted = judged.as_ref().map_or(announce, |judged| judged.announce);
         let begins = known.is_none() && judged.is_none();
         if known.is_none()
@@ -100,7 +124,8 @@ impl Swarms {
             // It goes on with a download of the one before it.
             counted.downloads_full = false;
         }
-        let done = self.take_in(slot, &counted, known, judged.as_ref(), now, random, reply)?;
+        let judged = judged.as_ref();
+        let done = self.take_in(slot, &counted, known, judged, over, now, random, reply)?;
         if begins && done.is.is_some() {
             self.forget_left(&announce);
         }
@@ -116,6 +141,7 @@ impl Swarms {
         announce: &Announce,
         known: Option<Known>,
         judged: Option<&Judged>,
+        over: Option<&Over>,
         now: Seconds,
         random: &mut fastrand::Rng,
         reply: &mut Reply,
@@ -135,6 +161,7 @@ impl Swarms {
             Some(known) => self.meet_known(slot, announce, &known, &step, judged)?,
             None => self.meet_new(slot, announce, &step, judged)?,
         };
+        let met = met || !stopped && over.is_some_and(|over| over.changed);
         if met && known.is_some() && !stopped {
             self.succeed_known(slot, announce, &face, now);
         }
@@ -160,6 +187,8 @@ impl Swarms {
             true => Some(self.fact(slot, announce, &face, &step, judged, reply.counts)),
             false => None,
         };
+        let names = over.filter(|_| !stopped).map_or(Names::FIRST, |over| over.names);
+        let fact = fact.map(|fact| Fact { names, ..fact });
         if stopped {
             // A stranger's face was never anybody's.
             match known {
@@ -167,9 +196,12 @@ impl Swarms {
                 None => face.forget(&mut self.members.wides),
             }
         } else if !forbidden && !held_back {
-            let torrent = self.torrents.get(slot);
-            let ask = Ask::of(announce, face.mark.is_wide());
-            choose(torrent, &self.members, &self.rights, &ask, random, reply);
+            let told = self.torrents.get(over.map_or(slot, |over| over.told));
+            let mut ask = Ask::of(announce, face.mark.is_wide());
+            if over.is_some() {
+                ask.look_beyond(self.apart(slot));
+            }
+            choose(told, &self.members, &self.rights, &ask, random, reply);
         }
         let stops = stopped || judged.is_some_and(|judged| judged.stops);
         let once = fact.is_some() && (stops || step.anew || step.snatched);
@@ -195,7 +227,7 @@ impl Swarms {
     }
 
     #[inline(always)]
-    fn known(&self, slot: u32, announce: &Announce) -> Option<Known> {
+    pub(super) fn known(&self, slot: u32, announce: &Announce) -> Option<Known> {
         let torrent = self.torrents.get(slot);
         let spot = self.spot(torrent, announce)?;
         let (face, state) = self.members.face(torrent, spot);
@@ -250,6 +282,7 @@ impl Swarms {
             && known.is_some_and(|known| {
                 known.state == state
                     && (known.face.mark.is_wide() || announce.endpoints.v6.is_none())
+                    && (known.face.mark.has_v4() || announce.endpoints.v4.is_none())
             });
         if let (true, Some(known)) = (postponed, known) {
             figures.reported = known.figures.reported;
@@ -412,6 +445,7 @@ impl Swarms {
             left: announce.left,
             partial: step.state == PeerState::PartialSeed,
             active: announce.event != Event::Stopped,
+            names: Names::FIRST,
             since: step.figures.since,
             elapsed: step.elapsed,
             announces: step.figures.announces,

@@ -60,6 +60,8 @@ pub enum Change {
         id: TorrentId,
         /// Its name.
         info_hash: InfoHash,
+        /// Its second name, where it is a hybrid (BEP 52): the first 20 bytes of its SHA-256.
+        info_hash_v2: Option<InfoHash>,
         /// See [`super::Terms::freeleech`].
         freeleech: Freeleech,
         /// See [`super::Terms::upload_percent`].

@@ -22,7 +22,11 @@ pub(crate) struct Ask {
     /// It has said no IPv6 address of its own, though it takes any: who is reached over IPv6 alone comes last.
     is_v4_only: bool,
     numwant: usize,
+    looks: usize,
 }
+
+/// Looks that an announce has to spare for those who are told to nobody, a few microseconds.
+const UNTOLD_MAX: usize = 4096;
 
 /// Which peers are looked at, by how they are reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +56,13 @@ impl Ask {
             families: announce.families,
             is_v4_only: !has_v6 && announce.families.v4 && announce.families.v6,
             numwant: usize::from(announce.numwant),
+            looks: 2 * usize::from(announce.numwant) + SPARE_LOOKS,
         }
+    }
+
+    /// So many are in the swarm who are told to nobody.
+    pub(crate) fn look_beyond(&mut self, untold: usize) {
+        self.looks += untold.min(UNTOLD_MAX);
     }
 
     /// Whom to tell of, in this order.
@@ -79,7 +89,7 @@ pub(crate) fn choose(
     random: &mut fastrand::Rng,
     reply: &mut Reply,
 ) {
-    let looks = 2 * ask.numwant + SPARE_LOOKS;
+    let looks = ask.looks;
     let mut teller = Teller {
         ask,
         rights,

@@ -2,7 +2,7 @@
 
 use super::face::Face;
 use super::members::{TABLES, state_of};
-use super::torrent::{Body, Standing, Torrent};
+use super::torrent::{Body, Role, Torrent};
 use super::{PeerRecord, Piece, Swarms, TorrentRecord, UserId};
 use crate::{InfoHash, PeerState};
 
@@ -52,7 +52,7 @@ impl Swarms {
         let torrent = self.torrents.get(cursor.slot);
         let within = cursor.within.take().filter(|(info_hash, _)| *info_hash == torrent.info_hash);
         let mut within = within.map_or(Within::Tokens(None), |(_, within)| within);
-        if torrent.standing == Standing::Registered {
+        if torrent.is_registered() {
             let before = (piece.peers.len(), piece.tokens.len());
             let at = piece.torrents.len();
             piece.torrents.push(record(torrent));
@@ -67,6 +67,12 @@ impl Swarms {
             }
             piece.torrents[at].peers = (piece.peers.len() - before.0) as u32;
             piece.torrents[at].tokens = (piece.tokens.len() - before.1) as u32;
+            if torrent.role == Role::First {
+                let Piece { peers, hybrids, named, .. } = piece;
+                let second = self.second_name(cursor.slot);
+                hybrids.extend(second.map(|second| (torrent.info_hash, second)));
+                named.extend(self.named(cursor.slot, peers[before.0..].iter()));
+            }
             if more {
                 cursor.within = Some((torrent.info_hash, within));
                 if let (Body::Crowd(number), Within::Peers { .. }) = (&torrent.body, within) {

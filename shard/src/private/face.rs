@@ -24,7 +24,7 @@ pub(crate) struct Face {
 
 const _: () = assert!(size_of::<Face>() == 16, "memory per peer, see shard/benches/private.rs");
 
-/// How far each endpoint of a peer may be told (two bits each), four flags, and eight bits of a keyed
+/// How far each endpoint of a peer may be told (two bits each), five flags, and seven bits of a keyed
 /// hash of its peer id and key, which tell apart nearly all clients of one user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Mark(u16);
@@ -47,7 +47,8 @@ impl Mark {
     const LARGE: u16 = 1 << 5;
     const HIDDEN: u16 = 1 << 6;
     const VISIBLE: u16 = 1 << 7;
-    const PRINT_SHIFT: u32 = 8;
+    const APART: u16 = 1 << 8;
+    const PRINT_SHIFT: u32 = 9;
 
     #[inline]
     fn scope(self, shift: u32) -> u16 {
@@ -119,6 +120,23 @@ impl Mark {
         self.set(Self::VISIBLE, on);
     }
 
+    /// It is visible, and there by the first name of its torrent.
+    #[inline]
+    pub(crate) fn is_told(self) -> bool {
+        self.0 & (Self::VISIBLE | Self::APART) == Self::VISIBLE
+    }
+
+    /// It is there by the second name of its torrent alone; in the swarm of the first it is told to nobody.
+    #[inline]
+    pub(crate) fn is_apart(self) -> bool {
+        self.0 & Self::APART != 0
+    }
+
+    #[inline]
+    pub(crate) fn set_apart(&mut self, on: bool) {
+        self.set(Self::APART, on);
+    }
+
     #[inline]
     fn print(self) -> u8 {
         (self.0 >> Self::PRINT_SHIFT) as u8
@@ -134,11 +152,14 @@ pub(crate) struct Name<'a> {
     print: u8,
 }
 
+/// Prints have seven bits.
+const PRINT_MAX: u8 = (1 << 7) - 1;
+
 impl<'a> Name<'a> {
     #[inline]
     pub(crate) fn new(keys: &Keys, user: UserId, peer_id: &'a PeerId, key: u32) -> Self {
         let hash = keys.info_hash(&InfoHash(peer_id.0)) ^ u64::from(key);
-        Self { user, peer_id, key, print: (keys.word(hash) >> 40) as u8 }
+        Self { user, peer_id, key, print: (keys.word(hash) >> 40) as u8 & PRINT_MAX }
     }
 
     #[inline]
@@ -259,6 +280,16 @@ impl Face {
         let port = v6.map(|v6| v6.port).or(v4.map(|v4| v4.port));
         self.port = port.unwrap_or_default().to_be_bytes();
         self.mark.set(Mark::WIDE, v6.is_some());
+    }
+
+    /// Makes the face of the same client in the swarm of its torrent's second name what this one is.
+    pub(crate) fn copy(&self, wides: &mut Wides, other: &mut Face) {
+        let endpoints = self.endpoints(wides);
+        let known = other.endpoints(wides);
+        other.change(wides, &known, &endpoints);
+        other.account = self.account;
+        other.mark.set_visible(self.mark.is_visible());
+        other.mark.set_hidden(self.mark.is_hidden());
     }
 
     /// Gives back what it has beside itself.

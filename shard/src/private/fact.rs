@@ -1,6 +1,6 @@
 //! What an announce did to the accounting.
 
-use super::{Counters, Endpoints, PeerId, Stamp, TorrentId, UserId};
+use super::{Counters, Endpoints, Names, PeerId, Stamp, TorrentId, UserId};
 use crate::{InfoHash, Seconds};
 
 /// One announce that changed something that must not be lost.
@@ -47,6 +47,8 @@ pub struct Fact {
     pub partial: bool,
     /// False when it said `stopped`: the peer is gone.
     pub active: bool,
+    /// By which names of its torrent the peer is there.
+    pub names: Names,
     /// When the peer was first heard of.
     pub since: Seconds,
     /// Seconds since the announce before; 0 for the first one.

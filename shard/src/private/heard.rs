@@ -2,7 +2,7 @@
 //! what they count as in the swarm.
 
 use super::account::Figures;
-use super::announce::Known;
+use super::announce::{Known, Over};
 use super::fold::{self, Addresses, Factors, Line, Lines, Report, Verdict};
 use super::recent::{self, Kind, Step, Whose};
 use super::{Announce, Counters, Endpoints, PeerId, Stamp, Swarms, UserId};
@@ -44,17 +44,21 @@ impl Judged {
         figures: &Figures,
         state: PeerState,
         known: &Endpoints,
+        over: Option<&Over>,
     ) -> Self {
         let mut counts = counts_as(announce, figures, state, &self);
-        // Who has left over one family leaves over the other, whichever said so first.
+        // Who has left over one family, or by one name, leaves over the other, whichever said so first.
         let Addresses { v4, v6 } = self.line.addresses;
         let was_both = v4.is_some() && v6.is_some() && known.v4.is_some() != known.v6.is_some();
-        let has_parted = was_both && self.line.stopped.is_some() && !self.is_elsewhere;
+        let was_twice = was_both || over.is_some();
+        let has_parted = was_twice && self.line.stopped.is_some() && !self.is_elsewhere;
         if announce.event == Event::Stopped && self.is_late() && has_parted {
             counts.event = Event::Stopped;
         }
-        let parts = counts.event == Event::Stopped && stays(&announce.endpoints, known);
-        if parts {
+        let stopped = counts.event == Event::Stopped;
+        let stays_by_name = stopped && over.is_some_and(|over| over.stays);
+        let parts = stopped && !stays_by_name && stays(&announce.endpoints, known);
+        if parts || stays_by_name {
             counts.event = match state {
                 PeerState::PartialSeed if counts.left > 0 => Event::Paused,
                 _ => Event::None,
@@ -92,12 +96,13 @@ impl Swarms {
         &self,
         announce: &Announce,
         known: Option<&Known>,
+        over: Option<&Over>,
         now: Seconds,
     ) -> Option<Judged> {
         let Some(known) = known else {
             return self.judge_unknown(announce, now);
         };
-        Some(self.judge_known(announce, known, now))
+        Some(self.judge_known(announce, known, over, now))
     }
 
     /// Of a client that is not there: one that has just left, or whose endpoint was taken over.
@@ -112,7 +117,13 @@ impl Swarms {
         Some(judge_succeeded(announce, line, now, silent_max))
     }
 
-    fn judge_known(&self, announce: &Announce, known: &Known, now: Seconds) -> Judged {
+    fn judge_known(
+        &self,
+        announce: &Announce,
+        known: &Known,
+        over: Option<&Over>,
+        now: Seconds,
+    ) -> Judged {
         let members = &self.members;
         let endpoints = known.face.endpoints(&members.wides);
         let account = known.face.account;
@@ -123,7 +134,7 @@ impl Swarms {
             None => Lines::one(self.line(known, &endpoints, now)),
         };
         let judged = hear(lines, announce, &endpoints, now, self.limits.peer_timeout);
-        judged.counted(announce, &known.figures, known.state, &endpoints)
+        judged.counted(announce, &known.figures, known.state, &endpoints, over)
     }
 
     fn line(&self, known: &Known, endpoints: &Endpoints, now: Seconds) -> Line {

@@ -2,7 +2,7 @@
 
 use super::face::Face;
 use super::members::{TABLES, state_of};
-use super::torrent::{Body, Standing};
+use super::torrent::Body;
 use super::{PeerRecord, Swarms, TokenRecord, TorrentId, UserId};
 use crate::{InfoHash, PeerState};
 
@@ -112,7 +112,7 @@ impl Swarms {
         let stop = end.min(from.saturating_add(torrents.max(1)));
         for slot in from..stop {
             let torrent = self.torrents.get(slot);
-            if torrent.standing != Standing::Registered {
+            if !torrent.is_registered() {
                 continue;
             }
             let (info_hash, id) = (torrent.info_hash, torrent.terms.id);

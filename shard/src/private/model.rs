@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    AHEAD_MAX, Announce, Counters, Endpoints, Fact, Facts, Freeleech, Gone, Limits, Outcome,
+    AHEAD_MAX, Announce, Counters, Endpoints, Fact, Facts, Freeleech, Gone, Limits, Names, Outcome,
     PeerId, PeerRecord, Refusal, Stamp, Swarm, Terms, Totals, User, UserId, fold,
 };
 use crate::{Counts, Event, InfoHash, PeerState, Reply, Scope, Seconds};
@@ -19,6 +19,7 @@ mod memory;
 
 use memory::Memories;
 
+use super::announce::Over;
 use super::heard::Judged;
 
 /// The swarms of one core.
@@ -60,6 +61,10 @@ pub struct Torrent {
     pub snatches: u32,
     /// Who is in its swarm.
     pub peers: BTreeMap<Client, PeerRecord>,
+    /// Its second name.
+    pub second: Option<InfoHash>,
+    /// By which of them each is there, of a torrent that has two or had.
+    pub names: BTreeMap<Client, Names>,
     /// Whose downloads are free, and until when.
     pub tokens: BTreeMap<UserId, Option<Seconds>>,
 }
@@ -85,10 +90,42 @@ impl Model {
         if self.torrents.len() >= self.limits.torrents_max {
             return Err(Refusal::TorrentsMax);
         }
-        let (peers, tokens) = Default::default();
-        self.torrents.insert(info_hash, Torrent { terms, balance: 0, snatches: 0, peers, tokens });
+        let (peers, tokens, names) = Default::default();
+        let (balance, snatches, second) = (0, 0, None);
+        let torrent = Torrent { terms, balance, snatches, peers, second, names, tokens };
+        self.torrents.insert(info_hash, torrent);
         self.deletions.remove(&info_hash);
         Ok(true)
+    }
+
+    /// See [`super::Swarms::set_second`].
+    pub fn set_second(
+        &mut self,
+        info_hash: &InfoHash,
+        second: Option<InfoHash>,
+    ) -> Result<(), Refusal> {
+        let taken = second.is_some_and(|second| {
+            self.torrents.iter().any(|(first, torrent)| {
+                *first == second || first != info_hash && torrent.second == Some(second)
+            })
+        });
+        let Some(torrent) = self.torrents.get_mut(info_hash) else { return Ok(()) };
+        if taken {
+            return Err(Refusal::NameTaken);
+        }
+        if torrent.second != second {
+            torrent.second = second;
+            torrent.names.values_mut().for_each(|names| names.second = false);
+            second.iter().for_each(|second| _ = self.deletions.remove(second));
+        }
+        Ok(())
+    }
+
+    /// The first name of the torrent that has this one.
+    pub fn first(&self, name: InfoHash) -> InfoHash {
+        let mut torrents = self.torrents.iter();
+        let first = torrents.find(|(_, torrent)| torrent.second == Some(name));
+        first.map_or(name, |(first, _)| *first)
     }
 
     /// See [`super::Swarms::unregister`]; everybody who was there.
@@ -100,7 +137,9 @@ impl Model {
     ) -> Option<(Terms, Vec<Gone>)> {
         let torrent = self.torrents.remove(info_hash)?;
         self.memories.forget_torrent(info_hash);
-        self.deletions.insert(*info_hash, (reason.into(), now));
+        for name in [Some(*info_hash), torrent.second].into_iter().flatten() {
+            self.deletions.insert(name, (reason.into(), now));
+        }
         let gone = torrent.peers.values().map(|peer| torrent.gone(info_hash, peer)).collect();
         Some((torrent.terms, gone))
     }
@@ -124,7 +163,9 @@ impl Model {
     ) -> Result<Outcome, Refusal> {
         reply.clear();
         let peers: usize = self.torrents.values().map(|torrent| torrent.peers.len()).sum();
-        let deletion = self.deletions.get(&announce.info_hash);
+        let name = announce.info_hash;
+        let announce = &Announce { info_hash: self.first(name), ..*announce };
+        let deletion = self.deletions.get(&name);
         let Some(torrent) = self.torrents.get_mut(&announce.info_hash) else {
             return Err(match deletion {
                 Some((reason, at)) if now.since(*at).max(at.since(now)).0 <= DELETION_KEPT => {
@@ -136,10 +177,12 @@ impl Model {
         let client = (announce.user.id, announce.peer_id, announce.key);
         let known = torrent.peers.get(&client).map(|peer| ruled(&self.rulings, peer));
         let announce = &Announce { counters: fold::bounded(&announce.counters), ..*announce };
-        let judged = self.memories.judge(announce, known.as_ref(), now, self.limits.peer_timeout);
+        let over = torrent.over(&client, name != announce.info_hash, announce.event);
+        let silent_max = self.limits.peer_timeout;
+        let judged = self.memories.judge(announce, known.as_ref(), over.as_ref(), now, silent_max);
         let said = announce.counters;
         let announce = judged.as_ref().map_or(announce, |judged| &judged.announce);
-        self.counted = Some(*announce);
+        self.counted = Some(Announce { info_hash: name, ..*announce });
         let stops = announce.event == Event::Stopped;
         let mut announce = *announce;
         self.succeeded.clear();
@@ -159,7 +202,8 @@ impl Model {
             && known.is_some_and(|known| {
                 let snatches = completes && known.state != PeerState::Seeder;
                 let had_v6 = known.endpoints.v6.is_some() || announce.endpoints.v6.is_none();
-                let stays = known.state == becomes(announce, was).0 && had_v6;
+                let had_v4 = known.endpoints.v4.is_some() || announce.endpoints.v4.is_none();
+                let stays = known.state == becomes(announce, was).0 && had_v6 && had_v4;
                 let says_stopped = judged.as_ref().is_some_and(|judged| judged.stops);
                 !stops && !says_stopped && stays && !snatches && !anew
             });
@@ -196,9 +240,15 @@ impl Model {
         }
         let fact = Fact {
             said: (said != announce.counters).then_some(said),
+            names: over.filter(|_| !stops).map_or(Names::FIRST, |over| over.names),
             ..torrent.apply(announce, known.as_ref(), &peer, moved, now)
         };
-        reply.counts = torrent.counts();
+        if let Some(over) = over {
+            torrent.names.insert(client, over.names);
+        }
+        let Torrent { names, peers, .. } = torrent;
+        names.retain(|client, _| peers.contains_key(client));
+        reply.counts = torrent.counts_by(name != announce.info_hash);
         let changed = match (&known, stops) {
             (None, true) => moved != Counters::default(),
             (None, false) | (Some(_), true) => true,
@@ -209,6 +259,7 @@ impl Model {
                     || announce.event == Event::Started
                     || fact.snatched
                     || moved != Counters::default()
+                    || over.is_some_and(|over| over.changed)
             }
         };
         let noted = changed && !postponed || self.limits.facts == Facts::All;
@@ -230,14 +281,22 @@ impl Model {
         })
     }
 
-    /// The counts of a torrent.
+    /// The counts of a torrent by this of its names.
     pub fn scrape(&self, info_hash: &InfoHash) -> Option<Counts> {
-        Some(self.torrents.get(info_hash)?.counts())
+        let first = self.first(*info_hash);
+        Some(self.torrents.get(&first)?.counts_by(first != *info_hash))
+    }
+
+    /// The counts of a torrent by all of its names together.
+    pub fn counts(&self, info_hash: &InfoHash) -> Option<Counts> {
+        Some(self.torrents.get(&self.first(*info_hash))?.counts())
     }
 
     /// Whom a requester may be told, whether or not he is here.
     pub fn eligible(&self, announce: &Announce) -> Vec<PeerRecord> {
-        let Some(torrent) = self.torrents.get(&announce.info_hash) else { return Vec::new() };
+        let first = self.first(announce.info_hash);
+        let by_second = first != announce.info_hash;
+        let Some(torrent) = self.torrents.get(&first) else { return Vec::new() };
         let kinds: &[PeerState] = match state(announce) {
             PeerState::Leecher => &[PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher],
             _ => &[PeerState::Leecher],
@@ -252,6 +311,7 @@ impl Model {
             };
             let usable = usable(announce, &peer.endpoints);
             shows
+                && torrent.is_there(peer, by_second)
                 && peer.user != announce.user.id
                 && kinds.contains(&peer.state)
                 && usable != Endpoints::default()
@@ -293,6 +353,7 @@ impl Model {
         if let Some(torrent) = self.torrents.get_mut(&gone.info_hash) {
             let client = (gone.user, gone.peer_id, gone.key);
             torrent.peers.remove(&client);
+            torrent.names.remove(&client);
             self.memories.forget(gone.info_hash, client);
         }
     }
@@ -323,7 +384,42 @@ impl Model {
 
 impl Torrent {
     fn counts(&self) -> Counts {
-        let count = |state| self.peers.values().filter(|peer| peer.state == state).count() as u32;
+        self.counts_of(|_| true)
+    }
+
+    fn counts_by(&self, second: bool) -> Counts {
+        self.counts_of(|peer| self.is_there(peer, second))
+    }
+
+    /// By one of its names.
+    fn is_there(&self, peer: &PeerRecord, by_second: bool) -> bool {
+        let names = self.names.get(&(peer.user, peer.peer_id, peer.key));
+        let names = names.copied().unwrap_or(Names::FIRST);
+        if by_second { names.second } else { names.first }
+    }
+
+    /// What an announce by one of two names is, where it is one.
+    fn over(&self, client: &Client, by_second: bool, event: Event) -> Option<Over> {
+        if self.second.is_none() && self.names.is_empty() {
+            return None;
+        }
+        let known = self.peers.get(client);
+        let before =
+            known.map_or(Names::NONE, |_| self.names.get(client).copied().unwrap_or(Names::FIRST));
+        let (mut names, stopped) = (before, event == Event::Stopped);
+        *if by_second { &mut names.second } else { &mut names.first } = !stopped;
+        let stays = stopped && known.is_some() && names != Names::NONE;
+        if stopped && !stays {
+            names = before;
+        }
+        Some(Over { told: 0, names, changed: names != before, stays })
+    }
+
+    fn counts_of(&self, is_one: impl Fn(&PeerRecord) -> bool) -> Counts {
+        let count = |state| {
+            let peers = self.peers.values().filter(|peer| peer.state == state && is_one(peer));
+            peers.count() as u32
+        };
         let partial_seeds = count(PeerState::PartialSeed);
         Counts {
             seeders: count(PeerState::Seeder),
@@ -414,6 +510,7 @@ impl Torrent {
             left: announce.left,
             partial: peer.state == PeerState::PartialSeed,
             active,
+            names: Names::FIRST,
             since: peer.since,
             elapsed: known.map_or(0, |known| now.since(known.seen).0),
             announces: peer.announces,

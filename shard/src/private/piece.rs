@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Counters, Endpoints, PeerId, Terms, UserId};
+use super::{Counters, Endpoints, NamedRecord, PeerId, Terms, UserId};
 use crate::{InfoHash, PeerState, Seconds};
 
 /// One torrent of a piece.
@@ -83,6 +83,10 @@ pub struct Piece {
     pub tokens: Vec<TokenRecord>,
     /// Torrents that were removed.
     pub deletions: Vec<DeletionRecord>,
+    /// The two names of each of the torrents that has two, the first one first.
+    pub hybrids: Vec<(InfoHash, InfoHash)>,
+    /// Of all peers those that are not there by the first name alone. To be imported after the torrents and `hybrids`.
+    pub named: Vec<NamedRecord>,
 }
 
 impl Piece {
@@ -92,9 +96,12 @@ impl Piece {
         self.peers.clear();
         self.tokens.clear();
         self.deletions.clear();
+        self.hybrids.clear();
+        self.named.clear();
     }
 
-    /// About how large it is: records of any kind.
+    /// About how large it is: records of any kind, but for names, of which there are no more than of torrents and
+    /// peers.
     pub fn records(&self) -> usize {
         self.torrents.len() + self.peers.len() + self.tokens.len() + self.deletions.len()
     }

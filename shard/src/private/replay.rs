@@ -2,17 +2,19 @@
 
 use super::account::Figures;
 use super::face::{Face, Name};
+use super::hybrid::Whom;
 use super::members::Spot;
 use super::recent::Whose;
+use super::torrent::Role;
 use super::{
     AHEAD_MAX, Change, Fact, Gone, PeerRecord, Refusal, Swarms, Terms, TokenRecord, TorrentRecord,
-    User,
+    User, UserId,
 };
 use crate::PeerState;
 
 impl Swarms {
     /// Takes in a torrent, or a part of one, from a snapshot: its rules and figures as the record has
-    /// them, its tokens, and its peers; one that is known already is from here on what its record says.
+    /// them, its second name, its tokens, and its peers; one that is known already is from here on what its record says.
     ///
     /// Peers were let in once and are let in again, beyond `Limits::peers_max` if need be. Refused when
     /// the torrent is one too many.
@@ -53,6 +55,7 @@ impl Swarms {
             self.tokens.remove(slot, fact.user);
         }
         let mut record = record(fact);
+        let whom = Whom { user: fact.user, peer_id: &fact.peer_id, key: fact.key };
         let known = self.peer(slot, &record);
         let was = known.map(|(spot, _)| self.members.face(self.torrents.get(slot), spot).1);
         match known {
@@ -68,10 +71,12 @@ impl Swarms {
                     record.seen = record.seen.not_before(figures.seen, AHEAD_MAX);
                 }
                 _ = self.put(slot, Some(spot), &record);
+                self.set_names(slot, whom, fact.names);
                 (was, Some(record.state))
             }
             None => {
                 let put = self.put(slot, None, &record);
+                self.set_names(slot, whom, fact.names);
                 (None, put.is_ok().then_some(record.state))
             }
         }
@@ -92,8 +97,9 @@ impl Swarms {
     /// appended to `gone`, see [`Swarms::unregister`]. Refused when a torrent is one too many.
     pub fn apply(&mut self, change: &Change, gone: &mut Vec<Gone>) -> Result<(), Refusal> {
         match *change {
-            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
+            Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent } => {
                 self.register(info_hash, Terms { id, freeleech, upload_percent })?;
+                self.set_second(&info_hash, info_hash_v2)?;
             }
             Change::TorrentRemoved { info_hash, ref reason, at, .. } => {
                 self.unregister(&info_hash, reason, at, gone);
@@ -158,6 +164,11 @@ impl Swarms {
         let torrent = self.torrents.get_mut(slot);
         let (_, state) = self.members.face(torrent, spot);
         let face = self.members.take(torrent, spot);
+        if torrent.role != Role::Sole {
+            let (peer_id, key) = self.members.accounts.name(face.account);
+            let whom = Whom { user: UserId(face.user), peer_id: &peer_id, key };
+            self.displace(slot, whom, &face, state);
+        }
         self.members.forget(&face);
         self.count(Some(state), None);
     }

@@ -56,9 +56,11 @@ impl Rights {
     #[inline]
     pub(crate) fn shows(&self, face: &Face, state: PeerState) -> bool {
         match self.ruling(face) {
-            None => face.mark.is_visible(),
+            None => face.mark.is_told(),
             Some(Ruling::Gone) => false,
-            Some(Ruling::Rights { can_leech, .. }) => can_leech || state == PeerState::Seeder,
+            Some(Ruling::Rights { can_leech, .. }) => {
+                !face.mark.is_apart() && (can_leech || state == PeerState::Seeder)
+            }
         }
     }
 

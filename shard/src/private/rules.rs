@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::torrent::Standing;
 use super::{Change, Gone, Refusal, Swarms, Terms, TorrentId, UserId};
 use crate::{InfoHash, Seconds};
 
 /// The rules of some torrents, and the tokens for them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Rules {
-    /// Registered torrents.
-    pub torrents: Vec<(InfoHash, Terms)>,
+    /// Registered torrents, with their second names.
+    pub torrents: Vec<(InfoHash, Option<InfoHash>, Terms)>,
     /// Tokens of any of the torrents so far.
     pub tokens: Vec<HeldToken>,
 }
@@ -89,9 +88,10 @@ impl Swarms {
                 return true;
             }
             let torrent = self.torrents.get(cursor.slot);
-            if torrent.standing == Standing::Registered {
+            if torrent.is_registered() {
                 if cursor.token.is_none() {
-                    rules.torrents.push((torrent.info_hash, torrent.terms));
+                    let second = self.second_name(cursor.slot);
+                    rules.torrents.push((torrent.info_hash, second, torrent.terms));
                 }
                 if torrent.has_tokens {
                     for token in self.tokens.of(cursor.slot, cursor.token) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::choose::state;
 use super::deletions::Deletions;
 use super::face::Name;
+use super::hybrid::Hybrids;
 use super::members::{Members, Spot};
 use super::recent::Recent;
 use super::rights::Rights;
@@ -13,7 +14,7 @@ use super::strangers::Strangers;
 use super::succeeded::Succeeded;
 use super::sweep::Sweep;
 use super::tokens::Tokens;
-use super::torrent::{Torrent, Torrents};
+use super::torrent::{Role, Torrent, Torrents};
 use super::{
     Announce, Fact, PeerId, PeerRecord, Stamp, Swarm, Terms, TorrentId, TorrentRecord, User, UserId,
 };
@@ -47,8 +48,8 @@ pub enum Facts {
     /// All that were applied.
     All,
     /// Only those that will not be said again: the peer is new or has left, has started anew or counts
-    /// anew, completed its download, or is now a seeder, partial seed or leecher, or has IPv6, and was
-    /// not or had not before. All other peers keep the baseline of their last fact, and what they move is
+    /// anew, completed its download, or is now a seeder, partial seed or leecher, or is reached over another
+    /// family, and was not before. All other peers keep the baseline of their last fact, and what they move is
     /// credited with a later one; what was moved since is lost where a client begins anew before that.
     /// For times when facts find no place to go.
     Postponed,
@@ -126,6 +127,9 @@ pub enum Refusal {
     /// It would have to be noted, and nothing is noted now: see [`Facts::Refused`]. Nothing was changed.
     #[error("The tracker is temporarily unavailable.")]
     NoRoom,
+    /// The infohash is a name of another torrent.
+    #[error("This infohash is a name of another torrent")]
+    NameTaken,
     /// The core holds `Limits::torrents_max` torrents, and this would be one more.
     #[error("Tracker is full: no more torrents are accepted")]
     TorrentsMax,
@@ -229,6 +233,7 @@ pub struct Swarms {
     pub(super) rights: Rights,
     pub(super) totals: Totals,
     pub(super) sweep: Sweep,
+    pub(super) hybrids: Hybrids,
     /// Nobody's silence counts from before this moment.
     pub(super) believed_from: Seconds,
     /// While somebody compares everything with the site's books.
@@ -251,6 +256,7 @@ impl Swarms {
             rights: Rights::default(),
             totals: Totals::default(),
             sweep: Sweep::default(),
+            hybrids: Hybrids::default(),
             believed_from: Seconds::default(),
             changed: None,
         }
@@ -282,14 +288,18 @@ impl Swarms {
         }
     }
 
-    /// Registers a torrent, or changes the rules of one that is: its balance, snatches and peers stay.
-    /// True when it is new.
+    /// Registers a torrent, or changes the rules of one that is: its balance, snatches, peers and second name
+    /// stay. True when it is new. By the second name of another it is refused.
     pub fn register(&mut self, info_hash: InfoHash, terms: Terms) -> Result<bool, Refusal> {
         if let Some(changed) = &mut self.changed {
             changed.torrent(&info_hash);
         }
-        if let Some(slot) = self.find(&info_hash) {
-            self.torrents.get_mut(slot).terms = terms;
+        if let Some(slot) = self.find_swarm(&info_hash) {
+            let torrent = self.torrents.get_mut(slot);
+            if torrent.role == Role::Second {
+                return Err(Refusal::NameTaken);
+            }
+            torrent.terms = terms;
             return Ok(false);
         }
         if self.torrents.registered() >= self.limits.torrents_max {
@@ -372,10 +382,15 @@ impl Swarms {
         self.rights.set_user(user, self.sweep.round());
     }
 
-    /// The counts of a torrent; `None` when it is not registered.
+    /// The counts of a torrent, of one with two names those of the swarm of this name; `None` when it is not
+    /// registered.
     pub fn scrape(&self, info_hash: &InfoHash) -> Option<Counts> {
-        let slot = self.find(info_hash)?;
-        Some(self.members.counts(self.torrents.get(slot)))
+        Some(self.counts_by_name(self.find_swarm(info_hash)?))
+    }
+
+    /// The counts of a torrent, by all of its names together; `None` when it is not registered.
+    pub fn counts(&self, info_hash: &InfoHash) -> Option<Counts> {
+        Some(self.members.counts(self.torrents.get(self.find(info_hash)?)))
     }
 
     /// A torrent and at most `peers_max` of its peers, for somebody who wants to look; `None` when it is
@@ -416,9 +431,20 @@ impl Swarms {
         Silence { now, believed_from: self.believed_from, peer_timeout: self.limits.peer_timeout }
     }
 
+    /// The slot of a swarm: a torrent by this of its names.
+    #[inline]
+    pub(super) fn find_swarm(&self, info_hash: &InfoHash) -> Option<u32> {
+        self.torrents.find(&self.members.keys, info_hash)
+    }
+
+    /// The slot of a torrent, by whichever of its names.
     #[inline]
     pub(super) fn find(&self, info_hash: &InfoHash) -> Option<u32> {
-        self.torrents.find(&self.members.keys, info_hash)
+        let slot = self.find_swarm(info_hash)?;
+        match self.torrents.get(slot).role {
+            Role::Sole | Role::First => Some(slot),
+            Role::Second => Some(self.first_of(slot)),
+        }
     }
 
     /// A torrent that is not registered was asked for: since when it is, as far as is known, or was registered no

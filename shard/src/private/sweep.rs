@@ -1,8 +1,9 @@
 //! How peers leave without saying so: in steps of a bounded size.
 
 use super::face::Face;
+use super::hybrid::Whom;
 use super::members::{TABLES, state_of};
-use super::torrent::{Body, Standing};
+use super::torrent::{Body, Role, Standing};
 use super::{Gone, Stamp, Swarm, Swarms, Terms, UserId};
 use crate::table::Place;
 use crate::{InfoHash, PeerState, Seconds};
@@ -48,6 +49,11 @@ impl Sweep {
     pub(crate) fn round(&self) -> u32 {
         self.round
     }
+
+    /// The faces of a place that nobody finds any more are dropped bit by bit.
+    pub(crate) fn bury_later(&mut self, slot: u32) {
+        self.dying.push(slot);
+    }
 }
 
 /// Peers that leave at once with their torrent.
@@ -81,8 +87,12 @@ impl Swarms {
         self.totals.seeders -= counts.seeders as usize;
         self.totals.leechers -= counts.leechers as usize;
         self.totals.peers -= (counts.seeders + counts.leechers) as usize;
+        let info_hash = torrent.info_hash;
+        let second = self.drop_names(slot);
         self.torrents.condemn(&self.members.keys, slot);
-        self.note_deletion(*info_hash, reason, now, now);
+        [Some(info_hash), second].into_iter().flatten().for_each(|name| {
+            self.note_deletion(name, reason, now, now);
+        });
         self.sweep.dying.push(slot);
         self.bury(UNREGISTER_STEP, now, gone);
         Some(terms)
@@ -117,6 +127,7 @@ impl Swarms {
         let torrent = self.torrents.get(self.sweep.slot);
         match (torrent.standing, &torrent.body) {
             (Standing::Free | Standing::Dying, _) => self.next_slot(),
+            // Of a second name too, where nobody leaves: whoever leaves the first swarm leaves that one.
             (Standing::Registered, Body::List(_)) => {
                 let looked = self.sweep_list(now, gone);
                 looked + self.next_slot()
@@ -136,6 +147,7 @@ impl Swarms {
     fn sweep_list(&mut self, now: Seconds, gone: &mut Vec<Gone>) -> usize {
         let silence = self.silence(now);
         let torrent = self.torrents.get_mut(self.sweep.slot);
+        let is_second = torrent.role == Role::Second;
         let Body::List(list) = &mut torrent.body else { unreachable!("the caller looked") };
         let (members, mut left) = (&mut self.members, std::mem::take(&mut self.sweep.faces));
         list.peers(&members.faces).iter().for_each(|face| members.accounts.prefetch(face.account));
@@ -145,9 +157,9 @@ impl Swarms {
             let state = list.parts.state(at);
             let mut face = list.peers(&members.faces)[at];
             let stays = self.rights.write(&mut face, state);
-            let seen = members.accounts.seen(face.account, face.mark.is_large());
-            let silent = silence.is_too_long(seen);
-            if !stays || silent {
+            let silent =
+                || silence.is_too_long(members.accounts.seen(face.account, face.mark.is_large()));
+            if !is_second && (!stays || silent()) {
                 left.push((list.remove(&mut members.faces, at), state));
             } else if face != list.peers(&members.faces)[at] {
                 *list.peer_mut(&mut members.faces, at) = face;
@@ -171,6 +183,7 @@ impl Swarms {
         if let Some(bucket) = at.buckets_left.checked_sub(1) {
             at.buckets_left = bucket;
             let silence = self.silence(now);
+            let is_second = self.torrents.get(slot).role == Role::Second;
             let mut left = std::mem::take(&mut self.sweep.faces);
             let members = &mut self.members;
             let (crowd, faces, accounts) = members.parts(number);
@@ -181,9 +194,9 @@ impl Swarms {
             for place in (0..looked).rev().map(|at| Place { bucket, at }) {
                 let mut face = table.bucket(faces, bucket)[place.at];
                 let stays = self.rights.write(&mut face, state);
-                let seen = accounts.seen(face.account, face.mark.is_large());
-                let silent = silence.is_too_long(seen);
-                if !stays || silent {
+                let silent =
+                    || silence.is_too_long(accounts.seen(face.account, face.mark.is_large()));
+                if !is_second && (!stays || silent()) {
                     left.push((table.remove(faces, place), state));
                 } else if face != table.bucket(faces, bucket)[place.at] {
                     *table.record_mut(faces, place) = face;
@@ -210,7 +223,13 @@ impl Swarms {
             let mut left = std::mem::take(&mut self.sweep.faces);
             let more = self.members.bury(self.torrents.get_mut(slot), &mut left);
             buried += left.len() + 1;
-            self.part(left, slot, false, now, gone);
+            match self.torrents.get(slot).role {
+                Role::Second => {
+                    left.drain(..).for_each(|(face, _)| face.forget(&mut self.members.wides));
+                    self.sweep.faces = left;
+                }
+                Role::Sole | Role::First => self.part(left, slot, false, now, gone),
+            }
             if !more {
                 let tokens = self.tokens.bury(slot, budget);
                 buried += tokens;
@@ -234,6 +253,7 @@ impl Swarms {
     ) {
         let torrent = self.torrents.get(slot);
         let (number, info_hash) = (torrent.terms.id, torrent.info_hash);
+        let is_hybrid = torrent.role == Role::First;
         let swarm = (counted && !left.is_empty()).then(|| {
             let counts = self.members.counts(torrent);
             Swarm {
@@ -249,6 +269,9 @@ impl Swarms {
             let stamp = Stamp::at(at);
             let torrent = number;
             gone.push(Gone { at, stamp, user, torrent, info_hash, peer_id, key, state, swarm });
+            if is_hybrid {
+                self.displace(slot, Whom { user, peer_id: &peer_id, key }, &face, state);
+            }
             self.members.forget(&face);
             if counted {
                 self.count(Some(state), None);

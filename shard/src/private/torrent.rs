@@ -20,6 +20,7 @@ pub(crate) struct Torrent {
     /// There may be tokens for it.
     pub(crate) has_tokens: bool,
     pub(crate) standing: Standing,
+    pub(crate) role: Role,
     pub(crate) body: Body,
 }
 
@@ -37,6 +38,18 @@ pub(crate) enum Standing {
     Dying,
 }
 
+/// Which of its names a torrent has its place by; see [`super::hybrid`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Role {
+    /// It has one, or has been given no second one yet.
+    #[default]
+    Sole,
+    /// The first: its figures are here.
+    First,
+    /// The second.
+    Second,
+}
+
 /// Who is in the swarm.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Body {
@@ -44,6 +57,14 @@ pub(crate) enum Body {
     List(List),
     /// More: the number of a crowd.
     Crowd(u32),
+}
+
+impl Torrent {
+    /// It is registered, and this is the place of its figures and clients.
+    #[inline]
+    pub(crate) fn is_registered(&self) -> bool {
+        self.standing == Standing::Registered && self.role != Role::Second
+    }
 }
 
 impl Default for Torrent {
@@ -55,6 +76,7 @@ impl Default for Torrent {
             snatches: 0,
             has_tokens: false,
             standing: Standing::Free,
+            role: Role::Sole,
             body: Body::List(List::EMPTY),
         }
     }
@@ -94,7 +116,7 @@ impl Torrents {
         self.slots.get_mut(slot)
     }
 
-    /// The slot of a registered torrent.
+    /// The slot of a registered torrent, by this of its names.
     #[inline]
     pub(crate) fn find(&self, keys: &Keys, info_hash: &InfoHash) -> Option<u32> {
         let is_it = |slot| self.slots.get(slot).info_hash == *info_hash;
@@ -102,13 +124,22 @@ impl Torrents {
     }
 
     pub(crate) fn add(&mut self, keys: &Keys, info_hash: InfoHash, terms: Terms) -> u32 {
-        let standing = Standing::Registered;
-        let slot = self.slots.insert(Torrent { info_hash, terms, standing, ..Torrent::default() });
+        self.registered += 1;
+        self.put(keys, Torrent { info_hash, terms, ..Torrent::default() })
+    }
+
+    /// The place of a second name.
+    pub(crate) fn add_second(&mut self, keys: &Keys, info_hash: InfoHash) -> u32 {
+        self.put(keys, Torrent { info_hash, role: Role::Second, ..Torrent::default() })
+    }
+
+    fn put(&mut self, keys: &Keys, torrent: Torrent) -> u32 {
+        let info_hash = torrent.info_hash;
+        let slot = self.slots.insert(Torrent { standing: Standing::Registered, ..torrent });
         let slots = &self.slots;
         self.index.insert(keys.info_hash(&info_hash), slot, |slot| {
             keys.info_hash(&slots.get(slot).info_hash)
         });
-        self.registered += 1;
         slot
     }
 
@@ -117,7 +148,7 @@ impl Torrents {
         let torrent = self.slots.get_mut(slot);
         torrent.standing = Standing::Dying;
         self.index.remove(keys.info_hash(&torrent.info_hash), slot);
-        self.registered -= 1;
+        self.registered -= usize::from(torrent.role != Role::Second);
     }
 
     /// Gives back the slot of one that has neither peers nor tokens.

@@ -41,7 +41,7 @@ pub(crate) fn peers(
         *times.entry(*client).or_default() += 1;
     }
     let mut chosen = [[0; 3]; 2];
-    let own = model.torrents[&announce.info_hash].peers.get(&client(announce));
+    let own = model.torrents[&model.first(announce.info_hash)].peers.get(&client(announce));
     let has_v6 = own.map_or(announce.endpoints.v6, |own| own.endpoints.v6).is_some();
     let is_v4_only = !has_v6 && announce.families.v4 && announce.families.v6;
     // Who is reached over IPv6 alone comes last for who has no such address.
@@ -55,7 +55,7 @@ pub(crate) fn peers(
     }
     let numwant = usize::from(announce.numwant);
     assert!(times.len() <= numwant, "{} peers where {numwant} were asked for", times.len());
-    let swarm = &model.torrents[&announce.info_hash];
+    let swarm = &model.torrents[&model.first(announce.info_hash)];
     if swarm.peers.len() <= 2 * numwant + SPARE_LOOKS {
         let mut wanted = numwant;
         for (turn, chosen) in chosen.iter().enumerate() {

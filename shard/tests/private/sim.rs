@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use shard::private::model::{Client, Model, Ruling};
 use shard::private::{
-    Announce, Cursor, Fact, Facts, Gone, Limits, Outcome, PeerRecord, Piece, Refusal, Stamp,
+    Announce, Cursor, Fact, Facts, Gone, Limits, Names, Outcome, PeerRecord, Piece, Refusal, Stamp,
     Swarms, Terms, TorrentRecord, User, UserId,
 };
 use shard::{InfoHash, PeerState, Reply, Seconds};
@@ -40,6 +40,7 @@ enum Record {
     Fact(Box<Fact>),
     Gone(Gone),
     Registered(InfoHash, Terms),
+    Second(InfoHash, Option<InfoHash>),
     Unregistered(InfoHash, String, Seconds),
     Token(UserId, InfoHash, Option<Seconds>),
     TokenRemoved(UserId, InfoHash),
@@ -87,17 +88,18 @@ impl Sim {
         let expected = self.model.announce(announce, self.now, &mut self.expected);
         assert_eq!(done, expected, "{announce:?}");
         assert_eq!(self.reply.counts, self.expected.counts, "{announce:?}");
-        self.take_succeeded(&announce.info_hash);
+        let first = self.model.first(announce.info_hash);
+        self.take_succeeded(&first);
         match &done {
             Err(_) => assert_eq!(self.reply, Reply::default(), "a refusal tells nobody anything"),
             Ok(outcome) => {
                 if let Some(fact) = outcome.fact {
                     self.journal.push(Record::Fact(Box::new(fact)));
                 }
-                let peers = &self.model.torrents[&announce.info_hash].peers;
+                let peers = &self.model.torrents[&first].peers;
                 let client = check::client(announce);
                 if let Some(peer) = peers.get(&client) {
-                    self.seen.insert((announce.info_hash, client, peer.seen));
+                    self.seen.insert((first, client, peer.seen));
                 }
                 let peers = peers.len();
                 // The model takes its time with large swarms.
@@ -129,9 +131,10 @@ impl Sim {
 
     /// A peer that is in a small swarm can be seen there, with its figures.
     fn check_one(&self, announce: &Announce, outcome: &Outcome) {
-        let is = self.model.torrents[&announce.info_hash].peers.get(&check::client(announce));
+        let first = self.model.first(announce.info_hash);
+        let is = self.model.torrents[&first].peers.get(&check::client(announce));
         assert_eq!(is.map(|peer| peer.state), outcome.is);
-        let kept = self.to_be_kept(&announce.info_hash);
+        let kept = self.to_be_kept(&first);
         let known = kept.get(&check::client(announce));
         let (_, seen) = self.engine.swarm(&announce.info_hash, 500).unwrap();
         if seen.len() < 500 {
@@ -145,6 +148,15 @@ impl Sim {
         assert_eq!(done, self.model.register(info_hash, terms));
         if done.is_ok() {
             self.journal.push(Record::Registered(info_hash, terms));
+        }
+    }
+
+    /// A torrent is given a second name, or it is taken back.
+    pub(crate) fn set_second(&mut self, info_hash: &InfoHash, second: Option<InfoHash>) {
+        let done = self.engine.set_second(info_hash, second);
+        assert_eq!(done, self.model.set_second(info_hash, second));
+        if done.is_ok() {
+            self.journal.push(Record::Second(*info_hash, second));
         }
     }
 
@@ -221,7 +233,7 @@ impl Sim {
         // What is said last of a torrent is what it is then.
         let last: BTreeMap<_, _> = gone.iter().map(|gone| (gone.info_hash, gone)).collect();
         for (info_hash, gone) in last {
-            let (swarm, counts) = (gone.swarm.unwrap(), self.model.scrape(&info_hash).unwrap());
+            let (swarm, counts) = (gone.swarm.unwrap(), self.model.counts(&info_hash).unwrap());
             let found = (swarm.seeders, swarm.leechers, swarm.snatches, swarm.balance);
             let balance = self.model.torrents[&info_hash].balance;
             assert_eq!(found, (counts.seeders, counts.leechers, counts.snatches, balance));
@@ -310,6 +322,7 @@ impl Sim {
             // Every announce made a fact: the same is there, but for those who had left silently.
             Facts::All => {
                 (0..3).for_each(|_| self.both_expire());
+                self.compare_names();
                 self.check_all();
             }
             Facts::Changed | Facts::Postponed | Facts::Refused => self.compare_baselines(),
@@ -334,6 +347,7 @@ impl Sim {
             Record::Registered(info_hash, terms) => {
                 engine.register(*info_hash, *terms).unwrap();
             }
+            Record::Second(first, second) => engine.set_second(first, *second).unwrap(),
             Record::Unregistered(info_hash, reason, at) => {
                 engine.unregister(info_hash, reason, *at, &mut Vec::new());
                 engine.set_deletion(*info_hash, reason, *at);
@@ -384,7 +398,28 @@ impl Sim {
             let (_, peers) = self.engine.swarm(info_hash, usize::MAX).unwrap();
             torrent.peers = peers.into_iter().map(|peer| (client(&peer), peer)).collect();
         }
+        self.compare_names();
         self.check_all();
+    }
+
+    /// By which names everybody is there, who is there; where not all of it made facts, from here on as the engine
+    /// says.
+    fn compare_names(&mut self) {
+        let found = names(&pieces(&mut self.engine, 100));
+        for (info_hash, torrent) in &mut self.model.torrents {
+            torrent.names.retain(|client, _| torrent.peers.contains_key(client));
+            let of_torrent = |((first, client), names): (&(InfoHash, Client), &Names)| {
+                (first == info_hash).then_some((*client, *names))
+            };
+            let found: BTreeMap<Client, Names> = found.iter().filter_map(of_torrent).collect();
+            if !self.postponed {
+                let by_second = torrent.names.iter().filter(|(_, names)| names.second);
+                for (client, expected) in by_second {
+                    assert_eq!(found.get(client), Some(expected));
+                }
+            }
+            torrent.names = found;
+        }
     }
 
     /// Peers with what is new about their users, which the sweep has still to write.
@@ -423,7 +458,7 @@ impl Sim {
         }
         let peers_max = 1 + self.random.usize(..200);
         let pieces = pieces(&mut self.engine, peers_max);
-        let found = torrents(&pieces);
+        let (found, named) = (torrents(&pieces), names(&pieces));
         assert_eq!(
             found.keys().collect::<Vec<_>>(),
             self.model.torrents.keys().collect::<Vec<_>>()
@@ -432,7 +467,22 @@ impl Sim {
             let (record, peers) = &found[info_hash];
             assert_eq!(record.terms, expected.terms);
             assert_eq!((record.balance, record.snatches), (expected.balance, expected.snatches));
-            assert_eq!(*peers, self.to_be_kept(info_hash), "{info_hash}");
+            let kept = self.to_be_kept(info_hash);
+            assert_eq!(*peers, kept, "{info_hash}");
+            let by_second = |(client, names): (&Client, &Names)| {
+                (*names != Names::FIRST && kept.contains_key(client)).then_some((*client, *names))
+            };
+            let expected_names: BTreeMap<_, _> =
+                expected.names.iter().filter_map(by_second).collect();
+            let found_names = named.iter().filter(|((first, _), _)| first == info_hash);
+            let found_names: BTreeMap<_, _> =
+                found_names.map(|((_, client), names)| (*client, *names)).collect();
+            assert_eq!(found_names, expected_names);
+            assert_eq!(self.engine.second(info_hash), expected.second);
+            for name in [Some(*info_hash), expected.second].into_iter().flatten() {
+                assert_eq!(self.engine.scrape(&name), self.model.scrape(&name));
+                assert_eq!(self.engine.counts(&name), self.model.counts(&name));
+            }
             for (user, expires_at) in &expected.tokens {
                 let over = expires_at.is_some_and(|at| at <= self.now);
                 assert_eq!(self.engine.has_token(*user, info_hash, self.now), !over);
@@ -455,6 +505,10 @@ pub(crate) fn import(engine: &mut Swarms, piece: &Piece) {
         engine.import(record, peers, tokens).unwrap();
     }
     assert_eq!((peers.next(), tokens.next()), (None, None));
+    for (first, second) in &piece.hybrids {
+        engine.set_second(first, Some(*second)).unwrap();
+    }
+    piece.named.iter().for_each(|named| engine.import_names(named));
     for deletion in &piece.deletions {
         engine.set_deletion(deletion.info_hash, &deletion.reason, deletion.at);
     }
@@ -486,6 +540,12 @@ pub(crate) fn torrents(pieces: &[Piece]) -> Torrents {
         }
     }
     torrents
+}
+
+/// Who is not there by the first name of a torrent alone.
+fn names(pieces: &[Piece]) -> BTreeMap<(InfoHash, Client), Names> {
+    let named = pieces.iter().flat_map(|piece| &piece.named);
+    named.map(|one| ((one.info_hash, (one.user, one.peer_id, one.key)), one.names)).collect()
 }
 
 pub(crate) fn client(peer: &PeerRecord) -> Client {

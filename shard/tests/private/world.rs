@@ -15,6 +15,8 @@ pub(crate) struct World {
     random: fastrand::Rng,
     users: Vec<User>,
     torrents: Vec<(InfoHash, Terms)>,
+    /// Their second names, where they have one at times.
+    seconds: Vec<Option<InfoHash>>,
     clients: Vec<Client>,
     steps: usize,
     /// Every endpoint is used once.
@@ -57,6 +59,7 @@ impl World {
             sim: Sim::new(seed, limits),
             users: Vec::new(),
             torrents: Vec::new(),
+            seconds: Vec::new(),
             clients: Vec::new(),
             steps: if large { 6000 } else { 3000 },
             endpoints: 0,
@@ -74,6 +77,10 @@ impl World {
             let terms = world.terms(number);
             world.torrents.push((info_hash, terms));
             world.sim.register(info_hash, terms);
+            let second = InfoHash(std::array::from_fn(|_| world.random.u8(..)));
+            let second = (world.random.u8(..3) == 0).then_some(second);
+            world.seconds.push(second);
+            world.sim.set_second(&info_hash, second);
         }
         for _ in 0..clients {
             let client = world.client();
@@ -142,6 +149,10 @@ impl World {
             let terms = self.terms(number);
             self.torrents[number].1 = terms;
             self.sim.register(info_hash, terms);
+            let has = self.random.u8(..4) > 0;
+            if self.sim.model.torrents.contains_key(&info_hash) {
+                self.sim.set_second(&info_hash, self.seconds[number].filter(|_| has));
+            }
         }
     }
 
@@ -254,11 +265,22 @@ impl World {
             2 => vec![at(None, v6), at(v4, None)],
             _ => vec![at(v4, if v4.is_none() { v6 } else { None })],
         };
-        let counters = client.counters;
+        let (counters, torrent) = (client.counters, client.torrent);
+        let first = self.torrents[torrent].0;
+        let second = self.seconds[torrent].unwrap_or(first);
+        let names = match random.u8(..4) {
+            0 => vec![first],
+            1 => vec![second],
+            2 if second != first => vec![first, second],
+            3 if second != first => vec![second, first],
+            _ => vec![first],
+        };
         for endpoints in announced {
-            if endpoints.v4.is_some() || endpoints.v6.is_some() {
-                let announce = self.announce(number, event, counters, endpoints);
-                _ = self.sim.announce(&announce);
+            for info_hash in &names {
+                if endpoints.v4.is_some() || endpoints.v6.is_some() {
+                    let announce = self.announce(number, event, counters, endpoints);
+                    _ = self.sim.announce(&Announce { info_hash: *info_hash, ..announce });
+                }
             }
         }
     }

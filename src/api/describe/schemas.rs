@@ -123,7 +123,7 @@ pub(super) fn all() -> Value {
         "Error": object(json!({"error": object(json!({
             "code": {"enum": [
                 "bad_request", "unauthorized", "no_such_page", "method_not_allowed", "not_private",
-                "user_unknown", "torrent_unknown", "passkey_taken", "torrent_number", "number_taken",
+                "user_unknown", "torrent_unknown", "passkey_taken", "torrent_number", "number_taken", "name_taken",
                 "too_large", "full", "journal_full", "not_on_disk", "late", "busy", "unavailable",
             ]},
             "message": {"type": "string"},
@@ -151,6 +151,10 @@ pub(super) fn all() -> Value {
         })),
         "Torrent": object(json!({
             "info_hash": hash(),
+            "info_hash_v2": {
+                "type": ["string", "null"],
+                "description": "The second infohash of a hybrid torrent (BEP 52), or null. Either is taken where an infohash is asked for.",
+            },
             "id": id(),
             "freeleech": freeleech(),
             "upload_percent": upload_percent(),
@@ -162,6 +166,10 @@ pub(super) fn all() -> Value {
         })),
         "TorrentPut": sent(&["id"], json!({
             "id": id(),
+            "info_hash_v2": {
+                "type": ["string", "null"],
+                "description": "The second infohash of a hybrid torrent (BEP 52): the first 40 hex digits of the SHA-256 of its info dictionary, or all 64. None unless said.",
+            },
             "freeleech": freeleech(),
             "upload_percent": upload_percent(),
         })),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use shard::InfoHash;
 use shard::private::{Bookmark, UserId};
 
 use super::{Api, CONNECTION_TIME};
@@ -34,7 +35,7 @@ impl Api {
             Call::ActiveOfUser => self.active(&parts[0], query, lease).await,
             Call::ShowTorrent => {
                 let info_hash = read_info_hash(&parts[0])?;
-                let owner = route::owner(&info_hash, self.cores.len());
+                let owner = self.owner(&info_hash);
                 let state = self.ask(owner, |reply| Ask::Torrent(info_hash, reply)).await?;
                 let state = state.ok_or(Failure::TorrentUnknown(info_hash))?;
                 Ok(answer::torrent(&state))
@@ -51,6 +52,11 @@ impl Api {
         }
     }
 
+    /// The core that has the torrent of this name.
+    pub(super) fn owner(&self, info_hash: &InfoHash) -> usize {
+        route::owner(&self.site.hybrids().first_of(info_hash), self.cores.len())
+    }
+
     /// The user with this number.
     pub(super) fn known(&self, number: &str) -> Result<Known, Failure> {
         let id = number.parse().map(UserId);
@@ -65,7 +71,8 @@ impl Api {
             Some(after) => Bookmark::of(after.parse().map_err(|_| no_page())?),
         };
         let limit = limit(query)?;
-        let owner = route::owner(&info_hash, self.cores.len());
+        let info_hash = self.site.hybrids().registered(&info_hash).unwrap_or(info_hash);
+        let owner = self.owner(&info_hash);
         let page = self.ask(owner, |reply| Ask::Peers(info_hash, from, limit, reply)).await?;
         let page = page.ok_or(Failure::TorrentUnknown(info_hash))?;
         let peers: Vec<Value> = page.peers.iter().map(answer::peer).collect();

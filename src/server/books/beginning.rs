@@ -27,7 +27,7 @@ pub(in crate::server) const REASONS_KEPT: Seconds = Seconds(86_400);
 /// What a core begins with: its torrents, and where to read what happened on them.
 #[derive(Clone, Default)]
 pub(in crate::server) struct Beginning {
-    pub(in crate::server) torrents: Vec<(InfoHash, Terms, Swarm)>,
+    pub(in crate::server) torrents: Vec<(InfoHash, Option<InfoHash>, Terms, Swarm)>,
     pub(in crate::server) tokens: Vec<(UserId, InfoHash, Option<Seconds>)>,
     pub(in crate::server) deletions: Vec<(InfoHash, String, Seconds)>,
 }
@@ -109,9 +109,10 @@ impl Loading {
         let beginnings = &mut self.beginnings;
         let owner = |info_hash: &InfoHash| route::owner(info_hash, cores);
         match stored.change {
-            Change::Torrent { id, info_hash, freeleech, upload_percent } => {
+            Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent } => {
                 let terms = Terms { id, freeleech, upload_percent };
-                beginnings[owner(&info_hash)].torrents.push((info_hash, terms, stored.figures));
+                let torrents = &mut beginnings[owner(&info_hash)].torrents;
+                torrents.push((info_hash, info_hash_v2, terms, stored.figures));
             }
             Change::TorrentRemoved { info_hash, reason, at, .. } => {
                 beginnings[owner(&info_hash)].deletions.push((info_hash, reason, at));

@@ -4,7 +4,9 @@
 use fastrand::Rng;
 use persist::journal::Record;
 use persist::ledger::fold;
-use shard::private::{Counters, Endpoints, Fact, Gone, PeerId, Stamp, Swarm, TorrentId, UserId};
+use shard::private::{
+    Counters, Endpoints, Fact, Gone, Names, PeerId, Stamp, Swarm, TorrentId, UserId,
+};
 use shard::{PeerState, Seconds};
 
 use crate::crowd::{PEERS, Peer, TORRENTS};
@@ -59,6 +61,7 @@ pub(crate) fn record(random: &mut Rng, now: Seconds) -> Record {
     };
     let (uploaded, downloaded) = (random.u64(1 << 32..1 << 38), random.u64(1 << 32..1 << 35));
     let fact = Fact {
+        names: Names::FIRST,
         at: now,
         stamp: Stamp::at(now),
         over_v6: false,

@@ -34,7 +34,8 @@ pub(crate) struct Size {
 }
 
 /// What every set of runs has to have had at least once.
-pub(crate) const KINDS: [&str; 8] = [
+pub(crate) const KINDS: [&str; 9] = [
+    "hybrid announces",
     "succeeded",
     "kills",
     "records lost",
@@ -200,8 +201,12 @@ impl World<'_> {
             }
         };
         let (mut once, mut noted, mut is_known, mut is_written) = (false, true, false, false);
-        for (v4, v6) in families {
+        let names = self.names(at);
+        self.done.count("hybrid announces", u64::from(names.len() > 1));
+        let said = families.iter().flat_map(|way| names.iter().map(move |name| (way, name)));
+        for (&(v4, v6), &info_hash) in said {
             let announce = announce(&self.site, &self.clients[at], report, v4, v6);
+            let announce = Announce { info_hash, ..announce };
             let outcome = self.tracker.announce(&announce, self.now, &mut self.rng);
             self.note_succeeded(at);
             let client = &self.clients[at];
@@ -279,6 +284,18 @@ impl World<'_> {
             }
             let kept = (once || heard) && !self.refusing;
             self.clients[at].hear(report, kept, !noted || self.refusing);
+        }
+    }
+
+    /// By which names of its torrent a client announces, in which order: by one and the same, or by both.
+    fn names(&mut self, at: usize) -> Vec<InfoHash> {
+        let torrent = &self.site.torrents[self.clients[at].torrent];
+        let first = InfoHash(torrent.info_hash);
+        match (torrent.second.map(InfoHash), at % 4) {
+            (None, _) | (_, 0) => vec![first],
+            (Some(second), 1) => vec![second],
+            (Some(second), _) if self.rng.bool() => vec![second, first],
+            (Some(second), _) => vec![first, second],
         }
     }
 
@@ -549,6 +566,7 @@ fn torrent_change(site: &Site, torrent: usize) -> Change {
     Change::Torrent {
         id: TorrentId(site.id(torrent)),
         info_hash: InfoHash(rules.info_hash),
+        info_hash_v2: rules.second.map(InfoHash),
         freeleech: match rules.free {
             Free::None => Freeleech::None,
             Free::Downloads => Freeleech::Free,

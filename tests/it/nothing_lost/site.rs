@@ -20,6 +20,8 @@ pub(crate) struct Site {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Torrent {
     pub(crate) info_hash: [u8; 20],
+    /// Its second name, of one in three.
+    pub(crate) second: Option<[u8; 20]>,
     pub(crate) free: Free,
     pub(crate) upload_percent: u16,
 }
@@ -42,7 +44,10 @@ impl Site {
         };
         for torrent in 0..torrents {
             let info_hash = std::array::from_fn(|_| rng.u8(..));
-            site.torrents.push(Torrent { info_hash, free: Free::None, upload_percent: 100 });
+            let second = std::array::from_fn(|_| rng.u8(..));
+            let second = (torrent % 3 == 0).then_some(second);
+            let (free, upload_percent) = (Free::None, 100);
+            site.torrents.push(Torrent { info_hash, second, free, upload_percent });
             site.change(rng, torrent);
         }
         site

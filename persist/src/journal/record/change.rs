@@ -23,6 +23,9 @@ const CLIENT_RULE_REMOVED: u8 = 7;
 const GROUP: u8 = 8;
 const GROUP_REMOVED: u8 = 9;
 
+/// Beside the freeleech of a torrent: its second name follows.
+const HYBRID: u8 = 1 << 7;
+
 /// What was said with a change before format 3: all of it, but for the group of a user who was in none as
 /// far as was known.
 pub(super) fn columns_before(change: &Change) -> Columns {
@@ -59,15 +62,19 @@ pub(super) fn encode(change: &Change, out: &mut Vec<u8>) {
             out.push(GROUP_REMOVED);
             put_varint(out, id.0.into());
         }
-        &Change::Torrent { id, info_hash, freeleech, upload_percent } => {
+        &Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent } => {
             out.push(TORRENT);
             put_torrent(out, id, info_hash);
-            out.push(match freeleech {
+            let freeleech = match freeleech {
                 Freeleech::None => 0,
                 Freeleech::Free => 1,
                 Freeleech::Neutral => 2,
-            });
+            };
+            out.push(freeleech | if info_hash_v2.is_some() { HYBRID } else { 0 });
             out.extend_from_slice(&upload_percent.to_le_bytes());
+            if let Some(second) = info_hash_v2 {
+                out.extend_from_slice(&second.0);
+            }
         }
         &Change::TorrentRemoved { id, info_hash, ref reason, at } => {
             out.push(TORRENT_REMOVED);
@@ -142,13 +149,16 @@ fn decode_group(bytes: &mut Bytes<'_>) -> Option<Change> {
 
 fn decode_torrent(bytes: &mut Bytes<'_>) -> Option<Change> {
     let (id, info_hash) = torrent(bytes)?;
-    let freeleech = match bytes.u8()? {
+    let flags = bytes.u8()?;
+    let freeleech = match flags & !HYBRID {
         0 => Freeleech::None,
         1 => Freeleech::Free,
         2 => Freeleech::Neutral,
         _ => return None,
     };
-    Some(Change::Torrent { id, info_hash, freeleech, upload_percent: bytes.u16()? })
+    let upload_percent = bytes.u16()?;
+    let info_hash_v2 = if flags & HYBRID != 0 { Some(InfoHash(bytes.array()?)) } else { None };
+    Some(Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent })
 }
 
 fn decode_torrent_removed(bytes: &mut Bytes<'_>) -> Option<Change> {

@@ -13,7 +13,9 @@
 //! bytes, where most of it, hash, peer id and address, is as good as random. Before format 3 there was no
 //! stamp, one port behind both addresses, and no percentage; the flags had 16 bits.
 
-use shard::private::{Counters, Endpoint, Endpoints, Fact, PeerId, Stamp, TorrentId, UserId};
+use shard::private::{
+    Counters, Endpoint, Endpoints, Fact, Names, PeerId, Stamp, TorrentId, UserId,
+};
 use shard::{InfoHash, Seconds};
 
 use super::{put_stamp, put_swarm, stamp, swarm};
@@ -57,12 +59,16 @@ mod flag {
     pub(super) const TOKEN: u32 = 1 << 18;
     /// What the client said follows; otherwise it is what it reported.
     pub(super) const SAID: u32 = 1 << 19;
+    /// The peer is there by the second name of its torrent.
+    pub(super) const BY_SECOND: u32 = 1 << 20;
+    /// It is not there by the first.
+    pub(super) const NOT_BY_FIRST: u32 = 1 << 21;
     /// All of the above.
-    pub(super) const KNOWN: u32 = (1 << 20) - 1;
+    pub(super) const KNOWN: u32 = (1 << 22) - 1;
 }
 
 /// No fact takes more, its kind included: numbers of 16, 32 and 64 bits take 3, 5 and 10 bytes at most.
-const FACT_BYTES_MAX: usize = (1 + 3 + 4 + 10 + 3 + 20 + 20 + 4)
+const FACT_BYTES_MAX: usize = (1 + 4 + 4 + 10 + 3 + 20 + 20 + 4)
     + (4 + 2 + 16 + 2)
     + (5 + 5 + 5)
     + 10 * 5
@@ -95,6 +101,7 @@ pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
         left,
         partial,
         active,
+        names,
         since,
         elapsed,
         announces,
@@ -130,9 +137,11 @@ pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
         (token, flag::TOKEN),
     ];
     let mut flags = flags.iter().fold(0, |set, &(is, flag)| set | (u32::from(is) * flag));
-    let is_rare = after.is_some() | said.is_some();
+    let is_rare = after.is_some() | said.is_some() | (names != Names::FIRST);
     if is_rare {
         flags |= u32::from(after.is_some()) * flag::AFTER + u32::from(said.is_some()) * flag::SAID;
+        flags |= u32::from(names.second) * flag::BY_SECOND;
+        flags |= u32::from(!names.first) * flag::NOT_BY_FIRST;
     }
     let has = |flag: u32| flags & flag != 0;
 
@@ -323,6 +332,7 @@ fn rest(
         left,
         partial: has(flag::PARTIAL),
         active: has(flag::ACTIVE),
+        names: Names { first: !has(flag::NOT_BY_FIRST), second: has(flag::BY_SECOND) },
         since,
         elapsed,
         announces,

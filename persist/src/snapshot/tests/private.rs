@@ -1,8 +1,8 @@
 //! The private mode: what is written is read, every damage is found, and modes are not mixed up.
 
 use shard::private::{
-    self, ClientPrefix, DeletionRecord, Facts, GroupId, Limits, Passkey, Swarms, TokenRecord,
-    TorrentRecord, User,
+    self, ClientPrefix, DeletionRecord, Facts, GroupId, Limits, NamedRecord, Passkey, Swarms,
+    TokenRecord, TorrentRecord, User,
 };
 
 use super::super::torrents::ENTRIES_MAX;
@@ -20,6 +20,8 @@ struct All {
     rules: Vec<(ClientPrefix, bool)>,
     torrents: BTreeMap<InfoHash, Torrent>,
     deletions: Vec<DeletionRecord>,
+    hybrids: Vec<(InfoHash, InfoHash)>,
+    named: Vec<NamedRecord>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -56,6 +58,8 @@ fn all_of((users, rules, pieces): &Input) -> All {
             add(&mut all, *torrent, of_torrent, for_torrent);
         }
         all.deletions.extend(piece.deletions.iter().cloned());
+        all.hybrids.extend(&piece.hybrids);
+        all.named.extend(&piece.named);
     }
     all
 }
@@ -111,6 +115,13 @@ fn decode(bytes: &[u8]) -> (All, Totals) {
             Content::Groups(view) => all.groups.extend(view.groups()),
             Content::Rules(view) => all.rules.extend(view.rules()),
             Content::Deletions(view) => all.deletions.extend(view.deletions()),
+            Content::Hybrids(view) => {
+                all.hybrids.extend(view.hybrids());
+                // They are of what came before.
+                let is_known = |named: &NamedRecord| all.torrents.contains_key(&named.info_hash);
+                assert!(view.named().all(|named| is_known(&named)));
+                all.named.extend(view.named());
+            }
             Content::Torrents(view) => {
                 for part in view.parts() {
                     let known = all.torrents.contains_key(&part.record.info_hash);

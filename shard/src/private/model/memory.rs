@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Client;
 use crate::private::account::Figures;
+use crate::private::announce::Over;
 use crate::private::fold::{self, Lines};
 use crate::private::heard::{self, Judged, addresses, judge_returning, judge_succeeded, raise};
 use crate::private::recent::{self, Kind, Step};
@@ -37,6 +38,7 @@ impl Memories {
         &self,
         announce: &Announce,
         known: Option<&PeerRecord>,
+        over: Option<&Over>,
         now: Seconds,
         silent_max: Seconds,
     ) -> Option<Judged> {
@@ -59,9 +61,10 @@ impl Memories {
         });
         let judged = heard::hear(lines, announce, &known.endpoints, now, silent_max);
         let figures = Figures { reported: known.reported, left: known.left, ..Figures::default() };
-        let judged = judged.counted(announce, &figures, known.state, &known.endpoints);
+        let judged = judged.counted(announce, &figures, known.state, &known.endpoints, over);
         let goes_on = memory.lines.is_none() && judged.verdict == fold::Verdict::GoesOn;
-        (!goes_on || judged.parts).then_some(judged)
+        let stays = over.is_some_and(|over| over.stays);
+        (!goes_on || judged.parts || stays).then_some(judged)
     }
 
     /// Writes down what a peer that was there, or is there now, has said.
