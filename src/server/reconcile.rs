@@ -193,11 +193,14 @@ struct Work<'a> {
     now: Seconds,
 }
 
+/// A torrent's second name, rules and figures.
+type Row = (Option<InfoHash>, Terms, (u32, i64));
+
 /// What the database says.
 #[derive(Default)]
 struct Books {
     users: HashSet<UserId>,
-    torrents: HashMap<InfoHash, (Option<InfoHash>, Terms, (u32, i64))>,
+    torrents: HashMap<InfoHash, Row>,
     tokens: HashMap<(UserId, InfoHash), (TorrentId, Option<Seconds>)>,
     reasons: HashMap<InfoHash, String>,
     client_rules: BTreeMap<ClientPrefix, bool>,

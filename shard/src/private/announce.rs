@@ -321,9 +321,10 @@ impl Swarms {
         let mut face = known.face;
         // What the site has said of the user is in the journal already, and changes nothing here.
         self.rights.write(&mut face, known.state);
-        let mut met = match judged.is_some_and(|judged| judged.parts) {
-            true => face.part(&mut members.wides, &announce.endpoints),
-            false => face.meet(&mut members.wides, announce),
+        let mut met = match judged {
+            Some(judged) if judged.parts => face.part(&mut members.wides, &announce.endpoints),
+            Some(judged) if judged.stays => false,
+            _ => face.meet(&mut members.wides, announce),
         };
         let mark = face.mark;
         mark_rights(&mut face, announce, step, &self.rights);

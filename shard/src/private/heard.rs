@@ -18,6 +18,8 @@ pub(crate) struct Judged {
     pub(crate) stops: bool,
     /// It says so over one family, and is still there over the other.
     pub(crate) parts: bool,
+    /// It says so by one name of its torrent, and is still there by the other.
+    pub(crate) stays: bool,
     /// What it adds.
     pub(crate) moved: Counters,
     pub(crate) verdict: Verdict,
@@ -56,16 +58,16 @@ impl Judged {
             counts.event = Event::Stopped;
         }
         let stopped = counts.event == Event::Stopped;
-        let stays_by_name = stopped && over.is_some_and(|over| over.stays);
-        let parts = stopped && !stays_by_name && stays(&announce.endpoints, known);
-        if parts || stays_by_name {
+        let by_name = stopped && over.is_some_and(|over| over.stays);
+        let parts = stopped && !by_name && stays(&announce.endpoints, known);
+        if parts || by_name {
             counts.event = match state {
                 PeerState::PartialSeed if counts.left > 0 => Event::Paused,
                 _ => Event::None,
             };
             counts.numwant = 0;
         }
-        Self { announce: counts, parts, ..self }
+        Self { announce: counts, parts, stays: by_name, ..self }
     }
 
     /// The client counts anew from here on.
@@ -320,6 +322,7 @@ pub(crate) fn hear(
         said: announce.counters,
         stops: announce.event == Event::Stopped,
         parts: false,
+        stays: false,
         moved: heard.credit.moved(),
         verdict: heard.verdict,
         is_elsewhere: lines.is_elsewhere(&line),

@@ -231,8 +231,8 @@ impl Model {
         }
         let as_before = known.filter(|_| postponed).map(|known| known.reported);
         let announce = &Announce { counters: as_before.unwrap_or(announce.counters), ..*announce };
-        let parts = judged.as_ref().is_some_and(|judged| judged.parts);
-        let peer = ruled(&self.rulings, &peer_after(announce, known.as_ref(), parts, now));
+        let peer = peer_after(announce, known.as_ref(), judged.as_ref(), now);
+        let peer = ruled(&self.rulings, &peer);
         if known.is_some_and(|known| known.endpoints != peer.endpoints) && !stops {
             self.succeeded = torrent.succeed(announce, &peer.endpoints);
             let info_hash = announce.info_hash;
@@ -543,7 +543,7 @@ impl Torrent {
 fn peer_after(
     announce: &Announce,
     known: Option<&PeerRecord>,
-    parts: bool,
+    judged: Option<&Judged>,
     now: Seconds,
 ) -> PeerRecord {
     let before = known.map_or(Endpoints::default(), |known| known.endpoints);
@@ -557,12 +557,13 @@ fn peer_after(
         user: announce.user.id,
         peer_id: announce.peer_id,
         key: announce.key,
-        endpoints: match parts {
-            true => Endpoints {
+        endpoints: match judged {
+            Some(judged) if judged.parts => Endpoints {
                 v4: before.v4.filter(|_| announce.endpoints.v4.is_none()),
                 v6: before.v6.filter(|_| announce.endpoints.v6.is_none()),
             },
-            false => announce.meets(&before),
+            Some(judged) if judged.stays => before,
+            _ => announce.meets(&before),
         },
         state,
         visible: announce.left == 0

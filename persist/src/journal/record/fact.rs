@@ -137,7 +137,9 @@ pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
         (token, flag::TOKEN),
     ];
     let mut flags = flags.iter().fold(0, |set, &(is, flag)| set | (u32::from(is) * flag));
-    let is_rare = after.is_some() | said.is_some() | (names != Names::FIRST);
+    // Compared as one number.
+    let names_of_rare = u16::from_le_bytes([names.first.into(), names.second.into()]) != 1;
+    let is_rare = after.is_some() | said.is_some() | names_of_rare;
     if is_rare {
         flags |= u32::from(after.is_some()) * flag::AFTER + u32::from(said.is_some()) * flag::SAID;
         flags |= u32::from(names.second) * flag::BY_SECOND;
