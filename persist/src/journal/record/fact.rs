@@ -138,8 +138,8 @@ pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
     ];
     let mut flags = flags.iter().fold(0, |set, &(is, flag)| set | (u32::from(is) * flag));
     // Compared as one number.
-    let names_of_rare = u16::from_le_bytes([names.first.into(), names.second.into()]) != 1;
-    let is_rare = after.is_some() | said.is_some() | names_of_rare;
+    let is_by_names = u16::from_le_bytes([names.first.into(), names.second.into()]) != 1;
+    let is_rare = after.is_some() | said.is_some() | is_by_names;
     if is_rare {
         flags |= u32::from(after.is_some()) * flag::AFTER + u32::from(said.is_some()) * flag::SAID;
         flags |= u32::from(names.second) * flag::BY_SECOND;
