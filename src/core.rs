@@ -147,16 +147,20 @@ pub fn family(address: IpAddr) -> Family {
 }
 
 impl Core {
-    /// The core that owns `info_hash`; `None` when it is this one. The second name of a hybrid torrent is owned where
-    /// the first one is.
+    /// The core that owns `info_hash`. The second name of a hybrid torrent is owned where the first one is.
+    #[inline]
+    fn owner(&self, info_hash: &InfoHash) -> usize {
+        let cores = self.mesh.len();
+        match &self.private {
+            None => route::owner(info_hash, cores),
+            Some(private) => route::owner(&private.site.hybrids().first_of(info_hash), cores),
+        }
+    }
+
+    /// The core that owns `info_hash`; `None` when it is this one.
     #[inline]
     pub fn elsewhere(&self, info_hash: &InfoHash) -> Option<usize> {
-        let owner = match &self.private {
-            None => route::owner(info_hash, self.mesh.len()),
-            Some(private) => {
-                route::owner(&private.site.hybrids().first_of(info_hash), self.mesh.len())
-            }
-        };
+        let owner = self.owner(info_hash);
         (owner != self.number).then_some(owner)
     }
 
@@ -245,12 +249,7 @@ impl Core {
         if hashes.iter().all(|info_hash| self.elsewhere(info_hash).is_none()) {
             return Scraped::Here(counts);
         }
-        let first_of = |name: &InfoHash| match &self.private {
-            None => *name,
-            Some(private) => private.site.hybrids().first_of(name),
-        };
-        let firsts: Vec<InfoHash> = hashes.iter().map(first_of).collect();
-        let parts = route::split(&firsts, cores);
+        let parts = route::split(hashes, cores, |info_hash| self.owner(info_hash));
         let others = |(core, part): &(usize, Vec<u16>)| *core != self.number && !part.is_empty();
         let parts: Vec<(usize, Vec<u16>)> = parts.into_iter().enumerate().filter(others).collect();
         let steady = self.clock.steady_at(now);

@@ -9,11 +9,15 @@ pub fn owner(info_hash: &InfoHash, cores: usize) -> usize {
     info_hash.prefix() as usize % cores
 }
 
-/// Sorts the positions of `hashes` by owner: entry `i` lists those that core `i` owns.
-pub fn split(hashes: &[InfoHash], cores: usize) -> Vec<Vec<u16>> {
+/// Sorts the positions of `hashes` by their owners, of `cores` cores: entry `i` lists those that core `i` owns.
+pub fn split(
+    hashes: &[InfoHash],
+    cores: usize,
+    owner: impl Fn(&InfoHash) -> usize,
+) -> Vec<Vec<u16>> {
     let mut parts = vec![Vec::new(); cores];
     for (position, info_hash) in hashes.iter().enumerate() {
-        parts[owner(info_hash, cores)].push(position as u16);
+        parts[owner(info_hash)].push(position as u16);
     }
     parts
 }
@@ -28,7 +32,7 @@ mod tests {
         let hashes: Vec<InfoHash> =
             (0..74).map(|_| InfoHash(std::array::from_fn(|_| random.u8(..)))).collect();
         for cores in 1..=7 {
-            let parts = split(&hashes, cores);
+            let parts = split(&hashes, cores, |info_hash| owner(info_hash, cores));
             let mut seen = vec![0; hashes.len()];
             for (core, part) in parts.iter().enumerate() {
                 for position in part {

@@ -311,7 +311,7 @@ impl Private {
         self.count_gone();
     }
 
-    /// Says who has which number when this is done.
+    /// Says who has which number, and which second name, when this is done.
     fn renumber(&self, change: &Change) {
         let (Change::Torrent { info_hash, .. } | Change::TorrentRemoved { info_hash, .. }) = change
         else {
@@ -324,22 +324,15 @@ impl Private {
         if let Change::Torrent { id, .. } = change {
             numbers.set(*id, info_hash);
         }
-        let hybrids = self.site.hybrids();
-        let second = match change {
-            Change::Torrent { info_hash_v2, .. } => *info_hash_v2,
-            _ => None,
-        };
-        if let Some(before) = self.swarms.second(info_hash).filter(|name| second != Some(*name)) {
-            let gone = matches!(change, Change::TorrentRemoved { .. });
-            hybrids.release(info_hash, &before, gone);
-        }
-        if matches!(change, Change::Torrent { .. }) {
-            hybrids.is_first(info_hash);
-        }
-        if let Some(second) = second
-            && let Err(other) = hybrids.claim(info_hash, &second)
-        {
-            say_named_twice(&second, &other);
+        let (hybrids, before) = (self.site.hybrids(), self.swarms.second(info_hash));
+        match (change, before) {
+            (Change::Torrent { info_hash_v2, .. }, before) => {
+                if let Err(other) = hybrids.change(info_hash, before, *info_hash_v2) {
+                    say_named_twice(&info_hash_v2.unwrap_or(*info_hash), &other);
+                }
+            }
+            (_, Some(before)) => hybrids.release(info_hash, &before, true),
+            (_, None) => {}
         }
     }
 

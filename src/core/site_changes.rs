@@ -83,11 +83,7 @@ impl Core {
             }
         }
         numbers.claim(id, &info_hash).map_err(|other| Unregistered::NumberTaken(id, other))?;
-        if let Some(before) = before.filter(|before| info_hash_v2 != Some(*before)) {
-            hybrids.release(&info_hash, &before, false);
-        }
-        hybrids.is_first(&info_hash);
-        let claimed = info_hash_v2.map(|second| hybrids.claim(&info_hash, &second));
+        let named = hybrids.change(&info_hash, before, info_hash_v2);
         let mut columns = Columns::FREELEECH;
         if upload_percent.is_some() {
             columns = columns.and(Columns::UPLOAD_PERCENT);
@@ -102,7 +98,7 @@ impl Core {
             upload_percent.or(known.map(|terms| terms.upload_percent)).unwrap_or(100);
         let terms = Terms { id, freeleech, upload_percent };
         let registered = private.swarms.register(info_hash, terms);
-        if claimed.is_none_or(|claimed| claimed.is_ok()) {
+        if named.is_ok() {
             // Whether the name is free was seen above.
             _ = private.swarms.set_second(&info_hash, info_hash_v2);
         }

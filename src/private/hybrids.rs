@@ -71,11 +71,24 @@ impl Hybrids {
         }
     }
 
-    /// This is the first name of a torrent: no other name of one that is gone.
-    pub fn is_first(&self, name: &InfoHash) {
+    /// A registered torrent had this second name, and has that one from now on. Its first name is no second one of
+    /// a torrent that is gone.
+    ///
+    /// # Errors
+    /// As [`Hybrids::claim`]; then it has none.
+    pub fn change(
+        &self,
+        first: &InfoHash,
+        before: Option<InfoHash>,
+        second: Option<InfoHash>,
+    ) -> Result<(), InfoHash> {
         if self.any.load(Ordering::Relaxed) {
-            self.firsts.remove_if(name, |_, first| !first.registered);
+            self.firsts.remove_if(first, |_, other| !other.registered);
         }
+        if let Some(before) = before.filter(|before| second != Some(*before)) {
+            self.release(first, &before, false);
+        }
+        second.map_or(Ok(()), |second| self.claim(first, &second))
     }
 }
 
@@ -99,10 +112,13 @@ mod tests {
         hybrids.release(&name(3), &name(2), false);
         assert_eq!(hybrids.first_of(&name(2)), name(2));
         hybrids.claim(&name(1), &name(4)).unwrap();
-        hybrids.is_first(&name(4));
+        hybrids.change(&name(4), None, None).unwrap();
         assert_eq!(hybrids.first_of(&name(4)), name(1), "another one has it");
         hybrids.release(&name(1), &name(4), true);
-        hybrids.is_first(&name(4));
+        hybrids.change(&name(4), None, None).unwrap();
         assert_eq!(hybrids.first_of(&name(4)), name(4));
+        hybrids.change(&name(1), None, Some(name(5))).unwrap();
+        hybrids.change(&name(1), Some(name(5)), Some(name(6))).unwrap();
+        assert_eq!((hybrids.first_of(&name(5)), hybrids.first_of(&name(6))), (name(5), name(1)));
     }
 }

@@ -112,20 +112,28 @@ fn register(swarms: &mut Swarms, beginning: &Beginning) {
         }
         swarms.set_figures(info_hash, figures.snatches, figures.balance);
     }
-    // One that is now the name of another torrent is taken back first.
-    for taken in [false, true] {
-        for (info_hash, second, ..) in &beginning.torrents {
-            let second = second.filter(|_| taken || swarms.second(info_hash) == *second);
-            if swarms.set_second(info_hash, second).is_err() {
-                tracing::error!(%info_hash, ?second, "an infohash is given to two torrents; give each its own");
-            }
-        }
-    }
+    name(swarms, beginning);
     for (user, info_hash, expires_at) in &beginning.tokens {
         swarms.set_token(*user, info_hash, *expires_at);
     }
     for (info_hash, reason, at) in &beginning.deletions {
         swarms.set_deletion(*info_hash, reason, *at);
+    }
+}
+
+/// Gives torrents the second names that the database says. One that is another's by now is taken back first.
+fn name(swarms: &mut Swarms, beginning: &Beginning) {
+    if swarms.has_hybrids() {
+        for (info_hash, second, ..) in &beginning.torrents {
+            if swarms.second(info_hash).is_some_and(|before| Some(before) != *second) {
+                _ = swarms.set_second(info_hash, None);
+            }
+        }
+    }
+    for (info_hash, second, ..) in &beginning.torrents {
+        if second.is_some() && swarms.set_second(info_hash, *second).is_err() {
+            tracing::error!(%info_hash, ?second, "an infohash is given to two torrents; give each its own");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The frame of a snapshot file: header, frame heads and totals. No I/O.
 //!
 //! ```text
-//! file    = header (swarms* | (users | groups)* rules* (torrents | deletions)*) end
+//! file    = header (swarms* | (users | groups)* rules* (torrents | names | deletions)*) end
 //! header  = 0..8 magic · 8..12 format · 12..28 version of the writer (ASCII, zero padded)
 //!           28..32 written at (Unix seconds) · 32..36 mode: 0 open, 1 private
 //!           36..40 interval · 40..44 peer timeout (seconds)
@@ -17,6 +17,8 @@
 //!           announce are there since format 4
 //! torrents with peers of which some have a port for each family = a frame of kind 9, in the private
 //!           mode, since format 5; see `torrents`
+//! names of hybrid torrents, and who is there by the second = a frame of kind 10, in the private mode,
+//!           after the torrents it is of, since format 5; see `hybrids`
 //! ```
 //! Numbers are little endian. A checksum is CRC-32: it finds every flipped bit, every burst of up
 //! to 32 bits and all but one in 2^32 of other damages. That of a frame begins with the header's

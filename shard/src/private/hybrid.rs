@@ -111,6 +111,11 @@ impl Swarms {
         Ok(())
     }
 
+    /// Whether any torrent has a second name.
+    pub fn has_hybrids(&self) -> bool {
+        !self.hybrids.firsts.is_empty()
+    }
+
     /// The second name of a registered torrent, by whichever of its names it is asked for.
     pub fn second(&self, info_hash: &InfoHash) -> Option<InfoHash> {
         self.second_name(self.find(info_hash)?)
@@ -191,7 +196,9 @@ impl Swarms {
         let info_hash = self.torrents.get(first).info_hash;
         let announce = &Announce { info_hash, ..*announce };
         let known = self.known(first, announce);
-        let before = known.map_or(Names::NONE, |known| self.names(first, announce, &known.face));
+        let name = Name::of(&self.members.keys, announce);
+        let before =
+            known.map_or(Names::NONE, |known| self.names(first, &name, &known.face, known.state));
         let stopped = announce.event == Event::Stopped;
         let mut names = before;
         *names.by(role) = !stopped;
@@ -212,12 +219,10 @@ impl Swarms {
     }
 
     /// By which names a client is there.
-    fn names(&self, first: u32, announce: &Announce, face: &Face) -> Names {
-        let second = self
-            .hybrids
-            .second(first)
-            .is_some_and(|second| self.spot(self.torrents.get(second), announce).is_some());
-        Names { first: !face.mark.is_apart(), second }
+    fn names(&self, first: u32, name: &Name<'_>, face: &Face, state: PeerState) -> Names {
+        let second = self.hybrids.second(first).map(|second| self.torrents.get(second));
+        let is_there = |second| self.members.find(second, name, state).is_some();
+        Names { first: !face.mark.is_apart(), second: second.is_some_and(is_there) }
     }
 
     /// Has a client there by these names and no others, unless it has left the torrent; `was_apart` is what it was
@@ -311,16 +316,12 @@ impl Swarms {
         first: u32,
         peers: impl Iterator<Item = &'a PeerRecord> + 'a,
     ) -> impl Iterator<Item = NamedRecord> + 'a {
-        let second = self.hybrids.second(first).map(|second| self.torrents.get(second));
         let (torrent, members) = (self.torrents.get(first), &self.members);
         peers.filter_map(move |peer| {
             let PeerRecord { user, peer_id, key, state, .. } = *peer;
             let name = Name::new(&members.keys, user, &peer_id, key);
             let spot = members.find(torrent, &name, state)?;
-            let names = Names {
-                first: !members.face(torrent, spot).0.mark.is_apart(),
-                second: second.is_some_and(|second| members.find(second, &name, state).is_some()),
-            };
+            let names = self.names(first, &name, &members.face(torrent, spot).0, state);
             let record = NamedRecord { info_hash: torrent.info_hash, user, peer_id, key, names };
             (names != Names::FIRST).then_some(record)
         })

@@ -14,7 +14,8 @@ use crate::PeerState;
 
 impl Swarms {
     /// Takes in a torrent, or a part of one, from a snapshot: its rules and figures as the record has
-    /// them, its second name, its tokens, and its peers; one that is known already is from here on what its record says.
+    /// them, its tokens, and its peers; one that is known already is from here on what its record says.
+    /// Its second name, and who is there by it, come after it.
     ///
     /// Peers were let in once and are let in again, beyond `Limits::peers_max` if need be. Refused when
     /// the torrent is one too many.

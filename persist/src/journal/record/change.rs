@@ -5,7 +5,8 @@
 //! kind   = 1 user · 2 torrent · 3 torrent removed · 4 token · 5 token removed · 6 client rule
 //!          7 client rule removed · since format 2: 8 group · 9 group removed
 //! ```
-//! Before format 3 each stood by itself, and was said in whole.
+//! Before format 3 each stood by itself, and was said in whole. The second name of a torrent follows it where a bit
+//! beside its freeleech says so.
 
 use shard::private::{Change, ClientPrefix, Freeleech, GroupId, Passkey, TorrentId, UserId};
 use shard::{InfoHash, Seconds};

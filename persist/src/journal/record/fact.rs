@@ -9,7 +9,8 @@
 //!          [after: milliseconds° node°] · [said: uploaded° downloaded° corrupt°] · swarm: seeders° leechers° snatches° balance°
 //! ```
 //! What stands in brackets is only there when a flag says so: addresses that are known, amounts that are not
-//! 0, percentages that are not 100, credits that are not simply what was moved. A usual fact takes about 105
+//! 0, percentages that are not 100, credits that are not simply what was moved. Two flags say by which names of a
+//! hybrid torrent the client is there. A usual fact takes about 105
 //! bytes, where most of it, hash, peer id and address, is as good as random. Before format 3 there was no
 //! stamp, one port behind both addresses, and no percentage; the flags had 16 bits.
 
