@@ -15,6 +15,7 @@
 
 mod books;
 mod client;
+mod copied;
 mod done;
 mod judge;
 mod one_process;

@@ -130,11 +130,11 @@ impl Swarms {
         let endpoints = known.face.endpoints(&members.wides);
         let account = known.face.account;
         let lines = members.accounts.lines(account, known.face.mark.is_large());
-        let lines = lines.filter(|lines| !lines.is_ahead(Stamp::at(now)));
-        let lines = match lines {
+        let mut lines = match lines {
             Some(lines) => lines.clone(),
             None => Lines::one(self.line(known, &endpoints, now)),
         };
+        lines.put_back(Stamp::at(now));
         let judged = hear(lines, announce, &endpoints, now, self.limits.peer_timeout);
         judged.counted(announce, &known.figures, known.state, &endpoints, over)
     }
@@ -316,7 +316,7 @@ pub(crate) fn hear(
     };
     let heard = lines.hear(&report);
     let line = lines.all()[heard.line].clone();
-    lines.tidy(report.stamp, u64::from(silent_max.0) * 1000);
+    lines.tidy(report.stamp, u64::from(silent_max.0) * 1000, heard.line);
     Judged {
         announce: *announce,
         said: announce.counters,

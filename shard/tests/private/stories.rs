@@ -591,6 +591,46 @@ fn who_left_silently_stays_away_after_a_crash_whatever_the_clock_said() {
 }
 
 #[test]
+fn a_clock_that_was_put_back_does_not_make_one_client_of_a_session_and_its_copy() {
+    let mut story = Story::new();
+    story.announce("ann", "started left=9 at=45.0.0.1:1");
+    story.advance(Seconds(100));
+    story.check_credit("ann", "up=900 left=9 at=45.0.0.1:1", (900, 0, 0));
+    let from = story.sim.now;
+    // Before the copy begins, and after it.
+    story.sim.now = from - Seconds(5000);
+    story.check_credit("ann", "started up=5 left=9 at=45.0.0.2:1", (0, 0, 0));
+    story.check_credit("ann", "up=901 left=9 at=45.0.0.1:1", (1, 0, 0));
+    story.check_credit("ann", "up=7 left=9 at=45.0.0.2:1", (2, 0, 0));
+    story.sim.now = from - Seconds(9000);
+    story.check_credit("ann", "up=903 left=9 at=45.0.0.1:1", (2, 0, 0));
+    story.check_credit("ann", "up=10 left=9 at=45.0.0.2:1", (3, 0, 0));
+    story.check_credit("ann", "stopped up=11 left=9 at=45.0.0.2:1", (1, 0, 0));
+    story.check_credit("ann", "stopped up=907 left=9 at=45.0.0.1:1", (4, 0, 0));
+    story.check_counts(0, 0, 0);
+}
+
+#[test]
+fn a_copy_that_was_silent_for_the_peer_timeout_begins_anew() {
+    let mut story = Story::new();
+    let timeout = story.sim.engine.limits().peer_timeout;
+    story.announce("ann", "started left=9 at=45.0.0.1:1");
+    story.advance(Seconds(100));
+    story.check_credit("ann", "up=900 left=9 at=45.0.0.1:1", (900, 0, 0));
+    story.check_credit("ann", "started up=5 left=9 at=45.0.0.2:1", (0, 0, 0));
+    story.advance(timeout);
+    story.check_credit("ann", "up=901 left=9 at=45.0.0.1:1", (1, 0, 0));
+    story.check_credit("ann", "up=6 left=9 at=45.0.0.2:1", (1, 0, 0));
+    story.advance(timeout);
+    story.check_credit("ann", "up=902 left=9 at=45.0.0.1:1", (1, 0, 0));
+    story.advance(Seconds(1));
+    story.check_credit("ann", "up=903 left=9 at=45.0.0.1:1", (1, 0, 0));
+    story.check_credit("ann", "up=50 left=9 at=45.0.0.2:1", (0, 0, 0));
+    story.check_credit("ann", "up=51 left=9 at=45.0.0.2:1", (1, 0, 0));
+    story.check_credit("ann", "up=904 left=9 at=45.0.0.1:1", (1, 0, 0));
+}
+
+#[test]
 fn a_clock_that_was_put_back_credits_nothing_twice() {
     let mut story = Story::new();
     story.announce("ann", "started left=100");

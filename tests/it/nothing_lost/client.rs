@@ -11,8 +11,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fastrand::Rng;
 
+use crate::nothing_lost::copied::Copied;
+
 /// Bytes are multiples of this, so that no multiplier leaves a fraction, however they are added up.
-const BYTES_UNIT: u64 = 100;
+pub(crate) const BYTES_UNIT: u64 = 100;
 
 /// Nobody moves as much between two announces (docs/wire.md, D9); some clients say so. Two of it, and all
 /// that they really move, are still a number that a counter can have.
@@ -46,10 +48,20 @@ pub(crate) struct Client {
     moved: bool,
     /// It does not begin anew under a name that it had.
     keeps_on: bool,
+    /// Its session goes on elsewhere, too.
+    pub(crate) copied: Option<Copied>,
+    /// How often it did so under its name.
+    copies: usize,
 }
 
+/// A tracker knows a client at six places at most, and those where it was count for an hour.
+const COPIES_MAX: usize = 3;
+
+/// Seconds that a word may be late.
+pub(crate) const LATE: u32 = 30;
+
 /// Seconds in which nothing said may be late any more.
-const QUIET: u32 = 90;
+pub(crate) const QUIET: u32 = 90;
 
 /// Which client, beside its user and torrent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -101,6 +113,8 @@ impl Client {
             spoke: Vec::new(),
             moved: false,
             keeps_on: false,
+            copied: None,
+            copies: 0,
         }
     }
 
@@ -108,7 +122,30 @@ impl Client {
     /// two addresses, the tracker has to have heard both.
     fn may_begin(&self, now: u32) -> bool {
         let quiet = self.spoke.iter().all(|at| at.abs_diff(now) > QUIET);
-        quiet && !self.moved && !self.keeps_on && self.v6.is_none()
+        quiet && !self.moved && !self.keeps_on && self.v6.is_none() && self.copied.is_none()
+    }
+
+    /// Somebody copies its session to this address, if a copy could be told from it.
+    pub(crate) fn copy(&mut self, v4: Ipv4Addr, now: u32) {
+        let quiet = self.spoke.iter().all(|at| at.abs_diff(now) > QUIET);
+        let has_moved = self.heard.0 > BYTES_UNIT && self.heard.0 < ABSURD;
+        if quiet && has_moved && self.v6.is_none() && self.is_there() && self.copies < COPIES_MAX {
+            self.copies += 1;
+            self.copied = Some(Copied::new(v4, self.heard, self.left, self.spoke.clone()));
+        }
+    }
+
+    /// It says that it goes on, after its copy has spoken: what was not answered, if there is such a thing.
+    pub(crate) fn say_still(&mut self, now: u32) -> Report {
+        let report = self.pending.unwrap_or(self.report(Event::None));
+        self.spoke.push(now);
+        self.pending = Some(report);
+        report
+    }
+
+    /// It goes on, and was answered.
+    pub(crate) fn is_there(&self) -> bool {
+        self.running && self.is_settled()
     }
 
     /// What it says next. `known`: the tracker knows it, and what it said last. `now`: by the tracker's
@@ -161,6 +198,7 @@ impl Client {
     /// The tracker has refused it: there is no such torrent.
     pub(crate) fn give_up(&mut self) {
         (self.pending, self.running, self.settled, self.owed) = (None, false, true, false);
+        self.copied = None;
     }
 
     /// Whether it begins anew under its name. A tracker that believes an older and lower word of it, as its
@@ -195,6 +233,7 @@ impl Client {
             (self.up, self.down) = (0, 0);
             self.spoke.clear();
             self.moved = false;
+            (self.copied, self.copies) = (None, 0);
         }
         self.left = if rng.u8(..3) == 0 { 0 } else { 1 + rng.u64(..1 << 40) };
         self.report(if rng.u8(..10) == 0 { Event::None } else { Event::Started })
@@ -219,7 +258,7 @@ impl Client {
                 self.left = 0;
                 self.report(Event::Completed)
             }
-            14..=18 => {
+            14..=18 if self.copied.is_none() => {
                 self.transfer(rng);
                 self.report(Event::Stopped)
             }

@@ -2,11 +2,12 @@
 //!
 //! A session is a run of reports that do not go down, from the one with which the tracker met the client.
 //! It is worth its end less its beginning, whatever happened to the tracker in between. That is all the
-//! judge knows: nothing of journals, snapshots, baselines or databases.
+//! judge knows: nothing of journals, snapshots, baselines or databases. A copy of a session that goes on
+//! elsewhere is a session beside it, until the tracker is started anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::nothing_lost::client::{ABSURD, Event, Name, Report};
+use crate::nothing_lost::client::{ABSURD, Event, LATE, Name, Report};
 use crate::nothing_lost::site::{Free, Site};
 
 /// A client as the tracker tells it from others: its user, its torrent, and its name. One that died
@@ -16,6 +17,8 @@ pub(crate) type Who = (usize, usize, Name);
 #[derive(Default)]
 pub(crate) struct Judge {
     sessions: BTreeMap<Who, Session>,
+    /// Of clients whose sessions go on elsewhere, too.
+    copies: BTreeMap<Who, Copied>,
     pub(crate) users: BTreeMap<usize, (u64, u64)>,
     pub(crate) torrents: BTreeMap<usize, Figures>,
     /// Bytes that a token was used for.
@@ -41,6 +44,13 @@ pub(crate) struct Session {
     first: (u64, u64),
     last: (u64, u64),
     seeds: bool,
+}
+
+/// A copy of a session, and when it and its original spoke last.
+struct Copied {
+    session: Session,
+    at: u32,
+    original_at: u32,
 }
 
 /// Of a torrent.
@@ -94,6 +104,50 @@ impl Judge {
         going_on.is_none() || snatched || said.event == Event::Stopped
     }
 
+    /// The tracker has answered a copy of a client's session. It is worth what it says of itself.
+    pub(crate) fn hear_copy(&mut self, site: &Site, who: Who, said: &Report, now: u32) {
+        let reported = (said.up, said.down);
+        let copied = self.copies.entry(who).or_insert_with(|| {
+            let session = Session { first: reported, last: reported, seeds: said.left == 0 };
+            Copied { session, at: now, original_at: now }
+        });
+        assert!(goes_on(copied.session.last, said), "a copy only grows");
+        (copied.session.last, copied.at) = (reported, now);
+        if said.event == Event::Stopped {
+            self.forget_copy(site, who);
+        }
+    }
+
+    /// A client speaks: its copy is not remembered when nobody has heard of it for so long.
+    pub(crate) fn forget_silent_copy(&mut self, site: &Site, who: Who, now: u32, silent_max: u32) {
+        let Some(copied) = self.copies.get_mut(&who) else { return };
+        if copied.at.max(copied.original_at).saturating_sub(now) > LATE {
+            copied.at = copied.at.min(now); // The clock was put back.
+        }
+        copied.original_at = now;
+        if now.saturating_sub(copied.at) > silent_max {
+            self.forget_copy(site, who);
+        }
+    }
+
+    /// The tracker knows the last announce of each client alone.
+    pub(crate) fn forget_copies(&mut self, site: &Site) -> u64 {
+        let those: Vec<Who> = self.copies.keys().copied().collect();
+        those.iter().for_each(|who| self.forget_copy(site, *who));
+        those.len() as u64
+    }
+
+    /// Whether the tracker knows a copy of a client's session.
+    pub(crate) fn knows_copy(&self, who: Who) -> bool {
+        self.copies.contains_key(&who)
+    }
+
+    /// From its next word on it counts anew.
+    fn forget_copy(&mut self, site: &Site, who: Who) {
+        self.book(site, who);
+        self.copies.remove(&who);
+    }
+
     /// What a client says is written down, whatever it is worth.
     pub(crate) fn note(&mut self, who: Who, said: &Report) {
         self.rows.insert(who, Row { last: (said.up, said.down), complete: said.left == 0 });
@@ -129,7 +183,7 @@ impl Judge {
 
     /// The tracker has forgotten a client that was silent for too long.
     pub(crate) fn forget(&mut self, site: &Site, who: Who) -> Option<Session> {
-        self.book(site, who);
+        self.forget_copy(site, who);
         self.sessions.remove(&who)
     }
 
@@ -152,6 +206,7 @@ impl Judge {
     pub(crate) fn forget_torrent(&mut self, site: &Site, torrent: usize) {
         self.book_torrent(site, torrent);
         self.sessions.retain(|(_, of, _), _| *of != torrent);
+        self.copies.retain(|(_, of, _), _| *of != torrent);
         self.rows.retain(|(_, of, _), _| *of != torrent);
         self.torrents.remove(&torrent);
         self.tokens.retain(|(_, of), _| *of != torrent);
@@ -170,16 +225,21 @@ impl Judge {
     }
 
     fn book_those(&mut self, site: &Site, whose: impl Fn(&Who) -> bool) {
-        let those: Vec<Who> = self.sessions.keys().filter(|who| whose(who)).copied().collect();
+        let all = self.sessions.keys().chain(self.copies.keys());
+        let those: Vec<Who> = all.filter(|who| whose(who)).copied().collect();
         those.into_iter().for_each(|who| self.book(site, who));
     }
 
-    /// Books what a session is worth so far.
+    /// Books what a session and its copy are worth so far.
     fn book(&mut self, site: &Site, who: Who) {
-        let Some(session) = self.sessions.get_mut(&who) else { return };
-        let ((user, torrent, _), Session { first, last, .. }) = (who, *session);
-        session.first = last;
-        let moved = (last.0 - first.0, last.1 - first.1);
+        let own = self.sessions.get_mut(&who).map(Session::book);
+        let copied = self.copies.get_mut(&who).map(|copied| copied.session.book());
+        for moved in own.into_iter().chain(copied) {
+            self.credit(site, who, moved);
+        }
+    }
+
+    fn credit(&mut self, site: &Site, (user, torrent, _): Who, moved: (u64, u64)) {
         let token = site.tokens.contains(&(user, torrent));
         let (up, down, token_down) = site.torrents[torrent].worth(moved, token);
         let credit = self.users.entry(user).or_default();
@@ -189,6 +249,15 @@ impl Judge {
         }
         let figures = self.torrents.entry(torrent).or_default();
         figures.balance += i64::try_from(moved.0).unwrap() - i64::try_from(moved.1).unwrap();
+    }
+}
+
+impl Session {
+    /// What was moved in it and is not booked yet; it is from now on.
+    fn book(&mut self) -> (u64, u64) {
+        let Self { first, last, .. } = *self;
+        self.first = last;
+        (last.0 - first.0, last.1 - first.1)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine, the journal, snapshots and the ledger in one process, with a clock that the test turns,
 //! and a disk that forgets what was not synced.
 
+mod copies;
 mod crash;
 mod restores;
 mod tracker;
@@ -34,7 +35,7 @@ pub(crate) struct Size {
 }
 
 /// What every set of runs has to have had at least once.
-pub(crate) const KINDS: [&str; 9] = [
+pub(crate) const KINDS: [&str; 13] = [
     "hybrid announces",
     "succeeded",
     "kills",
@@ -44,6 +45,10 @@ pub(crate) const KINDS: [&str; 9] = [
     "database restored",
     "folder restored",
     "upload given",
+    "refused announces",
+    "copies",
+    "copied announces",
+    "copies forgotten",
 ];
 
 /// One run.
@@ -73,6 +78,8 @@ struct World<'a> {
     left: BTreeSet<Who>,
     /// Rows of the table of what is missing.
     gaps: i64,
+    /// Sessions that were copied.
+    copies_made: u32,
     /// Bytes of upload that staff gave, as the database has it.
     given: BTreeMap<usize, u64>,
     done: Done,
@@ -115,6 +122,7 @@ pub(crate) fn run(
         is_unsure: false,
         left: BTreeSet::new(),
         gaps: 0,
+        copies_made: 0,
         given: BTreeMap::new(),
         done: Done::default(),
         rng,
@@ -163,6 +171,7 @@ impl World<'_> {
             181..=182 if self.rng.usize(..self.steps) < 1500 => self.copy_or_restore_database(),
             183..=186 if self.restores_folder && !self.refusing => self.copy_or_restore_folder(),
             187..=189 => self.give(),
+            190..=230 => self.copy_or_speak_as_copy(),
             _ => {
                 let at = self.rng.usize(..self.clients.len());
                 self.somebody_speaks(at);
@@ -190,6 +199,7 @@ impl World<'_> {
     /// A client says something, and hears an answer, or not.
     fn speak(&mut self, at: usize, report: &Report) {
         self.done.count("announces", 1);
+        self.forget_silent_copy(at);
         let client = &self.clients[at];
         let families = match client.v6 {
             None => vec![(true, false)],
@@ -206,12 +216,14 @@ impl World<'_> {
         let said = families.iter().flat_map(|way| names.iter().map(move |name| (way, name)));
         for (&(v4, v6), &info_hash) in said {
             let announce = announce(&self.site, &self.clients[at], report, v4, v6);
-            let announce = Announce { info_hash, ..announce };
+            let downloads_full = self.is_full(at);
+            let announce = Announce { info_hash, downloads_full, ..announce };
             let outcome = self.tracker.announce(&announce, self.now, &mut self.rng);
             self.note_succeeded(at);
             let client = &self.clients[at];
             match outcome {
                 Ok(outcome) => {
+                    self.done.count("refused announces", u64::from(outcome.held_back));
                     let moved = outcome.fact.is_some();
                     once |= outcome.once;
                     // It is written down, or was before.
@@ -285,6 +297,11 @@ impl World<'_> {
             let kept = (once || heard) && !self.refusing;
             self.clients[at].hear(report, kept, !noted || self.refusing);
         }
+    }
+
+    /// Whether the user of a client has as many downloads as his group allows. Of some it comes and goes.
+    fn is_full(&mut self, at: usize) -> bool {
+        self.clients[at].user % 3 == 0 && self.rng.bool()
     }
 
     /// By which names of its torrent a client announces, in which order: by one and the same, or by both.
@@ -366,6 +383,10 @@ impl World<'_> {
 
     /// The disk is full, or has room again.
     fn refuse_or_take(&mut self) {
+        if !self.refusing {
+            // Where a copy is, and where its original is, is not remembered while nothing is taken.
+            self.end_copies();
+        }
         self.refusing = !self.refusing;
         self.tracker.refuse(self.refusing);
         self.crashed = true;
@@ -383,6 +404,7 @@ impl World<'_> {
         }
         let there = self.tracker.made();
         self.done.count("records lost", before - there);
+        self.forget_copies();
         self.clients.iter_mut().for_each(Client::lose);
         // In the order in which they left, the last first: one may have left twice.
         while let Some((number, who, session)) = self.gone.pop() {
@@ -490,6 +512,7 @@ impl World<'_> {
         if self.refusing {
             self.refuse_or_take();
         }
+        self.end_copies();
         for at in 0..self.clients.len() {
             // What is pending first, then the last word.
             for _ in 0..20 {

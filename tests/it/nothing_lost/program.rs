@@ -199,6 +199,7 @@ impl World<'_> {
         }
         (0..TORRENTS).for_each(|torrent| self.put_torrent(torrent));
         self.add_crowd();
+        self.bound_downloads();
         self.story.clear();
     }
 
@@ -221,7 +222,7 @@ impl World<'_> {
             let asked = Asked::http(http, &format!("/{SITE}/update?action={update}"));
             match asked.answer() {
                 Answer::Taken => return,
-                Answer::Refused | Answer::Unknown => panic!("{update}"),
+                Answer::Full | Answer::Refused | Answer::Unknown => panic!("{update}"),
                 Answer::None => self.kill(),
                 // It is in force, and not on the disk yet.
                 Answer::Again => std::thread::sleep(Duration::from_millis(20)),
@@ -342,7 +343,8 @@ impl World<'_> {
                 Answer::Refused | Answer::Again => {
                     panic!("torrents are registered while clients speak")
                 }
-                Answer::Taken => {
+                Answer::Taken | Answer::Full => {
+                    self.done.count("refused announces", u64::from(answer == Answer::Full));
                     if self.judge.is_absurd(who(&self.clients[at]), &report) {
                         self.done.count("absurd reports", 1);
                     }

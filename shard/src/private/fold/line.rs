@@ -94,6 +94,15 @@ impl Line {
         }
     }
 
+    /// It is as if it had come long ago to where it is, and had been heard of now.
+    pub(super) fn forget_moments(&mut self, now: Stamp) {
+        self.begin = Stamp::default();
+        self.heard = self.heard.min(now);
+        self.raises.clear();
+        (self.started, self.doubtful) = (None, None);
+        self.stopped = self.stopped.map(|_| Stamp::default());
+    }
+
     /// Whether a report goes on from it.
     #[inline]
     pub(super) fn is_before(&self, report: &Report) -> bool {

@@ -64,25 +64,30 @@ impl Lines {
     }
 
     /// Forgets lines that have ended and of which no word can come any more, and those that were silent for
-    /// longer than a peer may be.
-    pub(crate) fn tidy(&mut self, now: Stamp, silent_max: u64) {
-        let newest = self.lines.len() - 1;
+    /// longer than a peer may be. `spoke`: a line of whoever spoke last.
+    pub(crate) fn tidy(&mut self, now: Stamp, silent_max: u64, spoke: usize) {
+        let host = self.lines[spoke].host;
         let recent = |line: &Line| now.since(line.begin) <= WINDOW;
         let kept: Vec<bool> = (0..self.lines.len())
             .map(|at| {
                 let line = &self.lines[at];
                 let next = self.lines[at + 1..].iter().find(|next| next.host == line.host);
+                let goes_on = line.host == host && next.is_none();
                 let over = line.ended && !next.is_some_and(recent);
-                at == newest || !over && now.since(line.heard) <= silent_max
+                goes_on || !over && now.since(line.heard) <= silent_max
             })
             .collect();
         let mut kept = kept.into_iter();
         self.lines.retain(|_| kept.next().unwrap_or(true));
     }
 
-    /// The clock was put back since it was heard of, and moments do not tell any more what is late.
-    pub(crate) fn is_ahead(&self, now: Stamp) -> bool {
-        self.lines.iter().any(|line| line.heard.since(now) > WINDOW)
+    /// Where the clock was put back since they were heard of, moments do not tell any more what is late: of
+    /// each line that goes on is left where it is, and what it has come to.
+    pub(crate) fn put_back(&mut self, now: Stamp) {
+        if self.lines.iter().any(|line| line.heard.since(now) > WINDOW) {
+            self.lines.retain(|line| !line.ended);
+            self.lines.iter_mut().for_each(|line| line.forget_moments(now));
+        }
     }
 
     /// Somebody elsewhere goes on under the same name.
@@ -91,10 +96,10 @@ impl Lines {
         others.any(|other| !other.ended && other.stopped.is_none())
     }
 
-    /// There is and was one line at a time, and nothing is open about it.
+    /// There is one line, and nothing is open about it.
     pub(crate) fn is_plain(&self) -> bool {
         let [line] = &self.lines[..] else { return false };
-        self.hosts == 1 && line.doubtful.is_none() && line.stopped.is_none() && !line.ended
+        line.doubtful.is_none() && line.stopped.is_none() && !line.ended
     }
 
     /// Takes in the next report; no older one may have been taken in after it.

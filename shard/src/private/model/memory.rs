@@ -54,11 +54,11 @@ impl Memories {
             return Some(judge_succeeded(announce, line, now, silent_max));
         };
         let memory = self.here.get(&key).cloned().unwrap_or_default();
-        let lines = memory.lines.clone().filter(|lines| !lines.is_ahead(Stamp::at(now)));
-        let lines = lines.unwrap_or_else(|| {
+        let mut lines = memory.lines.clone().unwrap_or_else(|| {
             let (at, last) = (addresses(&known.endpoints), known.reported);
             Lines::one(recent::line(memory.steps.iter().rev(), at, last, known.seen, now))
         });
+        lines.put_back(Stamp::at(now));
         let judged = heard::hear(lines, announce, &known.endpoints, now, silent_max);
         let figures = Figures { reported: known.reported, left: known.left, ..Figures::default() };
         let judged = judged.counted(announce, &figures, known.state, &known.endpoints, over);

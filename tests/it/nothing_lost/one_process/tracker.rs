@@ -16,7 +16,7 @@ use shard::private::{
     Announce, Change, Cursor, Facts, Gone, Limits, Outcome, PeerId, Piece, Refusal, Stamp, Swarms,
     UserId,
 };
-use shard::{InfoHash, Reply, Seconds};
+use shard::{Event, InfoHash, PeerState, Reply, Seconds};
 use tempfile::TempDir;
 
 use super::crash;
@@ -106,10 +106,13 @@ impl<'a> Tracker<'a> {
         let full = self.is_full();
         let facts = if full { Facts::Postponed } else { self.facts };
         self.swarms.set_limits(limits(facts));
-        let outcome = self.swarms.announce(announce, now, rng, &mut Reply::default());
+        let mut reply = Reply::default();
+        let outcome = self.swarms.announce(announce, now, rng, &mut reply);
         let gone = std::mem::take(self.swarms.succeeded());
+        let succeeds = !gone.is_empty();
         self.note_gone(gone);
         let mut outcome = outcome?;
+        check_refused(announce, &outcome, succeeds, &reply);
         self.outgoing.extend(outcome.fact.map(Record::Fact));
         let Announce { info_hash, user, peer_id, key, .. } = *announce;
         let client = (user.id, info_hash, peer_id, key);
@@ -345,7 +348,23 @@ impl<'a> Tracker<'a> {
     }
 }
 
-const PEER_TIMEOUT: Seconds = Seconds(3600);
+pub(super) const PEER_TIMEOUT: Seconds = Seconds(3600);
+
+/// Who has as many downloads as his group allows begins no further one: he gets no peers. Who downloads
+/// already goes on.
+#[track_caller]
+fn check_refused(announce: &Announce, outcome: &Outcome, succeeds: bool, reply: &Reply) {
+    let told = reply.peers_v4.len() + reply.peers_v6.len();
+    assert!(!outcome.held_back || told == 0, "a refused client gets no peers");
+    // It says no more than it did before, goes on as what it was over its other family, or as what another
+    // one was.
+    if outcome.late || announce.event == Event::Stopped || succeeds {
+        return;
+    }
+    let begins = announce.left > 0 && outcome.was != Some(PeerState::Leecher);
+    let refused = announce.downloads_full && begins;
+    assert_eq!(outcome.held_back, refused, "{:?}: {announce:?}", outcome.was);
+}
 
 fn limits(facts: Facts) -> Limits {
     Limits {

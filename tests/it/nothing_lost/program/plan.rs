@@ -36,7 +36,7 @@ pub(super) enum Kind {
 }
 
 /// What every set of runs has to have had at least once.
-pub(crate) const KINDS: [&str; 19] = [
+pub(crate) const KINDS: [&str; 20] = [
     "kills",
     "database ended",
     "database hung",
@@ -56,6 +56,7 @@ pub(crate) const KINDS: [&str; 19] = [
     "clock set",
     "absurd reports",
     "unanswered",
+    "refused announces",
 ];
 
 /// How a run is, by its seed.

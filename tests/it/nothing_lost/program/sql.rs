@@ -82,6 +82,13 @@ impl World<'_> {
         ));
     }
 
+    /// One in three users is in a group whose users may download one torrent at a time.
+    pub(super) fn bound_downloads(&mut self) {
+        self.sql("INSERT INTO user_groups VALUES (3, 'New', 1)");
+        let join = "UPDATE users SET group_id = 3 WHERE id % 3 = 0";
+        self.sql(&format!("{join} AND id < {CROWD}"));
+    }
+
     pub(super) fn give(&mut self) -> bool {
         let bytes = self.rng.u64(1..1 << 30);
         // As nobody else could get it.

@@ -13,6 +13,8 @@ use crate::tracker::http::escape;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Answer {
     Taken,
+    /// It is credited and gets no peers: its user has as many downloads as his group allows.
+    Full,
     /// The tracker knows no such torrent.
     Refused,
     /// It knows no such user.
@@ -102,6 +104,9 @@ impl Asked {
         }
         if text.contains("leeching forbidden") {
             return Answer::Taken; // And credited.
+        }
+        if text.contains("Too many downloads at once") {
+            return Answer::Full;
         }
         if text.contains("say it again") {
             return Answer::Again;
