@@ -301,7 +301,7 @@ impl World<'_> {
 
     /// Whether the user of a client has as many downloads as his group allows. Of some it comes and goes.
     fn is_full(&mut self, at: usize) -> bool {
-        self.clients[at].user % 3 == 0 && self.rng.bool()
+        self.clients[at].user.is_multiple_of(3) && self.rng.bool()
     }
 
     /// By which names of its torrent a client announces, in which order: by one and the same, or by both.
