@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use margay::connection_id::ConnectionIds;
+use margay::core::connection_id::ConnectionIds;
 use margay::wire::http::{self, Announced, Framing, Parsed, Persistence, Target};
 use margay::wire::private::{self, Asked, ClientRules, Dialect};
 use margay::wire::{percent, query, udp};

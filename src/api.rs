@@ -2,7 +2,7 @@
 //! is answered, who may ask. No I/O but the file of tokens.
 //!
 //! A request goes through [`route`], its body through [`Operation`]; the core that it concerns does it
-//! ([`crate::core::ask`]), and [`answer`] makes JSON of what came of it. The same is described for
+//! ([`crate::private::core::ask`]), and [`answer`] makes JSON of what came of it. The same is described for
 //! machines by [`describe`]. [`crate::control`] serves it, and the command line speaks it.
 
 pub mod answer;

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::log::{LogFilter, LogFormat};
+use crate::process::log::{LogFilter, LogFormat};
 use declare::options;
 
 pub use declare::Declared;

@@ -77,7 +77,7 @@ pub fn spawn(listener: TcpListener, state: Arc<State>, pages: Pages) -> io::Resu
     let router = pages::router(state, pages);
     let thread =
         std::thread::Builder::new().name("margay-control".to_owned()).spawn(move || {
-            crate::net::thread::give_way();
+            crate::process::thread::give_way();
             runtime.block_on(serve(listener, router, stopped));
         })?;
     Ok(ControlHandle { address, stop, thread })

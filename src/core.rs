@@ -3,21 +3,14 @@
 //! Everything here belongs to one thread and is reached through one [`SharedCore`]; no borrow of it is
 //! ever held across an `await`.
 
-pub mod ask;
-pub mod early;
+pub mod connection_id;
 pub mod export;
-pub mod heard;
-pub mod late;
-pub mod message;
-pub mod outgoing;
-pub mod port;
-pub mod private;
-pub mod seats;
-pub mod shelf;
-pub mod site_changes;
+pub mod full_scrape;
+pub mod gather;
+pub mod interval;
+pub mod mesh;
+pub mod route;
 pub mod tick;
-pub mod traces;
-pub mod unheard;
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -29,21 +22,20 @@ use ops::lists::TorrentLists;
 use persist::Trouble;
 use shard::{Announce, Counts, InfoHash, Refusal, Reply, Seconds, Shard};
 
-use crate::clock::{Clock, Jump};
 use crate::config::Config;
-use crate::connection_id::ConnectionIds;
-use crate::core::message::{CountPart, CountedPart, Message, ReplyTo};
-use crate::core::port::Port;
-use crate::core::private::Private;
-use crate::core::seats::Seats;
-use crate::core::shelf::{NotLent, Shelf};
-use crate::core::unheard::Unheard;
-use crate::front::kept::Kept;
-use crate::front::watch::Watch;
-use crate::gather::Gather;
-use crate::interval::Controller;
-use crate::mesh::Address;
-use crate::route;
+use crate::core::connection_id::ConnectionIds;
+use crate::core::gather::Gather;
+use crate::core::interval::Controller;
+use crate::core::mesh::Address;
+use crate::core::mesh::message::{CountPart, CountedPart, Message, ReplyTo};
+use crate::core::mesh::unheard::Unheard;
+use crate::front::http::kept::Kept;
+use crate::front::http::seats::Seats;
+use crate::front::http::shelf::{NotLent, Shelf};
+use crate::front::http::watch::Watch;
+use crate::front::udp::port::Port;
+use crate::private::core::Private;
+use crate::process::clock::{Clock, Jump};
 
 /// The core of this thread, shared by its tasks.
 pub type SharedCore = Rc<RefCell<Core>>;

@@ -1,21 +1,15 @@
 //! The front ends: requests in, replies out, on the thread of the core they reached.
 
-pub mod connection;
-pub mod conversation;
-pub mod full_scrape;
 pub mod http;
-pub mod kept;
 pub mod moderation;
 mod ocelot;
 pub mod private;
-pub mod requests;
 pub mod udp;
-pub mod watch;
 
 use shard::Counts;
 
 use crate::core::Core;
-use crate::core::message::ReplyTo;
+use crate::core::mesh::message::ReplyTo;
 
 impl Core {
     /// Answers the announces of a batch, after `warm` has reached for their memory together. Each has a seed

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use margay::api::describe;
-use margay::cli::{self, Flags, Request};
-use margay::clock::Clock;
+use margay::command::cli::{self, Flags, Request};
+use margay::command::site::{self, SiteError};
+use margay::command::{books, journal, snapshot};
 use margay::config::{self, ConfigError, Environment, Loaded};
-use margay::net::memory;
-use margay::site_command::{self, SiteError};
-use margay::{books_command, journal_command, limits, log, server, snapshot_command};
+use margay::process::clock::Clock;
+use margay::process::memory;
+use margay::process::{limits, log};
+use margay::server;
 
 fn main() -> ExitCode {
     let request = match cli::parse() {
@@ -40,24 +42,24 @@ fn answer(request: Request) -> anyhow::Result<()> {
             writeln!(text, "{}: no mistakes", path.display())?;
         }
         Request::SnapshotInspect(path) => {
-            snapshot_command::inspect(&path, Clock::start().now(), &mut text)?;
+            snapshot::inspect(&path, Clock::start().now(), &mut text)?;
         }
-        Request::SnapshotVerify(path) => snapshot_command::verify(&path, &mut text)?,
+        Request::SnapshotVerify(path) => snapshot::verify(&path, &mut text)?,
         Request::JournalInspect(path) => {
-            journal_command::inspect(&path, Clock::start().now(), &mut text)?;
+            journal::inspect(&path, Clock::start().now(), &mut text)?;
         }
-        Request::JournalVerify(path) => journal_command::verify(&path, &mut text)?,
-        Request::JournalAdopt(path) => books_command::adopt(&path, &mut text)?,
+        Request::JournalVerify(path) => journal::verify(&path, &mut text)?,
+        Request::JournalAdopt(path) => books::adopt(&path, &mut text)?,
         Request::CheckBooks(flags) => {
-            let config = config::load_only(books_command::OPTIONS, flags, &environment())?;
+            let config = config::load_only(books::OPTIONS, flags, &environment())?;
             // What differs is told in any case.
-            return Ok(books_command::check(&config, &mut io::stdout())?);
+            return Ok(books::check(&config, &mut io::stdout())?);
         }
         Request::Site(flags, request) => {
-            let config = config::load_only(site_command::OPTIONS, flags, &environment())?;
+            let config = config::load_only(site::OPTIONS, flags, &environment())?;
             let token = std::env::var("MARGAY_API_TOKEN").ok();
             let (now, out) = (Clock::start().now(), &mut io::stdout());
-            return match site_command::run(&request, &config, token, now, out) {
+            return match site::run(&request, &config, token, now, out) {
                 // Whoever reads has seen enough.
                 Err(SiteError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                     Ok(())
@@ -66,8 +68,8 @@ fn answer(request: Request) -> anyhow::Result<()> {
             };
         }
         Request::ApiToken(flags, command) => {
-            let config = config::load_only(site_command::OPTIONS, flags, &environment())?;
-            site_command::tokens(&command, &config, Clock::start().now(), &mut text)?;
+            let config = config::load_only(site::OPTIONS, flags, &environment())?;
+            site::tokens(&command, &config, Clock::start().now(), &mut text)?;
         }
         Request::ApiDescribe => text.extend(describe::text().bytes()),
         Request::Completions(shell) => cli::completions(shell, &mut text),

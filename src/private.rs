@@ -1,12 +1,8 @@
-//! The private mode: users by their passkeys, what is known of the site, and what it is told.
+//! The private mode: users by their passkeys, torrents by their numbers, what a core knows and decides, what is
+//! known of the site and what it is told, and the books: what snapshot, journal and database say of each other.
 
-pub mod accounts;
-pub mod calls;
-pub mod groups;
-pub mod hybrids;
-pub mod numbers;
-mod packed;
-mod pages;
-pub mod report;
+pub mod books;
+pub mod core;
 pub mod site;
-pub mod unwritten;
+pub mod torrents;
+pub mod users;

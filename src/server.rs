@@ -1,14 +1,11 @@
 //! The whole tracker: built, started in order, watched, and stopped in order.
 
-mod barrier;
-mod books;
-mod cores;
+mod core_thread;
+pub(crate) mod cores;
 mod deadline;
 mod full_scrapes;
 mod listeners;
-mod reconcile;
-mod restore;
-mod snapshots;
+pub(crate) mod snapshots;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -24,18 +21,18 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::api::token::TokenError;
-use crate::clock::Clock;
 use crate::config::{Config, KeyError};
-use crate::connection_id::{self, ConnectionIds};
 use crate::control::{self, Api, Pages};
-use crate::core::message::Command;
-use crate::net::memory;
-use books::{Books, BooksError};
+use crate::core::connection_id::{self, ConnectionIds};
+use crate::core::mesh::message::Command;
+use crate::private::books::reconcile::{Differed, ReconcileError, Reconciliation};
+use crate::private::books::restore::Unloaded;
+use crate::private::books::{Books, BooksError};
+use crate::process::clock::Clock;
+use crate::process::memory;
 use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
 use listeners::Listeners;
-use reconcile::{Differed, ReconcileError, Reconciliation};
-use restore::Unloaded;
 use snapshots::{Outcome, Snapshots};
 
 /// Why the tracker could not start or had to stop.
@@ -350,7 +347,7 @@ impl Server<'_> {
                 Event::FullScrapeMade(made) => self.full_scrapes.done(made, &self.cores),
                 Event::Seen(seen) => {
                     if let Some(books) = &self.books
-                        && books.hear(seen, &self.cores)
+                        && books.hear(seen, &|command| self.cores.tell_all(command))
                     {
                         self.reconciliation.is_wanted();
                     }
@@ -378,7 +375,7 @@ impl Server<'_> {
             self.snapshots.start(&self.cores, &self.state, self.clock);
         }
         if self.reconciliation.due().is_some_and(|due| due <= now) {
-            self.reconciliation.start(&self.cores, self.clock);
+            self.reconciliation.start(self.cores.addresses(), self.clock);
         }
         if self.full_scrapes.due().is_some_and(|due| due <= now) {
             self.full_scrapes.start(&self.cores, &self.state);

@@ -6,8 +6,8 @@ use shard::private::{ClientPrefix, Freeleech, PeerRecord, Presence, Terms, Torre
 use shard::{Counts, InfoHash, PeerState, Seconds};
 
 use super::text::{escaped, hex};
-use crate::private::accounts::Known;
-use crate::private::numbers::Beginning;
+use crate::private::torrents::numbers::Beginning;
+use crate::private::users::accounts::Known;
 
 /// What has become of an operation.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -158,7 +158,7 @@ impl Entry {
         let name = Name::new(words.next()?)?;
         let created = Seconds(words.next()?.parse().ok()?);
         let digits = words.next()?.strip_prefix("sha256:")?;
-        let hash = crate::connection_id::parse_key(digits.as_bytes())?;
+        let hash = crate::core::connection_id::parse_key(digits.as_bytes())?;
         words.next().is_none().then_some(Self { name, created, hash })
     }
 }

@@ -5,7 +5,7 @@ use shard::Event;
 
 use super::answer::left;
 use super::text::{escaped, hex};
-use crate::core::traces::{Announced, Traced, What};
+use crate::private::core::traces::{Announced, Traced, What};
 
 /// Something that a client did, and what it was answered.
 pub fn json(traced: &Traced) -> Value {

@@ -30,11 +30,11 @@ use super::state::State;
 use crate::api::route::{self, Call};
 use crate::api::token::{Gate, TokenError};
 use crate::api::{Done, Failure, Operation, describe};
-use crate::core::ask::Ask;
-use crate::core::message::Message;
-use crate::mesh::Address;
-use crate::private::accounts::Accounts;
+use crate::core::mesh::Address;
+use crate::core::mesh::message::Message;
+use crate::private::core::ask::Ask;
 use crate::private::site::Site;
+use crate::private::users::accounts::Accounts;
 
 /// Bytes of a body of one change.
 const BODY_BYTES_MAX: usize = 16 * 1024;

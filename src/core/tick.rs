@@ -9,10 +9,10 @@ use shard::InfoHash;
 
 use super::{Core, SharedCore};
 use crate::control::Slot;
+use crate::core::interval::Load;
+use crate::core::mesh;
 use crate::front;
-use crate::interval::Load;
-use crate::mesh;
-use crate::net::thread;
+use crate::process::thread;
 
 /// Peers and swarms one step of the sweep looks at; about 50 µs of work.
 const SWEEP_BUDGET: usize = 1024;

@@ -2,10 +2,19 @@
 //!
 //! The kernel holds a new connection back until its request is there (`TCP_DEFER_ACCEPT`), so nearly
 //! every one is accepted, read, answered and closed in one go: no task, no timer, no waiting. Only a
-//! connection that lasts gets a task of its own (see [`super::conversation`]).
+//! connection that lasts gets a task of its own (see [`super::http::conversation`]).
 //!
 //! When another core owns the torrent, the connection travels there with the parsed request, and
 //! stays there.
+
+pub mod connection;
+pub mod conversation;
+pub mod full_scrape;
+pub mod kept;
+pub mod requests;
+pub mod seats;
+pub mod shelf;
+pub mod watch;
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -13,11 +22,10 @@ use std::time::{Duration, Instant};
 use ops::counters::Protocol;
 use persist::Trouble;
 
-use super::connection::{Held, travel};
-use super::conversation;
+use super::http::connection::{Held, travel};
+use super::http::requests::Next;
 use super::moderation::{self, Moderation};
-use super::requests::Next;
-use crate::core::message::{HttpAsked, Journey};
+use crate::core::mesh::message::{HttpAsked, Journey};
 use crate::core::{SharedCore, family};
 use crate::net::batch::BATCH_MAX;
 use crate::net::stream;

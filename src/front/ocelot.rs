@@ -6,15 +6,15 @@ use persist::Trouble;
 use shard::private::{Freeleech, Passkey, User, UserId};
 use shard::{InfoHash, PeerState, Seconds};
 
-use super::requests::Next;
+use super::http::requests::Next;
 use crate::config::OcelotFlavour;
 use crate::core::Core;
-use crate::core::heard::{Others, Unconfirmed};
-use crate::core::late::Late;
-use crate::core::message::{Command, HttpAsked, HttpRequest};
-use crate::core::site_changes::{SITE_CORE, Unregistered};
-use crate::interval::Wish;
-use crate::private::accounts::{Says, Unsaid};
+use crate::core::interval::Wish;
+use crate::core::mesh::late::Late;
+use crate::core::mesh::message::{Command, HttpAsked, HttpRequest};
+use crate::private::core::heard::{Others, Unconfirmed};
+use crate::private::core::site_changes::{SITE_CORE, Unregistered};
+use crate::private::users::accounts::{Says, Unsaid};
 use crate::wire::http::Framing;
 use crate::wire::ocelot::{self, Flavour, Report, Stats, TorrentReport, Update, UserReport};
 

@@ -7,21 +7,22 @@ use ops::counters::{Protocol, Reason};
 use shard::private::{Announce, Refusal, User};
 use shard::{Families, InfoHash, Seconds};
 
-use super::requests::Next;
+use super::http::requests::Next;
 use crate::api::Failure;
-use crate::core::heard::Told;
-use crate::core::late::Late;
-use crate::core::message::{HttpAsked, HttpRequest, ReplyTo, UdpAnnounce, UdpAsked};
-use crate::core::outgoing::{Waited, Waiter};
-use crate::core::port::Waiting;
-use crate::core::private::Booked;
-use crate::core::traces::What;
+use crate::core::mesh::late::Late;
+use crate::core::mesh::message::{HttpAsked, HttpRequest, ReplyTo, UdpAnnounce, UdpAsked};
 use crate::core::{Core, Scraped, family};
+use crate::front::udp::port::Waiting;
 use crate::net::batch::Correspondent;
+use crate::private::core::Booked;
+use crate::private::core::heard::Told;
+use crate::private::core::outgoing::{Waited, Waiter};
+use crate::private::core::traces::What;
 use crate::private::site::Site;
 use crate::wire::Key;
+use crate::wire::http::forwarded::{Forwarded, client_address};
 use crate::wire::http::{Framing, Head};
-use crate::wire::private::{self, Announced, Asked, Dialect, Forwarded, Target};
+use crate::wire::private::{self, Announced, Asked, Dialect, Target};
 use crate::wire::query;
 use crate::wire::udp::{
     self, PEERS_V4_MAX, PEERS_V6_MAX, Transaction, URL_DATA_BYTES_MAX, write_announce, write_error,
@@ -140,7 +141,7 @@ impl Core {
             }
         };
         let trusted = &self.settings.trusted_network;
-        let address = private::client_address(remote, &Forwarded::of(head), trusted);
+        let address = client_address(remote, &Forwarded::of(head), trusted);
         let located = private::locate(asked, address, trusted);
         let numwant = asked.numwant.peers(
             asked.event,

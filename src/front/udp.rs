@@ -4,6 +4,8 @@
 //! belongs elsewhere all the same is parsed, checked and sent to its owner, who answers it from its
 //! own socket of the same address.
 
+pub mod port;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -13,9 +15,9 @@ use persist::Trouble;
 use shard::{Announce, Counts, InfoHash, Seconds};
 
 use super::moderation::{self, Moderation};
-use crate::core::message::{Message, ReplyTo, UdpAnnounce, UdpAsked};
-use crate::core::port::Waiting;
+use crate::core::mesh::message::{Message, ReplyTo, UdpAnnounce, UdpAsked};
 use crate::core::{Core, Scraped, SharedCore, family};
+use crate::front::udp::port::Waiting;
 use crate::net::batch::{BATCH_MAX, Correspondent, Inbox};
 use crate::net::stream;
 use crate::wire::private;

@@ -1,15 +1,17 @@
 //! What every core knows of the site: its passwords, and which clients it allows.
 
+pub mod calls;
+pub mod report;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shard::Seconds;
 use shard::private::ClientPrefix;
 
-use super::hybrids::Hybrids;
-use super::numbers::Numbers;
-use super::report;
-use super::unwritten::Unwritten;
+use super::torrents::hybrids::Hybrids;
+use super::torrents::numbers::Numbers;
+use super::users::unwritten::Unwritten;
 use crate::config::Secret;
 use crate::control::Slot;
 use crate::wire::ocelot::Stats;

@@ -11,27 +11,29 @@ use ops::lists::TorrentLists;
 use persist::{Grace, Restored, Snapshot, Trouble};
 use shard::{InfoHash, Limits, Reply, Seconds, Shard};
 
-use super::books::PrivateOutfit;
 use super::listeners::Listeners;
-use super::restore::Unloaded;
-use super::{Event, ServerError, barrier, restore};
-use crate::clock::Clock;
+use super::{Event, ServerError};
 use crate::config::Config;
-use crate::connection_id::ConnectionIds;
 use crate::control::{self, Slot};
-use crate::core::message::{Command, Message};
-use crate::core::seats::Seats;
-use crate::core::shelf::Shelf;
-use crate::core::unheard::Unheard;
+use crate::core::connection_id::ConnectionIds;
+use crate::core::gather::Gather;
+use crate::core::interval::{Controller, Policy};
+use crate::core::mesh::barrier;
+use crate::core::mesh::message::{Command, Message};
+use crate::core::mesh::unheard::Unheard;
+use crate::core::mesh::{self, Address};
+use crate::core::route;
 use crate::core::{Core, HTTP_READ_BYTES};
-use crate::front::kept::Kept;
-use crate::front::watch::Watch;
-use crate::gather::Gather;
-use crate::interval::{Controller, Policy};
-use crate::mesh::{self, Address};
-use crate::net::thread;
-use crate::route;
-use crate::serve;
+use crate::front::http::kept::Kept;
+use crate::front::http::seats::Seats;
+use crate::front::http::shelf::Shelf;
+use crate::front::http::watch::Watch;
+use crate::private::books::PrivateOutfit;
+use crate::private::books::restore;
+use crate::private::books::restore::Unloaded;
+use crate::process::clock::Clock;
+use crate::process::thread;
+use crate::server::core_thread;
 
 /// What every core gets a copy of.
 #[derive(Clone)]
@@ -131,7 +133,7 @@ impl Cores {
                 // There is room.
                 let _ = news.try_send(Event::CoreReady(restored));
                 if loaded {
-                    serve::run(core, sockets, inbox, slot).await;
+                    core_thread::run(core, sockets, inbox, slot).await;
                 }
             };
             let handle = executor::spawn(cpu, serve);

@@ -16,9 +16,9 @@ use super::{ErrorChain, Event};
 use crate::config::Config;
 use crate::control::State;
 use crate::core::export::{Census, Exported};
-use crate::core::message::Command;
-use crate::full_scrape::Edition;
-use crate::net::thread;
+use crate::core::full_scrape::Edition;
+use crate::core::mesh::message::Command;
+use crate::process::thread;
 
 /// Pieces on their way from the cores to the writer; at most 72 KiB each. Cores that find the queue
 /// full keep their piece and serve on.

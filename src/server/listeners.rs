@@ -10,7 +10,7 @@ use socket2::Type;
 use super::ServerError;
 use crate::config::Config;
 use crate::net::{bind, steer};
-use crate::serve::Sockets;
+use crate::server::core_thread::Sockets;
 
 /// Bound sockets, not yet served.
 pub(super) struct Listeners {

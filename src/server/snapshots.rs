@@ -4,23 +4,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use persist::{
-    Covered, DataDir, Meta, Mode, Snapshot, SnapshotError, SnapshotWriter, Written, journal,
-};
+use persist::{Covered, DataDir, Meta, Mode, Snapshot, SnapshotError, SnapshotWriter, Written};
 use shard::Seconds;
 
-use super::barrier::{self, Unreached};
 use super::cores::Cores;
 use super::{ErrorChain, Event};
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::State;
 use crate::core::export::{Exported, Part};
-use crate::core::message::{Command, Message};
-use crate::mesh::Address;
-use crate::net::thread;
-use crate::private::accounts::Accounts;
-use crate::private::site::Site;
+use crate::core::mesh::Address;
+use crate::core::mesh::barrier::{self, Unreached};
+use crate::core::mesh::message::{Command, Message};
+use crate::private::books::Registers;
+use crate::process::clock::Clock;
+use crate::process::thread;
 
 /// Pieces on their way from the cores to the writer; about 32 KiB each. Cores that find the queue full
 /// keep their piece and serve on.
@@ -42,17 +39,6 @@ enum WriteError {
     Incomplete,
     #[error("a snapshot would know of credit that nobody has written down")]
     NotHandedOver(#[from] Unreached),
-}
-
-/// What the snapshot of a private tracker has beside its swarms.
-#[derive(Clone)]
-pub(super) struct Registers {
-    /// All users.
-    pub(super) accounts: Arc<Accounts>,
-    /// With the rules of clients.
-    pub(super) site: Arc<Site>,
-    /// Says which journal there is, and how far it is on the disk.
-    pub(super) journal: Arc<journal::Status>,
 }
 
 /// The snapshots of this process.

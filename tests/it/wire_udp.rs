@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use margay::connection_id::ConnectionIds;
+use margay::core::connection_id::ConnectionIds;
 use shard::Seconds;
 
 use crate::tracker::http::{self, answer};

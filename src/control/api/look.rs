@@ -11,9 +11,9 @@ use crate::api::operation::read_info_hash;
 use crate::api::route::{Call, parameter};
 use crate::api::{Failure, answer, text};
 use crate::control::lease::Lease;
-use crate::core::ask::Ask;
-use crate::private::accounts::Known;
-use crate::route;
+use crate::core::route;
+use crate::private::core::ask::Ask;
+use crate::private::users::accounts::Known;
 
 /// How many of a page unless it is said, and at most.
 const LIMIT: usize = 100;

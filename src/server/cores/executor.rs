@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
-use crate::net::thread;
+use crate::process::thread;
 
 /// Memory that glommio registers with the kernel for each core. Sockets need none of it.
 const IO_MEMORY_BYTES: usize = 64 * 1024;

@@ -10,7 +10,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use margay::connection_id::{CLOCK_SKEW, ConnectionIds, GRACE_MAX, LIFETIME};
+use margay::core::connection_id::{CLOCK_SKEW, ConnectionIds, GRACE_MAX, LIFETIME};
 use shard::Seconds;
 
 fuzz_target!(|input: &[u8]| {

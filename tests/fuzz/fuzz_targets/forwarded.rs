@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use libfuzzer_sys::fuzz_target;
+use margay::wire::http::forwarded::{Forwarded, client_address};
 use margay::wire::http::{Parsed, parse_head};
-use margay::wire::private::{Forwarded, client_address};
 
 const PROXY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 1));
 const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7));

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use margay::torrent_file::TorrentFile;
+use margay::wire::torrent_file::TorrentFile;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(torrent) = TorrentFile::parse(bytes) else { return };

@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
 use fastrand::Rng;
-use margay::clock::Clock;
 use margay::core::Core;
 use margay::net::batch::{BATCH_MAX, Correspondent, Inbox, Outbox};
+use margay::process::clock::Clock;
 use margay::wire::percent;
 use margay::wire::udp::{self, PEERS_V4_MAX, Request, Transaction, write_announce};
 use ops::counters::Protocol;

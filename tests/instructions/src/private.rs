@@ -4,15 +4,15 @@
 use std::sync::Arc;
 
 use fastrand::Rng;
-use margay::clock::Clock;
 use margay::core::Core;
-use margay::core::early::Early;
-use margay::core::message::Message;
-use margay::core::outgoing::Outgoing;
-use margay::core::private::Private;
-use margay::mesh::Inbox;
-use margay::private::accounts::Accounts;
-use margay::private::unwritten::Written;
+use margay::core::mesh::Inbox;
+use margay::core::mesh::message::Message;
+use margay::private::core::Private;
+use margay::private::core::early::Early;
+use margay::private::core::outgoing::Outgoing;
+use margay::private::users::accounts::Accounts;
+use margay::private::users::unwritten::Written;
+use margay::process::clock::Clock;
 use persist::DataDir;
 use persist::journal::{Journal, JournalThread, Options, ThreadOptions};
 use shard::private::{

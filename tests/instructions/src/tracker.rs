@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use fastrand::Rng;
-use margay::clock::Clock;
 use margay::config::Config;
-use margay::connection_id::ConnectionIds;
-use margay::core::message::Message;
-use margay::core::private::Private;
-use margay::core::seats::Seats;
+use margay::core::connection_id::ConnectionIds;
+use margay::core::gather::Gather;
+use margay::core::interval::{Controller, Policy};
+use margay::core::mesh::message::Message;
+use margay::core::mesh::{self, Address, Inbox};
 use margay::core::{Core, HTTP_READ_BYTES};
-use margay::gather::Gather;
-use margay::interval::{Controller, Policy};
-use margay::mesh::{self, Address, Inbox};
+use margay::front::http::seats::Seats;
+use margay::private::core::Private;
+use margay::process::clock::Clock;
 use ops::lists::TorrentLists;
 use shard::{Limits, Reply, Seconds, Shard};
 

@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use fastrand::Rng;
-use margay::route;
+use margay::core::route;
 use postgres::{Client as Sql, NoTls};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use shard::InfoHash;

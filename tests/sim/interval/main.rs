@@ -7,7 +7,7 @@
 mod plot;
 mod restart;
 
-use margay::interval::Policy;
+use margay::core::interval::Policy;
 use plot::Panel;
 use restart::{Answers, Restart};
 use shard::Seconds;

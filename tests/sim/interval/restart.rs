@@ -3,7 +3,7 @@
 //! Peers are counted, not kept: what matters of one is the second it comes and how often it failed
 //! before. One seed is one whole run.
 
-use margay::interval::{Controller, Load, Policy};
+use margay::core::interval::{Controller, Load, Policy};
 use shard::Seconds;
 
 /// How the tracker answers.

@@ -1,0 +1,211 @@
+//! The command line: commands, and the flags that are made from the options.
+
+mod site;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use clap::builder::{EnumValueParser, PathBufValueParser};
+use clap::{Arg, ArgMatches, Command};
+use clap_complete::Shell;
+
+use crate::command::books;
+use crate::command::site::{SiteRequest, TokenCommand};
+use crate::config::{self, Declared};
+
+/// What was given of the options, as the command line says it.
+pub type Flags = Vec<(&'static Declared, Vec<String>)>;
+
+/// What the user wants.
+#[derive(Debug)]
+pub enum Request {
+    /// Run the tracker.
+    Run(Flags),
+    /// Write the commented sample file.
+    ConfigPrint,
+    /// Write the reference page of all options.
+    ConfigReference,
+    /// Say what holds and where it was said.
+    ConfigShow(Flags),
+    /// Explain every mistake of a file.
+    ConfigCheck(PathBuf),
+    /// Say what a snapshot holds.
+    SnapshotInspect(PathBuf),
+    /// Read a snapshot to its end and check it.
+    SnapshotVerify(PathBuf),
+    /// Say what a journal holds.
+    JournalInspect(PathBuf),
+    /// Read a journal to its end and check it.
+    JournalVerify(PathBuf),
+    /// Have an empty database filled from a data folder.
+    JournalAdopt(PathBuf),
+    /// Compare a journal with its database.
+    CheckBooks(Flags),
+    /// Ask a running private tracker.
+    Site(Flags, SiteRequest),
+    /// See to the tokens of its API.
+    ApiToken(Flags, TokenCommand),
+    /// Write the description of its API.
+    ApiDescribe,
+    /// Write completions for a shell.
+    Completions(Shell),
+    /// Write the man page.
+    Man,
+}
+
+/// The whole command line, for parsing, help, completions and the man page.
+pub fn command() -> Command {
+    Command::new("margay")
+        .version(VERSION.as_str())
+        .about("A BitTorrent tracker: every CPU core owns a part of all torrents")
+        .after_help("Without a command margay runs the tracker.")
+        .subcommand_required(false)
+        .disable_help_subcommand(true)
+        .args(config::args())
+        .subcommand(
+            Command::new("run")
+                .about("Run the tracker; the same as no command")
+                .args(config::args()),
+        )
+        .subcommand(config_command())
+        .subcommand(
+            Command::new("snapshot")
+                .about("Look at snapshot files")
+                .subcommand_required(true)
+                .subcommand(Command::new("inspect").about("Say what a snapshot holds").arg(file()))
+                .subcommand(
+                    Command::new("verify")
+                        .about("Read a snapshot to its end and check every part")
+                        .arg(file()),
+                ),
+        )
+        .subcommand(
+            Command::new("journal")
+                .about("Look at the journal of a private tracker")
+                .subcommand_required(true)
+                .subcommand(
+                    Command::new("inspect").about("Say what a journal holds").arg(file_or_dir()),
+                )
+                .subcommand(
+                    Command::new("verify")
+                        .about("Read a journal to its end and check every part")
+                        .arg(file_or_dir()),
+                )
+                .subcommand(
+                    Command::new("adopt")
+                        .about("Have an empty database filled again from a data folder")
+                        .arg(file().value_name("DIR").help("The data folder")),
+                ),
+        )
+        .subcommand(
+            Command::new("check-books")
+                .about("Compare what the journal credited with the database, as far back as it is kept")
+                .args(config::args_of(books::OPTIONS)),
+        )
+        .subcommands(site::commands())
+        .subcommand(
+            Command::new("completions").about("Write completions for a shell").arg(
+                Arg::new("shell")
+                    .required(true)
+                    .value_name("SHELL")
+                    .help("The shell that is to complete margay's flags")
+                    .value_parser(EnumValueParser::<Shell>::new()),
+            ),
+        )
+        .subcommand(Command::new("man").about("Write the man page, for `man -l -`"))
+}
+
+fn config_command() -> Command {
+    Command::new("config")
+        .about("Print, check and explain the configuration")
+        .subcommand_required(true)
+        .subcommand(Command::new("print").about("Write a sample file with every option"))
+        .subcommand(
+            Command::new("check")
+                .about("Explain every mistake in a file, with its line")
+                .arg(file()),
+        )
+        .subcommand(
+            Command::new("show")
+                .about("Say what holds, and whether a flag, a variable or a file said so")
+                .args(config::args()),
+        )
+        .subcommand(Command::new("reference").about("Write the reference page, in Markdown"))
+}
+
+fn file() -> Arg {
+    Arg::new("file").required(true).value_name("FILE").value_parser(PathBufValueParser::new())
+}
+
+fn file_or_dir() -> Arg {
+    file().value_name("FILE|DIR").help("One segment, or a journal, or the data directory with it")
+}
+
+/// Reads the arguments of the process. Help, version and mistakes come as the error, which knows how
+/// to print itself and with what code to exit.
+pub fn parse() -> Result<Request, clap::Error> {
+    let matches = command().try_get_matches()?;
+    // `margay --cores 2 run` means the same as `margay run --cores 2`.
+    let outer = config::given(&matches);
+    let flags = |inner: &ArgMatches| {
+        let mut flags = config::given(inner);
+        flags.extend(outer.clone());
+        flags
+    };
+    if let Some(request) = site::request(&matches, &outer) {
+        return Ok(request);
+    }
+    Ok(match matches.subcommand() {
+        None => Request::Run(outer),
+        Some(("run", inner)) => Request::Run(flags(inner)),
+        Some(("config", inner)) => match inner.subcommand() {
+            Some(("print", _)) => Request::ConfigPrint,
+            Some(("reference", _)) => Request::ConfigReference,
+            Some(("show", inner)) => Request::ConfigShow(flags(inner)),
+            Some(("check", inner)) => Request::ConfigCheck(path_of(inner)),
+            _ => unreachable!("clap requires one of the commands"),
+        },
+        Some(("snapshot", inner)) => match inner.subcommand() {
+            Some(("inspect", inner)) => Request::SnapshotInspect(path_of(inner)),
+            Some(("verify", inner)) => Request::SnapshotVerify(path_of(inner)),
+            _ => unreachable!("clap requires one of the commands"),
+        },
+        Some(("journal", inner)) => match inner.subcommand() {
+            Some(("inspect", inner)) => Request::JournalInspect(path_of(inner)),
+            Some(("verify", inner)) => Request::JournalVerify(path_of(inner)),
+            Some(("adopt", inner)) => Request::JournalAdopt(path_of(inner)),
+            _ => unreachable!("clap requires one of the commands"),
+        },
+        Some(("check-books", inner)) => {
+            let mut given = config::given_of(inner, books::OPTIONS);
+            given.extend(outer);
+            Request::CheckBooks(given)
+        }
+        Some(("completions", inner)) => {
+            Request::Completions(*inner.get_one("shell").expect("clap requires the shell"))
+        }
+        Some(("man", _)) => Request::Man,
+        Some(_) => unreachable!("clap knows the commands"),
+    })
+}
+
+/// Writes completions for `shell`.
+pub fn completions(shell: Shell, out: &mut dyn Write) {
+    clap_complete::generate(shell, &mut command(), "margay", &mut &mut *out);
+}
+
+/// Writes the man page, in roff.
+pub fn man(out: &mut dyn Write) -> io::Result<()> {
+    clap_mangen::Man::new(command()).render(&mut &mut *out)
+}
+
+fn path_of(matches: &ArgMatches) -> PathBuf {
+    matches.get_one::<PathBuf>("file").expect("clap requires the file").clone()
+}
+
+/// The package's version, and the commit where the build names one in `MARGAY_COMMIT`.
+static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("MARGAY_COMMIT") {
+    Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
+    None => env!("CARGO_PKG_VERSION").to_owned(),
+});

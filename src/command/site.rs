@@ -1,0 +1,447 @@
+//! The commands that speak to a running private tracker: `margay user`, `torrent`, `token`, `client`,
+//! `trace`; and `margay api-token`, which speaks to its file of tokens.
+
+mod client;
+mod show;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shard::{InfoHash, Seconds};
+
+use crate::api::text;
+use crate::api::token::{self, LOCAL_FILE, Name, Token, TokenError, Tokens};
+use crate::config::Config;
+use crate::wire::percent;
+use crate::wire::torrent_file::{NoTorrent, TorrentFile};
+use client::Client;
+
+pub use client::ClientError;
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// The tracker.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The file of tokens.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The configuration has no control listener.
+    #[error("the tracker has no control listener (control = none), which answers these commands")]
+    NoControl,
+    /// There is no token to ask with.
+    #[error(
+        "cannot read the token in {}: run this as root or as the tracker's user, name the data folder \
+         of a running private tracker with --data or --config, or give a token in MARGAY_API_TOKEN or \
+         --api-token-file",
+        path.display()
+    )]
+    NoToken {
+        /// The file with the token.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// What is given as a token is none.
+    #[error("there is no token in {0}: it is one line, as `margay api-token create` wrote it")]
+    EmptyToken(String),
+    /// The torrent is neither a file nor an infohash.
+    #[error("cannot read {}, and it is no infohash of 40 hex digits either", path.display())]
+    NoFile {
+        /// What was given.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is no torrent.
+    #[error("{} is no .torrent file: {why}", path.display())]
+    NoTorrent {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: NoTorrent,
+    },
+    /// The file is too large for one.
+    #[error("{} is larger than {} MiB, and no .torrent file is", .0.display(), TORRENT_BYTES_MAX >> 20)]
+    TooLarge(PathBuf),
+    /// The file has no infohash of version 2.
+    #[error("{} is not of version 2; leave --v2 out", .0.display())]
+    NoVersion2(PathBuf),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes for a passkey")]
+    Random(#[source] getrandom::Error),
+    /// The answer cannot be written.
+    #[error("cannot write to standard output")]
+    Output(#[from] io::Error),
+}
+
+/// What a tracker is asked for, and how its answer is written.
+#[derive(Debug)]
+pub struct SiteRequest {
+    /// A file with the token.
+    pub token_file: Option<PathBuf>,
+    /// JSON, as it came.
+    pub json: bool,
+    /// What is asked.
+    pub command: SiteCommand,
+}
+
+/// What a tracker is asked for.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the help text of each says it")]
+pub enum SiteCommand {
+    UserAdd {
+        id: u32,
+        passkey: Option<String>,
+        can_leech: bool,
+        hidden: bool,
+    },
+    UserPasskey {
+        id: u32,
+        passkey: Option<String>,
+    },
+    UserEnabled {
+        id: u32,
+        enabled: bool,
+    },
+    UserRights {
+        id: u32,
+        can_leech: Option<bool>,
+        hidden: Option<bool>,
+    },
+    UserShow {
+        id: u32,
+        clients: bool,
+    },
+    TorrentAdd {
+        torrent: Named,
+        /// The second name of one that is given by its first.
+        second: Option<String>,
+        id: u32,
+        freeleech: String,
+        upload_percent: u16,
+    },
+    TorrentRemove {
+        torrent: Named,
+        reason: String,
+    },
+    TorrentShow {
+        torrent: Named,
+        peers: bool,
+    },
+    TokenAdd {
+        user: u32,
+        torrent: Named,
+        expires_in: Option<Duration>,
+    },
+    TokenRemove {
+        user: u32,
+        torrent: Named,
+    },
+    ClientRule {
+        prefix: String,
+        allow: bool,
+    },
+    ClientForget {
+        prefix: String,
+    },
+    ClientList,
+    Trace {
+        user: u32,
+    },
+}
+
+/// A torrent as it is given: a .torrent file, or an infohash.
+#[derive(Debug)]
+pub struct Named {
+    /// Either.
+    pub given: PathBuf,
+    /// Of a file that has two infohashes, the one of version 2.
+    pub v2: bool,
+}
+
+/// What is done with the tokens of a data folder.
+#[derive(Debug)]
+pub enum TokenCommand {
+    /// One is made.
+    Create(Name),
+    /// They are shown.
+    List,
+    /// One is good no longer.
+    Revoke(Name),
+}
+
+/// The options of a tracker that these commands look at.
+pub const OPTIONS: &[&str] = &["config", "control", "data"];
+
+/// Bytes of a .torrent file.
+const TORRENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Peers and clients asked for at a time.
+const PAGE: usize = 1000;
+
+/// Carries a command out. `config` says where the tracker is, `token` is the one of the environment, if
+/// there is one.
+pub fn run(
+    request: &SiteRequest,
+    config: &Config,
+    token: Option<String>,
+    now: Seconds,
+    out: &mut dyn Write,
+) -> Result<(), SiteError> {
+    let client = connect(request, config, token)?;
+    let SiteRequest { json, command, .. } = request;
+    if let SiteCommand::Trace { user } = command {
+        for line in client.follow(&format!("users/{user}/trace"))? {
+            let line = line?;
+            match json {
+                true => writeln!(out, "{line}")?,
+                false => out.write_all(show::trace_line(&line).as_bytes())?,
+            }
+            out.flush()?;
+        }
+        return Ok(());
+    }
+    let (answer, human) = ask(&client, command, now)?;
+    match json {
+        true => writeln!(out, "{answer}")?,
+        false => out.write_all(human(&answer).as_bytes())?,
+    }
+    Ok(())
+}
+
+/// How people read an answer.
+type Show = fn(&Value) -> String;
+
+/// The answer to a command, and how people read it.
+fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, Show), SiteError> {
+    let user_path = |id: &u32| format!("users/{id}");
+    let torrent_path = |torrent: &Named| -> Result<String, SiteError> {
+        Ok(format!("torrents/{}", text::hex(&info_hash(torrent)?)))
+    };
+    let token_path = |user: &u32, torrent: &Named| -> Result<String, SiteError> {
+        Ok(format!("tokens/{user}/{}", text::hex(&info_hash(torrent)?)))
+    };
+    Ok(match command {
+        SiteCommand::UserAdd { id, passkey, can_leech, hidden } => {
+            let passkey = passkey.clone().map_or_else(random_passkey, Ok)?;
+            let body = json!({"passkey": passkey, "can_leech": can_leech, "hidden": hidden});
+            (client.ask("PUT", &user_path(id), Some(&body))?, show::user)
+        }
+        SiteCommand::UserPasskey { id, passkey } => {
+            let body = json!({"passkey": passkey.clone().map_or_else(random_passkey, Ok)?});
+            (client.ask("PATCH", &user_path(id), Some(&body))?, show::user)
+        }
+        SiteCommand::UserEnabled { id, enabled } => {
+            let body = json!({"enabled": enabled});
+            (client.ask("PATCH", &user_path(id), Some(&body))?, show::user)
+        }
+        SiteCommand::UserRights { id, can_leech, hidden } => {
+            let body = json!({"can_leech": can_leech, "hidden": hidden});
+            (client.ask("PATCH", &user_path(id), Some(&body))?, show::user)
+        }
+        SiteCommand::UserShow { id, clients: false } => {
+            (client.ask("GET", &user_path(id), None)?, show::user)
+        }
+        SiteCommand::UserShow { id, clients: true } => {
+            let mut user = client.ask("GET", &user_path(id), None)?;
+            user["clients"] = pages(client, &format!("users/{id}/active"), "clients")?;
+            (user, show::user)
+        }
+        SiteCommand::TorrentAdd { torrent, second, id, freeleech, upload_percent } => {
+            let (info_hash, in_file) = names(torrent)?;
+            let second = second.clone().or(in_file.as_ref().map(text::hex));
+            let body = json!({
+                "id": id,
+                "info_hash_v2": second,
+                "freeleech": freeleech,
+                "upload_percent": upload_percent,
+            });
+            let path = format!("torrents/{}", text::hex(&info_hash));
+            (client.ask("PUT", &path, Some(&body))?, show::torrent)
+        }
+        SiteCommand::TorrentRemove { torrent, reason } => {
+            let mut path = torrent_path(torrent)?.into_bytes();
+            path.extend_from_slice(b"?reason=");
+            percent::encode(reason.as_bytes(), &mut path);
+            let path = String::from_utf8(path).expect("percent-encoded text is ASCII");
+            (client.ask("DELETE", &path, None)?, show::removed)
+        }
+        SiteCommand::TorrentShow { torrent, peers } => {
+            let path = torrent_path(torrent)?;
+            let mut answer = client.ask("GET", &path, None)?;
+            if *peers {
+                answer["peers"] = pages(client, &format!("{path}/peers"), "peers")?;
+            }
+            (answer, show::torrent)
+        }
+        SiteCommand::TokenAdd { user, torrent, expires_in } => {
+            let seconds = |time: &Duration| Seconds(time.as_secs().try_into().unwrap_or(u32::MAX));
+            let expires_at = expires_in.as_ref().map(|time| (now + seconds(time)).0);
+            let body = json!({"expires_at": expires_at});
+            (client.ask("PUT", &token_path(user, torrent)?, Some(&body))?, show::token)
+        }
+        SiteCommand::TokenRemove { user, torrent } => {
+            (client.ask("DELETE", &token_path(user, torrent)?, None)?, show::removed)
+        }
+        SiteCommand::ClientRule { prefix, allow } => {
+            let body = json!({"allow": allow});
+            (client.ask("PUT", &rule_path(prefix), Some(&body))?, show::client_rule)
+        }
+        SiteCommand::ClientForget { prefix } => {
+            (client.ask("DELETE", &rule_path(prefix), None)?, show::removed)
+        }
+        SiteCommand::ClientList => (client.ask("GET", "client-rules", None)?, show::client_rules),
+        SiteCommand::Trace { .. } => unreachable!("it has no end, and is followed above"),
+    })
+}
+
+/// What all the pages of an answer have.
+fn pages(client: &Client, path: &str, field: &str) -> Result<Value, SiteError> {
+    let mut all = Vec::new();
+    let mut after = String::new();
+    loop {
+        let mut page = client.ask("GET", &format!("{path}?limit={PAGE}{after}"), None)?;
+        if let Value::Array(some) = page[field].take() {
+            all.extend(some);
+        }
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return Ok(all.into()),
+        }
+    }
+}
+
+/// A rule's path: what the operator wrote is the prefix as the API writes it, and is encoded for the path.
+fn rule_path(prefix: &str) -> String {
+    let raw: Vec<u8> = percent::decoded(prefix.as_bytes()).collect();
+    let mut path = b"client-rules/".to_vec();
+    percent::encode(text::escaped(&raw).as_bytes(), &mut path);
+    String::from_utf8(path).expect("percent-encoded text is ASCII")
+}
+
+fn info_hash(torrent: &Named) -> Result<InfoHash, SiteError> {
+    names(torrent).map(|(info_hash, _)| info_hash)
+}
+
+/// The name of a torrent, and its second one where it is given as the file of a hybrid (BEP 52).
+fn names(torrent: &Named) -> Result<(InfoHash, Option<InfoHash>), SiteError> {
+    let path = &torrent.given;
+    if let Some(info_hash) = path.to_str().and_then(text::info_hash) {
+        return Ok((info_hash, None));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(TORRENT_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|source| SiteError::NoFile { path: path.clone(), source })?;
+    if bytes.len() as u64 > TORRENT_BYTES_MAX {
+        return Err(SiteError::TooLarge(path.clone()));
+    }
+    let file = TorrentFile::parse(&bytes)
+        .map_err(|why| SiteError::NoTorrent { path: path.clone(), why })?;
+    if !file.private {
+        eprintln!(
+            "margay: {} is not marked private: its clients may find each other without the tracker",
+            path.display()
+        );
+    }
+    match (torrent.v2, file.v1, file.v2) {
+        (true, _, v2) => Ok((v2.ok_or_else(|| SiteError::NoVersion2(path.clone()))?, None)),
+        (false, Some(v1), Some(v2)) => Ok((v1, Some(v2))),
+        (false, ..) => Ok((file.info_hash(), None)),
+    }
+}
+
+/// 32 letters and digits that nobody can guess.
+fn random_passkey() -> Result<String, SiteError> {
+    const LETTERS: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ..";
+    let mut passkey = String::new();
+    while passkey.len() < 32 {
+        let mut bytes = [0; 64];
+        getrandom::fill(&mut bytes).map_err(SiteError::Random)?;
+        let letters = bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 64)]));
+        // Two of the 64 are none, so that every letter is as likely as any other.
+        passkey.extend(letters.filter(|letter| *letter != '.').take(32 - passkey.len()));
+    }
+    Ok(passkey)
+}
+
+/// Where the tracker is, and who asks.
+fn connect(
+    request: &SiteRequest,
+    config: &Config,
+    token: Option<String>,
+) -> Result<Client, SiteError> {
+    let mut address: SocketAddr = config.control.ok_or(SiteError::NoControl)?;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let (token, token_from) = match (&request.token_file, token) {
+        (Some(path), _) => (read_token(path)?, path.display().to_string()),
+        (None, Some(token)) => {
+            let from = "MARGAY_API_TOKEN".to_owned();
+            (Token::given(&token).ok_or_else(|| SiteError::EmptyToken(from.clone()))?, from)
+        }
+        (None, None) => {
+            let path = data_folder(config).join(LOCAL_FILE);
+            (read_token(&path)?, path.display().to_string())
+        }
+    };
+    Ok(Client::new(address, token, token_from))
+}
+
+fn read_token(path: &Path) -> Result<Token, SiteError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| SiteError::NoToken { path: path.to_owned(), source })?;
+    Token::given(&text).ok_or_else(|| SiteError::EmptyToken(path.display().to_string()))
+}
+
+/// The data folder of a tracker: the one that was named, or, where nobody named one and the usual one is
+/// not there, that of the systemd unit.
+fn data_folder(config: &Config) -> PathBuf {
+    let of_unit = Path::new("/var/lib/margay");
+    match config.data == Config::default().data && !config.data.exists() && of_unit.exists() {
+        true => of_unit.to_owned(),
+        false => config.data.clone(),
+    }
+}
+
+/// Changes or shows the tokens of a data folder; the tracker need not be running, and takes a change over
+/// at once when it is.
+pub fn tokens(
+    command: &TokenCommand,
+    config: &Config,
+    now: Seconds,
+    out: &mut dyn Write,
+) -> Result<(), SiteError> {
+    let data = data_folder(config);
+    match command {
+        TokenCommand::Create(name) => {
+            let token = token::create(&data, name.clone(), now)?;
+            writeln!(out, "{}", token.reveal())?;
+            eprintln!("margay: this is the only time the token is shown; {name} is its name");
+        }
+        TokenCommand::Revoke(name) => {
+            token::revoke(&data, name)?;
+            writeln!(out, "{name} is revoked")?;
+        }
+        TokenCommand::List => {
+            let tokens = Tokens::read(&data)?;
+            if tokens.entries().is_empty() {
+                writeln!(out, "there are no tokens in {}", data.display())?;
+            }
+            for entry in tokens.entries() {
+                writeln!(out, "{}  made {}", entry.name, show::moment(entry.created.0.into()))?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! What cores say to each other, and what the control side says to them.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use ops::lists::TorrentLists;
+use persist::postgres::SaidAt;
+use shard::private::{Change, Endpoints, Rules, User, UserId};
+use shard::{Announce, Counts, InfoHash};
+use tokio::sync::oneshot;
+
+use super::late::Late;
+use crate::core::export::{Census, Exported, Part};
+use crate::core::full_scrape::Edition;
+use crate::core::gather::GatherId;
+use crate::core::interval::Wish;
+use crate::front::private::PrivateAnnounce;
+use crate::net::batch::Correspondent;
+use crate::private::core::ask::Ask;
+use crate::private::core::heard::Told;
+use crate::private::core::traces::Tracer;
+use crate::wire::http::Framing;
+use crate::wire::ocelot::Update;
+use crate::wire::private::ClientRules;
+use crate::wire::udp::Transaction;
+
+/// A message in a core's inbox.
+pub enum Message {
+    /// A UDP announce, on its way to the owner of its infohash, who answers it.
+    Announce(UdpAnnounce),
+    /// An HTTP connection with a parsed announce, on its way to the owner, who answers and keeps it.
+    Connection(Box<Journey>),
+    /// Torrents of a scrape that the receiver owns.
+    Count(Box<CountPart>),
+    /// The answer to a [`Message::Count`].
+    Counted(Box<CountedPart>),
+    /// What the site says of torrents that the receiver owns, or nothing but whether it has heard what was said
+    /// before.
+    Site(Option<Box<Update>>, oneshot::Sender<Told>),
+    /// What the API asks.
+    Ask(Box<Ask>),
+    /// It is known what became of records that the receiver sent to the journal.
+    Journaled,
+    /// From the control side.
+    Command(Command),
+}
+
+/// A UDP announce that another core received.
+#[derive(Clone, Copy, Debug)]
+pub struct UdpAnnounce {
+    /// The socket it came in on and leaves by: its place among the UDP addresses.
+    pub port: usize,
+    /// Who asked, and at which address of ours.
+    pub from: Correspondent,
+    /// Echoed in the reply.
+    pub transaction: Transaction,
+    /// The request.
+    pub asked: UdpAsked,
+}
+
+/// What is announced over UDP.
+#[derive(Clone, Copy, Debug)]
+pub enum UdpAsked {
+    /// By anybody, to an open tracker.
+    Open(Announce),
+    /// By a user, to a private one.
+    User(shard::private::Announce),
+}
+
+impl UdpAsked {
+    /// The address it came from.
+    pub fn address(&self) -> IpAddr {
+        match self {
+            UdpAsked::Open(announce) => announce.address,
+            UdpAsked::User(announce) => match announce.endpoints {
+                Endpoints { v4: Some(at), .. } => at.address.into(),
+                Endpoints { v6, .. } => v6.map_or(Ipv6Addr::UNSPECIFIED, |v6| v6.address).into(),
+            },
+        }
+    }
+}
+
+/// A connection on its way to the core that owns the torrent it announced. Nothing waits to be sent.
+pub struct Journey {
+    /// The connection.
+    pub connection: OwnedFd,
+    /// Whose it is.
+    pub remote: SocketAddr,
+    /// What it asks for.
+    pub request: HttpRequest,
+    /// What the client has sent beyond this request.
+    pub rest: Vec<u8>,
+}
+
+/// A request over HTTP that the owner of a torrent answers.
+#[derive(Debug)]
+pub struct HttpRequest {
+    /// What is asked.
+    pub asked: HttpAsked,
+    /// What becomes of the connection after the answer.
+    pub framing: Framing,
+}
+
+/// What is asked over HTTP of the owner of a torrent.
+#[derive(Debug)]
+pub enum HttpAsked {
+    /// An announce to an open tracker.
+    Open(HttpAnnounce),
+    /// A user's announce to a private tracker.
+    User(PrivateAnnounce),
+    /// The site's word about the torrent.
+    Site(Box<Update>),
+    /// The site's question about the torrent.
+    Report(InfoHash),
+}
+
+/// An announce to an open tracker and how its answer is to look.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpAnnounce {
+    /// The request.
+    pub announce: Announce,
+    /// Peers as byte strings, not as a list.
+    pub compact: bool,
+}
+
+/// Torrents that one core asks another about.
+pub struct CountPart {
+    /// Who asks.
+    pub from: usize,
+    /// The asker's scrape.
+    pub id: GatherId,
+    /// Where these torrents stand in it.
+    pub positions: Vec<u16>,
+    /// The torrents.
+    pub hashes: Vec<InfoHash>,
+}
+
+/// The answer to a [`CountPart`].
+pub struct CountedPart {
+    /// The asker's scrape.
+    pub id: GatherId,
+    /// Where these torrents stand in it.
+    pub positions: Vec<u16>,
+    /// Their counts; `None` for torrents nobody announced.
+    pub counts: Vec<Option<Counts>>,
+}
+
+/// Where the answer to a scrape goes when it had to be gathered.
+#[derive(Clone, Debug)]
+pub enum ReplyTo {
+    /// Out of this UDP socket, with the transaction id.
+    Udp(usize, Correspondent, Transaction),
+    /// To the task that holds the connection.
+    Http(Rc<Late<Vec<Option<Counts>>>>),
+}
+
+/// A torrent or a token as it was read in the database.
+#[derive(Clone, Debug)]
+pub struct SeenRow {
+    /// As it is there.
+    pub change: Change,
+    /// Of a torrent: its snatches and its balance, for one that is not here.
+    pub figures: Option<(u32, i64)>,
+    /// When SQL said its columns.
+    pub said_at: SaidAt,
+    /// Records of the journal before this one are in it.
+    pub position: u64,
+}
+
+/// A torrent or a token that is otherwise in the database.
+#[derive(Clone, Debug)]
+pub struct Differing {
+    /// As it is there.
+    pub change: Change,
+    /// Of a torrent that is not here: its snatches and its balance.
+    pub figures: Option<(u32, i64)>,
+}
+
+/// What the control side asks of a core.
+#[derive(Clone)]
+pub enum Command {
+    /// Use these lists from now on.
+    Lists(Arc<TorrentLists>),
+    /// Drop the swarms of these torrents, as far as this core owns them.
+    Forget(Arc<Vec<InfoHash>>),
+    /// Send the shard, piece by piece, for a snapshot. A core that drains sends it as fast as it can.
+    Export(Sender<Exported<Part>>),
+    /// Hand the journal all that there is to tell it, and say when that is on the disk (true) or was
+    /// refused (false).
+    HandOver(Sender<bool>),
+    /// Send the counts of all swarms, piece by piece, for a full scrape.
+    Census(Sender<Exported<Census>>),
+    /// Answer full scrapes with this from now on.
+    FullScrape(Arc<Edition>),
+    /// A user has these rights from now on.
+    Rights(User),
+    /// A user may announce no longer; his peers are told to nobody.
+    UserGone(UserId),
+    /// What the database says of a torrent or a token.
+    Seen(Arc<SeenRow>),
+    /// Note from now on which torrents and tokens change, or no longer.
+    WatchChanges(bool),
+    /// Send the rules of all torrents and the tokens for them, piece by piece, to be compared with the
+    /// database.
+    Rules(Sender<Exported<Rules>>),
+    /// What the database says of torrents and tokens that differ here. Those that have changed since
+    /// [`Command::WatchChanges`] are newer here than there.
+    Differing(Arc<Vec<Differing>>),
+    /// Allow these clients from now on.
+    ClientRules(Arc<ClientRules>),
+    /// Answer such intervals from now on, as far as the operator allows.
+    Interval(Wish),
+    /// Tell this one of a user's announces.
+    Trace(Arc<Tracer>),
+    /// Write a user's announces into the log (true), or do so no longer.
+    TraceIntoLog(UserId, bool),
+    /// Change nothing in the shard any more; refuse what would.
+    Drain,
+    /// End.
+    Stop,
+}

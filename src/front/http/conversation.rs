@@ -1,0 +1,353 @@
+//! A connection that lasts: kept alive, slow to ask, slow to read, or waiting for other cores.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use glommio::net::TcpStream;
+use glommio::spawn_local;
+use ops::counters::{Protocol, Reason};
+use shard::Seconds;
+
+use super::connection::{Held, travel};
+use super::kept::Round;
+use super::requests::Next;
+use super::watch::Link;
+use crate::core::mesh::message::Journey;
+use crate::core::{SharedCore, family};
+use crate::front::http::seats::Seat;
+use crate::net::stream::{self, Lent};
+use crate::wire::http::Framing;
+use crate::wire::ocelot;
+
+/// Bytes that are read, and forgotten, at a time from a client that is not done sending.
+const LINGER_READ_BYTES: usize = 512;
+
+/// How long a client that is not done sending may take to see that it was answered.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// How much it may send meanwhile.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// A time that does not come.
+const NEVER: Seconds = Seconds(u32::MAX);
+
+/// One connection and what is on its way in and out.
+pub(super) struct Conversation {
+    core: SharedCore,
+    // Dropped before the connection it speaks of is closed.
+    seat: Seat,
+    link: Link,
+    remote: SocketAddr,
+    /// Read and not yet answered.
+    input: Vec<u8>,
+    /// Written and not yet sent.
+    pub(super) output: Vec<u8>,
+    /// Where the last announce waits, when it was put down among others.
+    batched: Option<Round>,
+    /// No deadline goes beyond this one.
+    last_deadline: Seconds,
+}
+
+/// The client has ended the connection, well or not.
+struct Ended;
+
+/// Starts a task for a connection; when all seats are taken, it is closed instead.
+pub fn begin(
+    core: &SharedCore,
+    connection: Held,
+    remote: SocketAddr,
+    unsent: Vec<u8>,
+    input: &[u8],
+    next: Next,
+) {
+    let seat = {
+        let core = core.borrow();
+        let deadline = core.clock.steady() + whole_seconds(core.settings.http_request_timeout);
+        // SAFETY: a conversation drops its seat before its connection, in the order of its fields.
+        let lent = unsafe { Lent::new(connection.descriptor()) };
+        Seat::take(&core.seats, lent, deadline)
+    };
+    let Some(seat) = seat else {
+        let mut core = core.borrow_mut();
+        let front = core.counters.front(Protocol::Http, family(remote.ip()));
+        return front.refuse(Reason::Connections);
+    };
+    let conversation = Conversation {
+        core: core.clone(),
+        seat,
+        link: Link::new(connection.into_stream()),
+        remote,
+        input: input.to_vec(),
+        output: unsent,
+        batched: None,
+        last_deadline: NEVER,
+    };
+    spawn_local(conversation.hold(next)).detach();
+}
+
+impl Conversation {
+    /// Goes on until the connection ends or travels on. An error is the client's end of it.
+    async fn hold(mut self, mut next: Next) {
+        loop {
+            let held = match &next {
+                Next::Hold(late, framing) => {
+                    late.wait().await;
+                    self.core.borrow_mut().note_reply(self.remote.ip());
+                    Some(*framing)
+                }
+                _ => None,
+            };
+            if let Next::Confirm(doing, framing) = next {
+                match doing.done(&self.core).await {
+                    Ok(()) => ocelot::write_success(&mut self.output, framing),
+                    Err(why) => ocelot::write_failure(&mut self.output, framing, &why),
+                }
+                self.core.borrow_mut().note_reply(self.remote.ip());
+                if self.send().await.is_err() {
+                    return;
+                }
+                next = self.after_reply(framing);
+                continue;
+            }
+            if !self.output.is_empty() && self.send().await.is_err() {
+                return;
+            }
+            if let Some(framing) = held {
+                next = self.after_reply(framing);
+                continue;
+            }
+            next = match next {
+                Next::Hold(..) | Next::Confirm(..) => unreachable!("it was waited for above"),
+                Next::Close => return,
+                Next::Linger => return self.linger().await,
+                Next::Travel(owner, request) => {
+                    let Self { core, seat, link, remote, input, .. } = self;
+                    let connection = link.give_up(&core.borrow().watch);
+                    drop(seat);
+                    if let Ok(connection) = Held::Adopted(connection).into_descriptor() {
+                        let (request, rest) = (*request, input);
+                        travel(&core, owner, Journey { connection, remote, request, rest });
+                    }
+                    return;
+                }
+                Next::Gather(late, hashes, framing) => {
+                    let counts = late.wait().await;
+                    let remote = self.remote.ip();
+                    {
+                        let core = &mut *self.core.borrow_mut();
+                        let out = &mut self.output;
+                        core.answer_http_scrape(remote, framing, &hashes, &counts, out);
+                        core.note_reply(remote);
+                    }
+                    self.after_reply(framing)
+                }
+                Next::FullScrape(loan, framing) => {
+                    let recited = self.recite(&loan, framing).await;
+                    drop(loan);
+                    if recited.is_err() {
+                        return;
+                    }
+                    self.core.borrow_mut().note_reply(self.remote.ip());
+                    self.after_reply(framing)
+                }
+                next @ (Next::Begin | Next::Read | Next::Batched) => {
+                    match self.listen(next).await {
+                        Some(next) => next,
+                        None => return,
+                    }
+                }
+            };
+        }
+    }
+
+    /// What comes after a reply that had to wait.
+    fn after_reply(&mut self, framing: Framing) -> Next {
+        if let Some(over) = Next::after_the_last(framing, &self.input) {
+            return over;
+        }
+        if self.input.is_empty() {
+            return Next::Read;
+        }
+        let core = &mut *self.core.borrow_mut();
+        let (consumed, next) = core.converse(self.remote, &self.input, 0, None, &mut self.output);
+        self.input.drain(..consumed);
+        next
+    }
+
+    /// Waits for bytes and answers what they complete; `None` at the end of the connection. `next` says
+    /// whether this is the first request or a later one.
+    async fn listen(&mut self, next: Next) -> Option<Next> {
+        // A connection that waits does not keep the room of its replies.
+        self.output = Vec::new();
+        self.await_request(!matches!(next, Next::Begin) && self.input.is_empty());
+        poll_fn(|context| {
+            loop {
+                match ready!(self.poll_hear(context)) {
+                    Ok(Some(next)) => return Poll::Ready(Some(next)),
+                    // More of the same request.
+                    Ok(None) => {}
+                    Err(Ended) => return Poll::Ready(None),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Reads what has come and answers what it completes; nothing when that is not a whole request.
+    ///
+    /// Both buffers are the core's. So a connection that waits has none of its own, and what is read and
+    /// written lies where the processor has it at hand.
+    fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Next>, Ended>> {
+        let core = &mut *self.core.borrow_mut();
+        if self.batched.is_some_and(|round| round != core.kept.round()) {
+            self.batched = None;
+            if let Some(unsent) = core.kept.take_unsent(self.seat.number()) {
+                self.output = unsent;
+                return Poll::Ready(Ok(Some(Next::Read)));
+            }
+        }
+        if core.http_in.is_empty() {
+            // Whoever began this conversation still has the buffer: a task runs as soon as it is spawned.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let seen = self.input.len();
+        let mut input = std::mem::take(&mut core.http_in);
+        let read = self.link.poll_receive(&self.seat, core, context, &mut input);
+        let mut unsent = None;
+        if read.is_ready() && self.batched.take().is_some() {
+            // The client did not wait for the answer; it comes first all the same.
+            core.answer_kept();
+            unsent = core.kept.take_unsent(self.seat.number());
+        }
+        let received = match read {
+            Poll::Ready(Ok(received @ 1..)) => &input[..received],
+            Poll::Ready(_) | Poll::Pending => {
+                core.http_in = input;
+                return read.map(|_| Err(Ended));
+            }
+        };
+        let mut output = std::mem::take(&mut core.http_out);
+        output.clear();
+        output.extend(unsent.into_iter().flatten());
+        let next = if seen == 0 {
+            // The usual case: the whole request at once, nothing to keep.
+            let seat = Some(self.seat.number());
+            let (consumed, next) = core.converse(self.remote, received, 0, seat, &mut output);
+            self.input.extend_from_slice(&received[consumed..]);
+            next
+        } else {
+            self.input.extend_from_slice(received);
+            let (consumed, next) = core.converse(self.remote, &self.input, seen, None, &mut output);
+            self.input.drain(..consumed);
+            next
+        };
+        core.http_in = input;
+        let heard = match (&next, &output[..]) {
+            (Next::Read, []) => {
+                if seen == 0 {
+                    // The first part of a head: from here on it has its own time, whatever trickles.
+                    let time = whole_seconds(core.settings.http_header_timeout);
+                    self.seat.extend(core.clock.steady() + time);
+                }
+                Ok(None)
+            }
+            (Next::Batched, _) => {
+                self.batched = Some(core.kept.round());
+                Ok(Some(next))
+            }
+            (Next::Hold(..) | Next::Confirm(..), _) => {
+                self.output.extend_from_slice(&output);
+                Ok(Some(next))
+            }
+            _ => match send_now(&self.link.connection, &output) {
+                Ok(sent) => {
+                    core.note_sent(self.remote.ip(), sent);
+                    self.output.extend_from_slice(&output[sent..]);
+                    Ok(Some(next))
+                }
+                Err(_) => Err(Ended),
+            },
+        };
+        core.http_out = output;
+        Poll::Ready(heard)
+    }
+
+    /// Gives the connection its time for a request: until it begins, when it is `idle`, or until it is
+    /// there.
+    fn await_request(&self, idle: bool) {
+        let time = {
+            let settings = &self.core.borrow().settings;
+            if idle { settings.http_idle_timeout } else { settings.http_header_timeout }
+        };
+        self.give(time);
+    }
+
+    /// Waits until the client has closed its end, for a while and for some bytes.
+    ///
+    /// A connection that is closed while its client is still sending is reset, and a reset may destroy
+    /// the reply before the client has read it (RFC 9112, section 9.6).
+    async fn linger(mut self) {
+        stream::finish(stream::borrow(&self.link.connection));
+        self.give(LINGER_TIME);
+        let mut left = LINGER_BYTES_MAX;
+        let mut buffer = [0; LINGER_READ_BYTES];
+        while left > 0 {
+            match self.link.connection.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(received) => left = left.saturating_sub(received),
+            }
+        }
+    }
+
+    /// Sends what was written, for as long as the client takes.
+    pub(super) async fn send(&mut self) -> std::io::Result<()> {
+        let bytes = self.output.len();
+        let sent = send_now(&self.link.connection, &self.output)?;
+        if sent < bytes {
+            let timeout = self.core.borrow().settings.http_request_timeout;
+            self.give(timeout);
+            self.link.connection.write_all(&self.output[sent..]).await?;
+        }
+        self.output.clear();
+        self.core.borrow_mut().note_sent(self.remote.ip(), bytes);
+        Ok(())
+    }
+
+    /// Gives the connection this much time from now.
+    fn give(&self, time: Duration) {
+        let now = self.core.borrow().clock.steady();
+        self.seat.extend((now + whole_seconds(time)).min(self.last_deadline));
+    }
+
+    /// Whatever is given from here on ends after the time of a request and `more`.
+    pub(super) fn set_last_deadline(&mut self, more: Seconds) {
+        let (now, timeout) = {
+            let core = self.core.borrow();
+            (core.clock.steady(), core.settings.http_request_timeout)
+        };
+        self.last_deadline = now + whole_seconds(timeout) + more;
+        self.give(timeout);
+    }
+
+    /// Deadlines are free again.
+    pub(super) fn clear_last_deadline(&mut self) {
+        self.last_deadline = NEVER;
+    }
+}
+
+/// Sends what the kernel takes at once; how many bytes.
+fn send_now(connection: &TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
+    match bytes {
+        [] => Ok(0),
+        _ => Ok(stream::send(stream::borrow(connection), bytes)?.unwrap_or(0)),
+    }
+}
+
+/// Rounded up: deadlines are looked at once a second.
+fn whole_seconds(time: Duration) -> Seconds {
+    Seconds(time.as_secs_f64().ceil() as u32)
+}

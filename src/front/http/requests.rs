@@ -1,0 +1,310 @@
+//! What is asked over HTTP (BEP 3, 48), and what is answered.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use ops::counters::{Protocol, Reason};
+use shard::{Counts, Families, InfoHash, Scope, Seconds};
+
+use crate::core::mesh::late::Late;
+use crate::core::mesh::message::{HttpAnnounce, HttpAsked, HttpRequest, ReplyTo};
+use crate::core::{Core, Refused, Scraped, family};
+use crate::front::http::shelf::Loan;
+use crate::private::core::heard::Doing;
+use crate::wire::http::{
+    Announced, Failure, Framing, Head, Malformed, Parsed, Persistence, Retry, Target, parse_head,
+    write_announce, write_failure, write_not_found, write_root, write_scrape,
+};
+use crate::wire::{private, query};
+
+/// When a client that was refused for a passing reason should come back.
+const RETRY_SOON: Seconds = Seconds(60);
+
+/// How often a torrent may be scraped, as scrape replies say it.
+const SCRAPE_INTERVAL: Seconds = Seconds(900);
+
+/// What a connection needs next.
+pub enum Next {
+    /// Its first request, of which nothing is there yet.
+    Begin,
+    /// More of the request, or the next one.
+    Read,
+    /// The next request; the answer to this one leaves with those of other connections.
+    Batched,
+    /// To go to the core that owns the torrent.
+    Travel(usize, Box<HttpRequest>),
+    /// To be sent no sooner than this comes: what it was told must be on the disk first.
+    Hold(Rc<Late<bool>>, Framing),
+    /// To be told that the site's change is in force and on the disk, when it is, or that it is not.
+    Confirm(Doing, Framing),
+    /// The parts of a scrape that other cores own.
+    Gather(Rc<Late<Vec<Option<Counts>>>>, Vec<InfoHash>, Framing),
+    /// The full scrape, as long as it is.
+    FullScrape(Loan, Framing),
+    /// Nothing; it is over.
+    Close,
+    /// To be closed when the client has what was said to it: it may still be sending.
+    Linger,
+}
+
+impl Next {
+    /// What comes after a reply that ends its connection, `None` after another. `rest` is input that has
+    /// not been looked at.
+    pub fn after_the_last(framing: Framing, rest: &[u8]) -> Option<Self> {
+        match framing.persistence {
+            Persistence::Close if rest.is_empty() => Some(Next::Close),
+            Persistence::Close | Persistence::CloseLate => Some(Next::Linger),
+            Persistence::Keep | Persistence::KeepNamed => None,
+        }
+    }
+}
+
+impl Core {
+    /// Answers every complete request of `input` that can be answered here; how many bytes that took,
+    /// and what the connection needs next. `seen` bytes were looked at before in vain. An announce that is
+    /// all there is of a connection with a `seat` is answered later, with others.
+    pub fn converse(
+        &mut self,
+        remote: SocketAddr,
+        input: &[u8],
+        mut seen: usize,
+        seat: Option<usize>,
+        out: &mut Vec<u8>,
+    ) -> (usize, Next) {
+        let now = self.clock.now();
+        let mut consumed = 0;
+        loop {
+            let rest = &input[consumed..];
+            let parsed = match &self.private {
+                None => parse_head(rest, seen),
+                Some(private) => private::parse_head(rest, seen, private.site.update()),
+            };
+            let (head, taken) = match parsed {
+                Ok(Parsed::Partial) => return (consumed, Next::Read),
+                Ok(Parsed::Complete { head, consumed }) => (head, consumed),
+                Err(malformed) => {
+                    self.refuse_malformed(remote.ip(), malformed, out);
+                    return (input.len(), Next::Linger);
+                }
+            };
+            seen = 0;
+            consumed += taken;
+            let front = self.counters.front(Protocol::Http, family(remote.ip()));
+            front.received_bytes += taken as u64;
+            let framing = self.framing(&head);
+            let next = match head.target() {
+                _ if self.private.is_some() => {
+                    self.hear_private(&head, taken, framing, remote.ip(), now, out)
+                }
+                Target::Announce(_) => {
+                    let alone = out.is_empty() && consumed == input.len() && framing.keeps();
+                    let seat = seat.filter(|_| alone);
+                    self.hear_announce(&head, framing, remote.ip(), seat, out)
+                }
+                Target::Scrape(_) => self.hear_scrape(&head, framing, remote.ip(), now, out),
+                Target::Root if !query::has_info_hash(head.query) => {
+                    write_root(out, framing);
+                    None
+                }
+                Target::Root | Target::Unknown => {
+                    self.counters
+                        .front(Protocol::Http, family(remote.ip()))
+                        .refuse(Reason::NotFound);
+                    write_not_found(out, framing, head.query);
+                    None
+                }
+            };
+            match next {
+                Some(next) => return (consumed, next),
+                None => self.note_reply(remote.ip()),
+            }
+            if let Some(over) = Next::after_the_last(framing, &input[consumed..]) {
+                return (consumed, over);
+            }
+        }
+    }
+
+    fn framing(&self, head: &Head<'_>) -> Framing {
+        let framing = head.framing();
+        if self.settings.http_keep_alive && !self.draining { framing } else { framing.closing() }
+    }
+
+    /// Answers an announce; `Some` when another core has to, or later with others.
+    fn hear_announce(
+        &mut self,
+        head: &Head<'_>,
+        framing: Framing,
+        remote: IpAddr,
+        seat: Option<usize>,
+        out: &mut Vec<u8>,
+    ) -> Option<Next> {
+        let asked = match query::parse_announce(head.query) {
+            Ok(asked) => asked,
+            Err(malformed) => {
+                self.refuse_query(remote, framing, &malformed, out);
+                return None;
+            }
+        };
+        let settings = &self.settings;
+        let numwant =
+            asked.numwant.peers(asked.event, settings.numwant_default, settings.numwant_max);
+        let address = self.announced_address(&asked, remote);
+        let announce = asked.to_engine(address, Families { v4: true, v6: true }, numwant);
+        let asked = HttpAnnounce { announce, compact: asked.compact.unwrap_or(true) };
+        match (self.elsewhere(&announce.info_hash), seat) {
+            (Some(owner), _) => {
+                let asked = HttpAsked::Open(asked);
+                Some(Next::Travel(owner, Box::new(HttpRequest { asked, framing })))
+            }
+            (None, Some(seat)) => {
+                self.kept.put(&asked, framing, remote, seat);
+                Some(Next::Batched)
+            }
+            (None, None) => {
+                self.answer_http_announce(&asked, framing, self.clock.now(), out);
+                None
+            }
+        }
+    }
+
+    /// The address a peer is known by: the one it came from, unless it came from a trusted network
+    /// and names a public one (`ip=`, BEP 3). Any other would be of no use to those who are told.
+    fn announced_address(&self, asked: &query::Announce<'_>, remote: IpAddr) -> IpAddr {
+        let settings = &self.settings;
+        if !settings.ip_parameter
+            || !settings.trusted_network.iter().any(|network| network.contains(&remote))
+        {
+            return remote;
+        }
+        let claimed = asked.ip.and_then(query::claimed_address).map(|(address, _)| address);
+        // Any port but 0 does; the scope is that of the address.
+        let public = |address: &IpAddr| Scope::of_peer(*address, 1) == Scope::Public;
+        claimed.filter(public).unwrap_or(remote)
+    }
+
+    /// Answers an announce of a torrent that this core owns.
+    pub fn answer_http_announce(
+        &mut self,
+        request: &HttpAnnounce,
+        framing: Framing,
+        now: Seconds,
+        out: &mut Vec<u8>,
+    ) {
+        let remote = request.announce.address;
+        match self.announce(&request.announce, Protocol::Http, now) {
+            Ok(()) => {
+                let announced = Announced {
+                    reply: &self.reply,
+                    interval: self.interval.answer(now, &mut self.random),
+                    interval_min: self.interval.min(),
+                    external_ip: self.settings.external_ip.then_some(remote),
+                    compact: request.compact,
+                };
+                write_announce(out, framing, &announced);
+            }
+            Err(refused) => self.refuse_http(framing, refused, out),
+        }
+    }
+
+    /// Answers a scrape; `Some` when other cores have to be asked.
+    fn hear_scrape(
+        &mut self,
+        head: &Head<'_>,
+        framing: Framing,
+        remote: IpAddr,
+        now: Seconds,
+        out: &mut Vec<u8>,
+    ) -> Option<Next> {
+        let mut hashes = Vec::new();
+        let everything = match query::parse_scrape(head.query, &mut hashes) {
+            Ok(scrape) => scrape.everything,
+            Err(malformed) => {
+                self.refuse_query(remote, framing, &malformed, out);
+                return None;
+            }
+        };
+        if everything {
+            return self.hear_full_scrape(head, framing, remote, out);
+        }
+        let late = Rc::new(Late::new());
+        match self.scrape(&hashes, ReplyTo::Http(late.clone()), now) {
+            Scraped::Here(counts) => {
+                self.answer_http_scrape(remote, framing, &hashes, &counts, out);
+                None
+            }
+            Scraped::Later => Some(Next::Gather(late, hashes, framing)),
+        }
+    }
+
+    /// Answers a scrape whose counts are all there; torrents nobody announced are all zero.
+    pub fn answer_http_scrape(
+        &mut self,
+        remote: IpAddr,
+        framing: Framing,
+        hashes: &[InfoHash],
+        counts: &[Option<Counts>],
+        out: &mut Vec<u8>,
+    ) {
+        self.counters.front(Protocol::Http, family(remote)).scrapes += 1;
+        if self.private.is_some() {
+            let mut files: Vec<_> = hashes.iter().copied().zip(counts.iter().copied()).collect();
+            return private::write_scrape(out, framing, &mut files);
+        }
+        let known = |counts: &Option<Counts>| Some(counts.unwrap_or_default());
+        let mut files: Vec<_> = hashes.iter().copied().zip(counts.iter().map(known)).collect();
+        write_scrape(out, framing, &mut files, SCRAPE_INTERVAL);
+    }
+
+    fn refuse_malformed(&mut self, remote: IpAddr, malformed: Malformed, out: &mut Vec<u8>) {
+        if self.private.is_some() {
+            self.refuse_private(remote, Framing::CLOSE, &malformed.into(), out);
+            return self.note_reply(remote);
+        }
+        let reason = match malformed {
+            Malformed::TooLarge => Reason::TooLarge,
+            _ => Reason::Malformed,
+        };
+        self.counters.front(Protocol::Http, family(remote)).refuse(reason);
+        self.note_reply(remote);
+        let intervals = None;
+        let retry = Some(Retry::Never);
+        write_failure(out, Framing::CLOSE, &Failure { reason: &malformed, intervals, retry });
+    }
+
+    /// Refuses what a client should not ask again.
+    pub(super) fn refuse_query(
+        &mut self,
+        remote: IpAddr,
+        framing: Framing,
+        reason: &dyn std::fmt::Display,
+        out: &mut Vec<u8>,
+    ) {
+        self.counters.front(Protocol::Http, family(remote)).refuse(Reason::Malformed);
+        let intervals = Some((self.interval.current(), self.interval.min()));
+        let retry = Some(Retry::Never);
+        write_failure(out, framing, &Failure { reason, intervals, retry });
+    }
+
+    /// Writes why a request is refused and when to come back.
+    pub fn refuse_http(&mut self, framing: Framing, refused: Refused, out: &mut Vec<u8>) {
+        let (intervals, retry) = match refused {
+            Refused::Overload | Refused::FullScrape(_) | Refused::Draining => {
+                (Some((RETRY_SOON, RETRY_SOON)), Some(Retry::Minutes(RETRY_SOON.0 / 60)))
+            }
+            Refused::Torrent | Refused::Full(_) => {
+                (Some((self.interval.current(), self.interval.min())), None)
+            }
+        };
+        write_failure(out, framing, &Failure { reason: &refused, intervals, retry });
+    }
+
+    /// Counts one reply.
+    pub fn note_reply(&mut self, remote: IpAddr) {
+        self.counters.front(Protocol::Http, family(remote)).responses += 1;
+    }
+
+    /// Counts bytes that left.
+    pub fn note_sent(&mut self, remote: IpAddr, bytes: usize) {
+        self.counters.front(Protocol::Http, family(remote)).sent_bytes += bytes as u64;
+    }
+}

@@ -1,0 +1,83 @@
+//! One of a core's UDP sockets.
+
+use std::rc::Rc;
+
+use glommio::net::UdpSocket;
+use ops::counters::{Family, Protocol};
+use shard::Announce;
+
+use crate::core::{Core, family};
+use crate::net::batch::{Correspondent, Outbox};
+use crate::net::stream;
+use crate::wire::udp::Transaction;
+
+/// A socket, and what goes through it.
+pub struct Port {
+    /// The socket.
+    pub socket: Rc<UdpSocket>,
+    /// Replies that wait to leave together.
+    outbox: Outbox,
+    /// Announces that wait to be applied together.
+    pub waiting: Waiting,
+    family: Family,
+}
+
+/// The announces of a batch, parsed and not yet applied, and who sent each.
+#[derive(Default)]
+pub struct Waiting {
+    /// What is announced.
+    pub announces: Vec<Announce>,
+    /// What users announce to a private tracker; there are no others then.
+    pub private: Vec<shard::private::Announce>,
+    /// Who gets the answer to the announce at the same place.
+    pub senders: Vec<(Correspondent, Transaction)>,
+    /// What the chance of the announce at the same place follows from.
+    pub seeds: Vec<u64>,
+}
+
+impl Waiting {
+    /// Nobody waits any more.
+    pub fn clear(&mut self) {
+        self.announces.clear();
+        self.private.clear();
+        self.senders.clear();
+        self.seeds.clear();
+    }
+}
+
+impl Port {
+    /// The port for `socket`, from now on this executor's; nothing waiting.
+    pub fn new(socket: std::net::UdpSocket) -> Self {
+        let family = socket.local_addr().map_or(Family::V4, |address| family(address.ip()));
+        let socket = Rc::new(stream::adopt_udp(socket));
+        Self { socket, outbox: Outbox::new(), waiting: Waiting::default(), family }
+    }
+}
+
+impl Core {
+    /// Adds a reply to those that leave by `port`; sends them all when there is no room for more.
+    pub fn push(&mut self, port: usize, to: Correspondent, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.ports[port].outbox.is_full() {
+            self.flush(port);
+        }
+        self.counters.front(Protocol::Udp, family(to.remote.ip().to_canonical())).responses += 1;
+        self.ports[port].outbox.push(to, write);
+    }
+
+    /// Sends the replies that wait to leave by `port`.
+    pub fn flush(&mut self, port: usize) {
+        let Port { socket, outbox, family, .. } = &mut self.ports[port];
+        let sent = outbox.flush(stream::borrow(&**socket));
+        self.counters.front(Protocol::Udp, *family).sent_bytes += sent.bytes as u64;
+        self.counters.udp_send_drops += sent.dropped as u64;
+    }
+
+    /// Sends the replies that wait at any port.
+    pub fn flush_all(&mut self) {
+        for port in 0..self.ports.len() {
+            if !self.ports[port].outbox.is_empty() {
+                self.flush(port);
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The books of a private tracker: accounts, the journal, and the database behind it.
+//!
+//! At a start the ledger first brings into the database what the journal has and the database has not;
+//! then everything is loaded from there. From then on nothing waits for the database.
+
+mod beginning;
+mod figures;
+mod hear;
+mod opening;
+pub mod reconcile;
+pub mod restore;
+
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use persist::journal::{self, Journal, JournalError, JournalThread, ThreadOptions};
+use persist::ledger::JournalSource;
+use persist::postgres::{Heard, Home, Watch};
+use persist::suspicion::Thresholds;
+use persist::{DataDir, Database, DatabaseError, Ledger, LedgerOptions, Snapshot, SnapshotError};
+
+use super::books::reconcile::Compared;
+use crate::config::{Config, SecretError};
+use crate::control::Slot;
+use crate::private::site::Site;
+use crate::private::site::calls::Calls;
+use crate::private::users::accounts::Accounts;
+use crate::process::clock::Clock;
+use crate::wire::private::ClientRules;
+
+use beginning::Loading;
+pub(crate) use beginning::{Beginning, PrivateOutfit, REASONS_KEPT};
+use opening::Way;
+
+/// What the snapshot of a private tracker has beside its swarms.
+#[derive(Clone)]
+pub(crate) struct Registers {
+    /// All users.
+    pub(crate) accounts: Arc<Accounts>,
+    /// With the rules of clients.
+    pub(crate) site: Arc<Site>,
+    /// Says which journal there is, and how far it is on the disk.
+    pub(crate) journal: Arc<journal::Status>,
+}
+
+/// Why the books cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BooksError {
+    /// A file with a password.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The database does not take what the journal has, and there is no snapshot to go by.
+    #[error("the database does not take what the journal still has for it: {text} ({why})")]
+    Stuck {
+        /// What the ledger says.
+        why: String,
+        /// What is so, and what to do.
+        text: &'static str,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+/// Everything that is kept about users and torrents beside the swarms.
+pub(crate) struct Books {
+    database: Database,
+    home: Home,
+    journal: JournalThread,
+    ledger: Ledger,
+    watch: Watch,
+    /// It hears since before all was loaded, so its first connection has nothing to make up for.
+    hears_all: Cell<bool>,
+    /// Where the operator says where the site is.
+    calls: Option<Calls>,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) site: Arc<Site>,
+    rules: Arc<ClientRules>,
+    /// What each core begins with, until it has it; nothing when the database was away.
+    beginnings: Vec<Beginning>,
+    /// The records that cores replay at the start.
+    tail: (u64, u64),
+    /// Snapshot and journal say where clients are.
+    believed: bool,
+    /// How large the journal may become, in bytes.
+    journal_bytes_max: u64,
+    /// The record that came next when the books were opened.
+    opened_at: u64,
+}
+
+/// How long a start waits until changes in the database are heard. When they are not, all is compared
+/// later.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a stop waits until the database has taken what the journal still has for it.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it waits for a call to the site that is under way; a call is made again when it is not known
+/// to have succeeded.
+const CALLS_STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether changes in the database are heard, after waiting for it.
+fn hears(watch: &Watch, patience: Duration) -> bool {
+    let until = Instant::now() + patience;
+    while !watch.status().connected && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    watch.status().connected
+}
+
+impl Books {
+    /// Opens the books for as many cores as there are `slots` of their counters. `seen` is called, on a thread of its own, with what the site
+    /// writes into the database by itself.
+    pub(crate) fn open(
+        config: &Config,
+        data: &DataDir,
+        slots: Vec<Arc<Slot>>,
+        clock: Clock,
+        snapshot: Option<&Snapshot>,
+        seen: impl FnMut(Heard) + Send + 'static,
+    ) -> Result<Self, BooksError> {
+        let url =
+            config.database.as_ref().expect("a private tracker has a database; it was checked");
+        let password = config.given_database_password()?;
+        let password = password.as_ref().map(|password| password.reveal());
+        let database = Database::new(url.reveal(), password, &config.database_schema.0)?;
+        let options = journal::Options {
+            bytes_max: config.journal_bytes_max.0 as u64,
+            keep: config.journal_keep,
+            keep_bytes: config.journal_keep_bytes.0 as u64,
+            ..journal::Options::default()
+        };
+        let mut journal = Journal::open(data, options)?;
+        let full = snapshot.is_some_and(|snapshot| snapshot.totals().swarms > 0);
+        let home = Home::new(data.path(), journal.status().clone(), full);
+        let mut way = opening::find_way(&database, &home, snapshot)?;
+        let known = match way {
+            Way::Database(position) => position,
+            Way::Snapshot(_) => None,
+        };
+        let believed = opening::agree(&mut journal, known, snapshot)?;
+        let options = ThreadOptions { sync_interval: config.journal_sync, ..Default::default() };
+        let journal = JournalThread::start(journal, options).map_err(BooksError::Thread)?;
+        let options = LedgerOptions {
+            node: config.database_node.0.clone(),
+            peers: config.database_peers,
+            suspect: Thresholds {
+                rate: config.suspect_rate.map(|rate| rate.0 as u64),
+                upload_alone: config.suspect_upload_alone.map(|bytes| bytes.0 as u64),
+                same_counters: config.suspect_same_counters.map(u32::from),
+                networks: config.suspect_networks.map(u32::from),
+            },
+            spent_tokens: config.ocelot_site_url.is_some(),
+            home: Some(home.clone()),
+            ..LedgerOptions::default()
+        };
+        let source = JournalSource::new(journal.status().clone());
+        let ledger =
+            Ledger::start(database.clone(), options, source).map_err(BooksError::Thread)?;
+        if let Way::Snapshot(obstacle) = &way {
+            ledger.begin_with(obstacle.clone());
+        }
+        if matches!(way, Way::Database(_))
+            && let Err((obstacle, why)) =
+                opening::catch_up(&ledger, journal.status().durable(), snapshot.is_some())
+        {
+            if snapshot.is_none() || opening::is_final(&obstacle) {
+                return Err(BooksError::Stuck { why, text: obstacle.text() });
+            }
+            opening::say_what_is_in_the_way(&obstacle, &why);
+            way = Way::Snapshot(obstacle);
+        }
+        let status = journal.status();
+        let from = match snapshot {
+            _ if !believed => status.begin(),
+            Some(snapshot) => snapshot.replay_from(status.id())?,
+            None if config.fresh => status.durable(),
+            None => status.begin(),
+        };
+        let tail = (from, status.durable());
+
+        let cores = slots.len();
+        let password = config.given_ocelot_site_password()?;
+        let calls = match (&config.ocelot_site_url, &password) {
+            (Some(url), Some(password)) => {
+                let calls = Calls::start(database.clone(), url, password);
+                Some(calls.map_err(BooksError::Thread)?)
+            }
+            _ => None,
+        };
+        let site = Site::new(password, config.given_ocelot_report_password()?, slots, clock.now());
+        let watch = Watch::start(database.clone(), seen).map_err(BooksError::Thread)?;
+        // What it hears from before the load on need not be looked for after it.
+        let hears_all = matches!(way, Way::Database(_)) && hears(&watch, LISTEN_PATIENCE);
+        let mut books = Self {
+            watch,
+            hears_all: Cell::new(hears_all),
+            rules: Arc::default(),
+            accounts: Arc::default(),
+            site: Arc::new(site),
+            beginnings: Vec::new(),
+            tail,
+            journal_bytes_max: config.journal_bytes_max.0 as u64,
+            opened_at: journal.status().end(),
+            believed,
+            database: database.clone(),
+            home,
+            journal,
+            ledger,
+            calls,
+        };
+        if matches!(way, Way::Database(_)) {
+            match Loading::of(&database, &books, cores, clock.now()) {
+                Ok(loaded) => books.begin_with(loaded),
+                Err(error) => way = opening::without(snapshot, error)?,
+            }
+        }
+        if let (Way::Snapshot(_), Some(snapshot)) = (&way, snapshot) {
+            // What it heard is not in a snapshot.
+            books.hears_all.set(false);
+            books.load_from_snapshot(snapshot)?;
+        }
+        Ok(books)
+    }
+
+    /// What a snapshot has beside the swarms.
+    pub(crate) fn registers(&self) -> Registers {
+        Registers {
+            accounts: self.accounts.clone(),
+            site: self.site.clone(),
+            journal: self.journal.status().clone(),
+        }
+    }
+
+    /// True when nothing is written down any more: the journal's thread has panicked.
+    pub(crate) fn journal_has_ended(&self) -> bool {
+        self.journal.has_ended()
+    }
+
+    /// Lets those segments of the journal go that neither a snapshot (from `needed_from` on) nor the
+    /// database needs.
+    pub(crate) fn release(&self, needed_from: Option<u64>) {
+        if let (Some(needed_from), Some(in_database)) = (needed_from, self.ledger.status().position)
+        {
+            self.journal.status().release(needed_from.min(in_database));
+        }
+    }
+
+    /// What is compared with the database now and then.
+    pub(crate) fn compared(&self) -> Compared {
+        Compared {
+            database: self.database.clone(),
+            home: self.home.clone(),
+            accounts: self.accounts.clone(),
+            site: self.site.clone(),
+            journal: self.journal.status().clone(),
+            ledger: Arc::new(self.ledger.watch_status()),
+        }
+    }
+
+    /// Closes the books after the cores have ended: everything is on the disk, and in the database if
+    /// that takes it now.
+    pub(crate) fn close(self) {
+        self.watch.stop(STOP_PATIENCE);
+        let journal = self.journal.stop();
+        let status = self.ledger.stop(STOP_PATIENCE);
+        if let Some(calls) = self.calls {
+            calls.stop(CALLS_STOP_PATIENCE);
+        }
+        let behind = journal.end().saturating_sub(status.position.unwrap_or_default());
+        match behind {
+            0 => tracing::info!("the books are closed, and everything is in the database"),
+            _ => tracing::warn!(
+                records = behind,
+                error = status.last_error,
+                "the books are closed; what the database has not got yet, it gets after the next start"
+            ),
+        }
+    }
+}

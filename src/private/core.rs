@@ -1,0 +1,513 @@
+//! What a core does for known users.
+
+pub mod ask;
+pub mod early;
+pub mod heard;
+pub mod outgoing;
+pub mod site_changes;
+pub mod traces;
+
+use std::sync::Arc;
+
+use ops::counters::{Family, Protocol, Reason};
+use persist::Trouble;
+use persist::journal::{self, Answer, Columns};
+use shard::private::{
+    Announce, Change, Facts, Gone, Limits, Outcome, Passkey, Refusal, Swarms, User, UserId,
+};
+use shard::{InfoHash, PeerState, Reply, Seconds};
+
+use super::core::early::Early;
+use super::core::outgoing::Outgoing;
+use super::core::site_changes::SITE_CORE;
+use super::core::traces::{Announced, Traces};
+use crate::core::Core;
+use crate::core::mesh::message::{Command, Differing, SeenRow};
+use crate::core::route;
+use crate::private::site::Site;
+use crate::private::users::accounts::Accounts;
+use crate::private::users::unwritten::{Unwritten, Written};
+use crate::wire::private::{self, ClientRules};
+
+/// The private side of a core.
+pub struct Private {
+    /// The registered torrents that this core owns, and who is on them.
+    pub swarms: Swarms,
+    /// All users; every core reads them.
+    pub accounts: Arc<Accounts>,
+    /// Which clients are allowed.
+    pub rules: Arc<ClientRules>,
+    /// What goes to the journal.
+    pub outgoing: Outgoing,
+    /// What was said of torrents of this core, and may not be in the database yet.
+    pub unwritten_torrents: Unwritten<InfoHash>,
+    /// The same of tokens.
+    pub unwritten_tokens: Unwritten<(UserId, InfoHash)>,
+    /// Which records the database has.
+    pub written: Written,
+    /// Which announces are noted while the journal takes them.
+    pub facts: Facts,
+    /// What every core knows of the site.
+    pub site: Arc<Site>,
+    /// Who is told no peers because he comes too soon.
+    pub early: Early,
+    /// Who wants to see what users announce.
+    pub traces: Traces,
+    /// Filled by every sweep; its buffer is used again.
+    pub gone: Vec<Gone>,
+}
+
+/// What became of an announce.
+pub enum Booked {
+    /// It is answered with the swarm and its peers. What is said `once` waits until the journal has it: a
+    /// crash would forget it, and the client would not say it again (see [`Outcome::once`]).
+    Told {
+        /// See above.
+        once: bool,
+    },
+    /// It is answered with a refusal, and may have been booked all the same.
+    Refused {
+        /// What the client is told.
+        refusal: Refusal,
+        /// As above.
+        once: bool,
+    },
+    /// The tracker is stopping.
+    Unavailable,
+    /// The journal takes nothing, and there is no room for what the announce adds or for its answer to wait.
+    /// Nothing was changed.
+    NoRoom,
+}
+
+impl Core {
+    /// Applies an announce of a torrent that this core owns, and leaves the answer in `self.reply`.
+    pub fn book(
+        &mut self,
+        announce: &Announce,
+        protocol: Protocol,
+        family: Family,
+        now: Seconds,
+    ) -> Booked {
+        let Self { private, random, reply, counters, draining, interval, clock, .. } = self;
+        let private = private.as_mut().expect("announces of users come to a private tracker");
+        let snatches = &mut counters.snatches;
+        let front = &mut counters.fronts[protocol as usize][family as usize];
+        private.postpone();
+        if *draining {
+            front.refuse(Reason::Overload);
+            return Booked::Unavailable;
+        }
+        let downloads_full = private.accounts.downloads_full(&announce.user);
+        let announce = &Announce { downloads_full, ..*announce };
+        let first = private.site.hybrids().first_of(&announce.info_hash);
+        let client = (announce.user.id, first, announce.peer_id, announce.key);
+        if private.outgoing.has_no_seat() && private.outgoing.is_unkept(&client) {
+            front.refuse(Reason::Overload);
+            return Booked::NoRoom;
+        }
+        let outcome = private.swarms.announce(announce, now, random, reply);
+        if !private.swarms.succeeded().is_empty() {
+            private.note_succeeded();
+        }
+        if private.traces.want(announce.user.id) {
+            private.traces.begin(protocol, traced(announce, outcome.as_ref(), reply));
+        }
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(Refusal::NoRoom) => {
+                front.refuse(Reason::Overload);
+                return Booked::NoRoom;
+            }
+            Err(refusal) => {
+                front.refuse(reason(&refusal));
+                return Booked::Refused { refusal, once: false };
+            }
+        };
+        let refusal = outcome.refusal();
+        if outcome.once {
+            private.outgoing.keep(client);
+        }
+        let once = private.outgoing.is_unkept(&client);
+        private.count(announce.user.id, outcome.was, outcome.is);
+        *snatches += u64::from(outcome.snatched);
+        counters.late_announces += u64::from(outcome.late);
+        counters.impossible_announces += u64::from(outcome.impossible);
+        if let Some(fact) = outcome.fact {
+            private.outgoing.push(fact);
+        }
+        match refusal {
+            Some(refusal) => {
+                front.refuse(reason(&refusal));
+                Booked::Refused { refusal, once }
+            }
+            None => {
+                let (event, wait) = (announce.event, interval.min());
+                if private.early.is(client, event, &outcome, wait, clock.steady_at(now)) {
+                    reply.peers_v4.clear();
+                    reply.peers_v6.clear();
+                    counters.early_announces += 1;
+                }
+                front.announces += 1;
+                front.peers_sent += (reply.peers_v4.len() / 6 + reply.peers_v6.len() / 18) as u64;
+                Booked::Told { once }
+            }
+        }
+    }
+
+    /// Takes in what became of records that went to the journal, where that is known by now, and lets those
+    /// go on who waited.
+    pub fn journaled(&mut self) {
+        let is_of_site = self.number == SITE_CORE;
+        while let Some(private) = &mut self.private
+            && let Some(answer) = private.outgoing.take_answer()
+        {
+            if let Answer::Refused { why, .. } = &answer
+                && *why != journal::Refusal::TooLarge
+                && let Some(times) = JOURNAL.again("")
+            {
+                let records = private.outgoing.len();
+                tracing::error!(?why, times, records, "the journal takes nothing; credit waits");
+            }
+            let durable = match answer {
+                Answer::Durable { first, records } => Some(first + records as u64),
+                Answer::Refused { .. } => None,
+            };
+            let waited = private.outgoing.answered(answer);
+            if let Some(behind) = durable {
+                let all = private.outgoing.is_empty();
+                private.placed(behind, all, is_of_site);
+            }
+            self.release(waited);
+        }
+    }
+
+    /// Sends on to the journal what somebody waits for.
+    pub fn hurry(&mut self) {
+        if let Some(private) = &mut self.private {
+            private.outgoing.hurry();
+        }
+    }
+
+    /// Does what every core does when the site has said something.
+    pub fn obey_command(&mut self, command: Command) {
+        let cores = self.mesh.len();
+        let Some(private) = &mut self.private else { return };
+        match command {
+            Command::Seen(row) => {
+                let owner = row.change.info_hash().map(|hash| route::owner(hash, cores));
+                if owner == Some(self.number) {
+                    private.hear(&row);
+                }
+            }
+            Command::WatchChanges(on) => private.swarms.watch_changes(on),
+            Command::Differing(all) => {
+                let owner = |change: &Change| {
+                    change.info_hash().map(|info_hash| route::owner(info_hash, cores))
+                };
+                let ours = all.iter().filter(|one| owner(&one.change) == Some(self.number));
+                ours.for_each(|one| private.put_unless_changed(one));
+            }
+            // Whoever tells of him told it in no certain order; what is known of him is true.
+            Command::Rights(User { id, .. }) | Command::UserGone(id) => {
+                match private.accounts.of(id) {
+                    Some(user) => private.swarms.set_user_rights(user),
+                    None => private.swarms.remove_user(id),
+                }
+            }
+            Command::ClientRules(rules) => private.rules = rules,
+            Command::Interval(wish) => self.interval.grant(wish),
+            Command::Trace(tracer) => private.traces.add(tracer),
+            Command::TraceIntoLog(user, on) => private.traces.log(user, on),
+            _ => unreachable!("the others are for every tracker"),
+        }
+    }
+
+    /// Looks at the next peers of the sweep and drops who has been silent for too long; how many.
+    pub fn sweep_private(&mut self, now: Seconds, budget: usize) -> usize {
+        let Some(private) = &mut self.private else { return 0 };
+        if private.outgoing.is_crowded() {
+            // Who leaves while the journal takes nothing would be back after a crash.
+            return 0;
+        }
+        private.gone.clear();
+        let swept = private.swarms.expire(now, budget, &mut private.gone);
+        for gone in private.gone.iter().filter(|gone| gone.swarm.is_some()) {
+            private.outgoing.push(*gone);
+        }
+        private.count_gone();
+        swept.peers
+    }
+}
+
+impl Private {
+    /// Whose passkey this is.
+    pub fn find(&self, passkey: Passkey) -> Result<User, private::Refusal<'static>> {
+        self.accounts.find(&passkey).ok_or(private::Refusal::PasskeyNotFound)
+    }
+
+    /// The journal has all records before `behind`, of which some are of this core; see
+    /// [`Unwritten::journaled`].
+    fn placed(&mut self, behind: u64, all: bool, is_of_site: bool) {
+        self.unwritten_torrents.journaled(behind, all);
+        self.unwritten_tokens.journaled(behind, all);
+        if is_of_site {
+            self.accounts.journaled(behind, all);
+            self.site.unwritten_rules().journaled(behind, all);
+        }
+        if let Some(position) = self.written.of_a_while_ago() {
+            self.unwritten_torrents.written(position);
+            self.unwritten_tokens.written(position);
+            if is_of_site {
+                self.accounts.written(position);
+                self.site.unwritten_rules().written(position);
+            }
+        }
+    }
+
+    /// Takes in a row of a torrent or a token: what was said through the tracker and is not in it stays.
+    fn hear(&mut self, row: &SeenRow) {
+        self.unwritten_torrents.written(row.position);
+        self.unwritten_tokens.written(row.position);
+        match row.change {
+            Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent } => {
+                let Some(here) = self.swarms.terms(&info_hash) else {
+                    // One that was removed here, and is on its way out of the database.
+                    if !self.unwritten_torrents.has(&info_hash) {
+                        self.put(&row.change);
+                        if let Some((snatches, balance)) = row.figures {
+                            self.swarms.set_figures(&info_hash, snatches, balance);
+                        }
+                    }
+                    return;
+                };
+                let kept = self.unwritten_torrents.kept(&info_hash, &row.said_at);
+                let keeps = |column| kept.has(column);
+                let freeleech = if keeps(Columns::FREELEECH) { here.freeleech } else { freeleech };
+                let upload_percent = match keeps(Columns::UPLOAD_PERCENT) {
+                    true => here.upload_percent,
+                    false => upload_percent,
+                };
+                let info_hash_v2 = match keeps(Columns::INFO_HASH_V2) {
+                    true => self.swarms.second(&info_hash),
+                    false => info_hash_v2,
+                };
+                let change =
+                    Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent };
+                self.put(&change);
+            }
+            Change::TorrentRemoved { info_hash, .. }
+                if self.unwritten_torrents.is_made(&info_hash) => {}
+            Change::Token { user, info_hash, .. }
+            | Change::TokenRemoved { user, info_hash, .. }
+                if self.unwritten_tokens.has(&(user, info_hash)) => {}
+            _ => self.put(&row.change),
+        }
+    }
+
+    /// Does what a change of a torrent or a token says. It is known to the journal or the database
+    /// already.
+    pub fn put(&mut self, change: &Change) {
+        let mut gone = std::mem::take(&mut self.gone);
+        gone.clear();
+        self.renumber(change);
+        if let Err(refusal) = self.swarms.apply(change, &mut gone) {
+            self.unname(change);
+            say_unfit(change, &refusal);
+        }
+        self.gone = gone;
+        self.count_gone();
+    }
+
+    /// Says who has which number, and which second name, when this is done.
+    fn renumber(&self, change: &Change) {
+        let (Change::Torrent { info_hash, .. } | Change::TorrentRemoved { info_hash, .. }) = change
+        else {
+            return;
+        };
+        let numbers = self.site.numbers();
+        if let Some(here) = self.swarms.terms(info_hash) {
+            numbers.release(here.id, info_hash);
+        }
+        if let Change::Torrent { id, .. } = change {
+            numbers.set(*id, info_hash);
+        }
+        let (hybrids, before) = (self.site.hybrids(), self.swarms.second(info_hash));
+        match (change, before) {
+            (Change::Torrent { info_hash_v2, .. }, before) => {
+                if let Err(other) = hybrids.change(info_hash, before, *info_hash_v2) {
+                    say_named_twice(&info_hash_v2.unwrap_or(*info_hash), &other);
+                }
+            }
+            (_, Some(before)) => hybrids.release(info_hash, &before, true),
+            (_, None) => {}
+        }
+    }
+
+    /// The second name that a change gives is not taken.
+    fn unname(&self, change: &Change) {
+        if let Change::Torrent { info_hash, info_hash_v2: Some(second), .. } = change
+            && self.swarms.second(info_hash) != Some(*second)
+        {
+            self.site.hybrids().release(info_hash, second, false);
+        }
+    }
+
+    /// Does what the database says of a torrent or a token, unless what is here is newer.
+    fn put_unless_changed(&mut self, differing: &Differing) {
+        let Differing { change, figures } = differing;
+        let mut gone = std::mem::take(&mut self.gone);
+        gone.clear();
+        if self.swarms.is_unchanged(change) {
+            self.renumber(change);
+        }
+        match (self.swarms.apply_unless_changed(change, &mut gone), change, figures) {
+            (Ok(true), Change::Torrent { info_hash, .. }, Some((snatches, balance))) => {
+                self.swarms.set_figures(info_hash, *snatches, *balance);
+            }
+            (Ok(_), ..) => {}
+            (Err(refusal), ..) => {
+                self.unname(change);
+                say_unfit(change, &refusal);
+            }
+        }
+        self.gone = gone;
+        self.count_gone();
+    }
+
+    /// While the journal takes nothing and much waits for it, credit is postponed: peers keep their baselines,
+    /// and only what will not be said again is still noted. At the bound that is refused, too.
+    #[inline]
+    fn postpone(&mut self) {
+        let facts = if self.outgoing.is_full() {
+            Facts::Refused
+        } else if self.outgoing.is_crowded() {
+            Facts::Postponed
+        } else {
+            self.facts
+        };
+        if self.swarms.limits().facts != facts {
+            self.change_facts(facts);
+        }
+    }
+
+    #[cold]
+    fn change_facts(&mut self, facts: Facts) {
+        match facts {
+            Facts::Postponed => {
+                if let Some(times) = POSTPONED.again("postponed") {
+                    tracing::error!(times, "credit is postponed until the journal takes more");
+                }
+            }
+            Facts::Refused => {
+                if let Some(times) = POSTPONED.again("refused") {
+                    tracing::error!(
+                        times,
+                        "too much waits for the journal: whoever comes, leaves or completes a download is told \
+                         to try again until it takes more"
+                    );
+                }
+            }
+            Facts::Changed | Facts::All => {
+                if let Some(time) = POSTPONED.over() {
+                    tracing::info!(
+                        seconds = time.as_secs(),
+                        "the journal takes what happens again; credit is no longer postponed"
+                    );
+                }
+            }
+        }
+        let limits = self.swarms.limits();
+        self.swarms.set_limits(Limits { facts, ..limits });
+    }
+
+    /// A client of a user changed from one state to another; `None` is not there.
+    pub fn count(&self, user: UserId, was: Option<PeerState>, is: Option<PeerState>) {
+        if was == is {
+            return;
+        }
+        self.accounts.count(user, |active| {
+            if let Some(was) = was {
+                let count = active.of(was);
+                *count = count.saturating_sub(1);
+            }
+            if let Some(is) = is {
+                *active.of(is) += 1;
+            }
+        });
+    }
+
+    /// Those whose endpoint an announce has taken over have left, before what it does.
+    #[cold]
+    fn note_succeeded(&mut self) {
+        self.gone.append(self.swarms.succeeded());
+        self.gone.iter().for_each(|gone| self.outgoing.push(*gone));
+        self.count_gone();
+    }
+
+    /// Counts who has gone without a word.
+    pub fn count_gone(&mut self) {
+        for gone in &self.gone {
+            self.count(gone.user, Some(gone.state), None);
+        }
+        self.gone.clear();
+    }
+}
+
+/// An announce as those who trace its user see it, but for the interval.
+#[cold]
+fn traced(announce: &Announce, outcome: Result<&Outcome, &Refusal>, reply: &Reply) -> Announced {
+    let refusal = match outcome {
+        Ok(outcome) => outcome.refusal(),
+        Err(refusal) => Some(refusal.clone()),
+    };
+    Announced {
+        announce: *announce,
+        refusal: refusal.map(|refusal| refusal.to_string()),
+        fact: outcome.ok().and_then(|outcome| outcome.fact),
+        counts: reply.counts,
+        peers: reply.peers_v4.len() / 6 + reply.peers_v6.len() / 18,
+        interval: None,
+    }
+}
+
+/// What the metrics call it.
+fn reason(refusal: &Refusal) -> Reason {
+    match refusal {
+        Refusal::Unregistered | Refusal::Deleted { .. } | Refusal::NameTaken => Reason::Torrent,
+        Refusal::LeechingForbidden => Reason::Rights,
+        Refusal::ClientsMax => Reason::Clients,
+        Refusal::DownloadsMax => Reason::Downloads,
+        Refusal::PeersMax | Refusal::TorrentsMax => Reason::Full,
+        Refusal::NoRoom => Reason::Overload,
+    }
+}
+
+/// What all cores say once a minute: that the journal takes nothing,
+static JOURNAL: Trouble = Trouble::new();
+/// what follows from that,
+static POSTPONED: Trouble = Trouble::new();
+/// and that a torrent does not fit.
+static UNFIT: Trouble = Trouble::new();
+/// Or has a name of another one.
+static NAMED_TWICE: Trouble = Trouble::new();
+
+#[cold]
+pub(super) fn say_named_twice(name: &InfoHash, other: &InfoHash) {
+    if let Some(times) = NAMED_TWICE.again("") {
+        tracing::error!(
+            %name,
+            %other,
+            times,
+            "an infohash is given to two torrents, and stays that of the other; give each of them its own"
+        );
+    }
+}
+
+#[cold]
+fn say_unfit(change: &Change, refusal: &Refusal) {
+    if let (Refusal::NameTaken, Some(name)) = (refusal, change.info_hash()) {
+        say_named_twice(name, name);
+    } else if let Some(times) = UNFIT.again("") {
+        tracing::error!(?change, %refusal, times, "a torrent does not fit; raise torrents-max");
+    }
+}

@@ -1,0 +1,183 @@
+//! What has to have happened before a site is told that its change is in force: every core that it concerns has
+//! done it, and the journal has it on the disk.
+//!
+//! What is told to another core goes through its inbox in order. So one that answers a question there has done
+//! what was said before it.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use futures_lite::FutureExt;
+use glommio::timer::sleep;
+use tokio::sync::oneshot;
+
+use super::outgoing::Waiter;
+use crate::core::mesh::late::Late;
+use crate::core::mesh::message::Message;
+use crate::core::{Core, SharedCore};
+use crate::wire::ocelot::Update;
+
+/// How long all of it may take, less than who asks by the API waits for the answer.
+const TIME: Duration = Duration::from_secs(7);
+
+/// Time between two looks whether an inbox has room.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What another core says to a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// Done, and on the disk.
+    Done,
+    /// Done, and not on the disk yet.
+    NotOnDisk,
+    /// Not done: it is stopping, or too much waits for the journal.
+    Refused,
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unconfirmed {
+    /// In force on every core, and nobody knows yet whether it would outlive a crash.
+    #[error("in force, but not on the disk yet; say it again")]
+    NotOnDisk,
+    /// Cores that it concerns have not done it.
+    #[error("not in force everywhere yet; say it again")]
+    Unheard,
+    /// Nothing was changed.
+    #[error("the journal takes nothing now, and nothing was changed; say it again later")]
+    JournalFull,
+    /// Nothing was changed.
+    #[error("the tracker is stopping, and nothing was changed; say it again")]
+    Stopping,
+    /// Nothing was changed.
+    #[error(
+        "the tracker holds as many torrents as it may, and nothing was changed; raise torrents-max"
+    )]
+    Full,
+}
+
+/// Which other cores a change concerns.
+pub enum Others {
+    /// None.
+    None,
+    /// All; they were told already.
+    All,
+    /// Those that own some of the torrents, with what they are to do.
+    Owners(Vec<(usize, Update)>),
+}
+
+/// A change that this core has done and the journal may have.
+pub struct Doing {
+    late: Rc<Late<bool>>,
+    others: Others,
+}
+
+impl Doing {
+    /// Waits until every core that it concerns has done it, and it is on the disk.
+    pub async fn done(self, core: &SharedCore) -> Result<(), Unconfirmed> {
+        let until = Instant::now() + TIME;
+        let parts: Vec<(usize, Option<Box<Update>>)> = match self.others {
+            Others::None => Vec::new(),
+            Others::All => {
+                let core = core.borrow();
+                (0..core.mesh.len()).filter(|at| *at != core.number).map(|at| (at, None)).collect()
+            }
+            Others::Owners(owners) => {
+                owners.into_iter().map(|(at, update)| (at, Some(Box::new(update)))).collect()
+            }
+        };
+        let mut answers = Vec::with_capacity(parts.len());
+        let mut unheard = false;
+        for (at, update) in parts {
+            match ask(core, at, update, until).await {
+                Some(answer) => answers.push(answer),
+                None => unheard = true,
+            }
+        }
+        let mut on_disk = within(until, self.late.wait()).await.unwrap_or(false);
+        for answer in answers {
+            match within(until, answer).await {
+                Some(Ok(Told::Done)) => {}
+                Some(Ok(Told::NotOnDisk)) => on_disk = false,
+                Some(Ok(Told::Refused) | Err(_)) | None => unheard = true,
+            }
+        }
+        match (unheard, on_disk) {
+            (true, _) => Err(Unconfirmed::Unheard),
+            (false, false) => Err(Unconfirmed::NotOnDisk),
+            (false, true) => Ok(()),
+        }
+    }
+}
+
+/// Asks another core as soon as it has room, behind everything that it is still to hear; `None` when it has none
+/// in time.
+async fn ask(
+    core: &SharedCore,
+    at: usize,
+    update: Option<Box<Update>>,
+    until: Instant,
+) -> Option<oneshot::Receiver<Told>> {
+    let (told, answer) = oneshot::channel();
+    let mut message = Message::Site(update, told);
+    loop {
+        {
+            let core = &mut *core.borrow_mut();
+            if !core.unheard.waits_for(at) {
+                match core.send(at, message) {
+                    Ok(()) => return Some(answer),
+                    Err(back) => message = back,
+                }
+            }
+        }
+        if Instant::now() >= until {
+            return None;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// What comes before that moment.
+async fn within<T>(until: Instant, coming: impl Future<Output = T>) -> Option<T> {
+    let late = async {
+        sleep(until.saturating_duration_since(Instant::now())).await;
+        None
+    };
+    async { Some(coming.await) }.or(late).await
+}
+
+impl Core {
+    /// Whether a change of the site can be begun.
+    pub(crate) fn can_change(&self) -> Result<(), Unconfirmed> {
+        let full = self.private.as_ref().is_some_and(|private| private.outgoing.is_full_for_site());
+        match (self.draining, full) {
+            (true, _) => Err(Unconfirmed::Stopping),
+            (false, true) => Err(Unconfirmed::JournalFull),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// Begins to wait until everything done so far is on the disk, and the others have heard of it.
+    pub(crate) fn doing(&mut self, others: Others) -> Doing {
+        Doing { late: self.hold(), others }
+    }
+
+    /// Does what the site said to another core, and says to that one when it is on the disk. Without anything
+    /// to do it says so at once: what was said before is done.
+    pub(crate) fn hear_site(&mut self, update: Option<&Update>, told: oneshot::Sender<Told>) {
+        // Who asked may have given up.
+        let Some(update) = update else {
+            _ = told.send(Told::Done);
+            return;
+        };
+        if self.can_change().is_err() {
+            _ = told.send(Told::Refused);
+            return;
+        }
+        let now = self.clock.now();
+        self.obey(update, now);
+        let outgoing = &mut self.private_side().outgoing;
+        outgoing.wait(Waiter::Core(told));
+        outgoing.hurry();
+    }
+}

@@ -1,0 +1,4 @@
+//! Torrents across cores: which number and which names each has.
+
+pub mod hybrids;
+pub mod numbers;

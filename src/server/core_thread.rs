@@ -1,0 +1,146 @@
+//! The thread of a core: what runs on it, and how it ends.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use glommio::spawn_local;
+
+use crate::control::Slot;
+use crate::core::mesh::Inbox;
+use crate::core::mesh::message::{Command, Message};
+use crate::core::{Core, SharedCore, export, tick};
+use crate::front::http::{kept, watch};
+use crate::front::udp::port::Port;
+use crate::front::{self, http, udp};
+use crate::private::core::ask;
+
+/// Messages handled before other tasks get their turn.
+const MESSAGES_PER_TURN: usize = 64;
+
+/// How long and how often a core that ends looks whether the journal has everything.
+const HAND_OVER_LOOK: std::time::Duration = std::time::Duration::from_millis(5);
+const HAND_OVER_LOOKS: usize = 2000;
+
+/// The sockets of one core, bound before it starts.
+pub(super) struct Sockets {
+    /// In the order of the addresses.
+    pub(super) udp: Vec<std::net::UdpSocket>,
+    /// In the order of the addresses.
+    pub(super) http: Vec<std::net::TcpListener>,
+}
+
+/// Serves until [`Command::Stop`].
+pub(super) async fn run(mut core: Core, sockets: Sockets, inbox: Inbox<Message>, slot: Arc<Slot>) {
+    core.ports = sockets.udp.into_iter().map(Port::new).collect();
+    let ports = core.ports.len();
+    let core: SharedCore = Rc::new(RefCell::new(core));
+    for port in 0..ports {
+        spawn_local(udp::serve(core.clone(), port)).detach();
+    }
+    for listener in sockets.http {
+        spawn_local(http::accept(core.clone(), listener)).detach();
+    }
+    spawn_local(kept::answer(core.clone())).detach();
+    spawn_local(watch::watch(core.clone())).detach();
+    spawn_local(tick::sweep(core.clone())).detach();
+    spawn_local(tick::report(core.clone(), slot)).detach();
+    if core.borrow().private.is_some() {
+        spawn_local(tick::dispatch(core.clone())).detach();
+    }
+    attend(core, inbox).await;
+}
+
+/// Works off the inbox until the core is told to stop.
+async fn attend(core: SharedCore, inbox: Inbox<Message>) {
+    loop {
+        inbox.wait().await;
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(message) = inbox.take() else { break };
+            if let Message::Command(Command::Stop) = message {
+                return hand_over(&core, &inbox).await;
+            }
+            handle(&core, message);
+        }
+        core.borrow_mut().flush_all();
+        glommio::executor().yield_now().await;
+    }
+}
+
+/// Waits until the journal has all that this core has to tell it, for a while.
+async fn hand_over(core: &SharedCore, inbox: &Inbox<Message>) {
+    for _ in 0..HAND_OVER_LOOKS {
+        while let Some(message) = inbox.take() {
+            if !matches!(message, Message::Command(Command::Stop)) {
+                handle(core, message);
+            }
+        }
+        {
+            let core = &mut *core.borrow_mut();
+            core.journaled();
+            let Some(private) = &mut core.private else { return };
+            if private.outgoing.is_empty() {
+                return;
+            }
+            private.outgoing.dispatch();
+        }
+        glommio::timer::sleep(HAND_OVER_LOOK).await;
+    }
+    tracing::error!(
+        "the journal does not take what is left; it is credited with the next announces"
+    );
+}
+
+fn handle(core: &SharedCore, message: Message) {
+    match message {
+        Message::Announce(journey) => udp::arrive(&mut core.borrow_mut(), journey),
+        Message::Connection(journey) => http::arrive(core, *journey),
+        Message::Count(part) => core.borrow_mut().count_part(*part),
+        Message::Counted(part) => {
+            let core = &mut *core.borrow_mut();
+            if let Some((reply_to, whole)) =
+                core.gather.take(part.id, &part.positions, &part.counts)
+            {
+                front::bring(core, reply_to, whole);
+            }
+        }
+        Message::Site(update, told) => core.borrow_mut().hear_site(update.as_deref(), told),
+        Message::Ask(ask) => ask::hear(core, *ask),
+        Message::Journaled => core.borrow_mut().journaled(),
+        Message::Command(command) => obey(core, command),
+    }
+}
+
+fn obey(core: &SharedCore, command: Command) {
+    match command {
+        Command::Lists(lists) => core.borrow_mut().lists = lists,
+        Command::Forget(torrents) => {
+            spawn_local(tick::forget(core.clone(), torrents)).detach();
+        }
+        Command::Export(pieces) => {
+            spawn_local(export::export(core.clone(), pieces)).detach();
+        }
+        Command::HandOver(done) => match &mut core.borrow_mut().private {
+            Some(private) => private.outgoing.hand_over(done),
+            None => _ = done.try_send(true),
+        },
+        Command::Census(pieces) => {
+            spawn_local(export::census(core.clone(), pieces)).detach();
+        }
+        Command::Rules(pieces) => {
+            spawn_local(export::rules(core.clone(), pieces)).detach();
+        }
+        Command::FullScrape(edition) => core.borrow_mut().shelf.put(edition),
+        Command::Rights(_)
+        | Command::UserGone(_)
+        | Command::Seen(_)
+        | Command::WatchChanges(_)
+        | Command::Differing(_)
+        | Command::ClientRules(_)
+        | Command::Interval(_)
+        | Command::Trace(_)
+        | Command::TraceIntoLog(..) => core.borrow_mut().obey_command(command),
+        Command::Drain => core.borrow_mut().draining = true,
+        Command::Stop => unreachable!("`attend` returns at this one"),
+    }
+}
