@@ -611,6 +611,19 @@ fn a_clock_that_was_put_back_does_not_make_one_client_of_a_session_and_its_copy(
 }
 
 #[test]
+fn who_moves_goes_on_from_what_he_said_and_not_from_a_copy_that_has_left() {
+    let mut story = Story::new();
+    story.announce("ann", "started left=9 at=45.0.0.1:1");
+    story.advance(Seconds(100));
+    story.check_credit("ann", "up=900 left=9 at=45.0.0.1:1", (900, 0, 0));
+    story.check_credit("ann", "started up=5 left=9 at=45.0.0.2:1", (0, 0, 0));
+    story.check_credit("ann", "stopped up=7 left=9 at=45.0.0.2:1", (2, 0, 0));
+    story.advance(Seconds(100));
+    story.check_credit("ann", "started up=0 left=9 at=45.0.0.1:1", (0, 0, 0));
+    story.check_credit("ann", "up=20 left=9 at=45.0.0.3:1", (20, 0, 0));
+}
+
+#[test]
 fn a_copy_that_was_silent_for_the_peer_timeout_begins_anew() {
     let mut story = Story::new();
     let timeout = story.sim.engine.limits().peer_timeout;

@@ -50,12 +50,9 @@ pub(crate) struct Client {
     keeps_on: bool,
     /// Its session goes on elsewhere, too.
     pub(crate) copied: Option<Copied>,
-    /// How often it did so under its name.
-    copies: usize,
+    /// It did so once under its name: a second copy could be the first one that goes on elsewhere.
+    was_copied: bool,
 }
-
-/// A tracker knows a client at six places at most, and those where it was count for an hour.
-const COPIES_MAX: usize = 3;
 
 /// Seconds that a word may be late.
 pub(crate) const LATE: u32 = 30;
@@ -114,7 +111,7 @@ impl Client {
             moved: false,
             keeps_on: false,
             copied: None,
-            copies: 0,
+            was_copied: false,
         }
     }
 
@@ -129,8 +126,8 @@ impl Client {
     pub(crate) fn copy(&mut self, v4: Ipv4Addr, now: u32) {
         let quiet = self.spoke.iter().all(|at| at.abs_diff(now) > QUIET);
         let has_moved = self.heard.0 > BYTES_UNIT && self.heard.0 < ABSURD;
-        if quiet && has_moved && self.v6.is_none() && self.is_there() && self.copies < COPIES_MAX {
-            self.copies += 1;
+        if quiet && has_moved && self.v6.is_none() && self.is_there() && !self.was_copied {
+            self.was_copied = true;
             self.copied = Some(Copied::new(v4, self.heard, self.left, self.spoke.clone()));
         }
     }
@@ -233,7 +230,7 @@ impl Client {
             (self.up, self.down) = (0, 0);
             self.spoke.clear();
             self.moved = false;
-            (self.copied, self.copies) = (None, 0);
+            (self.copied, self.was_copied) = (None, false);
         }
         self.left = if rng.u8(..3) == 0 { 0 } else { 1 + rng.u64(..1 << 40) };
         self.report(if rng.u8(..10) == 0 { Event::None } else { Event::Started })

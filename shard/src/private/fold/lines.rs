@@ -157,13 +157,15 @@ impl Lines {
     }
 
     /// From an address where nobody was: of the lines that have not ended, the one it goes on from by the
-    /// least, first those that have no address of its family; or one of these that it does not go on from.
+    /// least, first those that have no address of its family, and have not said `stopped`; or one of the first that
+    /// it does not go on from.
     fn place_of_stranger(&self, report: &Report) -> Option<usize> {
         let family = |line: &Line| line.addresses.have_family_of(report.address);
         let open = || self.lines.iter().enumerate().filter(|(_, line)| !line.ended);
         let goes_on = open().filter(|(_, line)| line.is_before(report)).min_by_key(|(_, line)| {
             let by = moved(&line.last, &report.counters);
-            (family(line), u128::from(by.uploaded) + u128::from(by.downloaded))
+            let by = u128::from(by.uploaded) + u128::from(by.downloaded);
+            (family(line), line.stopped.is_some(), by)
         });
         // What is late is late wherever it comes from; a `started` elsewhere is a copy of the session.
         let fits = |line: &Line| match report.event {
