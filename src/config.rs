@@ -11,6 +11,7 @@ mod file;
 mod flags;
 mod key;
 mod layers;
+pub mod log;
 mod mistake;
 mod page;
 mod secret;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::process::log::{LogFilter, LogFormat};
+use crate::config::log::{LogFilter, LogFormat};
 use declare::options;
 
 pub use declare::Declared;

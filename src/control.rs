@@ -33,7 +33,7 @@ use lease::Lease;
 
 pub use api::Api;
 pub use pages::Pages;
-pub use state::{Command, Declined, Slot, State};
+pub use state::{Command, Declined, State};
 
 /// The running control listener. Dropping it stops it as well, without waiting.
 #[derive(Debug)]

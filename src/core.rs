@@ -1,20 +1,14 @@
-//! One core: its shard, its counters, and the way to the other cores.
-//!
-//! Everything here belongs to one thread and is reached through one [`SharedCore`]; no borrow of it is
-//! ever held across an `await`.
+//! The engine of a core: its shard, its counters, and the way to the other cores. It decides with values; sockets
+//! are [`crate::front`]'s.
 
 pub mod connection_id;
-pub mod export;
-pub mod full_scrape;
-pub mod gather;
 pub mod interval;
+pub mod load;
 pub mod mesh;
+pub mod private_side;
 pub mod route;
-pub mod tick;
 
-use std::cell::RefCell;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use ops::counters::{self, Family, Protocol, Reason};
@@ -24,27 +18,16 @@ use shard::{Announce, Counts, InfoHash, Refusal, Reply, Seconds, Shard};
 
 use crate::config::Config;
 use crate::core::connection_id::ConnectionIds;
-use crate::core::gather::Gather;
 use crate::core::interval::Controller;
 use crate::core::mesh::Address;
+use crate::core::mesh::gather::Gather;
 use crate::core::mesh::message::{CountPart, CountedPart, Message, ReplyTo};
 use crate::core::mesh::unheard::Unheard;
-use crate::front::http::kept::Kept;
-use crate::front::http::seats::Seats;
-use crate::front::http::shelf::{NotLent, Shelf};
-use crate::front::http::watch::Watch;
-use crate::front::udp::port::Port;
 use crate::private::core::Private;
 use crate::process::clock::{Clock, Jump};
 
-/// The core of this thread, shared by its tasks.
-pub type SharedCore = Rc<RefCell<Core>>;
-
-/// Bytes read at a time over HTTP.
-pub const HTTP_READ_BYTES: usize = 4096;
-
-/// What one thread owns.
-pub struct Core {
+/// What one core knows, and decides by.
+pub struct Engine {
     /// Which core this is, from 0.
     pub number: usize,
     /// What the operator asked for.
@@ -67,16 +50,6 @@ pub struct Core {
     pub mesh: Vec<Address<Message>>,
     /// Scrapes that wait for other cores.
     pub gather: Gather<ReplyTo>,
-    /// The UDP sockets, in the order of their addresses.
-    pub ports: Vec<Port>,
-    /// HTTP connections that last.
-    pub seats: Rc<RefCell<Seats>>,
-    /// Announces of such connections, to be answered together.
-    pub kept: Kept,
-    /// Which of such connections have something to read.
-    pub watch: Watch,
-    /// The full scrape, where it is switched on.
-    pub shelf: Shelf,
     /// What the site changed and other cores have not heard yet.
     pub unheard: Unheard,
     /// Set when the tracker stops: nothing changes the shard from then on.
@@ -85,14 +58,21 @@ pub struct Core {
     pub random: fastrand::Rng,
     /// Filled by every announce; its buffers are used again.
     pub reply: Reply,
-    /// Into which requests over HTTP are read; a request has room to spare in it.
-    pub http_in: Box<[u8]>,
-    /// Filled by every run of HTTP replies; its buffer is used again.
-    pub http_out: Vec<u8>,
 }
 
 /// Said by the first core for all.
 static JUMPED: Trouble = Trouble::new();
+
+/// Why there is nothing to read now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotLent {
+    /// The first edition is still being made.
+    #[error("Full scrape is not ready yet, please try again in a minute")]
+    NotMade,
+    /// As many read as may.
+    #[error("Full scrape is being read by too many, please try again in a minute")]
+    ReadersMax,
+}
 
 /// Why a request was not answered, with the text for the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -138,10 +118,10 @@ pub fn family(address: IpAddr) -> Family {
     if address.is_ipv4() { Family::V4 } else { Family::V6 }
 }
 
-impl Core {
+impl Engine {
     /// The core that owns `info_hash`. The second name of a hybrid torrent is owned where the first one is.
     #[inline]
-    fn owner(&self, info_hash: &InfoHash) -> usize {
+    pub fn owner(&self, info_hash: &InfoHash) -> usize {
         let cores = self.mesh.len();
         match &self.private {
             None => route::owner(info_hash, cores),

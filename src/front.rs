@@ -1,15 +1,73 @@
 //! The front ends: requests in, replies out, on the thread of the core they reached.
 
+pub mod ask;
+pub mod heard;
 pub mod http;
 pub mod moderation;
 mod ocelot;
 pub mod private;
 pub mod udp;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use ops::counters::{Family, Protocol, Reason};
 use shard::Counts;
 
-use crate::core::Core;
+use crate::core::Engine;
 use crate::core::mesh::message::ReplyTo;
+use http::kept::Kept;
+use http::seats::Seats;
+use http::shelf::Shelf;
+use http::watch::Watch;
+use udp::port::Port;
+
+/// The core of this thread, shared by its tasks. No borrow of it is ever held across an `await`.
+pub type SharedCore = Rc<RefCell<Core>>;
+
+/// Bytes read at a time over HTTP.
+pub const HTTP_READ_BYTES: usize = 4096;
+
+/// What one thread owns.
+pub struct Core {
+    /// What it knows, and decides by.
+    pub engine: Engine,
+    /// What goes in and out.
+    pub desk: Desk,
+}
+
+/// The sockets of a core, and what is on its way through them.
+pub struct Desk {
+    /// The UDP sockets, in the order of their addresses.
+    pub ports: Vec<Port>,
+    /// HTTP connections that last.
+    pub seats: Rc<RefCell<Seats>>,
+    /// Announces of such connections, to be answered together.
+    pub kept: Kept,
+    /// Which of such connections have something to read.
+    pub watch: Watch,
+    /// The full scrape, where it is switched on.
+    pub shelf: Shelf,
+    /// Into which requests over HTTP are read; a request has room to spare in it.
+    pub http_in: Box<[u8]>,
+    /// Filled by every run of HTTP replies; its buffer is used again.
+    pub http_out: Vec<u8>,
+}
+
+impl Desk {
+    /// Without sockets, and with room for so many connections that last.
+    pub fn new(connections_max: usize) -> Self {
+        Self {
+            ports: Vec::new(),
+            seats: Seats::new(connections_max),
+            kept: Kept::default(),
+            watch: Watch::default(),
+            shelf: Shelf::default(),
+            http_in: vec![0; HTTP_READ_BYTES].into_boxed_slice(),
+            http_out: Vec::new(),
+        }
+    }
+}
 
 impl Core {
     /// Answers the announces of a batch, after `warm` has reached for their memory together. Each has a seed
@@ -22,15 +80,28 @@ impl Core {
         warm: impl FnOnce(&Self, &[u64]),
         mut answer: impl FnMut(&mut Self, usize, &A),
     ) {
-        seeds.extend(announces.iter().map(|_| self.random.u64(..)));
-        let after = self.random.clone();
+        seeds.extend(announces.iter().map(|_| self.engine.random.u64(..)));
+        let after = self.engine.random.clone();
         warm(self, seeds);
         for (at, (announce, seed)) in announces.iter().zip(&*seeds).enumerate() {
-            self.random.seed(*seed);
+            self.engine.random.seed(*seed);
             answer(self, at, announce);
         }
-        self.random = after;
+        self.engine.random = after;
         seeds.clear();
+    }
+
+    /// Answers scrapes that other cores left open, and shuts down connections past their deadline.
+    pub fn end_what_is_late(&mut self) {
+        let now = self.engine.clock.steady();
+        for (reply_to, counts) in self.engine.gather.give_up(now) {
+            bring(self, reply_to, counts);
+        }
+        self.flush_all();
+        let late = self.desk.seats.borrow_mut().clear(now) as u64;
+        // The family is not known any more; the protocol is what matters here.
+        let front = self.engine.counters.front(Protocol::Http, Family::V4);
+        front.refusals[Reason::Timeout as usize] += late;
     }
 }
 

@@ -29,6 +29,7 @@ use crate::private::books::reconcile::{Differed, ReconcileError, Reconciliation}
 use crate::private::books::restore::Unloaded;
 use crate::private::books::{Books, BooksError};
 use crate::process::clock::Clock;
+use crate::process::log::ErrorChain;
 use crate::process::memory;
 use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
@@ -200,7 +201,11 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         None => snapshots,
     };
     let compared = books.as_ref().map(Books::compared);
-    let reconciliation = Reconciliation::new(compared, config, events.clone());
+    let reconciliation = Reconciliation::new(compared, config, {
+        let events = events.clone();
+        // The server may have ended.
+        Arc::new(move |result| _ = events.send(Event::Reconciled(result)))
+    });
     let mut server = Server {
         config,
         clock,
@@ -505,19 +510,4 @@ fn forward_signals() -> Result<Receiver<Event>, ServerError> {
 
 fn system(what: &'static str, source: io::Error) -> ServerError {
     ServerError::System { what, source }
-}
-
-/// An error with all its causes on one line, for the log.
-pub(crate) struct ErrorChain<'e>(pub(crate) &'e dyn std::error::Error);
-
-impl std::fmt::Display for ErrorChain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

@@ -7,3 +7,4 @@ pub mod health;
 pub mod lists;
 pub mod metrics;
 pub mod process;
+pub mod slot;

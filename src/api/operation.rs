@@ -12,7 +12,7 @@ use super::answer::Failure;
 use super::route::{Call, parameter};
 use super::text;
 use crate::core::route;
-use crate::private::core::site_changes::SITE_CORE;
+use crate::core::route::SITE_CORE;
 
 /// One change. Each says what is to be true; doing it twice is doing it once.
 #[derive(Clone, PartialEq, Eq, Debug)]

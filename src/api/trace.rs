@@ -1,11 +1,71 @@
 //! What is told of a traced user: one JSON object for each thing that a client of his did.
 
+use std::net::IpAddr;
+
+use ops::counters::Protocol;
 use serde_json::{Value, json};
-use shard::Event;
+use shard::private::{Announce, Fact, UserId};
+use shard::{Counts, Event, InfoHash, Seconds};
 
 use super::answer::left;
 use super::text::{escaped, hex};
-use crate::private::core::traces::{Announced, Traced, What};
+
+/// Something that a user's client did.
+#[derive(Clone, Debug)]
+pub struct Traced {
+    /// When.
+    pub at: Seconds,
+    /// On which core.
+    pub core: usize,
+    /// Whose client.
+    pub user: UserId,
+    /// The user's addresses are told to nobody.
+    pub hidden: bool,
+    /// Over which protocol.
+    pub protocol: Protocol,
+    /// What.
+    pub what: What,
+}
+
+/// What a client did.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// It announced.
+    Announced(Box<Announced>),
+    /// It wanted to announce, and was refused before the torrent was looked at.
+    Refused {
+        /// From where.
+        address: IpAddr,
+        /// The torrent, if it named one.
+        info_hash: Option<InfoHash>,
+        /// What it was told.
+        refusal: String,
+    },
+    /// It scraped.
+    Scraped {
+        /// From where.
+        address: IpAddr,
+        /// The torrents.
+        info_hashes: Vec<InfoHash>,
+    },
+}
+
+/// An announce, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Announced {
+    /// What was announced.
+    pub announce: Announce,
+    /// What it was refused with.
+    pub refusal: Option<String>,
+    /// What it changed.
+    pub fact: Option<Fact>,
+    /// The counts it was told.
+    pub counts: Counts,
+    /// How many peers it was told.
+    pub peers: usize,
+    /// When it is to come back.
+    pub interval: Option<Seconds>,
+}
 
 /// Something that a client did, and what it was answered.
 pub fn json(traced: &Traced) -> Value {

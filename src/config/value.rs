@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{ConnectionIdKey, Secret, SiteUrl};
-use crate::process::log::{LogFilter, LogFormat};
+use crate::config::log::{LogFilter, LogFormat};
 
 /// A size in bytes, written `4096`, `512KiB` or `1MiB`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

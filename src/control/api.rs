@@ -31,8 +31,8 @@ use crate::api::route::{self, Call};
 use crate::api::token::{Gate, TokenError};
 use crate::api::{Done, Failure, Operation, describe};
 use crate::core::mesh::Address;
+use crate::core::mesh::ask::Ask;
 use crate::core::mesh::message::Message;
-use crate::private::core::ask::Ask;
 use crate::private::site::Site;
 use crate::private::users::accounts::Accounts;
 

@@ -1,6 +1,5 @@
 //! What the control listener knows: filled by the cores and the server, read by the pages.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +8,7 @@ use ops::counters::{Books, Core, Snapshot};
 use ops::health::{Phase, Watch};
 use ops::metrics::{Exporter, Sample};
 use ops::process;
+use ops::slot::Slot;
 
 use super::Api;
 
@@ -22,35 +22,6 @@ pub enum Command {
 /// A command that is not carried out now; the text says why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Declined(pub &'static str);
-
-/// Where a core leaves a copy of its counters, about once a second.
-#[derive(Debug, Default)]
-pub struct Slot(Mutex<Core>, AtomicBool);
-
-impl Slot {
-    /// Stores a copy. Never waits: in the rare moment when the copy is being read, this one is left
-    /// out, and the next one comes in a second.
-    pub fn store(&self, core: &Core) {
-        if let Ok(mut slot) = self.0.try_lock() {
-            slot.clone_from(core);
-        }
-    }
-
-    /// The core has ended.
-    pub fn end(&self) {
-        self.1.store(true, Ordering::Release);
-    }
-
-    /// Whether it has.
-    pub fn has_ended(&self) -> bool {
-        self.1.load(Ordering::Acquire)
-    }
-
-    /// The copy stored last.
-    pub fn load(&self) -> Core {
-        lock(&self.0).clone()
-    }
-}
 
 /// Everything the pages are made of.
 pub struct State {

@@ -15,6 +15,8 @@ use shard::Seconds;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::SipHasher24;
 
+use crate::process::clock::BEFORE_KEPT;
+
 pub use key_file::{KeyError, load_or_create, parse_key};
 
 /// How long an id is good at least. Clients use one for 60 s and a tracker has to take it for 120 s
@@ -108,6 +110,8 @@ const MAC_BITS: u32 = 48;
 const MAC_MASK: u64 = (1 << MAC_BITS) - 1;
 
 const _: () = assert!(LIFETIME.0 + GRACE_MAX.0 + CLOCK_SKEW.0 < 1 << 15);
+const _: () =
+    assert!(LIFETIME.0 + GRACE_MAX.0 == BEFORE_KEPT.0, "an id outlives a jump of the clock");
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,8 @@ mod returns;
 
 use shard::Seconds;
 
+use crate::core::mesh::message::Wish;
+
 use returns::Returns;
 
 /// What the operator wants.
@@ -46,15 +48,6 @@ pub struct Load {
     pub others: u64,
     /// Peers in the core's swarms now.
     pub peers: u64,
-}
-
-/// What the site wants at run time, by Ocelot's interface.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wish {
-    /// Another interval, in place of [`Policy::base`].
-    Interval(Seconds),
-    /// How far answers may be from it, in place of [`Policy::jitter`].
-    Jitter(Seconds),
 }
 
 /// Decides the intervals of one core.

@@ -5,9 +5,14 @@
 //! sender answers as cheaply as the protocol allows (UDP: silence; HTTP: a failure that asks the
 //! client to come back) and counts it.
 
+pub mod ask;
 pub mod barrier;
+pub mod edition;
+pub mod gather;
 pub mod late;
 pub mod message;
+pub mod told;
+pub mod tracer;
 pub mod unheard;
 
 use std::future::poll_fn;

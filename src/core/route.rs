@@ -2,6 +2,10 @@
 
 use shard::InfoHash;
 
+/// The core that does what is said of users and client rules, so that what is said of one of them is done
+/// and journaled in one order, however it came in.
+pub const SITE_CORE: usize = 0;
+
 /// The owner's number, below `cores`: the first four bytes of the infohash, big endian, modulo the
 /// number of cores. [`crate::net::steer`] makes the kernel compute the same.
 #[inline]

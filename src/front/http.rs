@@ -25,8 +25,9 @@ use persist::Trouble;
 use super::http::connection::{Held, travel};
 use super::http::requests::Next;
 use super::moderation::{self, Moderation};
+use crate::core::family;
 use crate::core::mesh::message::{HttpAsked, Journey};
-use crate::core::{SharedCore, family};
+use crate::front::SharedCore;
 use crate::net::batch::BATCH_MAX;
 use crate::net::stream;
 
@@ -94,15 +95,15 @@ fn begin(core: &SharedCore, connection: Held, remote: SocketAddr) {
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
     let mut input = {
         let core = &mut *core.borrow_mut();
-        core.counters.front(Protocol::Http, family(remote.ip())).connections += 1;
-        std::mem::take(&mut core.http_in)
+        core.engine.counters.front(Protocol::Http, family(remote.ip())).connections += 1;
+        std::mem::take(&mut core.desk.http_in)
     };
     match stream::receive(connection.descriptor(), &mut input) {
         Ok(Some(0)) | Err(_) => {}
         Ok(Some(received)) => go_on(core, connection, remote, &input[..received]),
         Ok(None) => conversation::begin(core, connection, remote, Vec::new(), &[], Next::Begin),
     }
-    core.borrow_mut().http_in = input;
+    core.borrow_mut().desk.http_in = input;
 }
 
 /// A connection that another core sent: answers its request and keeps it.
@@ -112,7 +113,7 @@ pub fn arrive(core: &SharedCore, journey: Journey) {
     let connection = Held::Fresh(connection);
     let held = {
         let core = &mut *core.borrow_mut();
-        let (now, framing) = (core.clock.now(), request.framing);
+        let (now, framing) = (core.engine.clock.now(), request.framing);
         let held = match &request.asked {
             HttpAsked::Open(asked) => {
                 core.answer_http_announce(asked, framing, now, &mut out);
@@ -150,14 +151,14 @@ pub fn arrive(core: &SharedCore, journey: Journey) {
 fn go_on(core: &SharedCore, connection: Held, remote: SocketAddr, input: &[u8]) {
     let (mut out, consumed, next) = {
         let core = &mut *core.borrow_mut();
-        let mut out = std::mem::take(&mut core.http_out);
+        let mut out = std::mem::take(&mut core.desk.http_out);
         out.clear();
         let (consumed, next) = core.converse(remote, input, 0, None, &mut out);
         (out, consumed, next)
     };
     settle(core, connection, remote, &out, &input[consumed..], next);
     out.clear();
-    core.borrow_mut().http_out = out;
+    core.borrow_mut().desk.http_out = out;
 }
 
 /// Sends `out` as far as it goes and brings the connection to whatever is `next`; `rest` is input

@@ -9,15 +9,18 @@ use shard::{Families, InfoHash, Seconds};
 
 use super::http::requests::Next;
 use crate::api::Failure;
+use crate::api::trace::What;
 use crate::core::mesh::late::Late;
-use crate::core::mesh::message::{HttpAsked, HttpRequest, ReplyTo, UdpAnnounce, UdpAsked};
-use crate::core::{Core, Scraped, family};
+use crate::core::mesh::message::{
+    HttpAsked, HttpRequest, PrivateAnnounce, ReplyTo, UdpAnnounce, UdpAsked,
+};
+use crate::core::mesh::told::Told;
+use crate::core::{Engine, Scraped, family};
+use crate::front::Core;
 use crate::front::udp::port::Waiting;
 use crate::net::batch::Correspondent;
 use crate::private::core::Booked;
-use crate::private::core::heard::Told;
 use crate::private::core::outgoing::{Waited, Waiter};
-use crate::private::core::traces::What;
 use crate::private::site::Site;
 use crate::wire::Key;
 use crate::wire::http::forwarded::{Forwarded, client_address};
@@ -30,19 +33,6 @@ use crate::wire::udp::{
 
 /// A client that cannot be served now comes back this soon.
 const RETRY_SOON: Seconds = Seconds(60);
-
-/// An announce of a known user over HTTP.
-#[derive(Clone, Copy, Debug)]
-pub struct PrivateAnnounce {
-    /// What is announced.
-    pub announce: Announce,
-    /// Where it came from.
-    pub remote: IpAddr,
-    /// Peers as byte strings, not as a list.
-    pub compact: bool,
-    /// It names an address that is none.
-    pub illegal: bool,
-}
 
 impl Core {
     /// Answers a request to a private tracker; `Some` when it cannot be answered here and now.
@@ -100,7 +90,7 @@ impl Core {
     }
 
     pub(super) fn site(&self) -> &Site {
-        &self.private.as_ref().expect("only a private tracker has a site").site
+        &self.engine.private().site
     }
 
     /// Who asks for what; everything is checked that does not need the torrent.
@@ -110,7 +100,7 @@ impl Core {
         key: Option<Key<'h>>,
         remote: IpAddr,
     ) -> Result<PrivateAnnounce, private::Refusal<'static>> {
-        let private = self.private.as_ref().expect("only a private tracker hears this");
+        let private = self.engine.private();
         let asked = Asked::parse(head.query, Dialect::Standard)?;
         let user = private.find(asked.passkey(key)?)?;
         self.announce_of(user, &asked, head, remote).inspect_err(|refusal| {
@@ -125,13 +115,13 @@ impl Core {
         head: &Head<'_>,
         remote: IpAddr,
     ) -> Result<PrivateAnnounce, private::Refusal<'static>> {
-        let private = self.private.as_ref().expect("only a private tracker hears this");
+        let private = self.engine.private();
         let info_hash = asked.info_hash.ok_or(private::Refusal::Unregistered { reason: None })?;
         let peer_id = match asked.client(&private.rules) {
             Ok(peer_id) => peer_id,
             // What is wrong with the torrent comes first, where it is known here.
             Err(refusal) => {
-                let here = self.elsewhere(&info_hash).is_none();
+                let here = self.engine.elsewhere(&info_hash).is_none();
                 let unknown = here && private.swarms.terms(&info_hash).is_none();
                 return Err(if unknown {
                     private::Refusal::Unregistered { reason: None }
@@ -140,13 +130,13 @@ impl Core {
                 });
             }
         };
-        let trusted = &self.settings.trusted_network;
+        let trusted = &self.engine.settings.trusted_network;
         let address = client_address(remote, &Forwarded::of(head), trusted);
         let located = private::locate(asked, address, trusted);
         let numwant = asked.numwant.peers(
             asked.event,
-            self.settings.numwant_default,
-            self.settings.numwant_max,
+            self.engine.settings.numwant_default,
+            self.engine.settings.numwant_max,
         );
         let families = Families { v4: true, v6: true };
         let announce = asked.to_engine(info_hash, peer_id, user, &located, numwant, families);
@@ -165,7 +155,7 @@ impl Core {
         now: Seconds,
         out: &mut Vec<u8>,
     ) -> Option<Next> {
-        match self.elsewhere(&asked.announce.info_hash) {
+        match self.engine.elsewhere(&asked.announce.info_hash) {
             Some(owner) => {
                 let asked = HttpAsked::User(asked);
                 Some(Next::Travel(owner, Box::new(HttpRequest { asked, framing })))
@@ -187,27 +177,27 @@ impl Core {
         out: &mut Vec<u8>,
     ) -> Option<Rc<Late<bool>>> {
         let PrivateAnnounce { announce, remote, compact, illegal } = asked;
-        match self.book(announce, Protocol::Http, family(*remote), now) {
+        match self.engine.book(announce, Protocol::Http, family(*remote), now) {
             Booked::Told { once } => {
-                let interval = self.next_interval(now);
-                self.trace_answer(Some(interval));
+                let interval = self.engine.next_interval(now);
+                self.engine.private_mut().trace_answer(Some(interval), now);
                 let announced = Announced {
-                    counts: self.reply.counts,
-                    peers_v4: &self.reply.peers_v4,
-                    peers_v6: &self.reply.peers_v6,
+                    counts: self.engine.reply.counts,
+                    peers_v4: &self.engine.reply.peers_v4,
+                    peers_v6: &self.engine.reply.peers_v6,
                     interval,
-                    interval_min: self.interval.min(),
+                    interval_min: self.engine.interval.min(),
                     compact: *compact,
                     warning: illegal.then_some(&private::ILLEGAL_ADDRESS),
                 };
                 private::write_announce(out, framing, &announced);
-                once.then(|| self.hold())
+                once.then(|| self.engine.private_mut().hold())
             }
             Booked::Refused { refusal, once } => {
                 let interval = self.refusal_interval(&refusal, &announce.info_hash, now);
-                self.trace_answer(Some(interval));
+                self.engine.private_mut().trace_answer(Some(interval), now);
                 private::write_failure(out, framing, &refusal, interval, interval);
-                once.then(|| self.hold())
+                once.then(|| self.engine.private_mut().hold())
             }
             Booked::Unavailable => {
                 let refusal = private::Refusal::Unavailable;
@@ -215,21 +205,12 @@ impl Core {
                 None
             }
             Booked::NoRoom => {
-                self.trace_answer(Some(RETRY_SOON));
+                self.engine.private_mut().trace_answer(Some(RETRY_SOON), now);
                 let refusal = private::Refusal::Unavailable;
                 private::write_failure(out, framing, &refusal, RETRY_SOON, RETRY_SOON);
                 None
             }
         }
-    }
-
-    /// Comes when everything booked so far is on the disk.
-    pub(crate) fn hold(&mut self) -> Rc<Late<bool>> {
-        let late = Rc::new(Late::new());
-        let private = self.private.as_mut().expect("only a private tracker books");
-        private.outgoing.wait(Waiter::Http(late.clone()));
-        private.outgoing.hurry();
-        late
     }
 
     /// When a client that was refused should come back: soon, where the site may be about to register
@@ -243,14 +224,14 @@ impl Core {
     ) -> Seconds {
         match refusal {
             Refusal::Unregistered => {
-                let soon = Seconds(self.settings.unregistered_interval.as_secs() as u32);
-                let private = self.private.as_mut().expect("only a private tracker registers");
+                let soon = Seconds(self.engine.settings.unregistered_interval.as_secs() as u32);
+                let private = self.engine.private_mut();
                 let since = private.swarms.asked_in_vain(info_hash, now);
                 soon.max(Seconds(now.since(since).0 / 4).min(private::FAILURE_INTERVAL))
             }
             Refusal::PeersMax | Refusal::TorrentsMax | Refusal::NoRoom => RETRY_SOON,
             // One of the downloads may be complete by then.
-            Refusal::DownloadsMax => self.interval.current(),
+            Refusal::DownloadsMax => self.engine.interval.current(),
             Refusal::Deleted { .. }
             | Refusal::LeechingForbidden
             | Refusal::ClientsMax
@@ -270,14 +251,15 @@ impl Core {
                 (Reason::Passkey, private::FAILURE_INTERVAL)
             }
             private::Refusal::ClientRefused => (Reason::Client, private::FAILURE_INTERVAL),
-            private::Refusal::Unregistered { .. } => {
-                (Reason::Torrent, Seconds(self.settings.unregistered_interval.as_secs() as u32))
-            }
+            private::Refusal::Unregistered { .. } => (
+                Reason::Torrent,
+                Seconds(self.engine.settings.unregistered_interval.as_secs() as u32),
+            ),
             private::Refusal::Unavailable => (Reason::Overload, RETRY_SOON),
             private::Refusal::TooLong => (Reason::TooLarge, private::FAILURE_INTERVAL),
             _ => (Reason::Malformed, private::FAILURE_INTERVAL),
         };
-        self.counters.front(Protocol::Http, family(remote)).refuse(reason);
+        self.engine.counters.front(Protocol::Http, family(remote)).refuse(reason);
         private::write_failure(out, framing, refusal, interval, interval);
     }
 
@@ -294,11 +276,10 @@ impl Core {
         let mut hashes = Vec::new();
         let asked = query::parse_scrape(head.query, &mut hashes);
         let in_query = asked.as_ref().ok().and_then(|scrape| scrape.passkey);
-        let user = private::passkey(key, in_query).and_then(|passkey| {
-            self.private.as_ref().expect("only a private tracker hears this").find(passkey)
-        });
+        let user =
+            private::passkey(key, in_query).and_then(|passkey| self.engine.private().find(passkey));
         match user {
-            Ok(user) => self.trace(user, Protocol::Http, || What::Scraped {
+            Ok(user) => self.engine.private().trace(user, Protocol::Http, now, || What::Scraped {
                 address: remote,
                 info_hashes: hashes.clone(),
             }),
@@ -308,7 +289,7 @@ impl Core {
             }
         }
         let late = Rc::new(Late::new());
-        match self.scrape(&hashes, ReplyTo::Http(late.clone()), now) {
+        match self.engine.scrape(&hashes, ReplyTo::Http(late.clone()), now) {
             Scraped::Here(counts) => {
                 self.answer_http_scrape(remote, framing, &hashes, &counts, out);
                 None
@@ -330,7 +311,7 @@ impl Core {
         let url_data = announce.options.url_data(&mut url_data);
         let asked = Asked::of_udp(announce, url_data);
         match self.ask_private_udp(&asked, address) {
-            Ok(announce_of_user) => match self.elsewhere(&announce_of_user.info_hash) {
+            Ok(announce_of_user) => match self.engine.elsewhere(&announce_of_user.info_hash) {
                 None => {
                     waiting.private.push(announce_of_user);
                     waiting.senders.push((from, announce.transaction));
@@ -347,7 +328,7 @@ impl Core {
                     private::Refusal::ClientRefused => Reason::Client,
                     _ => Reason::Malformed,
                 };
-                self.counters.front(Protocol::Udp, family(address)).refuse(reason);
+                self.engine.counters.front(Protocol::Udp, family(address)).refuse(reason);
                 self.push(port, from, |out| write_error(out, announce.transaction, &refusal));
             }
         }
@@ -358,7 +339,7 @@ impl Core {
         asked: &Asked<'_>,
         address: IpAddr,
     ) -> Result<Announce, private::Refusal<'static>> {
-        let private = self.private.as_ref().expect("only a private tracker hears this");
+        let private = self.engine.private();
         // Who sends no path (BEP 41) is told what is missing.
         let passkey = asked.passkey(None).map_err(|_| private::Refusal::PasskeyNotFound)?;
         let user: User = private.find(passkey)?;
@@ -373,13 +354,13 @@ impl Core {
         asked: &Asked<'_>,
         address: IpAddr,
     ) -> Result<Announce, private::Refusal<'static>> {
-        let private = self.private.as_ref().expect("only a private tracker hears this");
+        let private = self.engine.private();
         let info_hash = asked.info_hash.ok_or(private::Refusal::Unregistered { reason: None })?;
         let peer_id = asked.client(&private.rules)?;
-        let located = private::locate(asked, address, &self.settings.trusted_network);
+        let located = private::locate(asked, address, &self.engine.settings.trusted_network);
         let fits = if address.is_ipv4() { PEERS_V4_MAX } else { PEERS_V6_MAX };
-        let cap = self.settings.numwant_max.min(fits);
-        let numwant = asked.numwant.peers(asked.event, self.settings.numwant_default, cap);
+        let cap = self.engine.settings.numwant_max.min(fits);
+        let numwant = asked.numwant.peers(asked.event, self.engine.settings.numwant_default, cap);
         // A reply over UDP has room for peers of the family that it is sent over (BEP 15).
         let families = Families { v4: address.is_ipv4(), v6: address.is_ipv6() };
         Ok(asked.to_engine(info_hash, peer_id, user, &located, numwant, families))
@@ -394,31 +375,35 @@ impl Core {
         announce: &Announce,
         now: Seconds,
     ) {
-        match self.book(announce, Protocol::Udp, family(from.remote.ip().to_canonical()), now) {
+        match self.engine.book(
+            announce,
+            Protocol::Udp,
+            family(from.remote.ip().to_canonical()),
+            now,
+        ) {
             Booked::Told { once } => {
-                let interval = self.next_interval(now);
-                self.trace_answer(Some(interval));
-                let reply = std::mem::take(&mut self.reply);
+                let interval = self.engine.next_interval(now);
+                self.engine.private_mut().trace_answer(Some(interval), now);
+                let Engine { reply, counters, .. } = &mut self.engine;
                 let peers = if announce.families.v4 { &reply.peers_v4 } else { &reply.peers_v6 };
                 if once {
                     let mut datagram = Vec::new();
                     write_announce(&mut datagram, transaction, interval, reply.counts, peers);
                     self.hold_udp(port, from, datagram);
                 } else {
-                    self.push(port, from, |out| {
+                    self.desk.push(counters, port, from, |out| {
                         write_announce(out, transaction, interval, reply.counts, peers);
                     });
                 }
-                self.reply = reply;
             }
             Booked::Refused { refusal, once: true } => {
-                self.trace_answer(None);
+                self.engine.private_mut().trace_answer(None, now);
                 let mut datagram = Vec::new();
                 write_error(&mut datagram, transaction, &refusal);
                 self.hold_udp(port, from, datagram);
             }
             Booked::Refused { refusal, once: false } => {
-                self.trace_answer(None);
+                self.engine.private_mut().trace_answer(None, now);
                 self.push(port, from, |out| write_error(out, transaction, &refusal));
             }
             Booked::Unavailable => {
@@ -426,13 +411,13 @@ impl Core {
                 self.push(port, from, |out| write_error(out, transaction, &refusal));
             }
             // Silence: the client asks again in 15 seconds.
-            Booked::NoRoom => self.trace_answer(None),
+            Booked::NoRoom => self.engine.private_mut().trace_answer(None, now),
         }
     }
 
     /// Sends a datagram when everything booked so far is on the disk.
     fn hold_udp(&mut self, port: usize, to: Correspondent, datagram: Vec<u8>) {
-        let private = self.private.as_mut().expect("only a private tracker books");
+        let private = self.engine.private_mut();
         private.outgoing.wait(Waiter::Udp { port, to, datagram });
     }
 
@@ -446,7 +431,21 @@ impl Core {
         refusal: &private::Refusal<'_>,
     ) {
         let refusal = || refusal.to_string();
-        self.trace(user, protocol, || What::Refused { address, info_hash, refusal: refusal() });
+        self.engine.private().trace(user, protocol, self.engine.clock.now(), || What::Refused {
+            address,
+            info_hash,
+            refusal: refusal(),
+        });
+    }
+
+    /// Takes in what became of records that went to the journal, where that is known by now, and lets those
+    /// go on who waited.
+    pub fn journaled(&mut self) {
+        while let Some(private) = &mut self.engine.private
+            && let Some(waited) = private.next_answer()
+        {
+            self.release(waited);
+        }
     }
 
     /// Lets those go on who waited for the journal.

@@ -16,8 +16,9 @@ use shard::{Announce, Counts, InfoHash, Seconds};
 
 use super::moderation::{self, Moderation};
 use crate::core::mesh::message::{Message, ReplyTo, UdpAnnounce, UdpAsked};
-use crate::core::{Core, Scraped, SharedCore, family};
+use crate::core::{Engine, Scraped, family};
 use crate::front::udp::port::Waiting;
+use crate::front::{Core, SharedCore};
 use crate::net::batch::{BATCH_MAX, Correspondent, Inbox};
 use crate::net::stream;
 use crate::wire::private;
@@ -28,7 +29,7 @@ use crate::wire::udp::{
 
 /// Answers what comes in by one socket, for as long as the core lives.
 pub async fn serve(core: SharedCore, port: usize) {
-    let socket = core.borrow().ports[port].socket.clone();
+    let socket = core.borrow().desk.ports[port].socket.clone();
     let mut inbox = Inbox::new();
     let mut moderation = Moderation::default();
     let mut looked = Instant::now();
@@ -70,7 +71,7 @@ static DEAF: Trouble = Trouble::new();
 /// Answers an announce that another core received.
 pub fn arrive(core: &mut Core, journey: UdpAnnounce) {
     let UdpAnnounce { port, from, transaction, asked } = journey;
-    let now = core.clock.now();
+    let now = core.engine.clock.now();
     match asked {
         UdpAsked::Open(announce) => core.answer_announce(port, from, transaction, &announce, now),
         UdpAsked::User(announce) => {
@@ -83,11 +84,11 @@ impl Core {
     /// Answers the datagrams of `inbox`: connects and scrapes as they come, then the announces, whose
     /// memory is reached for together so that they do not wait for it one by one.
     fn answer_batch(&mut self, port: usize, inbox: &Inbox, received: usize) {
-        let now = self.clock.now();
-        self.counters.wakeups += 1;
-        self.counters.udp_batches += 1;
-        self.counters.udp_datagrams += received as u64;
-        let mut waiting = std::mem::take(&mut self.ports[port].waiting);
+        let now = self.engine.clock.now();
+        self.engine.counters.wakeups += 1;
+        self.engine.counters.udp_batches += 1;
+        self.engine.counters.udp_datagrams += received as u64;
+        let mut waiting = std::mem::take(&mut self.desk.ports[port].waiting);
         for slot in 0..received {
             if let Some((datagram, from)) = inbox.datagram(slot) {
                 self.hear_datagram(port, datagram, from, now, &mut waiting);
@@ -95,16 +96,16 @@ impl Core {
         }
         self.apply(port, &mut waiting, now);
         waiting.clear();
-        self.ports[port].waiting = waiting;
-        self.flush(port);
+        self.desk.ports[port].waiting = waiting;
+        self.desk.flush(&mut self.engine.counters, port);
     }
 
     /// Applies the announces of a batch.
     fn apply(&mut self, port: usize, waiting: &mut Waiting, now: Seconds) {
         let Waiting { announces, private, senders, seeds } = waiting;
-        if self.private.is_some() {
+        if self.engine.private.is_some() {
             let warm = |core: &Self, seeds: &[u64]| {
-                if let Some(users) = &core.private {
+                if let Some(users) = &core.engine.private {
                     users.swarms.warm(private, seeds);
                 }
             };
@@ -112,9 +113,9 @@ impl Core {
                 let (from, transaction) = senders[at];
                 core.answer_private_udp(port, from, transaction, announce, now);
             });
-            self.hurry();
+            self.engine.hurry();
         } else {
-            let warm = |core: &Self, seeds: &[u64]| core.shard.warm(announces, seeds);
+            let warm = |core: &Self, seeds: &[u64]| core.engine.shard.warm(announces, seeds);
             self.answer_together(announces, seeds, warm, |core, at, announce| {
                 let (from, transaction) = senders[at];
                 core.answer_announce(port, from, transaction, announce, now);
@@ -131,7 +132,7 @@ impl Core {
         waiting: &mut Waiting,
     ) {
         let address = from.remote.ip().to_canonical();
-        let front = self.counters.front(Protocol::Udp, family(address));
+        let front = self.engine.counters.front(Protocol::Udp, family(address));
         front.received_bytes += datagram.len() as u64;
         if !can_be_answered(from.remote) {
             return front.refuse(Reason::Source);
@@ -139,21 +140,21 @@ impl Core {
         match udp::parse(datagram) {
             Ok(Request::Connect(transaction)) => {
                 front.connects += 1;
-                let id = self.connection_ids.issue(address, now);
+                let id = self.engine.connection_ids.issue(address, now);
                 self.push(port, from, |out| write_connect(out, transaction, id));
             }
             Ok(Request::Announce(announce)) => {
                 if !self.is_good(announce.connection_id, address, now) {
-                    let front = self.counters.front(Protocol::Udp, family(address));
+                    let front = self.engine.counters.front(Protocol::Udp, family(address));
                     return front.refuse(Reason::ConnectionId);
                 }
-                if self.private.is_some() {
+                if self.engine.private.is_some() {
                     return self.hear_private_udp(port, from, &announce, waiting);
                 }
                 let numwant = self.udp_numwant(&announce, address);
                 let transaction = announce.transaction;
                 let announce = announce.to_engine(address, numwant);
-                match self.elsewhere(&announce.info_hash) {
+                match self.engine.elsewhere(&announce.info_hash) {
                     None => {
                         waiting.announces.push(announce);
                         waiting.senders.push((from, transaction));
@@ -166,12 +167,15 @@ impl Core {
             }
             Ok(Request::Scrape(scrape)) => {
                 if !self.is_good(scrape.connection_id, address, now) {
-                    let front = self.counters.front(Protocol::Udp, family(address));
+                    let front = self.engine.counters.front(Protocol::Udp, family(address));
                     return front.refuse(Reason::ConnectionId);
                 }
-                if self.private.is_some() {
+                if self.engine.private.is_some() {
                     // There is no room for a passkey in it.
-                    self.counters.front(Protocol::Udp, family(address)).refuse(Reason::Passkey);
+                    self.engine
+                        .counters
+                        .front(Protocol::Udp, family(address))
+                        .refuse(Reason::Passkey);
                     let refusal = private::Refusal::PasskeyNotFound;
                     return self.push(port, from, |out| {
                         write_error(out, scrape.transaction, &refusal);
@@ -179,7 +183,7 @@ impl Core {
                 }
                 let hashes: Vec<InfoHash> = scrape.hashes().collect();
                 let reply_to = ReplyTo::Udp(port, from, scrape.transaction);
-                if let Scraped::Here(counts) = self.scrape(&hashes, reply_to, now) {
+                if let Scraped::Here(counts) = self.engine.scrape(&hashes, reply_to, now) {
                     self.answer_scrape(port, from, scrape.transaction, &counts);
                 }
             }
@@ -190,22 +194,22 @@ impl Core {
     /// Whether a connection id is good, or was before the clock jumped.
     #[inline]
     fn is_good(&self, id: u64, address: IpAddr, now: Seconds) -> bool {
-        let good = |now| self.connection_ids.check(id, address, now);
-        good(now) || self.clock.others(now).any(good)
+        let good = |now| self.engine.connection_ids.check(id, address, now);
+        good(now) || self.engine.clock.others(now).any(good)
     }
 
     fn udp_numwant(&self, announce: &udp::Announce<'_>, address: IpAddr) -> u16 {
         let fits = if address.is_ipv4() { PEERS_V4_MAX } else { PEERS_V6_MAX };
-        let cap = self.settings.numwant_max.min(fits);
-        announce.numwant.peers(announce.event, self.settings.numwant_default, cap)
+        let cap = self.engine.settings.numwant_max.min(fits);
+        announce.numwant.peers(announce.event, self.engine.settings.numwant_default, cap)
     }
 
     pub(super) fn pass_on(&mut self, owner: usize, journey: UdpAnnounce) {
         let family = family(journey.asked.address());
-        self.counters.udp_hops += 1;
-        if self.send(owner, Message::Announce(journey)).is_err() {
+        self.engine.counters.udp_hops += 1;
+        if self.engine.send(owner, Message::Announce(journey)).is_err() {
             // Silence: the client asks again in 15 seconds.
-            self.counters.front(Protocol::Udp, family).refuse(Reason::Overload);
+            self.engine.counters.front(Protocol::Udp, family).refuse(Reason::Overload);
         }
     }
 
@@ -217,15 +221,14 @@ impl Core {
         announce: &Announce,
         now: Seconds,
     ) {
-        match self.announce(announce, Protocol::Udp, now) {
+        match self.engine.announce(announce, Protocol::Udp, now) {
             Ok(()) => {
-                let interval = self.next_interval(now);
-                let reply = std::mem::take(&mut self.reply);
+                let interval = self.engine.next_interval(now);
+                let Engine { reply, counters, .. } = &mut self.engine;
                 let peers = if announce.families.v4 { &reply.peers_v4 } else { &reply.peers_v6 };
-                self.push(port, from, |out| {
+                self.desk.push(counters, port, from, |out| {
                     write_announce(out, transaction, interval, reply.counts, peers);
                 });
-                self.reply = reply;
             }
             Err(refused) => self.push(port, from, |out| write_error(out, transaction, &refused)),
         }
@@ -239,7 +242,8 @@ impl Core {
         transaction: Transaction,
         counts: &[Option<Counts>],
     ) {
-        self.counters.front(Protocol::Udp, family(to.remote.ip().to_canonical())).scrapes += 1;
+        self.engine.counters.front(Protocol::Udp, family(to.remote.ip().to_canonical())).scrapes +=
+            1;
         self.push(port, to, |out| {
             write_scrape(out, transaction, counts.iter().map(|counts| counts.unwrap_or_default()));
         });

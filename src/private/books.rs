@@ -23,12 +23,12 @@ use persist::{DataDir, Database, DatabaseError, Ledger, LedgerOptions, Snapshot,
 
 use super::books::reconcile::Compared;
 use crate::config::{Config, SecretError};
-use crate::control::Slot;
 use crate::private::site::Site;
 use crate::private::site::calls::Calls;
 use crate::private::users::accounts::Accounts;
 use crate::process::clock::Clock;
 use crate::wire::private::ClientRules;
+use ops::slot::Slot;
 
 use beginning::Loading;
 pub(crate) use beginning::{Beginning, PrivateOutfit, REASONS_KEPT};

@@ -2,14 +2,15 @@
 
 pub mod ask;
 pub mod early;
-pub mod heard;
+pub mod obey;
 pub mod outgoing;
 pub mod site_changes;
 pub mod traces;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
-use ops::counters::{Family, Protocol, Reason};
+use ops::counters::{self, Family, Protocol, Reason};
 use persist::Trouble;
 use persist::journal::{self, Answer, Columns};
 use shard::private::{
@@ -18,12 +19,12 @@ use shard::private::{
 use shard::{InfoHash, PeerState, Reply, Seconds};
 
 use super::core::early::Early;
-use super::core::outgoing::Outgoing;
-use super::core::site_changes::SITE_CORE;
-use super::core::traces::{Announced, Traces};
-use crate::core::Core;
+use super::core::outgoing::{Outgoing, Waited, Waiter};
+use super::core::traces::Traces;
+use crate::api::trace::Announced;
+use crate::core::mesh::late::Late;
 use crate::core::mesh::message::{Command, Differing, SeenRow};
-use crate::core::route;
+use crate::core::route::{self, SITE_CORE};
 use crate::private::site::Site;
 use crate::private::users::accounts::Accounts;
 use crate::private::users::unwritten::{Unwritten, Written};
@@ -31,6 +32,12 @@ use crate::wire::private::{self, ClientRules};
 
 /// The private side of a core.
 pub struct Private {
+    /// Which core this is, from 0.
+    pub number: usize,
+    /// How many there are.
+    pub cores: usize,
+    /// What follows for every core from what was changed here.
+    pub to_tell: Vec<Command>,
     /// The registered torrents that this core owns, and who is on them.
     pub swarms: Swarms,
     /// All users; every core reads them.
@@ -79,21 +86,38 @@ pub enum Booked {
     NoRoom,
 }
 
-impl Core {
-    /// Applies an announce of a torrent that this core owns, and leaves the answer in `self.reply`.
+/// What a core lends to its private side for an announce.
+pub struct Lent<'a> {
+    /// The source of all chance.
+    pub random: &'a mut fastrand::Rng,
+    /// Filled with the answer.
+    pub reply: &'a mut Reply,
+    /// What happened.
+    pub counters: &'a mut counters::Core,
+    /// The tracker stops.
+    pub draining: bool,
+    /// How long a client should wait.
+    pub interval_min: Seconds,
+    /// The time, by a clock that does not jump.
+    pub steady: Seconds,
+}
+
+impl Private {
+    /// Applies an announce of a torrent that this core owns, and leaves the answer in the lent reply.
     pub fn book(
         &mut self,
         announce: &Announce,
         protocol: Protocol,
         family: Family,
         now: Seconds,
+        lent: Lent<'_>,
     ) -> Booked {
-        let Self { private, random, reply, counters, draining, interval, clock, .. } = self;
-        let private = private.as_mut().expect("announces of users come to a private tracker");
+        let Lent { random, reply, counters, draining, interval_min, steady } = lent;
+        let private = self;
         let snatches = &mut counters.snatches;
         let front = &mut counters.fronts[protocol as usize][family as usize];
         private.postpone();
-        if *draining {
+        if draining {
             front.refuse(Reason::Overload);
             return Booked::Unavailable;
         }
@@ -141,8 +165,7 @@ impl Core {
                 Booked::Refused { refusal, once }
             }
             None => {
-                let (event, wait) = (announce.event, interval.min());
-                if private.early.is(client, event, &outcome, wait, clock.steady_at(now)) {
+                if private.early.is(client, announce.event, &outcome, interval_min, steady) {
                     reply.peers_v4.clear();
                     reply.peers_v6.clear();
                     counters.early_announces += 1;
@@ -154,92 +177,83 @@ impl Core {
         }
     }
 
-    /// Takes in what became of records that went to the journal, where that is known by now, and lets those
-    /// go on who waited.
-    pub fn journaled(&mut self) {
-        let is_of_site = self.number == SITE_CORE;
-        while let Some(private) = &mut self.private
-            && let Some(answer) = private.outgoing.take_answer()
+    /// Takes in what became of records that went to the journal, where that is known by now; who waited for it.
+    pub fn next_answer(&mut self) -> Option<Waited> {
+        let answer = self.outgoing.take_answer()?;
+        if let Answer::Refused { why, .. } = &answer
+            && *why != journal::Refusal::TooLarge
+            && let Some(times) = JOURNAL.again("")
         {
-            if let Answer::Refused { why, .. } = &answer
-                && *why != journal::Refusal::TooLarge
-                && let Some(times) = JOURNAL.again("")
-            {
-                let records = private.outgoing.len();
-                tracing::error!(?why, times, records, "the journal takes nothing; credit waits");
-            }
-            let durable = match answer {
-                Answer::Durable { first, records } => Some(first + records as u64),
-                Answer::Refused { .. } => None,
-            };
-            let waited = private.outgoing.answered(answer);
-            if let Some(behind) = durable {
-                let all = private.outgoing.is_empty();
-                private.placed(behind, all, is_of_site);
-            }
-            self.release(waited);
+            let records = self.outgoing.len();
+            tracing::error!(?why, times, records, "the journal takes nothing; credit waits");
         }
+        let durable = match answer {
+            Answer::Durable { first, records } => Some(first + records as u64),
+            Answer::Refused { .. } => None,
+        };
+        let waited = self.outgoing.answered(answer);
+        if let Some(behind) = durable {
+            let all = self.outgoing.is_empty();
+            self.placed(behind, all, self.number == SITE_CORE);
+        }
+        Some(waited)
     }
 
-    /// Sends on to the journal what somebody waits for.
-    pub fn hurry(&mut self) {
-        if let Some(private) = &mut self.private {
-            private.outgoing.hurry();
-        }
+    /// Comes when everything booked so far is on the disk.
+    pub fn hold(&mut self) -> Rc<Late<bool>> {
+        let late = Rc::new(Late::new());
+        self.outgoing.wait(Waiter::Http(late.clone()));
+        self.outgoing.hurry();
+        late
     }
 
     /// Does what every core does when the site has said something.
     pub fn obey_command(&mut self, command: Command) {
-        let cores = self.mesh.len();
-        let Some(private) = &mut self.private else { return };
+        let (number, cores) = (self.number, self.cores);
         match command {
             Command::Seen(row) => {
                 let owner = row.change.info_hash().map(|hash| route::owner(hash, cores));
                 if owner == Some(self.number) {
-                    private.hear(&row);
+                    self.hear(&row);
                 }
             }
-            Command::WatchChanges(on) => private.swarms.watch_changes(on),
+            Command::WatchChanges(on) => self.swarms.watch_changes(on),
             Command::Differing(all) => {
                 let owner = |change: &Change| {
                     change.info_hash().map(|info_hash| route::owner(info_hash, cores))
                 };
-                let ours = all.iter().filter(|one| owner(&one.change) == Some(self.number));
-                ours.for_each(|one| private.put_unless_changed(one));
+                let ours = all.iter().filter(|one| owner(&one.change) == Some(number));
+                ours.for_each(|one| self.put_unless_changed(one));
             }
             // Whoever tells of him told it in no certain order; what is known of him is true.
             Command::Rights(User { id, .. }) | Command::UserGone(id) => {
-                match private.accounts.of(id) {
-                    Some(user) => private.swarms.set_user_rights(user),
-                    None => private.swarms.remove_user(id),
+                match self.accounts.of(id) {
+                    Some(user) => self.swarms.set_user_rights(user),
+                    None => self.swarms.remove_user(id),
                 }
             }
-            Command::ClientRules(rules) => private.rules = rules,
-            Command::Interval(wish) => self.interval.grant(wish),
-            Command::Trace(tracer) => private.traces.add(tracer),
-            Command::TraceIntoLog(user, on) => private.traces.log(user, on),
+            Command::ClientRules(rules) => self.rules = rules,
+            Command::Trace(tracer) => self.traces.add(tracer),
+            Command::TraceIntoLog(user, on) => self.traces.log(user, on),
             _ => unreachable!("the others are for every tracker"),
         }
     }
 
     /// Looks at the next peers of the sweep and drops who has been silent for too long; how many.
-    pub fn sweep_private(&mut self, now: Seconds, budget: usize) -> usize {
-        let Some(private) = &mut self.private else { return 0 };
-        if private.outgoing.is_crowded() {
+    pub fn sweep(&mut self, now: Seconds, budget: usize) -> usize {
+        if self.outgoing.is_crowded() {
             // Who leaves while the journal takes nothing would be back after a crash.
             return 0;
         }
-        private.gone.clear();
-        let swept = private.swarms.expire(now, budget, &mut private.gone);
-        for gone in private.gone.iter().filter(|gone| gone.swarm.is_some()) {
-            private.outgoing.push(*gone);
+        self.gone.clear();
+        let swept = self.swarms.expire(now, budget, &mut self.gone);
+        for gone in self.gone.iter().filter(|gone| gone.swarm.is_some()) {
+            self.outgoing.push(*gone);
         }
-        private.count_gone();
+        self.count_gone();
         swept.peers
     }
-}
 
-impl Private {
     /// Whose passkey this is.
     pub fn find(&self, passkey: Passkey) -> Result<User, private::Refusal<'static>> {
         self.accounts.find(&passkey).ok_or(private::Refusal::PasskeyNotFound)

@@ -13,9 +13,9 @@ use super::torrents::hybrids::Hybrids;
 use super::torrents::numbers::Numbers;
 use super::users::unwritten::Unwritten;
 use crate::config::Secret;
-use crate::control::Slot;
 use crate::wire::ocelot::Stats;
 use crate::wire::private::ClientRules;
+use ops::slot::Slot;
 
 /// The site, as every core knows it.
 #[derive(Debug, Default)]

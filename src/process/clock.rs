@@ -10,8 +10,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 use shard::Seconds;
 
-use crate::core::connection_id;
-
 /// A copy of the clock, as one thread follows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -41,8 +39,8 @@ const JUMP_MIN: i64 = 3;
 /// far together.
 pub const FAR: Seconds = shard::private::AHEAD_MAX;
 
-/// How long an answer of before a jump may count: a connection id at most.
-const BEFORE_KEPT: Seconds = Seconds(connection_id::LIFETIME.0 + connection_id::GRACE_MAX.0);
+/// How long an answer of before a jump may count: a connection id at most, see [`crate::core::connection_id`].
+pub const BEFORE_KEPT: Seconds = Seconds(130 + 8 * 60 * 60);
 
 impl Clock {
     /// Reads both clocks.

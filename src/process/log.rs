@@ -6,48 +6,12 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use tracing::Subscriber;
-use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
-/// Which events are logged: a level, and levels of single parts of the program.
-#[derive(Clone, PartialEq, Debug)]
-pub struct LogFilter(Targets);
-
-/// How an event is written.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum LogFormat {
-    /// A line for people; in colour on a terminal, without a time where the journal adds its own.
-    Human,
-    /// A JSON object a line, for programs.
-    Json,
-}
-
-impl LogFilter {
-    /// Reads `info` or `info,margay::net=debug,glommio=off`.
-    ///
-    /// A part without a level is refused, as it would rather be a level that was misspelt.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut targets = Targets::new().with_default(LevelFilter::OFF);
-        for part in text.split(',') {
-            targets = match part.trim().split_once('=') {
-                Some(("", _)) => return None,
-                Some((target, level)) => targets.with_target(target, level_of(level)?),
-                None => targets.with_default(level_of(part.trim())?),
-            };
-        }
-        Some(Self(targets))
-    }
-}
-
-// Filters have no order; options need one for their ranges, which a filter never has.
-impl PartialOrd for LogFilter {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        (self == other).then_some(std::cmp::Ordering::Equal)
-    }
-}
+use crate::config::log::{LogFilter, LogFormat};
 
 /// Sends events, and those of libraries that use the `log` crate, to standard error from here on.
 ///
@@ -80,7 +44,7 @@ where
         LogFormat::Human if surroundings.journal => lines.without_time().boxed(),
         LogFormat::Human => lines.boxed(),
     };
-    registry().with(lines.with_filter(filter.0.clone()))
+    registry().with(lines.with_filter(filter.targets().clone()))
 }
 
 /// True when standard error goes to systemd's journal (systemd.exec(5), `$JOURNAL_STREAM`).
@@ -93,18 +57,24 @@ fn in_journal() -> bool {
     metadata.is_ok_and(|file| stream == format!("{}:{}", file.dev(), file.ino()))
 }
 
-fn level_of(text: &str) -> Option<LevelFilter> {
-    match text {
-        "off" | "error" | "warn" | "info" | "debug" | "trace" => text.parse().ok(),
-        _ => None,
+/// An error with all its causes on one line, for the log.
+pub(crate) struct ErrorChain<'e>(pub(crate) &'e dyn std::error::Error);
+
+impl std::fmt::Display for ErrorChain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
-
-    use tracing::Level;
 
     use super::*;
 
@@ -146,20 +116,5 @@ mod tests {
         check("info", LogFormat::Json, false, json);
         check("warn", LogFormat::Human, false, "");
         check("off,margay=info", LogFormat::Human, true, " INFO margay: ready torrents=7\n");
-    }
-
-    #[test]
-    fn a_filter_is_a_level_and_levels_of_parts() {
-        let filter = LogFilter::parse("warn,margay::net=debug").unwrap();
-        assert!(filter.0.would_enable("margay::server", &Level::WARN));
-        assert!(!filter.0.would_enable("margay::server", &Level::INFO));
-        assert!(filter.0.would_enable("margay::net::udp", &Level::DEBUG));
-    }
-
-    #[test]
-    fn what_is_no_level_is_refused() {
-        for text in ["", "verbose", "INFOO", "info,", "info,net", "=debug", "net=loud", "5"] {
-            assert_eq!(LogFilter::parse(text), None, "{text}");
-        }
     }
 }

@@ -1,19 +1,21 @@
 //! The thread of a core: what runs on it, and how it ends.
 
+mod export;
+mod tick;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use glommio::spawn_local;
 
-use crate::control::Slot;
 use crate::core::mesh::Inbox;
 use crate::core::mesh::message::{Command, Message};
-use crate::core::{Core, SharedCore, export, tick};
 use crate::front::http::{kept, watch};
 use crate::front::udp::port::Port;
 use crate::front::{self, http, udp};
-use crate::private::core::ask;
+use crate::front::{Core, SharedCore};
+use ops::slot::Slot;
 
 /// Messages handled before other tasks get their turn.
 const MESSAGES_PER_TURN: usize = 64;
@@ -32,8 +34,8 @@ pub(super) struct Sockets {
 
 /// Serves until [`Command::Stop`].
 pub(super) async fn run(mut core: Core, sockets: Sockets, inbox: Inbox<Message>, slot: Arc<Slot>) {
-    core.ports = sockets.udp.into_iter().map(Port::new).collect();
-    let ports = core.ports.len();
+    core.desk.ports = sockets.udp.into_iter().map(Port::new).collect();
+    let ports = core.desk.ports.len();
     let core: SharedCore = Rc::new(RefCell::new(core));
     for port in 0..ports {
         spawn_local(udp::serve(core.clone(), port)).detach();
@@ -45,7 +47,7 @@ pub(super) async fn run(mut core: Core, sockets: Sockets, inbox: Inbox<Message>,
     spawn_local(watch::watch(core.clone())).detach();
     spawn_local(tick::sweep(core.clone())).detach();
     spawn_local(tick::report(core.clone(), slot)).detach();
-    if core.borrow().private.is_some() {
+    if core.borrow().engine.private.is_some() {
         spawn_local(tick::dispatch(core.clone())).detach();
     }
     attend(core, inbox).await;
@@ -78,7 +80,7 @@ async fn hand_over(core: &SharedCore, inbox: &Inbox<Message>) {
         {
             let core = &mut *core.borrow_mut();
             core.journaled();
-            let Some(private) = &mut core.private else { return };
+            let Some(private) = &mut core.engine.private else { return };
             if private.outgoing.is_empty() {
                 return;
             }
@@ -95,17 +97,17 @@ fn handle(core: &SharedCore, message: Message) {
     match message {
         Message::Announce(journey) => udp::arrive(&mut core.borrow_mut(), journey),
         Message::Connection(journey) => http::arrive(core, *journey),
-        Message::Count(part) => core.borrow_mut().count_part(*part),
+        Message::Count(part) => core.borrow_mut().engine.count_part(*part),
         Message::Counted(part) => {
             let core = &mut *core.borrow_mut();
             if let Some((reply_to, whole)) =
-                core.gather.take(part.id, &part.positions, &part.counts)
+                core.engine.gather.take(part.id, &part.positions, &part.counts)
             {
                 front::bring(core, reply_to, whole);
             }
         }
         Message::Site(update, told) => core.borrow_mut().hear_site(update.as_deref(), told),
-        Message::Ask(ask) => ask::hear(core, *ask),
+        Message::Ask(ask) => front::ask::hear(core, *ask),
         Message::Journaled => core.borrow_mut().journaled(),
         Message::Command(command) => obey(core, command),
     }
@@ -113,14 +115,14 @@ fn handle(core: &SharedCore, message: Message) {
 
 fn obey(core: &SharedCore, command: Command) {
     match command {
-        Command::Lists(lists) => core.borrow_mut().lists = lists,
+        Command::Lists(lists) => core.borrow_mut().engine.lists = lists,
         Command::Forget(torrents) => {
             spawn_local(tick::forget(core.clone(), torrents)).detach();
         }
         Command::Export(pieces) => {
             spawn_local(export::export(core.clone(), pieces)).detach();
         }
-        Command::HandOver(done) => match &mut core.borrow_mut().private {
+        Command::HandOver(done) => match &mut core.borrow_mut().engine.private {
             Some(private) => private.outgoing.hand_over(done),
             None => _ = done.try_send(true),
         },
@@ -130,7 +132,7 @@ fn obey(core: &SharedCore, command: Command) {
         Command::Rules(pieces) => {
             spawn_local(export::rules(core.clone(), pieces)).detach();
         }
-        Command::FullScrape(edition) => core.borrow_mut().shelf.put(edition),
+        Command::FullScrape(edition) => core.borrow_mut().desk.shelf.put(edition),
         Command::Rights(_)
         | Command::UserGone(_)
         | Command::Seen(_)
@@ -139,8 +141,8 @@ fn obey(core: &SharedCore, command: Command) {
         | Command::ClientRules(_)
         | Command::Interval(_)
         | Command::Trace(_)
-        | Command::TraceIntoLog(..) => core.borrow_mut().obey_command(command),
-        Command::Drain => core.borrow_mut().draining = true,
+        | Command::TraceIntoLog(..) => core.borrow_mut().engine.obey_command(command),
+        Command::Drain => core.borrow_mut().engine.draining = true,
         Command::Stop => unreachable!("`attend` returns at this one"),
     }
 }

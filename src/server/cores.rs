@@ -14,26 +14,23 @@ use shard::{InfoHash, Limits, Reply, Seconds, Shard};
 use super::listeners::Listeners;
 use super::{Event, ServerError};
 use crate::config::Config;
-use crate::control::{self, Slot};
+use crate::control;
 use crate::core::connection_id::ConnectionIds;
-use crate::core::gather::Gather;
 use crate::core::interval::{Controller, Policy};
 use crate::core::mesh::barrier;
+use crate::core::mesh::gather::Gather;
 use crate::core::mesh::message::{Command, Message};
 use crate::core::mesh::unheard::Unheard;
 use crate::core::mesh::{self, Address};
-use crate::core::route;
-use crate::core::{Core, HTTP_READ_BYTES};
-use crate::front::http::kept::Kept;
-use crate::front::http::seats::Seats;
-use crate::front::http::shelf::Shelf;
-use crate::front::http::watch::Watch;
+use crate::core::{Engine, route};
+use crate::front::{Core, Desk};
 use crate::private::books::PrivateOutfit;
 use crate::private::books::restore;
 use crate::private::books::restore::Unloaded;
 use crate::process::clock::Clock;
 use crate::process::thread;
 use crate::server::core_thread;
+use ops::slot::Slot;
 
 /// What every core gets a copy of.
 #[derive(Clone)]
@@ -252,7 +249,8 @@ impl Part {
         }
         let mut counters = ops::counters::Core::default();
         counters.channels = vec![ops::counters::Channel::default(); cores];
-        let core = Core {
+        let desk = Desk::new(settings.http_connections_max.div_ceil(cores));
+        let engine = Engine {
             number,
             shard,
             private: private.map(Box::new),
@@ -263,20 +261,13 @@ impl Part {
             lists,
             mesh,
             gather: Gather::new(),
-            ports: Vec::new(),
-            seats: Seats::new(settings.http_connections_max.div_ceil(cores)),
             settings,
-            shelf: Shelf::default(),
             draining: false,
             random: fastrand::Rng::with_seed(seeds.answers),
             reply: Reply::default(),
-            http_in: vec![0; HTTP_READ_BYTES].into(),
-            http_out: Vec::new(),
-            kept: Kept::default(),
             unheard: Unheard::default(),
-            watch: Watch::default(),
         };
-        (core, restored)
+        (Core { engine, desk }, restored)
     }
 }
 

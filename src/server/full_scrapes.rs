@@ -11,13 +11,14 @@ use crossbeam_channel::{Receiver, Sender};
 use persist::{DataDir, Trouble};
 use shard::Seconds;
 
+use super::Event;
 use super::cores::Cores;
-use super::{ErrorChain, Event};
 use crate::config::Config;
 use crate::control::State;
-use crate::core::export::{Census, Exported};
-use crate::core::full_scrape::Edition;
+use crate::core::mesh::edition::Edition;
 use crate::core::mesh::message::Command;
+use crate::core::mesh::message::{Census, Exported};
+use crate::process::log::ErrorChain;
 use crate::process::thread;
 
 /// Pieces on their way from the cores to the writer; at most 72 KiB each. Cores that find the queue

@@ -7,16 +7,17 @@ use crossbeam_channel::Sender;
 use persist::{Covered, DataDir, Meta, Mode, Snapshot, SnapshotError, SnapshotWriter, Written};
 use shard::Seconds;
 
+use super::Event;
 use super::cores::Cores;
-use super::{ErrorChain, Event};
 use crate::config::Config;
 use crate::control::State;
-use crate::core::export::{Exported, Part};
 use crate::core::mesh::Address;
 use crate::core::mesh::barrier::{self, Unreached};
 use crate::core::mesh::message::{Command, Message};
+use crate::core::mesh::message::{Exported, Part};
 use crate::private::books::Registers;
 use crate::process::clock::Clock;
+use crate::process::log::ErrorChain;
 use crate::process::thread;
 
 /// Pieces on their way from the cores to the writer; about 32 KiB each. Cores that find the queue full

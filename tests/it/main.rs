@@ -13,6 +13,7 @@ mod ocelot;
 mod private;
 mod prometheus;
 mod restart;
+mod rooms;
 mod routing;
 mod stop;
 mod tracker;

@@ -11,8 +11,8 @@ use crate::api::operation::read_info_hash;
 use crate::api::route::{Call, parameter};
 use crate::api::{Failure, answer, text};
 use crate::control::lease::Lease;
+use crate::core::mesh::ask::Ask;
 use crate::core::route;
-use crate::private::core::ask::Ask;
 use crate::private::users::accounts::Known;
 
 /// How many of a page unless it is said, and at most.

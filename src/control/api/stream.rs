@@ -16,7 +16,7 @@ use super::{Api, add};
 use crate::api::{Failure, trace};
 use crate::control::lease::Lease;
 use crate::core::mesh::message::{Command, Message};
-use crate::private::core::traces::{Coming, Tracer};
+use crate::core::mesh::tracer::{Coming, Tracer};
 
 /// A line comes at least this often: that a client has left is seen when a line cannot be sent.
 const SILENCE_MAX: Duration = Duration::from_secs(3);

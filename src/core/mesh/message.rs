@@ -8,20 +8,17 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use ops::lists::TorrentLists;
 use persist::postgres::SaidAt;
-use shard::private::{Change, Endpoints, Rules, User, UserId};
-use shard::{Announce, Counts, InfoHash};
+use shard::private::{self, Change, Endpoints, Rules, User, UserId};
+use shard::{Announce, Counts, InfoHash, Piece, Seconds};
 use tokio::sync::oneshot;
 
+use super::ask::Ask;
+use super::edition::Edition;
+use super::gather::GatherId;
 use super::late::Late;
-use crate::core::export::{Census, Exported, Part};
-use crate::core::full_scrape::Edition;
-use crate::core::gather::GatherId;
-use crate::core::interval::Wish;
-use crate::front::private::PrivateAnnounce;
+use super::told::Told;
+use super::tracer::Tracer;
 use crate::net::batch::Correspondent;
-use crate::private::core::ask::Ask;
-use crate::private::core::heard::Told;
-use crate::private::core::traces::Tracer;
 use crate::wire::http::Framing;
 use crate::wire::ocelot::Update;
 use crate::wire::private::ClientRules;
@@ -124,6 +121,47 @@ pub struct HttpAnnounce {
     pub announce: Announce,
     /// Peers as byte strings, not as a list.
     pub compact: bool,
+}
+
+/// An announce of a known user over HTTP.
+#[derive(Clone, Copy, Debug)]
+pub struct PrivateAnnounce {
+    /// What is announced.
+    pub announce: private::Announce,
+    /// Where it came from.
+    pub remote: IpAddr,
+    /// Peers as byte strings, not as a list.
+    pub compact: bool,
+    /// It names an address that is none.
+    pub illegal: bool,
+}
+
+/// What goes to the thread outside, in pieces of `P`.
+pub enum Exported<P> {
+    /// A part of a shard.
+    Piece(P),
+    /// All of a shard has been sent. Without it the export was broken off.
+    End,
+}
+
+/// A part of a snapshot.
+pub enum Part {
+    /// Of an open tracker.
+    Open(Piece),
+    /// Of a private one.
+    Private(private::Piece),
+}
+
+/// Swarms, and how many are in each.
+pub type Census = Vec<(InfoHash, Counts)>;
+
+/// What the site wants at run time, by Ocelot's interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// Another interval, in place of [`Policy::base`].
+    Interval(Seconds),
+    /// How far answers may be from it, in place of [`Policy::jitter`].
+    Jitter(Seconds),
 }
 
 /// Torrents that one core asks another about.

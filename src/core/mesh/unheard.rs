@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use shard::private::UserId;
 
 use super::message::Command;
-use crate::core::interval::Wish;
+use crate::core::mesh::message::Wish;
 
 /// Commands that wait: for which core, and what they are about.
 #[derive(Default)]

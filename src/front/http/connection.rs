@@ -6,7 +6,8 @@ use glommio::net::TcpStream;
 use ops::counters::{Protocol, Reason};
 
 use crate::core::mesh::message::{Journey, Message};
-use crate::core::{Refused, SharedCore, family};
+use crate::core::{Refused, family};
+use crate::front::SharedCore;
 use crate::net::stream;
 
 /// A connection, and who holds it.
@@ -47,14 +48,14 @@ impl Held {
 /// Sends a connection to `owner`; when that core has no room, the client is asked to come back.
 pub fn travel(core: &SharedCore, owner: usize, journey: Journey) {
     let core = &mut *core.borrow_mut();
-    core.counters.http_hops += 1;
+    core.engine.counters.http_hops += 1;
     if let Err(Message::Connection(journey)) =
-        core.send(owner, Message::Connection(Box::new(journey)))
+        core.engine.send(owner, Message::Connection(Box::new(journey)))
     {
         let mut out = Vec::new();
         let framing = journey.request.framing.closing();
         core.refuse_http(framing, Refused::Overload, &mut out);
-        let front = core.counters.front(Protocol::Http, family(journey.remote.ip()));
+        let front = core.engine.counters.front(Protocol::Http, family(journey.remote.ip()));
         front.refuse(Reason::Overload);
         core.note_reply(journey.remote.ip());
         // It fits the socket's empty buffer, and there is nobody to tell if not.

@@ -15,8 +15,9 @@ use super::connection::{Held, travel};
 use super::kept::Round;
 use super::requests::Next;
 use super::watch::Link;
+use crate::core::family;
 use crate::core::mesh::message::Journey;
-use crate::core::{SharedCore, family};
+use crate::front::SharedCore;
 use crate::front::http::seats::Seat;
 use crate::net::stream::{self, Lent};
 use crate::wire::http::Framing;
@@ -65,14 +66,15 @@ pub fn begin(
 ) {
     let seat = {
         let core = core.borrow();
-        let deadline = core.clock.steady() + whole_seconds(core.settings.http_request_timeout);
+        let deadline =
+            core.engine.clock.steady() + whole_seconds(core.engine.settings.http_request_timeout);
         // SAFETY: a conversation drops its seat before its connection, in the order of its fields.
         let lent = unsafe { Lent::new(connection.descriptor()) };
-        Seat::take(&core.seats, lent, deadline)
+        Seat::take(&core.desk.seats, lent, deadline)
     };
     let Some(seat) = seat else {
         let mut core = core.borrow_mut();
-        let front = core.counters.front(Protocol::Http, family(remote.ip()));
+        let front = core.engine.counters.front(Protocol::Http, family(remote.ip()));
         return front.refuse(Reason::Connections);
     };
     let conversation = Conversation {
@@ -125,7 +127,7 @@ impl Conversation {
                 Next::Linger => return self.linger().await,
                 Next::Travel(owner, request) => {
                     let Self { core, seat, link, remote, input, .. } = self;
-                    let connection = link.give_up(&core.borrow().watch);
+                    let connection = link.give_up(&core.borrow().desk.watch);
                     drop(seat);
                     if let Ok(connection) = Held::Adopted(connection).into_descriptor() {
                         let (request, rest) = (*request, input);
@@ -202,35 +204,35 @@ impl Conversation {
     /// written lies where the processor has it at hand.
     fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Next>, Ended>> {
         let core = &mut *self.core.borrow_mut();
-        if self.batched.is_some_and(|round| round != core.kept.round()) {
+        if self.batched.is_some_and(|round| round != core.desk.kept.round()) {
             self.batched = None;
-            if let Some(unsent) = core.kept.take_unsent(self.seat.number()) {
+            if let Some(unsent) = core.desk.kept.take_unsent(self.seat.number()) {
                 self.output = unsent;
                 return Poll::Ready(Ok(Some(Next::Read)));
             }
         }
-        if core.http_in.is_empty() {
+        if core.desk.http_in.is_empty() {
             // Whoever began this conversation still has the buffer: a task runs as soon as it is spawned.
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         let seen = self.input.len();
-        let mut input = std::mem::take(&mut core.http_in);
+        let mut input = std::mem::take(&mut core.desk.http_in);
         let read = self.link.poll_receive(&self.seat, core, context, &mut input);
         let mut unsent = None;
         if read.is_ready() && self.batched.take().is_some() {
             // The client did not wait for the answer; it comes first all the same.
             core.answer_kept();
-            unsent = core.kept.take_unsent(self.seat.number());
+            unsent = core.desk.kept.take_unsent(self.seat.number());
         }
         let received = match read {
             Poll::Ready(Ok(received @ 1..)) => &input[..received],
             Poll::Ready(_) | Poll::Pending => {
-                core.http_in = input;
+                core.desk.http_in = input;
                 return read.map(|_| Err(Ended));
             }
         };
-        let mut output = std::mem::take(&mut core.http_out);
+        let mut output = std::mem::take(&mut core.desk.http_out);
         output.clear();
         output.extend(unsent.into_iter().flatten());
         let next = if seen == 0 {
@@ -245,18 +247,18 @@ impl Conversation {
             self.input.drain(..consumed);
             next
         };
-        core.http_in = input;
+        core.desk.http_in = input;
         let heard = match (&next, &output[..]) {
             (Next::Read, []) => {
                 if seen == 0 {
                     // The first part of a head: from here on it has its own time, whatever trickles.
-                    let time = whole_seconds(core.settings.http_header_timeout);
-                    self.seat.extend(core.clock.steady() + time);
+                    let time = whole_seconds(core.engine.settings.http_header_timeout);
+                    self.seat.extend(core.engine.clock.steady() + time);
                 }
                 Ok(None)
             }
             (Next::Batched, _) => {
-                self.batched = Some(core.kept.round());
+                self.batched = Some(core.desk.kept.round());
                 Ok(Some(next))
             }
             (Next::Hold(..) | Next::Confirm(..), _) => {
@@ -272,7 +274,7 @@ impl Conversation {
                 Err(_) => Err(Ended),
             },
         };
-        core.http_out = output;
+        core.desk.http_out = output;
         Poll::Ready(heard)
     }
 
@@ -280,7 +282,7 @@ impl Conversation {
     /// there.
     fn await_request(&self, idle: bool) {
         let time = {
-            let settings = &self.core.borrow().settings;
+            let settings = &self.core.borrow().engine.settings;
             if idle { settings.http_idle_timeout } else { settings.http_header_timeout }
         };
         self.give(time);
@@ -308,7 +310,7 @@ impl Conversation {
         let bytes = self.output.len();
         let sent = send_now(&self.link.connection, &self.output)?;
         if sent < bytes {
-            let timeout = self.core.borrow().settings.http_request_timeout;
+            let timeout = self.core.borrow().engine.settings.http_request_timeout;
             self.give(timeout);
             self.link.connection.write_all(&self.output[sent..]).await?;
         }
@@ -319,7 +321,7 @@ impl Conversation {
 
     /// Gives the connection this much time from now.
     fn give(&self, time: Duration) {
-        let now = self.core.borrow().clock.steady();
+        let now = self.core.borrow().engine.clock.steady();
         self.seat.extend((now + whole_seconds(time)).min(self.last_deadline));
     }
 
@@ -327,7 +329,7 @@ impl Conversation {
     pub(super) fn set_last_deadline(&mut self, more: Seconds) {
         let (now, timeout) = {
             let core = self.core.borrow();
-            (core.clock.steady(), core.settings.http_request_timeout)
+            (core.engine.clock.steady(), core.engine.settings.http_request_timeout)
         };
         self.last_deadline = now + whole_seconds(timeout) + more;
         self.give(timeout);

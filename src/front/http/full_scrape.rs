@@ -11,8 +11,9 @@ use shard::Seconds;
 
 use super::conversation::Conversation;
 use super::requests::Next;
-use crate::core::full_scrape::Body;
-use crate::core::{Core, Refused, family};
+use crate::core::mesh::edition::Body;
+use crate::core::{Refused, family};
+use crate::front::Core;
 use crate::front::http::shelf::Loan;
 use crate::net::stream;
 use crate::wire::http::{Framing, Head, write_body_head};
@@ -35,12 +36,12 @@ impl Core {
         remote: IpAddr,
         out: &mut Vec<u8>,
     ) -> Option<Next> {
-        if !self.settings.full_scrape {
+        if !self.engine.settings.full_scrape {
             self.refuse_query(remote, framing, &"Full scrape is not available here", out);
             return None;
         }
-        let front = self.counters.front(Protocol::Http, family(remote));
-        match self.shelf.lend(head.accepts_gzip()) {
+        let front = self.engine.counters.front(Protocol::Http, family(remote));
+        match self.desk.shelf.lend(head.accepts_gzip()) {
             Ok(loan) => {
                 front.scrapes += 1;
                 if !framing.head_only {

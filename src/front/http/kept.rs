@@ -12,7 +12,7 @@ use shard::Announce;
 
 use crate::core::mesh::late::Late;
 use crate::core::mesh::message::HttpAnnounce;
-use crate::core::{Core, SharedCore};
+use crate::front::{Core, SharedCore};
 use crate::net::stream;
 use crate::wire::http::Framing;
 
@@ -66,7 +66,7 @@ impl Kept {
 
 /// Answers what gathers, for as long as the core lives.
 pub async fn answer(core: SharedCore) {
-    let filled = core.borrow().kept.filled.clone();
+    let filled = core.borrow().desk.kept.filled.clone();
     loop {
         // Woken by the first of a batch, this task runs after all that were ready then.
         filled.wait().await;
@@ -77,15 +77,15 @@ pub async fn answer(core: SharedCore) {
 impl Core {
     /// Answers the announces that wait.
     pub fn answer_kept(&mut self) {
-        self.kept.round += 1;
-        let now = self.clock.now();
+        self.desk.kept.round += 1;
+        let now = self.engine.clock.now();
         let (mut announces, mut askers, mut seeds) = (
-            mem::take(&mut self.kept.announces),
-            mem::take(&mut self.kept.askers),
-            mem::take(&mut self.kept.seeds),
+            mem::take(&mut self.desk.kept.announces),
+            mem::take(&mut self.desk.kept.askers),
+            mem::take(&mut self.desk.kept.seeds),
         );
-        let mut out = mem::take(&mut self.http_out);
-        let warm = |core: &Self, seeds: &[u64]| core.shard.warm(&announces, seeds);
+        let mut out = mem::take(&mut self.desk.http_out);
+        let warm = |core: &Self, seeds: &[u64]| core.engine.shard.warm(&announces, seeds);
         self.answer_together(&announces, &mut seeds, warm, |core, at, announce| {
             let asker = &askers[at];
             out.clear();
@@ -94,15 +94,16 @@ impl Core {
             core.note_reply(asker.remote);
             core.send_kept(asker, &out);
         });
-        self.http_out = out;
+        self.desk.http_out = out;
         announces.clear();
         askers.clear();
-        (self.kept.announces, self.kept.askers, self.kept.seeds) = (announces, askers, seeds);
+        (self.desk.kept.announces, self.desk.kept.askers, self.desk.kept.seeds) =
+            (announces, askers, seeds);
     }
 
     /// Sends what the kernel takes; the connection's task does the rest.
     fn send_kept(&mut self, asker: &Asker, reply: &[u8]) {
-        let seats = self.seats.clone();
+        let seats = self.desk.seats.clone();
         let seats = seats.borrow();
         let Some(fd) = seats.descriptor(asker.seat) else { return };
         // Its task learns of an error, which is the client's end of it, when it reads.
@@ -110,7 +111,7 @@ impl Core {
         let sent = sent.unwrap_or(0);
         self.note_sent(asker.remote, sent);
         if sent < reply.len() {
-            self.kept.unsent.push((asker.seat, reply[sent..].to_vec()));
+            self.desk.kept.unsent.push((asker.seat, reply[sent..].to_vec()));
             seats.wake(asker.seat);
         }
     }

@@ -8,9 +8,10 @@ use shard::{Counts, Families, InfoHash, Scope, Seconds};
 
 use crate::core::mesh::late::Late;
 use crate::core::mesh::message::{HttpAnnounce, HttpAsked, HttpRequest, ReplyTo};
-use crate::core::{Core, Refused, Scraped, family};
+use crate::core::{Refused, Scraped, family};
+use crate::front::Core;
+use crate::front::heard::Doing;
 use crate::front::http::shelf::Loan;
-use crate::private::core::heard::Doing;
 use crate::wire::http::{
     Announced, Failure, Framing, Head, Malformed, Parsed, Persistence, Retry, Target, parse_head,
     write_announce, write_failure, write_not_found, write_root, write_scrape,
@@ -71,11 +72,11 @@ impl Core {
         seat: Option<usize>,
         out: &mut Vec<u8>,
     ) -> (usize, Next) {
-        let now = self.clock.now();
+        let now = self.engine.clock.now();
         let mut consumed = 0;
         loop {
             let rest = &input[consumed..];
-            let parsed = match &self.private {
+            let parsed = match &self.engine.private {
                 None => parse_head(rest, seen),
                 Some(private) => private::parse_head(rest, seen, private.site.update()),
             };
@@ -89,11 +90,11 @@ impl Core {
             };
             seen = 0;
             consumed += taken;
-            let front = self.counters.front(Protocol::Http, family(remote.ip()));
+            let front = self.engine.counters.front(Protocol::Http, family(remote.ip()));
             front.received_bytes += taken as u64;
             let framing = self.framing(&head);
             let next = match head.target() {
-                _ if self.private.is_some() => {
+                _ if self.engine.private.is_some() => {
                     self.hear_private(&head, taken, framing, remote.ip(), now, out)
                 }
                 Target::Announce(_) => {
@@ -107,7 +108,8 @@ impl Core {
                     None
                 }
                 Target::Root | Target::Unknown => {
-                    self.counters
+                    self.engine
+                        .counters
                         .front(Protocol::Http, family(remote.ip()))
                         .refuse(Reason::NotFound);
                     write_not_found(out, framing, head.query);
@@ -126,7 +128,11 @@ impl Core {
 
     fn framing(&self, head: &Head<'_>) -> Framing {
         let framing = head.framing();
-        if self.settings.http_keep_alive && !self.draining { framing } else { framing.closing() }
+        if self.engine.settings.http_keep_alive && !self.engine.draining {
+            framing
+        } else {
+            framing.closing()
+        }
     }
 
     /// Answers an announce; `Some` when another core has to, or later with others.
@@ -145,23 +151,23 @@ impl Core {
                 return None;
             }
         };
-        let settings = &self.settings;
+        let settings = &self.engine.settings;
         let numwant =
             asked.numwant.peers(asked.event, settings.numwant_default, settings.numwant_max);
         let address = self.announced_address(&asked, remote);
         let announce = asked.to_engine(address, Families { v4: true, v6: true }, numwant);
         let asked = HttpAnnounce { announce, compact: asked.compact.unwrap_or(true) };
-        match (self.elsewhere(&announce.info_hash), seat) {
+        match (self.engine.elsewhere(&announce.info_hash), seat) {
             (Some(owner), _) => {
                 let asked = HttpAsked::Open(asked);
                 Some(Next::Travel(owner, Box::new(HttpRequest { asked, framing })))
             }
             (None, Some(seat)) => {
-                self.kept.put(&asked, framing, remote, seat);
+                self.desk.kept.put(&asked, framing, remote, seat);
                 Some(Next::Batched)
             }
             (None, None) => {
-                self.answer_http_announce(&asked, framing, self.clock.now(), out);
+                self.answer_http_announce(&asked, framing, self.engine.clock.now(), out);
                 None
             }
         }
@@ -170,7 +176,7 @@ impl Core {
     /// The address a peer is known by: the one it came from, unless it came from a trusted network
     /// and names a public one (`ip=`, BEP 3). Any other would be of no use to those who are told.
     fn announced_address(&self, asked: &query::Announce<'_>, remote: IpAddr) -> IpAddr {
-        let settings = &self.settings;
+        let settings = &self.engine.settings;
         if !settings.ip_parameter
             || !settings.trusted_network.iter().any(|network| network.contains(&remote))
         {
@@ -191,13 +197,13 @@ impl Core {
         out: &mut Vec<u8>,
     ) {
         let remote = request.announce.address;
-        match self.announce(&request.announce, Protocol::Http, now) {
+        match self.engine.announce(&request.announce, Protocol::Http, now) {
             Ok(()) => {
                 let announced = Announced {
-                    reply: &self.reply,
-                    interval: self.interval.answer(now, &mut self.random),
-                    interval_min: self.interval.min(),
-                    external_ip: self.settings.external_ip.then_some(remote),
+                    reply: &self.engine.reply,
+                    interval: self.engine.interval.answer(now, &mut self.engine.random),
+                    interval_min: self.engine.interval.min(),
+                    external_ip: self.engine.settings.external_ip.then_some(remote),
                     compact: request.compact,
                 };
                 write_announce(out, framing, &announced);
@@ -227,7 +233,7 @@ impl Core {
             return self.hear_full_scrape(head, framing, remote, out);
         }
         let late = Rc::new(Late::new());
-        match self.scrape(&hashes, ReplyTo::Http(late.clone()), now) {
+        match self.engine.scrape(&hashes, ReplyTo::Http(late.clone()), now) {
             Scraped::Here(counts) => {
                 self.answer_http_scrape(remote, framing, &hashes, &counts, out);
                 None
@@ -245,8 +251,8 @@ impl Core {
         counts: &[Option<Counts>],
         out: &mut Vec<u8>,
     ) {
-        self.counters.front(Protocol::Http, family(remote)).scrapes += 1;
-        if self.private.is_some() {
+        self.engine.counters.front(Protocol::Http, family(remote)).scrapes += 1;
+        if self.engine.private.is_some() {
             let mut files: Vec<_> = hashes.iter().copied().zip(counts.iter().copied()).collect();
             return private::write_scrape(out, framing, &mut files);
         }
@@ -256,7 +262,7 @@ impl Core {
     }
 
     fn refuse_malformed(&mut self, remote: IpAddr, malformed: Malformed, out: &mut Vec<u8>) {
-        if self.private.is_some() {
+        if self.engine.private.is_some() {
             self.refuse_private(remote, Framing::CLOSE, &malformed.into(), out);
             return self.note_reply(remote);
         }
@@ -264,7 +270,7 @@ impl Core {
             Malformed::TooLarge => Reason::TooLarge,
             _ => Reason::Malformed,
         };
-        self.counters.front(Protocol::Http, family(remote)).refuse(reason);
+        self.engine.counters.front(Protocol::Http, family(remote)).refuse(reason);
         self.note_reply(remote);
         let intervals = None;
         let retry = Some(Retry::Never);
@@ -279,8 +285,8 @@ impl Core {
         reason: &dyn std::fmt::Display,
         out: &mut Vec<u8>,
     ) {
-        self.counters.front(Protocol::Http, family(remote)).refuse(Reason::Malformed);
-        let intervals = Some((self.interval.current(), self.interval.min()));
+        self.engine.counters.front(Protocol::Http, family(remote)).refuse(Reason::Malformed);
+        let intervals = Some((self.engine.interval.current(), self.engine.interval.min()));
         let retry = Some(Retry::Never);
         write_failure(out, framing, &Failure { reason, intervals, retry });
     }
@@ -292,7 +298,7 @@ impl Core {
                 (Some((RETRY_SOON, RETRY_SOON)), Some(Retry::Minutes(RETRY_SOON.0 / 60)))
             }
             Refused::Torrent | Refused::Full(_) => {
-                (Some((self.interval.current(), self.interval.min())), None)
+                (Some((self.engine.interval.current(), self.engine.interval.min())), None)
             }
         };
         write_failure(out, framing, &Failure { reason: &refused, intervals, retry });
@@ -300,11 +306,11 @@ impl Core {
 
     /// Counts one reply.
     pub fn note_reply(&mut self, remote: IpAddr) {
-        self.counters.front(Protocol::Http, family(remote)).responses += 1;
+        self.engine.counters.front(Protocol::Http, family(remote)).responses += 1;
     }
 
     /// Counts bytes that left.
     pub fn note_sent(&mut self, remote: IpAddr, bytes: usize) {
-        self.counters.front(Protocol::Http, family(remote)).sent_bytes += bytes as u64;
+        self.engine.counters.front(Protocol::Http, family(remote)).sent_bytes += bytes as u64;
     }
 }

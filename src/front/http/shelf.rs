@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::core::full_scrape::{Body, Edition};
+use crate::core::NotLent;
+use crate::core::mesh::edition::{Body, Edition};
 use crate::wire::http::Coding;
 
 /// Readers that one core serves at once; further ones are asked to come back in a minute.
@@ -23,17 +24,6 @@ pub struct Loan {
     edition: Arc<Edition>,
     packed: bool,
     readers: Rc<Cell<usize>>,
-}
-
-/// Why there is nothing to read now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum NotLent {
-    /// The first edition is still being made.
-    #[error("Full scrape is not ready yet, please try again in a minute")]
-    NotMade,
-    /// As many read as may.
-    #[error("Full scrape is being read by too many, please try again in a minute")]
-    ReadersMax,
 }
 
 impl Shelf {

@@ -14,9 +14,9 @@ use glommio::net::TcpStream;
 use shard::Seconds;
 
 use crate::core::mesh::late::Late;
-use crate::core::{Core, SharedCore};
 use crate::front::http::seats::Seat;
 use crate::front::moderation::{self, Moderation};
+use crate::front::{Core, SharedCore};
 use crate::net::batch::BATCH_MAX;
 use crate::net::readiness::Readiness;
 use crate::net::stream;
@@ -96,11 +96,11 @@ impl Link {
         input: &mut [u8],
     ) -> Poll<std::io::Result<usize>> {
         seat.wake_with(context.waker());
-        let watched = core.watch.watching().is_some_and(|watch| self.join(watch, seat));
+        let watched = core.desk.watch.watching().is_some_and(|watch| self.join(watch, seat));
         if !watched {
             let read = Pin::new(&mut self.connection).poll_read(context, input);
             if read.is_ready() {
-                core.watch.note_heard(core.clock.steady());
+                core.desk.watch.note_heard(core.engine.clock.steady());
             }
             return read;
         }
@@ -132,20 +132,20 @@ impl Link {
 
 /// Looks after the connections whenever they are busy, for as long as the core lives.
 pub async fn watch(core: SharedCore) {
-    let busy = core.borrow().watch.busy.clone();
+    let busy = core.borrow().desk.watch.busy.clone();
     match Readiness::new() {
-        Ok(readiness) => core.borrow_mut().watch.readiness = Some(readiness),
+        Ok(readiness) => core.borrow_mut().desk.watch.readiness = Some(readiness),
         Err(error) => {
             return tracing::warn!(%error, "no epoll: many kept connections cost more than they could");
         }
     }
     loop {
         busy.wait().await;
-        core.borrow_mut().watch.watching = true;
+        core.borrow_mut().desk.watch.watching = true;
         look_while_busy(&core).await;
-        core.borrow_mut().watch.watching = false;
+        core.borrow_mut().desk.watch.watching = false;
         // Now each has to wait for itself.
-        let seats = core.borrow().seats.clone();
+        let seats = core.borrow().desk.seats.clone();
         let mut seat = 0;
         while seat < seats.borrow().all() {
             for seat in seat..seat + WAKE_STEP {
@@ -181,14 +181,14 @@ async fn look_while_busy(core: &SharedCore) {
 impl Core {
     /// Wakes the tasks of the connections that have become ready; how many.
     fn wake_ready(&mut self) -> usize {
-        let mut seats = self.seats.borrow_mut();
-        let Some(readiness) = &mut self.watch.readiness else { return 0 };
+        let mut seats = self.desk.seats.borrow_mut();
+        let Some(readiness) = &mut self.desk.watch.readiness else { return 0 };
         // Interrupted at most; the next look is soon.
         let Ok(ready) = readiness.look() else { return 0 };
         let found = ready.len();
-        self.counters.wakeups += 1;
-        self.counters.http_batches += u64::from(found > 0);
-        self.counters.http_batched += found as u64;
+        self.engine.counters.wakeups += 1;
+        self.engine.counters.http_batches += u64::from(found > 0);
+        self.engine.counters.http_batched += found as u64;
         for ready in ready {
             seats.note_arrival(ready.number, ready.ending);
         }

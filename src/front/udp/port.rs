@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use glommio::net::UdpSocket;
-use ops::counters::{Family, Protocol};
+use ops::counters::{self, Family, Protocol};
 use shard::Announce;
 
-use crate::core::{Core, family};
+use crate::core::family;
+use crate::front::{Core, Desk};
 use crate::net::batch::{Correspondent, Outbox};
 use crate::net::stream;
 use crate::wire::udp::Transaction;
@@ -54,30 +55,48 @@ impl Port {
     }
 }
 
-impl Core {
+impl Desk {
     /// Adds a reply to those that leave by `port`; sends them all when there is no room for more.
-    pub fn push(&mut self, port: usize, to: Correspondent, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn push(
+        &mut self,
+        counters: &mut counters::Core,
+        port: usize,
+        to: Correspondent,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
         if self.ports[port].outbox.is_full() {
-            self.flush(port);
+            self.flush(counters, port);
         }
-        self.counters.front(Protocol::Udp, family(to.remote.ip().to_canonical())).responses += 1;
+        counters.front(Protocol::Udp, family(to.remote.ip().to_canonical())).responses += 1;
         self.ports[port].outbox.push(to, write);
     }
 
     /// Sends the replies that wait to leave by `port`.
-    pub fn flush(&mut self, port: usize) {
+    pub fn flush(&mut self, counters: &mut counters::Core, port: usize) {
         let Port { socket, outbox, family, .. } = &mut self.ports[port];
         let sent = outbox.flush(stream::borrow(&**socket));
-        self.counters.front(Protocol::Udp, *family).sent_bytes += sent.bytes as u64;
-        self.counters.udp_send_drops += sent.dropped as u64;
+        counters.front(Protocol::Udp, *family).sent_bytes += sent.bytes as u64;
+        counters.udp_send_drops += sent.dropped as u64;
+    }
+
+    /// Sends the replies that wait at any port.
+    pub fn flush_all(&mut self, counters: &mut counters::Core) {
+        for port in 0..self.ports.len() {
+            if !self.ports[port].outbox.is_empty() {
+                self.flush(counters, port);
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Adds a reply to those that leave by `port`; see [`Desk::push`].
+    pub fn push(&mut self, port: usize, to: Correspondent, write: impl FnOnce(&mut Vec<u8>)) {
+        self.desk.push(&mut self.engine.counters, port, to, write);
     }
 
     /// Sends the replies that wait at any port.
     pub fn flush_all(&mut self) {
-        for port in 0..self.ports.len() {
-            if !self.ports[port].outbox.is_empty() {
-                self.flush(port);
-            }
-        }
+        self.desk.flush_all(&mut self.engine.counters);
     }
 }

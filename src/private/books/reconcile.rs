@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use persist::postgres::{Home, SetAside, Stored};
 use persist::{Database, DatabaseError, LedgerStatus, Trouble, journal};
 use shard::private::{
@@ -21,15 +20,15 @@ use shard::{InfoHash, Seconds};
 
 use super::REASONS_KEPT;
 use crate::config::Config;
-use crate::core::export::Exported;
 use crate::core::mesh::Address;
 use crate::core::mesh::barrier::{self, Unreached};
+use crate::core::mesh::message::Exported;
 use crate::core::mesh::message::{Command, Differing, Message};
 use crate::private::site::Site;
 use crate::private::users::accounts::Accounts;
 use crate::process::clock::Clock;
+use crate::process::log::ErrorChain;
 use crate::process::thread;
-use crate::server::{ErrorChain, Event};
 
 /// How long the database may take until it has what the journal had.
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(60);
@@ -64,8 +63,11 @@ pub(crate) struct Reconciliation {
     every: Option<Duration>,
     due: Option<Instant>,
     under_way: bool,
-    events: Sender<Event>,
+    done: OnDone,
 }
+
+/// Who is told, on that thread, what came of it.
+type OnDone = Arc<dyn Fn(Result<Differed, ReconcileError>) + Send + Sync>;
 
 /// How many differed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -106,10 +108,10 @@ impl From<Unreached> for ReconcileError {
 
 impl Reconciliation {
     /// Of a private tracker; of an open one nothing is ever due.
-    pub(crate) fn new(compared: Option<Compared>, config: &Config, events: Sender<Event>) -> Self {
+    pub(crate) fn new(compared: Option<Compared>, config: &Config, done: OnDone) -> Self {
         let every = config.database_reconcile.filter(|_| compared.is_some());
         let due = every.map(|every| Instant::now() + every);
-        Self { compared, every, due, under_way: false, events }
+        Self { compared, every, due, under_way: false, done }
     }
 
     /// When the next one is to be started; `None` while one is under way.
@@ -126,11 +128,11 @@ impl Reconciliation {
     pub(crate) fn start(&mut self, cores: Vec<Address<Message>>, clock: Clock) {
         self.due = self.every.map(|every| Instant::now() + every);
         let Some(compared) = self.compared.clone().filter(|_| !self.under_way) else { return };
-        let (events, now) = (self.events.clone(), clock.now());
+        let (done, now) = (self.done.clone(), clock.now());
         let compare = move || {
             thread::give_way();
             let work = Work { compared: &compared, cores: &cores, now };
-            let _ = events.send(Event::Reconciled(work.run()));
+            done(work.run());
         };
         let thread = std::thread::Builder::new().name("margay-compare".to_owned());
         match thread.spawn(compare) {

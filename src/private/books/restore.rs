@@ -87,6 +87,9 @@ pub(crate) fn private(
         },
     );
     let private = Private {
+        number,
+        cores,
+        to_tell: Vec::new(),
         facts: swarms.limits().facts,
         swarms,
         accounts,

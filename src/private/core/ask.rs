@@ -1,143 +1,44 @@
-//! What the API asks of a core: to change something, or to look.
-//!
-//! A change is applied at once and answered when the journal has it on the disk. A look is answered at
-//! once, but for a user's clients, which are found in steps between announces.
+//! What the API asks of a core, done.
 
-use std::time::{Duration, Instant};
-
-use shard::InfoHash;
-use shard::private::{Bookmark, PeerRecord, Presence, Terms, TorrentRecord, UserId};
+use shard::private::{Bookmark, TorrentRecord};
+use shard::{InfoHash, Seconds};
 use tokio::sync::oneshot;
 
+use super::Private;
 use super::outgoing::Waiter;
 use super::site_changes::Unregistered;
 use crate::api::{Done, Failure, Operation, TorrentState};
-use crate::core::{Core, SharedCore};
+use crate::core::mesh::ask::{Page, Results};
 use crate::private::users::accounts::{Says, Unsaid};
 
-/// What has become of each of some operations, in their order.
-pub type Results = Vec<Result<Done, Failure>>;
-
-/// Something that is asked, and who gets the answer.
-#[derive(Debug)]
-pub enum Ask {
-    /// To do these, in this order. Without any, to answer when the other cores have heard what was done before.
-    Do(Vec<Operation>, oneshot::Sender<Results>),
-    /// About a torrent; `None` when it is not registered.
-    Torrent(InfoHash, oneshot::Sender<Option<TorrentState>>),
-    /// Who is on a torrent, at most so many; `None` when it is not registered.
-    Peers(InfoHash, Bookmark, usize, oneshot::Sender<Option<Page>>),
-    /// Where a user's clients are, from a place on, at most so many and some.
-    Find(UserId, u32, usize, oneshot::Sender<Found>),
-}
-
-/// Some of a torrent's peers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Page {
-    /// The torrent's rules.
-    pub terms: Terms,
-    /// The peers.
-    pub peers: Vec<PeerRecord>,
-    /// Where the next page begins; `None` at the end.
-    pub next: Option<Bookmark>,
-}
-
-/// Some of a user's clients.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Found {
-    /// Where they are.
-    pub presences: Vec<Presence>,
-    /// Where to go on; `None` at the end.
-    pub next: Option<u32>,
-}
-
-/// Torrents looked at in one step when a user is looked for; some 100 µs.
-const FIND_STEP: u32 = 1024;
-
-/// Time between two steps.
-const FIND_PAUSE: Duration = Duration::from_millis(1);
-
-/// How long a user is looked for at a time.
-const FIND_TIME: Duration = Duration::from_secs(3);
-
-/// Time between two looks whether other cores have room for what this one says.
-const SETTLE_PAUSE: Duration = Duration::from_millis(5);
-
-/// Does what is asked.
-pub fn hear(core: &SharedCore, ask: Ask) {
-    // Who asked may have given up; then nobody gets the answer.
-    match ask {
-        Ask::Do(operations, reply) if operations.is_empty() => {
-            glommio::spawn_local(settle(core.clone(), reply)).detach();
-        }
-        Ask::Do(operations, reply) => core.borrow_mut().do_all(operations, reply),
-        Ask::Torrent(info_hash, reply) => {
-            _ = reply.send(core.borrow().torrent_state(&info_hash));
-        }
-        Ask::Peers(info_hash, from, max, reply) => {
-            _ = reply.send(core.borrow().page_of(&info_hash, from, max));
-        }
-        Ask::Find(user, from, max, reply) => {
-            glommio::spawn_local(find(core.clone(), user, from, max, reply)).detach();
-        }
-    }
-}
-
-/// Answers when the inboxes of the other cores have all that this one has to say to them.
-async fn settle(core: SharedCore, reply: oneshot::Sender<Results>) {
-    while !core.borrow().unheard.is_empty() && !reply.is_closed() {
-        glommio::timer::sleep(SETTLE_PAUSE).await;
-    }
-    let _ = reply.send(Results::new());
-}
-
-async fn find(
-    core: SharedCore,
-    user: UserId,
-    from: u32,
-    max: usize,
-    reply: oneshot::Sender<Found>,
-) {
-    let began = Instant::now();
-    let mut found = Found { presences: Vec::new(), next: Some(from) };
-    while let Some(next) = found.next
-        && found.presences.len() < max
-        && began.elapsed() < FIND_TIME
-        && !reply.is_closed()
-    {
-        if next != from {
-            glommio::timer::sleep(FIND_PAUSE).await;
-        }
-        let core = core.borrow();
-        let Some(private) = &core.private else { break };
-        let presences = &mut found.presences;
-        found.next = private.swarms.find_user(user, next, FIND_STEP, max, presences);
-    }
-    let _ = reply.send(found);
-}
-
-impl Core {
-    fn do_all(&mut self, operations: Vec<Operation>, reply: oneshot::Sender<Results>) {
-        let full = self.private_side().outgoing.is_full_for_site();
+impl Private {
+    /// Does what the API asks, one after the other, and answers when the journal has it on the disk.
+    pub fn do_all(
+        &mut self,
+        operations: Vec<Operation>,
+        reply: oneshot::Sender<Results>,
+        now: Seconds,
+        draining: bool,
+    ) {
+        let full = self.outgoing.is_full_for_site();
         let results: Results = operations
             .into_iter()
-            .map(|operation| match (self.draining, full) {
+            .map(|operation| match (draining, full) {
                 (true, _) => Err(Failure::Unavailable("stopping")),
                 (_, true) => Err(Failure::JournalFull),
-                _ => self.operate(operation),
+                _ => self.operate(operation, now),
             })
             .collect();
         if results.iter().all(Result::is_err) {
             let _ = reply.send(results);
             return;
         }
-        let outgoing = &mut self.private_side().outgoing;
+        let outgoing = &mut self.outgoing;
         outgoing.wait(Waiter::Site { results, reply });
         outgoing.hurry();
     }
 
-    fn operate(&mut self, operation: Operation) -> Result<Done, Failure> {
-        let now = self.clock.now();
+    fn operate(&mut self, operation: Operation, now: Seconds) -> Result<Done, Failure> {
         match operation {
             Operation::PutUser { id, passkey, can_leech, hidden, enabled } => {
                 self.operate_user(Says {
@@ -153,7 +54,7 @@ impl Core {
                 self.operate_user(Says { id, passkey, can_leech, hidden, enabled, makes: false })
             }
             Operation::PutTorrent { info_hash, info_hash_v2, id, freeleech, upload_percent } => {
-                let swarms = &self.private_side().swarms;
+                let swarms = &self.swarms;
                 match swarms.terms(&info_hash) {
                     Some(terms) if terms.id != id => {
                         return Err(Failure::TorrentNumber(terms.id));
@@ -206,8 +107,9 @@ impl Core {
         }
     }
 
-    fn torrent_state(&self, info_hash: &InfoHash) -> Option<TorrentState> {
-        let swarms = &self.private.as_ref()?.swarms;
+    /// What there is of a registered torrent.
+    pub fn torrent_state(&self, info_hash: &InfoHash) -> Option<TorrentState> {
+        let swarms = &self.swarms;
         let (record, _) = swarms.swarm(info_hash, 0)?;
         let counts = swarms.counts(info_hash)?;
         let TorrentRecord { info_hash, terms, balance, .. } = record;
@@ -215,8 +117,9 @@ impl Core {
         Some(TorrentState { info_hash, info_hash_v2, terms, counts, balance })
     }
 
-    fn page_of(&self, info_hash: &InfoHash, from: Bookmark, max: usize) -> Option<Page> {
-        let swarms = &self.private.as_ref()?.swarms;
+    /// Some of a torrent's peers.
+    pub fn page_of(&self, info_hash: &InfoHash, from: Bookmark, max: usize) -> Option<Page> {
+        let swarms = &self.swarms;
         let (terms, mut peers) = (swarms.terms(info_hash)?, Vec::new());
         let next = swarms.page(info_hash, from, max, &mut peers)?;
         Some(Page { terms, peers, next })

@@ -14,11 +14,11 @@ use shard::InfoHash;
 use shard::private::{PeerId, Stamp, UserId};
 use tokio::sync::oneshot;
 
-use super::ask::Results;
-use super::heard::Told;
 use crate::core::mesh::Address;
+use crate::core::mesh::ask::Results;
 use crate::core::mesh::late::Late;
 use crate::core::mesh::message::Message;
+use crate::core::mesh::told::Told;
 use crate::net::batch::Correspondent;
 use crate::process::clock;
 

@@ -11,15 +11,11 @@ use shard::private::{Change, ClientPrefix, Freeleech, Stamp, Terms, TorrentId, U
 use shard::{InfoHash, Seconds};
 
 use super::Private;
-use crate::core::Core;
-use crate::core::mesh::message::{Command, Message};
+use crate::core::mesh::message::Command;
+use crate::core::route::SITE_CORE;
 use crate::private::torrents::numbers::Beginning;
 use crate::private::users::accounts::{Known, Says, Unsaid};
 use crate::process::clock;
-
-/// The core that does what is said of users and client rules, so that what is said of one of them is done
-/// and journaled in one order, however it came in.
-pub const SITE_CORE: usize = 0;
 
 /// Why a torrent is not registered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,17 +34,11 @@ fn now_stamp() -> Stamp {
 }
 
 static UNREGISTERED: Trouble = Trouble::new();
-static DROWNING: Trouble = Trouble::new();
 
-impl Core {
-    /// The private side, for those that only a private tracker's requests come to.
-    pub(crate) fn private_side(&mut self) -> &mut Private {
-        self.private.as_mut().expect("only a private tracker hears a site")
-    }
-
+impl Private {
     /// The first name of the torrent that has this one: what is written down says it by that.
     fn first_name(&mut self, name: InfoHash) -> InfoHash {
-        self.private_side().site.hybrids().registered(&name).unwrap_or(name)
+        self.site.hybrids().registered(&name).unwrap_or(name)
     }
 
     /// Registers a torrent that this core owns, or changes the rules of a registered one, which keeps its
@@ -67,17 +57,16 @@ impl Core {
         let at = now_stamp();
         let makes = id.is_some();
         let info_hash = if second.is_none() { self.first_name(info_hash) } else { info_hash };
-        let private = self.private_side();
-        let known = private.swarms.terms(&info_hash);
+        let known = self.swarms.terms(&info_hash);
         let id = known.map(|terms| terms.id).or(id).ok_or(Unregistered::Unknown)?;
-        let (numbers, hybrids) = (private.site.numbers(), private.site.hybrids());
-        let before = private.swarms.second(&info_hash);
+        let (numbers, hybrids) = (self.site.numbers(), self.site.hybrids());
+        let before = self.swarms.second(&info_hash);
         let info_hash_v2 = second.unwrap_or(before);
         let names = [Some(info_hash), info_hash_v2].into_iter().flatten();
         for name in names {
             // What this core does not see is refused by the database.
             let of_another = hybrids.registered(&name).filter(|first| *first != info_hash);
-            let is_first = name != info_hash && private.swarms.terms(&name).is_some();
+            let is_first = name != info_hash && self.swarms.terms(&name).is_some();
             if let Some(other) = of_another.or((is_first && Some(name) != before).then_some(name)) {
                 return Err(Unregistered::NameTaken(name, other));
             }
@@ -97,17 +86,17 @@ impl Core {
         let upload_percent =
             upload_percent.or(known.map(|terms| terms.upload_percent)).unwrap_or(100);
         let terms = Terms { id, freeleech, upload_percent };
-        let registered = private.swarms.register(info_hash, terms);
+        let registered = self.swarms.register(info_hash, terms);
         if named.is_ok() {
             // Whether the name is free was seen above.
-            _ = private.swarms.set_second(&info_hash, info_hash_v2);
+            _ = self.swarms.set_second(&info_hash, info_hash_v2);
         }
         if let Err(refusal) = registered
             && let Some(times) = UNREGISTERED.again("")
         {
             tracing::error!(%info_hash, %refusal, times, "cannot register a torrent; raise torrents-max");
         }
-        private.unwritten_torrents.note(info_hash, columns, at);
+        self.unwritten_torrents.note(info_hash, columns, at);
         // The database is to know it all the same.
         let change = Change::Torrent { id, info_hash, info_hash_v2, freeleech, upload_percent };
         self.journal(at, columns, change);
@@ -123,13 +112,12 @@ impl Core {
         now: Seconds,
     ) -> bool {
         let info_hash = self.first_name(info_hash);
-        let private = self.private_side();
-        let Some(terms) = private.swarms.terms(&info_hash) else { return false };
+        let Some(terms) = self.swarms.terms(&info_hash) else { return false };
         let reason = reason.to_owned();
         let change = Change::TorrentRemoved { id: terms.id, info_hash, reason, at: now };
-        private.put(&change);
+        self.put(&change);
         let at = now_stamp();
-        private.unwritten_torrents.note(info_hash, Columns::NONE, at);
+        self.unwritten_torrents.note(info_hash, Columns::NONE, at);
         self.journal(at, Columns::ALL, change);
         true
     }
@@ -143,11 +131,10 @@ impl Core {
         expires_at: Option<Seconds>,
     ) -> Option<TorrentId> {
         let info_hash = self.first_name(info_hash);
-        let private = self.private_side();
-        let torrent = private.swarms.terms(&info_hash)?.id;
-        private.swarms.set_token(user, &info_hash, expires_at);
+        let torrent = self.swarms.terms(&info_hash)?.id;
+        self.swarms.set_token(user, &info_hash, expires_at);
         let at = now_stamp();
-        private.unwritten_tokens.note((user, info_hash), Columns::ALL, at);
+        self.unwritten_tokens.note((user, info_hash), Columns::ALL, at);
         self.journal(at, Columns::ALL, Change::Token { user, torrent, info_hash, expires_at });
         Some(torrent)
     }
@@ -155,11 +142,10 @@ impl Core {
     /// It is not any more; whether it was. The database is told also when it was not.
     pub(crate) fn remove_token(&mut self, user: UserId, info_hash: InfoHash) -> bool {
         let info_hash = self.first_name(info_hash);
-        let private = self.private_side();
-        let Some(terms) = private.swarms.terms(&info_hash) else { return false };
-        let was_there = private.swarms.remove_token(user, &info_hash);
+        let Some(terms) = self.swarms.terms(&info_hash) else { return false };
+        let was_there = self.swarms.remove_token(user, &info_hash);
         let at = now_stamp();
-        private.unwritten_tokens.note((user, info_hash), Columns::ALL, at);
+        self.unwritten_tokens.note((user, info_hash), Columns::ALL, at);
         let change = Change::TokenRemoved { user, torrent: terms.id, info_hash };
         self.journal(at, Columns::ALL, change);
         was_there
@@ -172,14 +158,14 @@ impl Core {
     pub(crate) fn say_user(&mut self, says: Says) -> Result<Known, Unsaid> {
         debug_assert_eq!(self.number, SITE_CORE, "there is one order of what is said of a user");
         let at = now_stamp();
-        let became = self.private_side().accounts.say(says, at)?;
+        let became = self.accounts.say(says, at)?;
         let Known { user, passkey, enabled, .. } = became.known;
         let User { id, can_leech, hidden, group } = user;
         let change = Change::User { id, passkey, can_leech, hidden, enabled, group };
         self.journal(at, says.columns(), change);
         // Each that is told is looked up for every peer that is handed out, for some minutes.
         if became.is_news {
-            self.tell_cores(&if enabled { Command::Rights(user) } else { Command::UserGone(id) });
+            self.to_tell.push(if enabled { Command::Rights(user) } else { Command::UserGone(id) });
         }
         Ok(became.known)
     }
@@ -199,56 +185,18 @@ impl Core {
     }
 
     fn change_rules(&mut self, change: impl FnOnce(&mut BTreeMap<ClientPrefix, bool>)) {
-        let rules = self.private_side().site.change_rules(change);
-        self.tell_cores(&Command::ClientRules(rules));
+        let rules = self.site.change_rules(change);
+        self.to_tell.push(Command::ClientRules(rules));
     }
 
     fn journal_rule(&mut self, prefix: &ClientPrefix, change: Change) {
         let at = now_stamp();
-        let site = &self.private_side().site;
+        let site = &self.site;
         site.unwritten_rules().note(prefix.clone(), Columns::ALL, at);
         self.journal(at, Columns::ALL, change);
     }
 
     fn journal(&mut self, at: Stamp, columns: Columns, change: Change) {
-        self.private_side().outgoing.push(Said { at, columns, change });
-    }
-
-    /// Does a command here at once, and on the other cores as soon as they come to it.
-    pub(crate) fn tell_cores(&mut self, command: &Command) {
-        for core in 0..self.mesh.len() {
-            if core == self.number {
-                self.obey_command(command.clone());
-                continue;
-            }
-            let quiet = self.unheard.is_empty();
-            let mut unheard = std::mem::take(&mut self.unheard);
-            let heard = unheard.say(core, command.clone(), |to, command| self.say(to, command));
-            self.unheard = unheard;
-            if quiet
-                && !heard
-                && let Some(times) = DROWNING.again("")
-            {
-                tracing::warn!(
-                    core,
-                    times,
-                    "a core is drowning; it hears later what the site changed"
-                );
-            }
-        }
-    }
-
-    /// Says to the other cores what they had no room to hear.
-    pub(crate) fn tell_unheard(&mut self) {
-        let mut unheard = std::mem::take(&mut self.unheard);
-        unheard.say_again(|to, command| self.say(to, command));
-        self.unheard = unheard;
-    }
-
-    fn say(&mut self, to: usize, command: Command) -> Result<(), Command> {
-        match self.send(to, Message::Command(command)) {
-            Err(Message::Command(back)) => Err(back),
-            _ => Ok(()),
-        }
+        self.outgoing.push(Said { at, columns, change });
     }
 }

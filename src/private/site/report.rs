@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ops::counters::{self, Protocol, Reason};
 use shard::Seconds;
 
-use crate::control::Slot;
 use crate::wire::ocelot::Stats;
+use ops::slot::Slot;
 
 /// The figures of all cores, each up to a second old. `uptime` is the process's.
 pub fn stats(slots: &[Arc<Slot>], uptime: Seconds, interval: Seconds) -> Stats {

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
 use fastrand::Rng;
-use margay::core::Core;
+use margay::front::Core;
 use margay::net::batch::{BATCH_MAX, Correspondent, Inbox, Outbox};
 use margay::process::clock::Clock;
 use margay::wire::percent;
@@ -36,7 +36,10 @@ fn full(tag: fn(Peer) -> ClientTag) -> (Core, Crowd) {
             numwant: 0,
             families: Families { v4: true, v6: false },
         };
-        core.shard.announce(&announce, before, &mut core.random, &mut core.reply).unwrap();
+        core.engine
+            .shard
+            .announce(&announce, before, &mut core.engine.random, &mut core.engine.reply)
+            .unwrap();
     }
     (core, crowd)
 }
@@ -81,8 +84,11 @@ impl Walk for Udp {
     fn walk(&mut self) -> usize {
         let peers = self.crowd.some(&mut self.random, ANNOUNCES);
         for batch in peers.chunks(BATCH_MAX) {
-            let id =
-                self.core.connection_ids.issue(Ipv4Addr::LOCALHOST.into(), self.core.clock.now());
+            let id = self
+                .core
+                .engine
+                .connection_ids
+                .issue(Ipv4Addr::LOCALHOST.into(), self.core.engine.clock.now());
             for peer in batch {
                 self.client.send(&datagram(*peer, id)).unwrap();
             }
@@ -95,7 +101,7 @@ impl Walk for Udp {
             }
         }
         assert_eq!(
-            self.core.shard.totals().peers_v4,
+            self.core.engine.shard.totals().peers_v4,
             self.crowd.peers() as usize,
             "all were known"
         );
@@ -105,15 +111,15 @@ impl Walk for Udp {
 
 impl Udp {
     fn answer_batch(&mut self, expected: usize) {
-        let now = self.core.clock.now();
+        let now = self.core.engine.clock.now();
         let received = self.inbox.receive(self.socket.as_fd()).unwrap();
         assert_eq!(received, expected);
         for slot in 0..received {
             let (datagram, from) = self.inbox.datagram(slot).unwrap();
             let address = from.remote.ip().to_canonical();
             let Ok(Request::Announce(announce)) = udp::parse(datagram) else { unreachable!() };
-            assert!(self.core.connection_ids.check(announce.connection_id, address, now));
-            let settings = &self.core.settings;
+            assert!(self.core.engine.connection_ids.check(announce.connection_id, address, now));
+            let settings = &self.core.engine.settings;
             let cap = settings.numwant_max.min(PEERS_V4_MAX);
             let numwant = announce.numwant.peers(announce.event, settings.numwant_default, cap);
             self.senders.push((from, announce.transaction));
@@ -121,15 +127,15 @@ impl Udp {
             let peer = Ipv4Addr::from(announce.key);
             self.waiting.push(announce.to_engine(peer.into(), numwant));
         }
-        self.seeds.extend(self.waiting.iter().map(|_| self.core.random.u64(..)));
-        self.core.shard.warm(&self.waiting, &self.seeds);
+        self.seeds.extend(self.waiting.iter().map(|_| self.core.engine.random.u64(..)));
+        self.core.engine.shard.warm(&self.waiting, &self.seeds);
         for ((announce, (to, transaction)), seed) in
             self.waiting.iter().zip(&self.senders).zip(&self.seeds)
         {
-            self.core.random.seed(*seed);
-            self.core.announce(announce, Protocol::Udp, now).unwrap();
-            let interval = self.core.next_interval(now);
-            let reply = &self.core.reply;
+            self.core.engine.random.seed(*seed);
+            self.core.engine.announce(announce, Protocol::Udp, now).unwrap();
+            let interval = self.core.engine.next_interval(now);
+            let reply = &self.core.engine.reply;
             self.outbox.push(*to, |out| {
                 write_announce(out, *transaction, interval, reply.counts, &reply.peers_v4);
             });
@@ -181,7 +187,7 @@ impl Walk for Http {
             counted(&mut || _ = core.converse(remote, &request, 0, None, out));
             assert!(out.starts_with(b"HTTP/1.1 200"), "no answer to an announce");
         }
-        assert_eq!(core.shard.totals().peers_v4, crowd.peers() as usize, "all were known");
+        assert_eq!(core.engine.shard.totals().peers_v4, crowd.peers() as usize, "all were known");
         peers.len()
     }
 }

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use fastrand::Rng;
-use margay::core::Core;
 use margay::core::mesh::Inbox;
 use margay::core::mesh::message::Message;
+use margay::front::Core;
 use margay::private::core::Private;
 use margay::private::core::early::Early;
 use margay::private::core::outgoing::Outgoing;
@@ -53,6 +53,9 @@ pub(crate) fn announce() -> Box<dyn Walk> {
     let swarms = full(&crowd, clock.now() - SINCE_LAST);
     let (core, inbox) = tracker::core(clock, |home| {
         Some(Private {
+            number: 0,
+            cores: 1,
+            to_tell: Vec::new(),
             facts: swarms.limits().facts,
             swarms,
             accounts: Arc::new(accounts),
@@ -98,7 +101,7 @@ impl Walk for Users {
 }
 
 fn facts(core: &Core) -> usize {
-    core.private.as_ref().unwrap().outgoing.len()
+    core.engine.private.as_ref().unwrap().outgoing.len()
 }
 
 /// Swarms that have everybody, since `at`.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use margay::config::Config;
+use margay::core::Engine;
 use margay::core::connection_id::ConnectionIds;
-use margay::core::gather::Gather;
 use margay::core::interval::{Controller, Policy};
+use margay::core::mesh::gather::Gather;
 use margay::core::mesh::message::Message;
 use margay::core::mesh::{self, Address, Inbox};
-use margay::core::{Core, HTTP_READ_BYTES};
-use margay::front::http::seats::Seats;
+use margay::front::{Core, Desk};
 use margay::private::core::Private;
 use margay::process::clock::Clock;
 use ops::lists::TorrentLists;
@@ -45,7 +45,8 @@ pub(crate) fn core(
     };
     let mut counters = ops::counters::Core::default();
     counters.channels = vec![ops::counters::Channel::default()];
-    let core = Core {
+    let desk = Desk::new(settings.http_connections_max);
+    let engine = Engine {
         number: 0,
         shard: Shard::new(1, limits),
         private: private(mesh[0].clone()).map(Box::new),
@@ -56,18 +57,11 @@ pub(crate) fn core(
         lists: Arc::new(TorrentLists::load(None, None).unwrap()),
         mesh,
         gather: Gather::new(),
-        ports: Vec::new(),
-        seats: Seats::new(settings.http_connections_max),
         settings,
-        shelf: Default::default(),
         draining: false,
         random: Rng::with_seed(1),
         reply: Reply::default(),
-        http_in: vec![0; HTTP_READ_BYTES].into(),
-        http_out: Vec::new(),
-        kept: Default::default(),
         unheard: Default::default(),
-        watch: Default::default(),
     };
-    (core, inboxes.remove(0))
+    (Core { engine, desk }, inboxes.remove(0))
 }

@@ -6,28 +6,11 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, TrySendError};
 use glommio::timer::sleep;
 use shard::private::{self, Rules, RulesCursor};
-use shard::{Counts, Cursor, InfoHash, Piece};
+use shard::{Cursor, Piece};
 
-use super::{Core, SharedCore};
-
-/// What goes to the thread outside, in pieces of `P`.
-pub enum Exported<P> {
-    /// A part of a shard.
-    Piece(P),
-    /// All of a shard has been sent. Without it the export was broken off.
-    End,
-}
-
-/// A part of a snapshot.
-pub enum Part {
-    /// Of an open tracker.
-    Open(Piece),
-    /// Of a private one.
-    Private(private::Piece),
-}
-
-/// Swarms, and how many are in each.
-pub type Census = Vec<(InfoHash, Counts)>;
+use crate::core::Engine;
+use crate::core::mesh::message::{Census, Exported, Part};
+use crate::front::SharedCore;
 
 /// Peers and swarms in a piece; exporting one takes about 50 µs.
 const PIECE_PEERS: usize = 2048;
@@ -39,12 +22,12 @@ const PIECE_SWARMS: usize = 2048;
 const PIECE_PAUSE: Duration = Duration::from_millis(2);
 
 /// Exports the whole shard.
-pub async fn export(core: SharedCore, pieces: Sender<Exported<Part>>) {
-    let is_private = core.borrow().private.is_some();
+pub(super) async fn export(core: SharedCore, pieces: Sender<Exported<Part>>) {
+    let is_private = core.borrow().engine.private.is_some();
     // The file says when it was written by the clock as it is now.
-    core.borrow_mut().follow_clock();
+    core.borrow_mut().engine.follow_clock();
     if !is_private {
-        let step = |core: &mut Core, cursor: &mut Cursor| {
+        let step = |core: &mut Engine, cursor: &mut Cursor| {
             let mut piece = Piece::default();
             let finished = core.shard.export(cursor, PIECE_PEERS, &mut piece);
             if core.clock.ahead() != 0 {
@@ -56,7 +39,7 @@ pub async fn export(core: SharedCore, pieces: Sender<Exported<Part>>) {
         };
         return walk(core, pieces, step).await;
     }
-    let step = |core: &mut Core, cursor: &mut private::Cursor| {
+    let step = |core: &mut Engine, cursor: &mut private::Cursor| {
         let mut piece = private::Piece::default();
         let swarms = core.private.as_mut().map(|private| &mut private.swarms);
         let finished = swarms.is_none_or(|swarms| swarms.export(cursor, PIECE_PEERS, &mut piece));
@@ -66,7 +49,7 @@ pub async fn export(core: SharedCore, pieces: Sender<Exported<Part>>) {
 }
 
 /// Exports the counts of all swarms that the lists permit.
-pub async fn census(core: SharedCore, pieces: Sender<Exported<Census>>) {
+pub(super) async fn census(core: SharedCore, pieces: Sender<Exported<Census>>) {
     walk(core, pieces, |core, cursor: &mut Cursor| {
         let mut census = Census::default();
         let finished = core.shard.counts(cursor, PIECE_SWARMS, &mut census);
@@ -77,7 +60,7 @@ pub async fn census(core: SharedCore, pieces: Sender<Exported<Census>>) {
 }
 
 /// Exports the rules of all torrents, and the tokens for them.
-pub async fn rules(core: SharedCore, pieces: Sender<Exported<Rules>>) {
+pub(super) async fn rules(core: SharedCore, pieces: Sender<Exported<Rules>>) {
     walk(core, pieces, |core, cursor: &mut RulesCursor| {
         let mut rules = Rules::default();
         let swarms = core.private.as_ref().map(|private| &private.swarms);
@@ -92,12 +75,12 @@ pub async fn rules(core: SharedCore, pieces: Sender<Exported<Rules>>) {
 async fn walk<C: Default, P>(
     core: SharedCore,
     pieces: Sender<Exported<P>>,
-    step: impl Fn(&mut Core, &mut C) -> (bool, P),
+    step: impl Fn(&mut Engine, &mut C) -> (bool, P),
 ) {
     let mut cursor = C::default();
     loop {
         let ((finished, piece), draining) = {
-            let core = &mut *core.borrow_mut();
+            let core = &mut core.borrow_mut().engine;
             (step(core, &mut cursor), core.draining)
         };
         if !send(&pieces, Exported::Piece(piece)).await {

@@ -11,10 +11,11 @@ use futures_lite::FutureExt;
 use glommio::timer::sleep;
 use tokio::sync::oneshot;
 
-use super::outgoing::Waiter;
+use super::{Core, SharedCore};
 use crate::core::mesh::late::Late;
 use crate::core::mesh::message::Message;
-use crate::core::{Core, SharedCore};
+use crate::core::mesh::told::{Told, Unconfirmed};
+use crate::private::core::outgoing::Waiter;
 use crate::wire::ocelot::Update;
 
 /// How long all of it may take, less than who asks by the API waits for the answer.
@@ -22,39 +23,6 @@ const TIME: Duration = Duration::from_secs(7);
 
 /// Time between two looks whether an inbox has room.
 const PAUSE: Duration = Duration::from_millis(5);
-
-/// What another core says to a change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Told {
-    /// Done, and on the disk.
-    Done,
-    /// Done, and not on the disk yet.
-    NotOnDisk,
-    /// Not done: it is stopping, or too much waits for the journal.
-    Refused,
-}
-
-/// What became of a change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Unconfirmed {
-    /// In force on every core, and nobody knows yet whether it would outlive a crash.
-    #[error("in force, but not on the disk yet; say it again")]
-    NotOnDisk,
-    /// Cores that it concerns have not done it.
-    #[error("not in force everywhere yet; say it again")]
-    Unheard,
-    /// Nothing was changed.
-    #[error("the journal takes nothing now, and nothing was changed; say it again later")]
-    JournalFull,
-    /// Nothing was changed.
-    #[error("the tracker is stopping, and nothing was changed; say it again")]
-    Stopping,
-    /// Nothing was changed.
-    #[error(
-        "the tracker holds as many torrents as it may, and nothing was changed; raise torrents-max"
-    )]
-    Full,
-}
 
 /// Which other cores a change concerns.
 pub enum Others {
@@ -80,7 +48,10 @@ impl Doing {
             Others::None => Vec::new(),
             Others::All => {
                 let core = core.borrow();
-                (0..core.mesh.len()).filter(|at| *at != core.number).map(|at| (at, None)).collect()
+                (0..core.engine.mesh.len())
+                    .filter(|at| *at != core.engine.number)
+                    .map(|at| (at, None))
+                    .collect()
             }
             Others::Owners(owners) => {
                 owners.into_iter().map(|(at, update)| (at, Some(Box::new(update)))).collect()
@@ -123,8 +94,8 @@ async fn ask(
     loop {
         {
             let core = &mut *core.borrow_mut();
-            if !core.unheard.waits_for(at) {
-                match core.send(at, message) {
+            if !core.engine.unheard.waits_for(at) {
+                match core.engine.send(at, message) {
                     Ok(()) => return Some(answer),
                     Err(back) => message = back,
                 }
@@ -147,19 +118,9 @@ async fn within<T>(until: Instant, coming: impl Future<Output = T>) -> Option<T>
 }
 
 impl Core {
-    /// Whether a change of the site can be begun.
-    pub(crate) fn can_change(&self) -> Result<(), Unconfirmed> {
-        let full = self.private.as_ref().is_some_and(|private| private.outgoing.is_full_for_site());
-        match (self.draining, full) {
-            (true, _) => Err(Unconfirmed::Stopping),
-            (false, true) => Err(Unconfirmed::JournalFull),
-            (false, false) => Ok(()),
-        }
-    }
-
     /// Begins to wait until everything done so far is on the disk, and the others have heard of it.
     pub(crate) fn doing(&mut self, others: Others) -> Doing {
-        Doing { late: self.hold(), others }
+        Doing { late: self.engine.private_mut().hold(), others }
     }
 
     /// Does what the site said to another core, and says to that one when it is on the disk. Without anything
@@ -170,13 +131,13 @@ impl Core {
             _ = told.send(Told::Done);
             return;
         };
-        if self.can_change().is_err() {
+        if self.engine.can_change().is_err() {
             _ = told.send(Told::Refused);
             return;
         }
-        let now = self.clock.now();
-        self.obey(update, now);
-        let outgoing = &mut self.private_side().outgoing;
+        let now = self.engine.clock.now();
+        self.engine.change(|private| private.obey(update, now));
+        let outgoing = &mut self.engine.private_mut().outgoing;
         outgoing.wait(Waiter::Core(told));
         outgoing.hurry();
     }

@@ -1,0 +1,43 @@
+//! What the API asks of a core: to change something, or to look.
+
+use shard::InfoHash;
+use shard::private::{Bookmark, PeerRecord, Presence, Terms, UserId};
+use tokio::sync::oneshot;
+
+use crate::api::{Done, Failure, Operation, TorrentState};
+
+/// What has become of each of some operations, in their order.
+pub type Results = Vec<Result<Done, Failure>>;
+
+/// Something that is asked, and who gets the answer.
+#[derive(Debug)]
+pub enum Ask {
+    /// To do these, in this order. Without any, to answer when the other cores have heard what was done before.
+    Do(Vec<Operation>, oneshot::Sender<Results>),
+    /// About a torrent; `None` when it is not registered.
+    Torrent(InfoHash, oneshot::Sender<Option<TorrentState>>),
+    /// Who is on a torrent, at most so many; `None` when it is not registered.
+    Peers(InfoHash, Bookmark, usize, oneshot::Sender<Option<Page>>),
+    /// Where a user's clients are, from a place on, at most so many and some.
+    Find(UserId, u32, usize, oneshot::Sender<Found>),
+}
+
+/// Some of a torrent's peers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// The torrent's rules.
+    pub terms: Terms,
+    /// The peers.
+    pub peers: Vec<PeerRecord>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Bookmark>,
+}
+
+/// Some of a user's clients.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Found {
+    /// Where they are.
+    pub presences: Vec<Presence>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<u32>,
+}
