@@ -1,6 +1,7 @@
 //! What the shell says: the command line, and the commands beside serving.
 
 pub mod books;
+pub mod checked;
 pub mod cli;
 pub mod journal;
 pub mod site;

@@ -66,6 +66,9 @@ options! {
 
     ["Addresses"]
 
+    /// Port of `udp` and `http` where those are not given: on all addresses of both families.
+    port: u16 = "6969" in "1" ..= "65535";
+
     /// Address to answer UDP announces and scrapes on (BEP 15); repeatable, or `none`.
     ///
     /// An IPv6 address takes IPv6 only, so both families need an address each.
@@ -242,6 +245,9 @@ options! {
 
     /// Schema of the tracker's tables in `database`, made when it is not there.
     database_schema: Name = "margay";
+
+    /// How long it is kept who changed what by the API, from where: `audit-DAY.jsonl` in the data folder.
+    audit_keep: Duration = "90d" in "1d" ..= "3650d";
 
     /// Name of this tracker in `database`; trackers that share one need a name each.
     database_node: Name = "main";

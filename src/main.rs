@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use margay::api::describe;
+use margay::command::checked::CheckError;
 use margay::command::cli::{self, Flags, Request};
 use margay::command::site::{self, SiteError};
-use margay::command::{books, journal, snapshot};
+use margay::command::{books, checked, journal, snapshot};
 use margay::config::{self, ConfigError, Environment, Loaded};
 use margay::process::clock::Clock;
 use margay::process::memory;
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
             eprintln!("margay: error: {error}");
             error.chain().skip(1).for_each(|cause| eprintln!("because: {cause}"));
             // Starting again does not help against a wrong configuration, and systemd is told so.
-            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+            let is_mistake = error.is::<ConfigError>() || error.is::<CheckError>();
+            ExitCode::from(if is_mistake { 2 } else { 1 })
         }
     }
 }
@@ -38,8 +40,7 @@ fn answer(request: Request) -> anyhow::Result<()> {
         Request::ConfigReference => text.extend(config::reference().bytes()),
         Request::ConfigShow(flags) => text.extend(config::show(&load(flags)?).bytes()),
         Request::ConfigCheck(path) => {
-            config::check_file(&path)?;
-            writeln!(text, "{}: no mistakes", path.display())?;
+            checked::check(&path, &environment(), &mut text)?;
         }
         Request::SnapshotInspect(path) => {
             snapshot::inspect(&path, Clock::start().now(), &mut text)?;

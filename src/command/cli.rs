@@ -28,7 +28,7 @@ pub enum Request {
     ConfigReference,
     /// Say what holds and where it was said.
     ConfigShow(Flags),
-    /// Explain every mistake of a file.
+    /// Say what a start with a file would.
     ConfigCheck(PathBuf),
     /// Say what a snapshot holds.
     SnapshotInspect(PathBuf),
@@ -61,7 +61,6 @@ pub fn command() -> Command {
         .about("A BitTorrent tracker: every CPU core owns a part of all torrents")
         .after_help("Without a command margay runs the tracker.")
         .subcommand_required(false)
-        .disable_help_subcommand(true)
         .args(config::args())
         .subcommand(
             Command::new("run")
@@ -123,7 +122,7 @@ fn config_command() -> Command {
         .subcommand(Command::new("print").about("Write a sample file with every option"))
         .subcommand(
             Command::new("check")
-                .about("Explain every mistake in a file, with its line")
+                .about("Say what a start with a file and this environment would: every mistake with its line, every file that cannot be read")
                 .arg(file()),
         )
         .subcommand(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::layers::{Setting, assemble};
 use super::mistake::{Mistake, Origin};
 use super::value::written;
-use super::{Config, OPTIONS};
+use super::{Config, Declared, OPTIONS};
 
 /// Values that are possible alone and not together.
 #[derive(Debug)]
@@ -37,12 +37,20 @@ impl Conflict {
 ///
 /// `settings` hold one setting for each option, in order; all of them can be read.
 pub(super) fn give_way(settings: &mut [Setting]) {
-    let mut follow = |name: &str, value: &dyn Fn(&Config) -> String| {
+    let mut follow_all = |name: &str, values: &dyn Fn(&Config) -> Vec<String>| {
         let config = assemble(settings);
         let at = OPTIONS.iter().position(|option| option.name == name).expect("an option");
         if settings[at].origin == Origin::Default {
-            settings[at].texts = vec![value(&config)];
+            settings[at].texts = values(&config);
         }
+    };
+    let everywhere = |config: &Config| {
+        ["0.0.0.0", "[::]"].map(|address| format!("{address}:{}", config.port)).to_vec()
+    };
+    follow_all("udp", &everywhere);
+    follow_all("http", &everywhere);
+    let mut follow = |name: &str, value: &dyn Fn(&Config) -> String| {
+        follow_all(name, &|config| vec![value(config)]);
     };
     let seconds = |seconds| written(Duration::from_secs(seconds));
     follow("interval-min", &|config| seconds(config.interval.as_secs() / 2));
@@ -83,6 +91,7 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
         ));
     }
     private(config, &mut found);
+    open(config, &mut found);
     let (header, request) = (config.http_header_timeout, config.http_request_timeout);
     if header > request {
         found.push(Conflict::new(
@@ -139,6 +148,95 @@ fn private(config: &Config, found: &mut Vec<Conflict>) {
         ));
     }
 }
+
+/// What says that a private tracker is meant, of one that would serve everybody.
+fn open(config: &Config, found: &mut Vec<Conflict>) {
+    if config.private {
+        return;
+    }
+    let given = [
+        ("database", config.database.is_some()),
+        ("database-password-file", config.database_password_file.is_some()),
+        ("ocelot-site-password", config.ocelot_site_password.is_some()),
+        ("ocelot-site-password-file", config.ocelot_site_password_file.is_some()),
+        ("ocelot-report-password", config.ocelot_report_password.is_some()),
+        ("ocelot-report-password-file", config.ocelot_report_password_file.is_some()),
+        ("ocelot-site-url", config.ocelot_site_url.is_some()),
+    ];
+    for (name, _) in given.into_iter().filter(|(_, given)| *given) {
+        let between = match OPTIONS.iter().find(|option| option.name == name) {
+            Some(option) => std::slice::from_ref(&option.name),
+            None => continue,
+        };
+        found.push(Conflict::new(
+            between,
+            format!(
+                "{name} is of a private tracker, and without private this one serves everybody; add \
+                 private, or leave {name} out"
+            ),
+        ));
+    }
+}
+
+/// What was written and does nothing as things are, or more than was meant.
+pub(super) fn idle(config: &Config, settings: &[Setting]) -> Vec<String> {
+    let mut found = Vec::new();
+    let written = |name: &str| {
+        let setting = settings.iter().find(|setting| setting.option.name == name)?;
+        (setting.origin != Origin::Default).then(|| setting.origin.place(setting.option))
+    };
+    let mut say = |name: &str, why: &str| {
+        if let Some(place) = written(name) {
+            found.push(if place.ends_with(name) || !place.contains(':') {
+                format!("{place} {why}")
+            } else {
+                format!("{place}: {name} {why}")
+            });
+        }
+    };
+    if !config.private {
+        let of_private = |option: &&Declared| OF_PRIVATE.contains(&option.section);
+        for option in OPTIONS.iter().filter(of_private).filter(|option| option.name != "private") {
+            say(option.name, "does nothing on an open tracker");
+        }
+        if !config.ip_parameter {
+            say("trusted-network", "does nothing on an open tracker without ip-parameter");
+        }
+    } else {
+        for name in ["full-scrape", "full-scrape-interval", "torrent-retention", "ip-parameter"] {
+            say(name, "does nothing on a private tracker");
+        }
+    }
+    if !config.full_scrape {
+        say("full-scrape-interval", "does nothing without full-scrape");
+    }
+    if config.snapshot_interval.is_none() {
+        say(
+            "snapshots-kept",
+            "counts for snapshots on demand and at a stop alone: snapshot-interval is off",
+        );
+    }
+    if !config.http_keep_alive || config.http.is_empty() {
+        say("http-idle-timeout", "does nothing without connections that are kept alive");
+    }
+    if written("udp").is_some() && written("http").is_some() {
+        say("port", "does nothing: udp and http are given");
+    }
+    if config.fresh && written("fresh").is_some_and(|place| place != "--fresh") {
+        say("fresh", "forgets all swarms at every start; give --fresh once instead");
+    }
+    if config.control.is_some_and(|control| !control.ip().is_loopback()) {
+        say(
+            "control",
+            "lets others than this machine ask: what is asked there, tokens of the API as well, goes over \
+             the network as it is; keep it to a network that nobody else is on",
+        );
+    }
+    found
+}
+
+/// The sections of options that an open tracker has no use for.
+const OF_PRIVATE: [&str; 3] = ["Private tracker", "Suspicions", "Ocelot interface"];
 
 fn intervals(config: &Config, found: &mut Vec<Conflict>) {
     let &Config { interval, interval_min, interval_max, peer_timeout, .. } = config;
@@ -208,7 +306,9 @@ fn addresses(config: &Config, found: &mut Vec<Conflict>) {
             }
         }
     }
-    for (between, wanted) in [(&["control", "http"], control), (&["metrics", "http"], metrics)] {
+    for (between, wanted) in
+        [(&["control", "http", "port"], control), (&["metrics", "http", "port"], metrics)]
+    {
         if let Some(wanted) = wanted
             && let Some(address) = http.iter().find(|address| overlap(address, wanted))
         {
@@ -261,6 +361,75 @@ mod tests {
             }
         };
         assert_eq!(found, mistakes);
+    }
+
+    /// What is said of flags that are no mistake, one a line.
+    fn check_idle(flags: &str, said: &str) {
+        let flags = flags.split_whitespace().map(|flag| {
+            let (name, value) = flag.split_once('=').unwrap();
+            let option = OPTIONS.iter().find(|option| option.name == name).unwrap();
+            (option, vec![value.to_owned()])
+        });
+        let loaded = load(flags.collect(), &Vec::new()).unwrap();
+        assert_eq!(loaded.warnings.join("\n"), said);
+    }
+
+    #[test]
+    fn what_means_a_private_tracker_is_no_open_one() {
+        check(
+            "database=postgres://margay@localhost/margay",
+            "--database: database is of a private tracker, and without private this one serves everybody; \
+             add private, or leave database out",
+        );
+        check(
+            "ocelot-report-password=0123456789",
+            "--ocelot-report-password: ocelot-report-password is of a private tracker, and without private \
+             this one serves everybody; add private, or leave ocelot-report-password out",
+        );
+    }
+
+    #[test]
+    fn what_does_nothing_is_said() {
+        check_idle("", "");
+        check_idle("interval-enforce=50%", "--interval-enforce does nothing on an open tracker");
+        check_idle(
+            "suspect-networks=4 trusted-network=10.0.0.0/8",
+            "--suspect-networks does nothing on an open tracker\n--trusted-network does nothing on an open \
+             tracker without ip-parameter",
+        );
+        check_idle("trusted-network=10.0.0.0/8 ip-parameter=true", "");
+        let private = "private=true database=postgres://margay@localhost/margay";
+        check_idle(&format!("{private} interval-enforce=50% suspect-networks=4"), "");
+        check_idle(
+            &format!("{private} torrent-retention=3h"),
+            "--torrent-retention does nothing on a private tracker",
+        );
+        check_idle(
+            "full-scrape-interval=1m",
+            "--full-scrape-interval does nothing without full-scrape",
+        );
+        check_idle("fresh=true", "");
+        check_idle("port=7000 udp=none", "");
+        check_idle(
+            "port=7000 udp=none http=127.0.0.1:7001",
+            "--port does nothing: udp and http are given",
+        );
+    }
+
+    #[test]
+    fn a_port_is_that_of_all_addresses_that_are_not_given() {
+        let option = |name: &str| OPTIONS.iter().find(|option| option.name == name).unwrap();
+        let flags = vec![(option("port"), vec!["7000".to_owned()])];
+        let Config { udp, http, .. } = load(flags.clone(), &Vec::new()).unwrap().config;
+        let everywhere = ["0.0.0.0:7000", "[::]:7000"].map(|text| text.parse().unwrap());
+        assert_eq!((&udp[..], &http[..]), (&everywhere[..], &everywhere[..]));
+        let more = [&flags[..], &[(option("udp"), vec!["127.0.0.1:1".to_owned()])]].concat();
+        let Config { udp, http, .. } = load(more, &Vec::new()).unwrap().config;
+        assert_eq!((udp, &http[..]), (vec!["127.0.0.1:1".parse().unwrap()], &everywhere[..]));
+        check(
+            "port=6980",
+            "--port: control (127.0.0.1:6980) and http (0.0.0.0:6980) want the same port",
+        );
     }
 
     fn config(interval: &str) -> Config {

@@ -37,8 +37,9 @@ pub fn load(
     environment: &Environment,
 ) -> Result<Loaded, ConfigError> {
     let (settings, mistakes) = layered(flags, environment);
-    let loaded = resolve(settings, mistakes)?;
-    Ok(Loaded { warnings: strangers(environment), ..loaded })
+    let mut loaded = resolve(settings, mistakes, Fits::Together)?;
+    loaded.warnings.extend(strangers(environment));
+    Ok(loaded)
 }
 
 /// The same for a program that needs the options of these names only: whether others are there and fit
@@ -50,7 +51,7 @@ pub fn load_only(
 ) -> Result<Config, ConfigError> {
     let (mut settings, mistakes) = layered(flags, environment);
     settings.retain(|setting| names.contains(&setting.option.name));
-    Ok(resolve(settings, mistakes)?.config)
+    Ok(resolve(settings, mistakes, Fits::Whatever)?.config)
 }
 
 /// All settings, those of higher layers first.
@@ -77,19 +78,36 @@ fn layered(
     (settings, mistakes)
 }
 
-/// Reads the file at `path` alone, without flags and environment.
-pub fn check_file(path: &Path) -> Result<Loaded, ConfigError> {
-    let (settings, mistakes) = open(path);
-    resolve(settings, mistakes)
+/// Lays the environment over the file at `path`, as a start with that file would.
+pub fn check_file(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
+    let mut settings: Vec<Setting> =
+        variables(environment).filter(|setting| !setting.option.is(Mark::NotInFile)).collect();
+    let (from_file, mistakes) = open(path);
+    settings.extend(from_file);
+    settings.extend(surroundings(environment));
+    let mut loaded = resolve(settings, mistakes, Fits::Together)?;
+    loaded.warnings.extend(strangers(environment));
+    Ok(loaded)
 }
 
 /// What holds when nothing is said.
 pub(super) fn defaults() -> Config {
-    resolve(Vec::new(), Vec::new()).expect("the defaults fit each other").config
+    resolve(Vec::new(), Vec::new(), Fits::Together).expect("the defaults fit each other").config
+}
+
+/// Whether options have to fit each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fits {
+    Together,
+    Whatever,
 }
 
 /// Takes for each option the first of `settings`, in which higher layers stand first.
-fn resolve(settings: Vec<Setting>, mut mistakes: Vec<Mistake>) -> Result<Loaded, ConfigError> {
+fn resolve(
+    settings: Vec<Setting>,
+    mut mistakes: Vec<Mistake>,
+    fits: Fits,
+) -> Result<Loaded, ConfigError> {
     let mut unusable = Vec::new();
     for setting in &settings {
         let Setting { option, texts, origin } = setting;
@@ -118,12 +136,16 @@ fn resolve(settings: Vec<Setting>, mut mistakes: Vec<Mistake>) -> Result<Loaded,
     mistakes.extend(
         check::conflicts(&config)
             .into_iter()
+            .filter(|_| fits == Fits::Together)
             .filter(|conflict| !conflict.between.iter().any(|name| unusable.contains(name)))
             .map(|conflict| conflict.mistake(&holding)),
     );
     mistakes.sort_by_key(|mistake| mistake.line);
     match mistakes.is_empty() {
-        true => Ok(Loaded { config, warnings: Vec::new(), settings: holding }),
+        true => {
+            let warnings = check::idle(&config, &holding);
+            Ok(Loaded { config, warnings, settings: holding })
+        }
         false => Err(ConfigError { mistakes }),
     }
 }
@@ -138,9 +160,19 @@ fn variables(environment: &Environment) -> impl Iterator<Item = Setting> {
     OPTIONS.iter().filter_map(|option| {
         let variable = option.variable();
         let (_, text) = environment.iter().find(|(name, _)| *name == variable)?;
+        if is_a_service(option, text) {
+            return None;
+        }
         let texts = separate(option, std::slice::from_ref(text));
         Some(Setting { option, texts, origin: Origin::Variable })
     })
+}
+
+/// Kubernetes tells containers of a service that is called `margay` where that is, as in
+/// `MARGAY_PORT=tcp://10.0.0.1:6969` ("Discovering services"). It is not what the operator said.
+fn is_a_service(option: &Declared, text: &str) -> bool {
+    option.name == "port"
+        && ["tcp://", "udp://", "sctp://"].iter().any(|kind| text.starts_with(kind))
 }
 
 /// The defaults that the surroundings know better.
@@ -156,7 +188,7 @@ fn surroundings(environment: &Environment) -> impl Iterator<Item = Setting> {
 }
 
 /// Variables that look like an option and are none. They may be somebody else's (Kubernetes sets
-/// `MARGAY_PORT` for a service of that name), so that they are worth a word and no refusal.
+/// `MARGAY_SERVICE_PORT` for a service of that name), so that they are worth a word and no refusal.
 fn strangers(environment: &Environment) -> Vec<String> {
     let known: Vec<String> = OPTIONS.iter().map(Declared::variable).collect();
     environment
@@ -238,7 +270,7 @@ mod tests {
                 let origin = random.choice([Origin::Flag, Origin::Variable]).unwrap();
                 Setting { option, texts: separate(option, &[text.to_owned()]), origin }
             });
-            match resolve(settings.collect(), Vec::new()) {
+            match resolve(settings.collect(), Vec::new(), Fits::Together) {
                 Ok(_) => loaded += 1,
                 Err(error) => {
                     assert!(!error.mistakes.is_empty());

@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(keys.lines().count(), OPTIONS.len() - 1, "every option but `config`");
         let path = std::env::temp_dir().join(format!("margay-sample-{}", std::process::id()));
         std::fs::write(&path, keys).unwrap();
-        let loaded = check_file(&path);
+        let loaded = check_file(&path, &Vec::new());
         std::fs::remove_file(&path).unwrap();
         assert_eq!(loaded.unwrap().config, Config::default());
     }

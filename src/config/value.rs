@@ -80,10 +80,17 @@ pub(super) trait One: Sized + PartialOrd {
         text == Self::ABSENT
     }
 
+    /// What was probably meant by a text that cannot be read.
+    fn advice(_text: &str) -> Option<String> {
+        None
+    }
+
     /// Reads one text and holds it against its range.
     fn within(text: &str, range: Range) -> Result<Self, String> {
-        let value =
-            Self::parse(text.trim()).ok_or_else(|| format!("{text:?} is not {}", Self::HINT))?;
+        let value = Self::parse(text.trim()).ok_or_else(|| {
+            let advice = Self::advice(text.trim()).unwrap_or_default();
+            format!("{text:?} is not {}{advice}", Self::HINT)
+        })?;
         if let Some((low, high)) = range {
             let bound = |text| Self::parse(text).expect("the declared range can be read");
             if value < bound(low) || value > bound(high) {
@@ -240,6 +247,11 @@ impl One for SocketAddr {
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+
+    fn advice(text: &str) -> Option<String> {
+        let port: u16 = text.trim_start_matches('*').trim_start_matches(':').parse().ok()?;
+        Some(format!("; on all addresses that is 0.0.0.0:{port} and [::]:{port}"))
     }
 }
 

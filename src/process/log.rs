@@ -58,7 +58,7 @@ fn in_journal() -> bool {
 }
 
 /// An error with all its causes on one line, for the log.
-pub(crate) struct ErrorChain<'e>(pub(crate) &'e dyn std::error::Error);
+pub struct ErrorChain<'e>(pub &'e dyn std::error::Error);
 
 impl std::fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -87,6 +87,44 @@ fn every_mistake_of_a_file_is_explained_with_its_line() {
 }
 
 #[test]
+fn a_file_is_checked_as_a_start_would_read_it() {
+    let private = folder("private = true\n");
+    let said = margay(private.path(), &[], "config check m.toml");
+    assert!(said.err.contains("m.toml:1: private needs a database"), "{said:?}");
+    let database = ("MARGAY_DATABASE", "postgres://margay@localhost/margay");
+    let said = margay(private.path(), &[database], "config check m.toml");
+    assert_eq!((said.code, said.out.as_str()), (0, "m.toml: no mistakes\n"), "{said:?}");
+    let said = margay(private.path(), &[("MARGAY_DATABASE", "mysql://x")], "config check m.toml");
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("the URL of the database is wrong"), "{said:?}");
+    let named = folder(
+        "allow-list = \"absent.txt\"\nconnection-id-key-file = \"absent.key\"\nfresh = true\n",
+    );
+    let said = margay(named.path(), &[], "config check m.toml");
+    assert_eq!(said.code, 2);
+    for part in ["absent.txt", "absent.key", "No such file"] {
+        assert!(said.err.contains(part), "{part} in {said:?}");
+    }
+    let fresh = folder("fresh = true\n");
+    let said = margay(fresh.path(), &[], "config check m.toml");
+    assert!(said.out.contains("m.toml:1: fresh forgets all swarms at every start"), "{said:?}");
+    let open = folder("database-password-file = \"x\"\n");
+    let said = margay(open.path(), &[], "config check m.toml");
+    assert!(said.err.contains("without private this one serves everybody"), "{said:?}");
+}
+
+#[test]
+fn a_port_is_understood_or_explained() {
+    let folder = folder("");
+    let said = margay(folder.path(), &[], "config show --port 7000");
+    assert!(said.out.contains("0.0.0.0:7000") && said.out.contains("[::]:7000"), "{said:?}");
+    for text in ["7000", ":7000", "*:7000"] {
+        let said = margay(folder.path(), &[], &format!("config show --udp {text}"));
+        assert!(said.err.contains("0.0.0.0:7000 and [::]:7000"), "{said:?}");
+    }
+}
+
+#[test]
 fn a_good_file_has_no_mistakes() {
     let said = margay(folder("cores = 2\n").path(), &[], "config check m.toml");
     assert_eq!((said.code, said.out.as_str()), (0, "m.toml: no mistakes\n"), "{said:?}");
@@ -232,8 +270,14 @@ fn a_variable_close_to_an_option_is_worth_a_word() {
         |name: &str| vec![(name.to_owned(), "5m".to_owned()), ("PATH".to_owned(), String::new())];
     let loaded = config::load(Vec::new(), &environment("MARGAY_INTERVALL")).unwrap();
     assert_eq!(loaded.warnings, ["MARGAY_INTERVALL is no option; did you mean MARGAY_INTERVAL?"]);
-    let loaded = config::load(Vec::new(), &environment("MARGAY_PORT")).unwrap();
+    let loaded = config::load(Vec::new(), &environment("MARGAY_SERVICE_PORT")).unwrap();
     assert_eq!(loaded.warnings, [""; 0]);
+    // So Kubernetes says where a service of that name is.
+    let service = vec![("MARGAY_PORT".to_owned(), "tcp://10.0.0.1:6969".to_owned())];
+    let loaded = config::load(Vec::new(), &service).unwrap();
+    assert_eq!((loaded.config.port, loaded.warnings.len()), (6969, 0));
+    let said = vec![("MARGAY_PORT".to_owned(), "7000".to_owned())];
+    assert_eq!(config::load(Vec::new(), &said).unwrap().config.port, 7000);
 }
 
 #[test]

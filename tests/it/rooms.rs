@@ -81,7 +81,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "control",
         ],
     ),
-    ("command", &["wire", "config", "api"]),
+    ("command", &["wire", "config", "process", "api"]),
 ];
 
 /// Those that put rooms together and are in none.
