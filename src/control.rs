@@ -10,13 +10,14 @@
 //! and traces get more time as they get on.
 
 mod api;
+mod audit;
 mod host;
 mod lease;
 mod pages;
 mod state;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -95,9 +96,9 @@ async fn serve(
             place = places.clone().acquire_owned() => place.expect("nobody closes the semaphore"),
             _ = &mut stopped => break,
         };
-        let stream = tokio::select! {
+        let (stream, from) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, from)) => (stream, from.ip().to_canonical()),
                 Err(error) => {
                     // A client that left again, or no file descriptor free: neither lasts.
                     tracing::debug!(%error, "the control listener could not accept");
@@ -109,7 +110,7 @@ async fn serve(
         };
         let router = router.clone();
         tokio::spawn(async move {
-            converse(stream, router).await;
+            converse(stream, from, router).await;
             drop(place);
         });
     }
@@ -119,9 +120,9 @@ async fn serve(
 
 /// One request and its answer. Without keep-alive one time limit covers a slow sender, an idle
 /// client and a slow reader alike; a scraper that comes every few seconds does not miss it.
-async fn converse(stream: TcpStream, router: Router) {
+async fn converse(stream: TcpStream, from: IpAddr, router: Router) {
     let lease = Lease::new(CONNECTION_TIME);
-    let router = router.layer(Extension(lease.clone()));
+    let router = router.layer(Extension(lease.clone())).layer(Extension(from));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)

@@ -68,7 +68,7 @@ pub enum ServerError {
     Lists(#[from] ListError),
     /// An address cannot be listened on.
     #[error(
-        "cannot listen on {protocol} {address}; is another process there, or does this address belong to another machine?"
+        "cannot listen on {protocol} {address} (option {protocol}): {}", what_to_do(protocol, *address, source)
     )]
     Bind {
         /// `udp`, `http`, `control` or `metrics`.
@@ -192,7 +192,8 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     let cores = Cores::start(&outfit, placement, listeners, snapshot, &state)?;
     if let Some(books) = &books {
         let (accounts, site) = (books.accounts.clone(), books.site.clone());
-        let api = Api::new(cores.addresses(), accounts, site, data.path(), clock.now())?;
+        let api =
+            Api::new(cores.addresses(), accounts, site, data.path(), config.audit_keep, clock)?;
         state.open_api(api);
     }
     let snapshots = Snapshots::new(data.clone(), config, events.clone());
@@ -506,6 +507,25 @@ fn forward_signals() -> Result<Receiver<Event>, ServerError> {
         })
         .map_err(|source| system("start a thread", source))?;
     Ok(arriving)
+}
+
+/// What is in the way of an address, and who knows more.
+fn what_to_do(protocol: &str, address: SocketAddr, source: &io::Error) -> String {
+    let port = address.port();
+    let kind = if protocol == "udp" { 'u' } else { 't' };
+    match source.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another process has it; `ss -{kind}lnp sport = :{port}` says which; end that one, or give another \
+             address"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; `ip address` shows those that it has".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "port {port} is for processes with CAP_NET_BIND_SERVICE; give another one, or that right"
+        ),
+        _ => "give another address".to_owned(),
+    }
 }
 
 fn system(what: &'static str, source: io::Error) -> ServerError {

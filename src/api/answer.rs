@@ -2,8 +2,10 @@
 
 use persist::ledger::client_name;
 use serde_json::{Value, json};
-use shard::private::{ClientPrefix, Freeleech, PeerRecord, Presence, Terms, TorrentId, UserId};
-use shard::{Counts, InfoHash, PeerState, Seconds};
+use shard::private::{
+    ClientPrefix, Freeleech, HeldToken, PeerRecord, Presence, Terms, TorrentId, UserId,
+};
+use shard::{Counts, InfoHash, PeerState};
 
 use super::text::{escaped, hex};
 use crate::private::torrents::numbers::Beginning;
@@ -17,16 +19,7 @@ pub enum Done {
     /// The torrent is like this now.
     Torrent(TorrentState),
     /// There is this token now.
-    Token {
-        /// Who has it.
-        user: UserId,
-        /// The torrent's name.
-        info_hash: InfoHash,
-        /// Its number.
-        torrent: TorrentId,
-        /// When it ends by itself.
-        expires_at: Option<Seconds>,
-    },
+    Token(HeldToken),
     /// There is this rule now.
     ClientRule {
         /// Which clients.
@@ -74,6 +67,12 @@ pub enum Failure {
     /// No such user.
     #[error("user {} is not known; put it with its passkey", .0.0)]
     UserUnknown(UserId),
+    /// The user is known already, and was to be a new one.
+    #[error("user {} is known already, and nothing was changed", .0.0)]
+    UserKnown(UserId),
+    /// No torrent has this number.
+    #[error("no registered torrent has number {}", .0.0)]
+    NumberUnknown(TorrentId),
     /// The torrent is not registered.
     #[error("torrent {} is not registered", hex(.0))]
     TorrentUnknown(InfoHash),
@@ -129,7 +128,8 @@ impl Failure {
             Failure::Method(_) => (405, "method_not_allowed"),
             Failure::NotPrivate => (404, "not_private"),
             Failure::UserUnknown(_) => (404, "user_unknown"),
-            Failure::TorrentUnknown(_) => (404, "torrent_unknown"),
+            Failure::TorrentUnknown(_) | Failure::NumberUnknown(_) => (404, "torrent_unknown"),
+            Failure::UserKnown(_) => (409, "user_known"),
             Failure::PasskeyTaken(_) => (409, "passkey_taken"),
             Failure::TorrentNumber(_) => (409, "torrent_number"),
             Failure::NumberTaken(..) => (409, "number_taken"),
@@ -156,12 +156,7 @@ impl Done {
         match self {
             Done::User(known) => user(known),
             Done::Torrent(state) => torrent(state),
-            Done::Token { user, info_hash, torrent, expires_at } => json!({
-                "user": user.0,
-                "info_hash": hex(info_hash),
-                "torrent": torrent.0,
-                "expires_at": expires_at.map(|at| at.0),
-            }),
+            Done::Token(held) => token(held),
             Done::ClientRule { prefix, allow } => client_rule(prefix, *allow),
             Done::Removed(was_there) => json!({"removed": was_there}),
         }
@@ -178,6 +173,16 @@ pub fn user(known: &Known) -> Value {
         "enabled": known.enabled,
         "seeding": known.active.seeding,
         "leeching": known.active.leeching,
+    })
+}
+
+/// A token.
+pub fn token(token: &HeldToken) -> Value {
+    json!({
+        "user": token.user.0,
+        "info_hash": hex(&token.info_hash),
+        "torrent": token.torrent.0,
+        "expires_at": token.expires_at.map(|at| at.0),
     })
 }
 
@@ -243,7 +248,7 @@ pub(super) fn left(left: u64) -> Option<u64> {
     (left != u64::MAX).then_some(left)
 }
 
-fn freeleech(freeleech: Freeleech) -> &'static str {
+pub(super) fn freeleech(freeleech: Freeleech) -> &'static str {
     match freeleech {
         Freeleech::None => "none",
         Freeleech::Free => "free",

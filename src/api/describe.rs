@@ -164,6 +164,9 @@ fn said(call: Call) -> Said {
             answer: "Description",
             ..usual
         },
+        Call::Users => {
+            Said { summary: "Users, by number", query: &[LIMIT, AFTER], answer: "Users", ..usual }
+        }
         Call::ShowUser => Said {
             summary: "A user",
             text: "Of users who were not let in since the start, when that was without the database, nothing \
@@ -174,7 +177,7 @@ fn said(call: Call) -> Said {
         Call::PutUser => Said {
             summary: "A user is like this",
             text: "What the user was credited stays. Clients keep their places in swarms when the passkey \
-                   changes; the old passkey is good no longer.",
+                   changes; the old passkey is good no longer. With `new`, a user who is known is refused.",
             body: Some(("UserPut", json!({"passkey": schemas::PASSKEY, "can_leech": true}))),
             answer: "User",
             failures: &[409],
@@ -209,6 +212,14 @@ fn said(call: Call) -> Said {
             answer: "TraceLine",
             ..usual
         },
+        Call::Torrents => Said {
+            summary: "Registered torrents, and how they are doing",
+            text: "In no order. A page may have fewer than asked, even none, and a `next`. With `id`, the one \
+                   torrent with that number at the site, which is looked for in steps.",
+            query: &[("id", "A torrent's number at the site.", "10"), LIMIT, AFTER],
+            answer: "Torrents",
+            ..usual
+        },
         Call::ShowTorrent => {
             Said { summary: "A torrent, and how it is doing", answer: "Torrent", ..usual }
         }
@@ -240,6 +251,13 @@ fn said(call: Call) -> Said {
                    seeder, on none.",
             query: &[LIMIT, AFTER],
             answer: "Peers",
+            ..usual
+        },
+        Call::Tokens => Said {
+            summary: "Tokens that are not used up",
+            text: "In no order. A page may have fewer than asked, even none, and a `next`.",
+            query: &[("user", "Those of this user alone.", "7"), LIMIT, AFTER],
+            answer: "Tokens",
             ..usual
         },
         Call::PutToken => Said {

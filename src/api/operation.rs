@@ -4,11 +4,11 @@
 //! the body as fields, and its method and path are the `op`.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shard::private::{ClientPrefix, Freeleech, Passkey, TorrentId, UserId};
 use shard::{InfoHash, Seconds};
 
-use super::answer::Failure;
+use super::answer::{self, Failure};
 use super::route::{Call, parameter};
 use super::text;
 use crate::core::route;
@@ -29,6 +29,8 @@ pub enum Operation {
         hidden: bool,
         /// May announce; true unless said.
         enabled: bool,
+        /// A user who is known already is refused; false unless said.
+        new: bool,
     },
     /// `patch_user`: a known user is like this, and otherwise as before.
     PatchUser {
@@ -109,6 +111,8 @@ enum Said {
         hidden: bool,
         #[serde(default = "yes")]
         enabled: bool,
+        #[serde(default)]
+        new: bool,
     },
     PatchUser {
         id: u32,
@@ -181,12 +185,13 @@ impl Operation {
         let said =
             serde_json::from_value(value).map_err(|error| Failure::bad(error.to_string()))?;
         Ok(match said {
-            Said::PutUser { id, passkey, can_leech, hidden, enabled } => Operation::PutUser {
+            Said::PutUser { id, passkey, can_leech, hidden, enabled, new } => Operation::PutUser {
                 id: UserId(id),
                 passkey: read_passkey(&passkey)?,
                 can_leech,
                 hidden,
                 enabled,
+                new,
             },
             Said::PatchUser { id, passkey, can_leech, hidden, enabled } => Operation::PatchUser {
                 id: UserId(id),
@@ -283,6 +288,52 @@ impl Operation {
         Some(Self::read(Value::Object(said)))
     }
 
+    /// What is said of it afterwards: as a bulk request says it, without secrets.
+    pub fn audited(&self) -> Value {
+        match self {
+            Operation::PutUser { id, can_leech, hidden, enabled, .. } => json!({
+                "op": "put_user", "id": id.0, "passkey": "(given)", "can_leech": can_leech,
+                "hidden": hidden, "enabled": enabled,
+            }),
+            Operation::PatchUser { id, passkey, can_leech, hidden, enabled } => {
+                let mut said = json!({"op": "patch_user", "id": id.0});
+                let rights = [("can_leech", can_leech), ("hidden", hidden), ("enabled", enabled)];
+                for (field, value) in rights {
+                    if let Some(value) = value {
+                        said[field] = (*value).into();
+                    }
+                }
+                if passkey.is_some() {
+                    said["passkey"] = "(given)".into();
+                }
+                said
+            }
+            Operation::PutTorrent { info_hash, info_hash_v2, id, freeleech, upload_percent } => {
+                json!({
+                    "op": "put_torrent", "info_hash": text::hex(info_hash),
+                    "info_hash_v2": info_hash_v2.as_ref().map(text::hex), "id": id.0,
+                    "freeleech": answer::freeleech(*freeleech), "upload_percent": upload_percent,
+                })
+            }
+            Operation::RemoveTorrent { info_hash, reason } => json!({
+                "op": "remove_torrent", "info_hash": text::hex(info_hash), "reason": reason,
+            }),
+            Operation::PutToken { user, info_hash, expires_at } => json!({
+                "op": "put_token", "user": user.0, "info_hash": text::hex(info_hash),
+                "expires_at": expires_at.map(|at| at.0),
+            }),
+            Operation::RemoveToken { user, info_hash } => json!({
+                "op": "remove_token", "user": user.0, "info_hash": text::hex(info_hash),
+            }),
+            Operation::PutClientRule { prefix, allow } => json!({
+                "op": "put_client_rule", "prefix": text::escaped(prefix.bytes()), "allow": allow,
+            }),
+            Operation::RemoveClientRule { prefix } => json!({
+                "op": "remove_client_rule", "prefix": text::escaped(prefix.bytes()),
+            }),
+        }
+    }
+
     /// By the first name of its torrent, where it is said by the second one, of which `first_of` knows whose it is.
     #[must_use]
     pub fn by_first_name(mut self, first_of: impl Fn(&InfoHash) -> Option<InfoHash>) -> Self {
@@ -369,8 +420,6 @@ fn read_reason(reason: String) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[track_caller]
@@ -389,6 +438,7 @@ mod tests {
             can_leech: true,
             hidden: false,
             enabled: true,
+            new: false,
         };
         assert_eq!(put.unwrap(), expected);
         let hash = "ab".repeat(20);

@@ -8,6 +8,8 @@ use crate::wire::percent;
 pub enum Call {
     /// The description of the API.
     Describe,
+    /// Users, by number.
+    Users,
     /// A user.
     ShowUser,
     /// A user is like this.
@@ -20,6 +22,8 @@ pub enum Call {
     ActiveOfUser,
     /// A user's announces and scrapes as they come.
     TraceUser,
+    /// Registered torrents, or the one with a number.
+    Torrents,
     /// A torrent.
     ShowTorrent,
     /// A torrent is registered.
@@ -28,6 +32,8 @@ pub enum Call {
     RemoveTorrent,
     /// Who is on a torrent.
     PeersOfTorrent,
+    /// Tokens, of all users or of one.
+    Tokens,
     /// A user has a token.
     PutToken,
     /// A user has no token.
@@ -58,18 +64,21 @@ const fn route(method: &'static str, path: &'static str, call: Call) -> Route {
 }
 
 /// All of them.
-pub const ROUTES: [Route; 17] = [
+pub const ROUTES: [Route; 20] = [
     route("GET", "openapi.json", Call::Describe),
+    route("GET", "users", Call::Users),
     route("GET", "users/{id}", Call::ShowUser),
     route("PUT", "users/{id}", Call::PutUser),
     route("PATCH", "users/{id}", Call::PatchUser),
     route("DELETE", "users/{id}", Call::DisableUser),
     route("GET", "users/{id}/active", Call::ActiveOfUser),
     route("GET", "users/{id}/trace", Call::TraceUser),
+    route("GET", "torrents", Call::Torrents),
     route("GET", "torrents/{info_hash}", Call::ShowTorrent),
     route("PUT", "torrents/{info_hash}", Call::PutTorrent),
     route("DELETE", "torrents/{info_hash}", Call::RemoveTorrent),
     route("GET", "torrents/{info_hash}/peers", Call::PeersOfTorrent),
+    route("GET", "tokens", Call::Tokens),
     route("PUT", "tokens/{user}/{info_hash}", Call::PutToken),
     route("DELETE", "tokens/{user}/{info_hash}", Call::RemoveToken),
     route("GET", "client-rules", Call::ClientRules),

@@ -40,6 +40,30 @@ pub fn prefix(text: &str) -> Option<ClientPrefix> {
     percent::decode(text.as_bytes(), &mut buffer).and_then(ClientPrefix::new)
 }
 
+/// A moment in UTC, to the second; `seconds` since 1970 (days to date after Hinnant, "chrono-compatible
+/// low-level date algorithms").
+pub fn moment(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
+/// The day of a moment in UTC, as in `2026-11-29`.
+pub fn date(seconds: u64) -> String {
+    let mut date = moment(seconds);
+    date.truncate("2026-11-29".len());
+    date
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

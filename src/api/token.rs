@@ -204,12 +204,13 @@ impl Tokens {
         &self.0
     }
 
-    /// Whether `token` is one of them. How long that takes does not tell how near it came.
-    pub fn have(&self, token: &Token) -> bool {
+    /// The name of `token`, if it is one of them. How long that takes does not tell how near it came.
+    pub fn name_of(&self, token: &Token) -> Option<&Name> {
         let hash = token.hash();
-        let found =
-            self.0.iter().fold(0, |found, entry| found | entry.hash.ct_eq(&hash).unwrap_u8());
-        found == 1
+        self.0.iter().fold(None, |found, entry| {
+            let is_it = bool::from(entry.hash.ct_eq(&hash));
+            if is_it { Some(&entry.name) } else { found }
+        })
     }
 
     fn write(&self, data: &Path) -> Result<(), TokenError> {
@@ -312,8 +313,8 @@ mod tests {
         let site = create(data.path(), name("site"), Seconds(1000)).unwrap();
         let script = create(data.path(), name("script"), Seconds(2000)).unwrap();
         let tokens = Tokens::read(data.path()).unwrap();
-        assert!(tokens.have(&site) && tokens.have(&script));
-        assert!(!tokens.have(&Token::random().unwrap()));
+        assert!(tokens.name_of(&site).is_some() && tokens.name_of(&script).is_some());
+        assert_eq!(tokens.name_of(&Token::random().unwrap()), None);
         assert_eq!(
             (tokens.0[1].name.clone(), tokens.0[1].created),
             (name("script"), Seconds(2000))
@@ -328,7 +329,7 @@ mod tests {
         revoke(data.path(), &name("site")).unwrap();
         assert!(matches!(revoke(data.path(), &name("site")), Err(TokenError::Unknown(_))));
         let tokens = Tokens::read(data.path()).unwrap();
-        assert!(!tokens.have(&site) && tokens.have(&script));
+        assert!(tokens.name_of(&site).is_none() && tokens.name_of(&script).is_some());
         assert_eq!(fs::read_dir(data.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 

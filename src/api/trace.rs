@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ops::counters::Protocol;
 use serde_json::{Value, json};
-use shard::private::{Announce, Fact, UserId};
+use shard::private::{Announce, Fact, PeerId, UserId};
 use shard::{Counts, Event, InfoHash, Seconds};
 
 use super::answer::left;
@@ -38,6 +38,8 @@ pub enum What {
         address: IpAddr,
         /// The torrent, if it named one.
         info_hash: Option<InfoHash>,
+        /// Its peer id, if it said one.
+        peer_id: Option<PeerId>,
         /// What it was told.
         refusal: String,
     },
@@ -71,10 +73,12 @@ pub struct Announced {
 pub fn json(traced: &Traced) -> Value {
     let mut value = match &traced.what {
         What::Announced(announced) => announce(announced, traced.hidden),
-        What::Refused { address, info_hash, refusal } => json!({
+        What::Refused { address, info_hash, peer_id, refusal } => json!({
             "type": "announce",
             "address": Some(address).filter(|_| !traced.hidden),
             "info_hash": info_hash.as_ref().map(hex),
+            "peer_id": peer_id.map(|peer_id| escaped(&peer_id.0)),
+            "client": peer_id.map(|peer_id| persist::ledger::client_name(&peer_id.0)),
             "refused": refusal,
         }),
         What::Scraped { address, info_hashes } => json!({

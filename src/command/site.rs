@@ -28,6 +28,15 @@ pub enum SiteError {
     /// The tracker.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A user who is to be added is there.
+    #[error(
+        "user {id} is known already, and nothing was changed; `margay user passkey {id}`, `rights` and `enable` \
+         change what there is, and `user add {id} --replace` says all of it anew"
+    )]
+    Known {
+        /// Who.
+        id: u32,
+    },
     /// The file of tokens.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -100,6 +109,13 @@ pub enum SiteCommand {
         passkey: Option<String>,
         can_leech: bool,
         hidden: bool,
+        /// Also of one who is known.
+        replace: bool,
+    },
+    UserList,
+    TorrentList,
+    TokenList {
+        user: Option<u32>,
     },
     UserPasskey {
         id: u32,
@@ -228,10 +244,19 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
         Ok(format!("tokens/{user}/{}", text::hex(&info_hash(torrent)?)))
     };
     Ok(match command {
-        SiteCommand::UserAdd { id, passkey, can_leech, hidden } => {
+        SiteCommand::UserAdd { id, passkey, can_leech, hidden, replace } => {
             let passkey = passkey.clone().map_or_else(random_passkey, Ok)?;
-            let body = json!({"passkey": passkey, "can_leech": can_leech, "hidden": hidden});
-            (client.ask("PUT", &user_path(id), Some(&body))?, show::user)
+            let body = json!({
+                "passkey": passkey, "can_leech": can_leech, "hidden": hidden, "new": !replace,
+            });
+            let answer = client.ask("PUT", &user_path(id), Some(&body));
+            (answer.map_err(|error| known(error, *id))?, show::user)
+        }
+        SiteCommand::UserList => (pages(client, "users", "users")?, show::users),
+        SiteCommand::TorrentList => (pages(client, "torrents", "torrents")?, show::torrents),
+        SiteCommand::TokenList { user } => {
+            let path = user.map_or("tokens".to_owned(), |user| format!("tokens?user={user}"));
+            (pages(client, &path, "tokens")?, show::tokens)
         }
         SiteCommand::UserPasskey { id, passkey } => {
             let body = json!({"passkey": passkey.clone().map_or_else(random_passkey, Ok)?});
@@ -273,9 +298,15 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
             (client.ask("DELETE", &path, None)?, show::removed)
         }
         SiteCommand::TorrentShow { torrent, peers } => {
-            let path = torrent_path(torrent)?;
-            let mut answer = client.ask("GET", &path, None)?;
+            let mut answer = match number(torrent) {
+                Some(id) => {
+                    client.ask("GET", &format!("torrents?id={id}"), None)?["torrents"][0].take()
+                }
+                None => client.ask("GET", &torrent_path(torrent)?, None)?,
+            };
             if *peers {
+                let info_hash = answer["info_hash"].as_str().unwrap_or_default();
+                let path = format!("torrents/{info_hash}");
                 answer["peers"] = pages(client, &format!("{path}/peers"), "peers")?;
             }
             (answer, show::torrent)
@@ -306,7 +337,8 @@ fn pages(client: &Client, path: &str, field: &str) -> Result<Value, SiteError> {
     let mut all = Vec::new();
     let mut after = String::new();
     loop {
-        let mut page = client.ask("GET", &format!("{path}?limit={PAGE}{after}"), None)?;
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let mut page = client.ask("GET", &format!("{path}{mark}limit={PAGE}{after}"), None)?;
         if let Value::Array(some) = page[field].take() {
             all.extend(some);
         }
@@ -314,6 +346,22 @@ fn pages(client: &Client, path: &str, field: &str) -> Result<Value, SiteError> {
             Some(next) => after = format!("&after={next}"),
             None => return Ok(all.into()),
         }
+    }
+}
+
+/// A torrent that is given by its number at the site. A file of that name is meant by `./7`.
+fn number(torrent: &Named) -> Option<u32> {
+    let text = torrent.given.to_str()?;
+    text.parse().ok().filter(|_| text::info_hash(text).is_none())
+}
+
+/// What to do about a user who is known already.
+fn known(error: ClientError, id: u32) -> SiteError {
+    match error {
+        ClientError::Refused { status: 409, message } if message.contains("known already") => {
+            SiteError::Known { id }
+        }
+        error => error.into(),
     }
 }
 
@@ -439,7 +487,7 @@ pub fn tokens(
                 writeln!(out, "there are no tokens in {}", data.display())?;
             }
             for entry in tokens.entries() {
-                writeln!(out, "{}  made {}", entry.name, show::moment(entry.created.0.into()))?;
+                writeln!(out, "{}  made {}", entry.name, text::moment(entry.created.0.into()))?;
             }
         }
     }

@@ -4,6 +4,7 @@
 mod look;
 mod stream;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,11 +21,11 @@ use axum::{Extension, body};
 use ops::counters;
 use ops::health::Phase;
 use serde_json::{Value, json};
-use shard::Seconds;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::CONNECTION_TIME;
+use super::audit::{Asker, Audit};
 use super::lease::Lease;
 use super::state::State;
 use crate::api::route::{self, Call};
@@ -35,6 +36,7 @@ use crate::core::mesh::ask::Ask;
 use crate::core::mesh::message::Message;
 use crate::private::site::Site;
 use crate::private::users::accounts::Accounts;
+use crate::process::clock::Clock;
 
 /// Bytes of a body of one change.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -67,6 +69,8 @@ pub struct Api {
     accounts: Arc<Accounts>,
     site: Arc<Site>,
     gate: Gate,
+    audit: Audit,
+    clock: Clock,
     traces: Arc<Semaphore>,
     searches: Semaphore,
     counts: Counts,
@@ -94,13 +98,16 @@ impl Api {
         accounts: Arc<Accounts>,
         site: Arc<Site>,
         data: &Path,
-        now: Seconds,
+        audit_keep: Duration,
+        clock: Clock,
     ) -> Result<Self, TokenError> {
         Ok(Self {
             cores,
             accounts,
             site,
-            gate: Gate::open(data, now)?,
+            gate: Gate::open(data, clock.now())?,
+            audit: Audit::new(data.to_owned(), audit_keep),
+            clock,
             traces: Arc::new(Semaphore::new(TRACES_MAX)),
             searches: Semaphore::new(SEARCHES_MAX),
             counts: Counts::default(),
@@ -234,8 +241,25 @@ impl Api {
         Ok(())
     }
 
+    /// Does these operations in this order, and notes who asked for them.
+    async fn do_audited(
+        &self,
+        operations: Vec<Operation>,
+        asker: &Asker,
+    ) -> Vec<Result<Done, Failure>> {
+        let said: Vec<Value> = operations.iter().map(Operation::audited).collect();
+        let results = self.do_all(operations).await;
+        let became = results.iter().map(|result| match result {
+            Ok(_) => "done",
+            Err(failure) => failure.status().1,
+        });
+        let changes: Vec<(Value, &'static str)> = said.into_iter().zip(became).collect();
+        self.audit.note(asker, &changes, self.clock.now());
+        results
+    }
+
     /// Does what a bulk request says.
-    async fn bulk(&self, body: Value, lease: &Lease) -> Result<Value, Failure> {
+    async fn bulk(&self, body: Value, asker: &Asker, lease: &Lease) -> Result<Value, Failure> {
         let Value::Object(mut fields) = body else {
             return Err(Failure::bad("the body is to be a JSON object"));
         };
@@ -256,7 +280,7 @@ impl Api {
             }
             let read: Vec<_> = chunk.into_iter().map(Operation::read).collect();
             let good = read.iter().filter_map(|read| read.as_ref().ok().cloned()).collect();
-            let mut done = self.do_all(good).await.into_iter();
+            let mut done = self.do_audited(good, asker).await.into_iter();
             results.extend(read.into_iter().map(|read| match read {
                 Ok(_) => done.next().expect("a result for each operation"),
                 Err(wrong) => Err(wrong),
@@ -284,6 +308,7 @@ fn result(result: &Result<Done, Failure>) -> Value {
 pub(super) async fn answer(
     Shared(state): Shared<Arc<State>>,
     Extension(lease): Extension<Lease>,
+    Extension(address): Extension<IpAddr>,
     request: Request,
 ) -> Response {
     let path = request.uri().path().to_owned();
@@ -292,18 +317,26 @@ pub(super) async fn answer(
         (None, _) => return fail(&Failure::NotPrivate, &path),
         (Some(api), _) => api,
     };
-    let answered = api.hear(request, &lease).await;
+    let answered = api.hear(request, address, &lease).await;
     api.note(answered.as_ref().map(|_| ()));
     answered.unwrap_or_else(|failure| fail(&failure, &path))
 }
 
 impl Api {
-    async fn hear(self: &Arc<Self>, request: Request, lease: &Lease) -> Result<Response, Failure> {
+    async fn hear(
+        self: &Arc<Self>,
+        request: Request,
+        address: IpAddr,
+        lease: &Lease,
+    ) -> Result<Response, Failure> {
         let found = route::find(request.method().as_str(), request.uri().path());
-        if !matches!(found, Ok((Call::Describe, _))) {
-            let authorization = request.headers().get(AUTHORIZATION);
-            self.gate.admit(authorization.map(|value| value.to_str().unwrap_or_default()))?;
+        if matches!(found, Ok((Call::Describe, _))) {
+            return Ok(respond(StatusCode::OK, &describe::document()));
         }
+        let authorization = request.headers().get(AUTHORIZATION);
+        let token =
+            self.gate.admit(authorization.map(|value| value.to_str().unwrap_or_default()))?;
+        let asker = Asker { token, address };
         let (call, parts) = found?;
         let query = request.uri().query().unwrap_or_default().to_owned();
         let body = match call {
@@ -316,12 +349,11 @@ impl Api {
             _ => json!({}),
         };
         let value = match call {
-            Call::Describe => describe::document(),
-            Call::Bulk => self.bulk(body, lease).await?,
+            Call::Bulk => self.bulk(body, &asker, lease).await?,
             Call::TraceUser => return self.trace(&parts[0], lease).await,
             _ => match Operation::of(call, &parts, &query, body) {
                 Some(operation) => {
-                    let mut done = self.do_all(vec![operation?]).await;
+                    let mut done = self.do_audited(vec![operation?], &asker).await;
                     done.pop().expect("a result for each operation")?.json()
                 }
                 None => self.look(call, &parts, &query, lease).await?,

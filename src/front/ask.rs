@@ -5,14 +5,18 @@
 
 use std::time::{Duration, Instant};
 
-use shard::private::UserId;
+use shard::private::{TorrentId, UserId};
 use tokio::sync::oneshot;
 
 use super::SharedCore;
+use crate::api::TorrentState;
 use crate::core::mesh::ask::{Ask, Found, Results};
 
 /// Torrents looked at in one step when a user is looked for; some 100 µs.
 const FIND_STEP: u32 = 1024;
+
+/// The same when a number is looked for, which costs less.
+const NUMBER_STEP: u32 = 16 * FIND_STEP;
 
 /// Time between two steps.
 const FIND_PAUSE: Duration = Duration::from_millis(1);
@@ -40,6 +44,15 @@ pub fn hear(core: &SharedCore, ask: Ask) {
         }
         Ask::Peers(info_hash, from, max, reply) => {
             _ = reply.send(core.borrow().engine.private().page_of(&info_hash, from, max));
+        }
+        Ask::Torrents(from, max, reply) => {
+            _ = reply.send(core.borrow().engine.private().listed(from, max));
+        }
+        Ask::Tokens(after, of, max, reply) => {
+            _ = reply.send(core.borrow().engine.private().held(after, of, max));
+        }
+        Ask::Number(id, reply) => {
+            glommio::spawn_local(find_number(core.clone(), id, reply)).detach();
         }
         Ask::Find(user, from, max, reply) => {
             glommio::spawn_local(find(core.clone(), user, from, max, reply)).detach();
@@ -76,6 +89,30 @@ async fn find(
         let Some(private) = &core.engine.private else { break };
         let presences = &mut found.presences;
         found.next = private.swarms.find_user(user, next, FIND_STEP, max, presences);
+    }
+    let _ = reply.send(found);
+}
+
+/// Looks for the torrent with a number, in steps: nothing leads from there to the torrent.
+async fn find_number(
+    core: SharedCore,
+    id: TorrentId,
+    reply: oneshot::Sender<Option<TorrentState>>,
+) {
+    let (mut next, mut found, mut seen) = (Some(0), None, Vec::new());
+    while let Some(from) = next
+        && found.is_none()
+        && !reply.is_closed()
+    {
+        if from > 0 {
+            glommio::timer::sleep(FIND_PAUSE).await;
+        }
+        let core = core.borrow();
+        let private = core.engine.private();
+        seen.clear();
+        next = private.swarms.registered(from, NUMBER_STEP, usize::MAX, &mut seen);
+        let named = seen.iter().find(|(_, number)| *number == id);
+        found = named.and_then(|(info_hash, _)| private.torrent_state(info_hash));
     }
     let _ = reply.send(found);
 }

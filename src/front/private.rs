@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use ops::counters::{Protocol, Reason};
-use shard::private::{Announce, Refusal, User};
+use shard::private::{Announce, Passkey, Refusal, User};
 use shard::{Families, InfoHash, Seconds};
 
 use super::http::requests::Next;
@@ -102,9 +102,12 @@ impl Core {
     ) -> Result<PrivateAnnounce, private::Refusal<'static>> {
         let private = self.engine.private();
         let asked = Asked::parse(head.query, Dialect::Standard)?;
-        let user = private.find(asked.passkey(key)?)?;
+        let passkey = asked.passkey(key)?;
+        let user = private.find(passkey).inspect_err(|_| {
+            self.trace_disabled(&passkey, Protocol::Http, remote, &asked);
+        })?;
         self.announce_of(user, &asked, head, remote).inspect_err(|refusal| {
-            self.trace_refusal(user, Protocol::Http, remote, asked.info_hash, refusal);
+            self.trace_refusal(user, Protocol::Http, remote, &asked, refusal);
         })
     }
 
@@ -342,9 +345,11 @@ impl Core {
         let private = self.engine.private();
         // Who sends no path (BEP 41) is told what is missing.
         let passkey = asked.passkey(None).map_err(|_| private::Refusal::PasskeyNotFound)?;
-        let user: User = private.find(passkey)?;
+        let user: User = private.find(passkey).inspect_err(|_| {
+            self.trace_disabled(&passkey, Protocol::Udp, address, asked);
+        })?;
         self.announce_of_udp(user, asked, address).inspect_err(|refusal| {
-            self.trace_refusal(user, Protocol::Udp, address, asked.info_hash, refusal);
+            self.trace_refusal(user, Protocol::Udp, address, asked, refusal);
         })
     }
 
@@ -427,15 +432,32 @@ impl Core {
         user: User,
         protocol: Protocol,
         address: IpAddr,
-        info_hash: Option<InfoHash>,
-        refusal: &private::Refusal<'_>,
+        asked: &Asked<'_>,
+        refusal: &dyn std::fmt::Display,
     ) {
-        let refusal = || refusal.to_string();
         self.engine.private().trace(user, protocol, self.engine.clock.now(), || What::Refused {
             address,
-            info_hash,
-            refusal: refusal(),
+            info_hash: asked.info_hash,
+            peer_id: asked.peer_id(),
+            refusal: refusal.to_string(),
         });
+    }
+
+    /// Nobody may announce with this passkey. If it is a disabled user's, he is the one who is looked for.
+    #[cold]
+    fn trace_disabled(
+        &self,
+        passkey: &Passkey,
+        protocol: Protocol,
+        address: IpAddr,
+        asked: &Asked<'_>,
+    ) {
+        let accounts = &self.engine.private().accounts;
+        if let Some(known) = accounts.holder(passkey).and_then(|id| accounts.known(id)) {
+            let told = private::Refusal::PasskeyNotFound;
+            let why = format_args!("{told} (user {} is disabled)", known.user.id.0);
+            self.trace_refusal(known.user, protocol, address, asked, &why);
+        }
     }
 
     /// Takes in what became of records that went to the journal, where that is known by now, and lets those

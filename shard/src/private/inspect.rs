@@ -3,7 +3,7 @@
 use super::face::Face;
 use super::members::{TABLES, state_of};
 use super::torrent::Body;
-use super::{PeerRecord, Swarms, TokenRecord, TorrentId, UserId};
+use super::{HeldToken, PeerRecord, Swarms, TokenRecord, TorrentId, UserId};
 use crate::{InfoHash, PeerState};
 
 /// Where the next page of a torrent's peers begins.
@@ -40,6 +40,9 @@ pub struct Presence {
     /// The client.
     pub peer: PeerRecord,
 }
+
+/// Tokens that are looked at in one go; about a millisecond.
+const LOOKED_AT_MAX: usize = 1 << 16;
 
 impl Swarms {
     /// Appends at most `peers_max` peers of a torrent to `out`, from `from` on; where the next page begins,
@@ -93,6 +96,59 @@ impl Swarms {
             mark = Bookmark { table, bucket, at: 0 };
         }
         Some(None)
+    }
+
+    /// Appends registered torrents to `out`, from place `from` on, by their first names: as many as fit until it
+    /// has `max`, or stand in `places` places; the place to go on from, `None` at the end.
+    pub fn registered(
+        &self,
+        from: u32,
+        places: u32,
+        max: usize,
+        out: &mut Vec<(InfoHash, TorrentId)>,
+    ) -> Option<u32> {
+        let end = self.torrents.end();
+        let stop = end.min(from.saturating_add(places.max(1)));
+        for slot in from..stop {
+            if out.len() >= max {
+                return Some(slot);
+            }
+            let torrent = self.torrents.get(slot);
+            if torrent.is_registered() {
+                out.push((torrent.info_hash, torrent.terms.id));
+            }
+        }
+        (stop < end).then_some(stop)
+    }
+
+    /// Appends tokens to `out` until it has `max`, from the one after `after` on, which is a torrent's place and a
+    /// user; what to go on after, `None` at the end. With `of`, those of this user alone.
+    ///
+    /// Looks at 65,536 tokens at most.
+    pub fn held_tokens(
+        &self,
+        after: Option<(u32, UserId)>,
+        of: Option<UserId>,
+        max: usize,
+        out: &mut Vec<HeldToken>,
+    ) -> Option<(u32, UserId)> {
+        let mut last = after;
+        for (slot, token) in self.tokens.after(after).take(LOOKED_AT_MAX) {
+            if out.len() >= max {
+                return last;
+            }
+            last = Some((slot, token.user));
+            let torrent = self.torrents.get(slot);
+            if torrent.is_registered() && of.is_none_or(|of| of == token.user) {
+                out.push(HeldToken {
+                    user: token.user,
+                    torrent: torrent.terms.id,
+                    info_hash: torrent.info_hash,
+                    expires_at: token.expires_at,
+                });
+            }
+        }
+        last.filter(|last| self.tokens.after(Some(*last)).next().is_some())
     }
 
     /// Looks through `torrents` places of torrents, from place `from` on, for clients of a user, and

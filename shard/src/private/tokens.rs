@@ -46,6 +46,18 @@ impl Tokens {
         tokens.map(|((_, user), expires_at)| TokenRecord { user: *user, expires_at: *expires_at })
     }
 
+    /// All tokens from the one after this on, each with the place of its torrent.
+    pub(crate) fn after(
+        &self,
+        after: Option<(u32, UserId)>,
+    ) -> impl Iterator<Item = (u32, TokenRecord)> + '_ {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tokens = self.tokens.range((from, Bound::Unbounded));
+        tokens.map(|((slot, user), expires_at)| {
+            (*slot, TokenRecord { user: *user, expires_at: *expires_at })
+        })
+    }
+
     /// Drops up to `budget` tokens of a torrent; how many it was.
     pub(crate) fn bury(&mut self, slot: u32, budget: usize) -> usize {
         let mut buried = 0;

@@ -123,7 +123,7 @@ pub(super) fn all() -> Value {
         "Error": object(json!({"error": object(json!({
             "code": {"enum": [
                 "bad_request", "unauthorized", "no_such_page", "method_not_allowed", "not_private",
-                "user_unknown", "torrent_unknown", "passkey_taken", "torrent_number", "number_taken", "name_taken",
+                "user_unknown", "user_known", "torrent_unknown", "passkey_taken", "torrent_number", "number_taken", "name_taken",
                 "too_large", "full", "journal_full", "not_on_disk", "late", "busy", "unavailable",
             ]},
             "message": {"type": "string"},
@@ -137,11 +137,15 @@ pub(super) fn all() -> Value {
             "seeding": number(),
             "leeching": number(),
         })),
+        "Users": object(json!({
+            "users": {"type": "array", "items": reference("User")}, "next": next,
+        })),
         "UserPut": sent(&["passkey"], json!({
             "passkey": passkey(),
             "can_leech": {"type": "boolean", "default": true},
             "hidden": {"type": "boolean", "default": false},
             "enabled": {"type": "boolean", "default": true},
+            "new": {"type": "boolean", "default": false, "description": "Refuse it when the user is known."},
         })),
         "UserPatch": sent(&[], json!({
             "passkey": passkey(),
@@ -164,6 +168,9 @@ pub(super) fn all() -> Value {
             "snatches": number(),
             "balance": {"type": "integer", "description": "Bytes uploaded less bytes downloaded, as reported."},
         })),
+        "Torrents": object(json!({
+            "torrents": {"type": "array", "items": reference("Torrent")}, "next": next,
+        })),
         "TorrentPut": sent(&["id"], json!({
             "id": id(),
             "info_hash_v2": {
@@ -175,6 +182,9 @@ pub(super) fn all() -> Value {
         })),
         "Token": object(json!({
             "user": id(), "info_hash": hash(), "torrent": id(), "expires_at": expires_at(),
+        })),
+        "Tokens": object(json!({
+            "tokens": {"type": "array", "items": reference("Token")}, "next": next,
         })),
         "TokenPut": sent(&[], json!({"expires_at": expires_at()})),
         "ClientRule": object(json!({"prefix": prefix(), "allow": {"type": "boolean"}})),

@@ -38,11 +38,11 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Whether somebody with this `Authorization` (RFC 6750, section 2.1) may ask.
+    /// Who asks with this `Authorization` (RFC 6750, section 2.1): the name of his token.
     ///
     /// # Errors
     /// [`Failure::Unauthorized`], with what to do.
-    pub fn admit(&self, authorization: Option<&str>) -> Result<(), Failure> {
+    pub fn admit(&self, authorization: Option<&str>) -> Result<Name, Failure> {
         let mut read = self.lock();
         self.refresh(&mut read);
         let Some(authorization) = authorization else {
@@ -56,9 +56,13 @@ impl Gate {
             .split_once(' ')
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .and_then(|(_, token)| Token::given(token));
-        match token {
-            Some(token) if self.local.have(&token) | read.1.have(&token) => Ok(()),
-            _ => Err(Failure::Unauthorized(
+        let named = token.as_ref().and_then(|token| {
+            let (local, made) = (self.local.name_of(token), read.1.name_of(token));
+            made.or(local).cloned()
+        });
+        match named {
+            Some(name) => Ok(name),
+            None => Err(Failure::Unauthorized(
                 "this token is not known here: it was revoked, or is of another tracker; `margay \
                  api-token list` shows those there are, `margay api-token create NAME` makes one"
                     .to_owned(),
@@ -108,13 +112,13 @@ mod tests {
         assert!(why(None).contains("there is none yet") && why(None).contains("create NAME"));
         let token = create(data.path(), name("site"), Seconds(1)).unwrap();
         assert!(!why(None).contains("none yet"));
-        assert_eq!(gate.admit(Some(&bearer(&token))), Ok(()));
-        assert_eq!(gate.admit(Some(&format!("bearer  {}", token.reveal()))), Ok(()));
+        assert_eq!(gate.admit(Some(&bearer(&token))), Ok(name("site")));
+        assert_eq!(gate.admit(Some(&format!("bearer  {}", token.reveal()))), Ok(name("site")));
         for wrong in ["", "Bearer", "Bearer ", token.reveal(), "Basic abc", "Bearer margay_00"] {
             assert!(why(Some(wrong)).contains("not known"), "{wrong}");
         }
         let local = fs::read_to_string(data.path().join(LOCAL_FILE)).unwrap();
-        assert_eq!(gate.admit(Some(&bearer(&Token::given(&local).unwrap()))), Ok(()));
+        assert_eq!(gate.admit(Some(&bearer(&Token::given(&local).unwrap()))), Ok(name("local")));
         revoke(data.path(), &name("site")).unwrap();
         assert!(why(Some(&bearer(&token))).contains("revoked"));
         let token = create(data.path(), name("site"), Seconds(1)).unwrap();

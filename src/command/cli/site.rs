@@ -30,8 +30,13 @@ fn user() -> Command {
                 .arg(id("ID", "The user's number at the site"))
                 .arg(passkey().long("passkey"))
                 .arg(switch("no-leech", "May not download; uploads are credited all the same"))
-                .arg(switch("hidden", "Addresses of this user are written nowhere")),
+                .arg(switch("hidden", "Addresses of this user are written nowhere"))
+                .arg(switch(
+                    "replace",
+                    "Say all of this anew of a user who is known, the passkey as well",
+                )),
         )
+        .subcommand(asking("list", "List users, by number"))
         .subcommand(
             asking("passkey", "Give a user another passkey; the old one is good no longer")
                 .arg(id("ID", "The user's number at the site"))
@@ -104,9 +109,12 @@ fn torrent() -> Command {
                     .help("What its clients are told for a day"),
             ),
         )
+        .subcommand(asking("list", "List registered torrents, and how they are doing"))
         .subcommand(
             asking("show", "Show a torrent, and how it is doing")
-                .arg(named())
+                .arg(named().value_name("FILE|HASH|ID").help(
+                    "A .torrent file, an infohash of 40 hex digits, or its number at the site",
+                ))
                 .arg(v2())
                 .arg(switch("peers", "And who is on it")),
         )
@@ -126,6 +134,10 @@ fn token() -> Command {
                         .help("Or until so long from now, such as 48h or 7d")
                         .value_parser(ValueParser::new(duration)),
                 ),
+        )
+        .subcommand(
+            asking("list", "List tokens that are not used up")
+                .arg(id("USER", "Those of this user alone").required(false)),
         )
         .subcommand(
             asking("remove", "Take a token back")
@@ -260,7 +272,11 @@ pub(super) fn request(matches: &ArgMatches, outer: &super::Flags) -> Option<Requ
             passkey: said.get_one("passkey").cloned(),
             can_leech: !said.get_flag("no-leech"),
             hidden: said.get_flag("hidden"),
+            replace: said.get_flag("replace"),
         },
+        ("user", "list") => SiteCommand::UserList,
+        ("torrent", "list") => SiteCommand::TorrentList,
+        ("token", "list") => SiteCommand::TokenList { user: said.get_one("id").copied() },
         ("user", "passkey") => {
             SiteCommand::UserPasskey { id: number(said), passkey: said.get_one("passkey").cloned() }
         }

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::api::text::moment;
+
 /// A user, with his clients where they are known.
 pub(super) fn user(value: &Value) -> String {
     let mut text = String::new();
@@ -22,6 +24,59 @@ pub(super) fn user(value: &Value) -> String {
         }
     }
     text
+}
+
+/// Users, one a line.
+pub(super) fn users(value: &Value) -> String {
+    let mut text = String::new();
+    for user in value.as_array().into_iter().flatten() {
+        let marks = [
+            ("enabled", false, "disabled"),
+            ("can_leech", false, "no downloads"),
+            ("hidden", true, "hidden"),
+        ];
+        let marks = marks.iter().filter(|(field, is, _)| user[*field].as_bool() == Some(*is));
+        let marks: Vec<&str> = marks.map(|(_, _, mark)| *mark).collect();
+        let _ = writeln!(
+            text,
+            "{:<10}  {}  {} seeding, {} leeching  {}",
+            word(&user["id"]),
+            word(&user["passkey"]),
+            user["seeding"],
+            user["leeching"],
+            marks.join(", ")
+        );
+    }
+    or_none(text, "there are no users\n")
+}
+
+/// Torrents, one a line.
+pub(super) fn torrents(value: &Value) -> String {
+    let mut text = String::new();
+    for torrent in value.as_array().into_iter().flatten() {
+        let _ = writeln!(
+            text,
+            "{:<10}  {}  {} seeders, {} leechers, {} snatches  {} {}%",
+            word(&torrent["id"]),
+            word(&torrent["info_hash"]),
+            torrent["seeders"],
+            torrent["leechers"],
+            torrent["snatches"],
+            word(&torrent["freeleech"]),
+            torrent["upload_percent"]
+        );
+    }
+    or_none(text, "there are no torrents\n")
+}
+
+/// Tokens, one a line.
+pub(super) fn tokens(value: &Value) -> String {
+    let text: String = value.as_array().into_iter().flatten().map(token).collect();
+    or_none(text, "there are no tokens\n")
+}
+
+fn or_none(text: String, none: &str) -> String {
+    if text.is_empty() { none.to_owned() } else { text }
 }
 
 /// A torrent, with its peers where they are known.
@@ -114,6 +169,9 @@ fn announce(text: &mut String, value: &Value) {
         );
     }
     if let Some(refused) = value["refused"].as_str() {
+        if value["uploaded"].is_null() && !value["peer_id"].is_null() {
+            let _ = write!(text, "  {} ({})", word(&value["client"]), word(&value["peer_id"]));
+        }
         let _ = write!(text, "  REFUSED: {refused}");
     } else {
         let told = &value["told"];
@@ -174,23 +232,6 @@ fn word(value: &Value) -> String {
         Value::String(text) => text.chars().filter(|character| !character.is_control()).collect(),
         value => value.to_string(),
     }
-}
-
-/// A moment in UTC, to the second; `seconds` since 1970 (days to date after Hinnant, "chrono-compatible
-/// low-level date algorithms").
-pub(super) fn moment(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use shard::InfoHash;
-use shard::private::{Bookmark, UserId};
+use shard::private::{Bookmark, TorrentId, UserId};
 
 use super::{Api, CONNECTION_TIME};
 use crate::api::operation::read_info_hash;
@@ -31,6 +31,9 @@ impl Api {
         lease: &Lease,
     ) -> Result<Value, Failure> {
         match call {
+            Call::Users => self.users(query),
+            Call::Torrents => self.torrents(query, lease).await,
+            Call::Tokens => self.tokens(query, lease).await,
             Call::ShowUser => Ok(answer::user(&self.known(&parts[0])?)),
             Call::ActiveOfUser => self.active(&parts[0], query, lease).await,
             Call::ShowTorrent => {
@@ -64,6 +67,82 @@ impl Api {
         self.accounts.known(id).ok_or(Failure::UserUnknown(id))
     }
 
+    /// Users by number.
+    fn users(&self, query: &str) -> Result<Value, Failure> {
+        let after = match parameter(query, "after").map(|after| after.parse()) {
+            None => None,
+            Some(Ok(after)) => Some(UserId(after)),
+            Some(Err(_)) => return Err(no_page()),
+        };
+        let limit = limit(query)?;
+        let known = self.accounts.after(after, limit);
+        let last = known.last().filter(|_| known.len() == limit);
+        Ok(json!({
+            "users": known.iter().map(answer::user).collect::<Vec<_>>(),
+            "next": last.map(|known| known.user.id.0.to_string()),
+        }))
+    }
+
+    /// Registered torrents, core by core; or the one with a number.
+    async fn torrents(&self, query: &str, lease: &Lease) -> Result<Value, Failure> {
+        if let Some(number) = parameter(query, "id") {
+            let id = number.parse().map(TorrentId);
+            let id = id.map_err(|_| Failure::bad("a torrent's number is 0 to 4294967295"))?;
+            for core in 0..self.cores.len() {
+                let state = self.ask(core, |reply| Ask::Number(id, reply)).await?;
+                lease.extend(CONNECTION_TIME);
+                if let Some(state) = state {
+                    return Ok(json!({"torrents": [answer::torrent(&state)], "next": null}));
+                }
+            }
+            return Err(Failure::NumberUnknown(id));
+        }
+        let limit = limit(query)?;
+        let (mut core, mut place) = match parameter(query, "after") {
+            None => (0, 0),
+            Some(after) => place_of(&after).ok_or_else(no_page)?,
+        };
+        let (mut torrents, mut next) = (Vec::new(), None);
+        while core < self.cores.len() && torrents.len() < limit {
+            let more = limit - torrents.len();
+            let listed = self.ask(core, |reply| Ask::Torrents(place, more, reply)).await?;
+            lease.extend(CONNECTION_TIME);
+            torrents.extend(listed.torrents.iter().map(answer::torrent));
+            (core, place) = listed.next.map_or((core + 1, 0), |next| (core, next));
+            next = (core < self.cores.len()).then(|| format!("{core}.{place}"));
+        }
+        Ok(json!({"torrents": torrents, "next": next}))
+    }
+
+    /// Tokens, core by core.
+    async fn tokens(&self, query: &str, lease: &Lease) -> Result<Value, Failure> {
+        let of = match parameter(query, "user").map(|user| user.parse()) {
+            None => None,
+            Some(Ok(user)) => Some(UserId(user)),
+            Some(Err(_)) => return Err(Failure::bad("a user's number is 0 to 4294967295")),
+        };
+        let limit = limit(query)?;
+        let (mut core, mut after) = match parameter(query, "after") {
+            None => (0, None),
+            Some(after) => token_place(&after).ok_or_else(no_page)?,
+        };
+        let (mut tokens, mut next) = (Vec::new(), None);
+        while core < self.cores.len() && tokens.len() < limit {
+            let more = limit - tokens.len();
+            let held = self.ask(core, |reply| Ask::Tokens(after, of, more, reply)).await?;
+            lease.extend(CONNECTION_TIME);
+            tokens.extend(held.tokens.iter().map(answer::token));
+            next = held.next.map(|(slot, user)| format!("{core}.{slot}.{}", user.0));
+            after = held.next;
+            if held.next.is_none() {
+                core += 1;
+                // The first token of the next core is not after any.
+                next = (core < self.cores.len()).then(|| format!("{core}.begin"));
+            }
+        }
+        Ok(json!({"tokens": tokens, "next": next}))
+    }
+
     async fn peers(&self, info_hash: &str, query: &str) -> Result<Value, Failure> {
         let info_hash = read_info_hash(info_hash)?;
         let from = match parameter(query, "after") {
@@ -91,10 +170,7 @@ impl Api {
         let after = parameter(query, "after");
         let (mut core, mut place) = match &after {
             None => (0, 0),
-            Some(after) => after
-                .split_once('.')
-                .and_then(|(core, place)| Some((core.parse::<usize>().ok()?, place.parse().ok()?)))
-                .ok_or_else(no_page)?,
+            Some(after) => place_of(after).ok_or_else(no_page)?,
         };
         // On the first page it is known how many there are, and nobody has to look for more.
         let all = (active.seeding + active.leeching) as usize;
@@ -139,6 +215,22 @@ fn limit(query: &str) -> Result<usize, Failure> {
         Some(Ok(limit @ 1..=LIMIT_MAX)) => Ok(limit),
         Some(_) => Err(Failure::bad(format!("limit is 1 to {LIMIT_MAX}"))),
     }
+}
+
+/// A core, and a place there.
+fn place_of(after: &str) -> Option<(usize, u32)> {
+    let (core, place) = after.split_once('.')?;
+    Some((core.parse().ok()?, place.parse().ok()?))
+}
+
+/// A core, and the token there that was listed last, if one was.
+fn token_place(after: &str) -> Option<(usize, Option<(u32, UserId)>)> {
+    if let Some(core) = after.strip_suffix(".begin") {
+        return Some((core.parse().ok()?, None));
+    }
+    let (at, user) = after.rsplit_once('.')?;
+    let (core, slot) = place_of(at)?;
+    Some((core, Some((slot, UserId(user.parse().ok()?)))))
 }
 
 fn no_page() -> Failure {

@@ -1,7 +1,7 @@
 //! What the API asks of a core: to change something, or to look.
 
 use shard::InfoHash;
-use shard::private::{Bookmark, PeerRecord, Presence, Terms, UserId};
+use shard::private::{Bookmark, HeldToken, PeerRecord, Presence, Terms, TorrentId, UserId};
 use tokio::sync::oneshot;
 
 use crate::api::{Done, Failure, Operation, TorrentState};
@@ -16,6 +16,12 @@ pub enum Ask {
     Do(Vec<Operation>, oneshot::Sender<Results>),
     /// About a torrent; `None` when it is not registered.
     Torrent(InfoHash, oneshot::Sender<Option<TorrentState>>),
+    /// Which torrents are registered, from a place on, at most so many.
+    Torrents(u32, usize, oneshot::Sender<Listed>),
+    /// Which torrent has this number; `None` when none of this core has.
+    Number(TorrentId, oneshot::Sender<Option<TorrentState>>),
+    /// Which tokens there are, after one that is a torrent's place and a user, of one user or of all, at most so many.
+    Tokens(Option<(u32, UserId)>, Option<UserId>, usize, oneshot::Sender<Held>),
     /// Who is on a torrent, at most so many; `None` when it is not registered.
     Peers(InfoHash, Bookmark, usize, oneshot::Sender<Option<Page>>),
     /// Where a user's clients are, from a place on, at most so many and some.
@@ -31,6 +37,24 @@ pub struct Page {
     pub peers: Vec<PeerRecord>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<Bookmark>,
+}
+
+/// Some of a core's torrents.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Listed {
+    /// How they are.
+    pub torrents: Vec<TorrentState>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<u32>,
+}
+
+/// Some of a core's tokens.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Held {
+    /// They.
+    pub tokens: Vec<HeldToken>,
+    /// After which to go on; `None` at the end.
+    pub next: Option<(u32, UserId)>,
 }
 
 /// Some of a user's clients.

@@ -1,6 +1,6 @@
 //! What the API asks of a core, done.
 
-use shard::private::{Bookmark, TorrentRecord};
+use shard::private::{Bookmark, HeldToken, TorrentRecord, UserId};
 use shard::{InfoHash, Seconds};
 use tokio::sync::oneshot;
 
@@ -8,8 +8,11 @@ use super::Private;
 use super::outgoing::Waiter;
 use super::site_changes::Unregistered;
 use crate::api::{Done, Failure, Operation, TorrentState};
-use crate::core::mesh::ask::{Page, Results};
+use crate::core::mesh::ask::{Held, Listed, Page, Results};
 use crate::private::users::accounts::{Says, Unsaid};
+
+/// Places that are looked at for a page of torrents; a few milliseconds where most are free.
+const LISTED_PLACES: u32 = 1 << 16;
 
 impl Private {
     /// Does what the API asks, one after the other, and answers when the journal has it on the disk.
@@ -40,16 +43,18 @@ impl Private {
 
     fn operate(&mut self, operation: Operation, now: Seconds) -> Result<Done, Failure> {
         match operation {
-            Operation::PutUser { id, passkey, can_leech, hidden, enabled } => {
-                self.operate_user(Says {
+            Operation::PutUser { id, new: true, .. } if self.accounts.known(id).is_some() => {
+                Err(Failure::UserKnown(id))
+            }
+            Operation::PutUser { id, passkey, can_leech, hidden, enabled, .. } => self
+                .operate_user(Says {
                     id,
                     passkey: Some(passkey),
                     can_leech: Some(can_leech),
                     hidden: Some(hidden),
                     enabled: Some(enabled),
                     makes: true,
-                })
-            }
+                }),
             Operation::PatchUser { id, passkey, can_leech, hidden, enabled } => {
                 self.operate_user(Says { id, passkey, can_leech, hidden, enabled, makes: false })
             }
@@ -84,7 +89,7 @@ impl Private {
             Operation::PutToken { user, info_hash, expires_at } => {
                 let torrent = self.put_token(user, info_hash, expires_at);
                 let torrent = torrent.ok_or(Failure::TorrentUnknown(info_hash))?;
-                Ok(Done::Token { user, info_hash, torrent, expires_at })
+                Ok(Done::Token(HeldToken { user, info_hash, torrent, expires_at }))
             }
             Operation::RemoveToken { user, info_hash } => {
                 Ok(Done::Removed(self.remove_token(user, info_hash)))
@@ -115,6 +120,21 @@ impl Private {
         let TorrentRecord { info_hash, terms, balance, .. } = record;
         let info_hash_v2 = swarms.second(&info_hash);
         Some(TorrentState { info_hash, info_hash_v2, terms, counts, balance })
+    }
+
+    /// Some of the registered torrents, from a place on.
+    pub fn listed(&self, from: u32, max: usize) -> Listed {
+        let mut seen = Vec::new();
+        let next = self.swarms.registered(from, LISTED_PLACES, max, &mut seen);
+        let states = seen.iter().filter_map(|(info_hash, _)| self.torrent_state(info_hash));
+        Listed { torrents: states.collect(), next }
+    }
+
+    /// Some of the tokens, after this one, of one user or of all.
+    pub fn held(&self, after: Option<(u32, UserId)>, of: Option<UserId>, max: usize) -> Held {
+        let mut tokens = Vec::new();
+        let next = self.swarms.held_tokens(after, of, max, &mut tokens);
+        Held { tokens, next }
     }
 
     /// Some of a torrent's peers.

@@ -411,6 +411,16 @@ impl Accounts {
         self.accounts.get(id).is_some_and(|account| account.active.leeching >= most)
     }
 
+    /// The next users by number, at most so many.
+    pub fn after(&self, after: Option<UserId>, max: usize) -> Vec<Known> {
+        let there = self.accounts.after(after, max).into_iter();
+        let known = |(id, account): (UserId, Account)| {
+            let Account { passkey, active, enabled, .. } = account;
+            Known { user: account.user(id), passkey: passkey.passkey(), enabled, active }
+        };
+        there.map(known).collect()
+    }
+
     /// Shows every user, in no order, also those who may not announce.
     pub fn for_each(&self, mut visit: impl FnMut(Known)) {
         self.accounts.for_each(|id, account| {

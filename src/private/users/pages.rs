@@ -52,6 +52,20 @@ impl<T: Copy> Pages<T> {
         Some(before)
     }
 
+    /// What there is of the next users by number, at most so many; a user with a number up to `after` is none.
+    pub(super) fn after(&self, after: Option<UserId>, max: usize) -> Vec<(UserId, T)> {
+        let first = after.map_or(Some(0), |after| after.0.checked_add(1));
+        let Some(first) = first else { return Vec::new() };
+        let mut pages: Vec<u32> = self.pages.iter().map(|page| *page.key()).collect();
+        pages.retain(|number| *number >= first >> PAGE_BITS);
+        pages.sort_unstable();
+        let ids = pages
+            .iter()
+            .flat_map(|page| (0..1 << PAGE_BITS).map(move |place| (page << PAGE_BITS) + place));
+        let there = ids.filter(|id| *id >= first).map(UserId);
+        there.filter_map(|id| Some((id, self.get(id)?))).take(max).collect()
+    }
+
     /// Shows all there is, in no order. Nobody changes a user of the part that is being shown.
     pub(super) fn for_each(&self, mut visit: impl FnMut(UserId, &T)) {
         for page in &self.pages {

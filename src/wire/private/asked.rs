@@ -142,6 +142,11 @@ impl<'q> Asked<'q> {
         passkey(in_path, self.passkey)
     }
 
+    /// The peer id, if there is one.
+    pub fn peer_id(&self) -> Option<PeerId> {
+        self.peer_id.as_ref().ok().copied()
+    }
+
     /// Which client this is, unless it cannot be answered, says no proper name, or is refused by the
     /// rules; in this order, which comes after passkey and torrent.
     #[inline]

@@ -54,6 +54,13 @@ fn a_site_is_run_from_the_command_line() {
     let key = user["passkey"].as_str().unwrap().to_owned();
     assert_eq!((key.len(), &user["hidden"], &user["can_leech"]), (32, &json!(true), &json!(true)));
     assert!(run(&format!("user add 2 --no-leech --passkey {}", passkey(2))).contains(&passkey(2)));
+    // Who is there is not given another passkey, nor let in again, by the way.
+    let again = margay(&[], &format!("user add 2 {place}"));
+    assert!(again.code == 1 && again.err.contains("--replace"), "{again:?}");
+    assert!(run("user list").lines().nth(1).unwrap().starts_with("2 "), "{}", run("user list"));
+    assert!(run("user list").contains("no downloads"));
+    let said = format!("user add 2 --replace --no-leech --passkey {}", passkey(2));
+    assert!(run(&said).contains("downloads   may not\n"));
     assert!(run("user rights 2 --leech yes").contains("downloads   may\n"));
     let other = json("user passkey 1")["passkey"].as_str().unwrap().to_owned();
     assert_ne!(other, key);
@@ -64,6 +71,14 @@ fn a_site_is_run_from_the_command_line() {
     let info_hash = torrent["info_hash"].as_str().unwrap().to_owned();
     assert_eq!((&torrent["id"], &torrent["freeleech"]), (&json!(10), &json!("free")));
     run(&format!("token add 1 {info_hash} --expires 2d"));
+    assert!(run("torrent list").contains(&info_hash) && run("torrent list").contains("free 100%"));
+    assert!(run("torrent show 10").contains(&info_hash));
+    let absent = margay(&[], &format!("torrent show 11 {place}"));
+    assert!(absent.err.contains("no registered torrent has number 11"), "{absent:?}");
+    for list in ["token list", "token list 1"] {
+        assert!(run(list).contains("user 1 downloads torrent 10 free, until"), "{list}");
+    }
+    assert_eq!(run("token list 2"), "there are no tokens\n");
 
     let bytes: Vec<String> = info_hash
         .as_bytes()

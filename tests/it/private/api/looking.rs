@@ -48,6 +48,100 @@ fn a_swarm_is_shown_page_by_page() {
     assert_eq!(api.refused("GET", &unknown, json!(null)), (404, "torrent_unknown".to_owned()));
 }
 
+/// All that a list has, page by page.
+fn all(api: &Api, path: &str, field: &str) -> Vec<Value> {
+    let mark = if path.contains('?') { '&' } else { '?' };
+    let (mut all, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = api.done("GET", &format!("{path}{mark}limit=7{after}"), json!(null));
+        let some = page[field].as_array().unwrap();
+        assert!(some.len() <= 7, "{page}");
+        all.extend(some.clone());
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return all,
+        }
+    }
+}
+
+/// The numbers that a field of a list has, the least first.
+fn numbers(all: &[Value], field: &str) -> Vec<u64> {
+    let mut numbers: Vec<u64> = all.iter().map(|one| one[field].as_u64().unwrap()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn users_torrents_and_tokens_are_listed_page_by_page() {
+    let Some(site) = Site::open("api_lists", "--cores 2") else { return };
+    let api = Api::of(&site);
+    for (path, field) in [("users", "users"), ("torrents", "torrents"), ("tokens", "tokens")] {
+        assert_eq!(all(&api, path, field), Vec::<Value>::new(), "{path}");
+    }
+    // Some side by side, some far apart.
+    let users: Vec<u32> = (1..=20).chain([4_294_967_295, 1 << 30, 0]).collect();
+    users.iter().for_each(|user| api.put_user(*user));
+    (0..30).for_each(|id| api.put_torrent(id, &format!("disk {id}")));
+    for id in 0..30 {
+        for user in [1, 2].iter().take(1 + id % 2) {
+            api.done("PUT", &format!("tokens/{user}/{}", hex(&format!("disk {id}"))), json!({}));
+        }
+    }
+    let listed = all(&api, "users", "users");
+    let ids: Vec<u64> = listed.iter().map(|user| user["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, numbers(&listed, "id"), "users come by number");
+    let mut expected: Vec<u64> = users.iter().map(|user| u64::from(*user)).collect();
+    expected.sort_unstable();
+    assert_eq!(ids, expected);
+    assert_eq!(listed[1]["passkey"], passkey(1));
+    let listed = all(&api, "torrents", "torrents");
+    assert_eq!(numbers(&listed, "id"), (0..30).collect::<Vec<u64>>());
+    assert_eq!(listed[0]["seeders"], 0);
+    let listed = all(&api, "tokens", "tokens");
+    assert_eq!(listed.len(), 45);
+    let of_two = all(&api, "tokens?user=2", "tokens");
+    let odd: Vec<u64> = (0..30).filter(|id| id % 2 == 1).collect();
+    assert_eq!((numbers(&of_two, "torrent"), of_two[0]["user"].as_u64()), (odd, Some(2)));
+    assert_eq!(all(&api, "tokens?user=9", "tokens"), Vec::<Value>::new());
+
+    let one = api.done("GET", "torrents?id=17", json!(null));
+    assert_eq!(one["torrents"][0]["info_hash"], hex("disk 17"));
+    assert_eq!(
+        api.refused("GET", "torrents?id=99", json!(null)),
+        (404, "torrent_unknown".to_owned())
+    );
+    for wrong in [
+        "users?after=x",
+        "users?limit=0",
+        "torrents?after=1",
+        "torrents?id=x",
+        "tokens?after=1.2",
+        "tokens?after=x.begin",
+        "tokens?user=x",
+    ] {
+        assert_eq!(api.refused("GET", wrong, json!(null)).0, 400, "{wrong}");
+    }
+    // A place that is none leads to an end.
+    for far in ["users?after=4294967295", "torrents?after=77.0", "tokens?after=77.begin"] {
+        assert_eq!(api.done("GET", far, json!(null))["next"], Value::Null, "{far}");
+    }
+}
+
+#[test]
+fn a_user_who_is_to_be_new_is_not_changed_when_he_is_known() {
+    let Some(site) = Site::open("api_new", "") else { return };
+    let api = Api::of(&site);
+    let put =
+        |id: u32, key: u32| json!({"passkey": passkey(key), "can_leech": false, "new": id > 0});
+    api.done("PUT", "users/1", put(1, 1));
+    api.done("PATCH", "users/1", json!({"enabled": false}));
+    assert_eq!(api.refused("PUT", "users/1", put(1, 2)), (409, "user_known".to_owned()));
+    let user = api.done("GET", "users/1", json!(null));
+    assert_eq!((&user["enabled"], &user["passkey"]), (&json!(false), &json!(passkey(1))));
+    api.done("PUT", "users/1", put(0, 2));
+    assert_eq!(api.done("GET", "users/1", json!(null))["passkey"], passkey(2));
+}
+
 #[test]
 fn a_users_clients_are_found_wherever_they_are() {
     let Some(site) = Site::open("api_active", "--cores 2") else { return };
@@ -135,7 +229,23 @@ fn a_trace_shows_what_a_user_asks_and_is_answered() {
         assert_eq!(scrape["info_hashes"], json!([hex("disk")]));
         let refused = find(&|line| line["refused"] == "Your client is not on the whitelist");
         assert_eq!(refused["address"], "127.0.0.1");
+        assert_eq!(refused["peer_id"], "-MG0001-000000007001");
     }
+
+    // Who may not announce is seen to try, and with what.
+    api.done("PATCH", "users/1", json!({"enabled": false}));
+    assert_eq!(
+        refusal(&site, &announce(1, "disk", 7001, "left=0")).as_deref(),
+        Some("Passkey not found")
+    );
+    let refused = loop {
+        let line = first.next();
+        if line["refused"].as_str().is_some_and(|why| why.contains("disabled")) {
+            break line;
+        }
+    };
+    assert_eq!(refused["refused"], "Passkey not found (user 1 is disabled)");
+    assert_eq!(refused["peer_id"], "-MG0001-000000007001");
 
     // Whoever leaves makes room.
     drop((first, second));
@@ -144,6 +254,49 @@ fn a_trace_shows_what_a_user_asks_and_is_answered() {
     assert_eq!(api.refused("GET", "users/1/trace", json!(null)), (503, "busy".to_owned()));
     drop(eight);
     assert_eq!(api.refused("GET", "users/9/trace", json!(null)).0, 404);
+}
+
+#[test]
+fn who_changed_what_is_kept() {
+    let Some(site) = Site::open("api_audit", "") else { return };
+    let api = Api::of(&site);
+    api.put_user(1);
+    api.done("PATCH", "users/1", json!({"enabled": false, "passkey": passkey(2)}));
+    api.put_torrent(10, "disk");
+    api.refused("PATCH", "users/9", json!({"hidden": true}));
+    let operations = [
+        json!({"op": "disable_user", "id": 1}),
+        json!({"op": "remove_client_rule", "prefix": "-X"}),
+    ];
+    api.done("POST", "bulk", json!({"operations": operations}));
+    api.done("GET", "users/1", json!(null));
+    let kept: Vec<_> = fs::read_dir(site.data.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "jsonl"))
+        .collect();
+    let [file] = &kept[..] else { panic!("{kept:?}") };
+    let text = fs::read_to_string(file).unwrap();
+    assert!(!text.contains(&passkey(1)) && !text.contains(&passkey(2)), "no secrets: {text}");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let changes: Vec<(&str, &str)> = lines
+        .iter()
+        .map(|line| (line["change"]["op"].as_str().unwrap(), line["became"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            ("put_user", "done"),
+            ("patch_user", "done"),
+            ("put_torrent", "done"),
+            ("patch_user", "user_unknown"),
+            ("patch_user", "done"),
+            ("remove_client_rule", "done"),
+        ]
+    );
+    let patched = json!({"op": "patch_user", "id": 1, "enabled": false, "passkey": "(given)"});
+    assert_eq!(lines[1]["change"], patched);
+    assert!(lines.iter().all(|line| line["who"] == "local" && line["address"] == "127.0.0.1"));
 }
 
 #[test]
