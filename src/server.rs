@@ -17,7 +17,7 @@ use ops::health::Phase;
 use ops::lists::{ListError, TorrentLists};
 use persist::postgres::Heard;
 use persist::{DataDir, DataDirError, Snapshot, SnapshotError};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::api::token::TokenError;
@@ -78,6 +78,12 @@ pub enum ServerError {
         /// What the system said.
         source: io::Error,
     },
+    /// The snapshot at the stop was not written; the log says why.
+    #[error(
+        "the last snapshot was not written: the next start goes on from the one before it, and what peers did since is \
+         forgotten until they announce"
+    )]
+    LastSnapshot,
     /// A core's thread did not start.
     #[error(
         "cannot start core {core}: {reason}; glommio needs io_uring (see `sysctl kernel.io_uring_disabled`) and a few hundred KiB of locked memory (`ulimit -l`)"
@@ -394,7 +400,8 @@ impl Server<'_> {
         match TorrentLists::load(allow_list.as_deref(), deny_list.as_deref()) {
             Ok(lists) => {
                 let (allowed, denied) = lists.sizes();
-                tracing::info!(?allowed, denied, "lists reloaded");
+                let allowed = allowed.map_or("all".to_owned(), |allowed| allowed.to_string());
+                tracing::info!(allowed, denied, "lists reloaded");
                 let refused = lists.refused_since(&self.lists).copied().collect();
                 self.lists = Arc::new(lists);
                 self.cores.tell_all(&Command::Lists(self.lists.clone()));
@@ -427,12 +434,10 @@ impl Server<'_> {
         if let Some(books) = self.books {
             books.close();
         }
-        match failed {
-            false => tracing::info!("stopped"),
-            true => {
-                tracing::error!("stopped; the last snapshot failed, the one before it will be used")
-            }
+        if failed {
+            return Err(ServerError::LastSnapshot);
         }
+        tracing::info!("stopped");
         Ok(())
     }
 
@@ -483,21 +488,38 @@ fn control_state(listeners: &Listeners, events: Sender<Event>) -> control::State
 
 /// Signals have a queue of their own, so that one that ends the tracker is never lost behind something else. A
 /// second one ends it at once, whatever the main thread waits for.
+/// A signal to stop that comes sooner after the first one is taken for the same.
+const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
+
 fn forward_signals() -> Result<Receiver<Event>, ServerError> {
     // Without a handler, a limit on the size of files (setrlimit(2)) would end the process; with one, writing
     // fails, as on a full disk.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ])
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGXFSZ])
         .map_err(|source| system("listen for signals", source))?;
     let (forward, arriving) = crossbeam_channel::bounded(SIGNALS_MAX);
     std::thread::Builder::new()
         .name("margay-signals".to_owned())
         .spawn(move || {
-            let mut ending = false;
+            let mut ending: Option<Instant> = None;
             for signal in signals.forever().filter(|signal| *signal != SIGXFSZ) {
+                if [SIGUSR1, SIGUSR2].contains(&signal) {
+                    tracing::warn!(
+                        signal,
+                        "nothing is done at this signal; SIGHUP reads the lists again, SIGTERM stops, and `POST \
+                         /snapshot` on the control listener writes a snapshot"
+                    );
+                    continue;
+                }
                 let ends = signal != SIGHUP;
-                if ends && std::mem::replace(&mut ending, true) {
-                    tracing::warn!("stopped by a second signal, without a last snapshot");
-                    std::process::exit(1);
+                match ending {
+                    // timeout(1) and shells may send the first one twice.
+                    Some(since) if ends && since.elapsed() < SECOND_SIGNAL_AFTER => continue,
+                    Some(_) if ends => {
+                        tracing::warn!("stopped by a second signal, without a last snapshot");
+                        std::process::exit(1);
+                    }
+                    _ if ends => ending = Some(Instant::now()),
+                    _ => {}
                 }
                 // A busy main thread reads the lists once for several; the last place is for the end.
                 if ends || forward.len() + 1 < SIGNALS_MAX {

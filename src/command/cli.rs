@@ -72,11 +72,15 @@ pub fn command() -> Command {
             Command::new("snapshot")
                 .about("Look at snapshot files")
                 .subcommand_required(true)
-                .subcommand(Command::new("inspect").about("Say what a snapshot holds").arg(file()))
+                .subcommand(
+                    Command::new("inspect")
+                        .about("Say what a snapshot holds")
+                        .arg(file().value_name("FILE|DIR").help(SNAPSHOT)),
+                )
                 .subcommand(
                     Command::new("verify")
                         .about("Read a snapshot to its end and check every part")
-                        .arg(file()),
+                        .arg(file().value_name("FILE|DIR").help(SNAPSHOT)),
                 ),
         )
         .subcommand(
@@ -137,6 +141,9 @@ fn file() -> Arg {
     Arg::new("file").required(true).value_name("FILE").value_parser(PathBufValueParser::new())
 }
 
+/// What stands for a snapshot.
+const SNAPSHOT: &str = "A snapshot, or the data directory for its newest whole one";
+
 fn file_or_dir() -> Arg {
     file().value_name("FILE|DIR").help("One segment, or a journal, or the data directory with it")
 }
@@ -194,10 +201,111 @@ pub fn completions(shell: Shell, out: &mut dyn Write) {
     clap_complete::generate(shell, &mut command(), "margay", &mut &mut *out);
 }
 
-/// Writes the man page, in roff.
+/// Writes the man page, in roff: one for all commands, which have no pages of their own.
 pub fn man(out: &mut dyn Write) -> io::Result<()> {
-    clap_mangen::Man::new(command()).render(&mut &mut *out)
+    let page = clap_mangen::Man::new(command());
+    page.render_title(out)?;
+    page.render_name_section(out)?;
+    let mut rest = roff::Roff::new();
+    rest.control("SH", ["SYNOPSIS"]);
+    rest.text([roff::bold("margay"), roff::roman(" [OPTION]... [COMMAND [OPTION]...]")]);
+    rest.to_writer(out)?;
+    page.render_description_section(out)?;
+    page.render_options_section(out)?;
+    let mut rest = roff::Roff::new();
+    rest.control("SH", ["COMMANDS"]);
+    describe(&command(), "", &mut rest);
+    for (title, entries) in MORE {
+        rest.control("SH", [title]);
+        for (name, text) in entries {
+            rest.control("TP", []);
+            rest.text([roff::bold(*name)]);
+            rest.text([roff::roman(*text)]);
+        }
+    }
+    rest.to_writer(out)
 }
+
+/// Every command that does something, with its arguments.
+fn describe(of: &Command, before: &str, page: &mut roff::Roff) {
+    for command in of.get_subcommands() {
+        let name = format!("{before}{}", command.get_name());
+        if command.has_subcommands() {
+            describe(command, &format!("{name} "), page);
+            continue;
+        }
+        let arguments = command.get_positionals().map(|argument| {
+            let names = argument.get_value_names().unwrap_or_default();
+            let shown = names.first().map_or(argument.get_id().as_str(), |name| name.as_str());
+            if argument.is_required_set() { format!(" {shown}") } else { format!(" [{shown}]") }
+        });
+        let arguments: String = arguments.collect();
+        page.control("TP", []);
+        page.text([roff::bold(&name), roff::roman(arguments)]);
+        page.text([roff::roman(command.get_about().map(ToString::to_string).unwrap_or_default())]);
+    }
+}
+
+/// What else stands in the man page.
+const MORE: [(&str, &[(&str, &str)]); 4] = [
+    (
+        "FILES",
+        &[
+            (
+                "margay.toml",
+                "Options, in the file that --config names; `margay config print` writes a sample.",
+            ),
+            (
+                "snapshot-*.margay",
+                "In the data folder: the swarms; the newest whole one is read at a start.",
+            ),
+            (
+                "journal/",
+                "In the data folder of a private tracker: what happened, until the database has it.",
+            ),
+            (
+                "audit-DAY.jsonl",
+                "In the data folder of a private tracker: who changed what by the API.",
+            ),
+            (
+                "api-local.token",
+                "In the data folder of a private tracker: what the commands ask with.",
+            ),
+            (
+                "connection-id.key",
+                "In the data folder: by it UDP clients are known again after a restart.",
+            ),
+        ],
+    ),
+    (
+        "SIGNALS",
+        &[
+            (
+                "SIGTERM, SIGINT",
+                "Write a last snapshot and end; a second one, from a second later on, ends at once.",
+            ),
+            ("SIGHUP", "Read the lists of torrents again."),
+        ],
+    ),
+    (
+        "EXIT STATUS",
+        &[
+            ("0", "It was stopped, or the command was carried out."),
+            (
+                "1",
+                "It could not start or go on, the last snapshot was not written, or a command failed.",
+            ),
+            ("2", "The options or the configuration have a mistake: starting again does not help."),
+        ],
+    ),
+    (
+        "SEE ALSO",
+        &[(
+            "margay COMMAND --help",
+            "The options of a command. `margay api describe` describes the API.",
+        )],
+    ),
+];
 
 fn path_of(matches: &ArgMatches) -> PathBuf {
     matches.get_one::<PathBuf>("file").expect("clap requires the file").clone()

@@ -22,6 +22,9 @@ pub enum SnapshotCommandError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no whole snapshot in the folder.
+    #[error("there is no whole snapshot in {}", .0.display())]
+    None(PathBuf),
     /// The file is damaged, at a byte that is named, or of another format.
     #[error(transparent)]
     Snapshot(SnapshotError),
@@ -30,9 +33,20 @@ pub enum SnapshotCommandError {
     Answer(#[from] io::Error),
 }
 
+/// A snapshot, or the newest whole one of a data directory.
+fn open(path: &Path) -> Result<Snapshot, SnapshotCommandError> {
+    match path.is_dir() {
+        false => Ok(Snapshot::open(path)?),
+        true => {
+            let newest = Snapshot::newest_in(path)?;
+            newest.ok_or_else(|| SnapshotCommandError::None(path.to_owned()))
+        }
+    }
+}
+
 /// Verifies all of a file and says in one line that it is whole; what is wrong is the error.
-pub fn verify(file: &Path, out: &mut impl Write) -> Result<(), SnapshotCommandError> {
-    let snapshot = Snapshot::open(file)?;
+pub fn verify(path: &Path, out: &mut impl Write) -> Result<(), SnapshotCommandError> {
+    let snapshot = open(path)?;
     let totals = snapshot.totals();
     let users = match snapshot.covered() {
         Some(_) => format!("{} users, ", totals.users),
@@ -41,7 +55,7 @@ pub fn verify(file: &Path, out: &mut impl Write) -> Result<(), SnapshotCommandEr
     writeln!(
         out,
         "{} is whole: {users}{} swarms, {} peers, {} bytes in {} frames",
-        file.display(),
+        snapshot.path().display(),
         totals.swarms,
         totals.peers(),
         snapshot.bytes(),
@@ -55,16 +69,16 @@ pub fn verify(file: &Path, out: &mut impl Write) -> Result<(), SnapshotCommandEr
 ///
 /// Reads the file three times; the memory is for the swarms that go over several frames.
 pub fn inspect(
-    file: &Path,
+    path: &Path,
     now: Seconds,
     out: &mut impl Write,
 ) -> Result<(), SnapshotCommandError> {
-    let snapshot = Snapshot::open(file)?;
+    let snapshot = open(path)?;
     let survey = Survey::of(&snapshot)?;
     let (meta, totals, peers) = (snapshot.meta(), snapshot.totals(), snapshot.totals().peers());
     let covered = snapshot.covered();
 
-    writeln!(out, "file        {}", file.display())?;
+    writeln!(out, "file        {}", snapshot.path().display())?;
     writeln!(out, "format      {}, written by margay {}", snapshot.format(), snapshot.version())?;
     if let Some(Covered { journal, position }) = covered {
         writeln!(

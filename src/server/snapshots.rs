@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use ops::health::Phase;
 use persist::{Covered, DataDir, Meta, Mode, Snapshot, SnapshotError, SnapshotWriter, Written};
 use shard::Seconds;
 
@@ -175,9 +176,14 @@ impl Snapshots {
                 });
             }
             Err(error) => {
+                let next = match state.phase() {
+                    Phase::Draining => "none, it is stopping",
+                    _ => "by itself",
+                };
                 tracing::error!(
                     error = %ErrorChain(&error),
-                    "snapshot not written; the ones before are untouched, the next try comes by itself"
+                    next,
+                    "snapshot not written; the ones before are untouched"
                 );
                 state.update_snapshot(|known| known.failed += 1);
             }

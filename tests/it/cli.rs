@@ -256,6 +256,10 @@ fn completions_and_the_man_page_know_every_option() {
         }
     }
     let man = margay(folder.path(), &[], "man").out.replace("\\-", "-");
+    for part in ["SIGNALS", "EXIT STATUS", "FILES", "user add", "snapshot verify", "torrent list"] {
+        assert!(man.contains(part), "{part} in the man page");
+    }
+    assert!(!man.contains("margay-user"), "a page that is not there");
     let help = margay(folder.path(), &[], "--help").out;
     for option in OPTIONS {
         let flag = format!("--{}", option.name);

@@ -122,3 +122,37 @@ fn a_second_signal_ends_it_whatever_it_waits_for() {
     let code = tracker.await_end();
     assert!(matches!(code, Some(0 | 1)), "{code:?}");
 }
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let data = TempDir::new().unwrap();
+    let tracker = Tracker::start_on(data.path(), "");
+    tracker.signal(Signal::INT);
+    tracker.signal(Signal::INT);
+    // It writes its snapshot, and ends as it should.
+    tracker.await_exit();
+    let tracker = Tracker::start_on(data.path(), "");
+    tracker.logged("loading a snapshot");
+    tracker.stop();
+}
+
+#[test]
+fn a_signal_that_means_nothing_here_does_nothing() {
+    let mut tracker = Tracker::start("");
+    for signal in [Signal::USR1, Signal::USR2] {
+        tracker.signal(signal);
+    }
+    tracker.await_logged("nothing is done at this signal", 2);
+    tracker.check_alive();
+    tracker.stop();
+}
+
+#[test]
+fn a_last_snapshot_that_cannot_be_written_is_no_success() {
+    let tracker = Tracker::start("");
+    tracker.fill_disk(true);
+    tracker.signal(Signal::TERM);
+    let said = tracker.logged("snapshot not written");
+    assert_eq!(said["next"], "none, it is stopping");
+    assert_eq!(tracker.await_end(), Some(1));
+}
