@@ -300,3 +300,25 @@ fn the_version_is_the_package_s() {
     let said = margay(folder("").path(), &[], "--version");
     assert!(said.out.starts_with(concat!("margay ", env!("CARGO_PKG_VERSION"))), "{said:?}");
 }
+
+#[test]
+fn every_option_is_read_by_the_program() {
+    fn text_of(folder: &Path) -> String {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let texts = entries.map(|path| match path.is_dir() {
+            true => text_of(&path),
+            // What compares options with each other uses none.
+            false if path.ends_with("config/check.rs") => String::new(),
+            false => fs::read_to_string(&path).unwrap(),
+        });
+        texts.collect::<Vec<_>>().join("\n")
+    }
+    let text = text_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    for option in OPTIONS {
+        let field = option.name.replace('-', "_");
+        // Once it is declared.
+        let used = words.iter().filter(|word| **word == field).count();
+        assert!(used > 1, "nobody reads {}", option.name);
+    }
+}
