@@ -28,6 +28,9 @@ pub enum SiteError {
     /// The tracker.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// There is no such user.
+    #[error("{0}; `margay user add` makes one, `margay user list` shows those there are")]
+    UnknownUser(String),
     /// A user who is to be added is there.
     #[error(
         "user {id} is known already, and nothing was changed; `margay user passkey {id}`, `rights` and `enable` \
@@ -223,7 +226,12 @@ pub fn run(
         }
         return Ok(());
     }
-    let (answer, human) = ask(&client, command, now)?;
+    let (answer, human) = ask(&client, command, now).map_err(|error| match error {
+        SiteError::Client(ClientError::Refused { code, message, .. }) if code == "user_unknown" => {
+            SiteError::UnknownUser(message.split(';').next().unwrap_or_default().to_owned())
+        }
+        error => error,
+    })?;
     match json {
         true => writeln!(out, "{answer}")?,
         false => out.write_all(human(&answer).as_bytes())?,
@@ -358,9 +366,7 @@ fn number(torrent: &Named) -> Option<u32> {
 /// What to do about a user who is known already.
 fn known(error: ClientError, id: u32) -> SiteError {
     match error {
-        ClientError::Refused { status: 409, message } if message.contains("known already") => {
-            SiteError::Known { id }
-        }
+        ClientError::Refused { code, .. } if code == "user_known" => SiteError::Known { id },
         error => error.into(),
     }
 }

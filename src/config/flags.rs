@@ -1,6 +1,6 @@
 //! The options as flags of the command line.
 
-use clap::{Arg, ArgAction, ArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, ValueHint};
 
 use super::OPTIONS;
 use super::declare::{Declared, Mark};
@@ -27,6 +27,11 @@ fn flags(option: &'static Declared) -> Vec<Arg> {
         .help_heading(option.section)
         .help(help(option, false))
         .long_help(help(option, true));
+    let flag = flag.value_hint(match option.shape.placeholder {
+        "PATH" => ValueHint::AnyPath,
+        // Shells are to offer no files.
+        _ => ValueHint::Other,
+    });
     if option.shape.bare != Bare::Boolean {
         let action = if option.shape.many { ArgAction::Append } else { ArgAction::Set };
         return vec![flag.action(action)];

@@ -2,8 +2,9 @@
 //! configuration needs, with the remedy.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::config::Config;
@@ -57,6 +58,18 @@ pub fn prepare(config: &Config) -> Result<(), LimitError> {
             return Err(LimitError(warning));
         }
         tracing::warn!(remedy = warning.remedy, "{}", warning.text);
+    }
+    if let Ok(folder) = fs::metadata(&config.data)
+        && folder.uid() != geteuid().as_raw()
+    {
+        // Root can write anywhere, and what it leaves is its own.
+        tracing::warn!(
+            path = %config.data.display(),
+            owner = folder.uid(),
+            user = geteuid().as_raw(),
+            remedy = "run it as that user, or `chown -R` the folder afterwards",
+            "this data folder is another user's, who may not be able to read what is written now"
+        );
     }
     Ok(())
 }

@@ -48,6 +48,8 @@ pub enum ClientError {
     Refused {
         /// The status of the answer.
         status: u16,
+        /// What the API calls it.
+        code: String,
         /// What the tracker says.
         message: String,
     },
@@ -158,7 +160,10 @@ impl Client {
         let message = message.to_owned();
         match status {
             401 => ClientError::Token { token_from: self.token_from.clone(), message },
-            _ => ClientError::Refused { status, message },
+            _ => {
+                let code = value["error"]["code"].as_str().unwrap_or_default().to_owned();
+                ClientError::Refused { status, code, message }
+            }
         }
     }
 

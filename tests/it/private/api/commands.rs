@@ -57,6 +57,11 @@ fn a_site_is_run_from_the_command_line() {
     // Who is there is not given another passkey, nor let in again, by the way.
     let again = margay(&[], &format!("user add 2 {place}"));
     assert!(again.code == 1 && again.err.contains("--replace"), "{again:?}");
+    let unknown = margay(&[], &format!("user show 99 {place}"));
+    assert!(
+        unknown.err.contains("user 99 is not known; `margay user add` makes one"),
+        "{unknown:?}"
+    );
     assert!(run("user list").lines().nth(1).unwrap().starts_with("2 "), "{}", run("user list"));
     assert!(run("user list").contains("no downloads"));
     let said = format!("user add 2 --replace --no-leech --passkey {}", passkey(2));
