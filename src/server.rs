@@ -158,36 +158,25 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     let placement = cores::placement(config.cores);
     let listeners = Listeners::bind(config, placement.len())?;
     let state = Arc::new(control_state(&listeners, events.clone()));
-    let answer = |listener: &Option<TcpListener>, pages| {
-        let Some(listener) = listener else { return Ok(None) };
-        let listener = listener.try_clone().map_err(|source| system("copy a listener", source))?;
-        control::spawn(listener, state.clone(), pages)
-            .map_err(|source| system("start the control listener", source))
-            .map(Some)
-    };
-    let control = answer(&listeners.control, Pages::All)?;
-    let metrics = answer(&listeners.metrics, Pages::Metrics)?;
+    let control = answer(listeners.control.as_ref(), &state, Pages::All)?;
+    let metrics = answer(listeners.metrics.as_ref(), &state, Pages::Metrics)?;
     let addresses = listeners.addresses.clone();
 
     let snapshot = if config.fresh { None } else { Snapshot::open_newest(&data)? };
     if let Some(snapshot) = &snapshot {
         snapshot.expect_private(config.private)?;
-    }
-    if let Some(snapshot) = &snapshot {
         say_what_is_loaded(snapshot, &state);
     }
     let loading = Instant::now();
-    let mut books = match config.private {
-        true => {
-            let events = events.clone();
-            let seen = move |seen| _ = events.send(Event::Seen(seen));
-            let slots = (0..placement.len()).map(|core| state.slot(core)).collect();
-            let books = Books::open(config, &data, slots, clock, snapshot.as_ref(), seen)?;
-            state.show_books(books.figures());
-            Some(books)
-        }
-        false => None,
-    };
+    let mut books = None;
+    if config.private {
+        let events = events.clone();
+        let seen = move |seen| _ = events.send(Event::Seen(seen));
+        let slots = (0..placement.len()).map(|core| state.slot(core)).collect();
+        let opened = Books::open(config, &data, slots, clock, snapshot.as_ref(), seen)?;
+        state.show_books(opened.figures());
+        books = Some(opened);
+    }
     let outfit = Outfit {
         private: books.as_mut().map(Books::outfit),
         settings: Arc::new(config.clone()),
@@ -202,30 +191,8 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
             Api::new(cores.addresses(), accounts, site, data.path(), config.audit_keep, clock)?;
         state.open_api(api);
     }
-    let snapshots = Snapshots::new(data.clone(), config, events.clone());
-    let snapshots = match &books {
-        Some(books) => snapshots.of_private(books.registers()),
-        None => snapshots,
-    };
-    let compared = books.as_ref().map(Books::compared);
-    let reconciliation = Reconciliation::new(compared, config, {
-        let events = events.clone();
-        // The server may have ended.
-        Arc::new(move |result| _ = events.send(Event::Reconciled(result)))
-    });
-    let mut server = Server {
-        config,
-        clock,
-        cores,
-        books,
-        lists,
-        state,
-        reconciliation,
-        full_scrapes: FullScrapes::new(data, config, events),
-        snapshots,
-        arriving,
-        signals,
-    };
+    let mut server =
+        Server::new(config, clock, cores, books, lists, state, data, (events, arriving), signals);
     server.wait_until_ready(loading).inspect_err(|_| deadline::end_within(deadline::FAILURE))?;
     // Tables that grew while users and torrents were loaded have left holes of what they were before.
     memory::give_back();
@@ -236,6 +203,19 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     server.stop()?;
     [control, metrics].into_iter().flatten().for_each(control::ControlHandle::shutdown);
     Ok(())
+}
+
+/// Answers on a listener, where there is one.
+fn answer(
+    listener: Option<&TcpListener>,
+    state: &Arc<control::State>,
+    pages: Pages,
+) -> Result<Option<control::ControlHandle>, ServerError> {
+    let Some(listener) = listener else { return Ok(None) };
+    let listener = listener.try_clone().map_err(|source| system("copy a listener", source))?;
+    control::spawn(listener, state.clone(), pages)
+        .map_err(|source| system("start the control listener", source))
+        .map(Some)
 }
 
 struct Server<'c> {
@@ -251,6 +231,46 @@ struct Server<'c> {
     reconciliation: Reconciliation,
     arriving: Receiver<Event>,
     signals: Receiver<Event>,
+}
+
+impl<'c> Server<'c> {
+    #[expect(clippy::too_many_arguments, reason = "what a start has made, put together once")]
+    fn new(
+        config: &'c Config,
+        clock: Clock,
+        cores: Cores,
+        books: Option<Books>,
+        lists: Arc<TorrentLists>,
+        state: Arc<control::State>,
+        data: Arc<DataDir>,
+        (events, arriving): (Sender<Event>, Receiver<Event>),
+        signals: Receiver<Event>,
+    ) -> Self {
+        let snapshots = Snapshots::new(data.clone(), config, events.clone());
+        let snapshots = match &books {
+            Some(books) => snapshots.of_private(books.registers()),
+            None => snapshots,
+        };
+        let compared = books.as_ref().map(Books::compared);
+        let reconciliation = Reconciliation::new(compared, config, {
+            let events = events.clone();
+            // The server may have ended.
+            Arc::new(move |result| _ = events.send(Event::Reconciled(result)))
+        });
+        Self {
+            config,
+            clock,
+            cores,
+            books,
+            lists,
+            state,
+            reconciliation,
+            full_scrapes: FullScrapes::new(data, config, events),
+            snapshots,
+            arriving,
+            signals,
+        }
+    }
 }
 
 impl Server<'_> {

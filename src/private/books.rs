@@ -22,7 +22,7 @@ use persist::suspicion::Thresholds;
 use persist::{DataDir, Database, DatabaseError, Ledger, LedgerOptions, Snapshot, SnapshotError};
 
 use super::books::reconcile::Compared;
-use crate::config::{Config, SecretError};
+use crate::config::{Config, Secret, SecretError};
 use crate::private::site::Site;
 use crate::private::site::calls::Calls;
 use crate::private::users::accounts::Accounts;
@@ -119,6 +119,66 @@ fn hears(watch: &Watch, patience: Duration) -> bool {
     watch.status().connected
 }
 
+/// The database that the options name.
+fn database(config: &Config) -> Result<Database, BooksError> {
+    let url = config.database.as_ref().expect("a private tracker has a database; it was checked");
+    let password = config.given_database_password()?;
+    let password = password.as_ref().map(|password| password.reveal());
+    Ok(Database::new(url.reveal(), password, &config.database_schema.0)?)
+}
+
+fn journal_options(config: &Config) -> journal::Options {
+    journal::Options {
+        bytes_max: config.journal_bytes_max.0 as u64,
+        keep: config.journal_keep,
+        keep_bytes: config.journal_keep_bytes.0 as u64,
+        ..journal::Options::default()
+    }
+}
+
+fn ledger_options(config: &Config, home: &Home) -> LedgerOptions {
+    LedgerOptions {
+        node: config.database_node.0.clone(),
+        peers: config.database_peers,
+        suspect: Thresholds {
+            rate: config.suspect_rate.map(|rate| rate.0 as u64),
+            upload_alone: config.suspect_upload_alone.map(|bytes| bytes.0 as u64),
+            same_counters: config.suspect_same_counters.map(u32::from),
+            networks: config.suspect_networks.map(u32::from),
+        },
+        spent_tokens: config.ocelot_site_url.is_some(),
+        home: Some(home.clone()),
+        ..LedgerOptions::default()
+    }
+}
+
+/// Which records the swarms of the snapshot lack: from which one to which.
+fn tail(
+    config: &Config,
+    status: &journal::Status,
+    snapshot: Option<&Snapshot>,
+    believed: bool,
+) -> Result<(u64, u64), BooksError> {
+    let from = match snapshot {
+        _ if !believed => status.begin(),
+        Some(snapshot) => snapshot.replay_from(status.id())?,
+        None if config.fresh => status.durable(),
+        None => status.begin(),
+    };
+    Ok((from, status.durable()))
+}
+
+/// Who tells the site of used up tokens, where it wants to be told.
+fn calls(
+    config: &Config,
+    password: Option<&Secret>,
+    database: &Database,
+) -> Result<Option<Calls>, BooksError> {
+    let (Some(url), Some(password)) = (&config.ocelot_site_url, password) else { return Ok(None) };
+    let calls = Calls::start(database.clone(), url, password);
+    Ok(Some(calls.map_err(BooksError::Thread)?))
+}
+
 impl Books {
     /// Opens the books for as many cores as there are `slots` of their counters. `seen` is called, on a thread of its own, with what the site
     /// writes into the database by itself.
@@ -130,18 +190,8 @@ impl Books {
         snapshot: Option<&Snapshot>,
         seen: impl FnMut(Heard) + Send + 'static,
     ) -> Result<Self, BooksError> {
-        let url =
-            config.database.as_ref().expect("a private tracker has a database; it was checked");
-        let password = config.given_database_password()?;
-        let password = password.as_ref().map(|password| password.reveal());
-        let database = Database::new(url.reveal(), password, &config.database_schema.0)?;
-        let options = journal::Options {
-            bytes_max: config.journal_bytes_max.0 as u64,
-            keep: config.journal_keep,
-            keep_bytes: config.journal_keep_bytes.0 as u64,
-            ..journal::Options::default()
-        };
-        let mut journal = Journal::open(data, options)?;
+        let database = database(config)?;
+        let mut journal = Journal::open(data, journal_options(config))?;
         let full = snapshot.is_some_and(|snapshot| snapshot.totals().swarms > 0);
         let home = Home::new(data.path(), journal.status().clone(), full);
         let mut way = opening::find_way(&database, &home, snapshot)?;
@@ -152,22 +202,9 @@ impl Books {
         let believed = opening::agree(&mut journal, known, snapshot)?;
         let options = ThreadOptions { sync_interval: config.journal_sync, ..Default::default() };
         let journal = JournalThread::start(journal, options).map_err(BooksError::Thread)?;
-        let options = LedgerOptions {
-            node: config.database_node.0.clone(),
-            peers: config.database_peers,
-            suspect: Thresholds {
-                rate: config.suspect_rate.map(|rate| rate.0 as u64),
-                upload_alone: config.suspect_upload_alone.map(|bytes| bytes.0 as u64),
-                same_counters: config.suspect_same_counters.map(u32::from),
-                networks: config.suspect_networks.map(u32::from),
-            },
-            spent_tokens: config.ocelot_site_url.is_some(),
-            home: Some(home.clone()),
-            ..LedgerOptions::default()
-        };
         let source = JournalSource::new(journal.status().clone());
-        let ledger =
-            Ledger::start(database.clone(), options, source).map_err(BooksError::Thread)?;
+        let ledger = Ledger::start(database.clone(), ledger_options(config, &home), source)
+            .map_err(BooksError::Thread)?;
         if let Way::Snapshot(obstacle) = &way {
             ledger.begin_with(obstacle.clone());
         }
@@ -181,24 +218,11 @@ impl Books {
             opening::say_what_is_in_the_way(&obstacle, &why);
             way = Way::Snapshot(obstacle);
         }
-        let status = journal.status();
-        let from = match snapshot {
-            _ if !believed => status.begin(),
-            Some(snapshot) => snapshot.replay_from(status.id())?,
-            None if config.fresh => status.durable(),
-            None => status.begin(),
-        };
-        let tail = (from, status.durable());
+        let tail = tail(config, journal.status(), snapshot, believed)?;
 
         let cores = slots.len();
         let password = config.given_ocelot_site_password()?;
-        let calls = match (&config.ocelot_site_url, &password) {
-            (Some(url), Some(password)) => {
-                let calls = Calls::start(database.clone(), url, password);
-                Some(calls.map_err(BooksError::Thread)?)
-            }
-            _ => None,
-        };
+        let calls = calls(config, password.as_ref(), &database)?;
         let site = Site::new(password, config.given_ocelot_report_password()?, slots, clock.now());
         let watch = Watch::start(database.clone(), seen).map_err(BooksError::Thread)?;
         // What it hears from before the load on need not be looked for after it.

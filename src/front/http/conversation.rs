@@ -9,15 +9,16 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::TcpStream;
 use glommio::spawn_local;
 use ops::counters::{Protocol, Reason};
-use shard::Seconds;
+use shard::{Counts, InfoHash, Seconds};
 
 use super::connection::{Held, travel};
 use super::kept::Round;
 use super::requests::Next;
 use super::watch::Link;
 use crate::core::family;
-use crate::core::mesh::message::Journey;
+use crate::core::mesh::message::{HttpRequest, Journey};
 use crate::front::SharedCore;
+use crate::front::heard::Doing;
 use crate::front::http::seats::Seat;
 use crate::net::stream::{self, Lent};
 use crate::wire::http::Framing;
@@ -103,15 +104,10 @@ impl Conversation {
                 _ => None,
             };
             if let Next::Confirm(doing, framing) = next {
-                match doing.done(&self.core).await {
-                    Ok(()) => ocelot::write_success(&mut self.output, framing),
-                    Err(why) => ocelot::write_failure(&mut self.output, framing, &why),
+                match self.confirm(doing, framing).await {
+                    Ok(after) => next = after,
+                    Err(Ended) => return,
                 }
-                self.core.borrow_mut().note_reply(self.remote.ip());
-                if self.send().await.is_err() {
-                    return;
-                }
-                next = self.after_reply(framing);
                 continue;
             }
             if !self.output.is_empty() && self.send().await.is_err() {
@@ -125,33 +121,16 @@ impl Conversation {
                 Next::Hold(..) | Next::Confirm(..) => unreachable!("it was waited for above"),
                 Next::Close => return,
                 Next::Linger => return self.linger().await,
-                Next::Travel(owner, request) => {
-                    let Self { core, seat, link, remote, input, .. } = self;
-                    let connection = link.give_up(&core.borrow().desk.watch);
-                    drop(seat);
-                    if let Ok(connection) = Held::Adopted(connection).into_descriptor() {
-                        let (request, rest) = (*request, input);
-                        travel(&core, owner, Journey { connection, remote, request, rest });
-                    }
-                    return;
-                }
+                Next::Travel(owner, request) => return self.leave(owner, *request),
                 Next::Gather(late, hashes, framing) => {
                     let counts = late.wait().await;
-                    let remote = self.remote.ip();
-                    {
-                        let core = &mut *self.core.borrow_mut();
-                        let out = &mut self.output;
-                        core.answer_http_scrape(remote, framing, &hashes, &counts, out);
-                        core.note_reply(remote);
-                    }
-                    self.after_reply(framing)
+                    self.answer_gathered(&hashes, &counts, framing)
                 }
                 Next::FullScrape(loan, framing) => {
-                    let recited = self.recite(&loan, framing).await;
-                    drop(loan);
-                    if recited.is_err() {
+                    if self.recite(&loan, framing).await.is_err() {
                         return;
                     }
+                    drop(loan);
                     self.core.borrow_mut().note_reply(self.remote.ip());
                     self.after_reply(framing)
                 }
@@ -163,6 +142,43 @@ impl Conversation {
                 }
             };
         }
+    }
+
+    /// Tells the site that its change is in force and on the disk, when it is, or that it is not.
+    async fn confirm(&mut self, doing: Doing, framing: Framing) -> Result<Next, Ended> {
+        match doing.done(&self.core).await {
+            Ok(()) => ocelot::write_success(&mut self.output, framing),
+            Err(why) => ocelot::write_failure(&mut self.output, framing, &why),
+        }
+        self.core.borrow_mut().note_reply(self.remote.ip());
+        self.send().await.map_err(|_| Ended)?;
+        Ok(self.after_reply(framing))
+    }
+
+    /// Goes to the core that owns the torrent.
+    fn leave(self, owner: usize, request: HttpRequest) {
+        let Self { core, seat, link, remote, input: rest, .. } = self;
+        let connection = link.give_up(&core.borrow().desk.watch);
+        drop(seat);
+        if let Ok(connection) = Held::Adopted(connection).into_descriptor() {
+            travel(&core, owner, Journey { connection, remote, request, rest });
+        }
+    }
+
+    /// Answers a scrape whose counts other cores have sent.
+    fn answer_gathered(
+        &mut self,
+        hashes: &[InfoHash],
+        counts: &[Option<Counts>],
+        framing: Framing,
+    ) -> Next {
+        let remote = self.remote.ip();
+        {
+            let core = &mut *self.core.borrow_mut();
+            core.answer_http_scrape(remote, framing, hashes, counts, &mut self.output);
+            core.note_reply(remote);
+        }
+        self.after_reply(framing)
     }
 
     /// What comes after a reply that had to wait.
