@@ -169,7 +169,7 @@ options! {
     /// Answer `GET /scrape` without an infohash with the counts of all torrents.
     ///
     /// The answer is made in the background and kept in the data folder: about 100 bytes for each
-    /// torrent, and half as much again packed, for clients that accept gzip. While it is made, a torrent
+    /// torrent, and a third as much again packed, for clients that accept gzip. While it is made, a torrent
     /// takes 36 bytes of memory. Each core serves eight readers at a time, and cuts off those who take
     /// less than 256 KiB a second.
     full_scrape: bool = "false";

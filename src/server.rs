@@ -158,6 +158,7 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     let placement = cores::placement(config.cores);
     let listeners = Listeners::bind(config, placement.len())?;
     let state = Arc::new(control_state(&listeners, events.clone()));
+    say_sizes(&lists, &state);
     let control = answer(listeners.control.as_ref(), &state, Pages::All)?;
     let metrics = answer(listeners.metrics.as_ref(), &state, Pages::Metrics)?;
     let addresses = listeners.addresses.clone();
@@ -420,6 +421,7 @@ impl Server<'_> {
         match TorrentLists::load(allow_list.as_deref(), deny_list.as_deref()) {
             Ok(lists) => {
                 let (allowed, denied) = lists.sizes();
+                say_sizes(&lists, &self.state);
                 let allowed = allowed.map_or("all".to_owned(), |allowed| allowed.to_string());
                 tracing::info!(allowed, denied, "lists reloaded");
                 let refused = lists.refused_since(&self.lists).copied().collect();
@@ -427,10 +429,13 @@ impl Server<'_> {
                 self.cores.tell_all(&Command::Lists(self.lists.clone()));
                 self.cores.tell_all(&Command::Forget(Arc::new(refused)));
             }
-            Err(error) => tracing::error!(
-                error = %ErrorChain(&error),
-                "lists not reloaded; the ones from before stay in force"
-            ),
+            Err(error) => {
+                self.state.update_lists(|known| known.reloads_failed += 1);
+                tracing::error!(
+                    error = %ErrorChain(&error),
+                    "lists not reloaded; the ones from before stay in force"
+                );
+            }
         }
     }
 
@@ -478,6 +483,15 @@ fn connection_ids(config: &Config, data: &DataDir) -> Result<ConnectionIds, Serv
     };
     let grace = shard::Seconds(config.connection_id_grace.as_secs() as u32);
     Ok(ConnectionIds::new(&key, grace))
+}
+
+/// Tells the metrics how many torrents the lists name.
+fn say_sizes(lists: &TorrentLists, state: &control::State) {
+    let (allowed, denied) = lists.sizes();
+    state.update_lists(|known| {
+        known.allowed = allowed.map(|allowed| allowed as u64);
+        known.denied = denied as u64;
+    });
 }
 
 fn say_what_is_loaded(snapshot: &Snapshot, state: &control::State) {

@@ -211,6 +211,17 @@ pub struct Core {
     pub tokens: u64,
 }
 
+/// What is known about the lists of torrents, for the metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lists {
+    /// Torrents that the allow-list names, where there is one.
+    pub allowed: Option<u64>,
+    /// Torrents that the deny-list names.
+    pub denied: u64,
+    /// Readings that found a mistake since the start; the lists before stayed.
+    pub reloads_failed: u64,
+}
+
 /// What is known about snapshots, for the metrics.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Snapshot {

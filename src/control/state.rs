@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use ops::counters::{Books, Core, Snapshot};
+use ops::counters::{Books, Core, Lists, Snapshot};
 use ops::health::{Phase, Watch};
 use ops::metrics::{Exporter, Sample};
 use ops::process;
@@ -28,6 +28,7 @@ pub struct State {
     slots: Vec<Arc<Slot>>,
     phase: Mutex<Phase>,
     snapshot: Mutex<Snapshot>,
+    lists: Mutex<Lists>,
     books: OnceLock<Box<dyn Fn() -> Books + Send + Sync>>,
     api: OnceLock<Arc<Api>>,
     metrics: Mutex<Metrics>,
@@ -57,6 +58,7 @@ impl State {
             slots: (0..cores).map(|_| Arc::default()).collect(),
             phase: Mutex::new(Phase::Loading { done: 0, total: 0 }),
             snapshot: Mutex::default(),
+            lists: Mutex::default(),
             books: OnceLock::new(),
             api: OnceLock::new(),
             metrics: Mutex::new(Metrics { exporter, page: None }),
@@ -84,6 +86,11 @@ impl State {
     /// Changes what is known about snapshots.
     pub fn update_snapshot(&self, change: impl FnOnce(&mut Snapshot)) {
         change(&mut lock(&self.snapshot));
+    }
+
+    /// Changes what is known about the lists of torrents.
+    pub fn update_lists(&self, change: impl FnOnce(&mut Lists)) {
+        change(&mut lock(&self.lists));
     }
 
     /// Has the books of a private tracker told. `look` is called whenever a page is made, on the control
@@ -146,6 +153,7 @@ impl State {
             cores: &self.cores(),
             phase: self.phase(),
             snapshot: &lock(&self.snapshot),
+            lists: *lock(&self.lists),
             books: books.as_ref(),
             process: process.as_ref(),
             now: unix_seconds(),

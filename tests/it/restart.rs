@@ -270,6 +270,8 @@ fn a_hangup_reloads_the_lists() {
     fs::remove_file(&list).unwrap();
     tracker.signal(Signal::HUP);
     tracker.await_logged("lists not reloaded", 2);
+    tracker.await_metric("margay_list_reload_failures_total", &[], 2.0);
+    tracker.await_metric("margay_list_torrents", &["deny"], 1.0);
     check(&tracker, first, true);
     check(&tracker, second, false);
     tracker.check_alive();

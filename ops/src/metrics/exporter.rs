@@ -7,8 +7,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use super::table::{self as t, ALL, Kind, Metric};
 use crate::counters::{
-    Api, Books, Channel, Core, Family, Front, Journal, Ledger, Protocol, Reason, SUSPICION_KINDS,
-    SiteCalls, Snapshot,
+    Api, Books, Channel, Core, Family, Front, Journal, Ledger, Lists, Protocol, Reason,
+    SUSPICION_KINDS, SiteCalls, Snapshot,
 };
 use crate::health::Phase;
 use crate::process::Process;
@@ -22,6 +22,8 @@ pub struct Sample<'a> {
     pub phase: Phase,
     /// What is known about snapshots.
     pub snapshot: &'a Snapshot,
+    /// What is known about the lists of torrents.
+    pub lists: Lists,
     /// What is known about the books; `None` unless the tracker is private, and then those metrics are
     /// missing.
     pub books: Option<&'a Books>,
@@ -69,6 +71,7 @@ impl Exporter {
         self.publish_cores(sample.cores);
         self.publish_channels(sample.cores);
         self.publish_snapshot(sample.snapshot, sample.now);
+        self.publish_lists(&sample.lists);
         if let Some(books) = sample.books {
             self.publish_books(books, sample.cores);
             self.publish_calls(&books.calls);
@@ -188,6 +191,14 @@ impl Exporter {
         self.count(&t::CHANNEL_DROPS, &labels, channel.dropped);
         self.set(&t::CHANNEL_DEPTH, &labels, channel.depth as f64);
         self.set(&t::CHANNEL_CAPACITY, &labels, channel.capacity as f64);
+    }
+
+    fn publish_lists(&self, lists: &Lists) {
+        if let Some(allowed) = lists.allowed {
+            self.set(&t::LIST_TORRENTS, &["allow"], allowed as f64);
+        }
+        self.set(&t::LIST_TORRENTS, &["deny"], lists.denied as f64);
+        self.count(&t::LIST_RELOAD_FAILURES, &[], lists.reloads_failed);
     }
 
     fn publish_snapshot(&self, snapshot: &Snapshot, now: f64) {
@@ -394,6 +405,7 @@ mod tests {
             cores,
             phase: Phase::Ready,
             snapshot,
+            lists: Lists { allowed: Some(3), denied: 2, reloads_failed: 1 },
             books,
             process: Some(&process),
             now: 1060.0,
@@ -492,6 +504,7 @@ mod tests {
             cores: &cores,
             phase: Phase::Draining,
             snapshot: &snapshot,
+            lists: Lists::default(),
             books: None,
             process: None,
             now: 1061.0,

@@ -150,6 +150,10 @@ table! {
         LOAD_DURATION = Gauge "margay_load_duration_seconds" [] Seconds "How long reading the snapshot at the start took.";
         LOADED_PEERS = Gauge "margay_loaded_peers" [] Count "Peers read from the snapshot at the start.";
     }
+    "Lists of torrents" of Every {
+        LIST_TORRENTS = Gauge "margay_list_torrents" ["list"] Count "Torrents that the list names: `allow`, where there is one, and `deny`.";
+        LIST_RELOAD_FAILURES = Counter "margay_list_reload_failures_total" [] Count "Times the lists could not be read again, so that those before stayed.";
+    }
     "Journal" of Private {
         JOURNAL_RECORDS = Counter "margay_journal_records_total" [] Count "Records taken into the journal: what an announce did, or what the site said.";
         JOURNAL_BEGIN = Gauge "margay_journal_begin_sequence" [] Count "Sequence number of the oldest record kept.";

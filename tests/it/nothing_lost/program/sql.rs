@@ -278,8 +278,15 @@ impl World<'_> {
             );
             assert_eq!(found.1, down, "downloaded of rich user {rich}");
         }
-        let others = "SELECT count(*) FROM rejected WHERE user_id IS DISTINCT FROM $1";
-        assert_eq!(sql.query_one(others, &[&id(deleted)]).unwrap().get::<_, i64>(0), 0, "rejected");
+        let others =
+            "SELECT to_jsonb(rejected)::text FROM rejected WHERE user_id IS DISTINCT FROM $1";
+        let others = sql.query(others, &[&id(deleted)]).unwrap();
+        let others: Vec<String> = others.iter().map(|row| row.get(0)).collect();
+        assert_eq!(
+            others,
+            Vec::<String>::new(),
+            "rejected; {deleted} is the deleted, {rich} the rich user"
+        );
         expected
     }
 }
