@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use margay::config::{self, OPTIONS};
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ struct Said {
 
 /// Runs `margay` with `args`, separated by white space, in `folder` and with nothing but `environment`.
 fn margay(folder: &Path, environment: &[(&str, &str)], args: &str) -> Said {
-    let output = Command::new(env!("CARGO_BIN_EXE_margay"))
+    let output = crate::program::margay()
         .args(args.split_whitespace())
         .env_clear()
         .envs(environment.iter().copied())
@@ -286,11 +286,7 @@ fn a_variable_close_to_an_option_is_worth_a_word() {
 
 #[test]
 fn a_reader_who_has_seen_enough_is_no_error() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_margay"))
-        .arg("man")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = crate::program::margay().arg("man").stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert!(child.wait().unwrap().success());
 }

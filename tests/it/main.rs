@@ -11,6 +11,7 @@ mod http_connections;
 mod nothing_lost;
 mod ocelot;
 mod private;
+mod program;
 mod prometheus;
 mod restart;
 mod rooms;

@@ -106,8 +106,7 @@ impl Site {
 
     /// Runs the program with these arguments; what it wrote, and its status.
     pub(crate) fn command(&self, arguments: &[&str]) -> (String, Option<i32>) {
-        let program = env!("CARGO_BIN_EXE_margay");
-        let output = std::process::Command::new(program).args(arguments).output().unwrap();
+        let output = crate::program::margay().args(arguments).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         (String::from_utf8(text).unwrap(), output.status.code())
     }

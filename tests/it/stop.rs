@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -40,7 +40,7 @@ fn an_executor_that_cannot_be_made_ends_it_too() {
 fn ended_by(error: i32, call: u32) -> String {
     let data = TempDir::new().unwrap();
     let addresses = ["--udp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--control", "127.0.0.1:0"];
-    let mut command = Command::new(env!("CARGO_BIN_EXE_margay"));
+    let mut command = crate::program::margay();
     command.args(["--cores", "2"]).args(addresses).arg("--data").arg(data.path());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut lines = refusing(&[call], error);

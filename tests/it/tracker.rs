@@ -304,7 +304,7 @@ fn of_family(addresses: &[SocketAddr], home: IpAddr) -> SocketAddr {
 /// The tracker's command line. Options in `args` go before those here; a word of it like `NAME=value` goes into the
 /// environment.
 fn command(data: &Path, args: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_margay"));
+    let mut command = crate::program::margay();
     let is_variable = |word: &&str| {
         let name = word.split_once('=').map_or("", |(name, _)| name);
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')

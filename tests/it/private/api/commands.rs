@@ -1,20 +1,20 @@
 //! The command line that speaks the API, end to end.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use super::*;
 
 /// What a command wrote, and its exit code.
 #[derive(Debug)]
-pub(super) struct Said {
-    pub(super) code: i32,
-    pub(super) out: String,
-    pub(super) err: String,
+pub(in crate::private) struct Said {
+    pub(in crate::private) code: i32,
+    pub(in crate::private) out: String,
+    pub(in crate::private) err: String,
 }
 
 /// Runs `margay` with `args`, separated by white space, and with nothing but `environment`.
-pub(super) fn margay(environment: &[(&str, &str)], args: &str) -> Said {
-    let output = Command::new(env!("CARGO_BIN_EXE_margay"))
+pub(in crate::private) fn margay(environment: &[(&str, &str)], args: &str) -> Said {
+    let output = crate::program::margay()
         .args(args.split_whitespace())
         .env_clear()
         .envs(environment.iter().copied())
@@ -131,7 +131,7 @@ fn a_user_is_traced_from_the_command_line() {
     let api = Api::of(&site);
     api.put_user(1);
     api.put_torrent(10, "disk");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_margay"))
+    let mut child = crate::program::margay()
         .args(["trace", "1", "--control", &site.tracker().control().to_string()])
         .arg("--api-token-file")
         .arg(site.data.path().join("api-local.token"))
