@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod postgres;
 pub mod restart;
 pub mod snapshot;
+mod stoppable;
 pub mod suspicion;
 mod trouble;
 
@@ -26,4 +27,5 @@ pub use postgres::{Database, DatabaseError};
 pub use snapshot::{
     Covered, Grace, Meta, Mode, Restored, Snapshot, SnapshotError, SnapshotWriter, Totals, Written,
 };
+pub use stoppable::{StopSign, Stoppable};
 pub use trouble::Trouble;

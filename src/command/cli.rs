@@ -68,39 +68,8 @@ pub fn command() -> Command {
                 .args(config::args()),
         )
         .subcommand(config_command())
-        .subcommand(
-            Command::new("snapshot")
-                .about("Look at snapshot files")
-                .subcommand_required(true)
-                .subcommand(
-                    Command::new("inspect")
-                        .about("Say what a snapshot holds")
-                        .arg(file().value_name("FILE|DIR").help(SNAPSHOT)),
-                )
-                .subcommand(
-                    Command::new("verify")
-                        .about("Read a snapshot to its end and check every part")
-                        .arg(file().value_name("FILE|DIR").help(SNAPSHOT)),
-                ),
-        )
-        .subcommand(
-            Command::new("journal")
-                .about("Look at the journal of a private tracker")
-                .subcommand_required(true)
-                .subcommand(
-                    Command::new("inspect").about("Say what a journal holds").arg(file_or_dir()),
-                )
-                .subcommand(
-                    Command::new("verify")
-                        .about("Read a journal to its end and check every part")
-                        .arg(file_or_dir()),
-                )
-                .subcommand(
-                    Command::new("adopt")
-                        .about("Have an empty database filled again from a data folder")
-                        .arg(file().value_name("DIR").help("The data folder")),
-                ),
-        )
+        .subcommand(snapshot_command())
+        .subcommand(journal_command())
         .subcommand(
             Command::new("check-books")
                 .about("Compare what the journal credited with the database, as far back as it is kept")
@@ -117,6 +86,33 @@ pub fn command() -> Command {
             ),
         )
         .subcommand(Command::new("man").about("Write the man page, for `man -l -`"))
+}
+
+fn snapshot_command() -> Command {
+    let verb = |name: &'static str, about: &'static str| {
+        Command::new(name).about(about).arg(file().value_name("FILE|DIR").help(SNAPSHOT))
+    };
+    Command::new("snapshot")
+        .about("Look at snapshot files")
+        .subcommand_required(true)
+        .subcommand(verb("inspect", "Say what a snapshot holds"))
+        .subcommand(verb("verify", "Read a snapshot to its end and check every part"))
+}
+
+fn journal_command() -> Command {
+    let verb = |name: &'static str, about: &'static str| {
+        Command::new(name).about(about).arg(file_or_dir())
+    };
+    Command::new("journal")
+        .about("Look at the journal of a private tracker")
+        .subcommand_required(true)
+        .subcommand(verb("inspect", "Say what a journal holds"))
+        .subcommand(verb("verify", "Read a journal to its end and check every part"))
+        .subcommand(
+            Command::new("adopt")
+                .about("Have an empty database filled again from a data folder")
+                .arg(file().value_name("DIR").help("The data folder")),
+        )
 }
 
 fn config_command() -> Command {

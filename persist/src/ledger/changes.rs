@@ -10,6 +10,9 @@ use super::json::{freeleech_text, hex};
 use super::write::{Fault, NO_DATA, Session};
 use crate::journal::{Columns, Said};
 
+/// The number of a torrent and its infohash.
+type TorrentName = (u32, [u8; 20]);
+
 /// What the site said, with the number of its record.
 type Numbered<'a> = (u64, &'a Said);
 
@@ -36,12 +39,6 @@ impl Session<'_> {
             Change::User { id, .. } => Some(id.0),
             _ => None,
         });
-        fn column<'a, T>(
-            rows: &'a [(u32, UserWords)],
-            value: impl Fn(&'a UserWords) -> T,
-        ) -> Vec<T> {
-            rows.iter().map(|(_, words)| value(words)).collect()
-        }
         let ids: Vec<i64> = rows.iter().map(|(id, _)| i64::from(*id)).collect();
         let statements = self.statements;
         let there = self.transaction.query(
@@ -70,20 +67,7 @@ impl Session<'_> {
                 false => _ = gone.insert(*id),
             }
         }
-        if !new.is_empty() {
-            let ids: Vec<i64> = new.iter().map(|(id, _)| i64::from(*id)).collect();
-            self.transaction.execute(
-                &statements.user_new,
-                &[
-                    &ids,
-                    &column(&new, |words| words.passkey_text()),
-                    &column(&new, |words| words.can_leech.value),
-                    &column(&new, |words| words.hidden.value),
-                    &column(&new, |words| words.enabled.value),
-                    &column(&new, |words| group_number(words.group.value)),
-                ],
-            )?;
-        }
+        self.new_users(&new)?;
         let hidden =
             rows.iter().filter(|(_, words)| words.hidden.at.is_some() && words.hidden.value);
         let hidden: Vec<i64> = hidden.map(|(id, _)| i64::from(*id)).collect();
@@ -95,6 +79,25 @@ impl Session<'_> {
             "the user is not there any more",
             |change| matches!(change, Change::User { id, .. } if gone.contains(&id.0)),
         )
+    }
+
+    fn new_users(&mut self, new: &[(u32, UserWords)]) -> Result<(), Fault> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<i64> = new.iter().map(|(id, _)| i64::from(*id)).collect();
+        self.transaction.execute(
+            &self.statements.user_new,
+            &[
+                &ids,
+                &column(new, |words| words.passkey_text()),
+                &column(new, |words| words.can_leech.value),
+                &column(new, |words| words.hidden.value),
+                &column(new, |words| words.enabled.value),
+                &column(new, |words| group_number(words.group.value)),
+            ],
+        )?;
+        Ok(())
     }
 
     /// Gives notice of rows of which SQL said something later than the tracker.
@@ -145,37 +148,21 @@ impl Session<'_> {
 
     fn torrents(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {
         // In the order of the infohashes, which is some order.
-        let rows: Vec<((u32, [u8; 20]), TorrentWords)> =
-            together(changes, |said| match said.change {
-                Change::Torrent { id, info_hash, .. } => Some((id.0, info_hash.0)),
-                _ => None,
-            });
-        let (mut ids, mut hashes) = (Vec::new(), Vec::new());
-        let (mut freeleech, mut percents) = (Vec::new(), Vec::new());
-        let (mut freeleech_at, mut percents_at) = (Vec::new(), Vec::new());
-        let (mut seconds, mut seconds_at) = (Vec::new(), Vec::new());
-        for ((id, hash), words) in &rows {
-            ids.push(i64::from(*id));
-            hashes.push(&hash[..]);
-            freeleech.push(words.freeleech.value);
-            percents.push(i32::from(words.upload_percent.value));
-            freeleech_at.push(words.freeleech.at);
-            percents_at.push(words.upload_percent.at);
-            seconds.push(words.second.value.as_ref().map(|second| &second.0[..]));
-            seconds_at.push(words.second.at);
-        }
-        let statements = self.statements;
+        let rows: Vec<(TorrentName, TorrentWords)> = together(changes, |said| match said.change {
+            Change::Torrent { id, info_hash, .. } => Some((id.0, info_hash.0)),
+            _ => None,
+        });
         let there = self.transaction.query(
-            &statements.torrent,
+            &self.statements.torrent,
             &[
-                &ids,
-                &hashes,
-                &freeleech,
-                &percents,
-                &seconds,
-                &freeleech_at,
-                &percents_at,
-                &seconds_at,
+                &torrent_numbers(&rows),
+                &torrent_names(&rows),
+                &column(&rows, |words| words.freeleech.value),
+                &column(&rows, |words| i32::from(words.upload_percent.value)),
+                &column(&rows, |words| words.second_name()),
+                &column(&rows, |words| words.freeleech.at),
+                &column(&rows, |words| words.upload_percent.at),
+                &column(&rows, |words| words.second.at),
             ],
         )?;
         let later = there
@@ -184,32 +171,39 @@ impl Session<'_> {
             .map(|row| format!("torrents {} {}", row.get::<_, i64>(2), hex(row.get(0))));
         self.said_later(later.collect())?;
         let there: HashSet<Vec<u8>> = there.iter().map(|row| row.get(0)).collect();
-        let missing = (0..rows.len()).filter(|at| !there.contains(hashes[*at]));
-        let new: Vec<usize> = missing.clone().filter(|at| rows[*at].1.makes).collect();
-        let mut gone: HashSet<(u32, [u8; 20])> = missing.map(|at| rows[at].0).collect();
-        if !new.is_empty() {
-            fn of<T: Copy>(column: &[T], places: &[usize]) -> Vec<T> {
-                places.iter().map(|at| column[*at]).collect()
-            }
-            let made = self.transaction.query(
-                &statements.torrent_new,
-                &[
-                    &of(&ids, &new),
-                    &of(&hashes, &new),
-                    &of(&freeleech, &new),
-                    &of(&percents, &new),
-                    &of(&seconds, &new),
-                ],
-            )?;
-            let made: HashSet<Vec<u8>> = made.iter().map(|row| row.get(0)).collect();
-            gone.retain(|(_, hash)| !made.contains(&hash[..]));
-            self.transaction.execute(&statements.torrent_again, &[&of(&hashes, &new)])?;
-        }
+        let missing = rows.iter().filter(|((_, hash), _)| !there.contains(&hash[..]));
+        let new: Vec<_> = missing.clone().filter(|(_, words)| words.makes).copied().collect();
+        let made = self.new_torrents(&new)?;
+        let missing = missing.map(|(name, _)| *name);
+        let gone: HashSet<_> = missing.filter(|(_, hash)| !made.contains(&hash[..])).collect();
         let why = "the torrent is not there any more, or its number is another one's";
         self.too_late(changes, why, |change| match change {
             Change::Torrent { id, info_hash, .. } => gone.contains(&(id.0, info_hash.0)),
             _ => false,
         })
+    }
+
+    /// The infohashes of those that there are now: a number may be another one's.
+    fn new_torrents(
+        &mut self,
+        new: &[(TorrentName, TorrentWords)],
+    ) -> Result<HashSet<Vec<u8>>, Fault> {
+        if new.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let hashes = torrent_names(new);
+        let made = self.transaction.query(
+            &self.statements.torrent_new,
+            &[
+                &torrent_numbers(new),
+                &hashes,
+                &column(new, |words| words.freeleech.value),
+                &column(new, |words| i32::from(words.upload_percent.value)),
+                &column(new, |words| words.second_name()),
+            ],
+        )?;
+        self.transaction.execute(&self.statements.torrent_again, &[&hashes])?;
+        Ok(made.iter().map(|row| row.get(0)).collect())
     }
 
     fn torrents_removed(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {
@@ -351,6 +345,12 @@ impl Default for TorrentWords {
     }
 }
 
+impl TorrentWords {
+    fn second_name(&self) -> Option<&[u8]> {
+        self.second.value.as_ref().map(|second| &second.0[..])
+    }
+}
+
 impl Words for TorrentWords {
     fn hear(&mut self, said: &Said) {
         let Change::Torrent { info_hash_v2, freeleech, upload_percent, .. } = said.change else {
@@ -361,6 +361,19 @@ impl Words for TorrentWords {
         self.upload_percent.hear(said, Columns::UPLOAD_PERCENT, upload_percent);
         self.second.hear(said, Columns::INFO_HASH_V2, info_hash_v2);
     }
+}
+
+/// One value of each row.
+fn column<'a, K, W, T>(rows: &'a [(K, W)], value: impl Fn(&'a W) -> T) -> Vec<T> {
+    rows.iter().map(|(_, words)| value(words)).collect()
+}
+
+fn torrent_numbers(rows: &[(TorrentName, TorrentWords)]) -> Vec<i64> {
+    rows.iter().map(|((id, _), _)| i64::from(*id)).collect()
+}
+
+fn torrent_names(rows: &[(TorrentName, TorrentWords)]) -> Vec<&[u8]> {
+    rows.iter().map(|((_, hash), _)| &hash[..]).collect()
 }
 
 fn group_number(group: Option<GroupId>) -> Option<i16> {

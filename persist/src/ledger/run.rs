@@ -21,6 +21,7 @@ use super::{LedgerStatus, Record, Source, SourceError};
 use crate::books::{Lasting, Obstacle, Passing, State};
 use crate::journal::Life;
 use crate::postgres::{Backoff, Database, DatabaseError, Home, text_of};
+use crate::stoppable::join_within;
 use crate::suspicion::Thresholds;
 use catch_up::Stride;
 
@@ -169,15 +170,9 @@ impl Ledger {
         let deadline = Instant::now() + patience;
         self.drain(patience);
         self.shared.stopping.store(true, Ordering::Relaxed);
-        while !self.thread.is_finished() && Instant::now() < deadline + GRACE {
-            self.wake();
-            thread::sleep(Duration::from_millis(2));
-        }
-        let status = self.status();
-        if self.thread.is_finished() {
-            let _ = self.thread.join();
-        }
-        status
+        let left = deadline.saturating_duration_since(Instant::now()) + GRACE;
+        join_within(self.thread, left, || _ = self.bell.try_send(()));
+        self.shared.status()
     }
 }
 

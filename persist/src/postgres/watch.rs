@@ -6,12 +6,10 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ::postgres::Client;
 use ::postgres::fallible_iterator::FallibleIterator;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use shard::private::{Change, UserId};
 
 use super::again::Again;
@@ -22,6 +20,7 @@ use super::proof::{Proof, Proven};
 use super::session::let_go;
 use super::settings::quote;
 use super::{Backoff, Database, DatabaseError, text_of};
+use crate::{StopSign, Stoppable};
 
 /// What the site did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,8 +57,7 @@ pub struct WatchStatus {
 #[derive(Debug)]
 pub struct Watch {
     status: Arc<Mutex<WatchStatus>>,
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+    thread: Stoppable,
 }
 
 impl Watch {
@@ -67,12 +65,11 @@ impl Watch {
     /// it may take its time, notices wait in the connection.
     pub fn start(database: Database, seen: impl FnMut(Heard) + Send + 'static) -> io::Result<Self> {
         let status = Arc::new(Mutex::new(WatchStatus::default()));
-        let (stop, stopped) = bounded(0);
-        let listener =
-            Listener { database, status: status.clone(), stopped, seen, may_repeat: Vec::new() };
-        let thread =
-            thread::Builder::new().name("margay-watch".into()).spawn(move || listener.run())?;
-        Ok(Self { status, stop, thread })
+        let shared = status.clone();
+        let thread = Stoppable::start("margay-watch", move |stopped| {
+            Listener { database, status: shared, stopped, seen, may_repeat: Vec::new() }.run();
+        })?;
+        Ok(Self { status, thread })
     }
 
     /// How it is doing.
@@ -89,14 +86,7 @@ impl Watch {
     /// Ends the thread. One that waits for the database longer than `patience` is left alone, and ends
     /// when that answers.
     pub fn stop(self, patience: Duration) {
-        drop(self.stop);
-        let deadline = Instant::now() + patience;
-        while !self.thread.is_finished() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(5));
-        }
-        if self.thread.is_finished() {
-            let _ = self.thread.join();
-        }
+        self.thread.stop(patience);
     }
 }
 
@@ -107,7 +97,7 @@ fn status_of(status: &Mutex<WatchStatus>) -> WatchStatus {
 struct Listener<F> {
     database: Database,
     status: Arc<Mutex<WatchStatus>>,
-    stopped: Receiver<()>,
+    stopped: StopSign,
     seen: F,
     /// Tables whose constraints no longer say that two rows are different.
     may_repeat: Vec<String>,
@@ -116,7 +106,7 @@ struct Listener<F> {
 impl<F: FnMut(Heard)> Listener<F> {
     fn run(mut self) {
         let mut backoff = Backoff::new();
-        while !self.stops_within(Duration::ZERO) {
+        while !self.stopped.comes_within(Duration::ZERO) {
             let Err(error) = self.listen(&mut backoff) else { return };
             let wait = backoff.next();
             let text = text_of(&error);
@@ -127,7 +117,7 @@ impl<F: FnMut(Heard)> Listener<F> {
                 status.connected = false;
                 status.last_error = Some(text);
             });
-            if self.stops_within(wait) {
+            if self.stopped.comes_within(wait) {
                 return;
             }
         }
@@ -162,7 +152,7 @@ impl<F: FnMut(Heard)> Listener<F> {
 
         let mut checked_at = Instant::now();
         let mut proof = Proof::new();
-        while !self.stops_within(Duration::ZERO) {
+        while !self.stopped.comes_within(Duration::ZERO) {
             let mut notices = Notices::default();
             let mut wait = POLL;
             loop {
@@ -204,7 +194,9 @@ impl<F: FnMut(Heard)> Listener<F> {
         let is_deaf = proven == Proven::Deaf;
         match proven {
             Proven::Deaf if status_of(&self.status).connected => tracing::error!(
-                "what the site changes by SQL is not heard: a notice that was sent did not come through; a pooler                  has to give each session a connection of its own (PgBouncer: pool_mode = session), or --database                  has to lead to PostgreSQL itself; until then all is compared every half minute"
+                "what the site changes by SQL is not heard: a notice that was sent did not come through; a pooler has \
+                 to give each session a connection of its own (PgBouncer: pool_mode = session), or --database has to lead \
+                 to PostgreSQL itself; until then all is compared every half minute"
             ),
             Proven::Deaf => {}
             Proven::HearsAgain => tracing::info!("what the site changes by SQL is heard again"),
@@ -245,10 +237,6 @@ impl<F: FnMut(Heard)> Listener<F> {
 
     fn set(&self, change: impl FnOnce(&mut WatchStatus)) {
         change(&mut self.status.lock().expect("nobody panics with it"));
-    }
-
-    fn stops_within(&self, time: Duration) -> bool {
-        self.stopped.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
     }
 }
 

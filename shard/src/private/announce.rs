@@ -172,15 +172,7 @@ impl Swarms {
         self.book(slot, announce, &step);
         reply.counts = self.members.counts(self.torrents.get(slot));
 
-        let changed = was != is && (was.is_some() || is.is_some())
-            || met
-            || announce.event == Event::Started
-            || known.is_some_and(|known| {
-                known.figures.reported != step.figures.reported
-                    || known.figures.left != step.figures.left
-            })
-            || judged.is_some_and(|judged| judged.moved != Counters::default())
-            || step.snatched;
+        let changed = was != is || met || is_news(announce, known.as_ref(), judged, &step);
         let makes_fact = changed && !step.postponed || self.limits.facts == Facts::All;
         // Not by a closure, which would not be compiled in line.
         let fact = match makes_fact {
@@ -196,12 +188,7 @@ impl Swarms {
                 None => face.forget(&mut self.members.wides),
             }
         } else if !forbidden && !held_back {
-            let told = self.torrents.get(over.map_or(slot, |over| over.told));
-            let mut ask = Ask::of(announce, face.mark.is_wide());
-            if over.is_some() {
-                ask.look_beyond(self.apart(slot));
-            }
-            choose(told, &self.members, &self.rights, &ask, random, reply);
+            self.tell(slot, announce, face.mark.is_wide(), over, random, reply);
         }
         let stops = stopped || judged.is_some_and(|judged| judged.stops);
         let once = fact.is_some() && (stops || step.anew || step.snatched);
@@ -217,6 +204,25 @@ impl Swarms {
             late: judged.is_some_and(Judged::is_late),
             impossible: judged.is_some_and(|judged| judged.verdict == fold::Verdict::Impossible),
         })
+    }
+
+    /// Tells the client, which has addresses of both families where it `is_wide`, of others.
+    #[inline(always)]
+    fn tell(
+        &self,
+        slot: u32,
+        announce: &Announce,
+        is_wide: bool,
+        over: Option<&Over>,
+        random: &mut fastrand::Rng,
+        reply: &mut Reply,
+    ) {
+        let told = self.torrents.get(over.map_or(slot, |over| over.told));
+        let mut ask = Ask::of(announce, is_wide);
+        if over.is_some() {
+            ask.look_beyond(self.apart(slot));
+        }
+        choose(told, &self.members, &self.rights, &ask, random, reply);
     }
 
     /// A client that is there may have come to the endpoint of another one.
@@ -488,4 +494,21 @@ fn mark_rights(face: &mut Face, announce: &Announce, step: &Step, rights: &Right
     if step.held_back {
         rights.write(face, step.state);
     }
+}
+
+/// Whether the journal is to hear of an announce that left state and endpoints of its client as they were.
+#[inline(always)]
+fn is_news(
+    announce: &Announce,
+    known: Option<&Known>,
+    judged: Option<&Judged>,
+    step: &Step,
+) -> bool {
+    announce.event == Event::Started
+        || known.is_some_and(|known| {
+            known.figures.reported != step.figures.reported
+                || known.figures.left != step.figures.left
+        })
+        || judged.is_some_and(|judged| judged.moved != Counters::default())
+        || step.snatched
 }

@@ -165,14 +165,8 @@ impl Model {
         let peers: usize = self.torrents.values().map(|torrent| torrent.peers.len()).sum();
         let name = announce.info_hash;
         let announce = &Announce { info_hash: self.first(name), ..*announce };
-        let deletion = self.deletions.get(&name);
         let Some(torrent) = self.torrents.get_mut(&announce.info_hash) else {
-            return Err(match deletion {
-                Some((reason, at)) if now.since(*at).max(at.since(now)).0 <= DELETION_KEPT => {
-                    Refusal::Deleted { reason: reason.clone() }
-                }
-                _ => Refusal::Unregistered,
-            });
+            return Err(unregistered(self.deletions.get(&name), now));
         };
         let client = (announce.user.id, announce.peer_id, announce.key);
         let known = torrent.peers.get(&client).map(|peer| ruled(&self.rulings, peer));
@@ -195,30 +189,16 @@ impl Model {
         }
         let announce = &announce;
         let was = known.map(|known| known.state);
-        let completes = announce.event == Event::Completed && announce.left == 0;
         let begins = judged.as_ref().is_some_and(|judged| judged.begins());
         let anew = known.is_none() || announce.event == Event::Started || begins;
         let postponed = matches!(self.limits.facts, Facts::Postponed | Facts::Refused)
-            && known.is_some_and(|known| {
-                let snatches = completes && known.state != PeerState::Seeder;
-                let had_v6 = known.endpoints.v6.is_some() || announce.endpoints.v6.is_none();
-                let had_v4 = known.endpoints.v4.is_some() || announce.endpoints.v4.is_none();
-                let stays = known.state == becomes(announce, was).0 && had_v6 && had_v4;
-                let says_stopped = judged.as_ref().is_some_and(|judged| judged.stops);
-                !stops && !says_stopped && stays && !snatches && !anew
-            });
+            && !anew
+            && known.is_some_and(|known| changes_figures_only(announce, &known, judged.as_ref()));
         if self.limits.facts == Facts::Refused && !postponed && (known.is_some() || !stops) {
             return Err(Refusal::NoRoom);
         }
         if known.is_none() && !stops {
-            let clients = torrent.peers.keys().filter(|(user, ..)| *user == announce.user.id);
-            let clients_max = usize::from(self.limits.clients_max);
-            if peers - self.succeeded.len() >= self.limits.peers_max {
-                return Err(Refusal::PeersMax);
-            }
-            if clients_max > 0 && clients.count() >= clients_max {
-                return Err(Refusal::ClientsMax);
-            }
+            torrent.has_room(announce.user.id, peers - self.succeeded.len(), &self.limits)?;
         }
         let moved = match (&judged, &known) {
             (Some(judged), _) => judged.moved,
@@ -253,9 +233,7 @@ impl Model {
             (None, true) => moved != Counters::default(),
             (None, false) | (Some(_), true) => true,
             (Some(known), false) => {
-                let (seen, since) = (known.seen, known.since);
-                let same = PeerRecord { seen, since, announces: known.announces, ..peer };
-                same != *known
+                is_other(known, &peer)
                     || announce.event == Event::Started
                     || fact.snatched
                     || moved != Counters::default()
@@ -466,14 +444,7 @@ impl Torrent {
             Freeleech::Free => (self.terms.upload_percent, 0),
             Freeleech::None => (self.terms.upload_percent, 100),
         };
-        let (credited_up, credited_down, token_down) = match (self.terms.freeleech, token) {
-            (Freeleech::Neutral, _) => (0, 0, 0),
-            (Freeleech::None | Freeleech::Free, true) => {
-                (self.times(moved.uploaded), 0, moved.downloaded)
-            }
-            (Freeleech::Free, false) => (self.times(moved.uploaded), 0, 0),
-            (Freeleech::None, false) => (self.times(moved.uploaded), moved.downloaded, 0),
-        };
+        let (credited_up, credited_down, token_down) = self.credit(&moved, token);
         self.balance = self.balance.saturating_add_unsigned(moved.uploaded);
         self.balance = self.balance.saturating_sub_unsigned(moved.downloaded);
         self.balance = self.balance.saturating_sub_unsigned(moved.corrupt);
@@ -532,11 +503,62 @@ impl Torrent {
         }
     }
 
+    /// Of what was moved: what is credited up and down, and what a token takes over.
+    fn credit(&self, moved: &Counters, token: bool) -> (u64, u64, u64) {
+        let up = self.times(moved.uploaded);
+        match (self.terms.freeleech, token) {
+            (Freeleech::Neutral, _) => (0, 0, 0),
+            (Freeleech::None | Freeleech::Free, true) => (up, 0, moved.downloaded),
+            (Freeleech::Free, false) => (up, 0, 0),
+            (Freeleech::None, false) => (up, moved.downloaded, 0),
+        }
+    }
+
+    /// Whether one more client of this user may come, where all torrents have so many.
+    fn has_room(&self, user: UserId, peers: usize, limits: &Limits) -> Result<(), Refusal> {
+        let clients = self.peers.keys().filter(|(whose, ..)| *whose == user);
+        let clients_max = usize::from(limits.clients_max);
+        if peers >= limits.peers_max {
+            return Err(Refusal::PeersMax);
+        }
+        if clients_max > 0 && clients.count() >= clients_max {
+            return Err(Refusal::ClientsMax);
+        }
+        Ok(())
+    }
+
     /// What an upload counts for.
     fn times(&self, uploaded: u64) -> u64 {
         let percent = u128::from(self.terms.upload_percent);
         (u128::from(uploaded) * percent / 100).min(u128::from(fold::COUNTER_MAX)) as u64
     }
+}
+
+/// Why a torrent that is not registered is not.
+fn unregistered(deletion: Option<&(Arc<str>, Seconds)>, now: Seconds) -> Refusal {
+    match deletion {
+        Some((reason, at)) if now.since(*at).max(at.since(now)).0 <= DELETION_KEPT => {
+            Refusal::Deleted { reason: reason.clone() }
+        }
+        _ => Refusal::Unregistered,
+    }
+}
+
+/// Whether the client stays what it is: then its figures can wait for its next announce.
+fn changes_figures_only(announce: &Announce, known: &PeerRecord, judged: Option<&Judged>) -> bool {
+    let completes = announce.event == Event::Completed && announce.left == 0;
+    let snatches = completes && known.state != PeerState::Seeder;
+    let had_v6 = known.endpoints.v6.is_some() || announce.endpoints.v6.is_none();
+    let had_v4 = known.endpoints.v4.is_some() || announce.endpoints.v4.is_none();
+    let stays = known.state == becomes(announce, Some(known.state)).0 && had_v6 && had_v4;
+    let stops = announce.event == Event::Stopped || judged.is_some_and(|judged| judged.stops);
+    !stops && stays && !snatches
+}
+
+/// Whether more of the client is new than when it was heard.
+fn is_other(known: &PeerRecord, peer: &PeerRecord) -> bool {
+    let PeerRecord { seen, since, announces, .. } = *known;
+    PeerRecord { seen, since, announces, ..*peer } != *known
 }
 
 /// A peer as an announce leaves it; one that leaves, as it goes.

@@ -17,9 +17,9 @@ use super::requests::Next;
 use super::watch::Link;
 use crate::core::family;
 use crate::core::mesh::message::{HttpRequest, Journey};
-use crate::front::SharedCore;
 use crate::front::heard::Doing;
 use crate::front::http::seats::Seat;
+use crate::front::{Core, SharedCore};
 use crate::net::stream::{self, Lent};
 use crate::wire::http::Framing;
 use crate::wire::ocelot;
@@ -219,7 +219,8 @@ impl Conversation {
     /// Both buffers are the core's. So a connection that waits has none of its own, and what is read and
     /// written lies where the processor has it at hand.
     fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Next>, Ended>> {
-        let core = &mut *self.core.borrow_mut();
+        let shared = self.core.clone();
+        let core = &mut *shared.borrow_mut();
         if self.batched.is_some_and(|round| round != core.desk.kept.round()) {
             self.batched = None;
             if let Some(unsent) = core.desk.kept.take_unsent(self.seat.number()) {
@@ -232,7 +233,6 @@ impl Conversation {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let seen = self.input.len();
         let mut input = std::mem::take(&mut core.desk.http_in);
         let read = self.link.poll_receive(&self.seat, core, context, &mut input);
         let mut unsent = None;
@@ -241,32 +241,51 @@ impl Conversation {
             core.answer_kept();
             unsent = core.desk.kept.take_unsent(self.seat.number());
         }
-        let received = match read {
-            Poll::Ready(Ok(received @ 1..)) => &input[..received],
-            Poll::Ready(_) | Poll::Pending => {
-                core.desk.http_in = input;
-                return read.map(|_| Err(Ended));
+        let heard = match read {
+            Poll::Ready(Ok(received @ 1..)) => {
+                let mut output = std::mem::take(&mut core.desk.http_out);
+                output.clear();
+                output.extend(unsent.into_iter().flatten());
+                let begins = self.input.is_empty();
+                let next = self.answer(core, &input[..received], &mut output);
+                let heard = self.send_heard(core, next, begins, &output);
+                core.desk.http_out = output;
+                Poll::Ready(heard)
             }
-        };
-        let mut output = std::mem::take(&mut core.desk.http_out);
-        output.clear();
-        output.extend(unsent.into_iter().flatten());
-        let next = if seen == 0 {
-            // The usual case: the whole request at once, nothing to keep.
-            let seat = Some(self.seat.number());
-            let (consumed, next) = core.converse(self.remote, received, 0, seat, &mut output);
-            self.input.extend_from_slice(&received[consumed..]);
-            next
-        } else {
-            self.input.extend_from_slice(received);
-            let (consumed, next) = core.converse(self.remote, &self.input, seen, None, &mut output);
-            self.input.drain(..consumed);
-            next
+            Poll::Ready(_) | Poll::Pending => read.map(|_| Err(Ended)),
         };
         core.desk.http_in = input;
-        let heard = match (&next, &output[..]) {
+        heard
+    }
+
+    /// Answers what these bytes complete, and keeps the others.
+    fn answer(&mut self, core: &mut Core, received: &[u8], output: &mut Vec<u8>) -> Next {
+        let seen = self.input.len();
+        if seen == 0 {
+            // The usual case: the whole request at once, nothing to keep.
+            let seat = Some(self.seat.number());
+            let (consumed, next) = core.converse(self.remote, received, 0, seat, output);
+            self.input.extend_from_slice(&received[consumed..]);
+            return next;
+        }
+        self.input.extend_from_slice(received);
+        let (consumed, next) = core.converse(self.remote, &self.input, seen, None, output);
+        self.input.drain(..consumed);
+        next
+    }
+
+    /// Sends what was answered as far as that is possible at once; nothing when more of the request is to come, of
+    /// which this may have been the first part.
+    fn send_heard(
+        &mut self,
+        core: &mut Core,
+        next: Next,
+        begins: bool,
+        output: &[u8],
+    ) -> Result<Option<Next>, Ended> {
+        match (&next, output) {
             (Next::Read, []) => {
-                if seen == 0 {
+                if begins {
                     // The first part of a head: from here on it has its own time, whatever trickles.
                     let time = whole_seconds(core.engine.settings.http_header_timeout);
                     self.seat.extend(core.engine.clock.steady() + time);
@@ -278,10 +297,10 @@ impl Conversation {
                 Ok(Some(next))
             }
             (Next::Hold(..) | Next::Confirm(..), _) => {
-                self.output.extend_from_slice(&output);
+                self.output.extend_from_slice(output);
                 Ok(Some(next))
             }
-            _ => match send_now(&self.link.connection, &output) {
+            _ => match send_now(&self.link.connection, output) {
                 Ok(sent) => {
                     core.note_sent(self.remote.ip(), sent);
                     self.output.extend_from_slice(&output[sent..]);
@@ -289,9 +308,7 @@ impl Conversation {
                 }
                 Err(_) => Err(Ended),
             },
-        };
-        core.desk.http_out = output;
-        Poll::Ready(heard)
+        }
     }
 
     /// Gives the connection its time for a request: until it begins, when it is `idle`, or until it is

@@ -232,6 +232,18 @@ impl Core {
         if everything {
             return self.hear_full_scrape(head, framing, remote, out);
         }
+        self.gather_scrape(hashes, framing, remote, now, out)
+    }
+
+    /// Answers a scrape of these torrents; `Some` when other cores have to be asked.
+    pub fn gather_scrape(
+        &mut self,
+        hashes: Vec<InfoHash>,
+        framing: Framing,
+        remote: IpAddr,
+        now: Seconds,
+        out: &mut Vec<u8>,
+    ) -> Option<Next> {
         let late = Rc::new(Late::new());
         match self.engine.scrape(&hashes, ReplyTo::Http(late.clone()), now) {
             Scraped::Here(counts) => {

@@ -8,13 +8,11 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use ops::counters;
 use persist::postgres::{Backoff, SpentToken, SpentTokens};
-use persist::{Database, DatabaseError, Trouble};
+use persist::{Database, DatabaseError, StopSign, Stoppable, Trouble};
 use shard::private::{TorrentId, UserId};
 
 use crate::config::{Secret, SiteUrl};
@@ -23,8 +21,7 @@ use crate::wire::ocelot::{Site, SiteAnswer, expire_tokens, site_answer};
 /// The thread that tells the site.
 pub struct Calls {
     status: Arc<Mutex<counters::SiteCalls>>,
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+    thread: Stoppable,
 }
 
 /// Why a call is to be made again.
@@ -50,19 +47,13 @@ impl Calls {
             password: password.reveal().to_owned(),
         };
         let status = Arc::new(Mutex::default());
-        let (stop, stopped) = bounded(0);
-        let caller = Caller {
-            database,
-            url: url.clone(),
-            site,
-            status: status.clone(),
-            stopped,
-            retry: Backoff::between(RETRY_FIRST, RETRY_LAST),
-            trouble: Trouble::new(),
-        };
-        let thread =
-            thread::Builder::new().name("margay-site".into()).spawn(move || caller.run())?;
-        Ok(Self { status, stop, thread })
+        let (url, shared) = (url.clone(), status.clone());
+        let thread = Stoppable::start("margay-site", move |stopped| {
+            let retry = Backoff::between(RETRY_FIRST, RETRY_LAST);
+            let trouble = Trouble::new();
+            Caller { database, url, site, status: shared, stopped, retry, trouble }.run();
+        })?;
+        Ok(Self { status, thread })
     }
 
     /// How it is doing, also when the thread has ended.
@@ -74,14 +65,7 @@ impl Calls {
     /// Ends the thread. What the site has not been told of, it is told after the next start. A thread that
     /// waits for the site or the database longer than `patience` is left alone.
     pub fn stop(self, patience: Duration) {
-        drop(self.stop);
-        let deadline = Instant::now() + patience;
-        while !self.thread.is_finished() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(5));
-        }
-        if self.thread.is_finished() {
-            let _ = self.thread.join();
-        }
+        self.thread.stop(patience);
     }
 }
 
@@ -90,7 +74,7 @@ struct Caller {
     url: SiteUrl,
     site: Site,
     status: Arc<Mutex<counters::SiteCalls>>,
-    stopped: Receiver<()>,
+    stopped: StopSign,
     retry: Backoff,
     /// The last call failed.
     trouble: Trouble,
@@ -99,14 +83,14 @@ struct Caller {
 impl Caller {
     fn run(mut self) {
         let mut backoff = Backoff::new();
-        while !self.stops_within(Duration::ZERO) {
+        while !self.stopped.comes_within(Duration::ZERO) {
             let Err(error) = self.session(&mut backoff) else { return };
             let text = error.to_string();
             let wait = backoff.next();
             if backoff.is_news(&text) {
                 tracing::warn!(error = text, again_in = ?wait, "calls to the site wait for the database");
             }
-            if self.stops_within(wait) {
+            if self.stopped.comes_within(wait) {
                 return;
             }
         }
@@ -118,7 +102,7 @@ impl Caller {
             match SpentTokens::connect(&self.database)? {
                 Some(tokens) => break tokens,
                 // Another tracker of this site does it, or one that has just ended still seems to.
-                None if self.stops_within(LOOK_PERIOD) => return Ok(()),
+                None if self.stopped.comes_within(LOOK_PERIOD) => return Ok(()),
                 None => {}
             }
         };
@@ -139,7 +123,7 @@ impl Caller {
                 }
                 false => self.tell(&mut tokens, &waiting)?,
             };
-            if self.stops_within(pause) {
+            if self.stopped.comes_within(pause) {
                 return Ok(());
             }
         }
@@ -186,10 +170,6 @@ impl Caller {
 
     fn set(&self, change: impl FnOnce(&mut counters::SiteCalls)) {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn stops_within(&self, time: Duration) -> bool {
-        self.stopped.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
     }
 }
 

@@ -64,6 +64,8 @@ mod flag {
     pub(super) const BY_SECOND: u32 = 1 << 20;
     /// It is not there by the first.
     pub(super) const NOT_BY_FIRST: u32 = 1 << 21;
+    /// Those of few facts.
+    pub(super) const RARE: u32 = AFTER | SAID;
     /// All of the above.
     pub(super) const KNOWN: u32 = (1 << 22) - 1;
 }
@@ -83,121 +85,89 @@ const _: () = assert!(FACT_BYTES_MAX <= Gathered::BYTES_MAX);
 /// Appends a fact without its kind.
 #[inline]
 pub(super) fn encode(fact: &Fact, out: &mut Gathered) {
-    // Every field is named, so that a new one cannot be forgotten.
-    let Fact {
-        at,
-        stamp: Stamp { millis, node },
-        over_v6,
-        after,
-        user,
-        torrent,
-        info_hash,
-        peer_id,
-        key,
-        endpoints: Endpoints { v4, v6 },
-        hidden,
-        visible,
-        reported,
-        said,
-        left,
-        partial,
-        active,
-        names,
-        since,
-        elapsed,
-        announces,
-        moved,
-        upload_percent,
-        download_percent,
-        token,
-        credited_up,
-        credited_down,
-        token_down,
-        token_spent,
-        snatched,
-        swarm,
-    } = *fact;
-    let flags = [
-        (hidden, flag::HIDDEN),
-        (visible, flag::VISIBLE),
-        (partial, flag::PARTIAL),
-        (active, flag::ACTIVE),
-        (token_spent, flag::TOKEN_SPENT),
-        (snatched, flag::SNATCHED),
-        (v4.is_some(), flag::V4),
-        (v6.is_some(), flag::V6),
-        (reported.corrupt != 0 || moved.corrupt != 0, flag::CORRUPT),
-        (left != 0 && left != u64::MAX, flag::LEFT),
-        (left == u64::MAX, flag::LEFT_UNKNOWN),
-        (credited_up != moved.uploaded, flag::CREDITED_UP),
-        (credited_down != moved.downloaded, flag::CREDITED_DOWN),
-        (token_down != 0, flag::TOKEN_DOWN),
-        (over_v6, flag::OVER_V6),
-        (upload_percent != 100, flag::UPLOAD_PERCENT),
-        (download_percent != 100, flag::DOWNLOAD_PERCENT),
-        (token, flag::TOKEN),
-    ];
-    let mut flags = flags.iter().fold(0, |set, &(is, flag)| set | (u32::from(is) * flag));
-    // Compared as one number.
-    let is_by_names = u16::from_le_bytes([names.first.into(), names.second.into()]) != 1;
-    let is_rare = after.is_some() | said.is_some() | is_by_names;
-    if is_rare {
-        flags |= u32::from(after.is_some()) * flag::AFTER + u32::from(said.is_some()) * flag::SAID;
-        flags |= u32::from(names.second) * flag::BY_SECOND;
-        flags |= u32::from(!names.first) * flag::NOT_BY_FIRST;
-    }
-    let has = |flag: u32| flags & flag != 0;
-
+    let Fact { at, stamp: Stamp { millis, node }, reported, moved, .. } = *fact;
+    let flags = flags(fact);
     put_varint(out, flags.into());
     out.put_array(&at.0.to_le_bytes());
     put_varint_i64(out, millis.wrapping_sub(Stamp::at(at).millis).cast_signed());
     put_varint(out, node.into());
-    out.put_array(&info_hash.0);
-    out.put_array(&peer_id.0);
-    out.put_array(&key.to_le_bytes());
-    if let Some(v4) = v4 {
+    out.put_array(&fact.info_hash.0);
+    out.put_array(&fact.peer_id.0);
+    out.put_array(&fact.key.to_le_bytes());
+    if let Some(v4) = fact.endpoints.v4 {
         out.put_array(&v4.address.octets());
         out.put_array(&v4.port.to_le_bytes());
     }
-    if let Some(v6) = v6 {
+    if let Some(v6) = fact.endpoints.v6 {
         out.put_array(&v6.address.octets());
         out.put_array(&v6.port.to_le_bytes());
     }
-    put_varint(out, user.0.into());
-    put_varint(out, torrent.0.into());
-    put_varint(out, at.0.wrapping_sub(since.0).into());
+    put_varint(out, fact.user.0.into());
+    put_varint(out, fact.torrent.0.into());
+    put_varint(out, at.0.wrapping_sub(fact.since.0).into());
     put_varint(out, reported.uploaded);
     put_varint(out, reported.downloaded);
-    if has(flag::CORRUPT) {
-        put_varint(out, reported.corrupt);
-        put_varint(out, moved.corrupt);
-    }
-    if has(flag::LEFT) {
-        put_varint(out, left);
-    }
-    put_varint(out, elapsed.into());
-    put_varint(out, announces.into());
+    put_if(flags & flag::CORRUPT, reported.corrupt, out);
+    put_if(flags & flag::CORRUPT, moved.corrupt, out);
+    put_if(flags & flag::LEFT, fact.left, out);
+    put_varint(out, fact.elapsed.into());
+    put_varint(out, fact.announces.into());
     put_varint(out, moved.uploaded);
     put_varint(out, moved.downloaded);
-    if has(flag::UPLOAD_PERCENT) {
-        put_varint(out, upload_percent.into());
+    put_if(flags & flag::UPLOAD_PERCENT, fact.upload_percent.into(), out);
+    put_if(flags & flag::DOWNLOAD_PERCENT, fact.download_percent.into(), out);
+    put_if(flags & flag::CREDITED_UP, fact.credited_up, out);
+    put_if(flags & flag::CREDITED_DOWN, fact.credited_down, out);
+    put_if(flags & flag::TOKEN_DOWN, fact.token_down, out);
+    if flags & flag::RARE != 0 {
+        encode_rare(fact.after, fact.said, out);
     }
-    if has(flag::DOWNLOAD_PERCENT) {
-        put_varint(out, download_percent.into());
+    put_swarm(out, fact.swarm);
+}
+
+#[inline(always)]
+fn put_if(has: u32, number: u64, out: &mut Gathered) {
+    if has != 0 {
+        put_varint(out, number);
     }
-    if has(flag::CREDITED_UP) {
-        put_varint(out, credited_up);
+}
+
+#[inline(always)]
+fn flags(fact: &Fact) -> u32 {
+    let Fact { after, said, names, reported, moved, left, .. } = *fact;
+    let flags = [
+        (fact.hidden, flag::HIDDEN),
+        (fact.visible, flag::VISIBLE),
+        (fact.partial, flag::PARTIAL),
+        (fact.active, flag::ACTIVE),
+        (fact.token_spent, flag::TOKEN_SPENT),
+        (fact.snatched, flag::SNATCHED),
+        (fact.endpoints.v4.is_some(), flag::V4),
+        (fact.endpoints.v6.is_some(), flag::V6),
+        (reported.corrupt != 0 || moved.corrupt != 0, flag::CORRUPT),
+        (left != 0 && left != u64::MAX, flag::LEFT),
+        (left == u64::MAX, flag::LEFT_UNKNOWN),
+        (fact.credited_up != moved.uploaded, flag::CREDITED_UP),
+        (fact.credited_down != moved.downloaded, flag::CREDITED_DOWN),
+        (fact.token_down != 0, flag::TOKEN_DOWN),
+        (fact.over_v6, flag::OVER_V6),
+        (fact.upload_percent != 100, flag::UPLOAD_PERCENT),
+        (fact.download_percent != 100, flag::DOWNLOAD_PERCENT),
+        (fact.token, flag::TOKEN),
+    ];
+    let usual = flags.iter().fold(0, |set, &(is, flag)| set | (u32::from(is) * flag));
+    // Compared as one number.
+    let is_by_names = u16::from_le_bytes([names.first.into(), names.second.into()]) != 1;
+    if !(after.is_some() | said.is_some() | is_by_names) {
+        return usual;
     }
-    if has(flag::CREDITED_DOWN) {
-        put_varint(out, credited_down);
-    }
-    if has(flag::TOKEN_DOWN) {
-        put_varint(out, token_down);
-    }
-    if is_rare {
-        encode_rare(after, said, out);
-    }
-    put_swarm(out, swarm);
+    let rare = [
+        (after.is_some(), flag::AFTER),
+        (said.is_some(), flag::SAID),
+        (names.second, flag::BY_SECOND),
+        (!names.first, flag::NOT_BY_FIRST),
+    ];
+    rare.iter().fold(usual, |set, &(is, flag)| set | (u32::from(is) * flag))
 }
 
 #[cold]
@@ -289,9 +259,6 @@ fn rest(
     endpoints: Endpoints,
 ) -> Option<Fact> {
     let has = |flag: u32| flags & flag != 0;
-    if has(flag::LEFT) && has(flag::LEFT_UNKNOWN) {
-        return None;
-    }
     let user = UserId(bytes.varint_u32()?);
     let torrent = TorrentId(bytes.varint_u32()?);
     let since = Seconds(at.0.wrapping_sub(bytes.varint_u32()?));
@@ -301,10 +268,11 @@ fn rest(
     if has(flag::CORRUPT) {
         (reported.corrupt, moved.corrupt) = (bytes.varint()?, bytes.varint()?);
     }
-    let left = match () {
-        () if has(flag::LEFT) => bytes.varint()?,
-        () if has(flag::LEFT_UNKNOWN) => u64::MAX,
-        () => 0,
+    let left = match (has(flag::LEFT), has(flag::LEFT_UNKNOWN)) {
+        (true, true) => return None,
+        (true, false) => bytes.varint()?,
+        (false, true) => u64::MAX,
+        (false, false) => 0,
     };
     let (elapsed, announces) = (bytes.varint_u32()?, bytes.varint_u32()?);
     (moved.uploaded, moved.downloaded) = (bytes.varint()?, bytes.varint()?);
@@ -317,6 +285,7 @@ fn rest(
     let after = if has(flag::AFTER) { Some(stamp(bytes)?) } else { None };
     let said = if has(flag::SAID) { Some(counters(bytes)?) } else { None };
     let swarm = swarm(bytes)?;
+    // Every field is named, and any fact comes back as it was (a test), so that no new one can be forgotten.
     Some(Fact {
         at,
         stamp: Stamp::at(at),

@@ -15,6 +15,9 @@ use crate::postgres::{
     DatabaseError, LOCK_PATIENCE, START_LOCK_PATIENCE, schema_state, text_of, wait_for_locks,
 };
 
+/// What a session does that finds out how journal and database stand to each other.
+const AGREE: &str = "say from where on the journal is written";
+
 impl<S: Source> Worker<S> {
     /// Sees to it that the database is the one the data folder belongs to, and fills it where it is empty and
     /// somebody has said so.
@@ -90,40 +93,14 @@ impl<S: Source> Worker<S> {
     ) -> Result<u64, SessionError> {
         let (lives, first) = (self.source.lives(), self.source.first());
         let kept = Kept { begin: first, end: self.source.end(), lives: &lives };
-        let database = self.database.clone();
-        let failed = database.failed("say from where on the journal is written");
         let until = written.and_then(|written| written.until);
         match standing(kept, written) {
             Standing::New { next } => {
-                writer.begin(next).map_err(&failed)?;
-                if next > 0 {
-                    tracing::warn!(
-                        first = next,
-                        "the database does not know this journal, whose beginning is gone"
-                    );
-                }
-                if let Some(written_at) = writer.other_journal().map_err(&failed)? {
-                    tracing::warn!(
-                        written_at,
-                        "the database knows another journal of this node, and this one is new: what the other one \
-                         had for the database after that is lost, and clients are credited from their next \
-                         announce on"
-                    );
-                }
+                begin_anew(writer, next).map_err(self.database.failed(AGREE))?;
                 Ok(next)
             }
             Standing::GoesOn { next } => {
-                let had = self.shared.status().position;
-                if let Some(records) = had.and_then(|had| had.checked_sub(next)).filter(|n| *n > 0)
-                {
-                    tracing::warn!(
-                        position = next,
-                        had,
-                        records,
-                        "the database was restored, or failed over to an older copy: what it lacks is written \
-                         again"
-                    );
-                }
+                self.say_if_restored(next);
                 Ok(next)
             }
             Standing::Gone { next, begin } => {
@@ -134,7 +111,7 @@ impl<S: Source> Worker<S> {
                     from_millis: until,
                     to_millis: self.made_at(begin),
                 };
-                writer.skip(&gap, begin, None, false).map_err(&failed)?;
+                writer.skip(&gap, begin, None, false).map_err(self.database.failed(AGREE))?;
                 tracing::error!(
                     from = next,
                     to = begin,
@@ -153,23 +130,40 @@ impl<S: Source> Worker<S> {
                     to_millis: until,
                 };
                 let life = from.checked_sub(1).and_then(|last| Life::of(&lives, last));
-                writer.skip(&gap, from, life, true).map_err(&failed)?;
-                tracing::error!(
-                    database = next,
-                    from,
-                    "the data folder is an older copy, or has lost the end of its journal: the database has \
-                     records that are not here. What clients moved is measured from their rows in the \
-                     database; what the site changed through the tracker meanwhile is in the database alone, \
-                     see table gaps"
-                );
-                if !self.options.peers {
-                    tracing::error!(
-                        "without --database-peers there are no such rows: the next announce of each client is \
-                         not credited"
-                    );
-                }
+                writer.skip(&gap, from, life, true).map_err(self.database.failed(AGREE))?;
+                self.say_that_it_is_older(next, from);
                 Ok(from)
             }
+        }
+    }
+
+    /// Says so where the database has less than it had while this process wrote.
+    fn say_if_restored(&self, next: u64) {
+        let had = self.shared.status().position;
+        let lacks = had.and_then(|had| had.checked_sub(next)).filter(|records| *records > 0);
+        if let Some(records) = lacks {
+            tracing::warn!(
+                position = next,
+                had,
+                records,
+                "the database was restored, or failed over to an older copy: what it lacks is written again"
+            );
+        }
+    }
+
+    /// The database goes on with record `next`, and the journal ends at `from`, before it.
+    fn say_that_it_is_older(&self, next: u64, from: u64) {
+        tracing::error!(
+            database = next,
+            from,
+            "the data folder is an older copy, or has lost the end of its journal: the database has records that \
+             are not here. What clients moved is measured from their rows in the database; what the site changed \
+             through the tracker meanwhile is in the database alone, see table gaps"
+        );
+        if !self.options.peers {
+            tracing::error!(
+                "without --database-peers there are no such rows: the next announce of each client is not credited"
+            );
         }
     }
 
@@ -270,4 +264,23 @@ impl<S: Source> Worker<S> {
         });
         Ok(to)
     }
+}
+
+/// Makes a journal known that the database does not know, from record `next` on.
+fn begin_anew(writer: &mut Writer, next: u64) -> Result<(), ::postgres::Error> {
+    writer.begin(next)?;
+    if next > 0 {
+        tracing::warn!(
+            first = next,
+            "the database does not know this journal, whose beginning is gone"
+        );
+    }
+    if let Some(written_at) = writer.other_journal()? {
+        tracing::warn!(
+            written_at,
+            "the database knows another journal of this node, and this one is new: what the other one had for \
+             the database after that is lost, and clients are credited from their next announce on"
+        );
+    }
+    Ok(())
 }

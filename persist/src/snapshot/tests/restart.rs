@@ -51,6 +51,28 @@ fn the_cores_of_the_next_start_need_not_be_as_many() {
     }
 }
 
+/// A client of its own, at an address and a time of its own.
+fn announce_any(shard: &mut shard::Shard, info_hash: InfoHash, rng: &mut Rng) {
+    let mut peer_id = [0; 20];
+    rng.fill(&mut peer_id);
+    let address: IpAddr = match rng.u8(..3) {
+        0 => std::net::Ipv6Addr::from_bits(rng.u128(..)).into(),
+        _ => std::net::Ipv4Addr::from_bits(rng.u32(..)).into(),
+    };
+    let announce = shard::Announce {
+        info_hash,
+        address,
+        port: rng.u16(1..),
+        client: ClientTag::new(&peer_id, b""),
+        left: rng.u64(..3),
+        event: [shard::Event::Started, shard::Event::Completed][rng.usize(..2)],
+        numwant: 0,
+        families: shard::Families::default(),
+    };
+    let now = META.written_at - Seconds(rng.u32(..500) * 4);
+    shard.announce(&announce, now, &mut rng.fork(), &mut shard::Reply::default()).unwrap();
+}
+
 #[test]
 fn a_shard_comes_back_as_three() {
     let info_hash = |torrent: u32| {
@@ -60,28 +82,10 @@ fn a_shard_comes_back_as_three() {
     };
     let mut rng = Rng::with_seed(17);
     let mut whole = shard();
-    let mut reply = shard::Reply::default();
     let mut clients = 0;
     for torrent in 0..300_u32 {
         for _ in 0..if torrent == 7 { 1000 } else { rng.u32(1..20) } {
-            let mut peer_id = [0; 20];
-            rng.fill(&mut peer_id);
-            let address: IpAddr = match rng.u8(..3) {
-                0 => std::net::Ipv6Addr::from_bits(rng.u128(..)).into(),
-                _ => std::net::Ipv4Addr::from_bits(rng.u32(..)).into(),
-            };
-            let announce = shard::Announce {
-                info_hash: info_hash(torrent),
-                address,
-                port: rng.u16(1..),
-                client: ClientTag::new(&peer_id, b""),
-                left: rng.u64(..3),
-                event: [shard::Event::Started, shard::Event::Completed][rng.usize(..2)],
-                numwant: 0,
-                families: shard::Families::default(),
-            };
-            let now = META.written_at - Seconds(rng.u32(..500) * 4);
-            whole.announce(&announce, now, &mut rng.fork(), &mut reply).unwrap();
+            announce_any(&mut whole, info_hash(torrent), &mut rng);
             clients += 1;
         }
     }
