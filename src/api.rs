@@ -1,11 +1,12 @@
 //! The API of a private tracker, `/api/v1/…` on the control listener, as values: what may be asked, what
-//! is answered, who may ask. No I/O but the file of tokens.
+//! is answered, who may ask. No I/O but the files of tokens and of who changed what.
 //!
 //! A request goes through [`route`], its body through [`Operation`]; the core that it concerns does it
 //! ([`crate::private::core::ask`]), and [`answer`] makes JSON of what came of it. The same is described for
 //! machines by [`describe`]. [`crate::control`] serves it, and the command line speaks it.
 
 pub mod answer;
+pub mod audit;
 pub mod describe;
 pub mod operation;
 pub mod route;

@@ -6,6 +6,7 @@
 //! anything is bound.
 
 mod check;
+mod database;
 mod declare;
 mod file;
 mod flags;
@@ -27,6 +28,7 @@ use ipnet::IpNet;
 use crate::config::log::{LogFilter, LogFormat};
 use declare::options;
 
+pub use database::GivenDatabaseError;
 pub use declare::Declared;
 pub use flags::{args, args_of, given, given_of};
 pub use key::{ConnectionIdKey, KeyError};
@@ -246,7 +248,7 @@ options! {
     /// Schema of the tracker's tables in `database`, made when it is not there.
     database_schema: Name = "margay";
 
-    /// How long it is kept who changed what by the API, from where: `audit-DAY.jsonl` in the data folder.
+    /// How long it is kept who changed what, from where, by API, command, Ocelot's interface or SQL: `audit-DAY.jsonl` in the data folder.
     audit_keep: Duration = "90d" in "1d" ..= "3650d";
 
     /// Name of this tracker in `database`; trackers that share one need a name each.
@@ -381,11 +383,6 @@ impl Config {
     pub fn given_ocelot_report_password(&self) -> Result<Option<Secret>, SecretError> {
         let file = self.ocelot_report_password_file.as_deref();
         Secret::given(self.ocelot_report_password.as_ref(), file)
-    }
-
-    /// The password for the database from its file, if there is one.
-    pub fn given_database_password(&self) -> Result<Option<Secret>, SecretError> {
-        Secret::given(None, self.database_password_file.as_deref())
     }
 
     /// The key of UDP connection ids that the operator gave, from the option or from its file.

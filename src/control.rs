@@ -10,7 +10,6 @@
 //! and traces get more time as they get on.
 
 mod api;
-mod audit;
 mod host;
 mod lease;
 mod pages;

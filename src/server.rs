@@ -188,8 +188,8 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     let cores = Cores::start(&outfit, placement, listeners, snapshot, &state)?;
     if let Some(books) = &books {
         let (accounts, site) = (books.accounts.clone(), books.site.clone());
-        let api =
-            Api::new(cores.addresses(), accounts, site, data.path(), config.audit_keep, clock)?;
+        let audit = site.audit().expect("the books have one").file().clone();
+        let api = Api::new(cores.addresses(), accounts, site, data.path(), audit, clock)?;
         state.open_api(api);
     }
     let mut server =

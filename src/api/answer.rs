@@ -3,19 +3,22 @@
 use persist::ledger::client_name;
 use serde_json::{Value, json};
 use shard::private::{
-    ClientPrefix, Freeleech, HeldToken, PeerRecord, Presence, Terms, TorrentId, UserId,
+    ClientPrefix, Freeleech, GroupId, HeldToken, PeerRecord, Presence, Terms, TorrentId, UserId,
 };
 use shard::{Counts, InfoHash, PeerState};
 
 use super::text::{escaped, hex};
 use crate::private::torrents::numbers::Beginning;
 use crate::private::users::accounts::Known;
+use crate::private::users::groups::Group;
 
 /// What has become of an operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Done {
     /// The user is like this now.
     User(Known),
+    /// The group is like this now.
+    Group(GroupId, Group),
     /// The torrent is like this now.
     Torrent(TorrentState),
     /// There is this token now.
@@ -70,6 +73,12 @@ pub enum Failure {
     /// The user is known already, and was to be a new one.
     #[error("user {} is known already, and nothing was changed", .0.0)]
     UserKnown(UserId),
+    /// No such group.
+    #[error("group {} is not known; put it first", .0.0)]
+    GroupUnknown(GroupId),
+    /// The name is another group's.
+    #[error("this name is that of group {}", .0.0)]
+    GroupNameTaken(GroupId),
     /// No torrent has this number.
     #[error("no registered torrent has number {}", .0.0)]
     NumberUnknown(TorrentId),
@@ -128,6 +137,8 @@ impl Failure {
             Failure::Method(_) => (405, "method_not_allowed"),
             Failure::NotPrivate => (404, "not_private"),
             Failure::UserUnknown(_) => (404, "user_unknown"),
+            Failure::GroupUnknown(_) => (404, "group_unknown"),
+            Failure::GroupNameTaken(_) => (409, "group_name_taken"),
             Failure::TorrentUnknown(_) | Failure::NumberUnknown(_) => (404, "torrent_unknown"),
             Failure::UserKnown(_) => (409, "user_known"),
             Failure::PasskeyTaken(_) => (409, "passkey_taken"),
@@ -155,6 +166,7 @@ impl Done {
     pub fn json(&self) -> Value {
         match self {
             Done::User(known) => user(known),
+            Done::Group(id, group) => self::group(*id, group),
             Done::Torrent(state) => torrent(state),
             Done::Token(held) => token(held),
             Done::ClientRule { prefix, allow } => client_rule(prefix, *allow),
@@ -171,9 +183,15 @@ pub fn user(known: &Known) -> Value {
         "can_leech": known.user.can_leech,
         "hidden": known.user.hidden,
         "enabled": known.enabled,
+        "group": known.user.group.map(|group| group.0),
         "seeding": known.active.seeding,
         "leeching": known.active.leeching,
     })
+}
+
+/// A group of users.
+pub fn group(id: GroupId, group: &Group) -> Value {
+    json!({"id": id.0, "name": group.name.as_deref(), "downloads_max": group.downloads_max})
 }
 
 /// A token.
@@ -248,7 +266,8 @@ pub(super) fn left(left: u64) -> Option<u64> {
     (left != u64::MAX).then_some(left)
 }
 
-pub(super) fn freeleech(freeleech: Freeleech) -> &'static str {
+/// Which transfers of a torrent count.
+pub fn freeleech(freeleech: Freeleech) -> &'static str {
     match freeleech {
         Freeleech::None => "none",
         Freeleech::Free => "free",

@@ -3,6 +3,7 @@
 mod schemas;
 
 use serde_json::{Map, Value, json};
+use shard::private::GroupId;
 
 use super::route::{BASE, Call, ROUTES, Route};
 
@@ -127,6 +128,11 @@ fn path_parameter(name: &str) -> Value {
             "The infohash, 40 hex digits: SHA-1 of the info dictionary, or the first 20 bytes of its SHA-256.",
             json!(schemas::HASH),
         ),
+        "group" => (
+            json!({"type": "integer", "minimum": 0, "maximum": GroupId::MAX.0}),
+            "The group's number at the site.",
+            json!(1),
+        ),
         _ => (
             json!({"type": "string", "minLength": 1}),
             "The first bytes of peer ids, percent-encoded.",
@@ -210,6 +216,26 @@ fn said(call: Call) -> Said {
                    side; what does not fit is counted, and said in a line of its own. A line comes at least \
                    each 3 seconds. A reader that takes nothing for a minute is cut off. 8 at a time.",
             answer: "TraceLine",
+            ..usual
+        },
+        Call::Groups => Said {
+            summary: "Groups of users",
+            text: "All of them, by number. The name is null while a snapshot alone says of a group: at a start \
+                   without the database.",
+            answer: "Groups",
+            ..usual
+        },
+        Call::PutGroup => Said {
+            summary: "There is a group of users, and it is like this",
+            text: "Users are in it by their `group`. Downloads under way go on when it allows fewer.",
+            body: Some(("GroupPut", json!({"name": "Member", "downloads_max": 2}))),
+            answer: "Group",
+            failures: &[409],
+            ..usual
+        },
+        Call::RemoveGroup => Said {
+            summary: "There is no such group, and nobody is in it",
+            answer: "Removed",
             ..usual
         },
         Call::Torrents => Said {
@@ -374,7 +400,7 @@ mod tests {
                 changes += 1;
             }
         }
-        assert_eq!(changes, 9);
+        assert_eq!(changes, 11);
         for operation in schemas::bulk_example()["operations"].as_array().unwrap() {
             Operation::read(operation.clone()).unwrap();
         }

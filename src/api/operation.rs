@@ -3,9 +3,9 @@
 //! A request for one thing and an element of a bulk request are the same: the path's parts are put into
 //! the body as fields, and its method and path are the `op`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use shard::private::{ClientPrefix, Freeleech, Passkey, TorrentId, UserId};
+use shard::private::{ClientPrefix, Freeleech, GroupId, Passkey, TorrentId, UserId};
 use shard::{InfoHash, Seconds};
 
 use super::answer::{self, Failure};
@@ -29,6 +29,8 @@ pub enum Operation {
         hidden: bool,
         /// May announce; true unless said.
         enabled: bool,
+        /// The group, or none; as before unless said, and none for a new one.
+        group: Option<Option<GroupId>>,
         /// A user who is known already is refused; false unless said.
         new: bool,
     },
@@ -44,6 +46,22 @@ pub enum Operation {
         hidden: Option<bool>,
         /// May announce. `disable_user` is a `patch_user` with false.
         enabled: Option<bool>,
+        /// The group, or none.
+        group: Option<Option<GroupId>>,
+    },
+    /// `put_group`: there is a group of users, and it is like this.
+    PutGroup {
+        /// Its number at the site.
+        id: GroupId,
+        /// What it is called; that of another group is refused.
+        name: String,
+        /// The downloads that each of its users may have at once; any number unless said.
+        downloads_max: Option<u32>,
+    },
+    /// `remove_group`: there is none, and nobody is in it.
+    RemoveGroup {
+        /// Its number.
+        id: GroupId,
     },
     /// `put_torrent`: a torrent is registered, with these rules.
     PutTorrent {
@@ -95,6 +113,9 @@ pub enum Operation {
     },
 }
 
+/// Bytes of the name of a group at most.
+pub const GROUP_NAME_BYTES_MAX: usize = 255;
+
 /// Bytes of a deletion reason at most.
 pub const REASON_BYTES_MAX: usize = 200;
 
@@ -111,6 +132,8 @@ enum Said {
         hidden: bool,
         #[serde(default = "yes")]
         enabled: bool,
+        #[serde(default, deserialize_with = "said")]
+        group: Option<Option<u16>>,
         #[serde(default)]
         new: bool,
     },
@@ -120,9 +143,19 @@ enum Said {
         can_leech: Option<bool>,
         hidden: Option<bool>,
         enabled: Option<bool>,
+        #[serde(default, deserialize_with = "said")]
+        group: Option<Option<u16>>,
     },
     DisableUser {
         id: u32,
+    },
+    PutGroup {
+        id: u16,
+        name: String,
+        downloads_max: Option<u32>,
+    },
+    RemoveGroup {
+        id: u16,
     },
     PutTorrent {
         info_hash: String,
@@ -165,6 +198,11 @@ enum SaidFreeleech {
     Neutral,
 }
 
+/// `null` is something that is said.
+fn said<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<u16>>, D::Error> {
+    Deserialize::deserialize(value).map(Some)
+}
+
 fn yes() -> bool {
     true
 }
@@ -185,28 +223,41 @@ impl Operation {
         let said =
             serde_json::from_value(value).map_err(|error| Failure::bad(error.to_string()))?;
         Ok(match said {
-            Said::PutUser { id, passkey, can_leech, hidden, enabled, new } => Operation::PutUser {
-                id: UserId(id),
-                passkey: read_passkey(&passkey)?,
-                can_leech,
-                hidden,
-                enabled,
-                new,
-            },
-            Said::PatchUser { id, passkey, can_leech, hidden, enabled } => Operation::PatchUser {
-                id: UserId(id),
-                passkey: passkey.as_deref().map(read_passkey).transpose()?,
-                can_leech,
-                hidden,
-                enabled,
-            },
+            Said::PutUser { id, passkey, can_leech, hidden, enabled, group, new } => {
+                Operation::PutUser {
+                    id: UserId(id),
+                    passkey: read_passkey(&passkey)?,
+                    can_leech,
+                    hidden,
+                    enabled,
+                    group: read_membership(group)?,
+                    new,
+                }
+            }
+            Said::PatchUser { id, passkey, can_leech, hidden, enabled, group } => {
+                Operation::PatchUser {
+                    id: UserId(id),
+                    passkey: passkey.as_deref().map(read_passkey).transpose()?,
+                    can_leech,
+                    hidden,
+                    enabled,
+                    group: read_membership(group)?,
+                }
+            }
             Said::DisableUser { id } => Operation::PatchUser {
                 id: UserId(id),
                 passkey: None,
                 can_leech: None,
                 hidden: None,
                 enabled: Some(false),
+                group: None,
             },
+            Said::PutGroup { id, name, downloads_max } => Operation::PutGroup {
+                id: read_group(id)?,
+                name: read_group_name(name)?,
+                downloads_max: downloads_max.map(read_downloads_max).transpose()?,
+            },
+            Said::RemoveGroup { id } => Operation::RemoveGroup { id: read_group(id)? },
             Said::PutTorrent { info_hash, info_hash_v2, id, freeleech, upload_percent } => {
                 let info_hash_v2 = info_hash_v2.as_deref().map(read_second).transpose()?;
                 let info_hash = read_info_hash(&info_hash)?;
@@ -259,6 +310,8 @@ impl Operation {
             Call::PutUser => ("put_user", &["id"]),
             Call::PatchUser => ("patch_user", &["id"]),
             Call::DisableUser => ("disable_user", &["id"]),
+            Call::PutGroup => ("put_group", &["id"]),
+            Call::RemoveGroup => ("remove_group", &["id"]),
             Call::PutTorrent => ("put_torrent", &["info_hash"]),
             Call::RemoveTorrent => ("remove_torrent", &["info_hash"]),
             Call::PutToken => ("put_token", &["user", "info_hash"]),
@@ -291,11 +344,17 @@ impl Operation {
     /// What is said of it afterwards: as a bulk request says it, without secrets.
     pub fn audited(&self) -> Value {
         match self {
-            Operation::PutUser { id, can_leech, hidden, enabled, .. } => json!({
-                "op": "put_user", "id": id.0, "passkey": "(given)", "can_leech": can_leech,
-                "hidden": hidden, "enabled": enabled,
-            }),
-            Operation::PatchUser { id, passkey, can_leech, hidden, enabled } => {
+            Operation::PutUser { id, can_leech, hidden, enabled, group, .. } => {
+                let mut said = json!({
+                    "op": "put_user", "id": id.0, "passkey": "(given)", "can_leech": can_leech,
+                    "hidden": hidden, "enabled": enabled,
+                });
+                if let Some(group) = group {
+                    said["group"] = group.map(|group| group.0).into();
+                }
+                said
+            }
+            Operation::PatchUser { id, passkey, can_leech, hidden, enabled, group } => {
                 let mut said = json!({"op": "patch_user", "id": id.0});
                 let rights = [("can_leech", can_leech), ("hidden", hidden), ("enabled", enabled)];
                 for (field, value) in rights {
@@ -306,8 +365,15 @@ impl Operation {
                 if passkey.is_some() {
                     said["passkey"] = "(given)".into();
                 }
+                if let Some(group) = group {
+                    said["group"] = group.map(|group| group.0).into();
+                }
                 said
             }
+            Operation::PutGroup { id, name, downloads_max } => json!({
+                "op": "put_group", "id": id.0, "name": name, "downloads_max": downloads_max,
+            }),
+            Operation::RemoveGroup { id } => json!({"op": "remove_group", "id": id.0}),
             Operation::PutTorrent { info_hash, info_hash_v2, id, freeleech, upload_percent } => {
                 json!({
                     "op": "put_torrent", "info_hash": text::hex(info_hash),
@@ -352,6 +418,8 @@ impl Operation {
             }
             Operation::PutUser { .. }
             | Operation::PatchUser { .. }
+            | Operation::PutGroup { .. }
+            | Operation::RemoveGroup { .. }
             | Operation::PutClientRule { .. }
             | Operation::RemoveClientRule { .. } => {}
         }
@@ -368,6 +436,8 @@ impl Operation {
             | Operation::RemoveToken { info_hash, .. } => route::owner(info_hash, cores),
             Operation::PutUser { .. }
             | Operation::PatchUser { .. }
+            | Operation::PutGroup { .. }
+            | Operation::RemoveGroup { .. }
             | Operation::PutClientRule { .. }
             | Operation::RemoveClientRule { .. } => SITE_CORE,
         }
@@ -378,6 +448,8 @@ impl Operation {
         match self {
             Operation::PutUser { .. }
             | Operation::PatchUser { .. }
+            | Operation::PutGroup { .. }
+            | Operation::RemoveGroup { .. }
             | Operation::PutClientRule { .. }
             | Operation::RemoveClientRule { .. } => true,
             Operation::PutTorrent { .. }
@@ -386,6 +458,28 @@ impl Operation {
             | Operation::RemoveToken { .. } => false,
         }
     }
+}
+
+fn read_membership(group: Option<Option<u16>>) -> Result<Option<Option<GroupId>>, Failure> {
+    group.map(|group| group.map(read_group).transpose()).transpose()
+}
+
+fn read_group(id: u16) -> Result<GroupId, Failure> {
+    let wrong = || Failure::bad(format!("a group's number is 0 to {}", GroupId::MAX.0));
+    Some(GroupId(id)).filter(|id| *id <= GroupId::MAX).ok_or_else(wrong)
+}
+
+fn read_group_name(name: String) -> Result<String, Failure> {
+    let is_one =
+        (1..=GROUP_NAME_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control);
+    let wrong =
+        || Failure::bad(format!("a group's name is one line of 1 to {GROUP_NAME_BYTES_MAX} bytes"));
+    Some(name).filter(|_| is_one).ok_or_else(wrong)
+}
+
+fn read_downloads_max(most: u32) -> Result<u32, Failure> {
+    let wrong = || Failure::bad(format!("downloads_max is 0 to {}, or null", i32::MAX));
+    Some(most).filter(|most| i32::try_from(*most).is_ok()).ok_or_else(wrong)
 }
 
 fn read_passkey(text: &str) -> Result<Passkey, Failure> {
@@ -438,6 +532,7 @@ mod tests {
             can_leech: true,
             hidden: false,
             enabled: true,
+            group: None,
             new: false,
         };
         assert_eq!(put.unwrap(), expected);
@@ -451,6 +546,18 @@ mod tests {
             upload_percent: 100,
         };
         assert_eq!(put.unwrap(), expected);
+    }
+
+    #[test]
+    fn a_group_is_said_or_taken_away_or_left_alone() {
+        let group = |value: Value| match Operation::read(value).unwrap() {
+            Operation::PatchUser { group, .. } => group,
+            other => panic!("{other:?}"),
+        };
+        let patch = |group: Value| json!({"op": "patch_user", "id": 7, "group": group});
+        assert_eq!(group(json!({"op": "patch_user", "id": 7})), None);
+        assert_eq!(group(patch(Value::Null)), Some(None));
+        assert_eq!(group(patch(3.into())), Some(Some(GroupId(3))));
     }
 
     #[test]
@@ -492,6 +599,14 @@ mod tests {
         );
         wrong(json!({"op": "remove_torrent", "info_hash": hash, "reason": "a\nb"}), "one line");
         wrong(json!({"op": "remove_client_rule", "prefix": ""}), "1 to 20 bytes");
+        wrong(json!({"op": "put_group", "id": 32_768, "name": "x"}), "0 to 32767");
+        wrong(json!({"op": "put_group", "id": 1, "name": ""}), "1 to 255 bytes");
+        wrong(json!({"op": "put_group", "id": 1, "name": "a\nb"}), "one line");
+        wrong(
+            json!({"op": "put_group", "id": 1, "name": "x", "downloads_max": 1_u64 << 31}),
+            "0 to 2147483647",
+        );
+        wrong(json!({"op": "patch_user", "id": 7, "group": 40_000}), "0 to 32767");
         wrong(json!({"op": "drop_tables"}), "drop_tables");
         wrong(json!([1, 2]), "op");
     }

@@ -22,6 +22,12 @@ pub enum Call {
     ActiveOfUser,
     /// A user's announces and scrapes as they come.
     TraceUser,
+    /// Groups of users.
+    Groups,
+    /// A group of users is like this.
+    PutGroup,
+    /// There is no such group.
+    RemoveGroup,
     /// Registered torrents, or the one with a number.
     Torrents,
     /// A torrent.
@@ -64,7 +70,7 @@ const fn route(method: &'static str, path: &'static str, call: Call) -> Route {
 }
 
 /// All of them.
-pub const ROUTES: [Route; 20] = [
+pub const ROUTES: [Route; 23] = [
     route("GET", "openapi.json", Call::Describe),
     route("GET", "users", Call::Users),
     route("GET", "users/{id}", Call::ShowUser),
@@ -73,6 +79,9 @@ pub const ROUTES: [Route; 20] = [
     route("DELETE", "users/{id}", Call::DisableUser),
     route("GET", "users/{id}/active", Call::ActiveOfUser),
     route("GET", "users/{id}/trace", Call::TraceUser),
+    route("GET", "groups", Call::Groups),
+    route("PUT", "groups/{group}", Call::PutGroup),
+    route("DELETE", "groups/{group}", Call::RemoveGroup),
     route("GET", "torrents", Call::Torrents),
     route("GET", "torrents/{info_hash}", Call::ShowTorrent),
     route("PUT", "torrents/{info_hash}", Call::PutTorrent),

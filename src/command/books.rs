@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use persist::check::{CheckError, Checked, Short, check_books};
 use persist::journal::{self, JournalError};
-use persist::{Database, DatabaseError, Snapshot, SnapshotError, belongs};
+use persist::{Snapshot, SnapshotError, belongs};
 use shard::private::UserId;
 
 use crate::command::snapshot::date;
-use crate::config::{Config, SecretError};
+use crate::config::{Config, GivenDatabaseError};
 
 /// Why a command did not do what it was asked for; the process ends with status 1.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +37,9 @@ pub enum BooksCommandError {
     /// No database is named.
     #[error("name the database as the tracker has it: MARGAY_DATABASE, --database or --config")]
     NoDatabase,
-    /// A file with a password.
+    /// The database, as the options name it.
     #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The database.
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
+    Database(#[from] GivenDatabaseError),
     /// Journal and database cannot be compared.
     #[error(transparent)]
     Check(#[from] CheckError),
@@ -92,10 +89,7 @@ pub fn adopt(data: &Path, out: &mut impl Write) -> Result<(), BooksCommandError>
 
 /// Compares the journal with the database.
 pub fn check(config: &Config, out: &mut impl Write) -> Result<(), BooksCommandError> {
-    let url = config.database.as_ref().ok_or(BooksCommandError::NoDatabase)?;
-    let password = config.given_database_password()?;
-    let password = password.as_ref().map(|password| password.reveal());
-    let database = Database::new(url.reveal(), password, &config.database_schema.0)?;
+    let database = config.given_database()?.ok_or(BooksCommandError::NoDatabase)?;
     let checked = check_books(&database, &config.data)?;
     describe(&checked, out)?;
     if checked.holds() { Ok(()) } else { Err(BooksCommandError::Differ) }

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::path::Path;
 
 use ops::lists::TorrentLists;
-use persist::Database;
 
 use crate::config::{self, Config, ConfigError, Environment};
 use crate::process::log::ErrorChain;
@@ -55,15 +54,7 @@ fn named(config: &Config) -> Vec<String> {
     wrong.extend(config.given_connection_id_key().err().map(said));
     wrong.extend(config.given_ocelot_site_password().err().map(said));
     wrong.extend(config.given_ocelot_report_password().err().map(said));
-    match (config.given_database_password(), &config.database) {
-        (Err(error), _) => wrong.push(said(error)),
-        (Ok(password), Some(url)) => {
-            let password = password.as_ref().map(config::Secret::reveal);
-            let schema = &config.database_schema.0;
-            wrong.extend(Database::new(url.reveal(), password, schema).err().map(said));
-        }
-        (Ok(_), None) => {}
-    }
+    wrong.extend(config.given_database().err().map(said));
     wrong
 }
 

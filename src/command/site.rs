@@ -1,4 +1,4 @@
-//! The commands that speak to a running private tracker: `margay user`, `torrent`, `token`, `client`,
+//! The commands that speak to a running private tracker: `margay user`, `group`, `torrent`, `token`, `client`,
 //! `trace`; and `margay api-token`, which speaks to its file of tokens.
 
 mod client;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shard::{InfoHash, Seconds};
 
+use crate::api::audit::{Asker, Audit};
 use crate::api::text;
 use crate::api::token::{self, LOCAL_FILE, Name, Token, TokenError, Tokens};
 use crate::config::Config;
@@ -137,6 +138,20 @@ pub enum SiteCommand {
         id: u32,
         clients: bool,
     },
+    UserGroup {
+        id: u32,
+        /// None takes the user out of his group.
+        group: Option<u16>,
+    },
+    GroupPut {
+        id: u16,
+        name: String,
+        downloads_max: Option<u32>,
+    },
+    GroupRemove {
+        id: u16,
+    },
+    GroupList,
     TorrentAdd {
         torrent: Named,
         /// The second name of one that is given by its first.
@@ -286,6 +301,18 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
             user["clients"] = pages(client, &format!("users/{id}/active"), "clients")?;
             (user, show::user)
         }
+        SiteCommand::UserGroup { id, group } => {
+            let body = json!({"group": group});
+            (client.ask("PATCH", &user_path(id), Some(&body))?, show::user)
+        }
+        SiteCommand::GroupPut { id, name, downloads_max } => {
+            let body = json!({"name": name, "downloads_max": downloads_max});
+            (client.ask("PUT", &format!("groups/{id}"), Some(&body))?, show::group)
+        }
+        SiteCommand::GroupRemove { id } => {
+            (client.ask("DELETE", &format!("groups/{id}"), None)?, show::removed)
+        }
+        SiteCommand::GroupList => (client.ask("GET", "groups", None)?, show::groups),
         SiteCommand::TorrentAdd { torrent, second, id, freeleech, upload_percent } => {
             let (info_hash, in_file) = names(torrent)?;
             let second = second.clone().or(in_file.as_ref().map(text::hex));
@@ -480,11 +507,13 @@ pub fn tokens(
     match command {
         TokenCommand::Create(name) => {
             let token = token::create(&data, name.clone(), now)?;
+            note(&data, json!({"op": "create_token", "name": name.to_string()}), now);
             writeln!(out, "{}", token.reveal())?;
             eprintln!("margay: this is the only time the token is shown; {name} is its name");
         }
         TokenCommand::Revoke(name) => {
             token::revoke(&data, name)?;
+            note(&data, json!({"op": "revoke_token", "name": name.to_string()}), now);
             writeln!(out, "{name} is revoked")?;
         }
         TokenCommand::List => {
@@ -498,4 +527,17 @@ pub fn tokens(
         }
     }
     Ok(())
+}
+
+/// Notes in the data folder who changed the tokens, beside what the tracker notes there.
+fn note(data: &Path, change: Value, now: Seconds) {
+    let uid = rustix::process::getuid().as_raw();
+    let who = match std::env::var("SUDO_UID") {
+        Ok(user) if uid == 0 => format!("command, uid 0 for uid {user}"),
+        _ => format!("command, uid {uid}"),
+    };
+    let audit = Audit::new(data.to_owned(), Duration::MAX);
+    if let Err(error) = audit.keep(&Asker { who, address: None }, &[(change, "done")], now) {
+        eprintln!("margay: done, but it cannot be noted in {}: {error}", data.display());
+    }
 }

@@ -25,9 +25,9 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::CONNECTION_TIME;
-use super::audit::{Asker, Audit};
 use super::lease::Lease;
 use super::state::State;
+use crate::api::audit::{Asker, Audit, Noted};
 use crate::api::route::{self, Call};
 use crate::api::token::{Gate, TokenError};
 use crate::api::{Done, Failure, Operation, describe};
@@ -69,7 +69,7 @@ pub struct Api {
     accounts: Arc<Accounts>,
     site: Arc<Site>,
     gate: Gate,
-    audit: Audit,
+    audit: Arc<Audit>,
     clock: Clock,
     traces: Arc<Semaphore>,
     searches: Semaphore,
@@ -92,13 +92,13 @@ fn add(counter: &AtomicU64, count: u64) {
 
 impl Api {
     /// The API of a tracker with these cores, users and data folder, where a token for operators on the
-    /// same machine is left.
+    /// same machine is left. Who changes what is noted in `audit`.
     pub fn new(
         cores: Vec<Address<Message>>,
         accounts: Arc<Accounts>,
         site: Arc<Site>,
         data: &Path,
-        audit_keep: Duration,
+        audit: Arc<Audit>,
         clock: Clock,
     ) -> Result<Self, TokenError> {
         Ok(Self {
@@ -106,7 +106,7 @@ impl Api {
             accounts,
             site,
             gate: Gate::open(data, clock.now())?,
-            audit: Audit::new(data.to_owned(), audit_keep),
+            audit,
             clock,
             traces: Arc::new(Semaphore::new(TRACES_MAX)),
             searches: Semaphore::new(SEARCHES_MAX),
@@ -253,7 +253,7 @@ impl Api {
             Ok(_) => "done",
             Err(failure) => failure.status().1,
         });
-        let changes: Vec<(Value, &'static str)> = said.into_iter().zip(became).collect();
+        let changes: Vec<Noted> = said.into_iter().zip(became).collect();
         self.audit.note(asker, &changes, self.clock.now());
         results
     }
@@ -336,12 +336,13 @@ impl Api {
         let authorization = request.headers().get(AUTHORIZATION);
         let token =
             self.gate.admit(authorization.map(|value| value.to_str().unwrap_or_default()))?;
-        let asker = Asker { token, address };
+        let asker = Asker { who: token.to_string(), address: Some(address) };
         let (call, parts) = found?;
         let query = request.uri().query().unwrap_or_default().to_owned();
         let body = match call {
             Call::PutUser
             | Call::PatchUser
+            | Call::PutGroup
             | Call::PutTorrent
             | Call::PutToken
             | Call::PutClientRule => read_body(request, BODY_BYTES_MAX).await?,

@@ -127,7 +127,9 @@ pub fn arrive(core: &SharedCore, journey: Journey) {
                 core.answer_torrent_report(*info_hash, framing, &mut out);
                 None
             }
-            HttpAsked::Site(update) => Some(core.answer_update(update, framing, now, &mut out)),
+            HttpAsked::Site(update) => {
+                Some(core.answer_update(update, framing, remote.ip(), now, &mut out))
+            }
         };
         if held.is_none() {
             core.note_reply(remote.ip());

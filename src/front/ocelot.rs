@@ -1,5 +1,6 @@
 //! The interface of Ocelot: what a site tells the tracker, and asks it.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use shard::private::{Freeleech, UserId};
@@ -25,6 +26,7 @@ impl Core {
         &mut self,
         query: &[u8],
         framing: Framing,
+        remote: IpAddr,
         now: Seconds,
         out: &mut Vec<u8>,
     ) -> Option<Next> {
@@ -40,7 +42,7 @@ impl Core {
                 let asked = HttpAsked::Site(Box::new(update));
                 Some(Next::Travel(owner, Box::new(HttpRequest { asked, framing })))
             }
-            None => Some(self.answer_update(&update, framing, now, out)),
+            None => Some(self.answer_update(&update, framing, remote, now, out)),
         }
     }
 
@@ -49,6 +51,7 @@ impl Core {
         &mut self,
         update: &Update,
         framing: Framing,
+        remote: IpAddr,
         now: Seconds,
         out: &mut Vec<u8>,
     ) -> Next {
@@ -63,7 +66,10 @@ impl Core {
             ocelot::write_failure(out, framing, &why);
             return Next::Hold(at_once(), framing.closing());
         }
-        self.engine.change(|private| private.obey(update, now));
+        self.engine.change(|private| {
+            private.audit(update, remote, now);
+            private.obey(update, now);
+        });
         let others = match update {
             _ if self.engine.mesh.len() == 1 => Others::None,
             Update::UpdateTorrents { info_hashes, freeleech } => {

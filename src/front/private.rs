@@ -11,11 +11,9 @@ use super::http::requests::Next;
 use crate::api::Failure;
 use crate::api::trace::What;
 use crate::core::mesh::late::Late;
-use crate::core::mesh::message::{
-    HttpAsked, HttpRequest, PrivateAnnounce, ReplyTo, UdpAnnounce, UdpAsked,
-};
+use crate::core::mesh::message::{HttpAsked, HttpRequest, PrivateAnnounce, UdpAnnounce, UdpAsked};
 use crate::core::mesh::told::Told;
-use crate::core::{Engine, Scraped, family};
+use crate::core::{Engine, family};
 use crate::front::Core;
 use crate::front::udp::port::Waiting;
 use crate::net::batch::Correspondent;
@@ -56,7 +54,7 @@ impl Core {
             Target::Scrape(key) => self.scrape_private(head, key, framing, remote, now, out),
             Target::Update(said) => match self.site().update() {
                 Some(ours) if said.secret.is(ours) => {
-                    self.hear_update(said.query, framing, now, out)
+                    self.hear_update(said.query, framing, remote, now, out)
                 }
                 _ => self.refuse_site(remote, framing, out),
             },
@@ -291,14 +289,7 @@ impl Core {
                 return None;
             }
         }
-        let late = Rc::new(Late::new());
-        match self.engine.scrape(&hashes, ReplyTo::Http(late.clone()), now) {
-            Scraped::Here(counts) => {
-                self.answer_http_scrape(remote, framing, &hashes, &counts, out);
-                None
-            }
-            Scraped::Later => Some(Next::Gather(late, hashes, framing)),
-        }
+        self.gather_scrape(hashes, framing, remote, now, out)
     }
 
     /// Hears an announce over UDP, whose connection id is good.

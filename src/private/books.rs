@@ -22,8 +22,9 @@ use persist::suspicion::Thresholds;
 use persist::{DataDir, Database, DatabaseError, Ledger, LedgerOptions, Snapshot, SnapshotError};
 
 use super::books::reconcile::Compared;
-use crate::config::{Config, Secret, SecretError};
+use crate::config::{Config, GivenDatabaseError, Secret, SecretError};
 use crate::private::site::Site;
+use crate::private::site::audit::SiteAudit;
 use crate::private::site::calls::Calls;
 use crate::private::users::accounts::Accounts;
 use crate::process::clock::Clock;
@@ -51,6 +52,9 @@ pub enum BooksError {
     /// A file with a password.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The database, as the options name it.
+    #[error(transparent)]
+    Named(#[from] GivenDatabaseError),
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -121,10 +125,8 @@ fn hears(watch: &Watch, patience: Duration) -> bool {
 
 /// The database that the options name.
 fn database(config: &Config) -> Result<Database, BooksError> {
-    let url = config.database.as_ref().expect("a private tracker has a database; it was checked");
-    let password = config.given_database_password()?;
-    let password = password.as_ref().map(|password| password.reveal());
-    Ok(Database::new(url.reveal(), password, &config.database_schema.0)?)
+    let given = config.given_database()?;
+    Ok(given.expect("a private tracker has a database; it was checked"))
 }
 
 fn journal_options(config: &Config) -> journal::Options {
@@ -205,25 +207,15 @@ impl Books {
         let source = JournalSource::new(journal.status().clone());
         let ledger = Ledger::start(database.clone(), ledger_options(config, &home), source)
             .map_err(BooksError::Thread)?;
-        if let Way::Snapshot(obstacle) = &way {
-            ledger.begin_with(obstacle.clone());
-        }
-        if matches!(way, Way::Database(_))
-            && let Err((obstacle, why)) =
-                opening::catch_up(&ledger, journal.status().durable(), snapshot.is_some())
-        {
-            if snapshot.is_none() || opening::is_final(&obstacle) {
-                return Err(BooksError::Stuck { why, text: obstacle.text() });
-            }
-            opening::say_what_is_in_the_way(&obstacle, &why);
-            way = Way::Snapshot(obstacle);
-        }
+        way = opening::begin_to_write(&ledger, journal.status().durable(), way, snapshot)?;
         let tail = tail(config, journal.status(), snapshot, believed)?;
 
         let cores = slots.len();
         let password = config.given_ocelot_site_password()?;
         let calls = calls(config, password.as_ref(), &database)?;
-        let site = Site::new(password, config.given_ocelot_report_password()?, slots, clock.now());
+        let report = config.given_ocelot_report_password()?;
+        let audit = SiteAudit::start(data.path(), config.audit_keep).map_err(BooksError::Thread)?;
+        let site = Site::new(password, report, slots, clock.now(), audit);
         let watch = Watch::start(database.clone(), seen).map_err(BooksError::Thread)?;
         // What it hears from before the load on need not be looked for after it.
         let hears_all = matches!(way, Way::Database(_)) && hears(&watch, LISTEN_PATIENCE);
@@ -301,6 +293,9 @@ impl Books {
         let status = self.ledger.stop(STOP_PATIENCE);
         if let Some(calls) = self.calls {
             calls.stop(CALLS_STOP_PATIENCE);
+        }
+        if let Some(audit) = self.site.audit() {
+            audit.flush(CALLS_STOP_PATIENCE);
         }
         let behind = journal.end().saturating_sub(status.position.unwrap_or_default());
         match behind {

@@ -19,7 +19,7 @@ use shard::private::{
 use shard::{InfoHash, PeerState, Reply, Seconds};
 
 use super::core::early::Early;
-use super::core::outgoing::{Outgoing, Waited, Waiter};
+use super::core::outgoing::{Client, Outgoing, Waited, Waiter};
 use super::core::traces::Traces;
 use crate::api::trace::Announced;
 use crate::core::mesh::late::Late;
@@ -110,71 +110,85 @@ impl Private {
         protocol: Protocol,
         family: Family,
         now: Seconds,
-        lent: Lent<'_>,
+        mut lent: Lent<'_>,
     ) -> Booked {
-        let Lent { random, reply, counters, draining, interval_min, steady } = lent;
-        let private = self;
-        let snatches = &mut counters.snatches;
-        let front = &mut counters.fronts[protocol as usize][family as usize];
-        private.postpone();
-        if draining {
-            front.refuse(Reason::Overload);
+        self.postpone();
+        let booked = self.book_if_it_can(announce, protocol, now, &mut lent);
+        let front = &mut lent.counters.fronts[protocol as usize][family as usize];
+        match &booked {
+            Booked::Told { .. } => {
+                let Reply { peers_v4, peers_v6, .. } = &lent.reply;
+                front.announces += 1;
+                front.peers_sent += (peers_v4.len() / 6 + peers_v6.len() / 18) as u64;
+            }
+            Booked::Refused { refusal, .. } => front.refuse(reason(refusal)),
+            Booked::NoRoom | Booked::Unavailable => front.refuse(Reason::Overload),
+        }
+        booked
+    }
+
+    #[inline(always)]
+    fn book_if_it_can(
+        &mut self,
+        announce: &Announce,
+        protocol: Protocol,
+        now: Seconds,
+        lent: &mut Lent<'_>,
+    ) -> Booked {
+        if lent.draining {
             return Booked::Unavailable;
         }
-        let downloads_full = private.accounts.downloads_full(&announce.user);
+        let downloads_full = self.accounts.downloads_full(&announce.user);
         let announce = &Announce { downloads_full, ..*announce };
-        let first = private.site.hybrids().first_of(&announce.info_hash);
+        let first = self.site.hybrids().first_of(&announce.info_hash);
         let client = (announce.user.id, first, announce.peer_id, announce.key);
-        if private.outgoing.has_no_seat() && private.outgoing.is_unkept(&client) {
-            front.refuse(Reason::Overload);
+        if self.outgoing.has_no_seat() && self.outgoing.is_unkept(&client) {
             return Booked::NoRoom;
         }
-        let outcome = private.swarms.announce(announce, now, random, reply);
-        if !private.swarms.succeeded().is_empty() {
-            private.note_succeeded();
+        let outcome = self.swarms.announce(announce, now, lent.random, lent.reply);
+        if !self.swarms.succeeded().is_empty() {
+            self.note_succeeded();
         }
-        if private.traces.want(announce.user.id) {
-            private.traces.begin(protocol, traced(announce, outcome.as_ref(), reply));
+        if self.traces.want(announce.user.id) {
+            self.traces.begin(protocol, traced(announce, outcome.as_ref(), lent.reply));
         }
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(Refusal::NoRoom) => {
-                front.refuse(Reason::Overload);
-                return Booked::NoRoom;
-            }
-            Err(refusal) => {
-                front.refuse(reason(&refusal));
-                return Booked::Refused { refusal, once: false };
-            }
-        };
+        match outcome {
+            Ok(outcome) => self.take_in(announce, client, outcome, lent),
+            Err(Refusal::NoRoom) => Booked::NoRoom,
+            Err(refusal) => Booked::Refused { refusal, once: false },
+        }
+    }
+
+    /// Counts what an announce did, and puts down what the journal is to have of it.
+    #[inline(always)]
+    fn take_in(
+        &mut self,
+        announce: &Announce,
+        client: Client,
+        outcome: Outcome,
+        lent: &mut Lent<'_>,
+    ) -> Booked {
         let refusal = outcome.refusal();
         if outcome.once {
-            private.outgoing.keep(client);
+            self.outgoing.keep(client);
         }
-        let once = private.outgoing.is_unkept(&client);
-        private.count(announce.user.id, outcome.was, outcome.is);
-        *snatches += u64::from(outcome.snatched);
-        counters.late_announces += u64::from(outcome.late);
-        counters.impossible_announces += u64::from(outcome.impossible);
+        let once = self.outgoing.is_unkept(&client);
+        self.count(announce.user.id, outcome.was, outcome.is);
+        lent.counters.snatches += u64::from(outcome.snatched);
+        lent.counters.late_announces += u64::from(outcome.late);
+        lent.counters.impossible_announces += u64::from(outcome.impossible);
         if let Some(fact) = outcome.fact {
-            private.outgoing.push(fact);
+            self.outgoing.push(fact);
         }
-        match refusal {
-            Some(refusal) => {
-                front.refuse(reason(&refusal));
-                Booked::Refused { refusal, once }
-            }
-            None => {
-                if private.early.is(client, announce.event, &outcome, interval_min, steady) {
-                    reply.peers_v4.clear();
-                    reply.peers_v6.clear();
-                    counters.early_announces += 1;
-                }
-                front.announces += 1;
-                front.peers_sent += (reply.peers_v4.len() / 6 + reply.peers_v6.len() / 18) as u64;
-                Booked::Told { once }
-            }
+        if let Some(refusal) = refusal {
+            return Booked::Refused { refusal, once };
         }
+        if self.early.is(client, announce.event, &outcome, lent.interval_min, lent.steady) {
+            lent.reply.peers_v4.clear();
+            lent.reply.peers_v6.clear();
+            lent.counters.early_announces += 1;
+        }
+        Booked::Told { once }
     }
 
     /// Takes in what became of records that went to the journal, where that is known by now; who waited for it.
@@ -266,6 +280,7 @@ impl Private {
         self.unwritten_tokens.journaled(behind, all);
         if is_of_site {
             self.accounts.journaled(behind, all);
+            self.accounts.groups().unwritten().journaled(behind, all);
             self.site.unwritten_rules().journaled(behind, all);
         }
         if let Some(position) = self.written.of_a_while_ago() {
@@ -273,6 +288,7 @@ impl Private {
             self.unwritten_tokens.written(position);
             if is_of_site {
                 self.accounts.written(position);
+                self.accounts.groups().unwritten().written(position);
                 self.site.unwritten_rules().written(position);
             }
         }

@@ -1,5 +1,6 @@
 //! What every core knows of the site: its passwords, and which clients it allows.
 
+pub mod audit;
 pub mod calls;
 pub mod report;
 
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use shard::Seconds;
 use shard::private::ClientPrefix;
 
+use self::audit::SiteAudit;
 use super::torrents::hybrids::Hybrids;
 use super::torrents::numbers::Numbers;
 use super::users::unwritten::Unwritten;
@@ -29,6 +31,7 @@ pub struct Site {
     hybrids: Hybrids,
     /// Rules that were changed through the tracker, and may not be in the database yet.
     unwritten: Mutex<Unwritten<ClientPrefix>>,
+    audit: Option<SiteAudit>,
 }
 
 /// The rules of clients.
@@ -41,14 +44,20 @@ struct Rules {
 
 impl Site {
     /// The site with these passwords of `/update` and `/report`; without one, nobody has it. `slots` have
-    /// the counters of each core, since `started`.
+    /// the counters of each core, since `started`; what the site changes is noted in `audit`.
     pub fn new(
         update: Option<Secret>,
         report: Option<Secret>,
         slots: Vec<Arc<Slot>>,
         started: Seconds,
+        audit: SiteAudit,
     ) -> Self {
-        Self { update, report, slots, started, ..Self::default() }
+        Self { update, report, slots, started, audit: Some(audit), ..Self::default() }
+    }
+
+    /// Who changed what; `None` where nobody asked for it, in tests.
+    pub fn audit(&self) -> Option<&SiteAudit> {
+        self.audit.as_ref()
     }
 
     /// Which torrent has which number, on all cores.

@@ -229,10 +229,8 @@ impl Work<'_> {
                 writer.append_user(&passkey, user, enabled)?;
             }
         }
-        let mut groups = Vec::new();
-        accounts.groups().for_each(|id, downloads_max| groups.push((id, downloads_max)));
-        for (id, downloads_max) in groups {
-            writer.append_group(id, downloads_max)?;
+        for (id, group) in accounts.groups().all() {
+            writer.append_group(id, group.downloads_max)?;
         }
         let mut rules = Vec::new();
         site.for_each_rule(|prefix, allow| rules.push((prefix.clone(), allow)));

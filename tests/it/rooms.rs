@@ -18,7 +18,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("core::connection_id", &["process"]),
     ("api", &["wire", "private::users", "private::torrents", "core::route", "core::connection_id"]),
     ("core::mesh", &["wire", "net", "api"]),
-    ("private::site", &["wire", "config", "private::users", "private::torrents"]),
+    ("private::site", &["wire", "config", "private::users", "private::torrents", "api"]),
     (
         "private::core",
         &[

@@ -1,6 +1,7 @@
 //! What the objects of the API are made of.
 
 use serde_json::{Value, json};
+use shard::private::GroupId;
 
 use super::reference;
 
@@ -34,6 +35,24 @@ fn yes_or_no(text: &str) -> Value {
 
 fn id() -> Value {
     json!({"type": "integer", "minimum": 0, "maximum": u32::MAX})
+}
+
+fn group() -> Value {
+    json!({"type": "integer", "minimum": 0, "maximum": GroupId::MAX.0})
+}
+
+fn membership() -> Value {
+    json!({
+        "type": ["integer", "null"], "minimum": 0, "maximum": GroupId::MAX.0,
+        "description": "The number of the group, which has to be known, or null for none. Not said, it stays.",
+    })
+}
+
+fn downloads_max() -> Value {
+    json!({
+        "type": ["integer", "null"], "minimum": 0, "maximum": i32::MAX,
+        "description": "Downloads that each of its users may have at once, over all torrents; null for any number.",
+    })
 }
 
 fn hash() -> Value {
@@ -123,7 +142,7 @@ pub(super) fn all() -> Value {
         "Error": object(json!({"error": object(json!({
             "code": {"enum": [
                 "bad_request", "unauthorized", "no_such_page", "method_not_allowed", "not_private",
-                "user_unknown", "user_known", "torrent_unknown", "passkey_taken", "torrent_number", "number_taken", "name_taken",
+                "user_unknown", "user_known", "group_unknown", "group_name_taken", "torrent_unknown", "passkey_taken", "torrent_number", "number_taken", "name_taken",
                 "too_large", "full", "journal_full", "not_on_disk", "late", "busy", "unavailable",
             ]},
             "message": {"type": "string"},
@@ -134,6 +153,7 @@ pub(super) fn all() -> Value {
             "can_leech": yes_or_no("May download. Who may not is still credited for uploads."),
             "hidden": yes_or_no("Addresses of this user are written nowhere; peers are still told them."),
             "enabled": yes_or_no("May announce."),
+            "group": membership(),
             "seeding": number(),
             "leeching": number(),
         })),
@@ -145,6 +165,7 @@ pub(super) fn all() -> Value {
             "can_leech": {"type": "boolean", "default": true},
             "hidden": {"type": "boolean", "default": false},
             "enabled": {"type": "boolean", "default": true},
+            "group": membership(),
             "new": {"type": "boolean", "default": false, "description": "Refuse it when the user is known."},
         })),
         "UserPatch": sent(&[], json!({
@@ -152,6 +173,17 @@ pub(super) fn all() -> Value {
             "can_leech": {"type": "boolean"},
             "hidden": {"type": "boolean"},
             "enabled": {"type": "boolean"},
+            "group": membership(),
+        })),
+        "Group": object(json!({
+            "id": group(),
+            "name": {"type": ["string", "null"]},
+            "downloads_max": downloads_max(),
+        })),
+        "Groups": object(json!({"groups": {"type": "array", "items": reference("Group")}})),
+        "GroupPut": sent(&["name"], json!({
+            "name": {"type": "string", "minLength": 1, "maxLength": 255},
+            "downloads_max": downloads_max(),
         })),
         "Torrent": object(json!({
             "info_hash": hash(),
@@ -223,7 +255,7 @@ pub(super) fn all() -> Value {
                 "type": "object",
                 "required": ["op"],
                 "properties": {"op": {"enum": [
-                    "put_user", "patch_user", "disable_user", "put_torrent", "remove_torrent",
+                    "put_user", "patch_user", "disable_user", "put_group", "remove_group", "put_torrent", "remove_torrent",
                     "put_token", "remove_token", "put_client_rule", "remove_client_rule",
                 ]}},
                 "description": "The fields of the path and of the body of the request of the same name.",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use shard::private::GroupId;
 
 use super::Request;
 use crate::api::text;
@@ -20,7 +21,7 @@ const DATA: &[&str] = &["config", "data"];
 
 /// All of them.
 pub(super) fn commands() -> Vec<Command> {
-    vec![user(), torrent(), token(), client(), trace(), api_token(), api()]
+    vec![user(), user_group(), torrent(), token(), client(), trace(), api_token(), api()]
 }
 
 fn user() -> Command {
@@ -57,10 +58,50 @@ fn user() -> Command {
                 .arg(yes_no("hidden", "Addresses of this user are written nowhere")),
         )
         .subcommand(
+            asking("group", "Put a user into a group, or take him out of his")
+                .arg(id("ID", "The user's number at the site"))
+                .arg(
+                    Arg::new("group")
+                        .required(true)
+                        .value_name("GROUP|none")
+                        .help("The group's number at the site")
+                        .value_parser(ValueParser::new(membership)),
+                ),
+        )
+        .subcommand(
             asking("show", "Show a user")
                 .arg(id("ID", "The user's number at the site"))
                 .arg(switch("clients", "And where the user's clients are")),
         )
+}
+
+fn user_group() -> Command {
+    let id = || {
+        Arg::new("group")
+            .required(true)
+            .value_name("GROUP")
+            .help("The group's number at the site, 0 to 32767")
+            .value_parser(value_parser!(u16).range(..=i64::from(GroupId::MAX.0)))
+    };
+    group("group", "Groups of users of a private tracker, and how many downloads each of their users may have")
+        .subcommand(
+            asking("put", "Make a group, or change it")
+                .arg(id())
+                .arg(
+                    Arg::new("name").required(true).value_name("NAME").help(
+                        "What it is called, 1 to 255 bytes; no two groups have the same name",
+                    ),
+                )
+                .arg(
+                    Arg::new("downloads-max")
+                        .long("downloads-max")
+                        .value_name("COUNT")
+                        .help("Downloads that each of its users may have at once; any number unless given")
+                        .value_parser(value_parser!(u32).range(..=i64::from(i32::MAX))),
+                ),
+        )
+        .subcommand(asking("remove", "Remove a group; nobody is in it any more").arg(id()))
+        .subcommand(asking("list", "List groups"))
 }
 
 fn torrent() -> Command {
@@ -255,6 +296,14 @@ fn prefix() -> Arg {
         }))
 }
 
+fn membership(text: &str) -> Result<Option<u16>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    let id = text.parse().ok().filter(|id| GroupId(*id) <= GroupId::MAX);
+    id.map(Some).ok_or_else(|| format!("0 to {}, or none", GroupId::MAX.0))
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     config::duration(text).ok_or_else(|| "a duration is written like 30m, 48h or 7d".to_owned())
 }
@@ -290,6 +339,19 @@ pub(super) fn request(matches: &ArgMatches, outer: &super::Flags) -> Option<Requ
         ("user", "show") => {
             SiteCommand::UserShow { id: number(said), clients: said.get_flag("clients") }
         }
+        ("user", "group") => SiteCommand::UserGroup {
+            id: number(said),
+            group: *said.get_one("group").expect("clap requires it"),
+        },
+        ("group", "put") => SiteCommand::GroupPut {
+            id: *said.get_one("group").expect("clap requires it"),
+            name: text_of(said, "name"),
+            downloads_max: said.get_one("downloads-max").copied(),
+        },
+        ("group", "remove") => {
+            SiteCommand::GroupRemove { id: *said.get_one("group").expect("clap requires it") }
+        }
+        ("group", _) => SiteCommand::GroupList,
         ("torrent", "add") => SiteCommand::TorrentAdd {
             torrent: torrent_of(said),
             second: said.get_one("info-hash-v2").cloned(),

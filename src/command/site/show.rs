@@ -14,6 +14,9 @@ pub(super) fn user(value: &Value) -> String {
     line(&mut text, "announces", &yes(&value["enabled"], "may", "may not"));
     line(&mut text, "downloads", &yes(&value["can_leech"], "may", "may not"));
     line(&mut text, "addresses", &yes(&value["hidden"], "hidden", "shown"));
+    if !value["group"].is_null() {
+        line(&mut text, "group", &value["group"]);
+    }
     line(&mut text, "seeding", &value["seeding"]);
     line(&mut text, "leeching", &value["leeching"]);
     if let Some(clients) = value["clients"].as_array() {
@@ -48,6 +51,22 @@ pub(super) fn users(value: &Value) -> String {
         );
     }
     or_none(text, "there are no users\n")
+}
+
+/// A group of users.
+pub(super) fn group(value: &Value) -> String {
+    let most = match value["downloads_max"].as_u64() {
+        Some(1) => "1 download at once".to_owned(),
+        Some(most) => format!("{most} downloads at once"),
+        None => "any number of downloads".to_owned(),
+    };
+    format!("{:<10}  {}  {most}\n", word(&value["id"]), word(&value["name"]))
+}
+
+/// All groups.
+pub(super) fn groups(value: &Value) -> String {
+    let text: String = value["groups"].as_array().into_iter().flatten().map(group).collect();
+    or_none(text, "there are no groups\n")
 }
 
 /// Torrents, one a line.

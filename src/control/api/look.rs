@@ -35,6 +35,12 @@ impl Api {
             Call::Torrents => self.torrents(query, lease).await,
             Call::Tokens => self.tokens(query, lease).await,
             Call::ShowUser => Ok(answer::user(&self.known(&parts[0])?)),
+            Call::Groups => {
+                let groups = self.accounts.groups().all();
+                let groups: Vec<Value> =
+                    groups.iter().map(|(id, group)| answer::group(*id, group)).collect();
+                Ok(json!({"groups": groups}))
+            }
             Call::ActiveOfUser => self.active(&parts[0], query, lease).await,
             Call::ShowTorrent => {
                 let info_hash = read_info_hash(&parts[0])?;

@@ -15,6 +15,7 @@ use super::{Books, BooksError};
 use crate::core::route;
 use crate::private::site::Site;
 use crate::private::users::accounts::Accounts;
+use crate::private::users::groups::Group;
 use crate::private::users::unwritten::Written;
 use crate::wire::private::ClientRules;
 
@@ -135,8 +136,10 @@ fn put_account(accounts: &Accounts, change: Change) {
         Change::User { id, passkey, can_leech, hidden, group, .. } => {
             accounts.disable(passkey, User { id, can_leech, hidden, group });
         }
-        Change::Group { id, downloads_max, .. } => accounts.groups().put(id, downloads_max),
-        Change::GroupRemoved { id } => accounts.groups().remove(id),
+        Change::Group { id, name, downloads_max } => {
+            accounts.groups().put(id, Group::named(&name, downloads_max));
+        }
+        Change::GroupRemoved { id } => _ = accounts.remove_group(id),
         _ => {}
     }
 }
@@ -161,7 +164,9 @@ impl Books {
             true => self.accounts.put(passkey, user),
             false => self.accounts.disable(passkey, user),
         })?;
-        snapshot.groups(|id, downloads_max| self.accounts.groups().put(id, downloads_max))?;
+        snapshot.groups(|id, downloads_max| {
+            self.accounts.groups().put(id, Group { name: None, downloads_max });
+        })?;
         snapshot.client_rules(|prefix, allow| rules.push((prefix, allow)))?;
         self.rules = self.site.change_rules(|known| known.extend(rules));
         let (from, to) = self.tail;

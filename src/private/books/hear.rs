@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use persist::postgres::{Heard, Seen, Stored};
-use shard::private::{Change, User, UserId};
+use serde_json::{Value, json};
+use shard::Seconds;
+use shard::private::{Change, ClientPrefix, GroupId, User, UserId};
 
 use super::Books;
 use crate::core::mesh::message::{Command, SeenRow};
+use crate::private::site::audit;
+use crate::private::users::groups::Group;
+use crate::process::clock;
 
 impl Books {
     /// Takes in what the site wrote into the database by itself. What was said through the tracker and is
@@ -21,6 +26,7 @@ impl Books {
             // waits until it is there.
             _ if position < self.tail.1 => return true,
             Seen::UserGone(id) => {
+                self.audit(|| json!({"row": "users", "id": id.0, "gone": true}));
                 self.accounts.written(position);
                 self.forget(id, tell_all);
                 return false;
@@ -30,6 +36,7 @@ impl Books {
                 (change, Some((figures.snatches, figures.balance)))
             }
         };
+        self.audit(|| audit::of_row(&change));
         match change {
             Change::User { id, passkey, can_leech, hidden, enabled, group } => {
                 self.accounts.written(position);
@@ -40,26 +47,17 @@ impl Books {
                     true => Command::Rights(known.user),
                     false => Command::UserGone(id),
                 });
-                return became.contested;
+                became.contested
             }
-            Change::Group { id, downloads_max, .. } => {
-                self.accounts.groups().put(id, downloads_max);
+            Change::Group { id, name, downloads_max } => {
+                self.hear_group(id, Some(Group::named(&name, downloads_max)), position)
             }
-            Change::GroupRemoved { id } => self.accounts.groups().remove(id),
-            Change::ClientRule { ref prefix, .. } | Change::ClientRuleRemoved { ref prefix } => {
-                let mut unwritten = self.site.unwritten_rules();
-                unwritten.written(position);
-                // The tracker is about to write over it.
-                if unwritten.has(prefix) {
-                    return true;
-                }
-                drop(unwritten);
-                let rules = self.site.change_rules(|rules| match change {
-                    Change::ClientRule { prefix, allow } => _ = rules.insert(prefix, allow),
-                    Change::ClientRuleRemoved { prefix } => _ = rules.remove(&prefix),
-                    _ => {}
-                });
-                tell_all(&Command::ClientRules(rules));
+            Change::GroupRemoved { id } => self.hear_group(id, None, position),
+            Change::ClientRule { prefix, allow } => {
+                self.hear_rule(prefix, Some(allow), position, tell_all)
+            }
+            Change::ClientRuleRemoved { prefix } => {
+                self.hear_rule(prefix, None, position, tell_all)
             }
             change => {
                 // Of two with one number the database keeps one, and here it may be the other.
@@ -71,9 +69,56 @@ impl Books {
                 };
                 let row = SeenRow { change, figures, said_at, position };
                 tell_all(&Command::Seen(Arc::new(row)));
-                return contested;
+                contested
             }
         }
+    }
+
+    /// Who it was, the database knows: see `log_statement` of PostgreSQL.
+    fn audit(&self, change: impl FnOnce() -> Value) {
+        if let Some(audit) = self.site.audit() {
+            let now = u32::try_from(clock::unix_millis() / 1000).unwrap_or(u32::MAX);
+            audit.note("sql", None, change(), Seconds(now));
+        }
+    }
+
+    /// The same of a group; `None` takes it away.
+    fn hear_group(&self, id: GroupId, group: Option<Group>, position: u64) -> bool {
+        let groups = self.accounts.groups();
+        let mut unwritten = groups.unwritten();
+        unwritten.written(position);
+        if unwritten.has(&id) {
+            return true; // The tracker is about to write over it.
+        }
+        drop(unwritten);
+        match group {
+            Some(group) => groups.put(id, group),
+            None => _ = self.accounts.remove_group(id),
+        }
+        false
+    }
+
+    /// The same of a rule of clients; `None` takes it away.
+    fn hear_rule(
+        &self,
+        prefix: ClientPrefix,
+        allow: Option<bool>,
+        position: u64,
+        tell_all: &dyn Fn(&Command),
+    ) -> bool {
+        let mut unwritten = self.site.unwritten_rules();
+        unwritten.written(position);
+        if unwritten.has(&prefix) {
+            return true; // The tracker is about to write over it.
+        }
+        drop(unwritten);
+        let rules = self.site.change_rules(|rules| {
+            match allow {
+                Some(allow) => rules.insert(prefix, allow),
+                None => rules.remove(&prefix),
+            };
+        });
+        tell_all(&Command::ClientRules(rules));
         false
     }
 

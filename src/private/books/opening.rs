@@ -72,7 +72,7 @@ pub(super) fn without(
 }
 
 /// One line for whoever is woken by it.
-pub(super) fn say_what_is_in_the_way(obstacle: &Obstacle, error: &str) {
+fn say_what_is_in_the_way(obstacle: &Obstacle, error: &str) {
     tracing::error!(
         books = obstacle.name(),
         error,
@@ -81,13 +81,29 @@ pub(super) fn say_what_is_in_the_way(obstacle: &Obstacle, error: &str) {
     );
 }
 
-/// Waits until the database has what the journal has for it. What is in the way, where it does not come to
-/// that: with a snapshot to go by, at once when waiting does not help; without one, as long as it goes on.
-pub(super) fn catch_up(
+/// Lets the ledger begin. Where the database does not take what the journal has up to record `end`, and there is
+/// a snapshot to go by, that is the way from here on.
+pub(super) fn begin_to_write(
     ledger: &Ledger,
     end: u64,
-    snapshot: bool,
-) -> Result<(), (Obstacle, String)> {
+    way: Way,
+    snapshot: Option<&Snapshot>,
+) -> Result<Way, BooksError> {
+    if let Way::Snapshot(obstacle) = &way {
+        ledger.begin_with(obstacle.clone());
+        return Ok(way);
+    }
+    let Err((obstacle, why)) = catch_up(ledger, end, snapshot.is_some()) else { return Ok(way) };
+    if snapshot.is_none() || is_final(&obstacle) {
+        return Err(BooksError::Stuck { why, text: obstacle.text() });
+    }
+    say_what_is_in_the_way(&obstacle, &why);
+    Ok(Way::Snapshot(obstacle))
+}
+
+/// Waits until the database has what the journal has for it. What is in the way, where it does not come to
+/// that: with a snapshot to go by, at once when waiting does not help; without one, as long as it goes on.
+fn catch_up(ledger: &Ledger, end: u64, snapshot: bool) -> Result<(), (Obstacle, String)> {
     let (began, mut moved_at, mut said_at) = (Instant::now(), Instant::now(), Instant::now());
     let enough = ledger.status().caught_up + 2;
     let mut last = None;
@@ -147,7 +163,7 @@ pub(super) fn agree(
 }
 
 /// True for an obstacle with which a start is not gone on, snapshot or not.
-pub(super) fn is_final(obstacle: &Obstacle) -> bool {
+fn is_final(obstacle: &Obstacle) -> bool {
     matches!(obstacle, Obstacle::Lasting(Lasting::Shared | Lasting::Foreign))
 }
 

@@ -26,6 +26,7 @@ use crate::core::mesh::message::Exported;
 use crate::core::mesh::message::{Command, Differing, Message};
 use crate::private::site::Site;
 use crate::private::users::accounts::Accounts;
+use crate::private::users::groups::Group;
 use crate::process::clock::Clock;
 use crate::process::log::ErrorChain;
 use crate::process::thread;
@@ -205,7 +206,7 @@ struct Books {
     tokens: HashMap<(UserId, InfoHash), (TorrentId, Option<Seconds>)>,
     reasons: HashMap<InfoHash, String>,
     client_rules: BTreeMap<ClientPrefix, bool>,
-    groups: BTreeMap<GroupId, Option<u32>>,
+    groups: BTreeMap<GroupId, Group>,
     /// What it has, and nobody can read: what is known of it stays.
     unread: SetAside,
 }
@@ -275,8 +276,8 @@ impl Work<'_> {
     /// Groups and client rules that cannot be read are taken for what is known of them.
     fn leave_alone(&self, unread: SetAside, books: &mut Books) {
         for group in &unread.groups {
-            let known = self.compared.accounts.groups().downloads_max(*group);
-            books.groups.entry(*group).or_insert(known);
+            let known = self.compared.accounts.groups().get(*group);
+            books.groups.entry(*group).or_insert(known.unwrap_or_default());
         }
         for prefix in &unread.client_rules {
             if let Some(known) = self.compared.site.rule(prefix) {
@@ -312,7 +313,9 @@ impl Work<'_> {
                 books.tokens.insert((user, info_hash), (torrent, expires_at));
             }
             Change::ClientRule { prefix, allow } => _ = books.client_rules.insert(prefix, allow),
-            Change::Group { id, downloads_max, .. } => _ = books.groups.insert(id, downloads_max),
+            Change::Group { id, name, downloads_max } => {
+                books.groups.insert(id, Group::named(&name, downloads_max));
+            }
             Change::GroupRemoved { .. }
             | Change::TokenRemoved { .. }
             | Change::ClientRuleRemoved { .. } => {}

@@ -46,18 +46,31 @@ impl Private {
             Operation::PutUser { id, new: true, .. } if self.accounts.known(id).is_some() => {
                 Err(Failure::UserKnown(id))
             }
-            Operation::PutUser { id, passkey, can_leech, hidden, enabled, .. } => self
+            Operation::PutUser { id, passkey, can_leech, hidden, enabled, group, .. } => self
                 .operate_user(Says {
                     id,
                     passkey: Some(passkey),
                     can_leech: Some(can_leech),
                     hidden: Some(hidden),
                     enabled: Some(enabled),
+                    group,
                     makes: true,
                 }),
-            Operation::PatchUser { id, passkey, can_leech, hidden, enabled } => {
-                self.operate_user(Says { id, passkey, can_leech, hidden, enabled, makes: false })
+            Operation::PatchUser { id, passkey, can_leech, hidden, enabled, group } => self
+                .operate_user(Says {
+                    id,
+                    passkey,
+                    can_leech,
+                    hidden,
+                    enabled,
+                    group,
+                    makes: false,
+                }),
+            Operation::PutGroup { id, name, downloads_max } => {
+                let group = self.put_group(id, name, downloads_max);
+                group.map(|group| Done::Group(id, group)).map_err(Failure::GroupNameTaken)
             }
+            Operation::RemoveGroup { id } => Ok(Done::Removed(self.remove_group(id))),
             Operation::PutTorrent { info_hash, info_hash_v2, id, freeleech, upload_percent } => {
                 let swarms = &self.swarms;
                 match swarms.terms(&info_hash) {
@@ -70,16 +83,8 @@ impl Private {
                     _ => {}
                 }
                 let (id, percent) = (Some(id), Some(upload_percent));
-                match self.put_torrent(info_hash, id, Some(info_hash_v2), freeleech, percent) {
-                    Ok(_) => {}
-                    Err(Unregistered::NameTaken(name, other)) => {
-                        return Err(Failure::NameTaken(name, other));
-                    }
-                    Err(Unregistered::NumberTaken(id, other)) => {
-                        return Err(Failure::NumberTaken(id, other));
-                    }
-                    Err(Unregistered::Unknown) => return Err(Failure::TorrentUnknown(info_hash)),
-                }
+                self.put_torrent(info_hash, id, Some(info_hash_v2), freeleech, percent)
+                    .map_err(|why| failure(info_hash, why))?;
                 let state = self.torrent_state(&info_hash);
                 state.map(Done::Torrent).ok_or(Failure::Full)
             }
@@ -105,6 +110,11 @@ impl Private {
     }
 
     fn operate_user(&mut self, says: Says) -> Result<Done, Failure> {
+        if let Some(Some(group)) = says.group
+            && self.accounts.groups().get(group).is_none()
+        {
+            return Err(Failure::GroupUnknown(group));
+        }
         match self.say_user(says) {
             Ok(known) => Ok(Done::User(known)),
             Err(Unsaid::Unknown) => Err(Failure::UserUnknown(says.id)),
@@ -143,5 +153,14 @@ impl Private {
         let (terms, mut peers) = (swarms.terms(info_hash)?, Vec::new());
         let next = swarms.page(info_hash, from, max, &mut peers)?;
         Some(Page { terms, peers, next })
+    }
+}
+
+/// Why a torrent could not be registered, as the client is told.
+fn failure(info_hash: InfoHash, why: Unregistered) -> Failure {
+    match why {
+        Unregistered::NameTaken(name, other) => Failure::NameTaken(name, other),
+        Unregistered::NumberTaken(id, other) => Failure::NumberTaken(id, other),
+        Unregistered::Unknown => Failure::TorrentUnknown(info_hash),
     }
 }

@@ -1,5 +1,7 @@
 //! What the site says by Ocelot's interface, done.
 
+use std::net::IpAddr;
+
 use persist::Trouble;
 use shard::private::{Passkey, User};
 use shard::{InfoHash, Seconds};
@@ -8,6 +10,7 @@ use super::Private;
 use super::site_changes::Unregistered;
 use crate::core::mesh::message::{Command, Wish};
 use crate::core::route;
+use crate::private::site::audit;
 use crate::private::users::accounts::{Says, Unsaid};
 use crate::wire::ocelot::{Update, UserReport};
 
@@ -63,6 +66,7 @@ impl Private {
                     can_leech: Some(true),
                     hidden: Some(*hidden),
                     enabled: Some(true),
+                    group: None,
                     makes: true,
                 });
             }
@@ -118,6 +122,14 @@ impl Private {
                     tracing::warn!(times, "an update of the site is of an unknown kind");
                 }
             }
+        }
+    }
+
+    /// Notes what the site says, from this address, before it is done: who is meant by a passkey is known then.
+    pub fn audit(&self, update: &Update, address: IpAddr, now: Seconds) {
+        let Some(audit) = self.site.audit() else { return };
+        if let Some(change) = audit::of_update(update, |passkey| self.accounts.holder(passkey)) {
+            audit.note("ocelot", Some(address), change, now);
         }
     }
 

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use persist::Trouble;
 use persist::journal::{Columns, Said};
-use shard::private::{Change, ClientPrefix, Freeleech, Stamp, Terms, TorrentId, User, UserId};
+use shard::private::{
+    Change, ClientPrefix, Freeleech, GroupId, Stamp, Terms, TorrentId, User, UserId,
+};
 use shard::{InfoHash, Seconds};
 
 use super::Private;
@@ -15,6 +17,7 @@ use crate::core::mesh::message::Command;
 use crate::core::route::SITE_CORE;
 use crate::private::torrents::numbers::Beginning;
 use crate::private::users::accounts::{Known, Says, Unsaid};
+use crate::private::users::groups::Group;
 use crate::process::clock;
 
 /// Why a torrent is not registered.
@@ -168,6 +171,39 @@ impl Private {
             self.to_tell.push(if enabled { Command::Rights(user) } else { Command::UserGone(id) });
         }
         Ok(became.known)
+    }
+
+    /// There is a group of users, and it is like this. Only [`SITE_CORE`] does.
+    ///
+    /// # Errors
+    /// Nothing has changed then: this other group has the name.
+    pub(crate) fn put_group(
+        &mut self,
+        id: GroupId,
+        name: String,
+        downloads_max: Option<u32>,
+    ) -> Result<Group, GroupId> {
+        let groups = self.accounts.groups();
+        if let Some(holder) = groups.holder(&name).filter(|holder| *holder != id) {
+            return Err(holder);
+        }
+        let group = Group::named(&name, downloads_max);
+        groups.put(id, group.clone());
+        self.journal_group(id, Change::Group { id, name, downloads_max });
+        Ok(group)
+    }
+
+    /// There is no such group any more, and nobody is in it; whether there was.
+    pub(crate) fn remove_group(&mut self, id: GroupId) -> bool {
+        let was_there = self.accounts.remove_group(id);
+        self.journal_group(id, Change::GroupRemoved { id });
+        was_there
+    }
+
+    fn journal_group(&mut self, id: GroupId, change: Change) {
+        let at = now_stamp();
+        self.accounts.groups().unwritten().note(id, Columns::ALL, at);
+        self.journal(at, Columns::ALL, change);
     }
 
     /// Clients whose peer id begins like this are allowed, or refused.

@@ -105,6 +105,8 @@ pub struct Says {
     pub hidden: Option<bool>,
     /// May announce; true for a new one unless said.
     pub enabled: Option<bool>,
+    /// The group, or none; none for a new one unless said.
+    pub group: Option<Option<GroupId>>,
     /// One who is not known is made.
     pub makes: bool,
 }
@@ -112,7 +114,8 @@ pub struct Says {
 impl Says {
     /// Nothing yet, of one who is known.
     pub fn of(id: UserId) -> Self {
-        Self { id, passkey: None, can_leech: None, hidden: None, enabled: None, makes: false }
+        let (passkey, can_leech, hidden, enabled, group) = Default::default();
+        Self { id, passkey, can_leech, hidden, enabled, group, makes: false }
     }
 
     /// Which columns of his row that is.
@@ -122,6 +125,7 @@ impl Says {
             .and(one(self.can_leech.is_some(), Columns::CAN_LEECH))
             .and(one(self.hidden.is_some(), Columns::HIDDEN))
             .and(one(self.enabled.is_some(), Columns::ENABLED))
+            .and(one(self.group.is_some(), Columns::GROUP))
             .and(one(self.makes, Columns::MAKES))
     }
 }
@@ -256,7 +260,7 @@ impl Accounts {
             id: says.id,
             can_leech: says.can_leech.or(was.map(|was| was.can_leech)).unwrap_or(true),
             hidden: says.hidden.or(was.map(|was| was.hidden)).unwrap_or(false),
-            group: was.and_then(|was| was.group),
+            group: says.group.unwrap_or(was.and_then(|was| was.group)),
         };
         let enabled = says.enabled.or(before.map(|before| before.enabled)).unwrap_or(true);
         pending.note(says.id);
@@ -284,7 +288,7 @@ impl Accounts {
                 user.can_leech
             },
             hidden: if kept.has(Columns::HIDDEN) { here.user.hidden } else { user.hidden },
-            group: user.group,
+            group: if kept.has(Columns::GROUP) { here.user.group } else { user.group },
         };
         let passkey = if kept.has(Columns::PASSKEY) { here.passkey } else { passkey };
         let enabled = if kept.has(Columns::ENABLED) { here.enabled } else { enabled };
@@ -399,6 +403,23 @@ impl Accounts {
         &self.groups
     }
 
+    /// There is no such group any more, and nobody is in it. Whether there was. Looks at every user: 10 ms where
+    /// there are 500,000.
+    pub fn remove_group(&self, id: GroupId) -> bool {
+        let was_there = self.groups.remove(id);
+        let mut members = Vec::new();
+        self.for_each(|known| {
+            if known.user.group == Some(id) {
+                members.push(known.user.id);
+            }
+        });
+        for member in members {
+            self.accounts
+                .change(member, |account| account.group = account.group.filter(|of| *of != id));
+        }
+        was_there
+    }
+
     /// Whether a user has as many downloads as his group allows: clients in swarms that download, each for
     /// itself, on whichever core. Who announces on two cores in the same moment may get one too many.
     #[inline]
@@ -447,6 +468,7 @@ const _: () = assert!(size_of::<Option<Account>>() == 44, "there may be half a m
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::private::users::groups::Group;
 
     fn passkey(letter: char) -> Passkey {
         Passkey::new(letter.to_string().repeat(32).as_bytes()).unwrap()
@@ -583,11 +605,11 @@ mod tests {
         for (downloads_max, full) in
             [(None, false), (Some(3), false), (Some(2), true), (Some(0), true)]
         {
-            accounts.groups().put(GroupId(4), downloads_max);
+            accounts.groups().put(GroupId(4), Group { name: None, downloads_max });
             assert_eq!(accounts.downloads_full(&in_group), full, "{downloads_max:?}");
             assert!(!accounts.downloads_full(&user(2)));
         }
-        accounts.groups().remove(GroupId(4));
+        accounts.remove_group(GroupId(4));
         assert!(!accounts.downloads_full(&in_group));
     }
 

@@ -16,6 +16,8 @@ use super::{Site, announce, passkey};
 use crate::tracker::http::{answer, escape, fetch};
 use crate::tracker::{HOMES, PATIENCE, Tracker, hash, patiently};
 
+pub(super) use commands::margay;
+
 /// A client of the API.
 pub(crate) struct Api {
     control: SocketAddr,
@@ -155,7 +157,7 @@ fn what_the_api_says_counts_at_once_and_reaches_the_database() {
     let user = api.done("PUT", "users/1", json!({"passkey": passkey(1), "hidden": true}));
     let expected = json!({
         "id": 1, "passkey": passkey(1), "can_leech": true, "hidden": true, "enabled": true,
-        "seeding": 0, "leeching": 0,
+        "group": null, "seeding": 0, "leeching": 0,
     });
     assert_eq!(user, expected);
     assert_eq!(refusal(&site, &leeching(1)).as_deref(), Some("Unregistered torrent"));

@@ -270,15 +270,7 @@ fn who_changed_what_is_kept() {
     ];
     api.done("POST", "bulk", json!({"operations": operations}));
     api.done("GET", "users/1", json!(null));
-    let kept: Vec<_> = fs::read_dir(site.data.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|kind| kind == "jsonl"))
-        .collect();
-    let [file] = &kept[..] else { panic!("{kept:?}") };
-    let text = fs::read_to_string(file).unwrap();
-    assert!(!text.contains(&passkey(1)) && !text.contains(&passkey(2)), "no secrets: {text}");
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines = audited(&site);
     let changes: Vec<(&str, &str)> = lines
         .iter()
         .map(|line| (line["change"]["op"].as_str().unwrap(), line["became"].as_str().unwrap()))
@@ -297,6 +289,61 @@ fn who_changed_what_is_kept() {
     let patched = json!({"op": "patch_user", "id": 1, "enabled": false, "passkey": "(given)"});
     assert_eq!(lines[1]["change"], patched);
     assert!(lines.iter().all(|line| line["who"] == "local" && line["address"] == "127.0.0.1"));
+}
+
+/// What is noted in the data folder, without secrets.
+fn audited(site: &Site) -> Vec<Value> {
+    let kept: Vec<_> = fs::read_dir(site.data.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "jsonl"))
+        .collect();
+    let [file] = &kept[..] else { panic!("{kept:?}") };
+    let text = fs::read_to_string(file).unwrap();
+    assert!(!text.contains(&passkey(1)) && !text.contains(&passkey(2)), "no secrets: {text}");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn what_the_site_changes_in_other_ways_is_kept_as_well() {
+    let Some(mut site) = Site::open("api_audit_others", "--cores 2") else { return };
+    site.add_user(1);
+    site.add_torrent(10, "disk");
+    site.says(&format!("update_user&passkey={}&can_leech=0", passkey(1)));
+    site.says("update_torrent&info_hash=short&freetorrent=1");
+    site.says(&format!("remove_user&passkey={}", passkey(1)));
+    let users = format!("INSERT INTO users (id, passkey) VALUES (2, '{}')", passkey(2));
+    site.database.batch_execute(&users).unwrap();
+    site.database.batch_execute("INSERT INTO user_groups VALUES (3, 'New', 1)").unwrap();
+    let data = site.data.path().display().to_string();
+    assert_eq!(margay(&[], &format!("api-token create site --data {data}")).code, 0);
+    let expected = [
+        ("ocelot", json!({"op": "add_user", "id": 1, "passkey": "(given)", "hidden": false})),
+        (
+            "ocelot",
+            json!({"op": "add_torrent", "info_hash": hex("disk"), "id": 10, "freeleech": "none"}),
+        ),
+        ("ocelot", json!({"op": "update_user", "id": 1, "can_leech": false, "hidden": null})),
+        ("ocelot", json!({"op": "remove_user", "id": 1})),
+        (
+            "sql",
+            json!({"row": "users", "id": 2, "can_leech": true, "hidden": false, "enabled": true, "group": null}),
+        ),
+        ("sql", json!({"row": "user_groups", "id": 3, "name": "New", "downloads_max": 1})),
+        ("command", json!({"op": "create_token", "name": "site"})),
+    ];
+    let lines = patiently("all of them", || {
+        Some(audited(&site)).filter(|lines| lines.len() >= expected.len())
+    });
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for (who, change) in expected {
+        let line = lines.iter().find(|line| line["change"] == change);
+        let line = line.unwrap_or_else(|| panic!("{change} is missing: {lines:?}"));
+        assert!(line["who"].as_str().unwrap().starts_with(who), "{line}");
+        let address = if who == "ocelot" { json!("127.0.0.1") } else { json!(null) };
+        assert_eq!((&line["address"], &line["became"]), (&address, &json!("done")), "{line}");
+    }
+    site.stop();
 }
 
 #[test]

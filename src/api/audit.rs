@@ -1,12 +1,12 @@
-//! Who changed what by the API, and from where: a line in the log for each request, and a line of JSON for each
-//! change in a file of the data folder, a file a day.
+//! Who changed what, and from where: a line in the log for each request, and a line of JSON for each change in a
+//! file of the data folder, a file a day. By the API, by Ocelot's interface, by SQL, or by `margay api-token`.
 //!
 //! A change that cannot be noted is made all the same; the log says that it is missing.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,8 +15,7 @@ use persist::Trouble;
 use serde_json::{Value, json};
 use shard::Seconds;
 
-use crate::api::text::{date, moment};
-use crate::api::token::Name;
+use super::text::{date, moment};
 
 /// What the names of the files begin and end with; between them is the day, as in `audit-2026-11-29.jsonl`.
 const NAME: (&str, &str) = ("audit-", ".jsonl");
@@ -25,55 +24,68 @@ static UNWRITTEN: Trouble = Trouble::new();
 
 /// The files of a data folder.
 #[derive(Debug)]
-pub(super) struct Audit {
+pub struct Audit {
     folder: PathBuf,
     kept_days: u64,
     today: Mutex<Option<(u64, File)>>,
 }
 
 /// Who asks, and from where.
-#[derive(Clone, Debug)]
-pub(super) struct Asker {
-    /// The token's name; `local` for the one in the data folder.
-    pub(super) token: Name,
-    pub(super) address: IpAddr,
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Asker {
+    /// The name of a token of the API, `local` for the one in the data folder; `ocelot`, `sql`, or who ran a command.
+    pub who: String,
+    /// Where the request came from, if it came over a network.
+    pub address: Option<IpAddr>,
 }
+
+/// A change without its secrets, and what became of it: `done`, or the code of a failure.
+pub type Noted = (Value, &'static str);
 
 impl Audit {
     /// Files in `folder`, each kept for this time.
-    pub(super) fn new(folder: PathBuf, kept: Duration) -> Self {
+    pub fn new(folder: PathBuf, kept: Duration) -> Self {
         Self { folder, kept_days: kept.as_secs().div_ceil(86_400), today: Mutex::default() }
     }
 
-    /// Notes what a request has changed: each change without its secrets, and what became of it.
-    pub(super) fn note(&self, asker: &Asker, changes: &[(Value, &'static str)], now: Seconds) {
+    /// Notes what a request has changed, in the log and in the file, where it is on the disk then.
+    pub fn note(&self, asker: &Asker, changes: &[Noted], now: Seconds) {
         let [(first, became), ..] = changes else { return };
-        let (who, address) = (&asker.token, asker.address);
+        let who = &asker.who;
+        let address = asker.address.map(tracing::field::display);
         match changes.len() {
-            1 => tracing::info!(%who, %address, change = %first, became, "audit"),
+            1 => tracing::info!(who, address, change = %first, became, "audit"),
             many => {
                 let done = changes.iter().filter(|(_, became)| *became == "done").count();
-                tracing::info!(%who, %address, changes = many, done, first = %first, "audit");
+                tracing::info!(who, address, changes = many, done, first = %first, "audit");
             }
         }
+        if let Err(error) = self.keep(asker, changes, now)
+            && let Some(times) = UNWRITTEN.again("")
+        {
+            let folder = self.folder.display();
+            tracing::error!(%error, %folder, times, "what was changed cannot be noted; it stands in the log alone");
+        }
+    }
+
+    /// Notes it in the file alone.
+    ///
+    /// # Errors
+    /// Of the file: it cannot be made, or written to.
+    pub fn keep(&self, asker: &Asker, changes: &[Noted], now: Seconds) -> io::Result<()> {
         let mut lines = String::new();
         for (change, became) in changes {
             let line = json!({
                 "at": moment(now.0.into()),
-                "who": who.to_string(),
-                "address": address,
+                "who": asker.who,
+                "address": asker.address,
                 "change": change,
                 "became": became,
             });
             lines.push_str(&line.to_string());
             lines.push('\n');
         }
-        if let Err(error) = self.write(&lines, now)
-            && let Some(times) = UNWRITTEN.again("")
-        {
-            let folder = self.folder.display();
-            tracing::error!(%error, %folder, times, "what was changed cannot be noted; it stands in the log alone");
-        }
+        self.write(&lines, now)
     }
 
     fn write(&self, lines: &str, now: Seconds) -> io::Result<()> {
@@ -82,6 +94,11 @@ impl Audit {
         if !matches!(&*today, Some((of, _)) if *of == day) {
             let path = self.folder.join(name(day));
             let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+            let (folder, own) = (fs::metadata(&self.folder)?, file.metadata()?);
+            if (folder.uid(), folder.gid()) != (own.uid(), own.gid()) {
+                // Root may be first today, and the tracker is to go on with it.
+                let _ = fchown(&file, Some(folder.uid()), Some(folder.gid()));
+            }
             *today = Some((day, file));
             self.forget_old(day);
         }
@@ -138,7 +155,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let day = |day: u32| Seconds(day * 86_400 + 5);
         let audit = Audit::new(folder.path().to_owned(), Duration::from_secs(2 * 86_400));
-        let asker = Asker { token: Name::new("site").unwrap(), address: [127, 0, 0, 1].into() };
+        let asker = Asker { who: "site".to_owned(), address: Some([127, 0, 0, 1].into()) };
         fs::write(folder.path().join("audit-of-mine.jsonl"), "x\n").unwrap();
         let change = (json!({"op": "patch_user", "id": 7}), "done");
         audit.note(&asker, std::slice::from_ref(&change), day(0));
