@@ -6,6 +6,7 @@ pub mod http;
 pub mod moderation;
 mod ocelot;
 pub mod private;
+mod refused;
 pub mod udp;
 
 use std::cell::RefCell;

@@ -14,8 +14,8 @@ use crate::core::mesh::late::Late;
 use crate::core::mesh::message::{HttpAsked, HttpRequest, PrivateAnnounce, UdpAnnounce, UdpAsked};
 use crate::core::mesh::told::Told;
 use crate::core::{Engine, family};
-use crate::front::Core;
 use crate::front::udp::port::Waiting;
+use crate::front::{Core, refused};
 use crate::net::batch::Correspondent;
 use crate::private::core::Booked;
 use crate::private::core::outgoing::{Waited, Waiter};
@@ -102,6 +102,7 @@ impl Core {
         let asked = Asked::parse(head.query, Dialect::Standard)?;
         let passkey = asked.passkey(key)?;
         let user = private.find(passkey).inspect_err(|_| {
+            refused::say_passkey(Protocol::Http, remote, &passkey);
             self.trace_disabled(&passkey, Protocol::Http, remote, &asked);
         })?;
         self.announce_of(user, &asked, head, remote).inspect_err(|refusal| {
@@ -195,6 +196,7 @@ impl Core {
                 once.then(|| self.engine.private_mut().hold())
             }
             Booked::Refused { refusal, once } => {
+                refused::say(Protocol::Http, *remote, &refusal);
                 let interval = self.refusal_interval(&refusal, &announce.info_hash, now);
                 self.engine.private_mut().trace_answer(Some(interval), now);
                 private::write_failure(out, framing, &refusal, interval, interval);
@@ -260,6 +262,7 @@ impl Core {
             private::Refusal::TooLong => (Reason::TooLarge, private::FAILURE_INTERVAL),
             _ => (Reason::Malformed, private::FAILURE_INTERVAL),
         };
+        refused::say(Protocol::Http, remote, refusal);
         self.engine.counters.front(Protocol::Http, family(remote)).refuse(reason);
         private::write_failure(out, framing, refusal, interval, interval);
     }
@@ -317,6 +320,7 @@ impl Core {
                 }
             },
             Err(refusal) => {
+                refused::say(Protocol::Udp, address, &refusal);
                 let reason = match refusal {
                     private::Refusal::PasskeyNotFound => Reason::Passkey,
                     private::Refusal::ClientRefused => Reason::Client,
@@ -337,6 +341,7 @@ impl Core {
         // Who sends no path (BEP 41) is told what is missing.
         let passkey = asked.passkey(None).map_err(|_| private::Refusal::PasskeyNotFound)?;
         let user: User = private.find(passkey).inspect_err(|_| {
+            refused::say_passkey(Protocol::Udp, address, &passkey);
             self.trace_disabled(&passkey, Protocol::Udp, address, asked);
         })?;
         self.announce_of_udp(user, asked, address).inspect_err(|refusal| {
@@ -392,15 +397,16 @@ impl Core {
                     });
                 }
             }
-            Booked::Refused { refusal, once: true } => {
+            Booked::Refused { refusal, once } => {
+                refused::say(Protocol::Udp, from.remote.ip(), &refusal);
                 self.engine.private_mut().trace_answer(None, now);
-                let mut datagram = Vec::new();
-                write_error(&mut datagram, transaction, &refusal);
-                self.hold_udp(port, from, datagram);
-            }
-            Booked::Refused { refusal, once: false } => {
-                self.engine.private_mut().trace_answer(None, now);
-                self.push(port, from, |out| write_error(out, transaction, &refusal));
+                if once {
+                    let mut datagram = Vec::new();
+                    write_error(&mut datagram, transaction, &refusal);
+                    self.hold_udp(port, from, datagram);
+                } else {
+                    self.push(port, from, |out| write_error(out, transaction, &refusal));
+                }
             }
             Booked::Unavailable => {
                 let refusal = private::Refusal::Unavailable;

@@ -18,7 +18,7 @@ use super::moderation::{self, Moderation};
 use crate::core::mesh::message::{Message, ReplyTo, UdpAnnounce, UdpAsked};
 use crate::core::{Engine, Scraped, family};
 use crate::front::udp::port::Waiting;
-use crate::front::{Core, SharedCore};
+use crate::front::{Core, SharedCore, refused};
 use crate::net::batch::{BATCH_MAX, Correspondent, Inbox};
 use crate::net::stream;
 use crate::wire::private;
@@ -187,7 +187,10 @@ impl Core {
                     self.answer_scrape(port, from, scrape.transaction, &counts);
                 }
             }
-            Err(_) => front.refuse(Reason::Malformed),
+            Err(malformed) => {
+                front.refuse(Reason::Malformed);
+                refused::say(Protocol::Udp, address, &malformed);
+            }
         }
     }
 
@@ -230,7 +233,10 @@ impl Core {
                     write_announce(out, transaction, interval, reply.counts, peers);
                 });
             }
-            Err(refused) => self.push(port, from, |out| write_error(out, transaction, &refused)),
+            Err(refused) => {
+                refused::say(Protocol::Udp, from.remote.ip(), &refused);
+                self.push(port, from, |out| write_error(out, transaction, &refused));
+            }
         }
     }
 

@@ -13,6 +13,7 @@ mod ocelot;
 mod private;
 mod program;
 mod prometheus;
+mod refusals;
 mod restart;
 mod rooms;
 mod routing;

@@ -9,9 +9,9 @@ use shard::{Counts, Families, InfoHash, Scope, Seconds};
 use crate::core::mesh::late::Late;
 use crate::core::mesh::message::{HttpAnnounce, HttpAsked, HttpRequest, ReplyTo};
 use crate::core::{Refused, Scraped, family};
-use crate::front::Core;
 use crate::front::heard::Doing;
 use crate::front::http::shelf::Loan;
+use crate::front::{Core, refused};
 use crate::wire::http::{
     Announced, Failure, Framing, Head, Malformed, Parsed, Persistence, Retry, Target, parse_head,
     write_announce, write_failure, write_not_found, write_root, write_scrape,
@@ -208,7 +208,10 @@ impl Core {
                 };
                 write_announce(out, framing, &announced);
             }
-            Err(refused) => self.refuse_http(framing, refused, out),
+            Err(refused) => {
+                refused::say(Protocol::Http, remote, &refused);
+                self.refuse_http(framing, refused, out);
+            }
         }
     }
 
@@ -274,6 +277,7 @@ impl Core {
     }
 
     fn refuse_malformed(&mut self, remote: IpAddr, malformed: Malformed, out: &mut Vec<u8>) {
+        refused::say(Protocol::Http, remote, &malformed);
         if self.engine.private.is_some() {
             self.refuse_private(remote, Framing::CLOSE, &malformed.into(), out);
             return self.note_reply(remote);
@@ -297,6 +301,7 @@ impl Core {
         reason: &dyn std::fmt::Display,
         out: &mut Vec<u8>,
     ) {
+        refused::say(Protocol::Http, remote, reason);
         self.engine.counters.front(Protocol::Http, family(remote)).refuse(Reason::Malformed);
         let intervals = Some((self.engine.interval.current(), self.engine.interval.min()));
         let retry = Some(Retry::Never);
