@@ -4,5 +4,6 @@ pub mod books;
 pub mod checked;
 pub mod cli;
 pub mod journal;
+pub mod lists;
 pub mod site;
 pub mod snapshot;

@@ -8,7 +8,7 @@ use margay::api::describe;
 use margay::command::checked::CheckError;
 use margay::command::cli::{self, Flags, Request};
 use margay::command::site::{self, SiteError};
-use margay::command::{books, checked, journal, snapshot};
+use margay::command::{books, checked, journal, lists, snapshot};
 use margay::config::{self, ConfigError, Environment, Loaded};
 use margay::process::clock::Clock;
 use margay::process::memory;
@@ -55,6 +55,10 @@ fn answer(request: Request) -> anyhow::Result<()> {
             let config = config::load_only(books::OPTIONS, flags, &environment())?;
             // What differs is told in any case.
             return Ok(books::check(&config, &mut io::stdout())?);
+        }
+        Request::List(flags, which, command) => {
+            let config = config::load_only(lists::OPTIONS, flags, &environment())?;
+            lists::run(which, &command, &config, &mut text)?;
         }
         Request::Site(flags, request) => {
             let config = config::load_only(site::OPTIONS, flags, &environment())?;

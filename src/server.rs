@@ -125,6 +125,8 @@ pub(crate) enum Event {
     Signal(i32),
     /// The operator asked for a snapshot.
     SnapshotWanted,
+    /// Somebody asked for the lists to be read again.
+    ListsWanted,
     /// The snapshot under way is done.
     SnapshotDone(Outcome),
     /// The site wrote something into the database by itself.
@@ -278,7 +280,7 @@ impl Server<'_> {
     /// Waits until every core has loaded its swarms, which began at `loading`.
     fn wait_until_ready(&mut self, loading: Instant) -> Result<(), ServerError> {
         let mut missing = self.cores.count();
-        let mut restored_peers = 0;
+        let (mut restored_peers, mut lists_wanted) = (0, false);
         while missing > 0 {
             match self.next_event(None) {
                 Some(Event::CoreReady(restored)) => {
@@ -298,12 +300,17 @@ impl Server<'_> {
                     }
                 }
                 Some(Event::CoreEnded(core)) => return Err(self.cores.failed(core)),
+                // The lists were read before loading began, and may have changed since.
+                Some(Event::Signal(SIGHUP) | Event::ListsWanted) => lists_wanted = true,
                 Some(Event::Signal(SIGINT | SIGTERM)) => {
                     tracing::info!("stopped while loading; the snapshots are as they were");
                     std::process::exit(0);
                 }
                 _ => {}
             }
+        }
+        if lists_wanted {
+            self.reload_lists();
         }
         self.state.update_snapshot(|known| {
             known.load_nanos = loading.elapsed().as_nanos() as u64;
@@ -368,7 +375,7 @@ impl Server<'_> {
             };
             self.clock.follow();
             match event {
-                Event::Signal(SIGHUP) => self.reload_lists(),
+                Event::Signal(SIGHUP) | Event::ListsWanted => self.reload_lists(),
                 Event::Signal(_) => return Ok(()),
                 Event::SnapshotWanted => self.snapshots.start(&self.cores, &self.state, self.clock),
                 Event::SnapshotDone(outcome) => {
@@ -513,10 +520,12 @@ fn say_what_is_loaded(snapshot: &Snapshot, state: &control::State) {
 
 fn control_state(listeners: &Listeners, events: Sender<Event>) -> control::State {
     let udp_ports = listeners.addresses.udp.iter().map(SocketAddr::port).collect();
-    control::State::new(listeners.cores.len(), udp_ports, move |command| match command {
-        control::Command::Snapshot => events
-            .try_send(Event::SnapshotWanted)
-            .map_err(|_| control::Declined("the tracker is busy; try again")),
+    control::State::new(listeners.cores.len(), udp_ports, move |command| {
+        let event = match command {
+            control::Command::Snapshot => Event::SnapshotWanted,
+            control::Command::Lists => Event::ListsWanted,
+        };
+        events.try_send(event).map_err(|_| control::Declined("the tracker is busy; try again"))
     })
 }
 

@@ -10,8 +10,9 @@ use clap::builder::{EnumValueParser, PathBufValueParser};
 use clap::{Arg, ArgMatches, Command};
 use clap_complete::Shell;
 
-use crate::command::books;
+use crate::command::lists::{ListCommand, Which};
 use crate::command::site::{SiteRequest, TokenCommand};
+use crate::command::{books, lists};
 use crate::config::{self, Declared};
 
 /// What was given of the options, as the command line says it.
@@ -42,6 +43,8 @@ pub enum Request {
     JournalAdopt(PathBuf),
     /// Compare a journal with its database.
     CheckBooks(Flags),
+    /// Change a list of torrents, or look at it.
+    List(Flags, Which, ListCommand),
     /// Ask a running private tracker.
     Site(Flags, SiteRequest),
     /// See to the tokens of its API.
@@ -76,6 +79,8 @@ pub fn command() -> Command {
                 .args(config::args_of(books::OPTIONS)),
         )
         .subcommands(site::commands())
+        .subcommand(list("deny", "Refuse torrents: the list of an open or private tracker, in a file"))
+        .subcommand(list("allow", "Serve these torrents and no others: a list in a file"))
         .subcommand(
             Command::new("completions").about("Write completions for a shell").arg(
                 Arg::new("shell")
@@ -97,6 +102,49 @@ fn snapshot_command() -> Command {
         .subcommand_required(true)
         .subcommand(verb("inspect", "Say what a snapshot holds"))
         .subcommand(verb("verify", "Read a snapshot to its end and check every part"))
+}
+
+fn list(name: &'static str, about: &'static str) -> Command {
+    let verb = |name: &'static str, about: &'static str| {
+        Command::new(name).about(about).args(config::args_of(lists::OPTIONS))
+    };
+    let remark = Arg::new("remark")
+        .long("remark")
+        .value_name("TEXT")
+        .default_value("")
+        .hide_default_value(true)
+        .help("What stands behind it on its line");
+    Command::new(name)
+        .about(about)
+        .subcommand_required(true)
+        .subcommand(
+            verb("add", "Put a torrent on the list").arg(site::named()).arg(site::v2()).arg(remark),
+        )
+        .subcommand(
+            verb("remove", "Take a torrent off the list").arg(site::named()).arg(site::v2()),
+        )
+        .subcommand(verb("list", "Show the list"))
+}
+
+fn list_request(matches: &ArgMatches, outer: &Flags) -> Option<Request> {
+    let (name, inner) = matches.subcommand()?;
+    let which = match name {
+        "deny" => Which::Deny,
+        "allow" => Which::Allow,
+        _ => return None,
+    };
+    let (verb, said) = inner.subcommand()?;
+    let command = match verb {
+        "add" => {
+            let remark = said.get_one::<String>("remark").cloned().unwrap_or_default();
+            ListCommand::Add(site::torrent_of(said), remark)
+        }
+        "remove" => ListCommand::Remove(site::torrent_of(said)),
+        _ => ListCommand::Show,
+    };
+    let mut given = config::given_of(said, lists::OPTIONS);
+    given.extend(outer.clone());
+    Some(Request::List(given, which, command))
 }
 
 fn journal_command() -> Command {
@@ -155,6 +203,9 @@ pub fn parse() -> Result<Request, clap::Error> {
         flags.extend(outer.clone());
         flags
     };
+    if let Some(request) = list_request(&matches, &outer) {
+        return Ok(request);
+    }
     if let Some(request) = site::request(&matches, &outer) {
         return Ok(request);
     }

@@ -411,7 +411,7 @@ fn info_hash(torrent: &Named) -> Result<InfoHash, SiteError> {
 }
 
 /// The name of a torrent, and its second one where it is given as the file of a hybrid (BEP 52).
-fn names(torrent: &Named) -> Result<(InfoHash, Option<InfoHash>), SiteError> {
+pub(super) fn names(torrent: &Named) -> Result<(InfoHash, Option<InfoHash>), SiteError> {
     let path = &torrent.given;
     if let Some(info_hash) = path.to_str().and_then(text::info_hash) {
         return Ok((info_hash, None));
@@ -458,13 +458,7 @@ fn connect(
     config: &Config,
     token: Option<String>,
 ) -> Result<Client, SiteError> {
-    let mut address: SocketAddr = config.control.ok_or(SiteError::NoControl)?;
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
+    let address = control_address(config)?;
     let (token, token_from) = match (&request.token_file, token) {
         (Some(path), _) => (read_token(path)?, path.display().to_string()),
         (None, Some(token)) => {
@@ -477,6 +471,27 @@ fn connect(
         }
     };
     Ok(Client::new(address, token, token_from))
+}
+
+/// Where the control listener is reached from this machine.
+fn control_address(config: &Config) -> Result<SocketAddr, SiteError> {
+    let mut address: SocketAddr = config.control.ok_or(SiteError::NoControl)?;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    Ok(address)
+}
+
+/// Has a running tracker carry out a command that needs no token; what it says.
+pub(super) fn command(config: &Config, path: &str) -> Result<String, SiteError> {
+    let (status, message) = client::command(control_address(config)?, path)?;
+    match status {
+        200..300 => Ok(message),
+        _ => Err(ClientError::Refused { status, code: String::new(), message }.into()),
+    }
 }
 
 fn read_token(path: &Path) -> Result<Token, SiteError> {

@@ -35,6 +35,7 @@ pub(super) fn router(state: Arc<State>, pages: Pages) -> Router {
         Pages::All => readable
             .route("/", get(index))
             .route("/snapshot", post(snapshot))
+            .route("/lists", post(lists))
             .route("/api/{*rest}", any(api::answer))
             .fallback(|| async { (StatusCode::NOT_FOUND, "no such page; GET / lists them\n") })
             .layer(middleware::from_fn(host::check)),
@@ -119,13 +120,27 @@ async fn ready(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
 
 /// Has a snapshot written; answers before it is.
 async fn snapshot(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> impl IntoResponse {
-    if !from_operator(&headers) {
+    carry_out(&state, &headers, Command::Snapshot, "a snapshot is being written\n")
+}
+
+/// Has the lists of torrents read again; answers before they are.
+async fn lists(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> impl IntoResponse {
+    carry_out(&state, &headers, Command::Lists, "the tracker reads its lists again\n")
+}
+
+fn carry_out(
+    state: &State,
+    headers: &HeaderMap,
+    command: Command,
+    done: &'static str,
+) -> (StatusCode, &'static str) {
+    if !from_operator(headers) {
         return (StatusCode::FORBIDDEN, NOT_FROM_BROWSERS);
     }
-    match state.command(Command::Snapshot) {
+    match state.command(command) {
         Ok(()) => {
-            tracing::info!("snapshot asked for on the control listener");
-            (StatusCode::ACCEPTED, "a snapshot is being written\n")
+            tracing::info!(?command, "asked for on the control listener");
+            (StatusCode::ACCEPTED, done)
         }
         Err(Declined(why)) => (StatusCode::CONFLICT, why),
     }
@@ -162,6 +177,7 @@ GET  /health        how everything is, a line each, and what to do
 GET  /health/live   200 while every core turns
 GET  /health/ready  200 while requests are answered, 503 while loading or draining
 POST /snapshot      write a snapshot now; needs the header Margay-Command: yes
+POST /lists         read allow-list and deny-list again; the same
      /api/v1/…      users, torrents, tokens and client rules of a private tracker;
                     GET /api/v1/openapi.json describes it
 ";

@@ -17,6 +17,8 @@ use super::Api;
 pub enum Command {
     /// Write a snapshot now.
     Snapshot,
+    /// Read the lists of torrents again.
+    Lists,
 }
 
 /// A command that is not carried out now; the text says why.

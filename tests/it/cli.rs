@@ -1,11 +1,15 @@
 //! The command line: what it takes, what it refuses and how it says so.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
 use margay::config::{self, OPTIONS};
 use tempfile::TempDir;
+
+use crate::tracker::{HOMES, Tracker, hash, http};
 
 /// What a command wrote, and its exit code.
 #[derive(Debug)]
@@ -317,4 +321,75 @@ fn every_option_is_read_by_the_program() {
         let used = words.iter().filter(|word| **word == field).count();
         assert!(used > 1, "nobody reads {}", option.name);
     }
+}
+
+#[test]
+fn a_torrent_is_denied_and_let_in_again_by_command() {
+    let folder = TempDir::new().unwrap();
+    let list = folder.path().join("deny");
+    fs::write(&list, format!("# kept\n{} remark\n", "AB".repeat(20))).unwrap();
+    fs::set_permissions(&list, fs::Permissions::from_mode(0o640)).unwrap();
+    let tracker = Tracker::start(&format!("--deny-list {}", list.display()));
+    let refused = |name: &str| {
+        let page = http::fetch(tracker.http(HOMES[0]), http::announce(hash(name), 1, "&left=5"));
+        page.dictionary().find("failure reason").is_some()
+    };
+    let place = format!("--deny-list {} --control {}", list.display(), tracker.control());
+    let run = |args: &str| margay(folder.path(), &[], &format!("{args} {place}"));
+    let hex = hash("disk").map(|byte| format!("{byte:02x}")).concat();
+    assert!(!refused("disk"));
+
+    let said = run(&format!("deny add {hex} --remark court"));
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert!(said.out.ends_with("deny\nthe tracker reads its lists again\n"), "{said:?}");
+    tracker.await_logged("lists reloaded", 1);
+    assert!(refused("disk"));
+    let text = format!("# kept\n{} remark\n{hex} court\n", "AB".repeat(20));
+    assert_eq!(fs::read_to_string(&list).unwrap(), text);
+    assert_eq!(fs::metadata(&list).unwrap().permissions().mode() & 0o777, 0o640);
+    assert_eq!(run("deny list").out, text);
+    assert!(run(&format!("deny add {}", hex.to_uppercase())).out.contains("on the list already"));
+    assert_eq!(fs::read_to_string(&list).unwrap(), text);
+
+    assert!(run(&format!("deny remove {hex}")).out.starts_with("off the list: "));
+    tracker.await_logged("lists reloaded", 3);
+    assert!(!refused("disk"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+
+    // What the tracker could not read is not made longer, and what is no torrent is none.
+    fs::write(&list, "no infohash\n").unwrap();
+    let said = run(&format!("deny add {hex}"));
+    assert!(said.code == 1 && said.err.contains("deny:1: not an infohash"), "{said:?}");
+    fs::write(&list, "").unwrap();
+    assert!(run("deny add nothing").err.contains("no infohash of 40 hex digits"));
+    assert!(run(&format!("allow add {hex}")).err.contains("give --allow-list FILE"));
+    tracker.stop();
+    let said = run(&format!("deny add {hex}"));
+    assert!(said.code == 0 && said.out.contains("no tracker answers"), "{said:?}");
+}
+
+#[test]
+fn pages_name_only_options_that_there_are() {
+    fn longs(command: &clap::Command, known: &mut BTreeSet<String>) {
+        known.extend(command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned));
+        command.get_subcommands().for_each(|inner| longs(inner, known));
+    }
+    // Of aria2.
+    let mut known = BTreeSet::from(["enable-dht".to_owned()]);
+    longs(&margay::command::cli::command(), &mut known);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    for folder in ["", "docs", "grafana"] {
+        let pages = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        for page in pages.filter(|path| path.extension().is_some_and(|kind| kind == "md")) {
+            let text = fs::read_to_string(&page).unwrap();
+            for (_, rest) in text.match_indices("`--").map(|(at, _)| text[at..].split_at(3)) {
+                let name: String =
+                    rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+                assert!(known.contains(&name), "{} names --{name}", page.display());
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 100, "{named}");
 }

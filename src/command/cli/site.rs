@@ -273,7 +273,7 @@ fn yes_no(name: &'static str, help: &'static str) -> Arg {
         .value_parser(PossibleValuesParser::new(["yes", "no"]))
 }
 
-fn named() -> Arg {
+pub(super) fn named() -> Arg {
     Arg::new("torrent")
         .required(true)
         .value_name("FILE|HASH")
@@ -281,7 +281,7 @@ fn named() -> Arg {
         .value_parser(PathBufValueParser::new())
 }
 
-fn v2() -> Arg {
+pub(super) fn v2() -> Arg {
     switch("v2", "Of a file of both versions, mean the infohash of version 2 alone")
 }
 
@@ -418,7 +418,7 @@ fn answer(said: &ArgMatches, name: &str) -> Option<bool> {
     said.get_one::<String>(name).map(|answer| answer == "yes")
 }
 
-fn torrent_of(said: &ArgMatches) -> Named {
+pub(super) fn torrent_of(said: &ArgMatches) -> Named {
     let given: &PathBuf = said.get_one("torrent").expect("clap requires it");
     Named { given: given.clone(), v2: said.get_flag("v2") }
 }

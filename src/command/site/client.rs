@@ -125,32 +125,9 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<(u16, BufReader<TcpStream>), ClientError> {
-        let address = self.address;
-        let no_tracker = |source| ClientError::NoTracker { address, source };
-        let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIME).map_err(no_tracker)?;
         let body = body.map(Value::to_string).unwrap_or_default();
-        let request = format!(
-            "{method} {BASE}{path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            self.token.reveal(),
-            body.len()
-        );
-        stream.set_read_timeout(Some(SILENCE_MAX)).map_err(no_tracker)?;
-        stream.set_write_timeout(Some(SILENCE_MAX)).map_err(no_tracker)?;
-        stream.write_all(request.as_bytes()).map_err(|source| self.broken(source))?;
-        let mut reader = BufReader::new(stream);
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let line = (&mut reader).take(HEAD_BYTES_MAX as u64).read_until(b'\n', &mut head);
-            if line.map_err(|source| self.broken(source))? == 0 || head.len() > HEAD_BYTES_MAX {
-                return Err(ClientError::Stranger(address));
-            }
-        }
-        let mut headers = [httparse::EMPTY_HEADER; 64];
-        let mut response = httparse::Response::new(&mut headers);
-        let parsed = response.parse(&head);
-        let status = response.code.filter(|_| parsed.is_ok_and(|parsed| parsed.is_complete()));
-        Ok((status.ok_or(ClientError::Stranger(address))?, reader))
+        let authorization = format!("Authorization: Bearer {}", self.token.reveal());
+        send(self.address, &format!("{method} {BASE}{path}"), &authorization, &body)
     }
 
     fn refused(&self, status: u16, value: &Value) -> ClientError {
@@ -170,4 +147,45 @@ impl Client {
     fn broken(&self, source: io::Error) -> ClientError {
         ClientError::Broken { address: self.address, source }
     }
+}
+
+/// Posts a command to the control listener at `address`; its status and text.
+pub(super) fn command(address: SocketAddr, path: &str) -> Result<(u16, String), ClientError> {
+    let (status, reader) = send(address, &format!("POST /{path}"), "Margay-Command: yes", "")?;
+    let mut text = String::new();
+    let read = reader.take(HEAD_BYTES_MAX as u64).read_to_string(&mut text);
+    read.map_err(|source| ClientError::Broken { address, source })?;
+    Ok((status, text))
+}
+
+/// Sends a request; the status of its answer, and where the body of that is read from.
+fn send(
+    address: SocketAddr,
+    asked: &str,
+    header: &str,
+    body: &str,
+) -> Result<(u16, BufReader<TcpStream>), ClientError> {
+    let no_tracker = |source| ClientError::NoTracker { address, source };
+    let broken = |source| ClientError::Broken { address, source };
+    let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIME).map_err(no_tracker)?;
+    let length = body.len();
+    let request = format!(
+        "{asked} HTTP/1.0\r\nHost: {address}\r\n{header}\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.set_read_timeout(Some(SILENCE_MAX)).map_err(no_tracker)?;
+    stream.set_write_timeout(Some(SILENCE_MAX)).map_err(no_tracker)?;
+    stream.write_all(request.as_bytes()).map_err(broken)?;
+    let mut reader = BufReader::new(stream);
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let line = (&mut reader).take(HEAD_BYTES_MAX as u64).read_until(b'\n', &mut head);
+        if line.map_err(broken)? == 0 || head.len() > HEAD_BYTES_MAX {
+            return Err(ClientError::Stranger(address));
+        }
+    }
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut headers);
+    let parsed = response.parse(&head);
+    let status = response.code.filter(|_| parsed.is_ok_and(|parsed| parsed.is_complete()));
+    Ok((status.ok_or(ClientError::Stranger(address))?, reader))
 }
