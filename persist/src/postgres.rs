@@ -2,7 +2,8 @@
 //!
 //! `settings`, `tls` and `session` connect, `migrations` makes the tables, `rights` says what the role needs,
 //! `load` reads all that an announce needs, `watch` hears of what the site changes by SQL by `notices` and reads it
-//! `again`, `spent_tokens` has what the site is to be told. A row that cannot be read is put `aside`. What announces do to it is in
+//! `again`, `spent_tokens` has what the site is to be told,
+//! `credits` what users have so far. A row that cannot be read is put `aside`. What announces do to it is in
 //! [`crate::ledger`].
 //!
 //! Everything here blocks, and belongs on threads of its own. Connecting, migrating and loading block no
@@ -12,6 +13,7 @@ mod admit;
 mod again;
 mod aside;
 mod backoff;
+mod credits;
 mod errands;
 mod error;
 mod fill;
@@ -33,6 +35,7 @@ mod watch;
 pub use admit::Home;
 pub use aside::SetAside;
 pub use backoff::Backoff;
+pub use credits::{Credited, Credits};
 pub use error::{DatabaseError, Obstacle};
 pub use fill::{FillError, Filled};
 pub use heard::{Heard, Moment, SaidAt};

@@ -1,6 +1,7 @@
 //! What the API answers: what has become of an operation, and what is known, as JSON.
 
 use persist::ledger::client_name;
+use persist::postgres::Credited;
 use serde_json::{Value, json};
 use shard::private::{
     ClientPrefix, Freeleech, GroupId, HeldToken, PeerRecord, Presence, Terms, TorrentId, UserId,
@@ -165,7 +166,7 @@ impl Done {
     /// The thing as it is now; of one that is gone, whether it was there.
     pub fn json(&self) -> Value {
         match self {
-            Done::User(known) => user(known),
+            Done::User(known) => user(known, None),
             Done::Group(id, group) => self::group(*id, group),
             Done::Torrent(state) => torrent(state),
             Done::Token(held) => token(held),
@@ -175,8 +176,8 @@ impl Done {
     }
 }
 
-/// A user.
-pub fn user(known: &Known) -> Value {
+/// A user; `credited` where it was looked up.
+pub fn user(known: &Known, credited: Option<&Credited>) -> Value {
     json!({
         "id": known.user.id.0,
         "passkey": known.passkey.reveal(),
@@ -186,6 +187,9 @@ pub fn user(known: &Known) -> Value {
         "group": known.user.group.map(|group| group.0),
         "seeding": known.active.seeding,
         "leeching": known.active.leeching,
+        "credited": credited.map(|credited| json!({
+            "uploaded": credited.uploaded, "downloaded": credited.downloaded,
+        })),
     })
 }
 

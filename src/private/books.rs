@@ -26,6 +26,7 @@ use crate::config::{Config, GivenDatabaseError, Secret, SecretError};
 use crate::private::site::Site;
 use crate::private::site::audit::SiteAudit;
 use crate::private::site::calls::Calls;
+use crate::private::site::credits::Credits;
 use crate::private::users::accounts::Accounts;
 use crate::process::clock::Clock;
 use crate::wire::private::ClientRules;
@@ -215,7 +216,8 @@ impl Books {
         let calls = calls(config, password.as_ref(), &database)?;
         let report = config.given_ocelot_report_password()?;
         let audit = SiteAudit::start(data.path(), config.audit_keep).map_err(BooksError::Thread)?;
-        let site = Site::new(password, report, slots, clock.now(), audit);
+        let credits = Credits::start(database.clone()).map_err(BooksError::Thread)?;
+        let site = Site::new(password, report, slots, clock.now(), audit, credits);
         let watch = Watch::start(database.clone(), seen).map_err(BooksError::Thread)?;
         // What it hears from before the load on need not be looked for after it.
         let hears_all = matches!(way, Way::Database(_)) && hears(&watch, LISTEN_PATIENCE);

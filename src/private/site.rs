@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod calls;
+pub mod credits;
 pub mod report;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use shard::Seconds;
 use shard::private::ClientPrefix;
 
 use self::audit::SiteAudit;
+use self::credits::Credits;
 use super::torrents::hybrids::Hybrids;
 use super::torrents::numbers::Numbers;
 use super::users::unwritten::Unwritten;
@@ -32,6 +34,7 @@ pub struct Site {
     /// Rules that were changed through the tracker, and may not be in the database yet.
     unwritten: Mutex<Unwritten<ClientPrefix>>,
     audit: Option<SiteAudit>,
+    credits: Option<Credits>,
 }
 
 /// The rules of clients.
@@ -44,15 +47,23 @@ struct Rules {
 
 impl Site {
     /// The site with these passwords of `/update` and `/report`; without one, nobody has it. `slots` have
-    /// the counters of each core, since `started`; what the site changes is noted in `audit`.
+    /// the counters of each core, since `started`; what the site changes is noted in `audit`, and what users have so
+    /// far is asked of `credits`.
     pub fn new(
         update: Option<Secret>,
         report: Option<Secret>,
         slots: Vec<Arc<Slot>>,
         started: Seconds,
         audit: SiteAudit,
+        credits: Credits,
     ) -> Self {
-        Self { update, report, slots, started, audit: Some(audit), ..Self::default() }
+        let (audit, credits) = (Some(audit), Some(credits));
+        Self { update, report, slots, started, audit, credits, ..Self::default() }
+    }
+
+    /// What users were credited; `None` where there is no database, in tests.
+    pub fn credits(&self) -> Option<&Credits> {
+        self.credits.as_ref()
     }
 
     /// Who changed what; `None` where nobody asked for it, in tests.

@@ -156,6 +156,13 @@ pub(super) fn all() -> Value {
             "group": membership(),
             "seeding": number(),
             "leeching": number(),
+            "credited": {
+                "type": ["object", "null"],
+                "required": ["uploaded", "downloaded"],
+                "properties": {"uploaded": number(), "downloaded": number()},
+                "description": "Bytes that the user was credited, as far as they have come to the database; null \
+                    in answers to changes, and while the database does not answer.",
+            },
         })),
         "Users": object(json!({
             "users": {"type": "array", "items": reference("User")}, "next": next,

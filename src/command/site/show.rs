@@ -19,6 +19,10 @@ pub(super) fn user(value: &Value) -> String {
     }
     line(&mut text, "seeding", &value["seeding"]);
     line(&mut text, "leeching", &value["leeching"]);
+    if value["credited"].is_object() {
+        line(&mut text, "uploaded", &value["credited"]["uploaded"]);
+        line(&mut text, "downloaded", &value["credited"]["downloaded"]);
+    }
     if let Some(clients) = value["clients"].as_array() {
         text.push('\n');
         for client in clients {
@@ -42,11 +46,13 @@ pub(super) fn users(value: &Value) -> String {
         let marks: Vec<&str> = marks.map(|(_, _, mark)| *mark).collect();
         let _ = writeln!(
             text,
-            "{:<10}  {}  {} seeding, {} leeching  {}",
+            "{:<10}  {}  {} seeding, {} leeching  up {} down {}  {}",
             word(&user["id"]),
             word(&user["passkey"]),
             user["seeding"],
             user["leeching"],
+            word(&user["credited"]["uploaded"]),
+            word(&user["credited"]["downloaded"]),
             marks.join(", ")
         );
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use shard::InfoHash;
 use shard::private::{Bookmark, TorrentId, UserId};
+use tokio::time::timeout;
 
 use super::{Api, CONNECTION_TIME};
 use crate::api::operation::read_info_hash;
@@ -13,11 +14,15 @@ use crate::api::{Failure, answer, text};
 use crate::control::lease::Lease;
 use crate::core::mesh::ask::Ask;
 use crate::core::route;
+use crate::private::site::credits::Found;
 use crate::private::users::accounts::Known;
 
 /// How many of a page unless it is said, and at most.
 const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 1000;
+
+/// How long the database may take to say what users were credited.
+const CREDITS_TIME: Duration = Duration::from_secs(1);
 
 /// How long a user's clients are looked for before what was found is answered.
 const SEARCH_TIME: Duration = Duration::from_secs(5);
@@ -31,10 +36,14 @@ impl Api {
         lease: &Lease,
     ) -> Result<Value, Failure> {
         match call {
-            Call::Users => self.users(query),
+            Call::Users => self.users(query).await,
             Call::Torrents => self.torrents(query, lease).await,
             Call::Tokens => self.tokens(query, lease).await,
-            Call::ShowUser => Ok(answer::user(&self.known(&parts[0])?)),
+            Call::ShowUser => {
+                let known = self.known(&parts[0])?;
+                let credited = self.credited(&[known]).await;
+                Ok(answer::user(&known, credited.get(&known.user.id)))
+            }
             Call::Groups => {
                 let groups = self.accounts.groups().all();
                 let groups: Vec<Value> =
@@ -73,8 +82,15 @@ impl Api {
         self.accounts.known(id).ok_or(Failure::UserUnknown(id))
     }
 
+    /// What these users were credited, of those of whom the database says so in time.
+    async fn credited(&self, users: &[Known]) -> Found {
+        let Some(credits) = self.site.credits() else { return Found::new() };
+        let found = credits.ask(users.iter().map(|known| known.user.id).collect());
+        timeout(CREDITS_TIME, found).await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
     /// Users by number.
-    fn users(&self, query: &str) -> Result<Value, Failure> {
+    async fn users(&self, query: &str) -> Result<Value, Failure> {
         let after = match parameter(query, "after").map(|after| after.parse()) {
             None => None,
             Some(Ok(after)) => Some(UserId(after)),
@@ -83,8 +99,10 @@ impl Api {
         let limit = limit(query)?;
         let known = self.accounts.after(after, limit);
         let last = known.last().filter(|_| known.len() == limit);
+        let credited = self.credited(&known).await;
+        let users = known.iter().map(|known| answer::user(known, credited.get(&known.user.id)));
         Ok(json!({
-            "users": known.iter().map(answer::user).collect::<Vec<_>>(),
+            "users": users.collect::<Vec<_>>(),
             "next": last.map(|known| known.user.id.0.to_string()),
         }))
     }

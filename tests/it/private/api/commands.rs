@@ -101,7 +101,9 @@ fn a_site_is_run_from_the_command_line() {
         target("uploaded=70&downloaded=9&left=0&event=completed"),
     );
     site.check_credit(1, [70, 0]);
+    assert!(run("user list").contains("up 70 down 0"), "{}", run("user list"));
     let shown = run("user show 1 --clients");
+    assert!(shown.contains("uploaded    70\ndownloaded  0\n"), "{shown}");
     assert!(shown.contains(&info_hash) && shown.contains("seeder"), "{shown}");
     assert!(shown.contains("hidden  up 70"), "{shown}");
     let shown = run(&format!("torrent show {} --peers", file.display()));
