@@ -395,7 +395,7 @@ impl Config {
 }
 
 impl Default for Config {
-    /// What an empty command line, environment and file give.
+    /// The options of an empty command line, environment and file.
     fn default() -> Self {
         layers::defaults()
     }

@@ -26,17 +26,17 @@ use crate::core::mesh::unheard::Unheard;
 use crate::private::core::Private;
 use crate::process::clock::{Clock, Jump};
 
-/// What one core knows, and decides by.
+/// The state of one core, by which it decides.
 pub struct Engine {
     /// Which core this is, from 0.
     pub number: usize,
-    /// What the operator asked for.
+    /// The operator's options.
     pub settings: Arc<Config>,
     /// The swarms whose infohash this core owns.
     pub shard: Shard,
     /// Registered torrents and known users, where the tracker is private.
     pub private: Option<Box<Private>>,
-    /// What happened here since the start.
+    /// The counts of what happened here since the start.
     pub counters: counters::Core,
     /// The time.
     pub clock: Clock,
@@ -50,7 +50,7 @@ pub struct Engine {
     pub mesh: Vec<Address<Message>>,
     /// Scrapes that wait for other cores.
     pub gather: Gather<ReplyTo>,
-    /// What the site changed and other cores have not heard yet.
+    /// The site's changes that other cores have not heard yet.
     pub unheard: Unheard,
     /// Set when the tracker stops: nothing changes the shard from then on.
     pub draining: bool,
@@ -95,7 +95,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// What the metrics call it.
+    /// The metrics' name for it.
     pub fn reason(self) -> Reason {
         match self {
             Refused::Torrent => Reason::Torrent,

@@ -29,11 +29,11 @@ pub type SharedCore = Rc<RefCell<Core>>;
 /// Bytes read at a time over HTTP.
 pub const HTTP_READ_BYTES: usize = 4096;
 
-/// What one thread owns.
+/// All that one thread owns.
 pub struct Core {
-    /// What it knows, and decides by.
+    /// Its state, by which it decides.
     pub engine: Engine,
-    /// What goes in and out.
+    /// Its sockets, with what goes in and out.
     pub desk: Desk,
 }
 

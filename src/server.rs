@@ -75,7 +75,7 @@ pub enum ServerError {
         protocol: &'static str,
         /// The address asked for.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The snapshot at the stop was not written; the log says why.
@@ -91,7 +91,7 @@ pub enum ServerError {
     Core {
         /// Its number.
         core: usize,
-        /// What glommio said.
+        /// The reason that glommio gave.
         reason: String,
     },
     /// A core's thread ended by a mistake in the program.
@@ -108,14 +108,14 @@ pub enum ServerError {
     /// Something else the system refused.
     #[error("cannot {what}")]
     System {
-        /// What was tried.
+        /// The action that was tried.
         what: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// What the main thread waits for.
+/// An event that the main thread waits for.
 pub(crate) enum Event {
     /// A core has loaded its swarms and serves, or cannot.
     CoreReady(Result<persist::Restored, Unloaded>),
@@ -345,8 +345,8 @@ impl Server<'_> {
         );
     }
 
-    /// What happened next; what cores say of themselves is not kept waiting by anything else. `None` when
-    /// nothing has until then, or for some seconds.
+    /// The next event; what cores say of themselves is not kept waiting by anything else. `None` when nothing has
+    /// happened until then, or for some seconds.
     fn next_event(&self, until: Option<Instant>) -> Option<Event> {
         let look = Instant::now() + LOOK_PERIOD;
         let until = until.map_or(look, |until| until.min(look));
@@ -574,7 +574,7 @@ fn forward_signals() -> Result<Receiver<Event>, ServerError> {
     Ok(arriving)
 }
 
-/// What is in the way of an address, and who knows more.
+/// Says what is in the way of an address, and who knows more.
 fn what_to_do(protocol: &str, address: SocketAddr, source: &io::Error) -> String {
     let port = address.port();
     let kind = if protocol == "udp" { 'u' } else { 't' };

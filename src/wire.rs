@@ -38,7 +38,7 @@ impl Numwant {
         Self((wanted >= 0).then(|| u32::try_from(wanted).unwrap_or(u32::MAX)))
     }
 
-    /// What the client said; `None` for the default.
+    /// The number the client said; `None` for the default.
     #[inline]
     pub fn asked(self) -> Option<u32> {
         self.0

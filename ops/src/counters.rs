@@ -125,7 +125,7 @@ impl Reason {
     }
 }
 
-/// What came over one protocol and family. Everything counts up from the start of the process.
+/// The traffic of one protocol and family. Everything counts up from the start of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Front {
     /// UDP connect requests answered.
@@ -195,7 +195,7 @@ pub struct Core {
     pub snatches: u64,
     /// HTTP connections open now.
     pub connections_open: u64,
-    /// What the shard holds now.
+    /// The totals of the shard now.
     pub totals: Totals,
     /// The interval answered now, in seconds.
     pub interval_seconds: u32,
@@ -211,7 +211,7 @@ pub struct Core {
     pub tokens: u64,
 }
 
-/// What is known about the lists of torrents, for the metrics.
+/// The figures of the lists of torrents, for the metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Lists {
     /// Torrents that the allow-list names, where there is one.
@@ -222,7 +222,7 @@ pub struct Lists {
     pub reloads_failed: u64,
 }
 
-/// What is known about snapshots, for the metrics.
+/// The figures of snapshots, for the metrics.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Snapshot {
     /// Snapshots written since the start.
@@ -246,8 +246,8 @@ pub struct Snapshot {
     pub loaded_peers: u64,
 }
 
-/// What is known about the books of a private tracker, for the metrics: the journal, the ledger that
-/// writes it into the database, and what the site has told.
+/// The figures of the books of a private tracker, for the metrics: the journal, the ledger that writes it into the
+/// database, and what the site has told.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Books {
     /// Users who may announce.
@@ -262,20 +262,19 @@ pub struct Books {
     pub api: Api,
 }
 
-/// What is known about calls to the site, which tell it of used up tokens. Everything but `waiting` counts
-/// from the start.
+/// The figures of calls to the site, which tell it of used up tokens. Everything but `waiting` counts from the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SiteCalls {
     /// Calls made.
     pub calls: u64,
-    /// Those that failed.
+    /// Calls that failed.
     pub failures: u64,
     /// Tokens it has been told of.
     pub told: u64,
     /// Tokens it has not been told of yet.
     pub waiting: u64,
 }
-/// What is known about the API of a private tracker. Everything that counts, counts from the start.
+/// The figures of the API of a private tracker. Everything that counts, counts from the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Api {
     /// Requests answered as they were meant.
@@ -290,11 +289,11 @@ pub struct Api {
     pub changes: u64,
     /// Traces under way.
     pub traces: u64,
-    /// What those who trace had no room for.
+    /// Announces and scrapes that those who trace had no room for.
     pub trace_drops: u64,
 }
 
-/// What is known about the journal. Sequence numbers count from the first record it ever had.
+/// The figures of the journal. Sequence numbers count from the first record it ever had.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Journal {
     /// Records taken in since the start.
@@ -328,14 +327,14 @@ pub struct Journal {
 /// The rules by which announces are reported as suspicious.
 pub const SUSPICION_KINDS: [&str; 4] = ["rate", "upload_alone", "same_counters", "networks"];
 
-/// What is known about the ledger and the database. Everything that counts, counts from the start.
+/// The figures of the ledger and the database. Everything that counts, counts from the start.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Ledger {
     /// How the books are: one of `states`.
     pub state: &'static str,
     /// The names of all states that there are.
     pub states: &'static [&'static str],
-    /// What the state means, and what to do.
+    /// The meaning of the state, and what to do.
     pub state_text: &'static str,
     /// Rows of the table `gaps`, and the records that are missing in them.
     pub gaps: (u64, u64),
@@ -343,7 +342,7 @@ pub struct Ledger {
     pub set_aside: u64,
     /// The ledger has a connection.
     pub connected: bool,
-    /// Who hears of changes in the database has one.
+    /// The watch, which hears of changes in the database, has one.
     pub watching: bool,
     /// Notices that were sent to see whether they are heard, and were not.
     pub unheard: u64,
@@ -368,7 +367,7 @@ pub struct Ledger {
     pub batches_nanos: u64,
     /// How often a batch was begun anew, or the database looked for again.
     pub retries: u64,
-    /// What the database did not take.
+    /// Records, or parts of them, that the database did not take.
     pub rejected: u64,
     /// Credits for users that are not in the database.
     pub unknown_users: u64,

@@ -26,7 +26,7 @@ pub enum ListError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// A line holds something else than an infohash.

@@ -1,4 +1,4 @@
-//! What the kernel says about this process: memory, files, CPU time, datagrams it had to drop.
+//! The kernel's figures of this process: memory, files, CPU time, datagrams it had to drop.
 //!
 //! Everything comes from `proc(5)`; [`read`] opens the files, the rest is plain parsing.
 

@@ -16,7 +16,7 @@ pub enum State {
     /// The database has not been asked yet.
     #[default]
     Opening,
-    /// What is announced is in the database some seconds later.
+    /// Announces are in the database some seconds later.
     Up,
     /// The same, but the journal is an older copy, or has lost records: what clients moved is measured from
     /// their rows in the database.
@@ -25,7 +25,7 @@ pub enum State {
     Kept(Obstacle),
 }
 
-/// What keeps the database from being used.
+/// An obstacle that keeps the database from being used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Obstacle {
     /// It goes by itself, or with what is wrong there: it is tried again all the time.
@@ -97,7 +97,7 @@ impl State {
         "shared",
     ];
 
-    /// One of [`State::NAMES`].
+    /// The state's name, one of [`State::NAMES`].
     pub fn name(&self) -> &'static str {
         match self {
             Self::Opening => "opening",
@@ -107,7 +107,7 @@ impl State {
         }
     }
 
-    /// What is so, and what to do; nothing to do where there is nothing after the semicolon.
+    /// The state in words, and what to do; nothing to do where there is nothing after the semicolon.
     pub fn text(&self) -> &'static str {
         match self {
             Self::Opening => "the database has not been asked yet",
@@ -129,7 +129,7 @@ impl fmt::Display for State {
 }
 
 impl Obstacle {
-    /// What is so, and what to do.
+    /// The obstacle in words, and what to do.
     pub fn text(&self) -> &'static str {
         match self {
             Self::Passing(passing) => passing.text(),
@@ -228,7 +228,7 @@ impl Lasting {
 }
 
 impl From<&DatabaseError> for Obstacle {
-    /// What an error of the database means for the books.
+    /// The obstacle that an error of the database is for the books.
     fn from(error: &DatabaseError) -> Self {
         use DatabaseError as Error;
         match error {
@@ -255,7 +255,7 @@ impl From<&DatabaseError> for Obstacle {
 }
 
 impl Obstacle {
-    /// What a code of the server means (PostgreSQL, "Error Codes").
+    /// The obstacle that a code of the server means (PostgreSQL, "Error Codes").
     fn of_code(code: &str) -> Self {
         match code {
             // Invalid password, no such database, schema or role, no right.
@@ -276,7 +276,7 @@ impl Obstacle {
 /// Which database: a random number that is made up once, as the hexadecimal text of a UUID.
 pub type Identity = String;
 
-/// What a start has found.
+/// The findings of a start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
     /// There is a snapshot with users and torrents, which a start can go by.
@@ -285,7 +285,7 @@ pub struct Found {
     pub history: bool,
     /// The database that the data folder belongs to, as far as it is known.
     pub remembered: Option<Identity>,
-    /// What the database says.
+    /// The database's answer, or the obstacle to one.
     pub database: Result<There, Obstacle>,
 }
 
@@ -309,7 +309,7 @@ pub enum Start {
     Refused(Obstacle),
 }
 
-/// What follows from what was found.
+/// Decides by what was found how a start goes on.
 ///
 /// A wrong URL must not be taken for an empty database and filled: so one that is not the remembered one is
 /// refused, and one that is empty while here is not is left alone until somebody says that it is to be

@@ -1,8 +1,8 @@
 //! Holds the database against the journal, as far back as that is kept (`margay check-books`).
 //!
-//! What the journal credited cannot be told from what the site added or took away by itself, so the sums of
-//! a user can only be found to be too small. Exact are: where each client stood after its last announce, who
-//! is known at all, and how many downloads were completed.
+//! The journal's credits cannot be told from what the site added or took away by itself, so the sums of a user can
+//! only be found to be too small. Exact are: where each client stood after its last announce, who is known at all,
+//! and how many downloads were completed.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use shard::private::{Fact, PeerId, TorrentId, UserId};
 use crate::journal::{JournalError, Record, segments, survey};
 use crate::postgres::{Database, DatabaseError, journal_name};
 
-/// What was compared, and what differs.
+/// The outcome of a check: what was compared, and what differs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Checked {
     /// The first record that was compared, and the one behind the last: those that the journal keeps and the
@@ -27,13 +27,13 @@ pub struct Checked {
     pub credited: (u128, u128),
     /// Users who were credited.
     pub users: u64,
-    /// Those of them who are not in the database.
+    /// Users among them who are not in the database.
     pub unknown: Vec<UserId>,
-    /// Those who have less there than they were credited by these announces alone.
+    /// Users who have less there than they were credited by these announces alone.
     pub short: Vec<Short>,
     /// Clients whose last report was compared with the table `peers`; 0 where that is not written.
     pub peers: u64,
-    /// Those of them whose row says something else, or is not there.
+    /// Clients among them whose row says something else, or is not there.
     pub strayed: u64,
     /// Completed downloads in the journal, and in the table `snatches` in the same time.
     pub snatches: (u64, u64),
@@ -48,9 +48,9 @@ pub struct Checked {
 pub struct Short {
     /// Who.
     pub user: UserId,
-    /// What the journal credited: upload and download.
+    /// The journal's credit: upload and download.
     pub credited: (u128, u128),
-    /// What the database has.
+    /// The database's figures.
     pub found: (i64, i64),
 }
 
@@ -135,13 +135,13 @@ pub fn check_books(database: &Database, data: &Path) -> Result<Checked, CheckErr
     Ok(checked)
 }
 
-/// What the journal says.
+/// The sums of the journal.
 #[derive(Default)]
 struct Tally {
     facts: u64,
     credited: (u128, u128),
     users: HashMap<UserId, (u128, u128)>,
-    /// What each client reported last.
+    /// The last report of each client.
     peers: HashMap<Peer, (u64, u64)>,
     snatches: u64,
     /// When the first and the last completed download was.

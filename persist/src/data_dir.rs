@@ -25,7 +25,7 @@ pub enum DataDirError {
     InUse {
         /// The directory.
         path: PathBuf,
-        /// Who holds it, when it said so.
+        /// The process that holds it, when it said so.
         pid: Option<u32>,
     },
     /// It is not there and could not be made.
@@ -33,7 +33,7 @@ pub enum DataDirError {
     Create {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// It is there, but files cannot be made in it.
@@ -44,7 +44,7 @@ pub enum DataDirError {
     NotWritable {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file system cannot lock files.
@@ -52,7 +52,7 @@ pub enum DataDirError {
     Lock {
         /// The lock file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -100,7 +100,7 @@ impl DataDir {
         sync_dir(&self.path)
     }
 
-    /// Nobody else is writing here, so whatever is unfinished will stay so.
+    /// Removes unfinished files: nobody else is writing here, so whatever is unfinished will stay so.
     fn remove_unfinished(&self) {
         let Ok(entries) = fs::read_dir(&self.path) else { return };
         for entry in entries.flatten() {

@@ -88,7 +88,7 @@ impl Default for Options {
     }
 }
 
-/// What went wrong with a journal. Whoever reports it prints the source too.
+/// An error of a journal. Whoever reports it prints the source too.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The fields: the texts say it.
 pub enum JournalError {
@@ -155,8 +155,8 @@ impl JournalError {
 
 /// A journal that is being written, by this value alone. Blocks on the disk.
 ///
-/// What is appended is written to the file at once and kept in memory until it is durable, at most
-/// 8 MiB and one batch.
+/// Appended records are written to the file at once and kept in memory until they are durable, at most 8 MiB and one
+/// batch.
 #[derive(Debug)]
 pub struct Journal {
     dir: PathBuf,

@@ -1,5 +1,5 @@
-//! What outlives the process: the journal of what happened and snapshots of the swarms, in a data
-//! directory that one process owns, and the database that a private tracker shares with its site.
+//! The state that outlives the process: the journal of what happened and snapshots of the swarms, in a data directory
+//! that one process owns, and the database that a private tracker shares with its site.
 
 #![forbid(unsafe_code)]
 

@@ -17,7 +17,7 @@ use shard::{InfoHash, PeerState, Seconds};
 
 use crate::journal::{JournalError, Reader, Record, Said};
 
-/// What was replayed.
+/// The counts of a replay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Replayed {
     /// Records there were, those of other cores included.
@@ -98,7 +98,7 @@ pub fn replay_tail(
     Ok(replayed)
 }
 
-/// What became of the peers when [`settle`] had looked at them.
+/// The outcome for the peers when [`settle`] had looked at them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Settled {
     /// Peers of users who are known.
@@ -110,9 +110,9 @@ pub struct Settled {
 }
 
 /// Holds the peers of one core against the users there are now: `find` is asked once for each user.
-/// Those of nobody known are taken out, and those with other rights than their user get his; a snapshot
-/// may have been made before the sweep came to them. `count` is told what each user does: how many
-/// peers of his are in each state ([`PeerState`] as the place).
+/// Peers of nobody known are told to nobody from then on, and the sweep drops them; those with other rights than
+/// their user get his; a snapshot may have been made before the sweep came to them. `count` is told what each user
+/// does: how many peers of his are in each state ([`PeerState`] as the place).
 pub fn settle(
     swarms: &mut Swarms,
     mut find: impl FnMut(UserId) -> Option<User>,

@@ -1,4 +1,4 @@
-//! What looks like cheating, for people to judge: reported, never punished.
+//! Announces that look like cheating, for people to judge: reported, never punished.
 //!
 //! A client can report what it likes. What it cannot know is what its swarm and its user's other clients
 //! did at the same time, and that is in the facts. So a [`Judge`] reads the facts on their way into the
@@ -71,12 +71,12 @@ impl Kind {
 /// How many announces were reported, by [`Kind::ALL`].
 pub type Suspected = [u64; Kind::ALL.len()];
 
-/// One announce that went beyond a threshold.
+/// An announce that went beyond a threshold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Suspicion {
     /// By which rule.
     pub kind: Kind,
-    /// Whose client.
+    /// The client's user.
     pub user: UserId,
     /// On which torrent; `None` when it is about all the user's clients.
     pub torrent: Option<TorrentId>,

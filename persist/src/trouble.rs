@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// One thing that may fail again and again. Shared by all who see it fail.
+/// A thing that may fail again and again. Shared by all who see it fail.
 #[derive(Debug, Default)]
 pub struct Trouble(Mutex<State>);
 
@@ -15,7 +15,7 @@ pub struct Trouble(Mutex<State>);
 struct State {
     /// When it began; `None` while it works.
     since: Option<Instant>,
-    /// What was said last, as a hash; `None` when it works since.
+    /// The reason that was said last, as a hash; `None` when it works since.
     reason: Option<u64>,
     /// When the minute began in which so many lines were said.
     minute: Option<(Instant, u32)>,

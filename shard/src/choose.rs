@@ -10,7 +10,7 @@ use crate::swarm::{Body, Entry};
 use crate::table::Table;
 use crate::{ClientTag, Families, PeerState, Reply};
 
-/// Who asks, and for what.
+/// The client that asks, and the peers it asks for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask {
     /// The same client's other endpoints are not for it.

@@ -20,7 +20,7 @@ pub struct Model {
     pub swarms: BTreeMap<InfoHash, Swarm>,
 }
 
-/// Who is in a swarm.
+/// A swarm and its peers.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Swarm {
     /// Completed downloads.
@@ -31,12 +31,12 @@ pub struct Swarm {
     pub empty_since: Seconds,
 }
 
-/// One endpoint.
+/// An endpoint of a swarm.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peer {
     /// Which client it belongs to.
     pub client: ClientTag,
-    /// What it is in the swarm.
+    /// Its state in the swarm.
     pub state: PeerState,
     /// When it last announced, rounded down to 4 seconds.
     pub last_seen: Seconds,
@@ -207,7 +207,7 @@ impl Peer {
     }
 }
 
-/// What an announce that is no `stopped` says its peer is.
+/// The state of the peer as its announce says it, unless that is `stopped`.
 pub fn state(announce: &Announce) -> PeerState {
     match (announce.left, announce.event) {
         (0, _) => PeerState::Seeder,

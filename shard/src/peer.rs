@@ -7,7 +7,7 @@ use crate::hash::Keys;
 use crate::scope::Scope;
 use crate::{ClientTag, PeerRecord, PeerState, Seconds};
 
-/// One endpoint of a swarm. Whether it seeds is not written here: its place in the list says so.
+/// An endpoint of a swarm. Whether it seeds is not written here: its place in the list says so.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Peer<E> {
     pub(crate) endpoint: E,

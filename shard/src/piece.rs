@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::{ClientTag, InfoHash, Seconds};
 
-/// What a peer is in its swarm.
+/// A peer's state in its swarm.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum PeerState {
     /// Has everything.
@@ -15,7 +15,7 @@ pub enum PeerState {
     Leecher,
 }
 
-/// One peer as a snapshot keeps it; `A` is its address type.
+/// A peer as a snapshot keeps it; `A` is its address type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PeerRecord<A> {
     /// Address; with `port` the peer's identity.
@@ -30,7 +30,7 @@ pub struct PeerRecord<A> {
     pub last_seen: Seconds,
 }
 
-/// One swarm of a piece: its peers are the next `peers_v4` and `peers_v6` of the piece's lists.
+/// A swarm of a piece: its peers are the next `peers_v4` and `peers_v6` of the piece's lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SwarmRecord {
     /// The torrent.

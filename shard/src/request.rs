@@ -1,10 +1,10 @@
-//! What a front end asks of a shard, and what it is told.
+//! Requests of a front end to a shard, and the shard's answers.
 
 use std::net::IpAddr;
 
 use crate::{ClientTag, InfoHash};
 
-/// What a client says about itself with an announce (BEP 3 `event`; BEP 21 `paused`).
+/// The event that a client says with an announce (BEP 3 `event`; BEP 21 `paused`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub enum Event {
     /// A regular announce, or an event this tracker does not know.
@@ -29,7 +29,7 @@ pub struct Families {
     pub v6: bool,
 }
 
-/// One announce, already parsed and bounded by the front end.
+/// An announce, already parsed and bounded by the front end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Announce {
     /// The torrent.
@@ -42,7 +42,7 @@ pub struct Announce {
     pub client: ClientTag,
     /// Bytes left to download; 0 is a seeder, anything else (or unknown, as `u64::MAX`) a leecher.
     pub left: u64,
-    /// What happened.
+    /// The event.
     pub event: Event,
     /// Peers asked for, all families together; already capped by the front end.
     pub numwant: u16,
@@ -57,7 +57,7 @@ pub struct Counts {
     pub seeders: u32,
     /// Clients without everything (`incomplete`); partial seeds included.
     pub leechers: u32,
-    /// Those of `leechers` that want nothing more (BEP 21); `downloaders` = leechers − these.
+    /// The part of `leechers` that wants nothing more (BEP 21); `downloaders` = leechers − these.
     pub partial_seeds: u32,
     /// Completed downloads (`downloaded`).
     pub snatches: u32,

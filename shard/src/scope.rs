@@ -1,4 +1,4 @@
-//! Who may be told about an endpoint: addresses that mean something only nearby stay nearby.
+//! Scopes: who may be told about an endpoint. Addresses that mean something only nearby stay nearby.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

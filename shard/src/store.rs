@@ -30,7 +30,7 @@ pub struct Limits {
     pub swarm_retention: Seconds,
 }
 
-/// What a shard holds.
+/// The totals of a shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Totals {
     /// Swarms, empty ones kept for their snatch count included.
@@ -45,7 +45,7 @@ pub struct Totals {
     pub leechers: usize,
 }
 
-/// What an announce changed.
+/// The outcome of an announce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Outcome {
     /// The endpoint was not in the swarm before.
@@ -205,7 +205,7 @@ impl Shard {
         self.totals.peers_v4 + self.totals.peers_v6 + self.slab.walked()
     }
 
-    /// What the shard holds now. Costs nothing: the numbers are kept as they change.
+    /// The shard's totals now. Costs nothing: the numbers are kept as they change.
     pub fn totals(&self) -> Totals {
         self.totals
     }
@@ -265,7 +265,7 @@ impl Shard {
         }
     }
 
-    /// What became of the peer, and whether that was a snatch.
+    /// Takes a peer in: what became of it, and whether that was a snatch.
     #[inline]
     fn join<E: Family>(&mut self, slot: u32, peer: Peer<E>, announce: &Announce) -> (Joined, bool) {
         let room = self.has_room();
@@ -350,8 +350,8 @@ impl Shard {
         slot
     }
 
-    /// What becomes of a swarm after peers have left: one without peers is kept for its snatches,
-    /// from the moment it became empty, and dropped without any. True when it was dropped.
+    /// Settles a swarm after peers have left: one without peers is kept for its snatches, from the moment it became
+    /// empty, and dropped without any. True when it was dropped.
     pub(crate) fn keep_or_drop(&mut self, slot: u32, now: Seconds) -> bool {
         let entry = self.slab.entry_mut(slot);
         if entry.endpoints(&self.stores) != (0, 0) {
@@ -375,7 +375,7 @@ impl Shard {
         self.totals.swarms -= 1;
     }
 
-    /// What a swarm is counted as.
+    /// The counts of a swarm.
     #[inline]
     pub(crate) fn tally(&self, slot: u32) -> Tally {
         let entry = self.slab.entry(slot);
@@ -396,7 +396,7 @@ impl Shard {
     }
 }
 
-/// What an announce that is no `stopped` says its peer is.
+/// The state of the peer as its announce says it, unless that is `stopped`.
 #[inline]
 pub(crate) fn state(announce: &Announce) -> PeerState {
     match (announce.left, announce.event) {
@@ -406,7 +406,7 @@ pub(crate) fn state(announce: &Announce) -> PeerState {
     }
 }
 
-/// What an announce asks for.
+/// Reads from an announce what it asks for.
 #[inline]
 pub(crate) fn ask(announce: &Announce) -> Ask {
     Ask {

@@ -1,4 +1,4 @@
-//! One swarm: 64 bytes that hold three IPv4 peers, or say where the others are.
+//! A swarm: 64 bytes that hold three IPv4 peers, or say where the others are.
 
 use crate::blocks::Blocks;
 use crate::crowd::Crowd;
@@ -20,12 +20,12 @@ pub(crate) struct Entry {
 
 const _: () = assert!(size_of::<Entry>() == 64, "memory per torrent, see shard/benches/memory.rs");
 
-/// Who is in a swarm.
+/// The peers of a swarm.
 #[derive(Debug)]
 pub(crate) enum Body {
     /// No swarm at all; the next free place.
     Free { next: u32 },
-    /// Nobody, kept for its snatch count.
+    /// No peers, kept for its snatch count.
     Empty { since: Seconds },
     /// Up to [`FEW`] IPv4 peers, right here.
     Few { parts: Parts, peers: [Peer<V4>; FEW] },
@@ -37,7 +37,7 @@ pub(crate) enum Body {
 
 const FEW: usize = 3;
 
-/// What became of a peer that announced itself.
+/// The outcome for a peer that announced itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Joined {
     /// It was, as it is now; nothing changed but when it was last seen.

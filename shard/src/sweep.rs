@@ -7,7 +7,7 @@ use crate::store::Shard;
 use crate::swarm::Body;
 use crate::{PeerState, Seconds};
 
-/// What a sweep did.
+/// The outcome of a sweep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Expired {
     /// Peers dropped because they were silent for too long.
@@ -94,7 +94,7 @@ impl Shard {
         self.next_slot() + before.peers_v4 + before.peers_v6
     }
 
-    /// One bucket of a crowd; after its last one the swarm may have become a small one.
+    /// Sweeps one bucket of a crowd; after its last one the swarm may have become a small one.
     fn sweep_bucket(&mut self, number: u32, now: Seconds, expired: &mut Expired) -> usize {
         let slot = self.sweep.slot;
         let mut at = self.sweep.crowd.unwrap_or(InCrowd::table(0));

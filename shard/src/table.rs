@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use crate::hash::Keys;
 use crate::pool::{BLOCK_MAX, Block, Pool};
 
-/// What a table holds. Equal records have equal hashes; a hash is keyed.
+/// A record in a table. Equal records have equal hashes; a hash is keyed.
 pub(crate) trait Record: Copy + Default {
     fn hash(&self, keys: &Keys) -> u64;
 }

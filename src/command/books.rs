@@ -31,7 +31,7 @@ pub enum BooksCommandError {
     Write {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// No database is named.

@@ -9,7 +9,7 @@ use ops::lists::TorrentLists;
 use crate::config::{self, Config, ConfigError, Environment};
 use crate::process::log::ErrorChain;
 
-/// What a start would not get beyond.
+/// A mistake that a start would not get beyond.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// The options.
@@ -20,7 +20,7 @@ pub enum CheckError {
     Named {
         /// The file that was checked.
         path: String,
-        /// One line each.
+        /// The mistakes in words, one line each.
         wrong: Vec<String>,
     },
     /// Nobody reads.
@@ -46,7 +46,7 @@ pub fn check(
     Ok(writeln!(out, "{}: no mistakes", path.display())?)
 }
 
-/// What is wrong with the files and the database that the options name, one line each.
+/// The mistakes in the files and the database that the options name, one line each.
 fn named(config: &Config) -> Vec<String> {
     let lists = TorrentLists::load(config.allow_list.as_deref(), config.deny_list.as_deref());
     let mut wrong = Vec::new();

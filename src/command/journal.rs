@@ -33,7 +33,7 @@ pub enum JournalCommandError {
         from: u64,
         /// The first one after it that is there.
         to: u64,
-        /// What was found.
+        /// The error that was found.
         found: JournalError,
     },
     /// What is behind the last whole frame is more than a write that was broken off.
@@ -45,7 +45,7 @@ pub enum JournalCommandError {
     Torn {
         /// The file.
         path: PathBuf,
-        /// What is behind the last whole frame.
+        /// The bytes behind the last whole frame.
         torn: Torn,
     },
     /// A segment is of another journal than the one before.
@@ -178,7 +178,7 @@ fn check_follows(before: &Survey, part: &Survey) -> Result<(), JournalCommandErr
     }))
 }
 
-/// What the records of a journal say.
+/// The tally of a journal's records.
 #[derive(Default, Debug)]
 struct Tally {
     facts: u64,

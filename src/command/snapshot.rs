@@ -19,7 +19,7 @@ pub enum SnapshotCommandError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// There is no whole snapshot in the folder.
@@ -127,7 +127,7 @@ pub fn inspect(
     Ok(())
 }
 
-/// What the totals of a snapshot do not say.
+/// The figures that the totals of a snapshot do not give.
 #[derive(Default, Debug)]
 struct Survey {
     empty: u64,

@@ -1,5 +1,4 @@
-//! What options mean for each other: defaults that follow another option, and values that exclude
-//! each other.
+//! The meaning of options for each other: defaults that follow another option, and values that exclude each other.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -149,7 +148,7 @@ fn private(config: &Config, found: &mut Vec<Conflict>) {
     }
 }
 
-/// What says that a private tracker is meant, of one that would serve everybody.
+/// Finds options that say that a private tracker is meant, of one that would serve everybody.
 fn open(config: &Config, found: &mut Vec<Conflict>) {
     if config.private {
         return;
@@ -178,7 +177,7 @@ fn open(config: &Config, found: &mut Vec<Conflict>) {
     }
 }
 
-/// What was written and does nothing as things are, or more than was meant.
+/// Finds what was written and does nothing as things are, or more than was meant.
 pub(super) fn idle(config: &Config, settings: &[Setting]) -> Vec<String> {
     let mut found = Vec::new();
     let written = |name: &str| {
@@ -363,7 +362,7 @@ mod tests {
         assert_eq!(found, mistakes);
     }
 
-    /// What is said of flags that are no mistake, one a line.
+    /// Checks what is said of flags that are no mistake, one a line.
     fn check_idle(flags: &str, said: &str) {
         let flags = flags.split_whitespace().map(|flag| {
             let (name, value) = flag.split_once('=').unwrap();

@@ -2,7 +2,7 @@
 
 use super::value::Shape;
 
-/// One option as it was declared.
+/// An option as it was declared.
 #[derive(Debug)]
 pub struct Declared {
     /// Its name as a flag and as a TOML key: `interval-min`.
@@ -25,7 +25,7 @@ pub struct Declared {
     pub(super) check: fn(&Declared, &[String]) -> Result<(), String>,
 }
 
-/// What sets an option apart from the others.
+/// A mark that sets an option apart from the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mark {
     /// It says which file to read, so that it cannot stand in one.
@@ -92,7 +92,7 @@ macro_rules! options {
                 $(or $fallback:literal)?;
         )+
     )+) => {
-        /// What the operator asked for. Every value is within its range, and they fit each other.
+        /// The operator's options. Every value is within its range, and they fit each other.
         #[derive(Clone, PartialEq, Debug)]
         pub struct Config {
             $($( $(#[doc = $doc])+ pub $field: $type, )+)+

@@ -113,7 +113,7 @@ impl Lines<'_> {
         1 + self.text.bytes().take(byte).filter(|byte| *byte == b'\n').count()
     }
 
-    /// What the parser says of a line, and the slip that is the most frequent.
+    /// The parser's words on a line, and the slip that is the most frequent.
     fn explain(&self, line: usize, message: &str) -> String {
         let bare = self.text.lines().nth(line - 1).is_some_and(|text| !text.contains(['"', '\'']));
         let hint = if bare && !message.contains("quoted") { "; text stands in quotes" } else { "" };

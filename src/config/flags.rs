@@ -53,7 +53,7 @@ fn flags(option: &'static Declared) -> Vec<Arg> {
     vec![switch, no]
 }
 
-/// What was given on the command line that [`args`] were part of.
+/// The options given on the command line that [`args`] were part of.
 pub fn given(matches: &ArgMatches) -> Vec<(&'static Declared, Vec<String>)> {
     given_among(matches, OPTIONS.iter())
 }

@@ -7,7 +7,7 @@ use super::declare::{Mark, VARIABLE_PREFIX};
 use super::mistake::{ConfigError, Mistake, Origin};
 use super::{Config, Declared, OPTIONS, check, file};
 
-/// One option with the values that were written for it, and where.
+/// An option with the values that were written for it, and where.
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
     pub(super) option: &'static Declared,
@@ -23,7 +23,7 @@ pub type Environment = Vec<(String, String)>;
 pub struct Loaded {
     /// The options.
     pub config: Config,
-    /// What is odd and not wrong, for the log.
+    /// Oddities that are not wrong, for the log.
     pub warnings: Vec<String>,
     /// The setting that holds for each option, in the order of `OPTIONS`.
     pub(super) settings: Vec<Setting>,
@@ -90,7 +90,7 @@ pub fn check_file(path: &Path, environment: &Environment) -> Result<Loaded, Conf
     Ok(loaded)
 }
 
-/// What holds when nothing is said.
+/// The options that hold when nothing is said.
 pub(super) fn defaults() -> Config {
     resolve(Vec::new(), Vec::new(), Fits::Together).expect("the defaults fit each other").config
 }

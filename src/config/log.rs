@@ -1,4 +1,4 @@
-//! What of the log is an option: which events, and how they are written.
+//! The options of the log: which events, and how they are written.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 

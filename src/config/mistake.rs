@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! Mistakes of a configuration, and where they are.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -20,12 +20,12 @@ pub(super) enum Origin {
     Default,
 }
 
-/// One thing that is wrong, and the place to change.
+/// A mistake, and the place to change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mistake {
     /// `margay.toml:3`, `--interval` or `MARGAY_INTERVAL`.
     pub place: String,
-    /// What is wrong there, and what would be right.
+    /// The mistake there, and what would be right.
     pub text: String,
     /// The line in the file, from 1; 0 elsewhere. Mistakes are reported in this order.
     pub(super) line: usize,

@@ -44,7 +44,7 @@ pub fn reference() -> String {
     page
 }
 
-/// What holds for each option and where it was said, as a TOML file with comments.
+/// The value that holds for each option and where it was said, as a TOML file with comments.
 pub fn show(loaded: &Loaded) -> String {
     let mut page = String::new();
     for Setting { option, texts, origin } in &loaded.settings {

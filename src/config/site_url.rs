@@ -9,7 +9,7 @@ pub struct SiteUrl {
     pub host: String,
     /// 80 when it is not said.
     pub port: u16,
-    /// What comes before the page, without slashes at its ends; may be empty.
+    /// The path before the page, without slashes at its ends; may be empty.
     pub path: String,
 }
 
@@ -40,7 +40,7 @@ impl SiteUrl {
         good.then_some(Self { host, port, path })
     }
 
-    /// What stands in the `Host` header.
+    /// The value of the `Host` header.
     pub fn host_header(&self) -> String {
         let host = match self.host.contains(':') {
             true => format!("[{}]", self.host),

@@ -34,9 +34,9 @@ pub fn duration(text: &str) -> Option<Duration> {
 /// How an option is written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
-    /// What stands for the value in help: `DURATION`.
+    /// The word that stands for the value in help: `DURATION`.
     pub(super) placeholder: &'static str,
-    /// What a value is, with an article and an example.
+    /// The kind of a value, with an article and an example.
     pub(super) hint: &'static str,
     /// Which TOML values stand without quotes.
     pub(super) bare: Bare,
@@ -80,7 +80,7 @@ pub(super) trait One: Sized + PartialOrd {
         text == Self::ABSENT
     }
 
-    /// What was probably meant by a text that cannot be read.
+    /// The advice for a text that cannot be read: what was probably meant.
     fn advice(_text: &str) -> Option<String> {
         None
     }

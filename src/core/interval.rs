@@ -16,7 +16,7 @@ use crate::core::mesh::message::Wish;
 
 use returns::Returns;
 
-/// What the operator wants.
+/// The operator's wishes.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Policy {
     /// The interval while the load is below its target.
@@ -33,7 +33,7 @@ pub struct Policy {
     pub load_target: f64,
 }
 
-/// What one core measured since the observation before.
+/// The load that one core measured since the observation before.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Load {
     /// How long that is, in seconds; about 1.

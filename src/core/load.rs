@@ -1,4 +1,4 @@
-//! What a core holds and how busy it is, once a second: by that the interval is reconsidered.
+//! The totals and the load of a core, once a second: by that the interval is reconsidered.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use crate::core::interval::Load;
 use crate::core::{Engine, mesh};
 use crate::process::thread;
 
-/// What a core has dealt with.
+/// The requests that a core has dealt with.
 #[derive(Clone, Copy, Default)]
 struct Handled {
     announces: u64,
@@ -81,7 +81,7 @@ impl Engine {
         self.counters.expired_peers += expired as u64;
     }
 
-    /// What this core holds.
+    /// The totals of this core.
     fn totals(&self) -> shard::Totals {
         let Some(private) = &self.private else { return self.shard.totals() };
         let totals = private.swarms.totals();
@@ -95,7 +95,7 @@ impl Engine {
         }
     }
 
-    /// What a whole sweep looks at.
+    /// The number of peers and places that a whole sweep looks at.
     pub fn walked(&self) -> usize {
         match &self.private {
             Some(private) => private.swarms.walked(),

@@ -10,7 +10,7 @@ use crate::core::mesh::told::Unconfirmed;
 use crate::private::core::{Booked, Lent, Private};
 
 static DROWNING: Trouble = Trouble::new();
-/// What a site wants beyond what it may have.
+/// Trouble with a site that wants more than it may have.
 static BEYOND: Trouble = Trouble::new();
 
 impl Engine {

@@ -1,4 +1,4 @@
-//! What the API asks of a core: to change something, or to look.
+//! Requests of the API to a core: to change something, or to look.
 //!
 //! A change is applied at once and answered when the journal has it on the disk. A look is answered at
 //! once, but for a user's clients, which are found in steps between announces.

@@ -1,8 +1,8 @@
-//! What has to have happened before a site is told that its change is in force: every core that it concerns has
-//! done it, and the journal has it on the disk.
+//! The wait before a site is told that its change is in force: until every core that it concerns has done it, and the
+//! journal has it on the disk.
 //!
-//! What is told to another core goes through its inbox in order. So one that answers a question there has done
-//! what was said before it.
+//! Messages to another core go through its inbox in order. So one that answers a question there has done what was
+//! said before it.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub enum Others {
     None,
     /// All; they were told already.
     All,
-    /// Those that own some of the torrents, with what they are to do.
+    /// The owners of some of the torrents, with what they are to do.
     Owners(Vec<(usize, Update)>),
 }
 
@@ -108,7 +108,7 @@ async fn ask(
     }
 }
 
-/// What comes before that moment.
+/// The outcome of `coming`, where it comes before that moment.
 async fn within<T>(until: Instant, coming: impl Future<Output = T>) -> Option<T> {
     let late = async {
         sleep(until.saturating_duration_since(Instant::now())).await;

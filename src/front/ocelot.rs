@@ -100,7 +100,7 @@ impl Core {
         }
     }
 
-    /// What other cores are to do, as they own some of these torrents.
+    /// The updates for other cores, as they own some of these torrents.
     fn parts_of_others(
         &self,
         info_hashes: &[InfoHash],

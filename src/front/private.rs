@@ -91,7 +91,7 @@ impl Core {
         &self.engine.private().site
     }
 
-    /// Who asks for what; everything is checked that does not need the torrent.
+    /// Reads who asks for what; everything is checked that does not need the torrent.
     fn ask_private<'h>(
         &self,
         head: &Head<'h>,
@@ -440,7 +440,8 @@ impl Core {
         });
     }
 
-    /// Nobody may announce with this passkey. If it is a disabled user's, he is the one who is looked for.
+    /// Traces an announce with a passkey that nobody may announce with. If it is a disabled user's, he is the one who
+    /// is looked for.
     #[cold]
     fn trace_disabled(
         &self,

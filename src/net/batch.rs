@@ -18,8 +18,8 @@ pub const DATAGRAM_BYTES_MAX: usize = 1536;
 /// Room for one `in6_pktinfo` (20 bytes) with its header, the larger of the two kinds.
 const CONTROL_BYTES: usize = 48;
 
-/// Who sent a datagram and which of our addresses it was sent to, so that the reply can leave from
-/// that very address.
+/// The sender of a datagram and the address of ours that it was sent to, so that the reply can leave from that very
+/// address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Correspondent {
     /// Their address and port, as the socket's family shows it.
@@ -115,7 +115,7 @@ impl Default for Inbox {
     }
 }
 
-/// What one flush of an [`Outbox`] did.
+/// The outcome of one flush of an [`Outbox`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Sent {
     /// Replies the kernel took.

@@ -12,7 +12,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use super::batch::BATCH_MAX;
 
-/// What is watched, each with a number.
+/// The connections that are watched, each with a number.
 pub struct Readiness {
     epoll: OwnedFd,
     events: Vec<Event>,
@@ -47,7 +47,7 @@ impl Readiness {
         let _ = epoll::delete(&self.epoll, connection);
     }
 
-    /// Those that became ready since the last look, at most [`BATCH_MAX`] of them.
+    /// The connections that became ready since the last look, at most [`BATCH_MAX`] of them.
     pub fn look(&mut self) -> io::Result<impl ExactSizeIterator<Item = Ready> + '_> {
         self.events.clear();
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };

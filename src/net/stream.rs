@@ -27,7 +27,7 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(Socket, SocketAddr
     }
 }
 
-/// What is there to read: `Some(0)` at the end of the stream, `None` when nothing has come yet.
+/// Reads what is there: `Some(0)` at the end of the stream, `None` when nothing has come yet.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     // SAFETY: the pointer and the length are those of `buffer`, which is borrowed mutably.
     let received = unsafe {
@@ -97,7 +97,7 @@ pub fn adopt_file(file: std::fs::File) -> BufferedFile {
 mod owner {
     use super::{AsRawFd, OwnedFd, TcpStream, UdpSocket};
 
-    /// What owns its descriptor and closes it when it is dropped. A bare number does not.
+    /// An owner of a descriptor, which closes it when it is dropped. A bare number does not.
     pub trait Owner: AsRawFd {}
 
     impl Owner for OwnedFd {}

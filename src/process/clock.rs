@@ -68,7 +68,7 @@ impl Clock {
         seconds(i64::from(now.0) - self.ahead)
     }
 
-    /// What the wall clock calls a steady moment.
+    /// The wall clock's time at a steady moment.
     pub fn wall_at(&self, steady: Seconds) -> Seconds {
         seconds(i64::from(steady.0) + self.ahead)
     }
@@ -98,8 +98,8 @@ impl Clock {
         Some(Jump { by, is_far })
     }
 
-    /// What others may take `now` for: those who were answered before the clock jumped, and cores that have seen
-    /// it jump already.
+    /// The times that others may take `now` for: those who were answered before the clock jumped, and cores that have
+    /// seen it jump already.
     pub fn others(&self, now: Seconds) -> impl Iterator<Item = Seconds> {
         self.others_where(now, unix_seconds())
     }

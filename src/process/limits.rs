@@ -1,5 +1,5 @@
-//! What the system allows the process: raised where that is possible, and held against what the
-//! configuration needs, with the remedy.
+//! Limits that the system sets the process: raised where that is possible, and held against what the configuration
+//! needs, with the remedy.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::net::ring;
 use crate::process::thread;
 
-/// What the system allows. `u64::MAX` is no limit.
+/// The facts about what the system allows. `u64::MAX` is no limit.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Facts {
     /// Files and sockets open at a time (`RLIMIT_NOFILE`).
@@ -35,9 +35,9 @@ pub struct Facts {
 /// A limit that is too small, and what helps.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Warning {
-    /// What is too small for what.
+    /// The text: what is too small for what.
     pub text: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: String,
     /// The tracker cannot run at all.
     pub fatal: bool,
@@ -83,7 +83,7 @@ pub fn cpus() -> Vec<usize> {
     }
 }
 
-/// What in `facts` is too small for `config`.
+/// Finds what in `facts` is too small for `config`.
 pub fn assess(facts: &Facts, config: &Config) -> Vec<Warning> {
     let cores = config.cores.unwrap_or(facts.cpus);
     [io_uring(facts), locked_memory(facts), files(facts, config, cores)]

@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    /// What is written of one event, without its time.
+    /// Checks what is written of one event, without its time.
     fn check(filter: &str, format: LogFormat, journal: bool, expected: &str) {
         let written = Arc::new(Mutex::new(Vec::new()));
         let surroundings = Surroundings { terminal: false, journal };

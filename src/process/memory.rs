@@ -1,4 +1,4 @@
-//! What the allocator keeps.
+//! Memory that the allocator keeps.
 
 /// Gives memory that was freed back to the system (malloc_trim(3)), where the allocator is that of the GNU
 /// library: it keeps what lies between blocks in use. Whoever allocates waits meanwhile.

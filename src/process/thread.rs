@@ -1,4 +1,4 @@
-//! What a thread asks the kernel about itself.
+//! Questions of a thread to the kernel about itself.
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ use crate::process::thread;
 use crate::server::core_thread;
 use ops::slot::Slot;
 
-/// What every core gets a copy of.
+/// The outfit that every core gets a copy of.
 #[derive(Clone)]
 pub(super) struct Outfit {
     pub(super) settings: Arc<Config>,
@@ -47,14 +47,14 @@ pub(super) struct Outfit {
 pub(super) struct Cores {
     addresses: Vec<Address<Message>>,
     handles: Vec<Option<ExecutorJoinHandle<()>>>,
-    /// What cores say of themselves: that they serve, and that they have ended. They have a queue of their own,
+    /// The news of cores about themselves: that they serve, and that they have ended. They have a queue of their own,
     /// with room for all of it, so that nothing of it is ever lost behind something else.
     pub(super) news: Receiver<Event>,
     /// So that `news` does not end with the last core.
     _news: Sender<Event>,
     /// Some core did not take what all were told.
     missed: Cell<bool>,
-    /// What each core got from the snapshot.
+    /// The counts of what each core got from the snapshot.
     pub(super) restored: Vec<Restored>,
 }
 
@@ -188,7 +188,7 @@ impl Cores {
     }
 }
 
-/// What the thread of a core builds itself from, so that its memory is its own.
+/// The parts from which the thread of a core builds itself, so that its memory is its own.
 struct Part {
     number: usize,
     seeds: Seeds,
@@ -197,8 +197,8 @@ struct Part {
     mesh: Vec<Address<Message>>,
 }
 
-/// What a core begins its generators and keys with, from the system's randomness: none can be worked out from
-/// another, and the keys not from the intervals and peers that everybody sees.
+/// The seeds of a core's generators and keys, from the system's randomness: none can be worked out from another, and
+/// the keys not from the intervals and peers that everybody sees.
 struct Seeds {
     /// Of the keys of the tables.
     open: u64,

@@ -14,7 +14,7 @@ use crate::server::core_thread::Sockets;
 
 /// Bound sockets, not yet served.
 pub(super) struct Listeners {
-    /// One entry a core.
+    /// The sockets of each core.
     pub(super) cores: Vec<Sockets>,
     pub(super) control: Option<TcpListener>,
     pub(super) metrics: Option<TcpListener>,
@@ -153,7 +153,7 @@ fn unless_no_ipv6<S>(wanted: SocketAddr, bound: io::Result<S>) -> io::Result<Opt
     }
 }
 
-/// One socket a core; the first settles the port when `wanted` leaves it open.
+/// Binds one socket a core; the first settles the port when `wanted` leaves it open.
 fn group<S>(
     wanted: SocketAddr,
     cores: usize,

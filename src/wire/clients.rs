@@ -278,7 +278,7 @@ fn utorrent_over_udp_puts_a_passkey_in_its_options() {
     check_udp(&datagram, 0, Event::Completed, None, Target::Announce(key));
 }
 
-/// What the tests below have as passkey and password.
+/// The passkey and password of the tests below.
 const SECRET: &str = "0123456789abcdefghijklmnopqrstuv";
 
 /// Checks a private announce: its passkey, and what it says as `uploaded downloaded corrupt left`.

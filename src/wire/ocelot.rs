@@ -22,13 +22,13 @@ pub use site::{Site, SiteAnswer, TOKENS_CHARACTERS_MAX, expire_tokens, site_answ
 pub use update::Update;
 pub use update_reply::{write_failure, write_info_torrent, write_success};
 
-/// Whose words are spoken.
+/// The words that are spoken with a site.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Flavour {
-    /// Those of the first Ocelot and Gazelle: reports as lines of text.
+    /// The words of the first Ocelot and Gazelle: reports as lines of text.
     #[default]
     Whatcd,
-    /// Those of Orpheus' versions of both: reports as JSON.
+    /// The words of Orpheus' versions of both: reports as JSON.
     Orpheus,
 }
 

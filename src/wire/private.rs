@@ -1,5 +1,5 @@
-//! What a private tracker reads and writes: passkeys, counters, refusals with the texts that sites and
-//! client tools know, and who a client is behind a proxy.
+//! The requests and answers of a private tracker: passkeys, counters, refusals with the texts that sites and client
+//! tools know, and who a client is behind a proxy.
 //!
 //! A stream goes through [`parse_head`] and [`Target::of`], the query of an announce through
 //! [`Asked::parse`], a datagram through [`Asked::of_udp`]. Then come the passkey, the address

@@ -1,4 +1,4 @@
-//! What a client says in the query of an announce or scrape (BEP 3, 7, 21, 23, 48).
+//! The query of a client's announce or scrape (BEP 3, 7, 21, 23, 48).
 //!
 //! Clients differ in everything but the infohash, so this reads leniently: pairs in any order, keys
 //! without `=`, empty values, unknown keys; of a key given twice the first one counts. Keys are
@@ -32,7 +32,7 @@ pub struct Announce<'q> {
     pub uploaded: u64,
     /// Bytes downloaded since `started`; 0 when unknown.
     pub downloaded: u64,
-    /// What happened; an event nobody knows is none.
+    /// The event; one that nobody knows is none.
     pub event: Event,
     /// How many peers are asked for.
     pub numwant: Numwant,
@@ -45,7 +45,7 @@ pub struct Announce<'q> {
     pub key: &'q [u8],
     /// The site's secret in the query (`passkey=`).
     pub passkey: Option<Key<'q>>,
-    /// What the client claims as its address; see [`claimed_address`].
+    /// The address that the client claims; see [`claimed_address`].
     pub ip: Option<&'q [u8]>,
     /// The same for IPv4 (BEP 7).
     pub ipv4: Option<&'q [u8]>,
@@ -132,7 +132,7 @@ fn read_scrape<'q>(
     scrape
 }
 
-/// What stands before the first `?` of a query, and behind it.
+/// The parts of a query before its first `?` and behind it.
 #[cold]
 fn halves(query: &[u8]) -> Option<(&[u8], &[u8])> {
     memchr(b'?', query).map(|at| cut(query, Some(at)))

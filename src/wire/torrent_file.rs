@@ -1,4 +1,4 @@
-//! What a tracker wants to know of a .torrent file (BEP 3, BEP 52): its infohashes.
+//! The part of a .torrent file that a tracker wants to know (BEP 3, BEP 52): its infohashes.
 
 use ring::digest;
 use shard::InfoHash;

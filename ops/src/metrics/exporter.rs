@@ -20,14 +20,13 @@ pub struct Sample<'a> {
     pub cores: &'a [Core],
     /// Where the process is in its life.
     pub phase: Phase,
-    /// What is known about snapshots.
+    /// The figures of snapshots.
     pub snapshot: &'a Snapshot,
-    /// What is known about the lists of torrents.
+    /// The figures of the lists of torrents.
     pub lists: Lists,
-    /// What is known about the books; `None` unless the tracker is private, and then those metrics are
-    /// missing.
+    /// The figures of the books; `None` unless the tracker is private, and then those metrics are missing.
     pub books: Option<&'a Books>,
-    /// What the kernel says; `None` where `/proc` cannot be read, and then those metrics are missing.
+    /// The kernel's figures; `None` where `/proc` cannot be read, and then those metrics are missing.
     pub process: Option<&'a Process>,
     /// Now, in seconds since the Unix epoch.
     pub now: f64,

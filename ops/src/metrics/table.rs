@@ -3,18 +3,18 @@
 
 use std::fmt::Write;
 
-/// One declared metric.
+/// A declared metric.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Metric {
     /// Name with its unit and, for a counter, `_total`.
     pub name: &'static str,
     /// Counter or gauge.
     pub kind: Kind,
-    /// What one is.
+    /// Its unit.
     pub unit: Unit,
     /// Names of its labels, in the order the exporter gives the values.
     pub labels: &'static [&'static str],
-    /// One line for people.
+    /// A line for people.
     pub help: &'static str,
     /// On the page of which trackers it is.
     pub of: Trackers,
@@ -50,7 +50,7 @@ impl Kind {
     }
 }
 
-/// What a metric counts. Prometheus wants base units: seconds and bytes.
+/// The unit of a metric. Prometheus wants base units: seconds and bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unit {
     /// Things.

@@ -43,7 +43,7 @@ const MAGIC: [u8; 8] = *b"\x93mgjrnl\n";
 const MORE: u32 = 1 << 31;
 const VERSION_BYTES: usize = 16;
 
-/// What is wrong with a segment, and at which byte.
+/// The damage of a segment, and at which byte.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[allow(missing_docs)] // The texts say it.
 pub enum Damage {

@@ -62,8 +62,8 @@ impl Journal {
         (0..self.sealed.len()).take_while(|&at| self.first_after(at) <= needed_from).count()
     }
 
-    /// What the sealed segment at this place holds was written before, in Unix nanoseconds: the next one had
-    /// been begun by then.
+    /// The moment before which the records of the sealed segment at this place were written, in Unix nanoseconds: the
+    /// next one had been begun by then.
     fn ended_at(&self, at: usize) -> u64 {
         let active = self.active.as_ref().map(|active| active.header.begun_at);
         self.sealed.get(at + 1).map(|next| next.begun_at).or(active).unwrap_or(u64::MAX)

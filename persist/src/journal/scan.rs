@@ -26,7 +26,7 @@ pub(super) struct Scan {
     whole: (u64, u64),
     /// Bytes of the file.
     buffer: Vec<u8>,
-    /// Those of them from `offset` on.
+    /// The part of them from `offset` on.
     rest: Range<usize>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Frame<'a> {
     pub(super) payload: &'a [u8],
 }
 
-/// What is behind the last whole batch of a segment.
+/// The bytes behind the last whole batch of a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Torn {
     /// Where it begins.
@@ -138,7 +138,7 @@ impl Scan {
         Ok(Some(Frame { offset, first: head.first, records: head.records, payload }))
     }
 
-    /// What is behind the last whole batch: the byte, and the sequence number of the next record.
+    /// The place behind the last whole batch: the byte, and the sequence number of the next record.
     pub(super) fn place(&self) -> (u64, u64) {
         self.whole
     }

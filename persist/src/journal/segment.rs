@@ -19,7 +19,7 @@ pub(super) struct Segment {
     file: File,
     /// Bytes that are whole: the header and frames.
     pub(super) bytes: u64,
-    /// Those of them that are durable.
+    /// The part of them that is durable.
     pub(super) synced: u64,
 }
 

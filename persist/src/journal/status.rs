@@ -1,4 +1,4 @@
-//! What others may know of a journal while it is being written.
+//! The state of a journal that others may know while it is being written.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};

@@ -21,7 +21,7 @@ pub struct SegmentFile {
     pub below: u64,
 }
 
-/// One segment, read to its end.
+/// A segment, read to its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Survey {
     /// The file.
@@ -44,7 +44,7 @@ pub struct Survey {
     pub frames: u64,
     /// Bytes of the header and of whole batches.
     pub bytes: u64,
-    /// What is behind them; of the last segment of a journal, the next start cuts it off.
+    /// The bytes behind them; of the last segment of a journal, the next start cuts them off.
     pub torn: Option<Torn>,
 }
 

@@ -80,7 +80,7 @@ impl Story {
         assert_eq!((self.journal().durable(), self.journal().end()), (end, end));
     }
 
-    /// What the files hold is what was appended.
+    /// Checks that the files hold what was appended.
     #[track_caller]
     fn check(&mut self) {
         let begin = self.journal().begin();

@@ -58,7 +58,7 @@ pub struct Batch {
 #[derive(Default)]
 struct Reply(Option<Box<dyn FnOnce(Answer) + Send>>);
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// All of it is durable, and everything that was sent before it.
@@ -206,7 +206,7 @@ impl Batch {
         self
     }
 
-    /// Somebody waits for it: it is synced as soon as it is its turn, not at the interval.
+    /// Makes it urgent, as somebody waits for it: it is synced as soon as it is its turn, not at the interval.
     pub fn urgent(mut self) -> Self {
         self.urgent = true;
         self
@@ -225,7 +225,7 @@ impl Batch {
 }
 
 impl Drop for Batch {
-    /// Whoever waits is told that it was for nothing.
+    /// Tells whoever waits that it was for nothing.
     fn drop(&mut self) {
         self.refuse(Refusal::Stopped);
     }
@@ -277,7 +277,7 @@ impl Message {
     }
 }
 
-/// What the thread owns.
+/// The state that the thread owns.
 struct Running {
     journal: Journal,
     inbox: Receiver<Message>,
@@ -381,7 +381,7 @@ impl Running {
         }
     }
 
-    /// What is done now and then: makes room, and looks whether there is room again.
+    /// Does what is due now and then: makes room, and looks whether there is room again.
     fn tick(&mut self) {
         if let Err(error) = self.journal.delete_released() {
             self.report(&error);

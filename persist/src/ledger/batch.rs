@@ -9,7 +9,7 @@ use shard::private::{Change, Fact, Gone, PeerId, Swarm, TorrentId, UserId};
 use super::Record;
 use crate::journal::{Columns, Said};
 
-/// What peers did.
+/// A record of what a peer did.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Act<'a> {
     /// The number of the record.
@@ -17,12 +17,12 @@ pub(super) struct Act<'a> {
     pub(super) deed: Deed<'a>,
 }
 
-/// What a peer did.
+/// A peer's deed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Deed<'a> {
-    /// One announced.
+    /// It announced.
     Fact(&'a Fact),
-    /// One left without saying so.
+    /// It left without saying so.
     Gone(&'a Gone),
 }
 
@@ -52,9 +52,9 @@ impl Act<'_> {
 /// Some records that can be written as: first the changes, in their order, then all that peers did at once.
 #[derive(Debug, Default)]
 pub(super) struct Group<'a> {
-    /// What the site said, each with its number.
+    /// The site's changes, each with its number.
     pub(super) changes: Vec<(u64, &'a Said)>,
-    /// What peers did, in order.
+    /// The acts of peers, in order.
     pub(super) acts: Vec<Act<'a>>,
 }
 
@@ -140,8 +140,8 @@ pub(super) struct Credit {
     pub(super) down: u64,
 }
 
-/// What each user is credited; users who are credited nothing are left out. In the order of their numbers,
-/// so that whoever else writes them in that order cannot deadlock with it.
+/// The credit of each user; users who are credited nothing are left out. In the order of their numbers, so that
+/// whoever else writes them in that order cannot deadlock with it.
 pub(super) fn credits(acts: &[Act<'_>]) -> Vec<(UserId, Credit)> {
     let mut credits = HashMap::new();
     for fact in facts(acts) {
@@ -176,7 +176,7 @@ pub(super) struct Figures {
     pub(super) swarm: Swarm,
     /// The last time that it had a seeder.
     pub(super) active_at: Option<Seconds>,
-    /// What these acts added to the balance.
+    /// The change of the balance by these acts, in bytes.
     pub(super) moved: i128,
     /// Completed downloads among them.
     pub(super) snatched: u32,
@@ -256,12 +256,12 @@ pub(super) fn snatches<'a>(acts: &[Act<'a>]) -> impl Iterator<Item = &'a Fact> {
 /// Which peer: user, torrent, peer id and key.
 pub(super) type PeerKey = (UserId, TorrentId, PeerId, u32);
 
-/// Whose announce it is.
+/// The peer whose announce it is.
 pub(super) fn peer_of(fact: &Fact) -> PeerKey {
     (fact.user, fact.torrent, fact.peer_id, fact.key)
 }
 
-/// What becomes of a peer.
+/// The outcome of some acts for a peer.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct PeerEnd<'a> {
     /// Its last announce, where there is one among the acts.
@@ -270,7 +270,7 @@ pub(super) struct PeerEnd<'a> {
     pub(super) gone: bool,
 }
 
-/// What becomes of each peer.
+/// The outcome of the acts for each peer.
 pub(super) fn peers<'a>(acts: &[Act<'a>]) -> Vec<(PeerKey, PeerEnd<'a>)> {
     let mut peers: HashMap<PeerKey, PeerEnd<'a>> = HashMap::with_capacity(acts.len());
     for act in acts {

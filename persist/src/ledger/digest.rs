@@ -1,9 +1,9 @@
 //! Many records as the few rows that come of them, for a ledger that is far behind.
 //!
-//! What is there after an outage is about the same clients, users and torrents again and again, and of most of
-//! it only the last word or the sum is written. So records are taken in as they are read, and not kept: of a
-//! client its last announce, of a user what is credited, of a torrent its figures. As with [`super::batch`],
-//! changes of the site move before what peers did; one that must not ends the digest.
+//! Records after an outage are about the same clients, users and torrents again and again, and of most of them only
+//! the last word or the sum is written. So they are taken in as they are read, and not kept: of a client its last
+//! announce, of a user what is credited, of a torrent its figures. As with [`super::batch`], changes of the site move
+//! before what peers did; one that must not ends the digest.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -15,7 +15,7 @@ use super::Record;
 use super::batch::{self, Act, Credit, Deed, Figures, PeerKey, TokenUse};
 use crate::journal::Said;
 
-/// What is to be written for records that follow on each other.
+/// The rows to be written for records that follow on each other.
 #[derive(Debug)]
 pub(super) struct Digest {
     first: u64,
@@ -36,7 +36,7 @@ pub(super) struct Digest {
     peers_max: usize,
 }
 
-/// What the database is told of a completed download.
+/// The database's row of a completed download.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Snatch {
     pub(super) user: UserId,
@@ -59,7 +59,7 @@ impl Snatch {
     }
 }
 
-/// What the database is told of a client's last announce, beside its key. In 96 bytes, as many are kept.
+/// The database's row of a client's last announce, without its key. In 96 bytes, as many are kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PeerRow {
     pub(super) reported: Counters,
@@ -117,7 +117,7 @@ impl PeerRow {
     }
 }
 
-/// What becomes of a client.
+/// The last that is known of a client.
 #[derive(Clone, Copy, Debug)]
 enum PeerLast {
     Announced(PeerRow),
@@ -299,7 +299,7 @@ mod tests {
         said(Columns::ALL, Change::Token { user, torrent, info_hash, expires_at: None })
     }
 
-    /// What is kept is counted, however much comes: nothing else decides how much memory it takes.
+    /// All that is kept is counted, however much comes: nothing else decides how much memory it takes.
     #[test]
     fn each_map_and_list_has_a_bound() {
         let full = |records: &mut dyn Iterator<Item = Record>| {

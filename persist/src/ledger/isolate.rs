@@ -53,7 +53,7 @@ impl Kinds {
     }
 }
 
-/// What an act is about, where it is refused together with others.
+/// The subject of an act, where it is refused together with others.
 fn about(part: Part, act: &Act<'_>) -> (Option<UserId>, Option<TorrentId>, u64) {
     match part {
         Part::Credit => (Some(act.user()), None, 0),

@@ -80,7 +80,7 @@ fn swarm_json(swarm: Swarm) -> Value {
     })
 }
 
-/// What the site said, in whole.
+/// The site's change, in whole.
 pub(super) fn change_json(change: &Change) -> Value {
     match change {
         Change::User { id, passkey, can_leech, hidden, enabled, group } => json!({ "user": {

@@ -30,7 +30,7 @@ pub(super) struct Measure {
     heard: Option<HashSet<PeerKey>>,
 }
 
-/// What is known of a client.
+/// A client as it is known.
 #[derive(Clone, Copy, Debug)]
 struct Baseline {
     reported: Counters,
@@ -240,8 +240,8 @@ mod tests {
 
     const HOUR: u64 = 3_600_000;
 
-    /// What the first fact after an older copy is worth, an hour after the row of its client, which has 1000
-    /// of everything: upload, download, and what a token took over.
+    /// Checks the worth of the first fact after an older copy, an hour after the row of its client, which has 1000 of
+    /// everything: upload, download, and what a token took over.
     fn check(fact: Fact, expected: (u64, u64, u64)) {
         let reported = Counters { uploaded: 1000, downloaded: 1000, corrupt: 0 };
         let row = Baseline { reported, complete: false, millis: HOUR, agreed: false };

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// What was said when. Forgets nothing, so kinds have to be few.
+/// Kinds of trouble, and when each was said. Forgets nothing, so kinds have to be few.
 #[derive(Debug, Default)]
 pub(super) struct Minutely {
     said: HashMap<String, (Instant, u64)>,

@@ -190,7 +190,7 @@ impl Shared {
     }
 }
 
-/// What was written together.
+/// The counts of what was written together.
 struct Counts {
     records: u64,
     facts: u64,
@@ -242,7 +242,7 @@ enum SessionError {
 }
 
 impl SessionError {
-    /// What it means for the books; `None` when it is tried again at once, and will be so.
+    /// The obstacle it is for the books; `None` when it is tried again at once, and will be so.
     fn obstacle(&self) -> Option<Obstacle> {
         match self {
             Self::Database(error) => Some(error.into()),
@@ -404,7 +404,7 @@ impl<S: Source> Worker<S> {
         }
     }
 
-    /// What is to be seen to now and then.
+    /// Looks after what is to be seen to now and then.
     fn look_after(&mut self, writer: &mut Writer) -> Result<(), SessionError> {
         let failed = self.database.failed("see how the journal is written");
         let gaps = writer.gaps().map_err(&failed)?;
@@ -456,7 +456,7 @@ impl<S: Source> Worker<S> {
         }
     }
 
-    /// What came of records from `next` on.
+    /// The outcome of writing records from `next` on.
     fn outcome(&self, written: Result<Outcome, Fault>, next: u64) -> Result<Tally, SessionError> {
         match written {
             Ok(Outcome::Written(tally)) => Ok(tally),
@@ -593,7 +593,7 @@ impl<S: Source> Worker<S> {
     }
 }
 
-/// What a batch may take before the next one is made smaller.
+/// The time a batch may take before the next one is made smaller.
 const BATCH_TIME: Duration = Duration::from_secs(4);
 
 /// Smaller batches would only be slower.

@@ -11,7 +11,7 @@ use ::postgres::{Client, Error};
 
 use crate::postgres::{Database, DatabaseError};
 
-/// Who writes into a schema.
+/// The session that writes into a schema.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SchemaWriter {
     /// Its journal; `None` where the session does not say.
@@ -44,7 +44,7 @@ impl fmt::Display for SchemaWriter {
 }
 
 impl Database {
-    /// Who writes into this schema now, this process included; `None` when nobody does.
+    /// The session that writes into this schema now, this process included; `None` when none does.
     pub fn writer_of_schema(&self) -> Result<Option<SchemaWriter>, DatabaseError> {
         let mut client = self.connect("writer")?;
         let writer = writer(&mut client, lock(self));
@@ -52,7 +52,7 @@ impl Database {
     }
 }
 
-/// What the session of the ledger calls itself, after the name of the program.
+/// The name that the session of the ledger gives itself, after the name of the program.
 pub(super) fn purpose(journal: u64, node: &str) -> String {
     let mut purpose = format!("{LEDGER} {journal:016x} ");
     // The server cuts longer names off, where it may be in the middle of a letter.
@@ -65,12 +65,12 @@ pub(super) fn purpose(journal: u64, node: &str) -> String {
     purpose
 }
 
-/// What the writer of a schema locks.
+/// The lock that the writer of a schema holds.
 pub(super) fn lock(database: &Database) -> i64 {
     database.lock_number("ledger")
 }
 
-/// Who holds this lock.
+/// The session that holds this lock.
 pub(super) fn writer(client: &mut Client, lock: i64) -> Result<Option<SchemaWriter>, Error> {
     let row = client.query_opt(WRITER, &[&lock])?;
     Ok(row.map(|row| {

@@ -5,7 +5,7 @@
 
 use crate::journal::Life;
 
-/// What there is of the journal.
+/// The journal, as far as it is kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept<'a> {
     /// The oldest record kept.
@@ -16,7 +16,7 @@ pub(super) struct Kept<'a> {
     pub(super) lives: &'a [Life],
 }
 
-/// What the database has of it.
+/// The part of it that the database has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Written {
     /// All records before this one.
@@ -27,7 +27,7 @@ pub(super) struct Written {
     pub(super) until: Option<u64>,
 }
 
-/// What is to be written.
+/// The standing of journal and database to each other, and so what is to be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Standing {
     /// The database does not know this journal: all that is kept.

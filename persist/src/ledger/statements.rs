@@ -243,7 +243,7 @@ const USER: &str = "
 const SAID_LATER: &str = "
     SELECT notice(current_schema(), row_name) FROM unnest($1::text[]) AS d (row_name)";
 
-/// Those that were not there. After [`USER`], which may have let go a passkey that one of them gets.
+/// Users that were not there. After [`USER`], which may have let go a passkey that one of them gets.
 const USER_NEW: &str = "
     INSERT INTO users (id, passkey, can_leech, hidden, enabled, group_id)
     SELECT id, passkey, can_leech, hidden, enabled, (SELECT g.id FROM user_groups g WHERE g.id = group_id)
@@ -278,7 +278,7 @@ const TORRENT: &str = "
         OR coalesce(said_at[2] > to_timestamp(upload_percent_at / 1000.0), false)
         OR coalesce(said_at[3] > to_timestamp(second_at / 1000.0), false), torrents.id";
 
-/// Those that were not there; which of them could be made.
+/// Torrents that were not there; which of them could be made.
 const TORRENT_NEW: &str = "
     INSERT INTO torrents (id, info_hash, freeleech, upload_percent, info_hash_v2)
     SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::integer[], $5::bytea[])

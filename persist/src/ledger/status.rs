@@ -52,6 +52,6 @@ pub struct LedgerStatus {
     pub suspected: Suspected,
     /// Records that the database will never get, as its table `gaps` has them now.
     pub gaps: Gaps,
-    /// What went wrong the last time.
+    /// The last thing that went wrong.
     pub last_error: Option<String>,
 }

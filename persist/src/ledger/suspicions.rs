@@ -1,4 +1,4 @@
-//! What the ledger noticed on the way, until it is in the database.
+//! The suspicions that the ledger noticed on the way, until they are in the database.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(super) struct Suspicions {
     suspected: Suspected,
 }
 
-/// What is added to a row of the table.
+/// An addition to a row of the table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     pub(super) kind: Kind,
@@ -73,7 +73,7 @@ impl Suspicions {
         self.rows.len()
     }
 
-    /// What is to be written, in the order of its keys, so that two trackers cannot deadlock.
+    /// The rows to be written, in the order of their keys, so that two trackers cannot deadlock.
     pub(super) fn rows(&self) -> Vec<Row> {
         self.rows.values().copied().collect()
     }

@@ -28,16 +28,16 @@ pub(super) struct Writer {
     client: Client,
     statements: Statements,
     scope: Scope,
-    /// What it writes is only taken as long as no other session has begun a later one.
+    /// Its epoch: what it writes is only taken as long as no other session has begun a later one.
     epoch: i64,
-    /// What clients moved is not known by the journal.
+    /// The measuring of clients, where the journal does not know what they moved.
     measure: Option<Measure>,
     /// The tracker's own figures of torrents are not those of the database, so only what they differ by is
     /// written. So it was once measured, and the tracker has not started anew since.
     by_difference: bool,
 }
 
-/// Whose journal, and what of it is to be written.
+/// The journal, and what of it is to be written.
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
     pub(super) journal: u64,
@@ -57,7 +57,7 @@ struct Span {
     life: Option<u64>,
 }
 
-/// What came of a batch.
+/// The outcome of a batch.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// It is in the database for good.
@@ -67,18 +67,18 @@ pub(super) enum Outcome {
     Moved,
 }
 
-/// What was noticed while writing.
+/// Counts of what was noticed while writing.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Tally {
     pub(super) unknown_users: u64,
     pub(super) unknown_torrents: u64,
     pub(super) unknown_tokens: u64,
     pub(super) rejected: u64,
-    /// What was refused, by part and code: how often, and the last record with what the database says.
+    /// The refusals, by part and code: how often, and the last record with what the database says.
     pub(super) refusals: BTreeMap<(&'static str, String), (u64, u64, String)>,
 }
 
-/// What is written for a fact; each can be refused by itself.
+/// A part of what is written for a fact; each can be refused by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Part {
     Credit,
@@ -149,7 +149,7 @@ impl Writer {
         Ok(Self { client, statements, scope, epoch, measure: None, by_difference: false })
     }
 
-    /// What the database has of the journal; `None` for one that it does not know.
+    /// The part of the journal that the database has; `None` for a journal that it does not know.
     pub(super) fn written(&mut self) -> Result<Option<Written>, Error> {
         let journal = journal_name(self.scope.journal);
         let select = "SELECT next, life, written_until FROM ledger WHERE journal = $1";
@@ -292,7 +292,7 @@ impl Writer {
         self.transact(span, |session| session.apply_digest(digest, strays))
     }
 
-    /// Those who are credited and neither in the database nor made by the digest.
+    /// The users who are credited and neither in the database nor made by the digest.
     pub(super) fn strangers(&mut self, digest: &Digest) -> Result<HashSet<UserId>, Error> {
         let made = digest.said.iter().filter_map(|(_, said)| match said.change {
             Change::User { id, .. } if said.columns.has(Columns::MAKES) => Some(id),

@@ -46,9 +46,9 @@ pub(super) struct Unread {
     pub(super) key: Key,
     /// The columns of its primary key, for people.
     pub(super) shown: String,
-    /// What is wrong, without secrets.
+    /// The problem, without secrets.
     pub(super) problem: String,
-    /// Whatever else is wrong with it, it is not to be used: a user who may not announce.
+    /// It is not to be used, whatever else is wrong with it: a user who may not announce.
     pub(super) disabled: bool,
 }
 
@@ -98,7 +98,7 @@ struct OfTable {
     count: u64,
 }
 
-/// What was set aside of one table by one load.
+/// The rows that one load set aside of one table.
 #[derive(Default)]
 pub(super) struct Tally {
     count: u64,

@@ -26,7 +26,7 @@ struct Errand<T> {
     signs: Arc<Signs>,
 }
 
-/// What a thread does, for who waits for it.
+/// The signs of what a thread does, for who waits for it.
 #[derive(Default)]
 pub(super) struct Signs {
     doing: Mutex<String>,
@@ -49,7 +49,7 @@ impl Signs {
         self.working.store(false, Ordering::Relaxed);
     }
 
-    /// What is waited for.
+    /// The task that is waited for.
     pub(super) fn doing(&self) -> String {
         self.doing.lock().expect("nobody panics with it").clone()
     }
@@ -155,7 +155,7 @@ pub(super) struct Readers {
     left: Mutex<Vec<Weak<Signs>>>,
 }
 
-/// What a reader sends, and its signs.
+/// The receiver of what a reader sends, and its signs.
 pub(super) type Started<M> = (Receiver<M>, Arc<Signs>);
 
 impl Readers {

@@ -15,7 +15,7 @@ pub enum DatabaseError {
         "the URL of the database is wrong: {problem}; it looks like postgres://user@host/database"
     )]
     Url {
-        /// What is wrong with it.
+        /// The mistake in it.
         problem: String,
     },
     /// Not a name that a schema can have.
@@ -29,7 +29,7 @@ pub enum DatabaseError {
     Certificates {
         /// The file of `sslrootcert`, or else the system's.
         path: Option<PathBuf>,
-        /// What was wrong.
+        /// The error.
         source: Box<dyn Error + Send + Sync>,
     },
     /// It does not let us in, or is not there.
@@ -37,7 +37,7 @@ pub enum DatabaseError {
     Connect {
         /// Where.
         database: String,
-        /// What happened.
+        /// The driver's error.
         source: ::postgres::Error,
     },
     /// It is there, and says nothing while a connection is made.
@@ -54,7 +54,7 @@ pub enum DatabaseError {
     /// A connection is there, and no answer comes.
     #[error("no answer from {database} within {:.1} s: it was asked to {task}", patience.as_secs_f32())]
     Unanswered {
-        /// What was being done.
+        /// The task that was being done.
         task: String,
         /// Where.
         database: String,
@@ -64,7 +64,7 @@ pub enum DatabaseError {
     /// The server works at it, and it takes longer than the caller waits. It goes on; ask again.
     #[error("{database} still has to {task}: it has worked at that for {:.1} s, and goes on", patience.as_secs_f32())]
     UnderWay {
-        /// What is being done.
+        /// The task that is being done.
         task: String,
         /// Where.
         database: String,
@@ -77,13 +77,13 @@ pub enum DatabaseError {
          or its transaction", patience.as_secs_f32()
     )]
     Locked {
-        /// What was being done.
+        /// The task that was being done.
         task: &'static str,
         /// Where.
         database: String,
         /// Which lock.
         lock: String,
-        /// Who holds it: process ids and names of applications, as far as it is known.
+        /// The holders: process ids and names of applications, as far as they are known.
         holders: String,
         /// How long was waited.
         patience: Duration,
@@ -124,11 +124,11 @@ pub enum DatabaseError {
     /// A statement failed, or the connection was lost.
     #[error("cannot {task} in {database}")]
     Statement {
-        /// What was being done.
+        /// The task that was being done.
         task: &'static str,
         /// Where.
         database: String,
-        /// What happened.
+        /// The driver's error.
         source: ::postgres::Error,
     },
     /// A later version of the program has been here.
@@ -194,7 +194,7 @@ pub enum DatabaseError {
         table: &'static str,
         /// Where.
         database: String,
-        /// What is wrong, without secrets.
+        /// The problem, without secrets.
         problem: String,
     },
     /// A thread to wait for the database cannot be started.

@@ -9,7 +9,7 @@ use super::{Database, DatabaseError};
 use crate::ledger::freeleech_text;
 use crate::snapshot::{Snapshot, SnapshotError};
 
-/// What was filled in.
+/// The counts of what was filled in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Filled {
     /// Users.

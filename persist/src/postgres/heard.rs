@@ -1,4 +1,4 @@
-//! What was heard of the site, and of which moment it is.
+//! News of the site, and of which moment they are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Heard {
     }
 }
 
-/// What was known before rows were read.
+/// A moment before rows were read: what was known then.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Moment {
     positions: HashMap<String, u64>,

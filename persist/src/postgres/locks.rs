@@ -1,4 +1,4 @@
-//! Who holds what somebody waits for in vain.
+//! The holders of what somebody waits for in vain.
 
 use ::postgres::Client;
 use ::postgres::error::SqlState;

@@ -9,7 +9,7 @@ use super::session::{START_LOCK_PATIENCE, wait_for_locks};
 use super::settings::quote;
 use super::{Database, DatabaseError};
 
-/// What is there.
+/// The findings of a look at the database.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Look {
     /// The identity of the database (table `identity`): a UUID as text; `None` when there is none yet.

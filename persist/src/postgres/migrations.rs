@@ -15,7 +15,7 @@ use super::session::{START_LOCK_PATIENCE, wait_for_locks};
 use super::settings::quote;
 use super::{Database, DatabaseError};
 
-/// What [`Database::migrate`] did.
+/// The outcome of [`Database::migrate`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Migrated {
     /// The last migration that was there; 0 for a new schema.
@@ -279,7 +279,7 @@ fn applied(rows: &[Row]) -> Result<Vec<Applied>, ::postgres::Error> {
     rows.iter().map(read).collect()
 }
 
-/// What follows from the migrations that were applied.
+/// Judges the state of the schema by the migrations that were applied.
 fn judge(applied: &[Applied]) -> SchemaState {
     for (row, number) in applied.iter().zip(1..) {
         let Some(migration) = MIGRATIONS.get(number as usize - 1) else {

@@ -15,13 +15,13 @@ use super::{Database, DatabaseError};
 pub(super) struct Proof {
     /// When a notice is to be sent.
     due: Instant,
-    /// One that was sent, and until when it has to be heard.
+    /// A notice that was sent, and until when it has to be heard.
     sent: Option<(String, Instant)>,
     /// The last one was not heard.
     is_deaf: bool,
 }
 
-/// What has become of a notice that was sent.
+/// The fate of a notice that was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Proven {
     /// It was heard, and the one before was not.
@@ -30,7 +30,7 @@ pub(super) enum Proven {
     Deaf,
 }
 
-/// What our own notices begin with; those of other trackers do, too.
+/// The beginning of our own notices; those of other trackers begin so, too.
 const PAYLOAD: &str = "heard? ";
 
 /// How often it is proven, and how often while nothing is heard.

@@ -1,4 +1,4 @@
-//! What the role of the tracker has to be allowed, and whether it is.
+//! The rights that the role of the tracker has to have, and whether it has them.
 //!
 //! A role that owns nothing can run the tracker where the tables are up to date: it needs USAGE on the schema, and of
 //! each table what is written down here. Who makes or changes the tables has to own them.
@@ -8,7 +8,7 @@ use ::postgres::Client;
 use super::settings::quote;
 use super::{Database, DatabaseError};
 
-/// What is done with each table. A right on some columns will do, where those are the ones.
+/// The rights that are used on each table. A right on some columns will do, where those are the ones.
 const NEEDED: &[(&str, &[&str])] = &[
     ("migrations", &["SELECT"]),
     ("users", &["SELECT", "INSERT", "UPDATE"]),

@@ -28,7 +28,7 @@ impl Columns for BinaryCopyOutRow {
     }
 }
 
-/// What is read of a table, and how a row of it is understood.
+/// The columns that are read of a table, and how a row of it is understood.
 pub(super) struct Table {
     /// Its name.
     pub(super) name: &'static str,
@@ -226,7 +226,7 @@ fn number(row: &impl Columns, place: usize) -> Option<u32> {
     row.column::<i64>(place).ok().and_then(|number| number.try_into().ok())
 }
 
-/// What is wrong with such a number.
+/// The problem with such a number.
 fn wrong(row: &impl Columns, place: usize, name: &str) -> String {
     match row.column::<i64>(place) {
         Ok(_) => format!("{name} is not between 0 and {}", u32::MAX),

@@ -25,7 +25,7 @@ const HOST_PATIENCE_MIN: Duration = Duration::from_secs(1);
 /// How long sessions that work in the background wait for a lock, before they begin anew and say so.
 pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What sessions wait for locks when somebody waits for them.
+/// The time that sessions wait for locks when somebody waits for them.
 pub(crate) const START_LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// From now on the session waits for a lock as long as this.
@@ -105,7 +105,7 @@ pub(crate) fn let_go(client: Client) {
     let _ = std::thread::Builder::new().name("margay-ends".into()).spawn(end);
 }
 
-/// What is needed to make one connection.
+/// All that is needed to make one connection.
 struct Opening {
     config: Config,
     tls: Tls,
@@ -152,14 +152,14 @@ fn supported(version: &str) -> bool {
     version.parse().is_ok_and(|version: u32| version >= OLDEST * 10_000)
 }
 
-/// What is to be known of a server before it is used.
+/// The facts to be known of a server before it is used.
 const FACTS: &str = "SELECT current_setting('server_version_num'), current_setting('server_version'), \
     current_setting('transaction_read_only'), pg_is_in_recovery()";
 
 /// Roles and databases may have settings of their own (`ALTER ROLE … SET`): time-outs that end what takes
 /// long, another isolation, policies that hide rows. Those that would break ours are set here.
 /// `default_transaction_read_only` is not: whoever sets it wants the database to stay as it is.
-/// What a version does not know is set where it is known, so that an old server can say that it is one.
+/// A setting that a version does not know is set where it is known, so that an old server can say that it is one.
 ///
 /// A session whose host is gone would hold its locks for as long as the server's keepalive says, two hours where
 /// nobody has changed that: the server is asked to look after a quiet session each ten seconds, and to give it up

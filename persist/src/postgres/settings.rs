@@ -24,7 +24,7 @@ pub struct Database {
     schema: Arc<str>,
     /// For people: without the password.
     shown: Arc<str>,
-    /// Who waits for a server that does not answer.
+    /// Threads that wait for a server that does not answer.
     pub(super) connecting: Arc<Errands<Client>>,
     pub(super) migrating: Arc<Errands<Migrated>>,
     pub(super) looking: Arc<Errands<Look>>,
@@ -138,7 +138,7 @@ fn raw_in_password(url: &str) -> Option<char> {
     raw.or_else(|| decode(password).err().map(|_| '%'))
 }
 
-/// What of a URL is about TLS, and not understood by the driver.
+/// The part of a URL that is about TLS, and not understood by the driver.
 struct Ssl {
     mode: SslMode,
     proof: Proof,

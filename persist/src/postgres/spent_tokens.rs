@@ -10,12 +10,12 @@ use shard::private::{TorrentId, UserId};
 use super::aside::{Key, Unread};
 use super::{Database, DatabaseError};
 
-/// One of them.
+/// A token that was used up, and of which the site is to be told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SpentToken {
     /// Its place in the table.
     id: i64,
-    /// Whose it was.
+    /// The user who had it.
     pub user: UserId,
     /// For which torrent.
     pub torrent: TorrentId,

@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 
 use super::DatabaseError;
 
-/// What the server's certificate has to prove.
+/// The proof that the server's certificate has to give.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Proof {
     /// Nothing: the connection cannot be listened to, but it may be with somebody else.
@@ -166,7 +166,7 @@ where
     }
 }
 
-/// One handshake to come.
+/// A handshake to come.
 pub(super) struct Connect {
     connector: TlsConnector,
     name: ServerName<'static>,

@@ -22,7 +22,7 @@ use super::settings::quote;
 use super::{Backoff, Database, DatabaseError, text_of};
 use crate::{StopSign, Stoppable};
 
-/// What the site did.
+/// A change by the site.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Seen {
     /// A row as it is now. It is for memory only: in the journal, it would come to the database again,
@@ -188,7 +188,7 @@ impl<F: FnMut(Heard)> Listener<F> {
         Ok(())
     }
 
-    /// What is changed by SQL while nothing is heard is compared on a clock.
+    /// Notes whether notices are heard. Whatever is changed by SQL while they are not is compared on a clock.
     fn note_proven(&mut self, proven: Option<Proven>) {
         let Some(proven) = proven else { return };
         let is_deaf = proven == Proven::Deaf;

@@ -18,7 +18,7 @@ use crate::{Covered, DataDir, Meta, Mode, Snapshot, SnapshotWriter};
 const PEER_TIMEOUT: Seconds = Seconds(10_000_000);
 const START: Seconds = Seconds(1_800_000_000);
 
-/// One tracker with its site, its clients and its journal.
+/// A tracker with its site, its clients and its journal.
 struct World {
     rng: Rng,
     now: Seconds,
@@ -29,7 +29,7 @@ struct World {
     torrents: Vec<InfoHash>,
     clients: Vec<Announce>,
     journal: Journal,
-    /// What the journal has not got yet.
+    /// The records that the journal has not got yet.
     outgoing: Vec<Record>,
     dir: DataDir,
     scratch: Scratch,
@@ -228,7 +228,7 @@ impl World {
         }
     }
 
-    /// What has happened reaches the journal.
+    /// Hands what has happened to the journal.
     fn hand_over(&mut self) {
         self.journal.append(&self.outgoing).unwrap();
         self.outgoing.clear();
@@ -310,7 +310,7 @@ struct Known {
 }
 
 impl Known {
-    /// What is left when the users are known and the sweeps have been everywhere.
+    /// All that is left when the users are known and the sweeps have been everywhere.
     fn of(
         cores: &mut [Swarms],
         users: &BTreeMap<UserId, User>,

@@ -1,4 +1,4 @@
-//! Who was there to take what a client says it uploaded.
+//! The takers of what a client says it uploaded: who was there.
 
 use std::collections::HashMap;
 

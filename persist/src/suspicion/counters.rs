@@ -7,7 +7,7 @@ use shard::private::{Fact, TorrentId, UserId};
 
 use super::{AT_ONCE, Forgetting};
 
-/// What the clients of each user reported in the last hour, the newest of it.
+/// The reports of each user's clients in the last hour, the newest of them.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
     users: HashMap<UserId, Vec<Report>>,

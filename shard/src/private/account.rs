@@ -1,4 +1,4 @@
-//! What is known of one client of one user on one torrent: 48 bytes, and more where figures are large.
+//! The account of one client of one user on one torrent: 48 bytes, and more where figures are large.
 
 use super::fold::Lines;
 use super::slots::Slots;
@@ -8,7 +8,7 @@ use crate::Seconds;
 /// The figures of a peer: its baseline, and its times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Figures {
-    /// What it last reported.
+    /// The counters it last reported.
     pub(crate) reported: Counters,
     pub(crate) left: u64,
     pub(crate) since: Seconds,
@@ -34,8 +34,8 @@ pub(crate) struct Account {
 
 const _: () = assert!(size_of::<Account>() == 48, "memory per peer, see shard/benches/private.rs");
 
-/// What does not fit in an account: a terabyte or more moved, corrupt data, a year of announces; or of which
-/// more is to be remembered than what it last reported.
+/// The figures of a client that do not fit in an account: a terabyte or more moved, corrupt data, a year of
+/// announces; or those of a client of which more is to be remembered than what it last reported.
 #[derive(Clone, Copy, Debug)]
 struct Large {
     figures: Figures,
@@ -222,7 +222,7 @@ impl Accounts {
         self.accounts.get(number).uploaded.get() as u32
     }
 
-    /// What is remembered of it beside its figures.
+    /// The lines that are remembered of it beside its figures.
     #[inline]
     pub(crate) fn lines(&self, number: u32, is_large: bool) -> Option<&Lines> {
         if !is_large {

@@ -1,4 +1,4 @@
-//! One announce of a known user: what it changes, what it is worth, whom it is told.
+//! An announce of a known user: what it changes, what it is worth, whom it is told.
 
 use super::account::Figures;
 use super::choose::{Ask, choose, state};
@@ -39,10 +39,10 @@ pub(crate) struct Over {
     pub(crate) stays: bool,
 }
 
-/// What an announce does to its peer and torrent.
+/// The effect of an announce on its peer and torrent.
 struct Step {
     state: PeerState,
-    /// What the peer has reported from now on.
+    /// The peer's figures from now on.
     figures: Figures,
     /// Since the announce before it.
     elapsed: u32,
@@ -94,7 +94,7 @@ impl Swarms {
         self.announce_judged(slot, announce, known, None, now, random, reply)
     }
 
-    /// One that does not simply go on, or may not, or is of a hybrid torrent.
+    /// Takes an announce that does not simply go on, or may not, or is of a hybrid torrent.
     #[cold]
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "one announce, split for speed")]
@@ -243,7 +243,7 @@ impl Swarms {
         Some(Known { spot, face, state, figures, is_odd })
     }
 
-    /// What follows from what is known and what is said; changes nothing.
+    /// Works out what follows from what is known and what is said; changes nothing.
     #[inline(always)]
     fn step(
         &self,
@@ -485,8 +485,8 @@ fn held_back(announce: &Announce, was: Option<PeerState>) -> bool {
         && state(announce) == PeerState::Leecher
 }
 
-/// What the user of an announce may. Who is held back does not get from others what he may not download by being
-/// told to them; but what the site has just said of a user counts, as it does for all of his peers.
+/// Writes into a face what the user of an announce may. Who is held back does not get from others what he may not
+/// download by being told to them; but what the site has just said of a user counts, as it does for all of his peers.
 #[inline]
 fn mark_rights(face: &mut Face, announce: &Announce, step: &Step, rights: &Rights) {
     face.mark.set_visible(announce.left == 0 || announce.user.can_leech && !step.held_back);

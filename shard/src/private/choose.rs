@@ -11,7 +11,7 @@ use crate::prefetch::prefetch_all;
 use crate::table::Table;
 use crate::{Event, Families, PeerState, Reply, SPARE_LOOKS, Scope};
 
-/// Who asks, and for what.
+/// The client that asks, and the peers it asks for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask {
     /// Peers of the same user are not for it.
@@ -36,7 +36,7 @@ enum Those {
     WithV6Alone,
 }
 
-/// What an announce says its peer is.
+/// The state of the peer as its announce says it.
 #[inline]
 pub(crate) fn state(announce: &Announce) -> PeerState {
     match (announce.left, announce.event) {

@@ -3,7 +3,7 @@
 use super::fold::{self, Factors};
 use super::{Counters, Terms};
 
-/// What an announce is worth.
+/// The worth of an announce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Credit {
     /// Bytes moved since the announce before.
@@ -18,7 +18,7 @@ pub(crate) struct Credit {
     pub(crate) factors: Factors,
 }
 
-/// What of it counts, on a torrent with these terms, for a user with or without a token for it: whole bytes,
+/// The credit for bytes moved, on a torrent with these terms, for a user with or without a token for it: whole bytes,
 /// at most as many as the database can hold.
 #[inline]
 pub(crate) fn credit(moved: Counters, terms: &Terms, token: bool) -> Credit {

@@ -17,7 +17,7 @@ pub(crate) struct Deletions {
 /// How long a reason is told.
 const KEPT: Seconds = Seconds(86_400);
 
-/// What a reason may have of bytes; more is cut off.
+/// Bytes that a reason may have; more is cut off.
 const REASON_BYTES_MAX: usize = 255;
 
 impl Deletions {

@@ -1,4 +1,4 @@
-//! What choosing looks at: 16 bytes a peer, with the number of its account.
+//! The part of a peer that choosing looks at: 16 bytes, with the number of its account.
 
 use std::net::IpAddr;
 
@@ -8,8 +8,7 @@ use crate::hash::Keys;
 use crate::table::Record;
 use crate::{Families, InfoHash, Reply, Scope};
 
-/// One peer of a torrent as others see it. Whether it seeds is not written here: its place in the list
-/// says so.
+/// A peer of a torrent as others see it. Whether it seeds is not written here: its place in the list says so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub(crate) struct Face {

@@ -1,9 +1,9 @@
-//! What an announce did to the accounting.
+//! The effect of an announce on the accounting.
 
 use super::{Counters, Endpoints, Names, PeerId, Stamp, TorrentId, UserId};
 use crate::{InfoHash, Seconds};
 
-/// One announce that changed something that must not be lost.
+/// An announce that changed something that must not be lost.
 ///
 /// Everything but the credits is absolute: what the client reported, what is true of the torrent
 /// afterwards. So the peers and torrents of a tracker can be rebuilt from facts, and a fact that is
@@ -20,7 +20,7 @@ pub struct Fact {
     /// The newest report that was known of this client under another session, from another node; for
     /// several nodes, and `None` where there is one.
     pub after: Option<Stamp>,
-    /// Whose client.
+    /// The client's user.
     pub user: UserId,
     /// Which torrent, by number.
     pub torrent: TorrentId,
@@ -36,9 +36,9 @@ pub struct Fact {
     pub hidden: bool,
     /// May be handed out: a seeder, or a leecher with the right to be one.
     pub visible: bool,
-    /// What the client reported: from here on its baseline.
+    /// The counters the client reported: from here on its baseline.
     pub reported: Counters,
-    /// What it said, where that is something else: an announce that was late or a copy's, or `stopped` with
+    /// The counters it said, where those are others: an announce that was late or a copy's, or `stopped` with
     /// counters that fit nothing.
     pub said: Option<Counters>,
     /// Bytes it had left.
@@ -57,9 +57,9 @@ pub struct Fact {
     pub announces: u32,
     /// Bytes it moved since the announce before, before any rule; 0 where counters went down.
     pub moved: Counters,
-    /// What uploads counted for, in percent; see [`super::Terms::upload_percent`].
+    /// The factor of uploads, in percent; see [`super::Terms::upload_percent`].
     pub upload_percent: u16,
-    /// What downloads counted for, in percent: 100, or 0 where they were free for everybody.
+    /// The factor of downloads, in percent: 100, or 0 where they were free for everybody.
     pub download_percent: u16,
     /// A token took the download over.
     pub token: bool,

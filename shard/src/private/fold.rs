@@ -1,4 +1,4 @@
-//! What the reports of one client are worth, whoever heard them and in whatever order they arrive.
+//! The worth of one client's reports, whoever heard them and in whatever order they arrive.
 //!
 //! A client (user, torrent, peer id, key) says over and over how much it has moved. [`fold`] puts what it
 //! said into *lines*, runs of reports that go on from each other, and credits what lies between two reports
@@ -42,19 +42,19 @@ pub const COUNTER_MAX: u64 = i64::MAX as u64;
 /// Reports kept in a [`History`] above the horizon. With more the oldest is settled before its time.
 pub const KEPT_MAX: usize = 64;
 
-/// What moved bytes count for, as the tracker knew it that heard of them.
+/// The factors by which moved bytes count, as the tracker knew them that heard of the bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Factors {
-    /// What uploads count for, in percent.
+    /// The factor of uploads, in percent.
     pub upload_percent: u16,
-    /// What downloads count for, in percent.
+    /// The factor of downloads, in percent.
     pub download_percent: u16,
     /// A token takes the download over.
     pub token: bool,
 }
 
 impl Factors {
-    /// What counts on a torrent with these terms, for a user with or without a token for it.
+    /// The factors on a torrent with these terms, for a user with or without a token for it.
     #[inline]
     pub fn of(terms: &Terms, token: bool) -> Self {
         match terms.freeleech {
@@ -68,27 +68,27 @@ impl Factors {
         }
     }
 
-    /// What a download counts for, and what of it a token takes over, in percent.
+    /// The share of a download that counts, and the share that a token takes over, in percent.
     #[inline]
     pub(crate) fn of_download(self) -> (u16, u16) {
         if self.token { (0, 100) } else { (self.download_percent, 0) }
     }
 }
 
-/// One announce of a client, as far as it is about credit.
+/// An announce of a client, as far as it is about credit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
     /// When it was heard, and by whom.
     pub stamp: Stamp,
     /// Where it came from.
     pub address: IpAddr,
-    /// What happened.
+    /// The event.
     pub event: Event,
     /// Bytes left to download; 0 is a seeder.
     pub left: u64,
-    /// What the client says it has moved; at most [`COUNTER_MAX`] each.
+    /// The counters that the client says it has moved; at most [`COUNTER_MAX`] each.
     pub counters: Counters,
-    /// What it counts for.
+    /// The factors by which they count.
     pub factors: Factors,
     /// Where the newest line of the client begins that the tracker knew of, its own and what others told it.
     pub after: Option<Stamp>,
@@ -115,7 +115,7 @@ pub struct Credit {
 }
 
 impl Credit {
-    /// What these bytes are worth.
+    /// The credit for these bytes.
     #[inline]
     pub fn of(moved: &Counters, factors: &Factors) -> Self {
         let (uploaded, downloaded) = (i128::from(moved.uploaded), i128::from(moved.downloaded));
@@ -170,8 +170,8 @@ impl Sub for Credit {
     }
 }
 
-/// What these reports, in the order of their stamps, add to a client of which `lines` is known: the lines
-/// after them, and the credit.
+/// Adds these reports, in the order of their stamps, to a client of which `lines` is known. Returns the lines after
+/// them, and the credit.
 pub fn fold(lines: &Lines, reports: &[Report]) -> (Lines, Credit) {
     let (mut lines, mut credit) = (lines.clone(), Credit::default());
     for report in reports {
@@ -232,7 +232,7 @@ pub fn whole_bytes(hundredths: i128) -> u64 {
     }
 }
 
-/// What so many bytes count for, in whole bytes.
+/// The share of so many bytes that counts, in whole bytes.
 #[inline]
 pub(crate) fn share(bytes: u64, percent: u16) -> u64 {
     match bytes.checked_mul(u64::from(percent)) {
@@ -247,7 +247,7 @@ pub fn goes_on(before: &Counters, after: &Counters) -> bool {
     before.uploaded <= after.uploaded && before.downloaded <= after.downloaded
 }
 
-/// What was moved from one report to one that goes on from it. Corrupt data may be forgotten meanwhile.
+/// The bytes moved from one report to one that goes on from it. Corrupt data may be forgotten meanwhile.
 #[inline]
 pub fn moved(before: &Counters, after: &Counters) -> Counters {
     debug_assert!(goes_on(before, after));
@@ -258,7 +258,7 @@ pub fn moved(before: &Counters, after: &Counters) -> Counters {
     }
 }
 
-/// What can be moved whenever the announce before was.
+/// Bytes that can be moved whenever the announce before was.
 const AT_ONCE: u64 = LINE_RATE / 1000 * GRACE;
 
 /// Whether so much may be more than a client can have moved, without a look at the time.
@@ -296,7 +296,7 @@ pub(crate) fn address(endpoints: &Endpoints, known: &Addresses) -> IpAddr {
     known_one.or_else(|| own.clone().next()).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
-/// One address of each family.
+/// An address of each family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Addresses {
     /// The last IPv4 address.

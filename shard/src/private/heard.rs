@@ -10,7 +10,7 @@ use crate::{Event, InfoHash, PeerState, Seconds};
 
 /// An announce that was looked at closely.
 pub(crate) struct Judged {
-    /// What it counts as: an older one says no more than is known already.
+    /// The announce as it counts: an older one says no more than is known already.
     pub(crate) announce: Announce,
     /// The counters in it.
     pub(crate) said: Counters,
@@ -20,14 +20,14 @@ pub(crate) struct Judged {
     pub(crate) parts: bool,
     /// It says so by one name of its torrent, and is still there by the other.
     pub(crate) stays: bool,
-    /// What it adds.
+    /// The bytes it adds.
     pub(crate) moved: Counters,
     pub(crate) verdict: Verdict,
     /// Its line after it.
     pub(crate) line: Line,
-    /// What the newest line has come to.
+    /// The counters that the newest line has come to.
     pub(crate) last: Counters,
-    /// Somebody goes on elsewhere under the same name.
+    /// Whether somebody goes on elsewhere under the same name.
     pub(crate) is_elsewhere: bool,
     /// All that is to be remembered of the client, unless that is one line which goes on.
     pub(crate) lines: Option<Lines>,
@@ -205,8 +205,8 @@ impl Swarms {
         self.recent.note(whose, Step::new(Kind::Stopped, &announce.counters, now));
     }
 
-    /// Who left long ago is there again: that he had left is not of interest any more. It would be again when
-    /// the clock is put back to that moment.
+    /// Forgets that a client that is there again had left long ago: that is not of interest any more. It would be
+    /// again when the clock is put back to that moment.
     pub(super) fn forget_left(&mut self, announce: &Announce) {
         let name = self.name(announce);
         self.recent.forget(name);
@@ -295,8 +295,8 @@ fn judge_gone(
     judged
 }
 
-/// What an announce is, of a client of which this is known; a line that was silent for longer than
-/// `silent_max` is over.
+/// Judges an announce of a client of which this is known; a line that was silent for longer than `silent_max` is
+/// over.
 pub(crate) fn hear(
     mut lines: Lines,
     announce: &Announce,
@@ -338,8 +338,8 @@ fn stays(left: &Endpoints, known: &Endpoints) -> bool {
     known.v4.is_some() && known.v6.is_some() && (left.v4.is_none() || left.v6.is_none())
 }
 
-/// What an announce of a peer that is there counts as. What is older than the peer's last word says only that
-/// it is there; that it has everything is still true. When a copy of it leaves it is there as well.
+/// The announce of a peer that is there, as it counts. What is older than the peer's last word says only that it is
+/// there; that it has everything is still true. When a copy of it leaves it is there as well.
 pub(crate) fn counts_as(
     announce: &Announce,
     figures: &Figures,

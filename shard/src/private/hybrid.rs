@@ -47,7 +47,7 @@ pub(crate) struct Whom<'a> {
 pub struct NamedRecord {
     /// The first name of the torrent.
     pub info_hash: InfoHash,
-    /// Whose client.
+    /// The client's user.
     pub user: UserId,
     /// Which client.
     pub peer_id: PeerId,
@@ -152,7 +152,7 @@ impl Swarms {
         self.hybrids.firsts.get(&slot).copied().unwrap_or(slot)
     }
 
-    /// Who can be met in a swarm: by this one of a torrent's names.
+    /// Counts those who can be met in a swarm: by this one of a torrent's names.
     pub(super) fn counts_by_name(&self, slot: u32) -> Counts {
         let torrent = self.torrents.get(slot);
         let counts = self.members.counts(torrent);

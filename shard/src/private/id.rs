@@ -22,7 +22,7 @@ impl GroupId {
     pub const MAX: GroupId = GroupId(i16::MAX as u16);
 }
 
-/// What a client calls itself (BEP 3 `peer_id`); its first bytes mostly tell the program (BEP 20).
+/// The name a client gives itself (BEP 3 `peer_id`); its first bytes mostly tell the program (BEP 20).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct PeerId(pub [u8; 20]);

@@ -1,4 +1,4 @@
-//! Who is in which swarm: short lists, and tables where a list would be long.
+//! The members of swarms: short lists, and tables where a list would be long.
 
 use super::account::Accounts;
 use super::face::{self, Face, Name, PARTS, Reached};
@@ -53,7 +53,7 @@ pub(crate) fn table_of(state: PeerState, reached: Reached) -> usize {
     3 * state as usize + reached as usize
 }
 
-/// What those in a table of a crowd are.
+/// The state of the peers in a table of a crowd.
 #[inline]
 pub(crate) fn state_of(table: usize) -> PeerState {
     STATES[table / 3]

@@ -31,17 +31,17 @@ pub struct Model {
     pub torrents: BTreeMap<InfoHash, Torrent>,
     /// Why others are not registered any more, and since when.
     pub deletions: BTreeMap<InfoHash, (Arc<str>, Seconds)>,
-    /// What is new about users, and how many sweeps it is still looked up for.
+    /// News about users, and how many sweeps they are still looked up for.
     pub rulings: BTreeMap<UserId, (Ruling, u32)>,
     /// The last announce, as it counted.
     pub counted: Option<Announce>,
-    /// Those whose endpoint the last announce has taken over.
+    /// The clients whose endpoint the last announce has taken over.
     pub succeeded: Vec<PeerRecord>,
-    /// What clients have said within the last moments.
+    /// Memories of what clients have said within the last moments.
     memories: Memories,
 }
 
-/// What is new about a user.
+/// News about a user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ruling {
     /// He is gone.
@@ -59,13 +59,13 @@ pub struct Torrent {
     pub balance: i64,
     /// Completed downloads.
     pub snatches: u32,
-    /// Who is in its swarm.
+    /// The peers in its swarm.
     pub peers: BTreeMap<Client, PeerRecord>,
     /// Its second name.
     pub second: Option<InfoHash>,
     /// By which of them each is there, of a torrent that has two or had.
     pub names: BTreeMap<Client, Names>,
-    /// Whose downloads are free, and until when.
+    /// Users whose downloads are free, and until when.
     pub tokens: BTreeMap<UserId, Option<Seconds>>,
 }
 
@@ -345,7 +345,7 @@ impl Model {
         self.rulings.retain(|_, (_, sweeps)| *sweeps > 0);
     }
 
-    /// What there is.
+    /// The totals of the model.
     pub fn totals(&self) -> Totals {
         let peers = || self.torrents.values().flat_map(|torrent| torrent.peers.values());
         let seeders = peers().filter(|peer| peer.state == PeerState::Seeder).count();
@@ -376,7 +376,7 @@ impl Torrent {
         if by_second { names.second } else { names.first }
     }
 
-    /// What an announce by one of two names is, where it is one.
+    /// The [`Over`] of an announce by one of two names, where it is one.
     fn over(&self, client: &Client, by_second: bool, event: Event) -> Option<Over> {
         if self.second.is_none() && self.names.is_empty() {
             return None;
@@ -527,7 +527,7 @@ impl Torrent {
         Ok(())
     }
 
-    /// What an upload counts for.
+    /// The bytes that an upload counts for.
     fn times(&self, uploaded: u64) -> u64 {
         let percent = u128::from(self.terms.upload_percent);
         (u128::from(uploaded) * percent / 100).min(u128::from(fold::COUNTER_MAX)) as u64
@@ -611,7 +611,7 @@ fn ruled(rulings: &BTreeMap<UserId, (Ruling, u32)>, peer: &PeerRecord) -> PeerRe
     }
 }
 
-/// What an announce says its peer is, unless it leaves.
+/// The state of the peer as its announce says it, unless it leaves.
 pub fn state(announce: &Announce) -> PeerState {
     match (announce.left, announce.event) {
         (0, _) => PeerState::Seeder,
@@ -620,7 +620,7 @@ pub fn state(announce: &Announce) -> PeerState {
     }
 }
 
-/// What an announce makes of its peer, unless it leaves; and whether that is less than it says, as the
+/// The state of the peer after an announce, unless it leaves; and whether that is less than the announce says, as the
 /// user's group allows no further download.
 fn becomes(announce: &Announce, was: Option<PeerState>) -> (PeerState, bool) {
     let begins = state(announce) == PeerState::Leecher && was != Some(PeerState::Leecher);
@@ -632,7 +632,7 @@ fn becomes(announce: &Announce, was: Option<PeerState>) -> (PeerState, bool) {
     }
 }
 
-/// Those of a peer's endpoints that a requester can use and may be told.
+/// The endpoints of a peer that a requester can use and may be told.
 pub fn usable(announce: &Announce, endpoints: &Endpoints) -> Endpoints {
     let own = announce.endpoints;
     let reach_v4 = own.address_v4().map(|v4| Scope::of_requester(v4.into()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Counters, Endpoints, NamedRecord, PeerId, Terms, UserId};
 use crate::{InfoHash, PeerState, Seconds};
 
-/// One torrent of a piece.
+/// A torrent of a piece.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TorrentRecord {
     /// Its name.
@@ -22,10 +22,10 @@ pub struct TorrentRecord {
     pub tokens: u32,
 }
 
-/// One client of one user on one torrent, with all that is known of it.
+/// A client of a user on a torrent, with all that is known of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PeerRecord {
-    /// Whose client.
+    /// The client's user.
     pub user: UserId,
     /// Which client.
     pub peer_id: PeerId,
@@ -51,10 +51,10 @@ pub struct PeerRecord {
     pub announces: u32,
 }
 
-/// One token of a torrent.
+/// A token of a torrent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TokenRecord {
-    /// Who has it.
+    /// The user who has it.
     pub user: UserId,
     /// When it ends by itself.
     pub expires_at: Option<Seconds>,
@@ -65,7 +65,7 @@ pub struct TokenRecord {
 pub struct DeletionRecord {
     /// Its name.
     pub info_hash: InfoHash,
-    /// What its clients are told.
+    /// The reason that its clients are told.
     pub reason: Arc<str>,
     /// When it was removed.
     pub at: Seconds,

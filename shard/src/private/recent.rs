@@ -1,5 +1,5 @@
-//! What clients said within the last moments: enough to tell an older announce that comes late from a client
-//! that begins anew.
+//! Memory of what clients said within the last moments: enough to tell an older announce that comes late from a
+//! client that begins anew.
 //!
 //! A peer keeps only what it has come to. How it came there matters for [`WINDOW`], and is kept here for all
 //! peers of a core together, in the order in which it was heard.
@@ -21,7 +21,7 @@ const LOOKS_MAX: usize = 64;
 /// Steps of a line that are of interest: how it began, said `started`, and moved on.
 const STEPS_OF_A_LINE: usize = 2 + RAISES_MAX;
 
-/// Whose steps: those of a peer that is there, by its account, or of one that has left, by its name.
+/// The client whose steps they are: a peer that is there, by its account, or one that has left, by its name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Whose(u64);
 
@@ -44,7 +44,7 @@ impl Whose {
     }
 }
 
-/// What a step was.
+/// The kind of a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// A line begins. What is older is another's, or of no interest.
@@ -57,7 +57,7 @@ pub(crate) enum Kind {
     Stopped,
 }
 
-/// One thing that a client said.
+/// A thing that a client said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Step {
     pub(crate) kind: Kind,
@@ -124,7 +124,7 @@ impl Recent {
         self.next = self.next.wrapping_add(1);
     }
 
-    /// What is remembered of one is found under another name from here on.
+    /// Moves what is remembered of one to another name: it is found under that from here on.
     pub(crate) fn rename(&mut self, from: Whose, to: Whose, now: Seconds) {
         let begin = Step::new(Kind::Begin, &Counters::default(), Seconds(0));
         let mut steps = [begin; STEPS_OF_A_LINE];
@@ -170,7 +170,7 @@ impl Recent {
         }
     }
 
-    /// What one client said, the newest first. Ends where the oldest steps went.
+    /// The steps of one client, the newest first. Ends where the oldest steps went.
     pub(crate) fn of(&self, whose: Whose) -> impl Iterator<Item = &Step> + Clone {
         let mut number = self.chains.get(whose.chain()).copied();
         let links = std::iter::from_fn(move || {
@@ -228,7 +228,8 @@ pub(crate) fn line_left<'a>(
     Some(line)
 }
 
-/// What is to be remembered of a line, the oldest first: what is looked at ends with the first that is too old.
+/// The steps of a line that are to be remembered, the oldest first: what is looked at ends with the first that is too
+/// old.
 pub(crate) fn steps(line: &Line) -> impl Iterator<Item = Step> {
     let begin = Step::new(Kind::Begin, &Counters::default(), line.begin.second());
     let said = line.started;

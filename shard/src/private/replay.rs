@@ -1,4 +1,4 @@
-//! What snapshots and journals say, taken in.
+//! The records of snapshots and journals, taken in.
 
 use super::account::Figures;
 use super::face::{Face, Name};

@@ -37,7 +37,7 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// One port for all addresses there are.
+    /// Endpoints with one port for all addresses there are.
     #[inline]
     pub fn new(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>, port: u16) -> Self {
         Self {
@@ -109,12 +109,12 @@ impl From<SocketAddr> for Endpoints {
     }
 }
 
-/// One announce, already parsed, its user looked up, and bounded by the front end.
+/// An announce, already parsed, its user looked up, and bounded by the front end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Announce {
     /// The torrent.
     pub info_hash: InfoHash,
-    /// Who announces.
+    /// The user who announces.
     pub user: User,
     /// With the user, the torrent and `key`, the identity of a peer.
     pub peer_id: PeerId,
@@ -126,11 +126,11 @@ pub struct Announce {
     /// Families of which the port is not said: it is that of the other. Where the same address is known
     /// already, the port that it is known with stays.
     pub assumed: Families,
-    /// What it says it has moved.
+    /// The counters that it says it has moved.
     pub counters: Counters,
     /// Bytes left to download; 0 is a seeder, anything else (or unknown, as `u64::MAX`) a leecher.
     pub left: u64,
-    /// What happened.
+    /// The event.
     pub event: Event,
     /// Peers asked for, all families together; already capped by the front end.
     pub numwant: u16,

@@ -1,4 +1,4 @@
-//! What has changed about users since their peers last announced.
+//! Changes of users since their peers last announced.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,7 +15,7 @@ pub(crate) struct Rights {
     queue: VecDeque<(UserId, u32)>,
 }
 
-/// What is true of all the peers of a user.
+/// A ruling on all the peers of a user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Ruling {
     /// They are to go.

@@ -1,4 +1,4 @@
-//! What the site has said about torrents and tokens, for whoever compares it with the site's own books.
+//! The site's rules for torrents and tokens, for whoever compares them with the site's own books.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,10 @@ pub struct Rules {
     pub tokens: Vec<HeldToken>,
 }
 
-/// One token, and for what it is.
+/// A token, and for what it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeldToken {
-    /// Who has it.
+    /// The user who has it.
     pub user: UserId,
     /// For which torrent, by number.
     pub torrent: TorrentId,

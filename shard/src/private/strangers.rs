@@ -13,7 +13,7 @@ pub(crate) struct Strangers {
     sets: Vec<[Stranger; WAYS]>,
 }
 
-/// One name.
+/// A name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Stranger {
     /// Of the hash of the name; 0 is none.
@@ -74,7 +74,7 @@ impl Stranger {
         now.since(self.last) <= FORGOTTEN
     }
 
-    /// What speaks for keeping it: how long it has been asked for, nothing where that is over.
+    /// The worth of keeping it: how long it has been asked for, nothing where that is over.
     fn worth(&self, now: Seconds) -> u32 {
         if self.tag == 0 || !self.is_kept(now) { 0 } else { 1 + self.last.since(self.since).0 }
     }

@@ -9,7 +9,7 @@ use super::recent::Whose;
 use super::{AHEAD_MAX, Counters, Endpoints, Gone, PeerId, Swarms, UserId};
 use crate::{PeerState, Seconds};
 
-/// What those have come to whose endpoint was taken over. Two clients behind one address may say the same port:
+/// The last counters of clients whose endpoint was taken over. Two clients behind one address may say the same port:
 /// then each is the other's successor in turn, and what they move counts all the same.
 #[derive(Debug, Default)]
 pub(crate) struct Succeeded {
@@ -19,7 +19,7 @@ pub(crate) struct Succeeded {
     order: VecDeque<(Whose, Seconds)>,
 }
 
-/// What a client has come to, and when it was heard.
+/// The counters a client has come to, and when it was heard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Last {
     pub(crate) reported: Counters,
@@ -108,7 +108,7 @@ impl Swarms {
         (face, *state)
     }
 
-    /// Those whose endpoint the last announces took over, in their order: they have left. The caller takes them
+    /// The clients whose endpoint the last announces took over, in their order: they have left. The caller takes them
     /// out; for the journal, before the fact of the announce.
     pub fn succeeded(&mut self) -> &mut Vec<Gone> {
         &mut self.succeeded_now

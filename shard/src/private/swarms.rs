@@ -41,8 +41,8 @@ pub struct Limits {
 /// Which announces make a fact.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Facts {
-    /// Those that changed what must not be lost: the peer is new or has left, has started anew, has
-    /// other counters, another state, other rights or another endpoint, or completed its download.
+    /// Announces that changed what must not be lost: the peer is new or has left, has started anew, has other
+    /// counters, another state, other rights or another endpoint, or completed its download.
     #[default]
     Changed,
     /// All that were applied.
@@ -58,7 +58,7 @@ pub enum Facts {
     Refused,
 }
 
-/// What a core's private swarms hold.
+/// The totals of a core's private swarms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Totals {
     /// Registered torrents.
@@ -75,7 +75,7 @@ pub struct Totals {
     pub deletions: usize,
 }
 
-/// What a peer's silence is measured by.
+/// The measure of a peer's silence.
 #[derive(Clone, Copy)]
 pub(super) struct Silence {
     now: Seconds,
@@ -94,8 +94,8 @@ impl Silence {
     }
 }
 
-/// Who was heard so far ahead of now was heard by a clock that was wrong. Less is a clock that was put right a
-/// little.
+/// A peer heard further ahead of now than this was heard by a clock that was wrong. Less is a clock that was put
+/// right a little.
 pub const AHEAD_MAX: Seconds = Seconds(60);
 
 /// Why an announce or a torrent is not taken. Shows itself as clients are told.
@@ -107,7 +107,7 @@ pub enum Refusal {
     /// The torrent is no longer registered, since less than a day.
     #[error("Unregistered torrent{}{}", if reason.is_empty() { "" } else { ": " }, reason.trim())]
     Deleted {
-        /// What the site says about it; may be empty. Blanks alone are a reason without words.
+        /// The site's reason; may be empty. Blanks alone are a reason without words.
         reason: Arc<str>,
     },
     /// The user may not download. What was announced counts all the same; see [`Outcome::forbidden`].
@@ -135,14 +135,14 @@ pub enum Refusal {
     TorrentsMax,
 }
 
-/// What an announce did.
+/// The outcome of an announce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Outcome {
     /// For the journal. There also when leeching is forbidden.
     pub fact: Option<Fact>,
-    /// What the peer was in the swarm before; `None` when it was not there.
+    /// The peer's state in the swarm before; `None` when it was not there.
     pub was: Option<PeerState>,
-    /// What it is now; `None` when it is not there. What a user seeds and leeches follows `was` and `is`.
+    /// Its state now; `None` when it is not there. What a user seeds and leeches follows `was` and `is`.
     pub is: Option<PeerState>,
     /// How long ago the peer announced before; `None` when it was not there.
     pub since_last: Option<Seconds>,
@@ -178,7 +178,7 @@ impl Outcome {
         self.was.is_some() && self.is.is_none()
     }
 
-    /// What the client is to be told in place of the reply.
+    /// The refusal that the client is to be told in place of the reply.
     pub fn refusal(&self) -> Option<Refusal> {
         match (self.forbidden, self.held_back) {
             (true, _) => Some(Refusal::LeechingForbidden),
@@ -198,7 +198,7 @@ pub struct Gone {
     pub at: Seconds,
     /// The same in the order of all reports; see [`Fact::stamp`].
     pub stamp: Stamp,
-    /// Whose client.
+    /// The client's user.
     pub user: UserId,
     /// Which torrent, by number.
     pub torrent: TorrentId,
@@ -208,7 +208,7 @@ pub struct Gone {
     pub peer_id: PeerId,
     /// Which client; see [`super::Announce::key`].
     pub key: u32,
-    /// What it was.
+    /// Its last state.
     pub state: PeerState,
     /// The torrent without it, and without those dropped in the same step; `None` when it is no longer
     /// registered.
@@ -234,7 +234,7 @@ pub struct Swarms {
     pub(super) totals: Totals,
     pub(super) sweep: Sweep,
     pub(super) hybrids: Hybrids,
-    /// Nobody's silence counts from before this moment.
+    /// The moment from which on silence counts, for everybody.
     pub(super) believed_from: Seconds,
     /// While somebody compares everything with the site's books.
     pub(super) changed: Option<Box<Changed>>,
@@ -278,7 +278,7 @@ impl Swarms {
         self.totals.peers + self.torrents.end() as usize
     }
 
-    /// What there is now. Costs nothing: the numbers are kept as they change.
+    /// The totals now. Costs nothing: the numbers are kept as they change.
     pub fn totals(&self) -> Totals {
         Totals {
             torrents: self.torrents.registered(),
@@ -355,8 +355,8 @@ impl Swarms {
         self.find(info_hash).is_some_and(|slot| self.tokens.has(slot, user, now))
     }
 
-    /// What clients of a torrent that is no longer registered are told; empty when the site gave no
-    /// reason, `None` a day after it went.
+    /// The reason that clients of a torrent that is no longer registered are told; empty when the site gave none,
+    /// `None` a day after it went.
     pub fn deletion(&self, info_hash: &InfoHash, now: Seconds) -> Option<Arc<str>> {
         self.deletions.reason(info_hash, now)
     }

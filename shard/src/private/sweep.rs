@@ -8,7 +8,7 @@ use super::{Gone, Stamp, Swarm, Swarms, Terms, UserId};
 use crate::table::Place;
 use crate::{InfoHash, PeerState, Seconds};
 
-/// What a step of the sweep did.
+/// The outcome of a step of the sweep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Swept {
     /// Peers that were dropped; they are in the caller's buffer.
@@ -100,7 +100,7 @@ impl Swarms {
 
     /// Looks at the next `budget` peers and torrents, at least at one, and drops peers that were silent
     /// for too long, those of users and torrents no longer there, and tokens and reasons that are over.
-    /// Who left is appended to `gone`.
+    /// Peers that left are appended to `gone`.
     pub fn expire(&mut self, now: Seconds, budget: usize, gone: &mut Vec<Gone>) -> Swept {
         let before = gone.len();
         let mut looked = self.bury(budget, now, gone);
@@ -169,7 +169,7 @@ impl Swarms {
         len
     }
 
-    /// One bucket of a crowd; after its last one the swarm may have become a small one.
+    /// Sweeps one bucket of a crowd; after its last one the swarm may have become a small one.
     fn sweep_bucket(&mut self, number: u32, now: Seconds, gone: &mut Vec<Gone>) -> usize {
         let slot = self.sweep.slot;
         let mut at = self.sweep.crowd.unwrap_or(InCrowd::table(0));

@@ -1,4 +1,4 @@
-//! What the site says about users and torrents, as far as an announce needs it.
+//! The site's word on users and torrents, as far as an announce needs it.
 
 use super::{GroupId, TorrentId, UserId};
 
@@ -36,7 +36,6 @@ pub struct Terms {
     pub id: TorrentId,
     /// Which transfers count.
     pub freeleech: Freeleech,
-    /// What uploads count for, in percent: 100 as they are, 200 double. Rounded down, once for each
-    /// announce.
+    /// The factor of uploads, in percent: 100 as they are, 200 double. Rounded down, once for each announce.
     pub upload_percent: u16,
 }

@@ -26,7 +26,7 @@ pub(crate) struct Torrent {
 
 const _: () = assert!(size_of::<Torrent>() == 64, "memory per torrent");
 
-/// What the place is.
+/// The standing of a place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Standing {
     /// Nobody's.
@@ -50,7 +50,7 @@ pub(crate) enum Role {
     Second,
 }
 
-/// Who is in the swarm.
+/// The peers of the swarm.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Body {
     /// At most [`crate::list::LIST_MAX`] peers.

@@ -89,7 +89,7 @@ fn ends(slot: u32, slot_seconds: u32) -> u32 {
 /// With the usual maximum of two hours a slot is 15 seconds long; the ring is 2 KiB.
 const SLOTS: usize = 512;
 
-/// What counts as even. Chance alone makes slots of a large tracker differ by less.
+/// The factor up to which slots count as even. Chance alone makes slots of a large tracker differ by less.
 const TOLERANCE: f64 = 1.1;
 
 /// So many more a second are no herd on any machine; on a small tracker slots differ by chance.

@@ -1,4 +1,4 @@
-//! What the API asks of a core: to change something, or to look.
+//! Requests of the API to a core: to change something, or to look.
 
 use shard::InfoHash;
 use shard::private::{Bookmark, HeldToken, PeerRecord, Presence, Terms, TorrentId, UserId};
@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::api::{Done, Failure, Operation, TorrentState};
 
-/// What has become of each of some operations, in their order.
+/// The result of each of some operations, in their order.
 pub type Results = Vec<Result<Done, Failure>>;
 
 /// Something that is asked, and who gets the answer.
@@ -22,7 +22,7 @@ pub enum Ask {
     Number(TorrentId, oneshot::Sender<Option<TorrentState>>),
     /// Which tokens there are, after one that is a torrent's place and a user, of one user or of all, at most so many.
     Tokens(Option<(u32, UserId)>, Option<UserId>, usize, oneshot::Sender<Held>),
-    /// Who is on a torrent, at most so many; `None` when it is not registered.
+    /// The peers of a torrent, at most so many; `None` when it is not registered.
     Peers(InfoHash, Bookmark, usize, oneshot::Sender<Option<Page>>),
     /// Where a user's clients are, from a place on, at most so many and some.
     Find(UserId, u32, usize, oneshot::Sender<Found>),

@@ -11,8 +11,7 @@ use shard::{Counts, InfoHash, Seconds};
 
 use crate::wire::http::ScrapeBody;
 
-/// One making of it, as it is and packed. The files have no names and are gone with the last who has
-/// them open.
+/// An edition of it, as it is and packed. The files have no names and are gone with the last who has them open.
 ///
 /// To give back a large file takes the kernel some milliseconds, so no core should be the last.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What cores say to each other, and what the control side says to them.
+//! Messages of cores to each other, and of the control side to them.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -34,10 +34,9 @@ pub enum Message {
     Count(Box<CountPart>),
     /// The answer to a [`Message::Count`].
     Counted(Box<CountedPart>),
-    /// What the site says of torrents that the receiver owns, or nothing but whether it has heard what was said
-    /// before.
+    /// The site's word on torrents that the receiver owns, or nothing but whether it has heard what was said before.
     Site(Option<Box<Update>>, oneshot::Sender<Told>),
-    /// What the API asks.
+    /// A request of the API.
     Ask(Box<Ask>),
     /// It is known what became of records that the receiver sent to the journal.
     Journaled,
@@ -50,7 +49,7 @@ pub enum Message {
 pub struct UdpAnnounce {
     /// The socket it came in on and leaves by: its place among the UDP addresses.
     pub port: usize,
-    /// Who asked, and at which address of ours.
+    /// The client that asked, and at which address of ours.
     pub from: Correspondent,
     /// Echoed in the reply.
     pub transaction: Transaction,
@@ -58,7 +57,7 @@ pub struct UdpAnnounce {
     pub asked: UdpAsked,
 }
 
-/// What is announced over UDP.
+/// An announce over UDP.
 #[derive(Clone, Copy, Debug)]
 pub enum UdpAsked {
     /// By anybody, to an open tracker.
@@ -84,24 +83,24 @@ impl UdpAsked {
 pub struct Journey {
     /// The connection.
     pub connection: OwnedFd,
-    /// Whose it is.
+    /// The other end of the connection.
     pub remote: SocketAddr,
-    /// What it asks for.
+    /// Its request.
     pub request: HttpRequest,
-    /// What the client has sent beyond this request.
+    /// The bytes that the client has sent beyond this request.
     pub rest: Vec<u8>,
 }
 
 /// A request over HTTP that the owner of a torrent answers.
 #[derive(Debug)]
 pub struct HttpRequest {
-    /// What is asked.
+    /// The request itself.
     pub asked: HttpAsked,
-    /// What becomes of the connection after the answer.
+    /// The framing of the answer, with what becomes of the connection after it.
     pub framing: Framing,
 }
 
-/// What is asked over HTTP of the owner of a torrent.
+/// A request over HTTP to the owner of a torrent.
 #[derive(Debug)]
 pub enum HttpAsked {
     /// An announce to an open tracker.
@@ -126,7 +125,7 @@ pub struct HttpAnnounce {
 /// An announce of a known user over HTTP.
 #[derive(Clone, Copy, Debug)]
 pub struct PrivateAnnounce {
-    /// What is announced.
+    /// The announce.
     pub announce: private::Announce,
     /// Where it came from.
     pub remote: IpAddr,
@@ -136,7 +135,7 @@ pub struct PrivateAnnounce {
     pub illegal: bool,
 }
 
-/// What goes to the thread outside, in pieces of `P`.
+/// An export to the thread outside, in pieces of `P`.
 pub enum Exported<P> {
     /// A part of a shard.
     Piece(P),
@@ -155,7 +154,7 @@ pub enum Part {
 /// Swarms, and how many are in each.
 pub type Census = Vec<(InfoHash, Counts)>;
 
-/// What the site wants at run time, by Ocelot's interface.
+/// A wish of the site at run time, by Ocelot's interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wish {
     /// Another interval, in place of [`Policy::base`].
@@ -166,7 +165,7 @@ pub enum Wish {
 
 /// Torrents that one core asks another about.
 pub struct CountPart {
-    /// Who asks.
+    /// The core that asks.
     pub from: usize,
     /// The asker's scrape.
     pub id: GatherId,
@@ -217,7 +216,7 @@ pub struct Differing {
     pub figures: Option<(u32, i64)>,
 }
 
-/// What the control side asks of a core.
+/// A command of the control side to a core.
 #[derive(Clone)]
 pub enum Command {
     /// Use these lists from now on.
@@ -237,14 +236,14 @@ pub enum Command {
     Rights(User),
     /// A user may announce no longer; his peers are told to nobody.
     UserGone(UserId),
-    /// What the database says of a torrent or a token.
+    /// The database's word on a torrent or a token.
     Seen(Arc<SeenRow>),
     /// Note from now on which torrents and tokens change, or no longer.
     WatchChanges(bool),
     /// Send the rules of all torrents and the tokens for them, piece by piece, to be compared with the
     /// database.
     Rules(Sender<Exported<Rules>>),
-    /// What the database says of torrents and tokens that differ here. Those that have changed since
+    /// The database's word on torrents and tokens that differ here. Those that have changed since
     /// [`Command::WatchChanges`] are newer here than there.
     Differing(Arc<Vec<Differing>>),
     /// Allow these clients from now on.

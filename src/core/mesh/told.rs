@@ -1,6 +1,6 @@
-//! What cores and the site are told of a change.
+//! The answers to a change, for cores and for the site.
 
-/// What another core says to a change.
+/// The answer of another core to a change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Told {
     /// Done, and on the disk.
@@ -11,7 +11,7 @@ pub enum Told {
     Refused,
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unconfirmed {
     /// In force on every core, and nobody knows yet whether it would outlive a crash.

@@ -1,4 +1,4 @@
-//! Who wants to see what a user's clients ask and are answered, on whichever thread he is.
+//! Tracers, who want to see what a user's clients ask and are answered, on whichever thread he is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 
 use crate::api::trace::Traced;
 
-/// What waits for one who traces.
+/// Events that wait for one who traces, at most.
 pub const EVENTS_MAX: usize = 1024;
 
-/// Somebody who traces a user, as cores know him.
+/// A tracer of a user, as cores know him.
 #[derive(Debug)]
 pub struct Tracer {
     user: UserId,
@@ -19,10 +19,10 @@ pub struct Tracer {
     dropped: Arc<AtomicU64>,
 }
 
-/// What comes to him, on any thread. Ends when no core knows him any more.
+/// The events that come to him, on any thread. Ends when no core knows him any more.
 #[derive(Debug)]
 pub struct Coming {
-    /// What has happened.
+    /// The events.
     pub events: mpsc::Receiver<Traced>,
     dropped: Arc<AtomicU64>,
 }
@@ -35,7 +35,7 @@ impl Coming {
 }
 
 impl Tracer {
-    /// One who traces `user`, and where he gets what happens.
+    /// A tracer of `user`, and where he gets what happens.
     pub fn new(user: UserId) -> (Arc<Self>, Coming) {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let dropped = Arc::new(AtomicU64::new(0));

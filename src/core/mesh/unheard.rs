@@ -1,4 +1,4 @@
-//! What other cores had no room to hear.
+//! Commands that other cores had no room to hear.
 //!
 //! A core whose inbox is full still has to learn what a site changed, however late. So commands wait here and
 //! are said again. Of those about the same thing only the last one waits: there are never more than there
@@ -17,7 +17,7 @@ pub struct Unheard {
     waiting: BTreeMap<(usize, Topic), Command>,
 }
 
-/// What a command is about. A later one about the same makes an earlier one needless.
+/// The topic of a command. A later one about the same makes an earlier one needless.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Topic {
     ClientRules,

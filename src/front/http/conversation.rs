@@ -36,7 +36,7 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// A time that does not come.
 const NEVER: Seconds = Seconds(u32::MAX);
 
-/// One connection and what is on its way in and out.
+/// A connection and what is on its way in and out.
 pub(super) struct Conversation {
     core: SharedCore,
     // Dropped before the connection it speaks of is closed.
@@ -181,7 +181,7 @@ impl Conversation {
         self.after_reply(framing)
     }
 
-    /// What comes after a reply that had to wait.
+    /// The next need of the connection after a reply that had to wait.
     fn after_reply(&mut self, framing: Framing) -> Next {
         if let Some(over) = Next::after_the_last(framing, &self.input) {
             return over;
@@ -358,7 +358,7 @@ impl Conversation {
         self.seat.extend((now + whole_seconds(time)).min(self.last_deadline));
     }
 
-    /// Whatever is given from here on ends after the time of a request and `more`.
+    /// Ends whatever is given from here on after the time of a request and `more`.
     pub(super) fn set_last_deadline(&mut self, more: Seconds) {
         let (now, timeout) = {
             let core = self.core.borrow();

@@ -29,7 +29,7 @@ pub struct Kept {
     filled: Rc<Late<()>>,
 }
 
-/// Who announced, and in which form the answer goes back.
+/// A client that announced, and in which form the answer goes back.
 struct Asker {
     /// The number of its seat, which it keeps until it was answered.
     seat: usize,
@@ -57,7 +57,7 @@ impl Kept {
         self.askers.push(Asker { seat, remote, compact: asked.compact, framing });
     }
 
-    /// What is left of the reply to the connection in `seat`.
+    /// Takes what is left of the reply to the connection in `seat`.
     pub fn take_unsent(&mut self, seat: usize) -> Option<Vec<u8>> {
         let at = self.unsent.iter().position(|(of, _)| *of == seat)?;
         Some(self.unsent.swap_remove(at).1)

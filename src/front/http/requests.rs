@@ -1,4 +1,4 @@
-//! What is asked over HTTP (BEP 3, 48), and what is answered.
+//! Requests over HTTP (BEP 3, 48), and their answers.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -24,7 +24,7 @@ const RETRY_SOON: Seconds = Seconds(60);
 /// How often a torrent may be scraped, as scrape replies say it.
 const SCRAPE_INTERVAL: Seconds = Seconds(900);
 
-/// What a connection needs next.
+/// The next need of a connection.
 pub enum Next {
     /// Its first request, of which nothing is there yet.
     Begin,
@@ -49,8 +49,8 @@ pub enum Next {
 }
 
 impl Next {
-    /// What comes after a reply that ends its connection, `None` after another. `rest` is input that has
-    /// not been looked at.
+    /// The next need after a reply that ends its connection, `None` after another. `rest` is input that has not been
+    /// looked at.
     pub fn after_the_last(framing: Framing, rest: &[u8]) -> Option<Self> {
         match framing.persistence {
             Persistence::Close if rest.is_empty() => Some(Next::Close),

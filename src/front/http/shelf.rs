@@ -44,7 +44,7 @@ impl Shelf {
 }
 
 impl Loan {
-    /// What is read.
+    /// The body that is read.
     pub fn body(&self) -> &Body {
         self.edition.body(self.packed)
     }

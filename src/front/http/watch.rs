@@ -54,7 +54,7 @@ pub struct Link {
 }
 
 impl Watch {
-    /// What finds out which connections are ready, as long as they are busy; nothing when each waits for
+    /// The means to find out which connections are ready, as long as they are busy; nothing when each waits for
     /// itself.
     pub fn watching(&self) -> Option<&Readiness> {
         self.readiness.as_ref().filter(|_| self.watching)

@@ -1,4 +1,4 @@
-//! One of a core's UDP sockets.
+//! A UDP socket of a core.
 
 use std::rc::Rc;
 
@@ -26,18 +26,18 @@ pub struct Port {
 /// The announces of a batch, parsed and not yet applied, and who sent each.
 #[derive(Default)]
 pub struct Waiting {
-    /// What is announced.
+    /// The announces.
     pub announces: Vec<Announce>,
-    /// What users announce to a private tracker; there are no others then.
+    /// The announces of users to a private tracker; there are no others then.
     pub private: Vec<shard::private::Announce>,
-    /// Who gets the answer to the announce at the same place.
+    /// The client that gets the answer to the announce at the same place.
     pub senders: Vec<(Correspondent, Transaction)>,
-    /// What the chance of the announce at the same place follows from.
+    /// The seed from which the chance of the announce at the same place follows.
     pub seeds: Vec<u64>,
 }
 
 impl Waiting {
-    /// Nobody waits any more.
+    /// Empties it: nobody waits any more.
     pub fn clear(&mut self) {
         self.announces.clear();
         self.private.clear();

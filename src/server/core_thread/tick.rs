@@ -1,4 +1,4 @@
-//! What a core does by the clock: sweep the swarms, and once a second look at itself.
+//! The work of a core by the clock: sweep the swarms, and once a second look at itself.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -95,7 +95,7 @@ where
     }
 }
 
-/// What an executor says of itself first.
+/// The news that an executor tells of itself.
 enum News {
     Begun,
     Ended,

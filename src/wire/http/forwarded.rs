@@ -12,8 +12,8 @@ use memchr::{memchr, memrchr};
 
 use super::Head;
 
-/// What proxies said about where a request came from: `X-Forwarded-For`; without it `Forwarded`
-/// (RFC 7239), without both `X-Real-IP`.
+/// The proxies' word on where a request came from: `X-Forwarded-For`; without it `Forwarded` (RFC 7239), without both
+/// `X-Real-IP`.
 #[derive(Clone, Copy)]
 pub struct Forwarded<'a> {
     kind: Kind,
@@ -38,8 +38,8 @@ impl<'a> Forwarded<'a> {
         Self { kind, lines: [&[]; LINES_MAX], count: 0 }
     }
 
-    /// What the headers of `head` say; of a header in more than 8 lines, the last 8. Reads all headers,
-    /// so a caller asks only where the connection is a proxy's.
+    /// Takes what the headers of `head` say; of a header in more than 8 lines, the last 8. Reads all headers, so a
+    /// caller asks only where the connection is a proxy's.
     pub fn of(head: &Head<'a>) -> Self {
         let mut list = Self::new(Kind::List);
         let mut elements = Self::new(Kind::Elements);
@@ -87,8 +87,8 @@ impl fmt::Debug for Forwarded<'_> {
 /// The address a request came from: `remote`, the other end of the connection, unless that is a
 /// trusted proxy; then what it said, and so on to the left.
 ///
-/// What is no address ends the reading: the request came from the last proxy before it then, as far as
-/// anybody can tell. So does the beginning of the list.
+/// A hop that is no address ends the reading: the request came from the last proxy before it then, as far as anybody
+/// can tell. So does the beginning of the list.
 pub fn client_address(remote: IpAddr, forwarded: &Forwarded<'_>, trusted: &[IpNet]) -> IpAddr {
     let mut address = remote.to_canonical();
     let mut hops = forwarded.hops();
@@ -127,7 +127,7 @@ fn hop_address(hop: &[u8]) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// What an element of RFC 7239 says after `for=`.
+/// The value after `for=` in an element of RFC 7239.
 fn element_for(element: &[u8]) -> Option<&[u8]> {
     element.split(|&byte| byte == b';').find_map(|pair| {
         let (name, value) = pair.split_at(memchr(b'=', pair)?);

@@ -15,7 +15,7 @@ use super::reply::{Framing, Persistence};
 /// Longest head taken, request line and headers together.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 
-/// What a request may do here.
+/// The method of a request that is taken here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Method {
     /// Answered.
@@ -31,10 +31,9 @@ pub struct Head<'a> {
     pub method: Method,
     /// The target's path, not decoded; it may contain a passkey and so is never logged.
     pub path: &'a [u8],
-    /// What comes after the first `?`, not decoded; empty when there is none. Never logged.
+    /// The part after the first `?`, not decoded; empty when there is none. Never logged.
     pub query: &'a [u8],
-    /// What becomes of the connection after the reply. A request with a body closes it: the body is
-    /// not read.
+    /// The connection's fate after the reply. A request with a body closes it: the body is not read.
     pub persistence: Persistence,
     /// Path and query together, with the `?` between them.
     address: &'a [u8],
@@ -220,7 +219,7 @@ impl<'a> Iterator for Headers<'a> {
     }
 }
 
-/// What the headers say about the connection.
+/// The headers' word on the connection.
 #[derive(Clone, Copy, Default)]
 struct Facts {
     close: bool,
@@ -291,7 +290,7 @@ fn address(target: &[u8]) -> Result<&[u8], Malformed> {
     if target.starts_with(b"/") { Ok(target) } else { after_authority(target) }
 }
 
-/// What comes after `http://host:port`.
+/// The rest of the target after `http://host:port`.
 #[cold]
 fn after_authority(target: &[u8]) -> Result<&[u8], Malformed> {
     let scheme = [&b"http://"[..], b"https://"].into_iter().find(|scheme| {

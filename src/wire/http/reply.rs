@@ -10,7 +10,7 @@ use super::ScrapeBody;
 use crate::wire::bencode::{decimal, dictionary, list};
 use crate::wire::{Line, query};
 
-/// What becomes of the connection after a reply.
+/// The connection's fate after a reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Persistence {
     /// The reply says `Connection: close`; the connection is to be closed after it.
@@ -27,7 +27,7 @@ pub enum Persistence {
 /// How a reply fits its request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Framing {
-    /// What becomes of the connection.
+    /// The connection's fate.
     pub persistence: Persistence,
     /// The request was a HEAD: the reply is written without its body.
     pub head_only: bool,
@@ -65,7 +65,7 @@ pub enum Coding {
 /// An announce that succeeded.
 #[derive(Clone, Copy, Debug)]
 pub struct Announced<'a> {
-    /// What the shard said.
+    /// The shard's reply.
     pub reply: &'a Reply,
     /// When to announce again.
     pub interval: Seconds,
@@ -81,7 +81,7 @@ pub struct Announced<'a> {
 /// A request that failed.
 #[derive(Clone, Copy)]
 pub struct Failure<'a> {
-    /// What the client's user reads; cut at 200 bytes.
+    /// The text that the client's user reads; cut at 200 bytes.
     pub reason: &'a dyn fmt::Display,
     /// When to try again, and how early: what clients go by, as none reads `retry`.
     pub intervals: Option<(Seconds, Seconds)>,

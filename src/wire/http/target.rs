@@ -4,7 +4,7 @@ use memchr::memchr;
 
 use crate::wire::Key;
 
-/// What a request is for. Leading, doubled and trailing slashes are overlooked.
+/// The target of a request. Leading, doubled and trailing slashes are overlooked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target<'a> {
     /// `/announce`, `/announce.php`, `/<key>/announce` or `/announce/<key>`.

@@ -8,8 +8,8 @@ impl DeletionReason {
     /// No reason was given.
     pub const NONE: DeletionReason = DeletionReason(-1);
 
-    /// What clients are told behind `Unregistered torrent: `. `None` for [`DeletionReason::NONE`]:
-    /// nothing is behind it then, not even the colon. Empty for a number that has no text.
+    /// The text that clients are told behind `Unregistered torrent: `. `None` for [`DeletionReason::NONE`]: nothing
+    /// is behind it then, not even the colon. Empty for a number that has no text.
     pub fn text(self) -> Option<&'static str> {
         if self == Self::NONE {
             return None;

@@ -1,4 +1,4 @@
-//! What a site asks its tracker: `/<report password>/report?get=…`.
+//! A site's questions to its tracker: `/<report password>/report?get=…`.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use shard::InfoHash;
 use super::{Flavour, last};
 use crate::wire::percent;
 
-/// One question.
+/// A question.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Report<'q> {
     /// `stats`: the tracker's figures.
     Stats,
     /// `user`: what a user has active.
     User {
-        /// Whose passkey (`key=`), as it stands in the query; `None` when it is missing or empty.
+        /// The user's passkey (`key=`), as it stands in the query; `None` when it is missing or empty.
         passkey: Option<&'q [u8]>,
     },
     /// `torrent` (Orpheus): who is on a torrent.
@@ -26,7 +26,7 @@ pub enum Report<'q> {
     PromStats,
     /// `jemalloc` (Orpheus): what the allocator says.
     Jemalloc,
-    /// What nobody knows.
+    /// A question that nobody knows.
     Unknown,
 }
 

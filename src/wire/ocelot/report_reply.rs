@@ -1,4 +1,4 @@
-//! What a site is told when it asked something: lines of text that end in `success`, or JSON.
+//! The replies to a site's questions: lines of text that end in `success`, or JSON.
 //!
 //! Orpheus' site takes what stands between the head and the last line feed, so its JSON is one line,
 //! with a line feed behind it.
@@ -43,15 +43,15 @@ pub struct Stats {
     pub leechers: u64,
     /// Peers with everything.
     pub seeders: u64,
-    /// What waits for the database (Orpheus): users.
+    /// Items about users that wait for the database (Orpheus).
     pub users_queued: u64,
-    /// What waits for the database (Orpheus): torrents.
+    /// Items about torrents that wait for the database (Orpheus).
     pub torrents_queued: u64,
-    /// What waits for the database (Orpheus): peers.
+    /// Items about peers that wait for the database (Orpheus).
     pub peers_queued: u64,
-    /// What waits for the database (Orpheus): snatches.
+    /// Items about snatches that wait for the database (Orpheus).
     pub snatches_queued: u64,
-    /// What waits for the database (Orpheus): tokens.
+    /// Items about tokens that wait for the database (Orpheus).
     pub tokens_queued: u64,
     /// The longest request so far (Orpheus).
     pub request_bytes_max: u64,
@@ -73,11 +73,11 @@ pub struct Stats {
     pub interval: Seconds,
     /// By how much it varies (Orpheus).
     pub jitter: Seconds,
-    /// What the process has used (Orpheus); `None` when it is not known.
+    /// The resources the process has used (Orpheus); `None` when that is not known.
     pub usage: Option<Usage>,
 }
 
-/// What the process has used since its start (getrusage(2)).
+/// The resources the process has used since its start (getrusage(2)).
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Usage {
     /// CPU time of its own.
@@ -100,7 +100,7 @@ pub struct Usage {
     pub switches_involuntary: u64,
 }
 
-/// What a user has active.
+/// A user, and what he has active.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UserReport {
     /// Who.
@@ -117,7 +117,7 @@ pub struct UserReport {
     pub traced: bool,
 }
 
-/// Who is on a torrent.
+/// A torrent, and who is on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TorrentReport<'a> {
     /// Its number at the site.
@@ -130,11 +130,11 @@ pub struct TorrentReport<'a> {
     pub balance: i64,
     /// When the database got its figures last, in seconds since 1970.
     pub flushed_at: u64,
-    /// Who has a token.
+    /// Users who have a token.
     pub token_users: &'a [UserId],
-    /// Whose peers have not everything.
+    /// Users whose peers have not everything.
     pub leechers: &'a [UserId],
-    /// Whose peers have everything.
+    /// Users whose peers have everything.
     pub seeders: &'a [UserId],
 }
 
@@ -220,7 +220,7 @@ fn text(out: &mut Vec<u8>, framing: Framing, lines: impl FnOnce(&mut String) -> 
     });
 }
 
-/// One line of JSON.
+/// Appends a reply of one line of JSON.
 fn json(out: &mut Vec<u8>, framing: Framing, line: impl FnOnce(&mut String) -> fmt::Result) {
     write(out, framing, Status::Json, |text| {
         line(text)?;

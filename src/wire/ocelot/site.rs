@@ -1,4 +1,4 @@
-//! What the tracker tells its site: which tokens are used up.
+//! The tracker's calls to its site: which tokens are used up.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub const TOKENS_CHARACTERS_MAX: usize = 350;
 pub struct Site {
     /// Its name, as it stands in the `Host` header, with the port where that is not 80.
     pub host: String,
-    /// What comes before `/tools.php`; may be empty.
+    /// The path before `/tools.php`; may be empty.
     pub path: String,
     /// The password that the site has too. Not printed.
     pub password: String,
@@ -70,7 +70,7 @@ fn token_list(tokens: &[(UserId, TorrentId)]) -> (String, usize) {
     (list, tokens.len())
 }
 
-/// What a site answered.
+/// The answer of a site.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SiteAnswer {
     /// Too little has come to tell.
@@ -83,7 +83,7 @@ pub enum SiteAnswer {
     Malformed,
 }
 
-/// What the bytes of an answer say so far; `ended` when no more will come. Only the first line counts.
+/// Reads the bytes of an answer so far; `ended` when no more will come. Only the first line counts.
 pub fn site_answer(bytes: &[u8], ended: bool) -> SiteAnswer {
     let line = match memchr(b'\n', bytes) {
         Some(end) => &bytes[..end],

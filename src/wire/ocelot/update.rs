@@ -1,4 +1,4 @@
-//! What a site tells its tracker: `/<site password>/update?action=…`.
+//! A site's updates for its tracker: `/<site password>/update?action=…`.
 //!
 //! Infohashes are percent-encoded, everything else comes as it is; of a parameter given twice the last
 //! counts. Whatever it says, and whether it makes sense or not, a site is answered `success`.
@@ -10,7 +10,7 @@ use super::{DeletionReason, last};
 use crate::wire::percent;
 use crate::wire::query::number;
 
-/// One update.
+/// An update.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Update {
     /// `add_torrent`: a torrent is registered; of one that is there only `freeleech` changes.
@@ -149,7 +149,7 @@ impl Update {
     }
 }
 
-/// What is said, and by which name it is missing or wrong.
+/// The parameters of an update. Reading one that is missing or wrong gives its name as the error.
 #[derive(Clone, Copy)]
 struct Parameters<'q> {
     query: &'q [u8],

@@ -1,4 +1,4 @@
-//! What a site is told when it told something.
+//! The replies to a site's updates.
 
 use std::fmt::{self, Write as _};
 

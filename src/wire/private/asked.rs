@@ -26,7 +26,7 @@ pub enum Dialect {
     Ocelot,
 }
 
-/// What an announce says. `Debug` leaves the passkey out.
+/// An announce as it is said. `Debug` leaves the passkey out.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'q> {
     /// The torrent; `None` when nothing can have this name: it is not registered then.
@@ -38,11 +38,11 @@ pub struct Asked<'q> {
     pub key: u32,
     /// Where the client listens; 0 when it does not say.
     pub port: u16,
-    /// What it has moved.
+    /// The counters that it says it has moved.
     pub counters: Counters,
     /// Bytes left, at most `i64::MAX`; `u64::MAX` when unknown.
     pub left: u64,
-    /// What happened; an event nobody knows is none.
+    /// The event; one that nobody knows is none.
     pub event: Event,
     /// How many peers are asked for.
     pub numwant: Numwant,
@@ -50,11 +50,11 @@ pub struct Asked<'q> {
     pub compact: bool,
     /// The passkey in the query (HTTP), or in the URL data (UDP).
     pub passkey: Option<Key<'q>>,
-    /// What the client says about its address.
+    /// The client's claims about its address.
     pub claims: Claims<'q>,
 }
 
-/// What a client says about its address, not decoded; for trusted networks only.
+/// The claims of a client about its address, not decoded; for trusted networks only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Claims<'q> {
     /// `ip=` (BEP 3).
@@ -105,7 +105,7 @@ impl<'q> Asked<'q> {
         })
     }
 
-    /// What a datagram asks; `url_data` is that of its options, in one piece.
+    /// The announce of a datagram; `url_data` is that of its options, in one piece.
     ///
     /// Counters are signed here too: one with its highest bit set is negative, and so 0. What is left
     /// is unknown then (−1).

@@ -12,7 +12,7 @@ pub const FAILURE_INTERVAL: Seconds = Seconds(5400);
 /// When one comes back whose torrent the site may be about to register.
 pub const SOON: Seconds = Seconds(60);
 
-/// What a client is warned of whose address is none: it is answered, and handed to nobody.
+/// The warning to a client whose address is none: it is answered, and handed to nobody.
 pub const ILLEGAL_ADDRESS: &str = "Illegal character found in IP address. IPv6 is not supported";
 
 /// A refusal; its text is for the client.

@@ -25,7 +25,7 @@ pub struct Announced<'a> {
     pub interval_min: Seconds,
     /// Peers as byte strings; false for the list of BEP 3.
     pub compact: bool,
-    /// What the client's user should know, though the announce is answered; cut at 200 bytes.
+    /// The warning for the client's user, though the announce is answered; cut at 200 bytes.
     pub warning: Option<&'a dyn fmt::Display>,
 }
 

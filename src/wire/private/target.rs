@@ -1,4 +1,4 @@
-//! What a request to a private tracker is for: whose passkey, or which secret of the site.
+//! The target of a request to a private tracker: whose passkey, or which secret of the site.
 
 use std::fmt;
 use std::hint::black_box;
@@ -28,7 +28,7 @@ pub fn parse_head<'a>(
     }
 }
 
-/// What a request is for. Prints neither keys nor secrets.
+/// The target of a request. Prints neither keys nor secrets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target<'a> {
     /// `/<key>/announce`, `/announce/<key>` (also with `.php`), or `/announce`, whose key is in the
@@ -129,12 +129,12 @@ pub fn url_data_key(url_data: &[u8]) -> Option<Key<'_>> {
     })
 }
 
-/// What a site wants, if its secret is right. `Debug` leaves out what it says.
+/// A request of the site, if its secret is right. `Debug` leaves out what it says.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FromSite<'a> {
     /// To be compared.
     pub secret: Secret<'a>,
-    /// What comes after the `?` behind the word; not always what comes after the first one.
+    /// The part after the `?` behind the word; not always the part after the first one.
     pub query: &'a [u8],
 }
 

@@ -10,7 +10,7 @@ use crate::wire::Numwant;
 /// Infohashes answered in one scrape (BEP 15: "about 74"); more are left out without a word.
 pub const SCRAPE_HASHES_MAX: usize = 74;
 
-/// What a client wants. Connection ids are read, not checked.
+/// A client's request. Connection ids are read, not checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Request<'a> {
     /// A connection id.
@@ -24,7 +24,7 @@ pub enum Request<'a> {
 /// An announce (BEP 15).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Announce<'a> {
-    /// What the client got from its connect.
+    /// The connection id that the client got from its connect.
     pub connection_id: u64,
     /// To be sent back.
     pub transaction: Transaction,
@@ -38,9 +38,9 @@ pub struct Announce<'a> {
     pub left: u64,
     /// Bytes uploaded since `started`.
     pub uploaded: u64,
-    /// What happened; an event nobody knows is none.
+    /// The event; one that nobody knows is none.
     pub event: Event,
-    /// What the client claims as its IPv4 address, 0.0.0.0 for none. For trusted networks only.
+    /// The IPv4 address that the client claims, 0.0.0.0 for none. For trusted networks only.
     pub ip: Ipv4Addr,
     /// Opaque bytes that stay the same while the client's addresses change.
     pub key: [u8; 4],
@@ -48,14 +48,14 @@ pub struct Announce<'a> {
     pub numwant: Numwant,
     /// Where the client listens.
     pub port: u16,
-    /// What comes after the fixed part (BEP 41).
+    /// The options after the fixed part (BEP 41).
     pub options: Options<'a>,
 }
 
 /// A scrape (BEP 15).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scrape<'a> {
-    /// What the client got from its connect.
+    /// The connection id that the client got from its connect.
     pub connection_id: u64,
     /// To be sent back.
     pub transaction: Transaction,

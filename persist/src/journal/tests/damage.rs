@@ -1,4 +1,4 @@
-//! What a power cut, a flipped bit or an older program leaves behind.
+//! The damage that a power cut, a flipped bit or an older program leaves behind.
 
 use super::*;
 

@@ -15,7 +15,7 @@ use crate::postgres::{
     DatabaseError, LOCK_PATIENCE, START_LOCK_PATIENCE, schema_state, text_of, wait_for_locks,
 };
 
-/// What a session does that finds out how journal and database stand to each other.
+/// The task of a session that finds out how journal and database stand to each other.
 const AGREE: &str = "say from where on the journal is written";
 
 impl<S: Source> Worker<S> {
@@ -175,7 +175,7 @@ impl<S: Source> Worker<S> {
         records.first().map(|(_, record)| record.stamp().millis)
     }
 
-    /// What is not to be believed of the records that come.
+    /// Sets what is not to be believed of the records that come.
     pub(super) fn begin_measuring(
         &mut self,
         writer: &mut Writer,

@@ -1,5 +1,5 @@
-//! What the ledger does when it is far behind: it takes in many records as the few rows that come of them, and
-//! writes these in one transaction.
+//! The ledger's way when it is far behind: it takes in many records as the few rows that come of them, and writes
+//! these in one transaction.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -200,7 +200,7 @@ impl<S: Source> Worker<S> {
 /// So many batches behind is far.
 const BATCHES_BEHIND: u64 = 4;
 
-/// What a digest may take before the next one is made smaller. Most of that time it locks no rows but those that
+/// The time a digest may take before the next one is made smaller. Most of that time it locks no rows but those that
 /// only the tracker writes.
 const DIGEST_TIME: Duration = Duration::from_secs(16);
 

@@ -276,7 +276,7 @@ pub(super) fn unknown_user(user: UserId) -> String {
     format!("user {} is not in users", user.0)
 }
 
-/// What a client reports may be anything; the largest number stands for all that are larger.
+/// A number as the database holds it. Clients may report anything: the largest number stands for all that are larger.
 pub(super) fn at_most(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

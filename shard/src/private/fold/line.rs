@@ -21,7 +21,7 @@ pub struct Line {
     pub begin: Stamp,
     /// Its first report had nothing left to download.
     pub seeded: bool,
-    /// What it has come to.
+    /// The counters it has come to.
     pub last: Counters,
     /// The newest stamp of a report that went on.
     pub heard: Stamp,
@@ -37,8 +37,8 @@ pub struct Line {
     pub ended: bool,
 }
 
-/// One step of a line: its counters before it, and when it was heard of. It leads to the next step, or to
-/// what the line has come to.
+/// A step of a line: its counters before it, and when it was heard of. It leads to the next step, or to what the line
+/// has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Raise {
     /// When the report was heard that took the line beyond `before`.
@@ -77,7 +77,7 @@ impl Line {
         }
     }
 
-    /// What is known of a peer that said this last, and before that only what was heard long ago.
+    /// The line of a peer that said this last, and before that only what was heard long ago.
     pub(crate) fn of_peer(addresses: Addresses, last: Counters, heard: Stamp) -> Self {
         Self {
             addresses,

@@ -18,7 +18,7 @@ pub struct Lines {
     hosts: u32,
 }
 
-/// What a report was.
+/// The verdict on a report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// It goes on, and what lies between is credited.
@@ -36,19 +36,19 @@ pub enum Verdict {
     Impossible,
 }
 
-/// What became of a report.
+/// The verdict on a report, and its effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Heard {
-    /// What it was.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What it adds.
+    /// The credit it adds.
     pub credit: Credit,
     /// Its line, among [`Lines::all`].
     pub line: usize,
 }
 
 impl Lines {
-    /// One line, which goes on.
+    /// A client's lines where this is the only one, and goes on.
     pub(crate) fn one(line: Line) -> Self {
         Self { lines: vec![line], snatched: false, hosts: 1 }
     }
@@ -90,7 +90,7 @@ impl Lines {
         }
     }
 
-    /// Somebody elsewhere goes on under the same name.
+    /// Whether somebody elsewhere goes on under the same name.
     pub(crate) fn is_elsewhere(&self, line: &Line) -> bool {
         let mut others = self.lines.iter().filter(|other| other.host != line.host);
         others.any(|other| !other.ended && other.stopped.is_none())

@@ -1,4 +1,4 @@
-//! What clients have said within the last moments, and before: plain lists that nothing is dropped from.
+//! Memories of what clients have said within the last moments, and before: plain lists that nothing is dropped from.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ struct Memory {
 }
 
 impl Memories {
-    /// What an announce is; nothing where it is a first one, or goes on.
+    /// Judges an announce; `None` where it is a first one, or goes on.
     pub(super) fn judge(
         &self,
         announce: &Announce,
