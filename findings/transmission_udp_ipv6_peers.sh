@@ -24,10 +24,13 @@ if [ "${1:-}" != inside ]; then
     # What it is linked with.
     apt-get download --quiet --quiet libevent-2.1-7 libminiupnpc17 libnatpmp1 libb64-0d libdeflate0 2>/dev/null || true
     for package in lib*.deb; do dpkg-deb --extract "$package" root; done
-    unshare --net --map-root-user "$script" inside
+    unshare --net --mount --map-root-user "$script" inside
     exit
 fi
 
+# Of a literal address in the URL it asks nothing.
+printf '127.0.0.1 localhost\n2001:db8::2 tracker.test\n' >hosts
+mount --bind hosts /etc/hosts
 ip link set lo up
 ip -6 address add 2001:db8::2/64 dev lo nodad
 ip -6 address add 2001:db8::a00:1/64 dev lo nodad
@@ -42,7 +45,7 @@ content = b"x" * 16384
 info = b"d6:lengthi16384e4:name1:f12:piece lengthi16384e6:pieces20:" + hashlib.sha1(content).digest() + b"e"
 tracker = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 tracker.bind(("2001:db8::2", 0))
-url = b"udp://[2001:db8::2]:%d/announce" % tracker.getsockname()[1]
+url = b"udp://tracker.test:%d/announce" % tracker.getsockname()[1]
 with open("f.torrent", "wb") as file:
     file.write(b"d8:announce%d:%s4:info%se" % (len(url), url, info))
 
@@ -62,7 +65,7 @@ peers = {
 os.mkdir("config")
 with open("config/settings.json", "w") as file:
     json.dump({"peer-port": 6999, "rpc-port": 9999, "dht-enabled": False, "lpd-enabled": False, "pex-enabled": False,
-               "utp-enabled": False, "port-forwarding-enabled": False, "bind-address-ipv6": "2001:db8::2"}, file)
+               "utp-enabled": False, "port-forwarding-enabled": False}, file)
 daemon = subprocess.Popen(
     [sys.argv[1], "--foreground", "--config-dir", "config", "--download-dir", os.getcwd() + "/down"],
     env={**os.environ, "LD_LIBRARY_PATH": sys.argv[2]}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
