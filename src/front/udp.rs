@@ -170,27 +170,34 @@ impl Core {
                     let front = self.engine.counters.front(Protocol::Udp, family(address));
                     return front.refuse(Reason::ConnectionId);
                 }
-                if self.engine.private.is_some() {
-                    // There is no room for a passkey in it.
-                    self.engine
-                        .counters
-                        .front(Protocol::Udp, family(address))
-                        .refuse(Reason::Passkey);
-                    let refusal = private::Refusal::PasskeyNotFound;
-                    return self.push(port, from, |out| {
-                        write_error(out, scrape.transaction, &refusal);
-                    });
-                }
-                let hashes: Vec<InfoHash> = scrape.hashes().collect();
-                let reply_to = ReplyTo::Udp(port, from, scrape.transaction);
-                if let Scraped::Here(counts) = self.engine.scrape(&hashes, reply_to, now) {
-                    self.answer_scrape(port, from, scrape.transaction, &counts);
-                }
+                self.hear_scrape_udp(port, from, &scrape, now);
             }
             Err(malformed) => {
                 front.refuse(Reason::Malformed);
                 refused::say(Protocol::Udp, address, &malformed);
             }
+        }
+    }
+
+    /// Answers a scrape whose connection id is good, here or when other cores have counted.
+    fn hear_scrape_udp(
+        &mut self,
+        port: usize,
+        from: Correspondent,
+        scrape: &udp::Scrape<'_>,
+        now: Seconds,
+    ) {
+        if self.engine.private.is_some() {
+            // There is no room for a passkey in it.
+            let address = from.remote.ip().to_canonical();
+            self.engine.counters.front(Protocol::Udp, family(address)).refuse(Reason::Passkey);
+            let refusal = private::Refusal::PasskeyNotFound;
+            return self.push(port, from, |out| write_error(out, scrape.transaction, &refusal));
+        }
+        let hashes: Vec<InfoHash> = scrape.hashes().collect();
+        let reply_to = ReplyTo::Udp(port, from, scrape.transaction);
+        if let Scraped::Here(counts) = self.engine.scrape(&hashes, reply_to, now) {
+            self.answer_scrape(port, from, scrape.transaction, &counts);
         }
     }
 

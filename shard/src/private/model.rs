@@ -188,7 +188,6 @@ impl Model {
             self.succeeded = gone;
         }
         let announce = &announce;
-        let was = known.map(|known| known.state);
         let begins = judged.as_ref().is_some_and(|judged| judged.begins());
         let anew = known.is_none() || announce.event == Event::Started || begins;
         let postponed = matches!(self.limits.facts, Facts::Postponed | Facts::Refused)
@@ -200,63 +199,46 @@ impl Model {
         if known.is_none() && !stops {
             torrent.has_room(announce.user.id, peers - self.succeeded.len(), &self.limits)?;
         }
-        let moved = match (&judged, &known) {
+        let announce = *announce;
+        let case = Case { announce, known, judged, over, said, postponed, anew };
+        Ok(self.settle(&case, name != announce.info_hash, now, reply))
+    }
+
+    /// Does what an announce counts as.
+    fn settle(&mut self, case: &Case, by_second: bool, now: Seconds, reply: &mut Reply) -> Outcome {
+        let Case { announce, known, judged, over, said, postponed, .. } = case;
+        let (known, judged, stops) = (known.as_ref(), judged.as_ref(), case.stops());
+        let torrent = self.torrents.get_mut(&announce.info_hash).expect("it was found");
+        let moved = match (judged, known) {
+            _ if *postponed => Counters::default(),
             (Some(judged), _) => judged.moved,
             (None, Some(known)) => fold::moved(&known.reported, &announce.counters),
             (None, None) => Counters::default(),
         };
-        let moved = if postponed { Counters::default() } else { moved };
         if !postponed {
-            self.memories.remember(announce, known.as_ref(), judged.as_ref(), now);
+            self.memories.remember(announce, known, judged, now);
         }
-        let as_before = known.filter(|_| postponed).map(|known| known.reported);
+        let as_before = known.filter(|_| *postponed).map(|known| known.reported);
         let announce = &Announce { counters: as_before.unwrap_or(announce.counters), ..*announce };
-        let peer = peer_after(announce, known.as_ref(), judged.as_ref(), now);
-        let peer = ruled(&self.rulings, &peer);
+        let peer = ruled(&self.rulings, &peer_after(announce, known, judged, now));
         if known.is_some_and(|known| known.endpoints != peer.endpoints) && !stops {
             self.succeeded = torrent.succeed(announce, &peer.endpoints);
             let info_hash = announce.info_hash;
             self.succeeded.iter().for_each(|gone| self.memories.succeed(info_hash, gone));
         }
         let fact = Fact {
-            said: (said != announce.counters).then_some(said),
-            names: over.filter(|_| !stops).map_or(Names::FIRST, |over| over.names),
-            ..torrent.apply(announce, known.as_ref(), &peer, moved, now)
+            said: (*said != announce.counters).then_some(*said),
+            names: over.as_ref().filter(|_| !stops).map_or(Names::FIRST, |over| over.names),
+            ..torrent.apply(announce, known, &peer, moved, now)
         };
         if let Some(over) = over {
+            let client = (announce.user.id, announce.peer_id, announce.key);
             torrent.names.insert(client, over.names);
         }
         let Torrent { names, peers, .. } = torrent;
         names.retain(|client, _| peers.contains_key(client));
-        reply.counts = torrent.counts_by(name != announce.info_hash);
-        let changed = match (&known, stops) {
-            (None, true) => moved != Counters::default(),
-            (None, false) | (Some(_), true) => true,
-            (Some(known), false) => {
-                is_other(known, &peer)
-                    || announce.event == Event::Started
-                    || fact.snatched
-                    || moved != Counters::default()
-                    || over.is_some_and(|over| over.changed)
-            }
-        };
-        let noted = changed && !postponed || self.limits.facts == Facts::All;
-        Ok(Outcome {
-            fact: noted.then_some(fact),
-            was: known.map(|known| known.state),
-            is: (!stops).then_some(peer.state),
-            since_last: known.map(|known| now.since(known.seen)),
-            snatched: fact.snatched,
-            once: noted
-                && (stops
-                    || judged.as_ref().is_some_and(|judged| judged.stops)
-                    || anew
-                    || fact.snatched),
-            forbidden: announce.left > 0 && !announce.user.can_leech,
-            held_back: becomes(announce, was).1,
-            late: judged.as_ref().is_some_and(Judged::is_late),
-            impossible: judged.is_some_and(|judged| judged.verdict == fold::Verdict::Impossible),
-        })
+        reply.counts = torrent.counts_by(by_second);
+        case.outcome(fact, &peer, now, self.limits.facts == Facts::All)
     }
 
     /// The counts of a torrent by this of its names.
@@ -356,6 +338,62 @@ impl Model {
             leechers: peers().count() - seeders,
             tokens: self.torrents.values().map(|torrent| torrent.tokens.len()).sum(),
             deletions: self.deletions.len(),
+        }
+    }
+}
+
+/// An announce that is let in, and what it is.
+struct Case {
+    /// As it counts.
+    announce: Announce,
+    known: Option<PeerRecord>,
+    judged: Option<Judged>,
+    over: Option<Over>,
+    /// The counters that the client said.
+    said: Counters,
+    /// Its figures wait for the next one.
+    postponed: bool,
+    /// A session begins with it.
+    anew: bool,
+}
+
+impl Case {
+    fn stops(&self) -> bool {
+        self.announce.event == Event::Stopped
+    }
+
+    /// What has come of it, where the client is like `peer` now; the fact is noted where it says something, or
+    /// `all` are.
+    fn outcome(&self, fact: Fact, peer: &PeerRecord, now: Seconds, all: bool) -> Outcome {
+        let Case { announce, known, judged, over, .. } = self;
+        let (stops, has_moved) = (self.stops(), fact.moved != Counters::default());
+        let changed = match (known, stops) {
+            (None, true) => has_moved,
+            (None, false) | (Some(_), true) => true,
+            (Some(known), false) => {
+                is_other(known, peer)
+                    || announce.event == Event::Started
+                    || fact.snatched
+                    || has_moved
+                    || over.as_ref().is_some_and(|over| over.changed)
+            }
+        };
+        let noted = changed && !self.postponed || all;
+        let says_stopped = judged.as_ref().is_some_and(|judged| judged.stops);
+        let was = known.map(|known| known.state);
+        Outcome {
+            was,
+            is: (!stops).then_some(peer.state),
+            since_last: known.map(|known| now.since(known.seen)),
+            snatched: fact.snatched,
+            once: noted && (stops || says_stopped || self.anew || fact.snatched),
+            forbidden: announce.left > 0 && !announce.user.can_leech,
+            held_back: becomes(announce, was).1,
+            late: judged.as_ref().is_some_and(Judged::is_late),
+            impossible: judged
+                .as_ref()
+                .is_some_and(|judged| judged.verdict == fold::Verdict::Impossible),
+            fact: noted.then_some(fact),
         }
     }
 }
