@@ -89,11 +89,13 @@ fn answer(request: Request) -> anyhow::Result<()> {
 
 fn run(flags: Flags) -> anyhow::Result<()> {
     memory::keep_large_blocks_apart();
-    let Loaded { config, warnings, .. } = load(flags)?;
+    let loaded = load(flags.clone())?;
+    let config = &loaded.config;
     log::start(&config.log, config.log_format);
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    limits::prepare(&config)?;
-    Ok(server::run(&config)?)
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    limits::prepare(config)?;
+    let changed = || load(flags.clone()).map(|now| loaded.differing(&now));
+    Ok(server::run(config, &changed)?)
 }
 
 fn load(flags: Flags) -> Result<Loaded, ConfigError> {

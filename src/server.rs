@@ -21,7 +21,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::api::token::TokenError;
-use crate::config::{Config, KeyError};
+use crate::config::{Config, ConfigError, KeyError};
 use crate::control::{self, Api, Pages};
 use crate::core::connection_id::{self, ConnectionIds};
 use crate::core::mesh::message::Command;
@@ -146,8 +146,11 @@ const SIGNALS_MAX: usize = 4;
 /// How often it is looked at what nobody sends an event of.
 const LOOK_PERIOD: Duration = Duration::from_secs(5);
 
-/// Runs the tracker until a signal stops it.
-pub fn run(config: &Config) -> Result<(), ServerError> {
+/// Says which options would have other values now than at the start.
+pub type Changed<'c> = &'c dyn Fn() -> Result<Vec<&'static str>, ConfigError>;
+
+/// Runs the tracker until a signal stops it. At SIGHUP `changed` is asked, and the log says what it says.
+pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     let started = Instant::now();
     let clock = Clock::start();
     let data = Arc::new(DataDir::open(&config.data)?);
@@ -194,8 +197,17 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         let api = Api::new(cores.addresses(), accounts, site, data.path(), audit, clock)?;
         state.open_api(api);
     }
-    let mut server =
-        Server::new(config, clock, cores, books, lists, state, data, (events, arriving), signals);
+    let mut server = Server::new(
+        (config, changed),
+        clock,
+        cores,
+        books,
+        lists,
+        state,
+        data,
+        (events, arriving),
+        signals,
+    );
     server.wait_until_ready(loading).inspect_err(|_| deadline::end_within(deadline::FAILURE))?;
     // Tables that grew while users and torrents were loaded have left holes of what they were before.
     memory::give_back();
@@ -223,6 +235,7 @@ fn answer(
 
 struct Server<'c> {
     config: &'c Config,
+    changed: Changed<'c>,
     clock: Clock,
     cores: Cores,
     /// Where the tracker is private.
@@ -239,7 +252,7 @@ struct Server<'c> {
 impl<'c> Server<'c> {
     #[expect(clippy::too_many_arguments, reason = "what a start has made, put together once")]
     fn new(
-        config: &'c Config,
+        (config, changed): (&'c Config, Changed<'c>),
         clock: Clock,
         cores: Cores,
         books: Option<Books>,
@@ -262,6 +275,7 @@ impl<'c> Server<'c> {
         });
         Self {
             config,
+            changed,
             clock,
             cores,
             books,
@@ -375,7 +389,11 @@ impl Server<'_> {
             };
             self.clock.follow();
             match event {
-                Event::Signal(SIGHUP) | Event::ListsWanted => self.reload_lists(),
+                Event::Signal(SIGHUP) => {
+                    self.reload_lists();
+                    self.say_what_changed();
+                }
+                Event::ListsWanted => self.reload_lists(),
                 Event::Signal(_) => return Ok(()),
                 Event::SnapshotWanted => self.snapshots.start(&self.cores, &self.state, self.clock),
                 Event::SnapshotDone(outcome) => {
@@ -443,6 +461,22 @@ impl Server<'_> {
                     "lists not reloaded; the ones from before stay in force"
                 );
             }
+        }
+    }
+
+    /// Options other than what is in the lists count from the next start.
+    fn say_what_changed(&self) {
+        match (self.changed)() {
+            Ok(names) if names.is_empty() => {}
+            Ok(names) => tracing::warn!(
+                options = names.join(", "),
+                "the configuration has changed in these; they count from the next start"
+            ),
+            Err(error) => tracing::error!(
+                error = %ErrorChain(&error),
+                "the configuration has a mistake by now; the tracker goes on as it was started, and would not start \
+                 with it"
+            ),
         }
     }
 

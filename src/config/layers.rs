@@ -29,6 +29,18 @@ pub struct Loaded {
     pub(super) settings: Vec<Setting>,
 }
 
+impl Loaded {
+    /// The names of the options that have other values in `now`, without those that follow from others.
+    pub fn differing(&self, now: &Self) -> Vec<&'static str> {
+        let is_said = |setting: &Setting| !matches!(setting.origin, Origin::Default);
+        let both = self.settings.iter().zip(&now.settings);
+        let differing = both
+            .filter(|(was, is)| was.texts != is.texts)
+            .filter(|(was, is)| is_said(was) || is_said(is));
+        differing.map(|(was, _)| was.option.name).collect()
+    }
+}
+
 /// Lays the flags over the environment, over the file that one of the two names, over the defaults.
 ///
 /// Every value of every layer is checked, the hidden ones too, and all mistakes are reported at once.

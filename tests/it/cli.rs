@@ -9,7 +9,7 @@ use std::process::Stdio;
 use margay::config::{self, OPTIONS};
 use tempfile::TempDir;
 
-use crate::tracker::{HOMES, Tracker, hash, http};
+use crate::tracker::{HOMES, Tracker, hash, http, patiently};
 
 /// What a command wrote, and its exit code.
 #[derive(Debug)]
@@ -342,8 +342,7 @@ fn a_torrent_is_denied_and_let_in_again_by_command() {
     let said = run(&format!("deny add {hex} --remark court"));
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
     assert!(said.out.ends_with("deny\nthe tracker reads its lists again\n"), "{said:?}");
-    tracker.await_logged("lists reloaded", 1);
-    assert!(refused("disk"));
+    patiently("the refusal", || refused("disk").then_some(()));
     let text = format!("# kept\n{} remark\n{hex} court\n", "AB".repeat(20));
     assert_eq!(fs::read_to_string(&list).unwrap(), text);
     assert_eq!(fs::metadata(&list).unwrap().permissions().mode() & 0o777, 0o640);
@@ -352,8 +351,7 @@ fn a_torrent_is_denied_and_let_in_again_by_command() {
     assert_eq!(fs::read_to_string(&list).unwrap(), text);
 
     assert!(run(&format!("deny remove {hex}")).out.starts_with("off the list: "));
-    tracker.await_logged("lists reloaded", 3);
-    assert!(!refused("disk"));
+    patiently("the end of the refusal", || (!refused("disk")).then_some(()));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
 
     // What the tracker could not read is not made longer, and what is no torrent is none.

@@ -228,6 +228,26 @@ fn a_restart_on_the_same_addresses_works_at_once() {
 }
 
 #[test]
+fn a_hangup_says_which_options_wait_for_the_next_start() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("margay.toml");
+    fs::write(&file, "interval = \"30m\"\n").unwrap();
+    let tracker = Tracker::start(&format!("--config {} --numwant-max 40", file.display()));
+    tracker.signal(Signal::HUP);
+    tracker.await_logged("lists reloaded", 1);
+    fs::write(&file, "interval = \"20m\"\nnumwant-max = 30\npeer-timeout = \"61m\"\n").unwrap();
+    tracker.signal(Signal::HUP);
+    // What a flag says is not changed by the file.
+    let line = tracker.logged("count from the next start");
+    assert_eq!(line["options"], "interval, peer-timeout");
+    fs::write(&file, "intervall = \"20m\"\n").unwrap();
+    tracker.signal(Signal::HUP);
+    let error = tracker.logged("has a mistake by now")["error"].to_string();
+    assert!(error.contains("intervall"), "{error}");
+    assert_eq!(tracker.times_logged("count from the next start"), 1);
+}
+
+#[test]
 fn a_hangup_reloads_the_lists() {
     let folder = TempDir::new().unwrap();
     let list = folder.path().join("deny");
