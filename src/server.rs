@@ -7,8 +7,10 @@ mod full_scrapes;
 mod listeners;
 pub(crate) mod snapshots;
 
+use std::fmt::Display;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ use persist::postgres::Heard;
 use persist::{DataDir, DataDirError, Snapshot, SnapshotError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
+use tokio::sync::oneshot;
 
 use crate::api::token::TokenError;
 use crate::config::{Config, ConfigError, KeyError};
@@ -125,8 +128,8 @@ pub(crate) enum Event {
     Signal(i32),
     /// The operator asked for a snapshot.
     SnapshotWanted,
-    /// Somebody asked for the lists to be read again.
-    ListsWanted,
+    /// Somebody asked for the lists to be read again, and hears what they are then, or why not.
+    ListsWanted(oneshot::Sender<Result<String, String>>),
     /// The snapshot under way is done.
     SnapshotDone(Outcome),
     /// The site wrote something into the database by itself.
@@ -294,7 +297,7 @@ impl Server<'_> {
     /// Waits until every core has loaded its swarms, which began at `loading`.
     fn wait_until_ready(&mut self, loading: Instant) -> Result<(), ServerError> {
         let mut missing = self.cores.count();
-        let (mut restored_peers, mut lists_wanted) = (0, false);
+        let (mut restored_peers, mut lists_wanted) = (0, Vec::new());
         while missing > 0 {
             match self.next_event(None) {
                 Some(Event::CoreReady(restored)) => {
@@ -315,7 +318,8 @@ impl Server<'_> {
                 }
                 Some(Event::CoreEnded(core)) => return Err(self.cores.failed(core)),
                 // The lists were read before loading began, and may have changed since.
-                Some(Event::Signal(SIGHUP) | Event::ListsWanted) => lists_wanted = true,
+                Some(Event::Signal(SIGHUP)) => lists_wanted.push(None),
+                Some(Event::ListsWanted(reply)) => lists_wanted.push(Some(reply)),
                 Some(Event::Signal(SIGINT | SIGTERM)) => {
                     tracing::info!("stopped while loading; the snapshots are as they were");
                     std::process::exit(0);
@@ -323,8 +327,9 @@ impl Server<'_> {
                 _ => {}
             }
         }
-        if lists_wanted {
-            self.reload_lists();
+        for reply in lists_wanted {
+            let read = self.reload_lists();
+            reply.map(|reply| reply.send(read));
         }
         self.state.update_snapshot(|known| {
             known.load_nanos = loading.elapsed().as_nanos() as u64;
@@ -390,10 +395,10 @@ impl Server<'_> {
             self.clock.follow();
             match event {
                 Event::Signal(SIGHUP) => {
-                    self.reload_lists();
+                    let _ = self.reload_lists();
                     self.say_what_changed();
                 }
-                Event::ListsWanted => self.reload_lists(),
+                Event::ListsWanted(reply) => _ = reply.send(self.reload_lists()),
                 Event::Signal(_) => return Ok(()),
                 Event::SnapshotWanted => self.snapshots.start(&self.cores, &self.state, self.clock),
                 Event::SnapshotDone(outcome) => {
@@ -440,9 +445,14 @@ impl Server<'_> {
         }
     }
 
-    /// Reads the lists again; with a mistake in them, the old ones stay.
-    fn reload_lists(&mut self) {
-        let Config { allow_list, deny_list, .. } = self.config;
+    /// Reads the lists again; with a mistake in them, the old ones stay. What they are, for people.
+    fn reload_lists(&mut self) -> Result<String, String> {
+        let Config { allow_list, deny_list, private, .. } = self.config;
+        if *private {
+            return Err(
+                "a private tracker serves what is registered, and has no lists\n".to_owned()
+            );
+        }
         match TorrentLists::load(allow_list.as_deref(), deny_list.as_deref()) {
             Ok(lists) => {
                 let (allowed, denied) = lists.sizes();
@@ -453,6 +463,15 @@ impl Server<'_> {
                 self.lists = Arc::new(lists);
                 self.cores.tell_all(&Command::Lists(self.lists.clone()));
                 self.cores.tell_all(&Command::Forget(Arc::new(refused)));
+                let said = |name: &str, path: &Option<PathBuf>, torrents: &dyn Display| match path {
+                    Some(path) => {
+                        let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+                        format!("{name} {}: {torrents} torrents\n", path.display())
+                    }
+                    None => format!("{name} none\n"),
+                };
+                Ok(said("allow-list", allow_list, &allowed)
+                    + &said("deny-list", deny_list, &denied))
             }
             Err(error) => {
                 self.state.update_lists(|known| known.reloads_failed += 1);
@@ -460,6 +479,7 @@ impl Server<'_> {
                     error = %ErrorChain(&error),
                     "lists not reloaded; the ones from before stay in force"
                 );
+                Err(format!("{}\nthe lists from before stay in force\n", ErrorChain(&error)))
             }
         }
     }
@@ -557,7 +577,7 @@ fn control_state(listeners: &Listeners, events: Sender<Event>) -> control::State
     control::State::new(listeners.cores.len(), udp_ports, move |command| {
         let event = match command {
             control::Command::Snapshot => Event::SnapshotWanted,
-            control::Command::Lists => Event::ListsWanted,
+            control::Command::Lists(reply) => Event::ListsWanted(reply),
         };
         events.try_send(event).map_err(|_| control::Declined("the tracker is busy; try again"))
     })

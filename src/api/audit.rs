@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -90,22 +90,25 @@ impl Audit {
 
     fn write(&self, lines: &str, now: Seconds) -> io::Result<()> {
         let day = u64::from(now.0) / 86_400;
+        let path = self.folder.join(name(day));
         let mut today = self.today.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(&*today, Some((of, _)) if *of == day) {
-            let path = self.folder.join(name(day));
-            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-            let (folder, own) = (fs::metadata(&self.folder)?, file.metadata()?);
-            if (folder.uid(), folder.gid()) != (own.uid(), own.gid()) {
-                // Root may be first today, and the tracker is to go on with it.
-                let _ = fchown(&file, Some(folder.uid()), Some(folder.gid()));
-            }
-            *today = Some((day, file));
+        // Whoever has moved it away gets a new one.
+        let is_there = |file: &File| {
+            let (Ok(named), Ok(open)) = (fs::symlink_metadata(&path), file.metadata()) else {
+                return false;
+            };
+            (named.dev(), named.ino()) == (open.dev(), open.ino())
+        };
+        if !matches!(&*today, Some((of, file)) if *of == day && is_there(file)) {
+            *today = Some((day, open(&path)?));
             self.forget_old(day);
         }
         let Some((_, file)) = &mut *today else { return Ok(()) };
+        let bytes = file.metadata()?.len();
         let written = file.write_all(lines.as_bytes()).and_then(|()| file.sync_data());
         if written.is_err() {
-            // Whoever has moved it away gets a new one.
+            // Half a line would spoil the next one.
+            let _ = file.set_len(bytes);
             *today = None;
         }
         written
@@ -129,6 +132,32 @@ impl Audit {
     }
 }
 
+/// Opens a file to write at its end, or makes it for the owner of its folder: root may be first today, and the
+/// tracker is to go on with it. What lies there in its place (a link above all, by which the folder's owner could
+/// have root write elsewhere) is refused.
+fn open(path: &Path) -> io::Result<File> {
+    let new = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path);
+    match new {
+        Ok(file) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let (folder, own) = (fs::metadata(folder.unwrap_or(Path::new(".")))?, file.metadata()?);
+            if (folder.uid(), folder.gid()) != (own.uid(), own.gid()) {
+                let _ = fchown(&file, Some(folder.uid()), Some(folder.gid()));
+            }
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+            let file = OpenOptions::new().append(true).custom_flags(flags).open(path)?;
+            match file.metadata()?.is_file() {
+                true => Ok(file),
+                false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn name(day: u64) -> String {
     format!("{}{}{}", NAME.0, date(day * 86_400), NAME.1)
 }
@@ -148,6 +177,30 @@ mod tests {
             .collect();
         files.sort();
         files
+    }
+
+    #[test]
+    fn nothing_but_a_file_is_written_to_and_one_that_is_gone_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        let path = folder.path().join("audit-1970-01-01.jsonl");
+        let audit = Audit::new(folder.path().to_owned(), Duration::from_secs(86_400));
+        let asker = Asker { who: "site".to_owned(), address: None };
+        let keep = || audit.keep(&asker, &[(json!({}), "done")], Seconds(5));
+        fs::write(&elsewhere, "").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        keep().unwrap_err();
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        keep().unwrap_err();
+        fs::remove_dir(&path).unwrap();
+        for _ in 0..2 {
+            keep().unwrap();
+        }
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        keep().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub const LOCAL_FILE: &str = "api-local.token";
 /// Tokens that a file may have.
 pub const TOKENS_MAX: usize = 1000;
 
+/// What else changes users and torrents is called so where it is noted who did.
+const RESERVED: [&str; 4] = ["local", "ocelot", "sql", "command"];
+
 /// How a token begins, so that it is known for what it is where it should not be.
 const MARK: &str = "margay_";
 
@@ -88,6 +91,9 @@ pub enum TokenError {
     /// There is one of that name.
     #[error("there is a token {0} already; revoke it first, or take another name")]
     Taken(Name),
+    /// Others are called so in the audit.
+    #[error("a token cannot be called {0}: what else changes users and torrents is called so")]
+    Reserved(Name),
     /// There is none of that name.
     #[error("there is no token {0}; `margay api-token list` shows those there are")]
     Unknown(Name),
@@ -227,6 +233,9 @@ const HEAD: &str = "# Tokens of the API, changed by `margay api-token`: name, ma
 pub fn create(data: &Path, name: Name, now: Seconds) -> Result<Token, TokenError> {
     let _lock = lock(data)?;
     let Tokens(mut entries) = Tokens::read(data)?;
+    if RESERVED.contains(&name.0.as_str()) {
+        return Err(TokenError::Reserved(name));
+    }
     if entries.iter().any(|entry| entry.name == name) {
         return Err(TokenError::Taken(name));
     }

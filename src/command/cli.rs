@@ -79,7 +79,7 @@ pub fn command() -> Command {
                 .args(config::args_of(books::OPTIONS)),
         )
         .subcommands(site::commands())
-        .subcommand(list("deny", "Refuse torrents: the list of an open or private tracker, in a file"))
+        .subcommand(list("deny", "Refuse torrents: a list of an open tracker, in a file"))
         .subcommand(list("allow", "Serve these torrents and no others: a list in a file"))
         .subcommand(
             Command::new("completions").about("Write completions for a shell").arg(

@@ -293,13 +293,12 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
             let body = json!({"can_leech": can_leech, "hidden": hidden});
             (client.ask("PATCH", &user_path(id), Some(&body))?, show::user)
         }
-        SiteCommand::UserShow { id, clients: false } => {
-            (client.ask("GET", &user_path(id), None)?, show::user)
-        }
-        SiteCommand::UserShow { id, clients: true } => {
+        SiteCommand::UserShow { id, clients } => {
             let mut user = client.ask("GET", &user_path(id), None)?;
-            user["clients"] = pages(client, &format!("users/{id}/active"), "clients")?;
-            (user, show::user)
+            if *clients {
+                user["clients"] = pages(client, &format!("users/{id}/active"), "clients")?;
+            }
+            (user, show::user_asked)
         }
         SiteCommand::UserGroup { id, group } => {
             let body = json!({"group": group});

@@ -1,6 +1,7 @@
 //! What the control listener answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State as Shared;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
@@ -10,6 +11,8 @@ use axum::routing::{any, get, post};
 use axum::{Router, middleware};
 
 use ops::counters::Books;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::state::{Command, Declined, State};
 use super::{api, host};
@@ -120,31 +123,39 @@ async fn ready(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
 
 /// Has a snapshot written; answers before it is.
 async fn snapshot(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> impl IntoResponse {
-    carry_out(&state, &headers, Command::Snapshot, "a snapshot is being written\n")
-}
-
-/// Has the lists of torrents read again; answers before they are.
-async fn lists(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> impl IntoResponse {
-    carry_out(&state, &headers, Command::Lists, "the tracker reads its lists again\n")
-}
-
-fn carry_out(
-    state: &State,
-    headers: &HeaderMap,
-    command: Command,
-    done: &'static str,
-) -> (StatusCode, &'static str) {
-    if !from_operator(headers) {
+    if !from_operator(&headers) {
         return (StatusCode::FORBIDDEN, NOT_FROM_BROWSERS);
     }
-    match state.command(command) {
+    match state.command(Command::Snapshot) {
         Ok(()) => {
-            tracing::info!(?command, "asked for on the control listener");
-            (StatusCode::ACCEPTED, done)
+            tracing::info!("snapshot asked for on the control listener");
+            (StatusCode::ACCEPTED, "a snapshot is being written\n")
         }
         Err(Declined(why)) => (StatusCode::CONFLICT, why),
     }
 }
+
+/// Has the lists of torrents read again, and says what they are.
+async fn lists(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> (StatusCode, String) {
+    if !from_operator(&headers) {
+        return (StatusCode::FORBIDDEN, NOT_FROM_BROWSERS.to_owned());
+    }
+    let (reply, read) = oneshot::channel();
+    if let Err(Declined(why)) = state.command(Command::Lists(reply)) {
+        return (StatusCode::CONFLICT, why.to_owned());
+    }
+    tracing::info!("lists asked for on the control listener");
+    match timeout(LISTS_TIME, read).await {
+        Ok(Ok(Ok(lists))) => (StatusCode::OK, lists),
+        Ok(Ok(Err(why))) => (StatusCode::CONFLICT, why),
+        _ => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the lists are not read yet; ask again\n".to_owned())
+        }
+    }
+}
+
+/// How long it may take: a million torrents are read in half a second.
+const LISTS_TIME: Duration = Duration::from_secs(5);
 
 /// Whether a command comes from a tool and not from a web page that the operator's browser happens to
 /// show. A browser puts `Origin` on every POST (Fetch standard, "append a request Origin header"),

@@ -9,16 +9,17 @@ use ops::health::{Phase, Watch};
 use ops::metrics::{Exporter, Sample};
 use ops::process;
 use ops::slot::Slot;
+use tokio::sync::oneshot;
 
 use super::Api;
 
 /// What an operator can ask for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub enum Command {
     /// Write a snapshot now.
     Snapshot,
-    /// Read the lists of torrents again.
-    Lists,
+    /// Read the lists of torrents again, and say what they are then, or why not.
+    Lists(oneshot::Sender<Result<String, String>>),
 }
 
 /// A command that is not carried out now; the text says why.

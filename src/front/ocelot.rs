@@ -67,8 +67,9 @@ impl Core {
             return Next::Hold(at_once(), framing.closing());
         }
         self.engine.change(|private| {
-            private.audit(update, remote, now);
-            private.obey(update, now);
+            let said = private.audited(update);
+            let became = private.obey(update, now);
+            private.audit(said, became, remote, now);
         });
         let others = match update {
             _ if self.engine.mesh.len() == 1 => Others::None,

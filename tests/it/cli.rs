@@ -341,7 +341,8 @@ fn a_torrent_is_denied_and_let_in_again_by_command() {
 
     let said = run(&format!("deny add {hex} --remark court"));
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
-    assert!(said.out.ends_with("deny\nthe tracker reads its lists again\n"), "{said:?}");
+    assert!(said.out.contains("deny\nthe tracker has read it:\nallow-list none\n"), "{said:?}");
+    assert!(said.out.ends_with("deny: 2 torrents\n"), "{said:?}");
     patiently("the refusal", || refused("disk").then_some(()));
     let text = format!("# kept\n{} remark\n{hex} court\n", "AB".repeat(20));
     assert_eq!(fs::read_to_string(&list).unwrap(), text);
@@ -361,6 +362,9 @@ fn a_torrent_is_denied_and_let_in_again_by_command() {
     fs::write(&list, "").unwrap();
     assert!(run("deny add nothing").err.contains("no infohash of 40 hex digits"));
     assert!(run(&format!("allow add {hex}")).err.contains("give --allow-list FILE"));
+    let other = format!("deny add {hex} --deny-list other --control {}", tracker.control());
+    let said = margay(folder.path(), &[], &other);
+    assert!(said.code == 1 && said.err.contains("none of the tracker that answers"), "{said:?}");
     tracker.stop();
     let said = run(&format!("deny add {hex}"));
     assert!(said.code == 0 && said.out.contains("no tracker answers"), "{said:?}");

@@ -33,7 +33,7 @@ impl Control {
                 Ok(())
             }
             Command::Snapshot => Err(Declined("a snapshot is under way\n")),
-            Command::Lists => Err(Declined("there are none\n")),
+            Command::Lists(_) => Err(Declined("there are none\n")),
         }));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let handle = control::spawn(listener, state.clone(), pages).unwrap();

@@ -7,6 +7,12 @@ use serde_json::Value;
 use crate::api::text::moment;
 
 /// A user, with his clients where they are known.
+pub(super) fn user_asked(value: &Value) -> String {
+    let unknown = "credited    unknown: the database does not answer\n";
+    user(value) + if value["credited"].is_object() { "" } else { unknown }
+}
+
+/// The same where what he was credited was not asked.
 pub(super) fn user(value: &Value) -> String {
     let mut text = String::new();
     line(&mut text, "user", &value["id"]);

@@ -78,7 +78,7 @@ impl Books {
     fn audit(&self, change: impl FnOnce() -> Value) {
         if let Some(audit) = self.site.audit() {
             let now = u32::try_from(clock::unix_millis() / 1000).unwrap_or(u32::MAX);
-            audit.note("sql", None, change(), Seconds(now));
+            audit.note("sql", None, (change(), "done"), Seconds(now));
         }
     }
 

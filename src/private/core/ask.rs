@@ -66,6 +66,9 @@ impl Private {
                     group,
                     makes: false,
                 }),
+            Operation::PutGroup { .. } if self.accounts.groups().has_unnamed() => {
+                Err(Failure::Unavailable("without the names of groups until the database is back"))
+            }
             Operation::PutGroup { id, name, downloads_max } => {
                 let group = self.put_group(id, name, downloads_max);
                 group.map(|group| Done::Group(id, group)).map_err(Failure::GroupNameTaken)

@@ -54,11 +54,11 @@ impl SiteAudit {
         &self.audit
     }
 
-    /// Notes a change that was done, soon. Does not wait: what comes while too much waits already is missing, and
+    /// Notes a change, soon. Does not wait: what comes while too much waits already is missing, and
     /// the log says so.
-    pub fn note(&self, who: &str, address: Option<IpAddr>, change: Value, now: Seconds) {
+    pub fn note(&self, who: &str, address: Option<IpAddr>, change: Noted, now: Seconds) {
         let asker = Asker { who: who.to_owned(), address };
-        if self.work.try_send(Work::Note(asker, (change, "done"), now)).is_err()
+        if self.work.try_send(Work::Note(asker, change, now)).is_err()
             && let Some(times) = MISSED.again("")
         {
             tracing::error!(

@@ -62,6 +62,11 @@ impl Groups {
         holder.map(|group| *group.key())
     }
 
+    /// True while a snapshot alone says of some of them: what they are called is not known.
+    pub fn has_unnamed(&self) -> bool {
+        self.groups.iter().any(|group| group.name.is_none())
+    }
+
     /// All of them, by number.
     pub fn all(&self) -> BTreeMap<GroupId, Group> {
         self.groups.iter().map(|group| (*group.key(), group.clone())).collect()

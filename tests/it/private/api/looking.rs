@@ -312,6 +312,8 @@ fn what_the_site_changes_in_other_ways_is_kept_as_well() {
     site.says(&format!("update_user&passkey={}&can_leech=0", passkey(1)));
     site.says("update_torrent&info_hash=short&freetorrent=1");
     site.says(&format!("remove_user&passkey={}", passkey(1)));
+    // His passkey is still his.
+    site.says(&format!("add_user&passkey={}&id=9&visible=1", passkey(1)));
     let users = format!("INSERT INTO users (id, passkey) VALUES (2, '{}')", passkey(2));
     site.database.batch_execute(&users).unwrap();
     site.database.batch_execute("INSERT INTO user_groups VALUES (3, 'New', 1)").unwrap();
@@ -325,6 +327,7 @@ fn what_the_site_changes_in_other_ways_is_kept_as_well() {
         ),
         ("ocelot", json!({"op": "update_user", "id": 1, "can_leech": false, "hidden": null})),
         ("ocelot", json!({"op": "remove_user", "id": 1})),
+        ("ocelot", json!({"op": "add_user", "id": 9, "passkey": "(given)", "hidden": false})),
         (
             "sql",
             json!({"row": "users", "id": 2, "can_leech": true, "hidden": false, "enabled": true, "group": null}),
@@ -341,7 +344,8 @@ fn what_the_site_changes_in_other_ways_is_kept_as_well() {
         let line = line.unwrap_or_else(|| panic!("{change} is missing: {lines:?}"));
         assert!(line["who"].as_str().unwrap().starts_with(who), "{line}");
         let address = if who == "ocelot" { json!("127.0.0.1") } else { json!(null) };
-        assert_eq!((&line["address"], &line["became"]), (&address, &json!("done")), "{line}");
+        let became = if change["id"] == 9 { "passkey_taken" } else { "done" };
+        assert_eq!((&line["address"], &line["became"]), (&address, &json!(became)), "{line}");
     }
     site.stop();
 }
