@@ -34,7 +34,7 @@ impl Api {
             Call::Users => self.users(query),
             Call::Torrents => self.torrents(query, lease).await,
             Call::Tokens => self.tokens(query, lease).await,
-            Call::ShowUser => Ok(answer::user(&self.known(&parts[0])?)),
+            Call::ShowUser => Ok(answer::user(&self.known(&parts[0])?.at(self.clock.now()))),
             Call::Groups => {
                 let groups = self.accounts.groups().all();
                 let groups: Vec<Value> =
@@ -81,10 +81,10 @@ impl Api {
             Some(Err(_)) => return Err(no_page()),
         };
         let limit = limit(query)?;
-        let known = self.accounts.after(after, limit);
+        let (known, now) = (self.accounts.after(after, limit), self.clock.now());
         let last = known.last().filter(|_| known.len() == limit);
         Ok(json!({
-            "users": known.iter().map(answer::user).collect::<Vec<_>>(),
+            "users": known.iter().map(|known| answer::user(&known.at(now))).collect::<Vec<_>>(),
             "next": last.map(|known| known.user.id.0.to_string()),
         }))
     }
