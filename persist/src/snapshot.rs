@@ -13,6 +13,7 @@ mod deletions;
 mod encoder;
 mod files;
 mod format;
+mod formers;
 mod frames;
 mod grace;
 mod groups;
@@ -405,6 +406,7 @@ impl Content<'_> {
             }
             Content::Users(_)
             | Content::Groups(_)
+            | Content::Formers(_)
             | Content::Rules(_)
             | Content::Deletions(_)
             | Content::Hybrids(_) => {}
@@ -416,6 +418,7 @@ impl Content<'_> {
         match *self {
             Content::Users(view) => _ = view.users().count(),
             Content::Groups(view) => _ = view.groups().count(),
+            Content::Formers(view) => _ = view.formers().count(),
             Content::Rules(view) => _ = view.rules().count(),
             Content::Deletions(view) => _ = view.deletions().count(),
             Content::Hybrids(view) => _ = view.hybrids().count() + view.named().count(),

@@ -86,8 +86,8 @@ pub enum Failure {
     /// The torrent is not registered.
     #[error("torrent {} is not registered", hex(.0))]
     TorrentUnknown(InfoHash),
-    /// The passkey is another user's.
-    #[error("this passkey is that of user {}", .0.0)]
+    /// The passkey is another user's, or was and is good still.
+    #[error("this passkey is that of user {}, or his former one that is good still", .0.0)]
     PasskeyTaken(UserId),
     /// The torrent has another number.
     #[error("the torrent is registered as number {}; remove it first", .0.0)]
@@ -176,7 +176,7 @@ impl Done {
     }
 }
 
-/// A user; `credited` where it was looked up.
+/// A user, as [`Known::at`] the moment of the answer; `credited` where it was looked up.
 pub fn user(known: &Known, credited: Option<&Credited>) -> Value {
     json!({
         "id": known.user.id.0,
@@ -185,6 +185,7 @@ pub fn user(known: &Known, credited: Option<&Credited>) -> Value {
         "hidden": known.user.hidden,
         "enabled": known.enabled,
         "group": known.user.group.map(|group| group.0),
+        "former_until": known.former_until.map(|until| until.0),
         "seeding": known.active.seeding,
         "leeching": known.active.leeching,
         "credited": credited.map(|credited| json!({

@@ -183,7 +183,8 @@ fn said(call: Call) -> Said {
         Call::PutUser => Said {
             summary: "A user is like this",
             text: "What the user was credited stays. Clients keep their places in swarms when the passkey \
-                   changes; the old passkey is good no longer. With `new`, a user who is known is refused.",
+                   changes; the old passkey is good no longer, or until `former_until`. With `new`, a user who \
+                   is known is refused.",
             body: Some(("UserPut", json!({"passkey": schemas::PASSKEY, "can_leech": true}))),
             answer: "User",
             failures: &[409],
@@ -191,6 +192,9 @@ fn said(call: Call) -> Said {
         },
         Call::PatchUser => Said {
             summary: "A known user is like this, and otherwise as before",
+            text: "With `former_until`, the passkey that the user has now stays good beside the new one, which \
+                   has to be said as well. A user has one former passkey: with the next change of the passkey, the \
+                   one before the last ends.",
             body: Some(("UserPatch", json!({"can_leech": false, "hidden": true}))),
             answer: "User",
             failures: &[409],

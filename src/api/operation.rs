@@ -23,6 +23,8 @@ pub enum Operation {
         id: UserId,
         /// The secret of the announce URL; another user's is refused.
         passkey: Passkey,
+        /// Until when the passkey before is good; at once no longer unless said.
+        former_until: Option<Seconds>,
         /// May download; true unless said.
         can_leech: bool,
         /// Addresses are written nowhere; false unless said.
@@ -40,6 +42,8 @@ pub enum Operation {
         id: UserId,
         /// The new secret.
         passkey: Option<Passkey>,
+        /// Until when the one before is good; at once no longer unless said.
+        former_until: Option<Seconds>,
         /// May download.
         can_leech: Option<bool>,
         /// Addresses are written nowhere.
@@ -116,6 +120,9 @@ pub enum Operation {
 /// Bytes of the name of a group at most.
 pub const GROUP_NAME_BYTES_MAX: usize = 255;
 
+/// How long a former passkey may stay good, in seconds: 30 days. Longer, it would be a second passkey.
+pub const FORMER_SECONDS_MAX: u32 = 30 * 86_400;
+
 /// Bytes of a deletion reason at most.
 pub const REASON_BYTES_MAX: usize = 200;
 
@@ -126,6 +133,7 @@ enum Said {
     PutUser {
         id: u32,
         passkey: String,
+        former_until: Option<u32>,
         #[serde(default = "yes")]
         can_leech: bool,
         #[serde(default)]
@@ -140,6 +148,7 @@ enum Said {
     PatchUser {
         id: u32,
         passkey: Option<String>,
+        former_until: Option<u32>,
         can_leech: Option<bool>,
         hidden: Option<bool>,
         enabled: Option<bool>,
@@ -223,10 +232,11 @@ impl Operation {
         let said =
             serde_json::from_value(value).map_err(|error| Failure::bad(error.to_string()))?;
         Ok(match said {
-            Said::PutUser { id, passkey, can_leech, hidden, enabled, group, new } => {
+            Said::PutUser { id, passkey, former_until, can_leech, hidden, enabled, group, new } => {
                 Operation::PutUser {
                     id: UserId(id),
                     passkey: read_passkey(&passkey)?,
+                    former_until: former_until.map(Seconds),
                     can_leech,
                     hidden,
                     enabled,
@@ -234,10 +244,16 @@ impl Operation {
                     new,
                 }
             }
-            Said::PatchUser { id, passkey, can_leech, hidden, enabled, group } => {
+            Said::PatchUser { id, passkey, former_until, can_leech, hidden, enabled, group } => {
+                if former_until.is_some() && passkey.is_none() {
+                    return Err(Failure::bad(
+                        "former_until says how long the passkey before a new one stays good; say the new passkey, too",
+                    ));
+                }
                 Operation::PatchUser {
                     id: UserId(id),
                     passkey: passkey.as_deref().map(read_passkey).transpose()?,
+                    former_until: former_until.map(Seconds),
                     can_leech,
                     hidden,
                     enabled,
@@ -247,6 +263,7 @@ impl Operation {
             Said::DisableUser { id } => Operation::PatchUser {
                 id: UserId(id),
                 passkey: None,
+                former_until: None,
                 can_leech: None,
                 hidden: None,
                 enabled: Some(false),
@@ -344,17 +361,28 @@ impl Operation {
     /// What is said of it afterwards: as a bulk request says it, without secrets.
     pub fn audited(&self) -> Value {
         match self {
-            Operation::PutUser { id, can_leech, hidden, enabled, group, .. } => {
+            Operation::PutUser { id, former_until, can_leech, hidden, enabled, group, .. } => {
                 let mut said = json!({
                     "op": "put_user", "id": id.0, "passkey": "(given)", "can_leech": can_leech,
                     "hidden": hidden, "enabled": enabled,
                 });
+                if let Some(until) = former_until {
+                    said["former_until"] = until.0.into();
+                }
                 if let Some(group) = group {
                     said["group"] = group.map(|group| group.0).into();
                 }
                 said
             }
-            Operation::PatchUser { id, passkey, can_leech, hidden, enabled, group } => {
+            Operation::PatchUser {
+                id,
+                passkey,
+                former_until,
+                can_leech,
+                hidden,
+                enabled,
+                group,
+            } => {
                 let mut said = json!({"op": "patch_user", "id": id.0});
                 let rights = [("can_leech", can_leech), ("hidden", hidden), ("enabled", enabled)];
                 for (field, value) in rights {
@@ -364,6 +392,9 @@ impl Operation {
                 }
                 if passkey.is_some() {
                     said["passkey"] = "(given)".into();
+                }
+                if let Some(until) = former_until {
+                    said["former_until"] = until.0.into();
                 }
                 if let Some(group) = group {
                     said["group"] = group.map(|group| group.0).into();
@@ -486,6 +517,22 @@ fn read_passkey(text: &str) -> Result<Passkey, Failure> {
     Passkey::new(text.as_bytes()).map_err(|error| Failure::bad(error.to_string()))
 }
 
+/// Whether the passkey that a user has now may stay good until this moment when he is given another.
+///
+/// # Errors
+/// [`Failure::BadRequest`] when that is not later than now, or more than [`FORMER_SECONDS_MAX`] ahead.
+pub fn check_former_until(until: Seconds, now: Seconds) -> Result<(), Failure> {
+    let ahead = until.since(now).0;
+    if (1..=FORMER_SECONDS_MAX).contains(&ahead) {
+        return Ok(());
+    }
+    Err(Failure::bad(format!(
+        "former_until is a moment in seconds since 1970, later than now ({}) and at most {} days ahead",
+        now.0,
+        FORMER_SECONDS_MAX / 86_400,
+    )))
+}
+
 /// The infohash that `text` says.
 pub fn read_info_hash(text: &str) -> Result<InfoHash, Failure> {
     text::info_hash(text).ok_or_else(|| Failure::bad("an infohash is 40 hex digits"))
@@ -529,6 +576,7 @@ mod tests {
         let expected = Operation::PutUser {
             id: UserId(7),
             passkey: Passkey::new(passkey.as_bytes()).unwrap(),
+            former_until: None,
             can_leech: true,
             hidden: false,
             enabled: true,
@@ -558,6 +606,13 @@ mod tests {
         assert_eq!(group(json!({"op": "patch_user", "id": 7})), None);
         assert_eq!(group(patch(Value::Null)), Some(None));
         assert_eq!(group(patch(3.into())), Some(Some(GroupId(3))));
+    }
+
+    #[test]
+    fn a_former_passkey_is_good_for_some_time_to_come() {
+        let is_good = |until| check_former_until(Seconds(until), Seconds(1_000)).is_ok();
+        assert!(is_good(1_001) && is_good(1_000 + FORMER_SECONDS_MAX));
+        assert!(!is_good(0) && !is_good(1_000) && !is_good(1_001 + FORMER_SECONDS_MAX));
     }
 
     #[test]
@@ -607,6 +662,7 @@ mod tests {
             "0 to 2147483647",
         );
         wrong(json!({"op": "patch_user", "id": 7, "group": 40_000}), "0 to 32767");
+        wrong(json!({"op": "patch_user", "id": 7, "former_until": 40_000}), "say the new passkey");
         wrong(json!({"op": "drop_tables"}), "drop_tables");
         wrong(json!([1, 2]), "op");
     }

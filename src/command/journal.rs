@@ -195,6 +195,7 @@ struct Tally {
     rules: u64,
     gone: u64,
     groups: u64,
+    formers: u64,
 }
 
 impl Tally {
@@ -212,6 +213,7 @@ impl Tally {
             Record::Tick(_) => {}
             Record::Said(said) => match &said.change {
                 Change::User { .. } => self.users += 1,
+                Change::Former { .. } | Change::FormerRemoved { .. } => self.formers += 1,
                 Change::Group { .. } | Change::GroupRemoved { .. } => self.groups += 1,
                 Change::Torrent { .. } => self.torrents += 1,
                 Change::TorrentRemoved { .. } => self.removed += 1,
@@ -239,14 +241,15 @@ impl Tally {
         writeln!(
             out,
             "changes     {} users, {} torrents, {} torrents removed, {} tokens, {} tokens removed, \
-             {} client rules, {} groups",
+             {} client rules, {} groups, {} former passkeys",
             self.users,
             self.torrents,
             self.removed,
             self.tokens,
             self.tokens_removed,
             self.rules,
-            self.groups
+            self.groups,
+            self.formers
         )
     }
 }
@@ -363,7 +366,7 @@ mod tests {
                 "  credited  100000 bytes up, 0 down",
                 "  snatches  100",
                 "changes     1 users, 1 torrents, 0 torrents removed, 0 tokens, 0 tokens removed, 0 \
-                 client rules, 0 groups",
+                 client rules, 0 groups, 0 former passkeys",
             ] {
                 assert!(text.contains(&format!("{line}\n")), "{line} in {text}");
             }

@@ -124,6 +124,8 @@ pub enum SiteCommand {
     UserPasskey {
         id: u32,
         passkey: Option<String>,
+        /// How long the one before stays good.
+        grace: Option<Duration>,
     },
     UserEnabled {
         id: u32,
@@ -266,6 +268,7 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
     let token_path = |user: &u32, torrent: &Named| -> Result<String, SiteError> {
         Ok(format!("tokens/{user}/{}", text::hex(&info_hash(torrent)?)))
     };
+    let ahead = |time: Duration| (now + Seconds(time.as_secs().try_into().unwrap_or(u32::MAX))).0;
     Ok(match command {
         SiteCommand::UserAdd { id, passkey, can_leech, hidden, replace } => {
             let passkey = passkey.clone().map_or_else(random_passkey, Ok)?;
@@ -281,8 +284,11 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
             let path = user.map_or("tokens".to_owned(), |user| format!("tokens?user={user}"));
             (pages(client, &path, "tokens")?, show::tokens)
         }
-        SiteCommand::UserPasskey { id, passkey } => {
-            let body = json!({"passkey": passkey.clone().map_or_else(random_passkey, Ok)?});
+        SiteCommand::UserPasskey { id, passkey, grace } => {
+            let body = json!({
+                "passkey": passkey.clone().map_or_else(random_passkey, Ok)?,
+                "former_until": grace.map(ahead),
+            });
             (client.ask("PATCH", &user_path(id), Some(&body))?, show::user)
         }
         SiteCommand::UserEnabled { id, enabled } => {
@@ -346,9 +352,7 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
             (answer, show::torrent)
         }
         SiteCommand::TokenAdd { user, torrent, expires_in } => {
-            let seconds = |time: &Duration| Seconds(time.as_secs().try_into().unwrap_or(u32::MAX));
-            let expires_at = expires_in.as_ref().map(|time| (now + seconds(time)).0);
-            let body = json!({"expires_at": expires_at});
+            let body = json!({"expires_at": expires_in.map(ahead)});
             (client.ask("PUT", &token_path(user, torrent)?, Some(&body))?, show::token)
         }
         SiteCommand::TokenRemove { user, torrent } => {

@@ -101,7 +101,7 @@ impl Core {
         let private = self.engine.private();
         let asked = Asked::parse(head.query, Dialect::Standard)?;
         let passkey = asked.passkey(key)?;
-        let user = private.find(passkey).inspect_err(|_| {
+        let user = private.find(passkey, &self.engine.clock).inspect_err(|_| {
             refused::say_passkey(Protocol::Http, remote, &passkey);
             self.trace_disabled(&passkey, Protocol::Http, remote, &asked);
         })?;
@@ -280,8 +280,8 @@ impl Core {
         let mut hashes = Vec::new();
         let asked = query::parse_scrape(head.query, &mut hashes);
         let in_query = asked.as_ref().ok().and_then(|scrape| scrape.passkey);
-        let user =
-            private::passkey(key, in_query).and_then(|passkey| self.engine.private().find(passkey));
+        let user = private::passkey(key, in_query)
+            .and_then(|passkey| self.engine.private().find(passkey, &self.engine.clock));
         match user {
             Ok(user) => self.engine.private().trace(user, Protocol::Http, now, || What::Scraped {
                 address: remote,
@@ -340,7 +340,7 @@ impl Core {
         let private = self.engine.private();
         // Who sends no path (BEP 41) is told what is missing.
         let passkey = asked.passkey(None).map_err(|_| private::Refusal::PasskeyNotFound)?;
-        let user: User = private.find(passkey).inspect_err(|_| {
+        let user: User = private.find(passkey, &self.engine.clock).inspect_err(|_| {
             refused::say_passkey(Protocol::Udp, address, &passkey);
             self.trace_disabled(&passkey, Protocol::Udp, address, asked);
         })?;
@@ -451,7 +451,8 @@ impl Core {
         asked: &Asked<'_>,
     ) {
         let accounts = &self.engine.private().accounts;
-        if let Some(known) = accounts.holder(passkey).and_then(|id| accounts.known(id)) {
+        let holder = accounts.holder_at(passkey, self.engine.clock.now());
+        if let Some(known) = holder.and_then(|id| accounts.known(id)) {
             let told = private::Refusal::PasskeyNotFound;
             let why = format_args!("{told} (user {} is disabled)", known.user.id.0);
             self.trace_refusal(known.user, protocol, address, asked, &why);

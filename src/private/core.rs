@@ -28,6 +28,7 @@ use crate::core::route::{self, SITE_CORE};
 use crate::private::site::Site;
 use crate::private::users::accounts::Accounts;
 use crate::private::users::unwritten::{Unwritten, Written};
+use crate::process::clock::Clock;
 use crate::wire::private::{self, ClientRules};
 
 /// The private side of a core.
@@ -268,9 +269,23 @@ impl Private {
         swept.peers
     }
 
-    /// Whose passkey this is.
-    pub fn find(&self, passkey: Passkey) -> Result<User, private::Refusal<'static>> {
-        self.accounts.find(&passkey).ok_or(private::Refusal::PasskeyNotFound)
+    /// Whose passkey this is, or was and is good still. The time is asked for where it matters.
+    pub fn find(&self, passkey: Passkey, clock: &Clock) -> Result<User, private::Refusal<'static>> {
+        match self.accounts.find(&passkey) {
+            Some(user) => Ok(user),
+            None => self.find_former(&passkey, clock),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_former(
+        &self,
+        passkey: &Passkey,
+        clock: &Clock,
+    ) -> Result<User, private::Refusal<'static>> {
+        let user = self.accounts.find_former(passkey, clock.now());
+        user.ok_or(private::Refusal::PasskeyNotFound)
     }
 
     /// The journal has all records before `behind`, of which some are of this core; see

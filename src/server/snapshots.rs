@@ -229,6 +229,12 @@ impl Work<'_> {
                 writer.append_user(&passkey, user, enabled)?;
             }
         }
+        accounts.forget_over_formers(self.meta.written_at);
+        let mut formers = Vec::new();
+        accounts.for_each_former(|user, former| formers.push((user, former)));
+        for (user, former) in formers {
+            writer.append_former(user, &former.passkey, former.good_until)?;
+        }
         for (id, group) in accounts.groups().all() {
             writer.append_group(id, group.downloads_max)?;
         }

@@ -8,6 +8,7 @@ mod calls;
 mod clock;
 mod dual_stack;
 mod early;
+mod former;
 mod full_disk;
 mod groups;
 mod hybrids;

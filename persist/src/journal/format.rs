@@ -22,10 +22,10 @@
 //! durable, and that byte is in a frame that does not hold any more, the disk has lost it.
 
 /// The format this code writes. It reads all from [`FORMAT_OLDEST`] on, and goes on in a new segment after
-/// one of them: they differ in the kinds of records that there may be. Format 3 gave each record a stamp, and a
-/// port to each address; until 2 what the site changed was said in whole. In format 1 there were no groups of
-/// users, and nobody was noted who left without a word.
-pub const FORMAT: u32 = 3;
+/// one of them: they differ in the kinds of records that there may be. Format 4 brought former passkeys. Format 3
+/// gave each record a stamp, and a port to each address; until 2 what the site changed was said in whole. In format
+/// 1 there were no groups of users, and nobody was noted who left without a word.
+pub const FORMAT: u32 = 4;
 /// The oldest format this code reads.
 pub const FORMAT_OLDEST: u32 = 1;
 

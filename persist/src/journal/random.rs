@@ -13,7 +13,7 @@ use super::{Columns, Record, Said};
 
 /// Any record that can be: extreme numbers as often as usual ones.
 pub(crate) fn any(rng: &mut Rng) -> Record {
-    match rng.u8(..16) {
+    match rng.u8(..18) {
         0 => any_said(
             rng.u64(..),
             Change::User {
@@ -84,6 +84,15 @@ pub(crate) fn any(rng: &mut Rng) -> Record {
         ),
         9 => any_said(rng.u64(..), Change::GroupRemoved { id: group(rng) }),
         10 => Record::Tick(stamp(rng)),
+        11 => any_said(
+            rng.u64(..),
+            Change::Former {
+                user: UserId(number(rng) as u32),
+                passkey: passkey(rng),
+                good_until: Seconds(rng.u32(..)),
+            },
+        ),
+        12 => any_said(rng.u64(..), Change::FormerRemoved { user: UserId(number(rng) as u32) }),
         _ => Record::Fact(any_fact(rng)),
     }
 }

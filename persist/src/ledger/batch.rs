@@ -118,7 +118,9 @@ pub(super) fn touches(
         Change::Token { user, torrent, .. } | Change::TokenRemoved { user, torrent, .. } => {
             tokens.contains_key(&(*user, *torrent))
         }
-        Change::Group { .. }
+        Change::Former { .. }
+        | Change::FormerRemoved { .. }
+        | Change::Group { .. }
         | Change::GroupRemoved { .. }
         | Change::ClientRule { .. }
         | Change::ClientRuleRemoved { .. } => false,

@@ -23,6 +23,7 @@ impl Session<'_> {
         match changes.first().map(|(_, said)| &said.change) {
             None => Ok(()),
             Some(Change::User { .. }) => self.users(changes),
+            Some(Change::Former { .. } | Change::FormerRemoved { .. }) => self.formers(changes),
             Some(Change::Group { .. }) => self.groups(changes),
             Some(Change::GroupRemoved { .. }) => self.groups_removed(changes),
             Some(Change::Torrent { .. }) => self.torrents(changes),
@@ -119,6 +120,40 @@ impl Session<'_> {
             isolate::reject(self, *number, said, NO_DATA, why)?;
         }
         Ok(())
+    }
+
+    /// What was said of the former passkeys of users, whose rows are written by now.
+    pub(super) fn formers(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {
+        let rows = last_of_each(changes, |change| match change {
+            Change::Former { user, passkey, good_until } => {
+                Some((user.0, Some((passkey.reveal(), i64::from(good_until.0)))))
+            }
+            Change::FormerRemoved { user } => Some((user.0, None)),
+            _ => None,
+        });
+        let users: Vec<i64> = rows.iter().map(|(user, _)| i64::from(*user)).collect();
+        let there: Vec<(i64, &str, i64)> = rows
+            .iter()
+            .filter_map(|(user, row)| {
+                row.map(|(passkey, until)| (i64::from(*user), passkey, until))
+            })
+            .collect();
+        let passkeys: Vec<&str> = there.iter().map(|row| row.1).collect();
+        self.transaction.execute(&self.statements.former_removed, &[&users, &passkeys])?;
+        if there.is_empty() {
+            return Ok(());
+        }
+        let whose: Vec<i64> = there.iter().map(|row| row.0).collect();
+        let until: Vec<i64> = there.iter().map(|row| row.2).collect();
+        let written =
+            self.transaction.query(&self.statements.former, &[&whose, &passkeys, &until])?;
+        let written: HashSet<i64> = written.iter().map(|row| row.get(0)).collect();
+        self.too_late(changes, "the user is not there any more", |change| match change {
+            Change::Former { user, .. } => {
+                whose.contains(&user.0.into()) && !written.contains(&user.0.into())
+            }
+            _ => false,
+        })
     }
 
     fn groups(&mut self, changes: &[Numbered<'_>]) -> Result<(), Fault> {

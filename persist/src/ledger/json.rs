@@ -91,6 +91,14 @@ pub(super) fn change_json(change: &Change) -> Value {
             "enabled": enabled,
             "group_id": group.map(|group| group.0),
         }}),
+        Change::Former { user, passkey, good_until } => json!({ "former_passkey": {
+            "user_id": user.0,
+            "passkey": passkey.reveal(),
+            "good_until": good_until.0,
+        }}),
+        Change::FormerRemoved { user } => json!({ "former_passkey_removed": {
+            "user_id": user.0,
+        }}),
         Change::Group { id, name, downloads_max } => json!({ "group": {
             "id": id.0,
             // As with reasons, see below.

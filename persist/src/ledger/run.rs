@@ -575,16 +575,22 @@ impl<S: Source> Worker<S> {
         }
     }
 
-    /// Removes peers that have been silent for long, some at a time.
+    /// Removes peers that have been silent for long, and former passkeys that are over, some at a time.
     fn clean(&self, writer: &mut Writer, at: &mut Option<Instant>) -> Result<(), SessionError> {
-        if !self.options.peers || at.is_some_and(|at| at.elapsed() < CLEANING_PERIOD) {
+        if at.is_some_and(|at| at.elapsed() < CLEANING_PERIOD) {
             return Ok(());
         }
-        let removed = writer
-            .remove_stale_peers(self.options.peers_kept.as_secs(), CLEANING_MAX)
-            .map_err(self.database.failed("remove peers that are gone"))?;
+        let formers = writer
+            .remove_over_formers(CLEANING_MAX)
+            .map_err(self.database.failed("remove former passkeys that are over"))?;
+        let peers = match self.options.peers {
+            true => writer
+                .remove_stale_peers(self.options.peers_kept.as_secs(), CLEANING_MAX)
+                .map_err(self.database.failed("remove peers that are gone"))?,
+            false => 0,
+        };
         // Where there may be more, it goes on after the next batch.
-        *at = (removed < CLEANING_MAX).then(Instant::now);
+        *at = (formers.max(peers) < CLEANING_MAX).then(Instant::now);
         Ok(())
     }
 
@@ -612,7 +618,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// take to answer.
 const CHECK_PERIOD: Duration = Duration::from_secs(5);
 
-/// How often the table of peers is looked through, and how many rows are removed at once.
+/// How often the tables of peers and of former passkeys are looked through, and how many rows of each are removed at
+/// once.
 const CLEANING_PERIOD: Duration = Duration::from_secs(3600);
 const CLEANING_MAX: u64 = 20_000;
 

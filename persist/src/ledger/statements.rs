@@ -26,6 +26,9 @@ pub(super) struct Statements {
     pub(super) user_new: Statement,
     pub(super) said_later: Statement,
     pub(super) user_hidden: Statement,
+    pub(super) former: Statement,
+    pub(super) former_removed: Statement,
+    pub(super) former_over: Statement,
     pub(super) group: Statement,
     pub(super) group_removed: Statement,
     pub(super) torrent: Statement,
@@ -73,6 +76,9 @@ impl Statements {
             user_new: prepare(USER_NEW)?,
             said_later: prepare(SAID_LATER)?,
             user_hidden: prepare(USER_HIDDEN)?,
+            former: prepare(FORMER)?,
+            former_removed: prepare(FORMER_REMOVED)?,
+            former_over: prepare(FORMER_OVER)?,
             group: prepare(GROUP)?,
             group_removed: prepare("DELETE FROM user_groups WHERE id = ANY($1)")?,
             torrent: prepare(TORRENT)?,
@@ -250,6 +256,23 @@ const USER_NEW: &str = "
     FROM unnest($1::bigint[], $2::text[], $3::boolean[], $4::boolean[], $5::boolean[], $6::smallint[])
         AS d (id, passkey, can_leech, hidden, enabled, group_id)
     ON CONFLICT (id) DO NOTHING";
+
+/// After [`FORMER_REMOVED`] of the same users and passkeys: one that is over may be another's. Says whose it has
+/// written: those who are there.
+const FORMER: &str = "
+    INSERT INTO former_passkeys (user_id, passkey, good_until)
+    SELECT who, d.passkey, to_timestamp(until)
+    FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS d (who, passkey, until)
+    WHERE EXISTS (SELECT FROM users WHERE users.id = who)
+    RETURNING user_id";
+
+const FORMER_REMOVED: &str = "
+    DELETE FROM former_passkeys WHERE user_id = ANY($1) OR passkey = ANY($2)";
+
+/// Those that are over, some at a time.
+const FORMER_OVER: &str = "
+    DELETE FROM former_passkeys WHERE user_id = ANY(ARRAY(
+        SELECT user_id FROM former_passkeys WHERE good_until <= now() LIMIT $1)) AND good_until <= now()";
 
 const GROUP: &str = "
     INSERT INTO user_groups (id, name, downloads_max)

@@ -403,6 +403,11 @@ impl Writer {
         let values: [Value<'_>; 2] = [&(seconds as f64), &max.cast_signed()];
         self.client.execute(&self.statements.stale_peers, &values)
     }
+
+    /// Removes former passkeys that are good no longer, at most `max` of them; how many.
+    pub(super) fn remove_over_formers(&mut self, max: u64) -> Result<u64, Error> {
+        self.client.execute(&self.statements.former_over, &[&max.cast_signed()])
+    }
 }
 
 /// As the table `ledger` has it.
@@ -478,13 +483,19 @@ impl Session<'_> {
         self.write_tokens(&digest.token_uses())
     }
 
-    /// Writes what the site said, each run of one kind at once.
+    /// Writes what the site said, each run of one kind at once. Former passkeys come last: each is said after its
+    /// user, and nothing else is about them, so that users whose passkeys all change are one run.
     pub(super) fn apply_said(&mut self, said: &[(u64, &Said)]) -> Result<(), Fault> {
+        let is_former = |said: &Said| {
+            matches!(said.change, Change::Former { .. } | Change::FormerRemoved { .. })
+        };
+        let (formers, others): (Vec<_>, Vec<_>) =
+            said.iter().copied().partition(|(_, said)| is_former(said));
         let kind = |said: &Said| std::mem::discriminant(&said.change);
-        for run in said.chunk_by(|(_, one), (_, next)| kind(one) == kind(next)) {
+        for run in others.chunk_by(|(_, one), (_, next)| kind(one) == kind(next)) {
             self.apply_changes(run)?;
         }
-        Ok(())
+        self.apply_changes(&formers)
     }
 
     /// Does `work` in a savepoint: when the database refuses it, nothing of it is done.

@@ -39,6 +39,7 @@ impl Again<'_> {
         self.read_torrents(notices, &mut all)?;
         self.read_groups(notices, &mut all)?;
         self.read_users(notices, &mut all)?;
+        self.read_formers(notices, &mut all)?;
         self.read_tokens(notices, &mut all)?;
         Ok(all)
     }
@@ -167,6 +168,32 @@ impl Again<'_> {
         gone.retain(|id| !is_among(&unread, &Key::User(*id)));
         all.extend(gone.into_iter().map(Seen::UserGone));
         all.append(&mut there);
+        Ok(())
+    }
+
+    /// One that is over is gone.
+    fn read_formers(
+        &mut self,
+        notices: &Notices,
+        all: &mut Vec<Seen>,
+    ) -> Result<(), DatabaseError> {
+        if notices.formers.is_empty() {
+            return Ok(());
+        }
+        let (mut gone, mut unread) = (notices.formers.clone(), Vec::new());
+        let ids: Vec<i64> = gone.iter().map(|id| i64::from(id.0)).collect();
+        for row in &self.query(&rows::FORMER_PASSKEYS, "AND user_id = ANY($1)", &[&ids])? {
+            let former = rows::former_passkey(row);
+            let Some(change) = self.understood(&rows::FORMER_PASSKEYS, former, &mut unread) else {
+                continue;
+            };
+            if let Change::Former { user, .. } = &change {
+                gone.remove(user);
+            }
+            all.push(Seen::Change(change));
+        }
+        gone.retain(|user| !is_among(&unread, &Key::Former(*user)));
+        all.extend(gone.into_iter().map(|user| Seen::Change(Change::FormerRemoved { user })));
         Ok(())
     }
 

@@ -18,6 +18,8 @@ pub struct SetAside {
     pub rows: u64,
     /// Users who may announce. What is known of them stays as it is.
     pub users: HashSet<UserId>,
+    /// Users whose former passkey cannot be read.
+    pub formers: HashSet<UserId>,
     /// Torrents.
     pub torrents: HashSet<TorrentId>,
     /// Tokens.
@@ -32,6 +34,7 @@ pub struct SetAside {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Key {
     User(UserId),
+    Former(UserId),
     Torrent(TorrentId),
     Token(UserId, TorrentId),
     Group(GroupId),
@@ -76,6 +79,7 @@ impl SetAside {
             // What is known of one who may not announce is not to stay.
             Key::User(_) if unread.disabled => {}
             Key::User(id) => _ = self.users.insert(id),
+            Key::Former(user) => _ = self.formers.insert(user),
             Key::Torrent(id) => _ = self.torrents.insert(id),
             Key::Token(user, torrent) => _ = self.tokens.insert((user, torrent)),
             Key::Group(id) => _ = self.groups.insert(id),

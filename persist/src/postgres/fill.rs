@@ -1,5 +1,5 @@
-//! Fills an empty database from a snapshot: who may announce, which torrents there are, tokens, groups and
-//! client rules. What was credited is not in a snapshot: it comes from the journal, as far as that is kept.
+//! Fills an empty database from a snapshot: who may announce, former passkeys, which torrents there are, tokens,
+//! groups and client rules. What was credited is not in a snapshot: it comes from the journal, as far as that is kept.
 
 use ::postgres::types::ToSql;
 use ::postgres::{Client, Transaction};
@@ -45,6 +45,7 @@ impl Database {
         let mut fill = Fill { transaction, result: Ok(()), filled: Filled::default() };
         fill.groups(snapshot)?;
         fill.users(snapshot)?;
+        fill.formers(snapshot)?;
         fill.rules(snapshot)?;
         fill.torrents(snapshot)?;
         fill.hybrids(snapshot)?;
@@ -110,6 +111,18 @@ impl Fill<'_> {
             rows.iter().map(|(_, user, _)| user.group.map(|group| group.0.cast_signed())).collect();
         self.filled.users +=
             self.put(USERS, &[&ids, &passkeys, &can_leech, &hidden, &groups, &enabled]);
+    }
+
+    fn formers(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        let mut rows = Vec::new();
+        snapshot.formers(|user, passkey, good_until| rows.push((user, passkey, good_until)))?;
+        for some in rows.chunks(ROWS) {
+            let users: Vec<i64> = some.iter().map(|row| row.0.0.into()).collect();
+            let passkeys: Vec<&str> = some.iter().map(|row| row.1.reveal()).collect();
+            let until: Vec<i64> = some.iter().map(|row| row.2.0.into()).collect();
+            self.put(FORMERS, &[&users, &passkeys, &until]);
+        }
+        Ok(())
     }
 
     fn rules(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
@@ -184,6 +197,12 @@ const USERS: &str = "
     SELECT id, passkey, can_leech, hidden, (SELECT g.id FROM user_groups g WHERE g.id = group_id), enabled
     FROM unnest($1::bigint[], $2::text[], $3::boolean[], $4::boolean[], $5::smallint[], $6::boolean[])
         AS d (id, passkey, can_leech, hidden, group_id, enabled) ON CONFLICT (id) DO NOTHING";
+
+const FORMERS: &str = "
+    INSERT INTO former_passkeys (user_id, passkey, good_until)
+    SELECT who, d.passkey, to_timestamp(until)
+    FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS d (who, passkey, until)
+    WHERE EXISTS (SELECT FROM users WHERE users.id = who) ON CONFLICT DO NOTHING";
 
 const RULES: &str = "
     INSERT INTO client_rules (prefix, allow) SELECT * FROM unnest($1::bytea[], $2::boolean[])

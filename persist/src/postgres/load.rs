@@ -41,6 +41,8 @@ pub struct Loaded {
     pub life: Option<u64>,
     /// Users, also those that may not announce.
     pub users: u64,
+    /// Former passkeys that are good.
+    pub former_passkeys: u64,
     /// Registered torrents.
     pub torrents: u64,
     /// Tokens that can be used.
@@ -98,8 +100,8 @@ impl Database {
     }
 
     /// Hands over, row by row and all of one moment: client rules, torrents deleted at `reasons_since`
-    /// or later, registered torrents, groups of users, users, tokens that can be used. In this order, so
-    /// that a token comes after its torrent and its user.
+    /// or later, registered torrents, groups of users, users, former passkeys that are good, tokens that can be
+    /// used. In this order, so that a token comes after its torrent and its user.
     ///
     /// What the journal with the name `journal` holds from [`Loaded::position`] on is not in it: put those changes
     /// on top. To find out what has changed without a notice, load and compare; what differs is true of
@@ -209,6 +211,8 @@ impl Database {
         })?;
         let groups = read(&rows::USER_GROUPS, "", |row| plain(rows::user_group(row)))?;
         let users = read(&rows::USERS, "", |row| plain(rows::user(row)))?;
+        let former_passkeys =
+            read(&rows::FORMER_PASSKEYS, "", |row| plain(rows::former_passkey(row)))?;
         let tokens = read(&rows::TOKENS, "", |row| plain(rows::token(row)))?;
         reader.hand_over();
         let set_aside = reader.set_aside;
@@ -217,6 +221,7 @@ impl Database {
             position,
             life,
             users,
+            former_passkeys,
             torrents,
             tokens,
             groups,

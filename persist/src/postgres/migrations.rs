@@ -30,7 +30,7 @@ struct Migration {
 }
 
 /// In order; the first is number 1.
-const MIGRATIONS: [Migration; 8] = [
+const MIGRATIONS: [Migration; 9] = [
     Migration { name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { name: "notices", sql: include_str!("../../migrations/0002_notices.sql") },
     Migration {
@@ -45,6 +45,10 @@ const MIGRATIONS: [Migration; 8] = [
     },
     Migration { name: "writer", sql: include_str!("../../migrations/0007_writer.sql") },
     Migration { name: "hybrids", sql: include_str!("../../migrations/0008_hybrids.sql") },
+    Migration {
+        name: "former_passkeys",
+        sql: include_str!("../../migrations/0009_former_passkeys.sql"),
+    },
 ];
 
 /// How the tables are, for this program.

@@ -11,6 +11,7 @@ pub(super) struct Notices {
     pub(super) count: usize,
     pub(super) reload: bool,
     pub(super) users: BTreeSet<UserId>,
+    pub(super) formers: BTreeSet<UserId>,
     pub(super) groups: BTreeSet<GroupId>,
     pub(super) torrents: BTreeSet<(TorrentId, InfoHash)>,
     pub(super) tokens: BTreeSet<(UserId, TorrentId)>,
@@ -34,6 +35,7 @@ impl Notices {
         let id = |number: i64| u32::try_from(number).ok();
         let known = match kind {
             "users" => id(number()?).map(|id| self.users.insert(UserId(id))),
+            "former_passkeys" => id(number()?).map(|id| self.formers.insert(UserId(id))),
             "user_groups" => {
                 let group = u16::try_from(number()?).ok().map(GroupId);
                 let group = group.filter(|group| *group <= GroupId::MAX);
@@ -82,12 +84,13 @@ mod tests {
             &format!("torrents 4294967295 {hash}"),
             "tokens 1 2",
             "user_groups 32767",
+            "former_passkeys 7",
             "client_rules 2d71",
         ] {
             notices.add(payload);
         }
         assert!(!notices.reload && notices.impossible.is_empty());
-        assert_eq!((notices.count, notices.users.len(), notices.torrents.len()), (6, 1, 1));
+        assert_eq!((notices.count, notices.users.len(), notices.torrents.len()), (7, 1, 1));
         let wrong = [
             "",
             "reload",
@@ -100,6 +103,7 @@ mod tests {
             "tokens 1",
             "user_groups",
             "user_groups x",
+            "former_passkeys",
             "client_rules",
             "client_rules zz",
             "client_rules é1",
@@ -122,6 +126,7 @@ mod tests {
             "torrents -1 00112233445566778899aabbccddeeff00112233",
             "tokens 1 -2",
             "user_groups -1",
+            "former_passkeys -1",
             "client_rules ",
         ];
         for payload in impossible {

@@ -12,6 +12,7 @@ use super::{Database, DatabaseError};
 const NEEDED: &[(&str, &[&str])] = &[
     ("migrations", &["SELECT"]),
     ("users", &["SELECT", "INSERT", "UPDATE"]),
+    ("former_passkeys", &["SELECT", "INSERT", "DELETE"]),
     ("user_groups", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("torrents", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("tokens", &["SELECT", "INSERT", "UPDATE", "DELETE"]),

@@ -67,6 +67,15 @@ pub(super) const USERS: Table = Table {
     types: &[Type::INT8, Type::TEXT, Type::BOOL, Type::BOOL, Type::BOOL, Type::INT2],
 };
 
+/// Those that are good now. One that is good to infinity is good as long as a time can be.
+pub(super) const FORMER_PASSKEYS: Table = Table {
+    name: "former_passkeys",
+    select: "SELECT user_id, [passkey], \
+             CASE WHEN isfinite(good_until) THEN ceil(extract(epoch FROM good_until))::bigint \
+             ELSE 4294967295 END FROM former_passkeys WHERE good_until > now()",
+    types: &[Type::INT8, Type::TEXT, Type::INT8],
+};
+
 pub(super) const USER_GROUPS: Table = Table {
     name: "user_groups",
     select: "SELECT id, [name], downloads_max FROM user_groups WHERE true",
@@ -124,6 +133,20 @@ pub(super) fn user(row: &impl Columns) -> Result<Change, Unread> {
         disabled: row.column(4) == Ok(false),
         ..unread(key, format!("id {}", shown(row, 0)), problem)
     })
+}
+
+pub(super) fn former_passkey(row: &impl Columns) -> Result<Change, Unread> {
+    let user = number(row, 0).map(UserId);
+    let key = user.map_or(Key::None, Key::Former);
+    let read = || {
+        Ok(Change::Former {
+            user: user.ok_or_else(|| wrong(row, 0, "user_id"))?,
+            passkey: Passkey::new(row.column::<Bytes<'_>>(1)?.0)
+                .map_err(|error| format!("passkey: {error}"))?,
+            good_until: seconds(row.column(2)?),
+        })
+    };
+    read().map_err(|problem| unread(key, format!("user_id {}", shown(row, 0)), problem))
 }
 
 pub(super) fn user_group(row: &impl Columns) -> Result<Change, Unread> {

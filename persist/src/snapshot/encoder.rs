@@ -6,14 +6,15 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
-use shard::private::{self, ClientPrefix, GroupId, Passkey, User};
-use shard::{InfoHash, PeerRecord, Piece, SwarmRecord};
+use shard::private::{self, ClientPrefix, GroupId, Passkey, User, UserId};
+use shard::{InfoHash, PeerRecord, Piece, Seconds, SwarmRecord};
 
 use super::format::{Header, Kind, Meta, PAYLOAD_BYTES_MAX, Totals};
+use super::formers::FORMERS_MAX;
 use super::groups::GROUPS_MAX;
 use super::rules::RULES_MAX;
 use super::users::USERS_MAX;
-use super::{columns, deletions, groups, hybrids, rules, torrents, users};
+use super::{columns, deletions, formers, groups, hybrids, rules, torrents, users};
 
 /// A snapshot on its way to a stream.
 pub(super) struct Encoder<W> {
@@ -23,6 +24,7 @@ pub(super) struct Encoder<W> {
     /// Of the private mode.
     users: users::Filling,
     groups: groups::Filling,
+    formers: formers::Filling,
     rules: rules::Filling,
     torrents: torrents::Filling,
     deletions: deletions::Filling,
@@ -49,6 +51,7 @@ impl<W: Write> Encoder<W> {
             swarms: columns::Filling::default(),
             users: users::Filling::default(),
             groups: groups::Filling::default(),
+            formers: formers::Filling::default(),
             rules: rules::Filling::default(),
             torrents: torrents::Filling::default(),
             deletions: deletions::Filling::default(),
@@ -110,11 +113,27 @@ impl<W: Write> Encoder<W> {
         Ok(())
     }
 
+    /// Adds a passkey that a user had before, good until this moment; where users are.
+    pub(super) fn append_former(
+        &mut self,
+        user: UserId,
+        passkey: &Passkey,
+        good_until: Seconds,
+    ) -> io::Result<()> {
+        self.output.expect(Kind::Formers)?;
+        if self.formers.len() >= FORMERS_MAX {
+            self.flush_formers()?;
+        }
+        self.formers.push(user, passkey, good_until);
+        Ok(())
+    }
+
     /// Adds a rule of clients; they come after users and before torrents.
     pub(super) fn append_rule(&mut self, prefix: &ClientPrefix, allow: bool) -> io::Result<()> {
         self.output.expect(Kind::Rules)?;
         self.flush_users()?;
         self.flush_groups()?;
+        self.flush_formers()?;
         if self.rules.len() >= RULES_MAX {
             self.flush_rules()?;
         }
@@ -128,6 +147,7 @@ impl<W: Write> Encoder<W> {
         self.output.expect(Kind::Torrents)?;
         self.flush_users()?;
         self.flush_groups()?;
+        self.flush_formers()?;
         self.flush_rules()?;
         let (mut peers, mut tokens) = (piece.peers.as_slice(), piece.tokens.as_slice());
         for (at, torrent) in piece.torrents.iter().enumerate() {
@@ -163,6 +183,7 @@ impl<W: Write> Encoder<W> {
         self.flush_swarms()?;
         self.flush_users()?;
         self.flush_groups()?;
+        self.flush_formers()?;
         self.flush_rules()?;
         self.flush_torrents()?;
         self.flush_hybrids()?;
@@ -253,6 +274,13 @@ impl<W: Write> Encoder<W> {
             return Ok(());
         }
         self.output.frame(Kind::Groups, |buffer| self.groups.archive(buffer))
+    }
+
+    fn flush_formers(&mut self) -> io::Result<()> {
+        if self.formers.len() == 0 {
+            return Ok(());
+        }
+        self.output.frame(Kind::Formers, |buffer| self.formers.archive(buffer))
     }
 
     fn flush_rules(&mut self) -> io::Result<()> {

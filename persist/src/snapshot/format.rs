@@ -1,7 +1,7 @@
 //! The frame of a snapshot file: header, frame heads and totals. No I/O.
 //!
 //! ```text
-//! file    = header (swarms* | (users | groups)* rules* (torrents | names | deletions)*) end
+//! file    = header (swarms* | (users | groups | former passkeys)* rules* (torrents | names | deletions)*) end
 //! header  = 0..8 magic · 8..12 format · 12..28 version of the writer (ASCII, zero padded)
 //!           28..32 written at (Unix seconds) · 32..36 mode: 0 open, 1 private
 //!           36..40 interval · 40..44 peer timeout (seconds)
@@ -19,6 +19,7 @@
 //!           mode, since format 5; see `torrents`
 //! names of hybrid torrents, and who is there by the second = a frame of kind 10, in the private mode,
 //!           after the torrents it is of, since format 5; see `hybrids`
+//! former passkeys = a frame of kind 11, in the private mode, since format 6; see `formers`
 //! ```
 //! Numbers are little endian. A checksum is CRC-32: it finds every flipped bit, every burst of up
 //! to 32 bits and all but one in 2^32 of other damages. That of a frame begins with the header's
@@ -31,7 +32,7 @@ use shard::Seconds;
 use super::frames::Damage;
 
 /// The format this code writes.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 
 /// The earliest format this code reads: there are no groups of users in it.
 pub const FORMAT_OLDEST: u32 = 2;
@@ -141,6 +142,8 @@ pub(super) enum Kind {
     PortedTorrents,
     /// Torrents with two names, and which clients are there by the second; after those it is of.
     Hybrids,
+    /// Passkeys that users had before.
+    Formers,
 }
 
 /// The head of a frame whose kind, number and length are possible.
@@ -267,7 +270,7 @@ impl Header {
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 11] = [
         Kind::Swarms,
         Kind::End,
         Kind::Users,
@@ -278,6 +281,7 @@ impl Kind {
         Kind::Groups,
         Kind::PortedTorrents,
         Kind::Hybrids,
+        Kind::Formers,
     ];
 
     pub(super) fn code(self) -> u32 {
@@ -292,6 +296,7 @@ impl Kind {
             Kind::Groups => 8,
             Kind::PortedTorrents => 9,
             Kind::Hybrids => 10,
+            Kind::Formers => 11,
         }
     }
 
@@ -311,14 +316,15 @@ impl Kind {
             | Kind::GroupedUsers
             | Kind::Groups
             | Kind::PortedTorrents
-            | Kind::Hybrids => mode != Mode::Open,
+            | Kind::Hybrids
+            | Kind::Formers => mode != Mode::Open,
         }
     }
 
     /// Frames come in the order of their places.
     pub(super) fn place(self) -> u8 {
         match self {
-            Kind::Users | Kind::GroupedUsers | Kind::Groups => 0,
+            Kind::Users | Kind::GroupedUsers | Kind::Groups | Kind::Formers => 0,
             Kind::Rules => 1,
             Kind::Swarms
             | Kind::Torrents

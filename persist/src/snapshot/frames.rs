@@ -9,6 +9,7 @@ use rkyv::util::AlignedVec;
 use super::columns::View;
 use super::deletions::DeletionsView;
 use super::format::{HEAD_BYTES, HEADER_BYTES, Header, Kind, Totals, is_read};
+use super::formers::FormersView;
 use super::groups::GroupsView;
 use super::hybrids::HybridsView;
 use super::rules::RulesView;
@@ -61,6 +62,7 @@ pub(super) enum Content<'a> {
     Swarms(View<'a>),
     Users(UsersView<'a>),
     Groups(GroupsView<'a>),
+    Formers(FormersView<'a>),
     Rules(RulesView<'a>),
     Torrents(TorrentsView<'a>),
     Deletions(DeletionsView<'a>),
@@ -166,6 +168,7 @@ impl<'a> Content<'a> {
             Kind::Users => Content::Users(UsersView::new(payload)?),
             Kind::GroupedUsers => Content::Users(UsersView::new_grouped(payload)?),
             Kind::Groups => Content::Groups(GroupsView::new(payload)?),
+            Kind::Formers => Content::Formers(FormersView::new(payload)?),
             Kind::Rules => Content::Rules(RulesView::new(payload)?),
             Kind::Torrents => Content::Torrents(TorrentsView::new(payload)?),
             Kind::PortedTorrents => Content::Torrents(TorrentsView::new_ported(payload)?),
@@ -181,7 +184,7 @@ impl<'a> Content<'a> {
         match self {
             Content::Swarms(view) => view.count(totals),
             Content::Users(view) => totals.users += view.len() as u64,
-            Content::Groups(_) | Content::Hybrids(_) => {}
+            Content::Groups(_) | Content::Formers(_) | Content::Hybrids(_) => {}
             Content::Rules(view) => totals.client_rules += view.len() as u64,
             Content::Torrents(view) => view.count(totals),
             Content::Deletions(view) => totals.deletions += view.len() as u64,

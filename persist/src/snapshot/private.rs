@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::Read;
 
-use shard::InfoHash;
-use shard::private::{ClientPrefix, GroupId, Passkey, Swarms, TokenRecord, TorrentRecord, User};
+use shard::private::{
+    ClientPrefix, GroupId, Passkey, Swarms, TokenRecord, TorrentRecord, User, UserId,
+};
+use shard::{InfoHash, Seconds};
 
 use super::files::Files;
 use super::format::{HEADER_BYTES, Header, is_read};
@@ -58,7 +60,7 @@ impl Snapshot {
                 view.users().for_each(|(passkey, user, enabled)| visit(passkey, user, enabled));
                 true
             }
-            Content::Groups(_) => true,
+            Content::Groups(_) | Content::Formers(_) => true,
             _ => false,
         })
     }
@@ -67,9 +69,25 @@ impl Snapshot {
     pub fn groups(&self, mut visit: impl FnMut(GroupId, Option<u32>)) -> Result<(), SnapshotError> {
         self.expect_private(true)?;
         self.read(|content| match content {
-            Content::Users(_) => true,
+            Content::Users(_) | Content::Formers(_) => true,
             Content::Groups(view) => {
                 view.groups().for_each(|(id, downloads_max)| visit(id, downloads_max));
+                true
+            }
+            _ => false,
+        })
+    }
+
+    /// Shows every passkey that a user had before, and until when it is good. Before format 6 there are none.
+    pub fn formers(
+        &self,
+        mut visit: impl FnMut(UserId, Passkey, Seconds),
+    ) -> Result<(), SnapshotError> {
+        self.expect_private(true)?;
+        self.read(|content| match content {
+            Content::Users(_) | Content::Groups(_) => true,
+            Content::Formers(view) => {
+                view.formers().for_each(|(user, passkey, until)| visit(user, passkey, until));
                 true
             }
             _ => false,
@@ -83,7 +101,7 @@ impl Snapshot {
     ) -> Result<(), SnapshotError> {
         self.expect_private(true)?;
         self.read(|content| match content {
-            Content::Users(_) | Content::Groups(_) => true,
+            Content::Users(_) | Content::Groups(_) | Content::Formers(_) => true,
             Content::Rules(view) => {
                 view.rules().for_each(|(prefix, allow)| visit(prefix, allow));
                 true
@@ -165,8 +183,11 @@ impl Snapshot {
                     let named = view.named().filter(|named| owns(&named.info_hash));
                     named.for_each(|named| swarms.import_names(&named));
                 }
-                Content::Swarms(_) | Content::Users(_) | Content::Groups(_) | Content::Rules(_) => {
-                }
+                Content::Swarms(_)
+                | Content::Users(_)
+                | Content::Groups(_)
+                | Content::Formers(_)
+                | Content::Rules(_) => {}
             }
             true
         })?;

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use shard::Piece;
-use shard::private::{self, ClientPrefix, GroupId, Passkey, User};
+use shard::private::{self, ClientPrefix, GroupId, Passkey, User, UserId};
+use shard::{Piece, Seconds};
 
 use super::encoder::Encoder;
 use super::files::{Files, KEPT, Name};
@@ -92,6 +92,16 @@ impl SnapshotWriter {
         downloads_max: Option<u32>,
     ) -> Result<(), SnapshotError> {
         self.add(|encoder| encoder.append_group(id, downloads_max))
+    }
+
+    /// Adds a passkey that a user had before, good until this moment. They come where users and groups do.
+    pub fn append_former(
+        &mut self,
+        user: UserId,
+        passkey: &Passkey,
+        good_until: Seconds,
+    ) -> Result<(), SnapshotError> {
+        self.add(|encoder| encoder.append_former(user, passkey, good_until))
     }
 
     /// Adds a rule of clients of a private tracker. They come after the users.

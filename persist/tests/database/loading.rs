@@ -20,6 +20,8 @@ fn what_an_announce_needs_is_loaded() {
         "INSERT INTO user_groups VALUES (0, 'New', 1), (32767, 'Elite', NULL);
         INSERT INTO users (id, passkey, can_leech, hidden, enabled, group_id) VALUES
             (4294967295, '{}', false, true, true, 32767), (8, '{}', true, false, false, NULL);
+        INSERT INTO former_passkeys VALUES
+            (4294967295, '{}', 'infinity'), (8, '{}', now() - interval '1 s');
         INSERT INTO torrents (id, info_hash, freeleech, upload_percent, snatches, balance, seeders) VALUES
             (1, '\\x{}', 'free', 200, 12, -9223372036854775808, 5), (2, '\\x{}', 'neutral', 0, 0, 0, 0);
         INSERT INTO tokens (user_id, torrent_id, expires_at, spent_at) VALUES
@@ -31,6 +33,8 @@ fn what_an_announce_needs_is_loaded() {
             ('\\x{}', 1, 'back', to_timestamp({}));",
         key(7),
         key(8),
+        key(17),
+        key(18),
         hash(1),
         hash(2),
         hash(3),
@@ -45,6 +49,7 @@ fn what_an_announce_needs_is_loaded() {
         position: None,
         life: None,
         users: 2,
+        former_passkeys: 1,
         torrents: 2,
         tokens: 2,
         groups: 2,
@@ -98,14 +103,19 @@ fn what_an_announce_needs_is_loaded() {
         }),
         plain(Change::Group { id: GroupId(0), name: "New".into(), downloads_max: Some(1) }),
         plain(Change::Group { id: GroupId(32_767), name: "Elite".into(), downloads_max: None }),
+        plain(Change::Former {
+            user: UserId(u32::MAX),
+            passkey: passkey(17),
+            good_until: Seconds(u32::MAX),
+        }),
         token(7, 1, None),
         token(8, 2, Some(Seconds(4_102_444_800))),
     ] {
         assert!(all.contains(&expected), "{expected:?} in {all:?}");
     }
-    assert_eq!(all.len(), 11);
+    assert_eq!(all.len(), 12);
     assert!(matches!(all[0].change, Change::ClientRule { .. }));
-    assert!(matches!(all[10].change, Change::Token { .. }));
+    assert!(matches!(all[11].change, Change::Token { .. }));
 }
 
 /// Who loads has to know which records of his journal are in what he got.

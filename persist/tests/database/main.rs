@@ -12,6 +12,7 @@ mod catch_up;
 mod effects;
 mod epochs;
 mod exactly_once;
+mod formers;
 mod loading;
 mod migrations;
 mod notices;

@@ -103,8 +103,21 @@ fn rows_that_make_no_sense_are_refused() {
         "INSERT INTO user_groups VALUES (1, 'a'), (2, 'a')".to_owned(),
         "INSERT INTO user_groups VALUES (1, 'a', -1)".to_owned(),
         format!("INSERT INTO users (id, passkey, group_id) VALUES (1, {good}, 5)"),
+        format!("INSERT INTO former_passkeys VALUES (1, {good}, now())"),
     ] {
         assert!(site.sql.batch_execute(&wrong).is_err(), "{wrong}");
     }
-    site.write(&format!("INSERT INTO users (id, passkey) VALUES (4294967295, {good})"));
+    site.write(&format!(
+        "INSERT INTO users (id, passkey) VALUES (4294967295, {good}), (2, repeat('2', 32))"
+    ));
+    for wrong in [
+        "INSERT INTO former_passkeys VALUES (2, 'short', now())".to_owned(),
+        format!("INSERT INTO former_passkeys VALUES (2, {good}, NULL)"),
+        format!("INSERT INTO former_passkeys VALUES (2, {good}, now()), (2, {good}, now())"),
+        format!(
+            "INSERT INTO former_passkeys VALUES (2, {good}, now()), (4294967295, {good}, now())"
+        ),
+    ] {
+        assert!(site.sql.batch_execute(&wrong).is_err(), "{wrong}");
+    }
 }

@@ -137,7 +137,7 @@ fn changes_in_bulk_are_told_as_one() {
     users.sort_unstable();
     users.dedup();
     assert_eq!(users.len(), 900);
-    site.write("TRUNCATE users");
+    site.write("TRUNCATE users CASCADE");
     until("a truncated table is noticed", || seen.recv_timeout(PATIENCE).unwrap() == Seen::Reload);
     assert!(watch.status().notices < 3000, "{:?}", watch.status());
     watch.stop(PATIENCE);

@@ -207,7 +207,7 @@ fn restore(site: &mut Site, name: usize) {
     let tables =
         TABLES.map(|table| format!("INSERT INTO {table} SELECT * FROM dump_{name}_{table};"));
     let cleared = TABLES.join(", ");
-    let all = format!("BEGIN; TRUNCATE {cleared}; {} COMMIT", tables.concat());
+    let all = format!("BEGIN; TRUNCATE {cleared} CASCADE; {} COMMIT", tables.concat());
     // It may deadlock with a batch, and who of the two begins anew is up to the server.
     while site.sql.batch_execute(&all).is_err() {
         site.write("ROLLBACK");

@@ -6,9 +6,11 @@ use crossbeam_channel::unbounded;
 use persist::ledger::Record;
 use persist::postgres::{Migrated, Seen, SpentTokens, Watch};
 use persist::{Database, DatabaseError, Ledger, LedgerOptions};
-use shard::private::{Change, Fact, GroupId, TorrentId};
+use shard::private::{Change, Fact, GroupId, TorrentId, UserId};
 
-use crate::site::{NOW, PATIENCE, Site, Tape, fact, hash, quick, said, token, torrent, user};
+use crate::site::{
+    NOW, PATIENCE, Site, Tape, fact, hash, passkey, quick, said, token, torrent, user,
+};
 
 /// A role of the test's own, gone with it.
 struct Role<'a> {
@@ -65,6 +67,7 @@ fn a_role_that_owns_nothing_runs_all_of_it() {
     tape.append([
         said(Change::Group { id: GroupId(1), name: "a".into(), downloads_max: None }),
         user(1),
+        said(Change::Former { user: UserId(1), passkey: passkey(9), good_until: NOW }),
         torrent(1),
         torrent(2),
         token(1, 1),
@@ -88,7 +91,7 @@ fn a_role_that_owns_nothing_runs_all_of_it() {
     let ledger = Ledger::start(database.clone(), options, tape.reader()).unwrap();
     assert!(ledger.drain(PATIENCE), "{:?}", ledger.status());
     let status = ledger.stop(PATIENCE);
-    assert_eq!(status.position, Some(9));
+    assert_eq!(status.position, Some(10));
     let mut tokens = SpentTokens::connect(&database).unwrap().unwrap();
     let untold = tokens.untold(9).unwrap();
     assert_eq!(untold.len(), 1);
@@ -98,9 +101,9 @@ fn a_role_that_owns_nothing_runs_all_of_it() {
     assert!(matches!(seen.recv_timeout(PATIENCE).unwrap().seen, Seen::Change(Change::User { .. })));
     let mut rows = 0;
     let loaded = database.load(1, NOW, |_| rows += 1).unwrap();
-    assert_eq!((loaded.users, loaded.torrents, loaded.position), (1, 1, Some(9)));
+    assert_eq!((loaded.users, loaded.torrents, loaded.position), (1, 1, Some(10)));
     assert!(rows >= 2);
-    assert_eq!(database.position(1).unwrap(), Some(9));
+    assert_eq!(database.position(1).unwrap(), Some(10));
     watch.stop(PATIENCE);
 }
 

@@ -19,7 +19,7 @@ impl ClientPrefix {
     }
 }
 
-/// One change to users, torrents, tokens or client rules. Each says what is true from now on, in whole:
+/// One change to users, their former passkeys, groups, torrents, tokens or client rules. Each says what is true from now on, in whole:
 /// applying one twice is applying it once.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
@@ -39,6 +39,20 @@ pub enum Change {
         /// See [`super::User::group`]. `None` when he is in none, and when that is not known: a row of
         /// the database keeps the group it has.
         group: Option<GroupId>,
+    },
+    /// The passkey that a user had before is good beside his own until a moment. He has one such at most.
+    Former {
+        /// Who.
+        user: UserId,
+        /// The passkey before his own.
+        passkey: Passkey,
+        /// From this moment on it is good no longer.
+        good_until: Seconds,
+    },
+    /// A user has no such passkey any more.
+    FormerRemoved {
+        /// Who.
+        user: UserId,
     },
     /// There is a group of users, with this bound.
     Group {
@@ -122,6 +136,8 @@ impl Change {
             | Change::Token { info_hash, .. }
             | Change::TokenRemoved { info_hash, .. } => Some(info_hash),
             Change::User { .. }
+            | Change::Former { .. }
+            | Change::FormerRemoved { .. }
             | Change::Group { .. }
             | Change::GroupRemoved { .. }
             | Change::ClientRule { .. }

@@ -115,7 +115,9 @@ impl Swarms {
                 self.set_user_rights(User { id, can_leech, hidden, group });
             }
             Change::User { id, .. } => self.remove_user(id),
-            Change::Group { .. }
+            Change::Former { .. }
+            | Change::FormerRemoved { .. }
+            | Change::Group { .. }
             | Change::GroupRemoved { .. }
             | Change::ClientRule { .. }
             | Change::ClientRuleRemoved { .. } => {}

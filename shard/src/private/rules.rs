@@ -71,6 +71,8 @@ impl Changed {
                 self.torrents.contains(info_hash) || self.tokens.contains(&(*user, *info_hash))
             }
             Change::User { .. }
+            | Change::Former { .. }
+            | Change::FormerRemoved { .. }
             | Change::Group { .. }
             | Change::GroupRemoved { .. }
             | Change::ClientRule { .. }

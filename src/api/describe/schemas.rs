@@ -91,6 +91,14 @@ fn prefix() -> Value {
     })
 }
 
+fn former_until() -> Value {
+    maybe(
+        "integer",
+        "Until when the passkey that the user has now stays good: later than now, at most 30 days ahead, and with \
+         another passkey only. Not said, that is good no longer.",
+    )
+}
+
 fn expires_at() -> Value {
     maybe("integer", "When it ends by itself; never when null.")
 }
@@ -154,6 +162,7 @@ pub(super) fn all() -> Value {
             "hidden": yes_or_no("Addresses of this user are written nowhere; peers are still told them."),
             "enabled": yes_or_no("May announce."),
             "group": membership(),
+            "former_until": maybe("integer", "Until when the passkey before this one is good; null when there is none."),
             "seeding": number(),
             "leeching": number(),
             "credited": {
@@ -169,6 +178,7 @@ pub(super) fn all() -> Value {
         })),
         "UserPut": sent(&["passkey"], json!({
             "passkey": passkey(),
+            "former_until": former_until(),
             "can_leech": {"type": "boolean", "default": true},
             "hidden": {"type": "boolean", "default": false},
             "enabled": {"type": "boolean", "default": true},
@@ -177,6 +187,7 @@ pub(super) fn all() -> Value {
         })),
         "UserPatch": sent(&[], json!({
             "passkey": passkey(),
+            "former_until": former_until(),
             "can_leech": {"type": "boolean"},
             "hidden": {"type": "boolean"},
             "enabled": {"type": "boolean"},

@@ -39,9 +39,19 @@ fn user() -> Command {
         )
         .subcommand(asking("list", "List users, by number"))
         .subcommand(
-            asking("passkey", "Give a user another passkey; the old one is good no longer")
-                .arg(id("ID", "The user's number at the site"))
-                .arg(passkey().index(2)),
+            asking(
+                "passkey",
+                "Give a user another passkey; the old one is good no longer, or for a while",
+            )
+            .arg(id("ID", "The user's number at the site"))
+            .arg(passkey().index(2))
+            .arg(
+                Arg::new("grace")
+                    .long("grace")
+                    .value_name("DURATION")
+                    .help("How long the old one stays good, such as 24h or 7d; 30d at most")
+                    .value_parser(ValueParser::new(duration)),
+            ),
         )
         .subcommand(
             asking("enable", "Let a disabled user announce again")
@@ -326,9 +336,11 @@ pub(super) fn request(matches: &ArgMatches, outer: &super::Flags) -> Option<Requ
         ("user", "list") => SiteCommand::UserList,
         ("torrent", "list") => SiteCommand::TorrentList,
         ("token", "list") => SiteCommand::TokenList { user: said.get_one("id").copied() },
-        ("user", "passkey") => {
-            SiteCommand::UserPasskey { id: number(said), passkey: said.get_one("passkey").cloned() }
-        }
+        ("user", "passkey") => SiteCommand::UserPasskey {
+            id: number(said),
+            passkey: said.get_one("passkey").cloned(),
+            grace: said.get_one("grace").copied(),
+        },
         ("user", "enable") => SiteCommand::UserEnabled { id: number(said), enabled: true },
         ("user", "disable") => SiteCommand::UserEnabled { id: number(said), enabled: false },
         ("user", "rights") => SiteCommand::UserRights {

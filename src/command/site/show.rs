@@ -17,6 +17,9 @@ pub(super) fn user(value: &Value) -> String {
     let mut text = String::new();
     line(&mut text, "user", &value["id"]);
     line(&mut text, "passkey", &value["passkey"]);
+    if let Some(until) = value["former_until"].as_u64() {
+        let _ = writeln!(text, "old passkey  good until {}", moment(until));
+    }
     line(&mut text, "announces", &yes(&value["enabled"], "may", "may not"));
     line(&mut text, "downloads", &yes(&value["can_leech"], "may", "may not"));
     line(&mut text, "addresses", &yes(&value["hidden"], "hidden", "shown"));

@@ -40,7 +40,7 @@ impl Api {
             Call::Torrents => self.torrents(query, lease).await,
             Call::Tokens => self.tokens(query, lease).await,
             Call::ShowUser => {
-                let known = self.known(&parts[0])?;
+                let known = self.known(&parts[0])?.at(self.clock.now());
                 let credited = self.credited(&[known]).await;
                 Ok(answer::user(&known, credited.get(&known.user.id)))
             }
@@ -97,10 +97,11 @@ impl Api {
             Some(Err(_)) => return Err(no_page()),
         };
         let limit = limit(query)?;
-        let known = self.accounts.after(after, limit);
+        let (known, now) = (self.accounts.after(after, limit), self.clock.now());
         let last = known.last().filter(|_| known.len() == limit);
         let credited = self.credited(&known).await;
-        let users = known.iter().map(|known| answer::user(known, credited.get(&known.user.id)));
+        let users =
+            known.iter().map(|known| answer::user(&known.at(now), credited.get(&known.user.id)));
         Ok(json!({
             "users": users.collect::<Vec<_>>(),
             "next": last.map(|known| known.user.id.0.to_string()),

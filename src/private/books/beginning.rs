@@ -15,6 +15,7 @@ use super::{Books, BooksError};
 use crate::core::route;
 use crate::private::site::Site;
 use crate::private::users::accounts::Accounts;
+use crate::private::users::formers::Former;
 use crate::private::users::groups::Group;
 use crate::private::users::unwritten::Written;
 use crate::wire::private::ClientRules;
@@ -95,6 +96,7 @@ impl Loading {
             .is_some_and(|next| next >= books.tail.1 && status.wrote(next, loaded.life));
         tracing::info!(
             users = loaded.users,
+            former_passkeys = loaded.former_passkeys,
             torrents = loaded.torrents,
             tokens = loaded.tokens,
             groups = loaded.groups,
@@ -127,7 +129,7 @@ impl Loading {
     }
 }
 
-/// Does what a change says of a user or a group.
+/// Does what a change says of a user, a former passkey or a group.
 fn put_account(accounts: &Accounts, change: Change) {
     match change {
         Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
@@ -136,6 +138,10 @@ fn put_account(accounts: &Accounts, change: Change) {
         Change::User { id, passkey, can_leech, hidden, group, .. } => {
             accounts.disable(passkey, User { id, can_leech, hidden, group });
         }
+        Change::Former { user, passkey, good_until } => {
+            accounts.put_former(user, Some(Former { passkey, good_until }));
+        }
+        Change::FormerRemoved { user } => accounts.put_former(user, None),
         Change::Group { id, name, downloads_max } => {
             accounts.groups().put(id, Group::named(&name, downloads_max));
         }
@@ -164,6 +170,9 @@ impl Books {
             true => self.accounts.put(passkey, user),
             false => self.accounts.disable(passkey, user),
         })?;
+        snapshot.formers(|user, passkey, good_until| {
+            self.accounts.put_former(user, Some(Former { passkey, good_until }));
+        })?;
         snapshot.groups(|id, downloads_max| {
             self.accounts.groups().put(id, Group { name: None, downloads_max });
         })?;
@@ -190,7 +199,7 @@ impl Books {
         Ok(())
     }
 
-    /// Does what a change says of a user, a group or a client rule.
+    /// Does what a change says of a user, a former passkey, a group or a client rule.
     fn put(&mut self, change: Change) {
         match change {
             Change::ClientRule { prefix, allow } => {

@@ -10,6 +10,7 @@ use shard::private::{Change, ClientPrefix, GroupId, User, UserId};
 use super::Books;
 use crate::core::mesh::message::{Command, SeenRow};
 use crate::private::site::audit;
+use crate::private::users::formers::Former;
 use crate::private::users::groups::Group;
 use crate::process::clock;
 
@@ -49,6 +50,11 @@ impl Books {
                 });
                 became.contested
             }
+            Change::Former { user, passkey, good_until } => {
+                let former = Former { passkey, good_until };
+                self.accounts.hear_former(user, Some(former), position)
+            }
+            Change::FormerRemoved { user } => self.accounts.hear_former(user, None, position),
             Change::Group { id, name, downloads_max } => {
                 self.hear_group(id, Some(Group::named(&name, downloads_max)), position)
             }

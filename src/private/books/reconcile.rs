@@ -1,5 +1,5 @@
-//! Compares what the tracker knows of users, torrents, tokens and client rules with the database, and takes
-//! over what differs: what the site changed by SQL while nobody heard it.
+//! Compares what the tracker knows of users, their former passkeys, torrents, tokens and client rules with the
+//! database, and takes over what differs: what the site changed by SQL while nobody heard it.
 //!
 //! The database may be behind: what was changed through the tracker is in memory first, then in the
 //! journal, then there. So the cores begin to note what changes; then everything before is brought into the
@@ -26,6 +26,7 @@ use crate::core::mesh::message::Exported;
 use crate::core::mesh::message::{Command, Differing, Message};
 use crate::private::site::Site;
 use crate::private::users::accounts::Accounts;
+use crate::private::users::formers::Former;
 use crate::private::users::groups::Group;
 use crate::process::clock::Clock;
 use crate::process::log::ErrorChain;
@@ -85,6 +86,7 @@ pub(crate) struct Differed {
     tokens_gone: usize,
     client_rules: usize,
     groups: usize,
+    former_passkeys: usize,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +167,7 @@ impl Reconciliation {
                 tokens_gone = differed.tokens_gone,
                 client_rules = differed.client_rules,
                 groups = differed.groups,
+                former_passkeys = differed.former_passkeys,
                 "took over from the database what had changed there"
             ),
             Err(error) => {
@@ -207,6 +210,7 @@ struct Books {
     reasons: HashMap<InfoHash, String>,
     client_rules: BTreeMap<ClientPrefix, bool>,
     groups: BTreeMap<GroupId, Group>,
+    formers: HashMap<UserId, Former>,
     /// What it has, and nobody can read: what is known of it stays.
     unread: SetAside,
 }
@@ -246,6 +250,7 @@ impl Work<'_> {
         self.leave_alone(loaded.set_aside, &mut books);
         differed.groups = self.compared.accounts.groups().replace(groups_version, &books.groups);
         self.take_users(users, &books, &mut differed)?;
+        self.take_formers(&books, &mut differed);
         let differing = self.compare_torrents(&mut books, &mut differed)?;
         for some in differing.chunks(DIFFERENCES) {
             barrier::tell_all(self.cores, &Command::Differing(Arc::new(some.to_vec())))?;
@@ -316,7 +321,11 @@ impl Work<'_> {
             Change::Group { id, name, downloads_max } => {
                 books.groups.insert(id, Group::named(&name, downloads_max));
             }
-            Change::GroupRemoved { .. }
+            Change::Former { user, passkey, good_until } => {
+                books.formers.insert(user, Former { passkey, good_until });
+            }
+            Change::FormerRemoved { .. }
+            | Change::GroupRemoved { .. }
             | Change::TokenRemoved { .. }
             | Change::ClientRuleRemoved { .. } => {}
         }
@@ -367,6 +376,31 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Those that are over are read nowhere, and differ from nothing.
+    fn take_formers(&self, books: &Books, differed: &mut Differed) {
+        let accounts = &self.compared.accounts;
+        let mut others: Vec<(UserId, Option<Former>)> = Vec::new();
+        accounts.for_each_former(|user, former| {
+            let is_good = self.now < former.good_until;
+            let is_left =
+                books.unread.formers.contains(&user) || books.unread.users.contains(&user);
+            if is_good && !is_left && !books.formers.contains_key(&user) {
+                others.push((user, None));
+            }
+        });
+        for (user, former) in &books.formers {
+            if accounts.former(*user) != Some(*former) {
+                others.push((*user, Some(*former)));
+            }
+        }
+        for (user, former) in others {
+            match accounts.put_former_unless_changed(user, former) {
+                true => differed.former_passkeys += 1,
+                false => differed.users_postponed += 1,
+            }
+        }
     }
 
     /// Holds what the cores have against the books, from which it is taken; what differs.

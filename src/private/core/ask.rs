@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::Private;
 use super::outgoing::Waiter;
 use super::site_changes::Unregistered;
+use crate::api::operation::check_former_until;
 use crate::api::{Done, Failure, Operation, TorrentState};
 use crate::core::mesh::ask::{Held, Listed, Page, Results};
 use crate::private::users::accounts::{Says, Unsaid};
@@ -46,26 +47,42 @@ impl Private {
             Operation::PutUser { id, new: true, .. } if self.accounts.known(id).is_some() => {
                 Err(Failure::UserKnown(id))
             }
-            Operation::PutUser { id, passkey, can_leech, hidden, enabled, group, .. } => self
-                .operate_user(Says {
+            Operation::PutUser {
+                id,
+                passkey,
+                former_until,
+                can_leech,
+                hidden,
+                enabled,
+                group,
+                ..
+            } => {
+                let says = Says {
                     id,
                     passkey: Some(passkey),
+                    former_until,
                     can_leech: Some(can_leech),
                     hidden: Some(hidden),
                     enabled: Some(enabled),
                     group,
                     makes: true,
-                }),
-            Operation::PatchUser { id, passkey, can_leech, hidden, enabled, group } => self
-                .operate_user(Says {
-                    id,
-                    passkey,
-                    can_leech,
-                    hidden,
-                    enabled,
-                    group,
-                    makes: false,
-                }),
+                };
+                self.operate_user(says, now)
+            }
+            Operation::PatchUser {
+                id,
+                passkey,
+                former_until,
+                can_leech,
+                hidden,
+                enabled,
+                group,
+            } => {
+                let makes = false;
+                let says =
+                    Says { id, passkey, former_until, can_leech, hidden, enabled, group, makes };
+                self.operate_user(says, now)
+            }
             Operation::PutGroup { .. } if self.accounts.groups().has_unnamed() => {
                 Err(Failure::Unavailable("without the names of groups until the database is back"))
             }
@@ -112,14 +129,17 @@ impl Private {
         }
     }
 
-    fn operate_user(&mut self, says: Says) -> Result<Done, Failure> {
+    fn operate_user(&mut self, says: Says, now: Seconds) -> Result<Done, Failure> {
+        if let Some(until) = says.former_until {
+            check_former_until(until, now)?;
+        }
         if let Some(Some(group)) = says.group
             && self.accounts.groups().get(group).is_none()
         {
             return Err(Failure::GroupUnknown(group));
         }
         match self.say_user(says) {
-            Ok(known) => Ok(Done::User(known)),
+            Ok(known) => Ok(Done::User(known.at(now))),
             Err(Unsaid::Unknown) => Err(Failure::UserUnknown(says.id)),
             Err(Unsaid::PasskeyTaken(holder)) => Err(Failure::PasskeyTaken(holder)),
         }

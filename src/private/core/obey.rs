@@ -77,6 +77,7 @@ impl Private {
             Update::AddUser { passkey, id, hidden } => self.say_of_user(Says {
                 id: *id,
                 passkey: Some(*passkey),
+                former_until: None,
                 can_leech: Some(true),
                 hidden: Some(*hidden),
                 enabled: Some(true),
@@ -177,8 +178,8 @@ impl Private {
                 tracing::warn!(
                     user = says.id.0,
                     holder = holder.0,
-                    "the site gives a user a passkey that another one has, who may be disabled; nothing was \
-                     changed: give one of them another"
+                    "the site gives a user a passkey that another one has, or had and it is good still; he may be \
+                     disabled; nothing was changed: give one of them another"
                 );
                 "passkey_taken"
             }

@@ -17,6 +17,7 @@ use crate::core::mesh::message::Command;
 use crate::core::route::SITE_CORE;
 use crate::private::torrents::numbers::Beginning;
 use crate::private::users::accounts::{Known, Says, Unsaid};
+use crate::private::users::formers::Former;
 use crate::private::users::groups::Group;
 use crate::process::clock;
 
@@ -166,6 +167,15 @@ impl Private {
         let User { id, can_leech, hidden, group } = user;
         let change = Change::User { id, passkey, can_leech, hidden, enabled, group };
         self.journal(at, says.columns(), change);
+        if let Some(former) = became.former {
+            let former = match former {
+                Some(Former { passkey, good_until }) => {
+                    Change::Former { user: id, passkey, good_until }
+                }
+                None => Change::FormerRemoved { user: id },
+            };
+            self.journal(at, Columns::ALL, former);
+        }
         // Each that is told is looked up for every peer that is handed out, for some minutes.
         if became.is_news {
             self.to_tell.push(if enabled { Command::Rights(user) } else { Command::UserGone(id) });

@@ -173,6 +173,12 @@ pub fn of_row(change: &Change) -> Value {
             "row": "users", "id": id.0, "can_leech": can_leech, "hidden": hidden, "enabled": enabled,
             "group": group.map(|group| group.0),
         }),
+        Change::Former { user, good_until, .. } => json!({
+            "row": "former_passkeys", "user": user.0, "good_until": good_until.0,
+        }),
+        Change::FormerRemoved { user } => {
+            json!({"row": "former_passkeys", "user": user.0, "gone": true})
+        }
         Change::Group { id, name, downloads_max } => json!({
             "row": "user_groups", "id": id.0, "name": name, "downloads_max": downloads_max,
         }),

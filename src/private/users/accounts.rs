@@ -10,9 +10,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use dashmap::DashMap;
 use persist::journal::Columns;
 use persist::postgres::SaidAt;
-use shard::PeerState;
 use shard::private::{GroupId, Passkey, Stamp, User, UserId};
+use shard::{PeerState, Seconds};
 
+use super::formers::{Former, Formers};
 use super::groups::Groups;
 use super::packed::Packed;
 use super::pages::Pages;
@@ -24,6 +25,8 @@ pub struct Accounts {
     /// a change this map may be behind.
     holders: DashMap<Packed, UserId>,
     accounts: Pages<Account>,
+    /// Passkeys of before that are good for a while.
+    formers: Formers,
     /// How many may announce.
     enabled: AtomicUsize,
     /// Users of whom nothing is known any more, whose clients may still be in swarms.
@@ -40,6 +43,8 @@ struct Pending {
     changed: Option<HashSet<UserId>>,
     /// What was said through the tracker and may not be there yet.
     unwritten: Unwritten<UserId>,
+    /// The same of former passkeys.
+    unwritten_formers: Unwritten<UserId>,
 }
 
 /// Parts of a map with a lock each. Many: one that grows, or is read to its end for a snapshot, then
@@ -51,6 +56,7 @@ impl Default for Accounts {
         Self {
             holders: DashMap::with_shard_amount(PARTS),
             accounts: Pages::with_parts(PARTS),
+            formers: Formers::default(),
             enabled: AtomicUsize::new(0),
             removed: DashMap::new(),
             pending: Mutex::default(),
@@ -90,6 +96,16 @@ pub struct Known {
     pub enabled: bool,
     /// How many of the user's clients are in swarms.
     pub active: Active,
+    /// Until when the passkey before this one is good, or was; see [`Known::at`].
+    pub former_until: Option<Seconds>,
+}
+
+impl Known {
+    /// As it is at this moment: a former passkey that is over is none.
+    #[must_use]
+    pub fn at(self, now: Seconds) -> Self {
+        Self { former_until: self.former_until.filter(|until| now < *until), ..self }
+    }
 }
 
 /// What is said of a user through the tracker: only what is there.
@@ -99,6 +115,8 @@ pub struct Says {
     pub id: UserId,
     /// The secret of the announce URL. Whose row is made is given one.
     pub passkey: Option<Passkey>,
+    /// Until when the passkey that he has now stays good, where he is given another; at once no longer unless said.
+    pub former_until: Option<Seconds>,
     /// May download; true for a new one unless said.
     pub can_leech: Option<bool>,
     /// Addresses are written nowhere; false for a new one unless said.
@@ -114,8 +132,8 @@ pub struct Says {
 impl Says {
     /// Nothing yet, of one who is known.
     pub fn of(id: UserId) -> Self {
-        let (passkey, can_leech, hidden, enabled, group) = Default::default();
-        Self { id, passkey, can_leech, hidden, enabled, group, makes: false }
+        let (passkey, former_until, can_leech, hidden, enabled, group) = Default::default();
+        Self { id, passkey, former_until, can_leech, hidden, enabled, group, makes: false }
     }
 
     /// Which columns of his row that is.
@@ -135,7 +153,7 @@ impl Says {
 pub enum Unsaid {
     /// He is not known.
     Unknown,
-    /// The passkey is that of this user, who may be one who may not announce.
+    /// The passkey is that of this user, or was and is good still; he may be one who may not announce.
     PasskeyTaken(UserId),
 }
 
@@ -149,6 +167,8 @@ pub struct Became {
     /// The database gives him the passkey that the tracker is about to give to another there: it will
     /// refuse that, and only a comparison finds out what the other has then.
     pub contested: bool,
+    /// What was said of his former passkey: that he has this one, or none.
+    pub former: Option<Option<Former>>,
 }
 
 /// Clients of a user in swarms.
@@ -197,6 +217,12 @@ impl Accounts {
         account.enabled.then(|| (account.user(id), account.active))
     }
 
+    /// Whose former passkey this is and good now, of those who may announce. For one that [`Accounts::find`] does
+    /// not know.
+    pub fn find_former(&self, passkey: &Passkey, now: Seconds) -> Option<User> {
+        self.of(self.formers.holder(Packed::new(passkey), now)?)
+    }
+
     #[inline]
     fn held(&self, passkey: &Passkey) -> Option<(UserId, Account)> {
         let passkey = Packed::new(passkey);
@@ -208,6 +234,11 @@ impl Accounts {
     /// Who has this passkey, whether he may announce or not.
     pub fn holder(&self, passkey: &Passkey) -> Option<UserId> {
         self.held(passkey).map(|(id, _)| id)
+    }
+
+    /// Who has this passkey, or had it and it is good now, whether he may announce or not.
+    pub fn holder_at(&self, passkey: &Passkey, now: Seconds) -> Option<UserId> {
+        self.holder(passkey).or_else(|| self.formers.holder(Packed::new(passkey), now))
     }
 
     /// The passkey of a user, who may not be able to announce with it.
@@ -223,8 +254,13 @@ impl Accounts {
     /// All that is known of a user.
     pub fn known(&self, id: UserId) -> Option<Known> {
         let account = self.accounts.get(id)?;
+        Some(self.known_by(id, account, self.formers.good_until(id)))
+    }
+
+    fn known_by(&self, id: UserId, account: Account, former_until: Option<Seconds>) -> Known {
         let Account { passkey, active, enabled, .. } = account;
-        Some(Known { user: account.user(id), passkey: passkey.passkey(), enabled, active })
+        let (user, passkey) = (account.user(id), passkey.passkey());
+        Known { user, passkey, enabled, active, former_until }
     }
 
     /// A user may announce, with this passkey and these rights. His passkey before is good no longer, and
@@ -252,7 +288,9 @@ impl Accounts {
         }
         let passkey =
             says.passkey.or(before.map(|before| before.passkey)).ok_or(Unsaid::Unknown)?;
-        if let Some(holder) = self.holder(&passkey).filter(|holder| *holder != says.id) {
+        let now = Seconds(u32::try_from(at.millis / 1000).unwrap_or(u32::MAX));
+        let holder = self.holder_at(&passkey, now);
+        if let Some(holder) = holder.filter(|holder| *holder != says.id) {
             return Err(Unsaid::PasskeyTaken(holder));
         }
         let was = before.map(|before| before.user);
@@ -263,9 +301,78 @@ impl Accounts {
             group: says.group.unwrap_or(was.and_then(|was| was.group)),
         };
         let enabled = says.enabled.or(before.map(|before| before.enabled)).unwrap_or(true);
+        let former = self.former_of(&says, before, passkey, now);
         pending.note(says.id);
         pending.unwritten.note(says.id, says.columns(), at);
-        Ok(self.make(before, passkey, user, enabled))
+        if let Some(former) = former {
+            pending.unwritten_formers.note(says.id, Columns::ALL, at);
+            // Before he has another one: so it is good all the time.
+            self.formers.set(says.id, former);
+        }
+        Ok(Became { former, ..self.make(before, passkey, user, enabled) })
+    }
+
+    /// What follows for the former passkey of a user, when he is given this one; nothing where it is as it was.
+    fn former_of(
+        &self,
+        says: &Says,
+        before: Option<Known>,
+        passkey: Passkey,
+        now: Seconds,
+    ) -> Option<Option<Former>> {
+        let own = before?.passkey;
+        match says.former_until {
+            // To say it twice is to say it once: he has the new one already.
+            Some(good_until) if own == passkey => {
+                let there = self.formers.get(says.id).filter(|there| now < there.good_until)?;
+                Some(Some(Former { good_until, ..there }))
+            }
+            None if own == passkey => None,
+            good_until => Some(good_until.map(|good_until| Former { passkey: own, good_until })),
+        }
+    }
+
+    /// A row of the database says that a user has this former passkey, or that he has none; whether the tracker
+    /// is about to write over that. The database has all records of the journal before `position`.
+    pub fn hear_former(&self, id: UserId, former: Option<Former>, position: u64) -> bool {
+        let mut pending = self.pending();
+        pending.unwritten_formers.written(position);
+        if pending.unwritten_formers.has(&id) {
+            return true;
+        }
+        pending.note(id);
+        self.formers.set(id, former);
+        false
+    }
+
+    /// A user has this former passkey, or none. For loading; see [`Accounts::say`] and [`Accounts::hear_former`].
+    pub fn put_former(&self, id: UserId, former: Option<Former>) {
+        self.formers.set(id, former);
+    }
+
+    /// The same, unless the user has changed since [`Accounts::watch_changes`]. Whether it was done.
+    pub fn put_former_unless_changed(&self, id: UserId, former: Option<Former>) -> bool {
+        let pending = self.pending();
+        let is_old = pending.is_unchanged(id);
+        if is_old {
+            self.formers.set(id, former);
+        }
+        is_old
+    }
+
+    /// The former passkey of a user, which may be over.
+    pub fn former(&self, id: UserId) -> Option<Former> {
+        self.formers.get(id)
+    }
+
+    /// Shows the former passkey of each user who has one; some may be over.
+    pub fn for_each_former(&self, visit: impl FnMut(UserId, Former)) {
+        self.formers.for_each(visit);
+    }
+
+    /// Lets former passkeys go that are over. Looks at each: for a thread that may take its time.
+    pub fn forget_over_formers(&self, now: Seconds) {
+        self.formers.forget_over(now);
     }
 
     /// A row of the database says this of a user, and SQL said its columns at these moments. What was said
@@ -314,18 +421,23 @@ impl Accounts {
         };
         self.set(passkey, user, enabled);
         let active = before.map(|before| before.active).unwrap_or_default();
-        let known = Known { user, passkey, enabled, active };
-        Became { known, is_news, contested: false }
+        let former_until = self.formers.good_until(user.id);
+        let known = Known { user, passkey, enabled, active, former_until };
+        Became { known, is_news, contested: false, former: None }
     }
 
     /// The journal has what was said; see [`Unwritten::journaled`].
     pub fn journaled(&self, behind: u64, all: bool) {
-        self.pending().unwritten.journaled(behind, all);
+        let mut pending = self.pending();
+        pending.unwritten.journaled(behind, all);
+        pending.unwritten_formers.journaled(behind, all);
     }
 
     /// The database has all records of the journal before `position`.
     pub fn written(&self, position: u64) {
-        self.pending().unwritten.written(position);
+        let mut pending = self.pending();
+        pending.unwritten.written(position);
+        pending.unwritten_formers.written(position);
     }
 
     fn set(&self, passkey: Passkey, user: User, enabled: bool) {
@@ -362,6 +474,7 @@ impl Accounts {
         self.removed.insert(id, ());
         let account = self.accounts.remove_if(id, |_| true)?;
         self.let_go(account.passkey, id);
+        self.formers.set(id, None);
         self.no_longer(Some(&account));
         Some(account.user(id))
     }
@@ -436,17 +549,17 @@ impl Accounts {
     pub fn after(&self, after: Option<UserId>, max: usize) -> Vec<Known> {
         let there = self.accounts.after(after, max).into_iter();
         let known = |(id, account): (UserId, Account)| {
-            let Account { passkey, active, enabled, .. } = account;
-            Known { user: account.user(id), passkey: passkey.passkey(), enabled, active }
+            self.known_by(id, account, self.formers.good_until(id))
         };
         there.map(known).collect()
     }
 
     /// Shows every user, in no order, also those who may not announce.
     pub fn for_each(&self, mut visit: impl FnMut(Known)) {
+        let none = self.formers.is_empty();
         self.accounts.for_each(|id, account| {
-            let Account { passkey, active, enabled, .. } = *account;
-            visit(Known { user: account.user(id), passkey: passkey.passkey(), enabled, active });
+            let former_until = if none { None } else { self.formers.good_until(id) };
+            visit(self.known_by(id, *account, former_until));
         });
     }
 }
@@ -534,6 +647,44 @@ mod tests {
         // Whoever lets his go makes it free.
         accounts.say(Says { makes: false, ..new(2, 'c') }, at(1)).unwrap();
         assert_eq!(accounts.say(new(3, 'b'), at(1)).unwrap().known.user, user(3));
+    }
+
+    #[test]
+    fn a_former_passkey_is_what_was_said_last() {
+        let accounts = Accounts::default();
+        accounts.put(passkey('a'), user(1));
+        let former =
+            |letter, until| Former { passkey: passkey(letter), good_until: Seconds(until) };
+        let rotate = |letter, until: Option<u32>| Says {
+            passkey: Some(passkey(letter)),
+            former_until: until.map(Seconds),
+            ..Says::of(UserId(1))
+        };
+        let became = accounts.say(rotate('b', Some(90)), at(1_000)).unwrap();
+        assert_eq!(became.former, Some(Some(former('a', 90))));
+        assert_eq!(became.known.former_until, Some(Seconds(90)));
+        assert_eq!((became.known.at(Seconds(90)).former_until, became.is_news), (None, false));
+        let found = |letter, now| accounts.find_former(&passkey(letter), Seconds(now));
+        assert_eq!((found('a', 89), found('a', 90)), (Some(user(1)), None));
+        // A row that was read before does not undo it; when the database has it, SQL may.
+        assert!(accounts.hear_former(UserId(1), None, 0));
+        assert!(found('a', 89).is_some());
+        accounts.journaled(2, true);
+        assert!(!accounts.hear_former(UserId(1), Some(former('c', 70)), 2));
+        assert_eq!((found('a', 1), found('c', 1)), (None, Some(user(1))));
+        let taken = Says { passkey: Some(passkey('c')), makes: true, ..Says::of(UserId(2)) };
+        assert_eq!(accounts.say(taken, at(69_999)), Err(Unsaid::PasskeyTaken(UserId(1))));
+        // What was read before it changed comes too late.
+        accounts.watch_changes(true);
+        assert!(accounts.put_former_unless_changed(UserId(1), Some(former('d', 70))));
+        accounts.say(rotate('b', Some(80)), at(2_000)).unwrap();
+        assert!(!accounts.put_former_unless_changed(UserId(1), None));
+        assert_eq!(accounts.former(UserId(1)), Some(former('d', 80)));
+        // It goes with its user, and is not brought back when it is over.
+        assert_eq!(accounts.say(rotate('b', Some(99)), at(80_000)).unwrap().former, None);
+        assert_eq!(accounts.say(taken, at(80_000)).unwrap().known.user, user(2));
+        accounts.hear_gone(UserId(1));
+        assert_eq!(accounts.former(UserId(1)), None);
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn what_the_api_says_counts_at_once_and_reaches_the_database() {
     let user = api.done("PUT", "users/1", json!({"passkey": passkey(1), "hidden": true}));
     let expected = json!({
         "id": 1, "passkey": passkey(1), "can_leech": true, "hidden": true, "enabled": true,
-        "group": null, "seeding": 0, "leeching": 0, "credited": null,
+        "group": null, "former_until": null, "seeding": 0, "leeching": 0, "credited": null,
     });
     assert_eq!(user, expected);
     assert_eq!(refusal(&site, &leeching(1)).as_deref(), Some("Unregistered torrent"));

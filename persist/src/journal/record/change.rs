@@ -4,6 +4,7 @@
 //! change = kind (1 byte) · fields
 //! kind   = 1 user · 2 torrent · 3 torrent removed · 4 token · 5 token removed · 6 client rule
 //!          7 client rule removed · since format 2: 8 group · 9 group removed
+//!          since format 4: 10 former passkey · 11 former passkey removed
 //! ```
 //! Before format 3 each stood by itself, and was said in whole. The second name of a torrent follows it where a bit
 //! beside its freeleech says so.
@@ -23,6 +24,8 @@ const CLIENT_RULE: u8 = 6;
 const CLIENT_RULE_REMOVED: u8 = 7;
 const GROUP: u8 = 8;
 const GROUP_REMOVED: u8 = 9;
+const FORMER: u8 = 10;
+const FORMER_REMOVED: u8 = 11;
 
 /// Beside the freeleech of a torrent: its second name follows.
 const HYBRID: u8 = 1 << 7;
@@ -48,6 +51,16 @@ pub(super) fn encode(change: &Change, out: &mut Vec<u8>) {
             if let Some(group) = group {
                 put_varint(out, group.0.into());
             }
+        }
+        &Change::Former { user, passkey, good_until } => {
+            out.push(FORMER);
+            put_varint(out, user.0.into());
+            out.extend_from_slice(passkey.reveal().as_bytes());
+            out.extend_from_slice(&good_until.0.to_le_bytes());
+        }
+        &Change::FormerRemoved { user } => {
+            out.push(FORMER_REMOVED);
+            put_varint(out, user.0.into());
         }
         &Change::Group { id, ref name, downloads_max } => {
             out.push(GROUP);
@@ -114,6 +127,11 @@ pub(super) fn encode(change: &Change, out: &mut Vec<u8>) {
 pub(super) fn decode(kind: u8, bytes: &mut Bytes<'_>) -> Result<Change, &'static str> {
     let (change, what) = match kind {
         USER => (decode_user(bytes), "a user is not possible"),
+        FORMER => (decode_former(bytes), "a former passkey is not possible"),
+        FORMER_REMOVED => (
+            bytes.varint_u32().map(|user| Change::FormerRemoved { user: UserId(user) }),
+            "a removed former passkey is not possible",
+        ),
         GROUP => (decode_group(bytes), "a group is not possible"),
         GROUP_REMOVED => {
             (group(bytes).map(|id| Change::GroupRemoved { id }), "a removed group is not possible")
@@ -140,6 +158,12 @@ fn decode_user(bytes: &mut Bytes<'_>) -> Option<Change> {
     let (can_leech, hidden, enabled) = (has(1), has(2), has(4));
     let group = if has(8) { Some(group(bytes)?) } else { None };
     (flags < 16).then_some(Change::User { id, passkey, can_leech, hidden, enabled, group })
+}
+
+fn decode_former(bytes: &mut Bytes<'_>) -> Option<Change> {
+    let user = UserId(bytes.varint_u32()?);
+    let passkey = Passkey::new(bytes.slice(Passkey::BYTES)?).ok()?;
+    Some(Change::Former { user, passkey, good_until: Seconds(bytes.u32()?) })
 }
 
 fn decode_group(bytes: &mut Bytes<'_>) -> Option<Change> {

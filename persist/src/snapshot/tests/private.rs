@@ -2,7 +2,7 @@
 
 use shard::private::{
     self, ClientPrefix, DeletionRecord, Facts, GroupId, Limits, NamedRecord, Passkey, Swarms,
-    TokenRecord, TorrentRecord, User,
+    TokenRecord, TorrentRecord, User, UserId,
 };
 
 use super::super::torrents::ENTRIES_MAX;
@@ -17,6 +17,7 @@ const PRIVATE: Meta = Meta { mode: Mode::Private(COVERED), ..META };
 struct All {
     users: Vec<(Passkey, User, bool)>,
     groups: Vec<(GroupId, Option<u32>)>,
+    formers: Vec<(UserId, Passkey, Seconds)>,
     rules: Vec<(ClientPrefix, bool)>,
     torrents: BTreeMap<InfoHash, Torrent>,
     deletions: Vec<DeletionRecord>,
@@ -49,7 +50,7 @@ fn add(
 
 fn all_of((users, rules, pieces): &Input) -> All {
     let (users, groups, rules) = (users.clone(), groups_of(users), rules.clone());
-    let mut all = All { users, groups, rules, ..All::default() };
+    let mut all = All { formers: formers_of(&users), users, groups, rules, ..All::default() };
     for piece in pieces {
         let (mut peers, mut tokens) = (piece.peers.iter().copied(), piece.tokens.iter().copied());
         for torrent in &piece.torrents {
@@ -68,6 +69,16 @@ fn all_of((users, rules, pieces): &Input) -> All {
 fn groups_of(users: &[(Passkey, User, bool)]) -> Vec<(GroupId, Option<u32>)> {
     let groups = users.iter().filter_map(|(_, user, _)| user.group);
     groups.map(|id| (id, (id.0 % 2 == 0).then_some(u32::from(id.0)))).collect()
+}
+
+/// Every other user has a former passkey: his own backwards.
+fn formers_of(users: &[(Passkey, User, bool)]) -> Vec<(UserId, Passkey, Seconds)> {
+    let some = users.iter().step_by(2);
+    some.map(|(passkey, user, _)| {
+        let backwards: Vec<u8> = passkey.reveal().bytes().rev().collect();
+        (user.id, Passkey::new(&backwards).unwrap(), Seconds(user.id.0.wrapping_mul(3)))
+    })
+    .collect()
 }
 
 fn input(seed: u64, users: usize, rules: usize, pieces: usize, torrents: usize) -> Input {
@@ -93,6 +104,9 @@ fn encode(input: &Input) -> Vec<u8> {
     for (id, downloads_max) in groups_of(users) {
         encoder.append_group(id, downloads_max).unwrap();
     }
+    for (user, passkey, good_until) in formers_of(users) {
+        encoder.append_former(user, &passkey, good_until).unwrap();
+    }
     for (prefix, allow) in rules {
         encoder.append_rule(prefix, *allow).unwrap();
     }
@@ -113,6 +127,7 @@ fn decode(bytes: &[u8]) -> (All, Totals) {
         match content {
             Content::Users(view) => all.users.extend(view.users()),
             Content::Groups(view) => all.groups.extend(view.groups()),
+            Content::Formers(view) => all.formers.extend(view.formers()),
             Content::Rules(view) => all.rules.extend(view.rules()),
             Content::Deletions(view) => all.deletions.extend(view.deletions()),
             Content::Hybrids(view) => {
@@ -165,7 +180,7 @@ fn what_is_written_is_read() {
 #[test]
 fn any_number_of_users_and_torrents_has_its_frames() {
     let totals = check(&input(1, 20_000, 9000, 3, 4000));
-    assert!(totals.frames > 3 + 3 + 5, "{totals:?}");
+    assert!(totals.frames > 3 + 2 + 3 + 5, "{totals:?}");
 }
 
 #[test]
@@ -263,6 +278,9 @@ fn a_disk_that_fills_up_at_any_byte_is_an_error() {
             encoder.append_user(passkey, *user, *enabled)
         })?;
         groups_of(&users).into_iter().try_for_each(|(id, most)| encoder.append_group(id, most))?;
+        formers_of(&users)
+            .into_iter()
+            .try_for_each(|(user, passkey, until)| encoder.append_former(user, &passkey, until))?;
         rules.iter().try_for_each(|(prefix, allow)| encoder.append_rule(prefix, *allow))?;
         pieces.iter().try_for_each(|piece| encoder.append_private(piece))?;
         encoder.finish().map(drop)
@@ -283,12 +301,14 @@ fn what_belongs_elsewhere_is_not_written() {
     refused(open.append_private(&pieces[0]));
     refused(open.append_user(&users[0].0, users[0].1, true));
     refused(open.append_group(GroupId(1), None));
+    refused(open.append_former(UserId(1), &users[0].0, Seconds(1)));
     refused(open.append_rule(&rules[0].0, rules[0].1));
     let mut closed = Encoder::new(Vec::new(), PRIVATE).unwrap();
     refused(closed.append(&Piece::default()));
     closed.append_rule(&rules[0].0, rules[0].1).unwrap();
     refused(closed.append_user(&users[0].0, users[0].1, true));
     refused(closed.append_group(GroupId(1), None));
+    refused(closed.append_former(UserId(1), &users[0].0, Seconds(1)));
     closed.append_private(&pieces[0]).unwrap();
     refused(closed.append_rule(&rules[0].0, rules[0].1));
     let mut contradicting = pieces[0].clone();
@@ -341,6 +361,9 @@ fn write(dir: &DataDir, meta: Meta, (users, rules, pieces): &Input) -> Written {
         writer.append_user(passkey, *user, *enabled).unwrap();
     }
     groups_of(users).into_iter().for_each(|(id, most)| writer.append_group(id, most).unwrap());
+    for (user, passkey, good_until) in formers_of(users) {
+        writer.append_former(user, &passkey, good_until).unwrap();
+    }
     rules.iter().for_each(|(prefix, allow)| writer.append_rule(prefix, *allow).unwrap());
     pieces.iter().for_each(|piece| writer.append_private(piece).unwrap());
     writer.finish().unwrap()
@@ -492,6 +515,7 @@ fn a_snapshot_of_the_format_before_is_read() {
     assert_eq!(bytes[8..12], FORMAT_OLDEST.to_le_bytes());
     let (all, totals) = decode(bytes);
     assert_eq!((all.users.len(), all.rules.len(), all.groups.len()), (2, 2, 0));
+    assert!(all.formers.is_empty());
     assert!(all.users.iter().all(|(_, user, enabled)| user.group.is_none() && *enabled));
     assert!(totals.peers() > 0, "{totals:?}");
 
