@@ -45,6 +45,8 @@ BEGIN
     RETURN NULL;
 END
 $$;
+-- Nobody else may put it on a table of his own, where it would do with our rights what that table's schema says.
+REVOKE EXECUTE ON FUNCTION former_passkeys_replaced() FROM PUBLIC;
 COMMENT ON FUNCTION former_passkeys_replaced IS
     'Ends the former passkey of a user who is given another passkey, unless it is the one that he had until now.';
 

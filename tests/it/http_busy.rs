@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const CROWD: usize = 16;
 /// Clients that ask all the time, until they are dropped.
 struct Bustle {
     over: Arc<AtomicBool>,
-    clients: Option<JoinHandle<u64>>,
+    clients: Option<JoinHandle<()>>,
 }
 
 impl Bustle {
@@ -24,24 +24,26 @@ impl Bustle {
     fn begin(tracker: &Tracker, address: SocketAddr) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let until = over.clone();
+        let answers = Arc::new(AtomicU64::new(0));
+        let answered = answers.clone();
         let clients = std::thread::spawn(move || {
             let mut clients: Vec<Http> = (0..CROWD).map(|_| Http::connect(address)).collect();
             let torrent = hash("a torrent of the bustle");
-            let mut answers = 0;
             while !until.load(Ordering::Relaxed) {
                 for (port, client) in (1..).zip(&mut clients) {
                     client.send(bare(&announce(torrent, port, "&left=5&numwant=0")));
                 }
                 for client in &mut clients {
                     assert_eq!(client.page().status, 200);
-                    answers += 1;
+                    answered.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            answers
         });
+        patiently("many answers", || (answers.load(Ordering::Relaxed) > 1000).then_some(()));
+        // Metrics are up to a second behind: what is counted from here on was answered in this bustle.
         let before = tracker.metric("margay_http_batched_total", &[]);
         patiently("answers in batches", || {
-            (tracker.metric("margay_http_batched_total", &[]) > before + 1000.0).then_some(())
+            (tracker.metric("margay_http_batched_total", &[]) > before).then_some(())
         });
         Self { over, clients: Some(clients) }
     }
@@ -49,7 +51,7 @@ impl Bustle {
     /// Ends; every request was answered.
     fn end(mut self) {
         self.over.store(true, Ordering::Relaxed);
-        assert!(self.clients.take().unwrap().join().unwrap() > 1000);
+        self.clients.take().unwrap().join().unwrap();
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::postgres::Client;
+use shard::private::Change;
 
 use super::look::Look;
 use super::{Database, DatabaseError};
 use crate::belongs;
-use crate::journal::Status;
+use crate::journal::{Reader, Record, Status};
 
 /// The data folder of a tracker, as far as a database has to do with it.
 #[derive(Clone, Debug)]
@@ -36,9 +37,10 @@ impl Home {
         &self.journal
     }
 
-    /// Something has happened here that a database should know of.
+    /// Something has happened here that a database should know of. Asked where a database is empty, so that it may
+    /// look into the journal.
     pub fn has_history(&self) -> bool {
-        self.snapshot || self.journal.end() > 0
+        self.snapshot || self.journal.end() > 0 && names_anybody(self.journal.dir())
     }
 
     /// Whether a database with this in it is not the one the folder belongs to, or has lost what it had.
@@ -58,6 +60,45 @@ impl Home {
         Ok(())
     }
 }
+
+/// Whether a journal has users or torrents in it, or may have. Groups and rules of clients alone are nothing that a
+/// database without users could have lost.
+fn names_anybody(dir: &Path) -> bool {
+    let Ok((mut reader, _)) = Reader::open_behind(dir, 0) else { return true };
+    let (mut records, mut seen) = (Vec::new(), 0);
+    while seen < LOOKED_AT_MAX {
+        records.clear();
+        if !matches!(reader.read_on(RECORDS, &mut records), Ok(0)) {
+            return true;
+        }
+        if records.is_empty() {
+            return false;
+        }
+        seen += records.len();
+        if records.iter().any(is_of_somebody) {
+            return true;
+        }
+    }
+    true
+}
+
+fn is_of_somebody(record: &Record) -> bool {
+    match record {
+        Record::Tick(_) => false,
+        Record::Said(said) => !matches!(
+            said.change,
+            Change::Group { .. }
+                | Change::GroupRemoved { .. }
+                | Change::ClientRule { .. }
+                | Change::ClientRuleRemoved { .. }
+        ),
+        Record::Fact(_) | Record::Gone(_) => true,
+    }
+}
+
+/// Records that are looked at, and how many at a time: a journal with more is not one of groups alone.
+const LOOKED_AT_MAX: usize = 100_000;
+const RECORDS: usize = 1_000;
 
 impl Database {
     /// Looks at the database, makes the tables or brings them up to date, and sees to it that folder and

@@ -107,6 +107,26 @@ fn a_role_that_owns_nothing_runs_all_of_it() {
     watch.stop(PATIENCE);
 }
 
+/// A function that runs with our rights says nothing for others.
+#[test]
+fn nobody_else_can_put_our_trigger_on_a_table() {
+    let Some(mut site) = Site::new("definer") else { return };
+    let mut role = Role::new(&mut site, "definer");
+    role.sql(GRANTS);
+    role.sql("CREATE SCHEMA {role} AUTHORIZATION {role}");
+    role.sql("SET ROLE {role}; CREATE TABLE {role}.users (id bigint, passkey text); RESET ROLE");
+    let put = format!(
+        "CREATE TRIGGER mine AFTER UPDATE ON {0}.users FOR EACH ROW EXECUTE FUNCTION former_passkeys_replaced()",
+        role.name
+    );
+    let name = role.name.clone();
+    let sql = &mut role.site.sql;
+    sql.batch_execute(&format!("SET ROLE {name}")).unwrap();
+    let refused = sql.batch_execute(&put).unwrap_err();
+    sql.batch_execute("RESET ROLE").unwrap();
+    assert_eq!(refused.code().map(|state| state.code()), Some("42501"), "{refused}");
+}
+
 fn lacking(result: Result<Migrated, DatabaseError>) -> String {
     let error = result.unwrap_err();
     assert!(matches!(error, DatabaseError::Rights { .. }), "{error:?}");

@@ -192,3 +192,20 @@ fn who_says_later_what_group_a_user_is_in_wins() {
     of(&mut site, 3);
     assert_eq!(api.done("GET", "users/1", json!(null))["group"], 3);
 }
+
+#[test]
+fn a_tracker_that_was_told_of_groups_and_rules_alone_goes_on() {
+    let Some(mut site) = Site::open("groups_alone", "") else { return };
+    let api = Api::of(&site);
+    api.done("PUT", "groups/1", json!({"name": "A"}));
+    api.done("PUT", "client-rules/-MG", json!({"allow": true}));
+    let rows = "SELECT FROM user_groups, client_rules";
+    patiently("the rows", || site.database.query_opt(rows, &[]).unwrap());
+    site.stop();
+    site.start();
+    let api = Api::of(&site);
+    api.put_user(7);
+    let row = "SELECT FROM users WHERE id = 7";
+    patiently("the user's row", || site.database.query_opt(row, &[]).unwrap());
+    assert_eq!(api.done("GET", "groups", json!(null))["groups"][0]["name"], "A");
+}
