@@ -7,7 +7,7 @@ use rkyv::util::AlignedVec;
 use shard::private::DeletionRecord;
 use shard::{InfoHash, Seconds};
 
-use super::format::PAYLOAD_BYTES_MAX;
+use super::format::{PAYLOAD_BYTES_MAX, archive_taken};
 
 /// Removed torrents in one frame at most.
 const DELETIONS_MAX: usize = 4096;
@@ -55,17 +55,8 @@ impl Filling {
     }
 
     /// Archives what was pushed into `buffer` and starts an empty frame.
-    pub(super) fn archive(
-        &mut self,
-        mut buffer: AlignedVec,
-    ) -> Result<AlignedVec, rancor::BoxedError> {
-        buffer.clear();
-        let buffer = rkyv::api::high::to_bytes_in(&self.columns, buffer)?;
-        self.columns.info_hashes.clear();
-        self.columns.at.clear();
-        self.columns.lengths.clear();
-        self.columns.text.clear();
-        Ok(buffer)
+    pub(super) fn archive(&mut self, buffer: AlignedVec) -> Result<AlignedVec, rancor::BoxedError> {
+        archive_taken(&mut self.columns, buffer)
     }
 }
 

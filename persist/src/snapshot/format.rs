@@ -27,6 +27,11 @@
 //! does not pass. The length of the header and the places of its magic, format, version and
 //! checksum stay the same in all formats: a newer format is told from damage.
 
+use rkyv::Serialize;
+use rkyv::api::high::{HighSerializer, to_bytes_in};
+use rkyv::rancor::BoxedError;
+use rkyv::ser::allocator::ArenaHandle;
+use rkyv::util::AlignedVec;
 use shard::Seconds;
 
 use super::frames::Damage;
@@ -391,4 +396,16 @@ fn u32_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
 
 fn u64_at<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+/// Archives the columns of a frame into `buffer`, whose capacity is used again, and leaves empty ones.
+pub(super) fn archive_taken<C>(
+    columns: &mut C,
+    mut buffer: AlignedVec,
+) -> Result<AlignedVec, BoxedError>
+where
+    C: Default + for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, BoxedError>>,
+{
+    buffer.clear();
+    to_bytes_in(&std::mem::take(columns), buffer)
 }

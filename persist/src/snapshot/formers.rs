@@ -5,7 +5,7 @@ use rkyv::util::AlignedVec;
 use shard::Seconds;
 use shard::private::{Passkey, UserId};
 
-use super::format::PAYLOAD_BYTES_MAX;
+use super::format::{PAYLOAD_BYTES_MAX, archive_taken};
 
 /// Former passkeys in one frame at most.
 pub(super) const FORMERS_MAX: usize = 8192;
@@ -42,16 +42,8 @@ impl Filling {
     }
 
     /// Archives what was pushed into `buffer` and starts an empty frame.
-    pub(super) fn archive(
-        &mut self,
-        mut buffer: AlignedVec,
-    ) -> Result<AlignedVec, rancor::BoxedError> {
-        buffer.clear();
-        let buffer = rkyv::api::high::to_bytes_in(&self.columns, buffer)?;
-        self.columns.users.clear();
-        self.columns.passkeys.clear();
-        self.columns.good_until.clear();
-        Ok(buffer)
+    pub(super) fn archive(&mut self, buffer: AlignedVec) -> Result<AlignedVec, rancor::BoxedError> {
+        archive_taken(&mut self.columns, buffer)
     }
 }
 

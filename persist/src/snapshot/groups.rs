@@ -4,7 +4,7 @@ use rkyv::rancor;
 use rkyv::util::AlignedVec;
 use shard::private::GroupId;
 
-use super::format::PAYLOAD_BYTES_MAX;
+use super::format::{PAYLOAD_BYTES_MAX, archive_taken};
 
 /// Groups in one frame at most.
 pub(super) const GROUPS_MAX: usize = 8192;
@@ -41,15 +41,8 @@ impl Filling {
     }
 
     /// Archives what was pushed into `buffer` and starts an empty frame.
-    pub(super) fn archive(
-        &mut self,
-        mut buffer: AlignedVec,
-    ) -> Result<AlignedVec, rancor::BoxedError> {
-        buffer.clear();
-        let buffer = rkyv::api::high::to_bytes_in(&self.columns, buffer)?;
-        self.columns.ids.clear();
-        self.columns.downloads_max.clear();
-        Ok(buffer)
+    pub(super) fn archive(&mut self, buffer: AlignedVec) -> Result<AlignedVec, rancor::BoxedError> {
+        archive_taken(&mut self.columns, buffer)
     }
 }
 

@@ -6,7 +6,7 @@ use rkyv::util::AlignedVec;
 use shard::InfoHash;
 use shard::private::{NamedRecord, Names, PeerId, UserId};
 
-use super::format::PAYLOAD_BYTES_MAX;
+use super::format::{PAYLOAD_BYTES_MAX, archive_taken};
 
 /// Torrents and clients in one frame at most.
 const ENTRIES_MAX: usize = 4096;
@@ -68,12 +68,8 @@ impl Filling {
     }
 
     /// Archives what was pushed into `buffer` and starts an empty frame.
-    pub(super) fn archive(
-        &mut self,
-        mut buffer: AlignedVec,
-    ) -> Result<AlignedVec, rancor::BoxedError> {
-        buffer.clear();
-        rkyv::api::high::to_bytes_in(&std::mem::take(&mut self.columns), buffer)
+    pub(super) fn archive(&mut self, buffer: AlignedVec) -> Result<AlignedVec, rancor::BoxedError> {
+        archive_taken(&mut self.columns, buffer)
     }
 }
 

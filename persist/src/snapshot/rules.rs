@@ -4,7 +4,7 @@ use rkyv::rancor;
 use rkyv::util::AlignedVec;
 use shard::private::ClientPrefix;
 
-use super::format::PAYLOAD_BYTES_MAX;
+use super::format::{PAYLOAD_BYTES_MAX, archive_taken};
 
 /// Rules in one frame at most.
 pub(super) const RULES_MAX: usize = 4096;
@@ -43,15 +43,8 @@ impl Filling {
     }
 
     /// Archives what was pushed into `buffer` and starts an empty frame.
-    pub(super) fn archive(
-        &mut self,
-        mut buffer: AlignedVec,
-    ) -> Result<AlignedVec, rancor::BoxedError> {
-        buffer.clear();
-        let buffer = rkyv::api::high::to_bytes_in(&self.columns, buffer)?;
-        self.columns.prefixes.clear();
-        self.columns.marks.clear();
-        Ok(buffer)
+    pub(super) fn archive(&mut self, buffer: AlignedVec) -> Result<AlignedVec, rancor::BoxedError> {
+        archive_taken(&mut self.columns, buffer)
     }
 }
 
