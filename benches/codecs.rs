@@ -273,7 +273,7 @@ fn reply(peers: usize) -> Reply {
 fn announced(reply: &Reply, at: usize) -> Announced<'_> {
     let external_ip = Some(IpAddr::from((at as u32).to_be_bytes()));
     let (interval, interval_min) = (Seconds(1800 + at as u32 % 64), Seconds(900));
-    Announced { reply, interval, interval_min, external_ip, compact: true }
+    Announced { reply, interval, interval_min, external_ip, compact: true, warning: None }
 }
 
 /// The same work written without a thought for its cost.

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use ops::counters::{self, Family, Protocol, Reason};
 use ops::lists::TorrentLists;
 use persist::Trouble;
-use shard::{Announce, Counts, InfoHash, Refusal, Reply, Seconds, Shard};
+use shard::{Announce, Counts, Event, InfoHash, Refusal, Reply, Seconds, Shard};
 
-use crate::config::Config;
+use crate::config::{Config, Refusals};
 use crate::core::connection_id::ConnectionIds;
 use crate::core::interval::Controller;
 use crate::core::mesh::Address;
@@ -105,6 +105,27 @@ impl Refused {
     }
 }
 
+/// What a client is told of a refusal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TurnedAway {
+    /// The reason, as a failure, with this interval.
+    Failure(Seconds),
+    /// A success with nobody.
+    Nobody {
+        /// When to come back.
+        interval: Seconds,
+        /// The reason stands there as a warning.
+        says_why: bool,
+    },
+}
+
+/// When a client comes back that could not be served for the moment: from so long on, to twice as long, so that those
+/// who were turned away together do not come together.
+pub const SOON: Seconds = Seconds(60);
+
+/// When a client comes back that will not be served, as sites are used to.
+pub const LATE: Seconds = Seconds(5400);
+
 /// Where the torrents of a scrape are known.
 pub enum Scraped {
     /// All here: the answer, in the order asked.
@@ -136,38 +157,70 @@ impl Engine {
         (owner != self.number).then_some(owner)
     }
 
-    /// Applies an announce of a torrent that this core owns and leaves the answer in `self.reply`.
+    /// Applies an announce of a torrent that this core owns and leaves the answer in `self.reply`; the interval to answer.
     pub fn announce(
         &mut self,
         announce: &Announce,
         protocol: Protocol,
         now: Seconds,
-    ) -> Result<(), Refused> {
+    ) -> Result<Seconds, Refused> {
         debug_assert_eq!(self.elsewhere(&announce.info_hash), None);
         let family = family(announce.address);
-        let applied = if self.draining {
+        // Who says that it leaves is answered in any case: some clients wait for that for more than a minute.
+        let leaves = announce.event == Event::Stopped;
+        let applied = if self.draining && !leaves {
             Err(Refused::Draining)
-        } else if !self.lists.permits(&announce.info_hash) {
+        } else if !leaves && !self.lists.permits(&announce.info_hash) {
             Err(Refused::Torrent)
         } else {
+            let interval = self.next_interval(now);
+            let steady = self.clock.steady_at(now);
+            let silent_from = self.interval.silent_from(interval, steady);
             self.shard
-                .announce(announce, self.clock.steady_at(now), &mut self.random, &mut self.reply)
+                .announce_until(announce, steady, silent_from, &mut self.random, &mut self.reply)
+                .map(|outcome| (interval, outcome))
                 .map_err(Refused::Full)
         };
         let front = self.counters.front(protocol, family);
         match applied {
-            Ok(outcome) => {
+            Ok((interval, outcome)) => {
                 front.announces += 1;
                 front.peers_sent +=
                     (self.reply.peers_v4.len() / 6 + self.reply.peers_v6.len() / 18) as u64;
                 self.counters.snatches += u64::from(outcome.snatched);
-                Ok(())
+                Ok(interval)
             }
             Err(refused) => {
                 front.refuse(refused.reason());
                 Err(refused)
             }
         }
+    }
+
+    /// What a client is told whose announce is refused for this reason.
+    pub fn told_of(&mut self, refused: Refused) -> TurnedAway {
+        match refused {
+            Refused::Torrent => match self.settings.refusals {
+                Refusals::Failure => TurnedAway::Failure(self.interval.current()),
+                Refusals::Quiet => TurnedAway::Nobody { interval: LATE, says_why: true },
+            },
+            Refused::Full(_) | Refused::Overload | Refused::FullScrape(_) | Refused::Draining => {
+                TurnedAway::Nobody { interval: self.soon(), says_why: false }
+            }
+        }
+    }
+
+    /// What a client is told that will not be served, and is to come back after `interval`.
+    pub fn told_for_good(&self, interval: Seconds) -> TurnedAway {
+        match self.settings.refusals {
+            Refusals::Failure => TurnedAway::Failure(interval),
+            Refusals::Quiet => TurnedAway::Nobody { interval, says_why: true },
+        }
+    }
+
+    /// When somebody who could not be served for the moment comes back.
+    pub fn soon(&mut self) -> Seconds {
+        SOON + Seconds(self.random.u32(..=SOON.0))
     }
 
     /// The interval to answer now.

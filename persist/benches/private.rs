@@ -172,6 +172,7 @@ fn go_on(rng: &mut Rng, data: &DataDir, tracker: &mut Swarms, announces: usize) 
                     numwant: 0,
                     families: Families { v4: true, v6: true },
                     assumed: Families::default(),
+                    interval: Seconds(1800),
                     downloads_full: false,
                 };
                 let told = tracker.announce(&announce, META.written_at, rng, &mut reply);
@@ -192,6 +193,9 @@ fn limits() -> Limits {
         peers_max: 1 << 26,
         clients_max: 0,
         peer_timeout: META.peer_timeout,
+        interval: Seconds(1800),
+        interval_max: Seconds(7200),
+        count_unknown: false,
         deletions_max: 100_000,
         facts: Facts::Changed,
     }

@@ -115,6 +115,7 @@ fn restore(
         peers_max: PEERS,
         peer_timeout: META.peer_timeout,
         swarm_retention: META.peer_timeout,
+        count_unknown: false,
     };
     thread::scope(|scope| {
         let owns = &owns;

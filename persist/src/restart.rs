@@ -12,8 +12,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use shard::private::{Change, Cursor, Gone, Piece, Refusal, Swarms, User, UserId};
-use shard::{InfoHash, PeerState, Seconds};
+use shard::private::{Change, Cursor, Fact, Gone, Piece, Refusal, Swarms, User, UserId};
+use shard::{InfoHash, PeerState, Seconds, lasting_key};
 
 use crate::journal::{JournalError, Reader, Record, Said};
 
@@ -68,11 +68,14 @@ pub fn replay_tail(
             for record in &records {
                 match record {
                     Record::Fact(fact) if owns(&fact.info_hash) => {
-                        replay.swarms.replay(fact);
+                        // Journals from before 0.3 have keys that do not last.
+                        let key = lasting_key(&fact.peer_id.0, fact.key);
+                        replay.swarms.replay(&Fact { key, ..*fact });
                         replayed.facts += 1;
                     }
                     Record::Gone(gone) if owns(&gone.info_hash) => {
-                        replay.swarms.replay_gone(gone);
+                        let key = lasting_key(&gone.peer_id.0, gone.key);
+                        replay.swarms.replay_gone(&Gone { key, ..*gone });
                         replayed.gone += 1;
                     }
                     Record::Fact(_) | Record::Gone(_) => {}

@@ -121,6 +121,9 @@ fn a_private_snapshot_and_the_journal_behind_it_are_read() {
         peers_max: 100,
         clients_max: 0,
         peer_timeout: Seconds(3600),
+        interval: Seconds(1800),
+        interval_max: Seconds(7200),
+        count_unknown: false,
         deletions_max: 100,
         facts: Facts::Changed,
     };
@@ -155,6 +158,7 @@ fn an_open_snapshot_is_read() {
         peers_max: 100,
         peer_timeout: Seconds(3600),
         swarm_retention: Seconds(3600),
+        count_unknown: false,
     };
     let mut shard = Shard::new(1, limits);
     let restored = snapshot.restore(&grace, |_| true, &mut shard).unwrap();

@@ -21,6 +21,7 @@ const LIMITS: Limits = Limits {
     peers_max: 1 << 26,
     peer_timeout: Seconds(3000),
     swarm_retention: Seconds(86_400),
+    count_unknown: false,
 };
 const START: Seconds = Seconds(1_700_000_000);
 
@@ -85,6 +86,7 @@ impl Load {
             port: 6881 + (peer % 7) as u16,
             client: ClientTag::from_bits(mix(u64::from(peer)) as u32),
             left: u64::from(!peer.is_multiple_of(3)),
+            downloaded: 0,
             event: Event::None,
             numwant,
             families: Families { v4: true, v6: false },

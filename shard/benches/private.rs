@@ -22,6 +22,9 @@ const LIMITS: Limits = Limits {
     peers_max: 1 << 26,
     clients_max: 0,
     peer_timeout: Seconds(3000),
+    interval: Seconds(1800),
+    interval_max: Seconds(7200),
+    count_unknown: false,
     deletions_max: 100_000,
     facts: Facts::Changed,
 };
@@ -122,6 +125,7 @@ impl Load {
             numwant,
             families: Families { v4: true, v6: false },
             assumed: Families::default(),
+            interval: Seconds(1800),
             downloads_full: false,
         }
     }

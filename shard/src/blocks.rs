@@ -40,12 +40,13 @@ impl Blocks {
             Some(at) => {
                 let was = list.parts.state(at);
                 let known = list.peer_mut(E::pool_mut(pools), at);
-                if was == state && known.mark == peer.mark {
+                let mark = known.mark;
+                if was == state && mark == peer.mark {
                     known.seen = peer.seen;
                     return Some(Joined::Same);
                 }
                 self.take::<E>(pools, at);
-                Joined::Known(was)
+                Joined::Known(was, mark)
             }
             None if !room => return Some(Joined::Refused),
             None if list.len() == LIST_MAX => return None,
@@ -60,13 +61,14 @@ impl Blocks {
     }
 
     /// Takes the peer at `at` of its family's list out.
-    pub(crate) fn take<E: Family>(&mut self, pools: &mut Pools, at: usize) {
+    pub(crate) fn take<E: Family>(&mut self, pools: &mut Pools, at: usize) -> Peer<E> {
         let state = E::list(self).parts.state(at);
         let peer = E::list_mut(self).remove(E::pool_mut(pools), at);
         let fewer = self.twins_of::<E>(pools, peer.mark, state);
         for (all, fewer) in self.twins.iter_mut().zip(fewer) {
             *all -= fewer as u8;
         }
+        peer
     }
 
     /// Drops from one family whoever has been silent for too long; how many.

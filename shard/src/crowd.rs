@@ -129,12 +129,13 @@ impl Crowd {
         let joined = match found {
             Some((was, place)) => {
                 let known = E::tables(self)[was as usize].record_mut(E::pool_mut(pools), place);
-                if was == state && known.mark == peer.mark {
+                let mark = known.mark;
+                if was == state && mark == peer.mark {
                     known.seen = peer.seen;
                     return Joined::Same;
                 }
                 self.take::<E>(pools, was, place);
-                Joined::Known(was)
+                Joined::Known(was, mark)
             }
             None if !room => return Joined::Refused,
             None => Joined::New,
@@ -145,7 +146,7 @@ impl Crowd {
             return Joined::Refused;
         }
         self.enter::<E>(pools, peer.mark, state);
-        if let Joined::Known(was) = joined
+        if let Joined::Known(was, _) = joined
             && was != state
         {
             E::tables_mut(self)[was as usize].settle(E::pool_mut(pools), MERGES);
@@ -158,15 +159,17 @@ impl Crowd {
         self.find(pools, endpoint, PeerState::Leecher).is_some()
     }
 
-    /// Takes an endpoint out; false when it is not here.
-    pub(crate) fn leave<E: Family>(&mut self, pools: &mut Pools, endpoint: &E) -> bool {
-        let Some((was, place)) = self.find(pools, endpoint, PeerState::Leecher) else {
-            return false;
-        };
-        self.take::<E>(pools, was, place);
+    /// Takes an endpoint out: the state and the mark that it had; `None` when it is not here.
+    pub(crate) fn leave<E: Family>(
+        &mut self,
+        pools: &mut Pools,
+        endpoint: &E,
+    ) -> Option<(PeerState, Mark)> {
+        let (was, place) = self.find(pools, endpoint, PeerState::Leecher)?;
+        let peer = self.take::<E>(pools, was, place);
         E::tables_mut(self)[was as usize].settle(E::pool_mut(pools), MERGES);
         self.drop_tags(pools);
-        true
+        Some((was, peer.mark))
     }
 
     /// Drops from one bucket whoever has been silent for too long; how many were looked at, and
@@ -197,22 +200,28 @@ impl Crowd {
         (len, dropped)
     }
 
-    /// Whether a seeder of the other family has this client tag.
-    pub(crate) fn seeds_elsewhere<E: Family>(&self, pools: &Pools, mark: Mark) -> bool {
+    /// Whether a peer of the other family in this state has this client tag.
+    pub(crate) fn is_elsewhere<E: Family>(
+        &self,
+        pools: &Pools,
+        mark: Mark,
+        state: PeerState,
+    ) -> bool {
         // Without an index there is no other family, or nobody yet of this one.
         match &self.tags {
             Some(tags) => {
-                E::Other::tags(tags).counts(&pools.tags, &pools.keys, mark.client())[0] > 0
+                let counts = E::Other::tags(tags).counts(&pools.tags, &pools.keys, mark.client());
+                counts[state as usize] > 0
             }
-            None => self.looks_seeding::<E::Other>(pools, mark),
+            None => self.looks_for::<E::Other>(pools, mark, state),
         }
     }
 
     /// The same by looking through a family that has no index, and so at most [`TAGS_MIN`] peers.
-    fn looks_seeding<E: Family>(&self, pools: &Pools, mark: Mark) -> bool {
-        let seeders = &E::tables(self)[PeerState::Seeder as usize];
-        (0..seeders.buckets()).any(|bucket| {
-            let peers = seeders.bucket(E::pool(pools), bucket);
+    fn looks_for<E: Family>(&self, pools: &Pools, mark: Mark, state: PeerState) -> bool {
+        let table = &E::tables(self)[state as usize];
+        (0..table.buckets()).any(|bucket| {
+            let peers = table.bucket(E::pool(pools), bucket);
             peers.iter().any(|peer| peer.mark.client() == mark.client())
         })
     }
@@ -248,9 +257,10 @@ impl Crowd {
     }
 
     /// Takes one peer out, and its client's tag.
-    fn take<E: Family>(&mut self, pools: &mut Pools, state: PeerState, place: Place) {
+    fn take<E: Family>(&mut self, pools: &mut Pools, state: PeerState, place: Place) -> Peer<E> {
         let peer = E::tables_mut(self)[state as usize].remove(E::pool_mut(pools), place);
         self.exit::<E>(pools, peer.mark, state);
+        peer
     }
 
     fn enter<E: Family>(&mut self, pools: &mut Pools, mark: Mark, state: PeerState) {

@@ -29,7 +29,26 @@ impl fmt::Debug for InfoHash {
     }
 }
 
-/// Which client is behind an endpoint: 30 bits made of its peer id and key.
+/// The `key` of an announce as a part of who its client is: 0, which is none, of all clients but those that are known
+/// to say the same key over both protocols and both families for as long as they say the same peer id.
+///
+/// Measured, 2026-11-28: libtorrent 2.0.11 and 2.1.1, qBittorrent 4.5.2 and Deluge, which are made of it,
+/// Transmission 3.00 and rTorrent 0.9.8 keep theirs. aria2 1.36.0 says another one in each announce over UDP,
+/// WebTorrent 3.0.21 none over HTTP and 0 over UDP. Nobody else is told apart better by a key than by the peer id
+/// alone, which is new with each start.
+#[inline]
+pub fn lasting_key(peer_id: &[u8; 20], key: u32) -> u32 {
+    match peer_id {
+        [b'-', b'L', b'T', ..]
+        | [b'-', b'l', b't', ..]
+        | [b'-', b'q', b'B', ..]
+        | [b'-', b'D', b'E', ..]
+        | [b'-', b'T', b'R', ..] => key,
+        _ => 0,
+    }
+}
+
+/// Which client is behind an endpoint: 29 bits made of its peer id and key.
 ///
 /// A dual-stack client announces once from IPv4 and once from IPv6 with the same peer id and key
 /// (BEP 7); the tag lets a swarm count it once. It is no identity: an open tracker knows a peer by
@@ -39,8 +58,14 @@ impl fmt::Debug for InfoHash {
 pub struct ClientTag(u32);
 
 impl ClientTag {
-    /// How many bits of a tag are used; the two above are free for the engine's own marks.
-    pub const BITS: u32 = 30;
+    /// How many bits of a tag are used; the three above are free for the engine's own marks.
+    pub const BITS: u32 = 29;
+
+    /// The tag of `peer_id` with a `key` that lasts, see [`lasting_key`]; 0 is none.
+    #[inline]
+    pub fn of(peer_id: &[u8; 20], key: u32) -> Self {
+        if key == 0 { Self::new(peer_id, &[]) } else { Self::new(peer_id, &key.to_be_bytes()) }
+    }
 
     /// The tag of `peer_id` with the opaque `key` of the announce (empty when there was none).
     #[inline]

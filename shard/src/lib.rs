@@ -33,6 +33,7 @@ mod table;
 mod tags;
 
 mod choose;
+mod downloads;
 mod export;
 mod prefetch;
 mod scope;
@@ -42,9 +43,9 @@ mod warm;
 pub mod model;
 pub mod private;
 
-pub use choose::SPARE_LOOKS;
+pub use choose::{SEEDERS_FOR_NOTHING, SPARE_LOOKS};
 pub use export::Cursor;
-pub use id::{ClientTag, InfoHash};
+pub use id::{ClientTag, InfoHash, lasting_key};
 pub use piece::{PeerRecord, PeerState, Piece, SwarmRecord};
 pub use request::{Announce, Counts, Event, Families, Refusal, Reply};
 pub use scope::Scope;

@@ -18,6 +18,8 @@ pub struct Model {
     pub limits: Limits,
     /// The swarms.
     pub swarms: BTreeMap<InfoHash, Swarm>,
+    /// What clients had downloaded when they became leechers again, or completed over the other family.
+    pub had: BTreeMap<(InfoHash, ClientTag), u64>,
 }
 
 /// A swarm and its peers.
@@ -38,14 +40,16 @@ pub struct Peer {
     pub client: ClientTag,
     /// Its state in the swarm.
     pub state: PeerState,
-    /// When it last announced, rounded down to 4 seconds.
+    /// From when on its silence counts, rounded down to 4 seconds.
     pub last_seen: Seconds,
+    /// It says that nothing is left and it has downloaded nothing.
+    pub may_have_nothing: bool,
 }
 
 impl Model {
     /// An empty shard.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, swarms: BTreeMap::new() }
+        Self { limits, swarms: BTreeMap::new(), had: BTreeMap::new() }
     }
 
     /// As [`Shard::announce`](crate::Shard::announce), with the first peers in order.
@@ -53,6 +57,17 @@ impl Model {
         &mut self,
         announce: &Announce,
         now: Seconds,
+        reply: &mut Reply,
+    ) -> Result<Outcome, Refusal> {
+        self.announce_until(announce, now, now, reply)
+    }
+
+    /// As [`Shard::announce_until`](crate::Shard::announce_until).
+    pub fn announce_until(
+        &mut self,
+        announce: &Announce,
+        now: Seconds,
+        silent_from: Seconds,
         reply: &mut Reply,
     ) -> Result<Outcome, Refusal> {
         reply.clear();
@@ -67,23 +82,27 @@ impl Model {
         if !known.is_some_and(|swarm| swarm.peers.contains_key(&endpoint)) && self.is_full() {
             return Err(Refusal::PeersMax);
         }
+        let snatched = self.completes(announce, endpoint);
         let swarm = self.swarms.entry(announce.info_hash).or_default();
-        let snatched = announce.event == Event::Completed
-            && announce.left == 0
-            && !swarm.is_seeding(endpoint, announce.client);
-        swarm.snatches = swarm.snatches.saturating_add(u32::from(snatched));
-        let peer = Peer { client: announce.client, state: state(announce), last_seen: tick(now) };
+        let peer = Peer {
+            client: announce.client,
+            state: state(announce),
+            last_seen: tick(silent_from),
+            may_have_nothing: announce.left == 0 && announce.downloaded == 0,
+        };
         let joined = swarm.peers.insert(endpoint, peer).is_none();
         reply.counts = swarm.counts();
         if announce.numwant > 0 {
-            let eligible = self.eligible(announce);
+            let eligible = self.eligible(announce, joined);
             eligible.iter().take(announce.numwant.into()).for_each(|(at, _)| write(at, reply));
         }
         Ok(Outcome { joined, left: false, snatched })
     }
 
-    /// The peers an announce that has just been applied may be told, in the order of preference.
-    pub fn eligible(&self, announce: &Announce) -> Vec<(SocketAddr, PeerState)> {
+    /// The peers an announce that has just been applied may be told, in the order of preference; `joined` when its
+    /// endpoint was not there before.
+    pub fn eligible(&self, announce: &Announce, joined: bool) -> Vec<(SocketAddr, PeerState)> {
+        let may_have_nothing = joined && announce.left == 0;
         let reach = Scope::of_requester(announce.address);
         let Some(swarm) = self.swarms.get(&announce.info_hash) else { return Vec::new() };
         let mut eligible: Vec<_> = swarm
@@ -96,11 +115,16 @@ impl Model {
             })
             .filter(|(at, _)| Scope::of_peer(at.ip(), at.port()) <= reach)
             .filter(|(_, peer)| {
-                state(announce) == PeerState::Leecher || peer.state == PeerState::Leecher
+                state(announce) == PeerState::Leecher
+                    || peer.state == PeerState::Leecher
+                    || may_have_nothing && peer.state == PeerState::Seeder
             })
             .map(|(at, peer)| (*at, peer.state))
             .collect();
         eligible.sort_by_key(|(_, state)| *state);
+        if may_have_nothing {
+            eligible.reverse();
+        }
         eligible
     }
 
@@ -149,6 +173,9 @@ impl Model {
 
     fn stop(&mut self, announce: &Announce, now: Seconds, reply: &mut Reply) -> Outcome {
         let endpoint = SocketAddr::new(announce.address, announce.port);
+        let is_known = |swarm: &Swarm| swarm.peers.contains_key(&endpoint);
+        let known = self.swarms.get(&announce.info_hash).is_some_and(is_known);
+        let snatched = known && self.completes(announce, endpoint);
         let Some(swarm) = self.swarms.get_mut(&announce.info_hash) else {
             return Outcome::default();
         };
@@ -160,7 +187,45 @@ impl Model {
                 self.swarms.remove(&announce.info_hash);
             }
         }
-        Outcome { left, ..Outcome::default() }
+        Outcome { left, snatched, ..Outcome::default() }
+    }
+
+    /// Whether an announce that is about to be applied completes a download. If so, it is counted.
+    fn completes(&mut self, announce: &Announce, endpoint: SocketAddr) -> bool {
+        let Announce { info_hash, client, event, downloaded, .. } = *announce;
+        let swarm = self.swarms.entry(info_hash).or_default();
+        let known = swarm.peers.get(&endpoint).copied();
+        let elsewhere = |is: fn(PeerState) -> bool| {
+            swarm.peers.iter().any(|(at, peer)| {
+                at.is_ipv4() != endpoint.is_ipv4() && peer.client == client && is(peer.state)
+            })
+        };
+        let leeches = elsewhere(|state| state != PeerState::Seeder);
+        let was_seeder = known.is_some_and(|known| known.state == PeerState::Seeder);
+        if announce.left > 0 {
+            if was_seeder && event != Event::Stopped {
+                self.had.insert((info_hash, client), downloaded);
+            }
+            return false;
+        }
+        let before = known.map(|known| known.client).or(leeches.then_some(client));
+        let seeds = elsewhere(|state| state == PeerState::Seeder);
+        let has_it_now = downloaded > 0 && known.is_some_and(|known| known.may_have_nothing);
+        let snatched = if (was_seeder || seeds) && !has_it_now {
+            false
+        } else if let Some(before) = before {
+            match self.had.remove(&(info_hash, client)) {
+                Some(had) => downloaded > 0 && downloaded != had,
+                None => event == Event::Completed || downloaded > 0 || before != client,
+            }
+        } else {
+            self.limits.count_unknown && event == Event::Completed
+        };
+        if snatched && (leeches || seeds) {
+            self.had.insert((info_hash, client), downloaded);
+        }
+        swarm.snatches = swarm.snatches.saturating_add(u32::from(snatched));
+        snatched
     }
 
     fn is_full(&self) -> bool {
@@ -189,14 +254,6 @@ impl Swarm {
             }
         }
         counts
-    }
-
-    /// Whether an endpoint seeds already, or its client does over the other family.
-    fn is_seeding(&self, endpoint: SocketAddr, client: ClientTag) -> bool {
-        self.peers.iter().any(|(at, peer)| {
-            let elsewhere = at.is_ipv4() != endpoint.is_ipv4() && peer.client == client;
-            peer.state == PeerState::Seeder && (*at == endpoint || elsewhere)
-        })
     }
 }
 

@@ -26,6 +26,13 @@ impl<E: Endpoint> Peer<E> {
         Self { endpoint, seen, mark }
     }
 
+    /// The same, which says that nothing is left and it has downloaded nothing where it `may_have_nothing`.
+    #[inline]
+    pub(crate) fn that(mut self, may_have_nothing: bool) -> Self {
+        self.mark.0 |= u32::from(may_have_nothing) << ClientTag::BITS;
+        self
+    }
+
     /// A peer out of a snapshot.
     pub(crate) fn from_record(record: &PeerRecord<E::Address>, now: Seconds) -> Self {
         let endpoint = E::new(record.address, record.port);
@@ -110,15 +117,17 @@ impl Endpoint for V6 {
     }
 }
 
-/// A client tag and, in the two bits above it, the endpoint's scope: all that choosing asks of a
-/// candidate, in one word.
+/// A client tag; in the bit above it, whether it is a seeder that says it has downloaded nothing; and in the two above
+/// that, the endpoint's scope: all that choosing asks of a candidate, in one word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Mark(u32);
 
 impl Mark {
+    const SCOPE_SHIFT: u32 = 30;
+
     #[inline]
     fn new(client: ClientTag, scope: Scope) -> Self {
-        Self(client.bits() | ((scope as u32) << ClientTag::BITS))
+        Self(client.bits() | ((scope as u32) << Self::SCOPE_SHIFT))
     }
 
     #[inline]
@@ -126,14 +135,22 @@ impl Mark {
         ClientTag::from_bits(self.0)
     }
 
+    /// Whether it said that nothing is left and it had downloaded nothing: it had everything, or has a magnet link and
+    /// nothing.
+    #[inline]
+    pub(crate) fn may_have_nothing(self) -> bool {
+        self.0 >> ClientTag::BITS & 1 != 0
+    }
+
     /// Whether a requester may be told: not when it is the same client, not beyond its scope.
     #[inline]
     pub(crate) fn is_for(self, client: ClientTag, reach: Scope) -> bool {
-        self.client() != client && self.0 >> ClientTag::BITS <= reach as u32
+        self.client() != client && self.0 >> Self::SCOPE_SHIFT <= reach as u32
     }
 }
 
-/// When a peer last announced, in 4-second units that wrap after 72 hours.
+/// From when on a peer has been silent, in 4-second units that wrap after 72 hours: when it last announced, and as much
+/// later as it was told to wait longer than others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Seen(u16);
 
@@ -164,8 +181,10 @@ impl Seen {
         self.age(now) > timeout.0.div_ceil(4)
     }
 
+    /// The moment, which may lie ahead of `now`.
     fn moment(self, now: Seconds) -> Seconds {
-        Seconds((now.0 / 4).saturating_sub(self.age(now)) * 4)
+        let units = Self::at(now).0.wrapping_sub(self.0) as i16;
+        Seconds((now.0 / 4).saturating_add_signed(-i32::from(units)) * 4)
     }
 }
 
@@ -197,6 +216,10 @@ mod tests {
             assert!(moment.0 - kept.0 < 4, "{moment:?} became {kept:?}");
         }
         assert_eq!(Seen::at_most_old(now + Seconds(99), now).moment(now), Seconds(1_700_000_120));
+        for ahead in [4, 900, 12 * 3600] {
+            let moment = Seen::at(now + Seconds(ahead)).moment(now);
+            assert!((now + Seconds(ahead)).0 - moment.0 < 4, "{ahead}");
+        }
         let old = Seen::at_most_old(now - Seconds(200 * 3600), now);
         assert!(old.is_older(Seconds(24 * 3600), now));
     }

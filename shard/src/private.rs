@@ -30,6 +30,7 @@ mod members;
 mod slots;
 mod succeeded;
 mod torrent;
+mod wait;
 mod wides;
 
 mod deletions;

@@ -40,8 +40,11 @@ pub struct Announce {
     pub port: u16,
     /// Which client this endpoint belongs to.
     pub client: ClientTag,
-    /// Bytes left to download; 0 is a seeder, anything else (or unknown, as `u64::MAX`) a leecher.
+    /// Bytes left to download; 0 is a seeder, anything else (or unknown, as `u64::MAX`) a leecher. No size is read
+    /// from it: with a magnet link clients say 0, 1, 16384 or 2^63 − 1.
     pub left: u64,
+    /// Bytes downloaded since `started`; 0 when unknown.
+    pub downloaded: u64,
     /// The event.
     pub event: Event,
     /// Peers asked for, all families together; already capped by the front end.

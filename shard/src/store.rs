@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::choose::{Ask, choose};
+use crate::downloads::{Completion, Downloads};
 use crate::export::{self, Cursor};
 use crate::family::Family;
 use crate::hash::Keys;
 use crate::index::Index;
-use crate::peer::{Endpoint, Peer, Seen, V4, V6};
+use crate::peer::{Endpoint, Mark, Peer, Seen, V4, V6};
 use crate::scope::Scope;
 use crate::slab::Slab;
 use crate::stores::Stores;
@@ -24,10 +25,13 @@ pub struct Limits {
     pub swarms_max: usize,
     /// Peers held at most, both families together.
     pub peers_max: usize,
-    /// A peer silent for longer leaves the swarm (up to 8 seconds late). At most 24 hours.
+    /// A peer silent for longer leaves the swarm (up to 8 seconds late); one that was told to wait longer or shorter
+    /// than others, as much later or sooner. At most 24 hours.
     pub peer_timeout: Seconds,
     /// How long an empty swarm is kept for its snatch count; one without snatches is not kept.
     pub swarm_retention: Seconds,
+    /// `completed` of a client that is not known counts as a snatch too.
+    pub count_unknown: bool,
 }
 
 /// The totals of a shard.
@@ -73,6 +77,7 @@ pub struct Shard {
     pub(crate) index: Index,
     pub(crate) totals: Totals,
     pub(crate) sweep: Sweep,
+    downloads: Downloads,
     /// The latest time heard of; what a peer's wrapped time is relative to when it is exported.
     now: Seconds,
 }
@@ -87,6 +92,7 @@ impl Shard {
             index: Index::new(),
             totals: Totals::default(),
             sweep: Sweep::default(),
+            downloads: Downloads::default(),
             now: Seconds::default(),
         }
     }
@@ -95,11 +101,18 @@ impl Shard {
     /// `announce.numwant` peers.
     ///
     /// `stopped` takes the endpoint out, yields no peers, and is no mistake when the endpoint or the
-    /// swarm is unknown. A snatch is `completed` with nothing left, unless the endpoint is a seeder
-    /// of the swarm already, or a seeder of the other family has the same client tag.
+    /// swarm is unknown. A snatch is the first announce with nothing left, `stopped` included, of a client that is
+    /// known as a leecher over either family, or said that it had downloaded nothing, and has downloaded something since
+    /// ([`crate::downloads`]); with
+    /// [`Limits::count_unknown`], `completed` of a client that is not known is one as well.
+    ///
+    /// An endpoint that is new and has nothing left may have nothing at all, with a magnet link: it is told some seeders
+    /// as well.
     ///
     /// One index lookup, a scan of at most 128 peers or of one bucket, then a number of candidates
     /// that follows `numwant`. Allocates when a list grows, at most some tens of KiB.
+    ///
+    /// The peer is told to wait for the usual interval; see [`Shard::announce_until`] for any other.
     pub fn announce(
         &mut self,
         announce: &Announce,
@@ -107,14 +120,29 @@ impl Shard {
         random: &mut fastrand::Rng,
         reply: &mut Reply,
     ) -> Result<Outcome, Refusal> {
+        self.announce_until(announce, now, now, random, reply)
+    }
+
+    /// The same for a peer whose silence counts from `silent_from` on: `now`, and as much later or sooner as it is told
+    /// to wait longer or shorter than the usual interval. At most 12 hours later.
+    #[inline]
+    pub fn announce_until(
+        &mut self,
+        announce: &Announce,
+        now: Seconds,
+        silent_from: Seconds,
+        random: &mut fastrand::Rng,
+        reply: &mut Reply,
+    ) -> Result<Outcome, Refusal> {
         reply.clear();
         self.now = self.now.max(now);
+        let times = (now, Seen::at(silent_from));
         match announce.address {
             IpAddr::V4(address) => {
-                self.announce_from(V4::new(address, announce.port), announce, now, random, reply)
+                self.announce_from(V4::new(address, announce.port), announce, times, random, reply)
             }
             IpAddr::V6(address) => {
-                self.announce_from(V6::new(address, announce.port), announce, now, random, reply)
+                self.announce_from(V6::new(address, announce.port), announce, times, random, reply)
             }
         }
     }
@@ -184,11 +212,6 @@ impl Shard {
         v4.and(v6)
     }
 
-    /// Changes how long a peer may be silent, from the next step of the sweep on. At most 24 hours.
-    pub fn set_peer_timeout(&mut self, timeout: Seconds) {
-        self.limits.peer_timeout = timeout;
-    }
-
     /// Drops a swarm and its peers, for a torrent that is no longer allowed; how many peers it had.
     pub fn remove(&mut self, info_hash: &InfoHash) -> Option<usize> {
         let slot = self.find(info_hash, self.hash(info_hash))?;
@@ -215,20 +238,20 @@ impl Shard {
         &mut self,
         endpoint: E,
         announce: &Announce,
-        now: Seconds,
+        (now, seen): (Seconds, Seen),
         random: &mut fastrand::Rng,
         reply: &mut Reply,
     ) -> Result<Outcome, Refusal> {
         let hash = self.hash(&announce.info_hash);
         let found = self.find(&announce.info_hash, hash);
         if announce.event == Event::Stopped {
-            return Ok(
-                found.map_or(Outcome::default(), |slot| self.stop(slot, endpoint, now, reply))
-            );
+            return Ok(found.map_or(Outcome::default(), |slot| {
+                self.stop(slot, endpoint, announce, now, reply)
+            }));
         }
         let slot = self.slot_for(announce.info_hash, hash, found, now)?;
         let before = self.tally(slot);
-        let peer = Peer::new(endpoint, announce.client, Seen::at(now));
+        let peer = Peer::new(endpoint, announce.client, seen).that(may_have_nothing(announce));
         let outcome = match self.join(slot, peer, announce) {
             // By far the most announces end here.
             (Joined::Same, _) => {
@@ -244,7 +267,9 @@ impl Shard {
                 Outcome { joined: joined == Joined::New, left: false, snatched }
             }
         };
-        choose(self.slab.entry(slot), &self.stores, &ask(announce), random, reply);
+        let mut ask = ask(announce);
+        ask.may_have_nothing = outcome.joined && announce.left == 0;
+        choose(self.slab.entry(slot), &self.stores, &ask, random, reply);
         Ok(outcome)
     }
 
@@ -270,36 +295,102 @@ impl Shard {
     fn join<E: Family>(&mut self, slot: u32, peer: Peer<E>, announce: &Announce) -> (Joined, bool) {
         let room = self.has_room();
         let entry = self.slab.entry_mut(slot);
-        let completes = announce.event == Event::Completed
-            && announce.left == 0
-            && !entry.seeds_elsewhere::<E>(&self.stores, peer.mark);
         let joined = entry.join(&mut self.stores, peer, state(announce), room);
-        // A seeder that says it again is the same, one that was a seeder with another tag is known.
-        let snatched = completes
-            && matches!(
-                joined,
-                Joined::New | Joined::Known(PeerState::PartialSeed | PeerState::Leecher)
-            );
-        entry.snatches = entry.snatches.saturating_add(u32::from(snatched));
+        let snatched = match joined {
+            Joined::Same | Joined::Refused => false,
+            Joined::New if announce.left > 0 => false,
+            Joined::New => self.completes::<E>(slot, None, peer.mark, announce),
+            Joined::Known(was, mark) => {
+                self.completes::<E>(slot, Some((was, mark)), peer.mark, announce)
+            }
+        };
         (joined, snatched)
+    }
+
+    /// Notes that a client which is known as this, or not at all over its family, is there by `mark` with what it says it
+    /// has left; whether that completes a download.
+    #[cold]
+    fn completes<E: Family>(
+        &mut self,
+        slot: u32,
+        was: Option<(PeerState, Mark)>,
+        mark: Mark,
+        announce: &Announce,
+    ) -> bool {
+        let client = self.client_of(slot, mark);
+        let was_seeder = was.is_some_and(|(state, _)| state == PeerState::Seeder);
+        // It had a magnet link, and now it has what that is of.
+        let has_it_now =
+            was.is_some_and(|(_, mark)| mark.may_have_nothing()) && announce.downloaded > 0;
+        if announce.left > 0 {
+            if was_seeder {
+                self.downloads.note(client, announce.downloaded);
+            }
+            return false;
+        }
+        let entry = self.slab.entry(slot);
+        let elsewhere = |state| entry.is_elsewhere::<E>(&self.stores, mark, state);
+        let leeches_elsewhere = elsewhere(PeerState::Leecher) || elsewhere(PeerState::PartialSeed);
+        let seeds_elsewhere = elsewhere(PeerState::Seeder);
+        let before = match was {
+            Some((_, before)) => Some(before),
+            None => leeches_elsewhere.then_some(mark),
+        };
+        let snatched = match before {
+            _ if was_seeder && !has_it_now => false,
+            _ if seeds_elsewhere && !has_it_now => false,
+            Some(before) => {
+                let is_another_session = before.client() != mark.client();
+                let Announce { event, downloaded, .. } = *announce;
+                let completion = Completion { event, downloaded, is_another_session };
+                let is_one = self.downloads.is_one(client, &completion);
+                self.downloads.forget(client);
+                is_one
+            }
+            None => self.limits.count_unknown && announce.event == Event::Completed,
+        };
+        if snatched && (leeches_elsewhere || seeds_elsewhere) {
+            // The other family has yet to say it.
+            self.downloads.note(client, announce.downloaded);
+        }
+        let entry = self.slab.entry_mut(slot);
+        entry.snatches = entry.snatches.saturating_add(u32::from(snatched));
+        snatched
+    }
+
+    /// A client of a swarm, as [`Downloads`] knows it.
+    fn client_of(&self, slot: u32, mark: Mark) -> u64 {
+        let keys = &self.stores.pools.keys;
+        let torrent = keys.info_hash(&self.slab.entry(slot).info_hash);
+        keys.word(torrent ^ u64::from(mark.client().bits()))
     }
 
     fn stop<E: Family>(
         &mut self,
         slot: u32,
         endpoint: E,
+        announce: &Announce,
         now: Seconds,
         reply: &mut Reply,
     ) -> Outcome {
         let before = self.tally(slot);
         let entry = self.slab.entry_mut(slot);
-        let left = entry.leave(&mut self.stores, &endpoint);
-        reply.counts = entry.counts(&self.stores);
-        if left {
+        let was = entry.leave(&mut self.stores, &endpoint);
+        let snatched = announce.left == 0
+            && was
+                .is_some_and(|(state, mark)| state != PeerState::Seeder || mark.may_have_nothing())
+            && self.completes::<E>(
+                slot,
+                was,
+                Peer::new(endpoint, announce.client, Seen::at(now)).mark,
+                announce,
+            );
+        reply.counts = self.slab.entry(slot).counts(&self.stores);
+        if was.is_some() {
             self.account(slot, before);
             self.keep_or_drop(slot, now);
         }
-        Outcome { left, ..Outcome::default() }
+        Outcome { left: was.is_some(), snatched, ..Outcome::default() }
     }
 
     fn import_peers<E: Family>(
@@ -320,7 +411,7 @@ impl Shard {
             }
             match entry.join(&mut self.stores, peer, record.state, room > 0) {
                 Joined::Refused => imported = Err(Refusal::PeersMax),
-                Joined::New | Joined::Known(_) | Joined::Same => room -= 1,
+                Joined::New | Joined::Known(..) | Joined::Same => room -= 1,
             }
         }
         self.account(slot, before);
@@ -396,6 +487,12 @@ impl Shard {
     }
 }
 
+/// Whether it says that nothing is left and it has downloaded nothing.
+#[inline]
+fn may_have_nothing(announce: &Announce) -> bool {
+    announce.left == 0 && announce.downloaded == 0
+}
+
 /// The state of the peer as its announce says it, unless that is `stopped`.
 #[inline]
 pub(crate) fn state(announce: &Announce) -> PeerState {
@@ -416,5 +513,6 @@ pub(crate) fn ask(announce: &Announce) -> Ask {
         families: announce.families,
         is_v4: announce.address.is_ipv4(),
         numwant: usize::from(announce.numwant),
+        may_have_nothing: false,
     }
 }

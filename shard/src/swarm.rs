@@ -44,8 +44,8 @@ pub(crate) enum Joined {
     Same,
     /// It was not in the swarm before.
     New,
-    /// It was, in this state, and has changed.
-    Known(PeerState),
+    /// It was, in this state and by this mark, and has changed.
+    Known(PeerState, Mark),
     /// It was not, and there is no room for one more.
     Refused,
 }
@@ -95,13 +95,14 @@ impl Entry {
             && let Some(at) = find(&peers[..parts.len()], &peer.endpoint)
         {
             let was = parts.state(at);
+            let mark = peers[at].mark;
             if was == state {
                 peers[at] = peer;
-                return Joined::Same;
+                return if mark == peer.mark { Joined::Same } else { Joined::Known(was, mark) };
             }
             parts.remove(peers, at);
             parts.insert(peers, peer, state);
-            return Joined::Known(was);
+            return Joined::Known(was, mark);
         }
         if matches!(self.body, Body::Empty { .. } | Body::Few { .. }) {
             if !room {
@@ -143,36 +144,33 @@ impl Entry {
         }
     }
 
-    /// Takes an endpoint out; false when it is not in the swarm.
-    pub(crate) fn leave<E: Family>(&mut self, stores: &mut Stores, endpoint: &E) -> bool {
+    /// Takes an endpoint out: the state and the mark that it had; `None` when it is not in the swarm.
+    pub(crate) fn leave<E: Family>(
+        &mut self,
+        stores: &mut Stores,
+        endpoint: &E,
+    ) -> Option<(PeerState, Mark)> {
         let left = match &mut self.body {
-            Body::Free { .. } | Body::Empty { .. } => false,
-            Body::Few { .. } => match E::few_mut(&mut self.body) {
-                Some((parts, peers)) => match find(&peers[..parts.len()], endpoint) {
-                    Some(at) => {
-                        parts.remove(peers, at);
-                        true
-                    }
-                    None => false,
-                },
-                None => false,
-            },
+            Body::Free { .. } | Body::Empty { .. } => None,
+            Body::Few { .. } => E::few_mut(&mut self.body).and_then(|(parts, peers)| {
+                let at = find(&peers[..parts.len()], endpoint)?;
+                let was = (parts.state(at), peers[at].mark);
+                parts.remove(peers, at);
+                Some(was)
+            }),
             Body::Blocks(blocks) => {
-                let peers = E::list(blocks).peers(E::pool(&stores.pools));
-                match find(peers, endpoint) {
-                    Some(at) => {
-                        blocks.take::<E>(&mut stores.pools, at);
-                        true
-                    }
-                    None => false,
-                }
+                let list = *E::list(blocks);
+                find(list.peers(E::pool(&stores.pools)), endpoint).map(|at| {
+                    let peer = blocks.take::<E>(&mut stores.pools, at);
+                    (list.parts.state(at), peer.mark)
+                })
             }
             Body::Crowd(number) => {
                 let (crowd, pools) = stores.crowd_mut(*number);
                 crowd.leave(pools, endpoint)
             }
         };
-        if left {
+        if left.is_some() {
             self.settle(stores);
         }
         left
@@ -203,22 +201,27 @@ impl Entry {
         dropped
     }
 
-    /// Whether a seeder of the other family has this client tag.
-    pub(crate) fn seeds_elsewhere<E: Family>(&self, stores: &Stores, mark: Mark) -> bool {
+    /// Whether a peer of the other family in this state has this client tag.
+    pub(crate) fn is_elsewhere<E: Family>(
+        &self,
+        stores: &Stores,
+        mark: Mark,
+        state: PeerState,
+    ) -> bool {
         let client = mark.client();
         match &self.body {
             Body::Free { .. } | Body::Empty { .. } => false,
             Body::Few { parts, .. } => E::Other::few(&self.body).is_some_and(|(_, peers)| {
-                let seeders = &peers[parts.range(PeerState::Seeder)];
-                seeders.iter().any(|peer| peer.mark.client() == client)
+                peers[parts.range(state)].iter().any(|peer| peer.mark.client() == client)
             }),
             Body::Blocks(blocks) => {
                 let list = E::Other::list(blocks);
-                let seeders =
-                    &list.peers(E::Other::pool(&stores.pools))[list.parts.range(PeerState::Seeder)];
-                seeders.iter().any(|peer| peer.mark.client() == client)
+                let peers = &list.peers(E::Other::pool(&stores.pools))[list.parts.range(state)];
+                peers.iter().any(|peer| peer.mark.client() == client)
             }
-            Body::Crowd(number) => stores.crowd(*number).seeds_elsewhere::<E>(&stores.pools, mark),
+            Body::Crowd(number) => {
+                stores.crowd(*number).is_elsewhere::<E>(&stores.pools, mark, state)
+            }
         }
     }
 

@@ -12,6 +12,7 @@ const LIMITS: Limits = Limits {
     peers_max: 100_000,
     peer_timeout: Seconds(3600),
     swarm_retention: Seconds(3600),
+    count_unknown: false,
 };
 const NOW: Seconds = Seconds(1_700_000_000);
 
@@ -35,6 +36,7 @@ fn told_by(
         port: 6881,
         client: ClientTag::from_bits(0),
         left: 1,
+        downloaded: 0,
         event: Event::None,
         numwant: 0,
         families: Families { v4: true, v6: true },
@@ -62,6 +64,8 @@ fn told_by(
         numwant,
         ..announce
     };
+    // Who is new may have nothing, and is told seeders.
+    shard.announce(&asking, NOW, &mut random, &mut reply).unwrap();
     let mut told: HashMap<Vec<u8>, u32> = HashMap::new();
     for _ in 0..asks {
         shard.announce(&asking, NOW, &mut random, &mut reply).unwrap();

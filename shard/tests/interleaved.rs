@@ -17,6 +17,7 @@ const LIMITS: Limits = Limits {
     peers_max: 100_000,
     peer_timeout: Seconds(1000),
     swarm_retention: Seconds(1000),
+    count_unknown: false,
 };
 const START: Seconds = Seconds(1_700_000_000);
 
@@ -33,6 +34,7 @@ fn announce(random: &mut fastrand::Rng, clients: u32, torrents: u8) -> Announce 
         port: 6881,
         client: ClientTag::from_bits(client),
         left: u64::from(random.u8(..3)),
+        downloaded: random.u64(..3),
         event,
         numwant: 50,
         families: Families { v4: true, v6: true },

@@ -52,7 +52,7 @@ pub(super) fn give_way(settings: &mut [Setting]) {
         follow_all(name, &|config| vec![value(config)]);
     };
     let seconds = |seconds| written(Duration::from_secs(seconds));
-    follow("interval-min", &|config| seconds(config.interval.as_secs() / 2));
+    follow("interval-min", &|config| seconds((config.interval.as_secs() / 2).max(300)));
     follow("interval-max", &|config| {
         seconds((config.interval.as_secs() * 4).min(INTERVAL_MAX.as_secs()))
     });
@@ -443,7 +443,7 @@ mod tests {
         assert_eq!(short.interval_min, minutes(5));
         assert_eq!(short.interval_max, minutes(40));
         assert_eq!(short.peer_timeout, minutes(25));
-        for interval in ["1s", "2s", "1h", "3h", "6h", "10h", "12h"] {
+        for interval in ["5m", "6m", "1h", "3h", "6h", "10h", "12h"] {
             let config = config(interval);
             assert!(config.peer_timeout_at(config.interval_max) <= PEER_TIMEOUT_MAX, "{interval}");
         }

@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn good_keys_of_every_type_are_taken() {
         check("cores = 2\ncontrol = \"none\"\nudp = [\"127.0.0.1:1\"]\nhttp = []\n", "");
-        check("interval = 60\ninterval-min = \"1m\"\nload-target = 0.5\nfresh = true\n", "");
+        check("interval = 600\ninterval-min = \"10m\"\nload-target = 0.5\nfresh = true\n", "");
     }
 
     #[test]

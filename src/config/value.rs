@@ -26,6 +26,23 @@ pub enum OcelotFlavour {
     Orpheus,
 }
 
+/// How clients are told that they will not be served.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Refusals {
+    /// By a failure with the reason.
+    Failure,
+    /// By a success with nobody, a long interval, and the reason as a warning.
+    Quiet,
+}
+
+/// The least value of a range. Tests of what follows an interval would wait for five minutes: builds with debug
+/// assertions take one from a second on where `TEST_SHORT_INTERVALS` is set.
+fn least(low: &'static str) -> &'static str {
+    let is_short =
+        cfg!(debug_assertions) && low == "5m" && std::env::var_os("TEST_SHORT_INTERVALS").is_some();
+    if is_short { "1s" } else { low }
+}
+
 /// The duration that a text such as `90s`, `48h` or `1h30m` says.
 pub fn duration(text: &str) -> Option<Duration> {
     One::parse(text)
@@ -93,6 +110,7 @@ pub(super) trait One: Sized + PartialOrd {
         })?;
         if let Some((low, high)) = range {
             let bound = |text| Self::parse(text).expect("the declared range can be read");
+            let low = least(low);
             if value < bound(low) || value > bound(high) {
                 return Err(format!("{text} is out of range; it may be from {low} to {high}"));
             }
@@ -320,6 +338,19 @@ impl One for OcelotFlavour {
         match text {
             "whatcd" => Some(OcelotFlavour::Whatcd),
             "orpheus" => Some(OcelotFlavour::Orpheus),
+            _ => None,
+        }
+    }
+}
+
+impl One for Refusals {
+    const PLACEHOLDER: &'static str = "HOW";
+    const HINT: &'static str = "failure or quiet";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "failure" => Some(Refusals::Failure),
+            "quiet" => Some(Refusals::Quiet),
             _ => None,
         }
     }

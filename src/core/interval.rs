@@ -21,12 +21,10 @@ use returns::Returns;
 pub struct Policy {
     /// The interval while the load is below its target.
     pub base: Seconds,
-    /// The shortest interval ever answered, but for one second; also sent as `min interval` (BEP 3).
+    /// The shortest interval ever answered; also sent as `min interval` (BEP 3).
     pub min: Seconds,
     /// The longest interval ever answered.
     pub max: Seconds,
-    /// How long a peer may be silent when nobody is told to wait longer than the base interval.
-    pub peer_timeout: Seconds,
     /// How far an answer may be from the interval, as a share of it: 0.1 is ten percent either way.
     pub jitter: f64,
     /// The load to stay at, as a share of one core.
@@ -62,16 +60,8 @@ pub struct Controller {
     spent: f64,
     handled: f64,
     returns: Returns,
-    longest: Longest,
-}
-
-/// The longest interval answered in the last `policy.max` seconds at least, twice that at most: so
-/// long may a client wait that does as it was told.
-#[derive(Clone, Copy, Debug)]
-struct Longest {
-    now: Seconds,
-    before: Seconds,
-    since: Seconds,
+    /// The base interval of the operator, whatever the site has wished.
+    configured: Seconds,
 }
 
 impl Controller {
@@ -94,7 +84,7 @@ impl Controller {
             spent: 0.0,
             handled: 0.0,
             returns: Returns::new(policy.max, now),
-            longest: Longest { now: policy.base, before: policy.base, since: now },
+            configured: policy.base,
         }
     }
 
@@ -103,9 +93,10 @@ impl Controller {
         Seconds(self.interval.round() as u32)
     }
 
-    /// The `min interval` to send along.
-    pub fn min(&self) -> Seconds {
-        self.policy.min
+    /// The `min interval` to send along with this interval, to a client that comes at that moment or to another one.
+    #[inline]
+    pub fn min(&self, interval: Seconds, comes_at_min: bool) -> Seconds {
+        if comes_at_min { interval } else { self.policy.min.min(interval) }
     }
 
     /// The interval and the jitter that are in force while the load is below its target.
@@ -115,19 +106,16 @@ impl Controller {
     }
 
     /// Does what the site wants, as far as the policy allows: an interval from its `min` to its `max`, a
-    /// jitter of up to half of the interval. Peers may be silent for as much longer, or shorter, as the
-    /// interval has become; those that were told to wait longer before are awaited all the same.
+    /// jitter of up to half of the interval.
     pub fn grant(&mut self, wish: Wish) {
         let Policy { base, min, max, .. } = self.policy;
         match wish {
             Wish::Interval(wanted) => {
                 let granted = wanted.clamp(min.max(Seconds(1)), max);
                 self.policy.base = granted;
-                self.policy.peer_timeout = self.policy.peer_timeout + granted - base;
                 let stretch = self.interval / f64::from(base.0);
                 let (least, most) = (f64::from(granted.0), f64::from(max.0));
                 self.interval = (least * stretch).clamp(least, most);
-                self.longest.now = self.longest.now.max(base).max(granted);
             }
             Wish::Jitter(wanted) => {
                 self.policy.jitter = (f64::from(wanted.0) / f64::from(base.0)).min(SPREAD);
@@ -135,11 +123,12 @@ impl Controller {
         }
     }
 
-    /// How long a peer may be silent now: the policy's time, and as much longer as somebody was told to
-    /// wait longer than the base interval.
-    pub fn peer_timeout(&self) -> Seconds {
-        let longest = self.longest.now.max(self.longest.before);
-        self.policy.peer_timeout + longest.since(self.policy.base)
+    /// From when on the silence of a peer counts that is told `interval` now: a peer may be silent for
+    /// `Policy::peer_timeout`, and for as much longer or shorter as it was told to wait longer or shorter than the base
+    /// interval.
+    #[inline]
+    pub fn silent_from(&self, interval: Seconds, now: Seconds) -> Seconds {
+        now + interval - self.configured
     }
 
     /// Says that `peers` were loaded from a snapshot that is `away` old: whom to expect before they
@@ -173,17 +162,12 @@ impl Controller {
             }
         }
         self.returns.promise(now + chosen, now);
-        self.longest.now = self.longest.now.max(chosen);
         chosen
     }
 
     /// Takes in what was measured, about once a second, and moves the interval towards what is needed.
     pub fn observe(&mut self, load: &Load, now: Seconds) {
         self.returns.advance(now);
-        if now.since(self.longest.since) > self.policy.max {
-            let Longest { now: longest, .. } = self.longest;
-            self.longest = Longest { now: self.policy.base, before: longest, since: now };
-        }
         if load.elapsed <= 0.0 {
             return;
         }
@@ -270,7 +254,6 @@ mod tests {
         base: Seconds(1800),
         min: Seconds(300),
         max: Seconds(7200),
-        peer_timeout: Seconds(4500),
         jitter: 0.1,
         load_target: 0.75,
     };
@@ -295,7 +278,9 @@ mod tests {
         let mut controller = Controller::new(POLICY, now);
         assert_eq!(controller.current(), POLICY.base);
         assert_eq!(after(&mut controller, &mut now, 600, load(0.70, 55)), 1800);
-        assert_eq!(controller.min(), POLICY.min);
+        assert_eq!(controller.min(POLICY.base, false), POLICY.min);
+        assert_eq!(controller.min(Seconds(100), false), Seconds(100));
+        assert_eq!(controller.min(POLICY.base, true), POLICY.base);
     }
 
     #[test]
@@ -382,7 +367,6 @@ mod tests {
                 base: Seconds(base),
                 min: Seconds(min),
                 max: Seconds(base + random.u32(0..90_000)),
-                peer_timeout: Seconds(base + random.u32(0..90_000)),
                 jitter: random.f64() * 0.99,
                 load_target: 0.01 + random.f64(),
             };
@@ -393,7 +377,7 @@ mod tests {
                 let answer = controller.answer(now, &mut random);
                 assert!(answer >= policy.min && answer <= policy.max, "{answer:?} {policy:?}");
                 assert!(answer > Seconds(0), "{policy:?}");
-                assert!(controller.peer_timeout() - answer >= policy.peer_timeout - policy.base);
+                assert_eq!(controller.silent_from(answer, now) + policy.base, now + answer);
                 controller.observe(
                     &Load {
                         elapsed: random.f64() * 3.0,
@@ -444,21 +428,18 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_may_be_silent_for_as_much_longer_as_somebody_was_told_to_wait() {
-        let mut random = fastrand::Rng::with_seed(9);
-        let mut now = Seconds(1000);
+    fn a_peer_may_be_silent_for_as_much_longer_as_it_was_told_to_wait() {
+        let now = Seconds(10_000);
         let mut controller = Controller::new(POLICY, now);
-        assert_eq!(controller.peer_timeout(), POLICY.peer_timeout);
-        after(&mut controller, &mut now, 1200, load(1.0, 1));
-        let answer = controller.answer(now, &mut random);
-        assert!(answer > Seconds(6000));
-        let timeout = POLICY.peer_timeout + (answer - POLICY.base);
-        assert_eq!(controller.peer_timeout(), timeout);
-        // That client is still awaited when the overload is long over, and then forgotten.
-        after(&mut controller, &mut now, answer.0, load(0.1, 55));
-        assert_eq!(controller.peer_timeout(), timeout);
-        after(&mut controller, &mut now, 2 * POLICY.max.0, load(0.1, 55));
-        assert_eq!(controller.peer_timeout(), POLICY.peer_timeout);
+        let silent_from = |controller: &Controller, interval| {
+            i64::from(controller.silent_from(Seconds(interval), now).0) - i64::from(now.0)
+        };
+        assert_eq!(silent_from(&controller, POLICY.base.0), 0);
+        assert_eq!(silent_from(&controller, 7200), 5400);
+        assert_eq!(silent_from(&controller, 900), -900);
+        // What the site wishes is another interval like any other.
+        controller.grant(Wish::Interval(Seconds(3600)));
+        assert_eq!(silent_from(&controller, 3600), 1800);
     }
 
     #[test]
@@ -478,8 +459,6 @@ mod tests {
                 let (least, most) = (f64::from(granted) - jitter, f64::from(granted) + jitter);
                 assert!(answer >= least.max(300.0) && answer <= most.min(7200.0), "{answer}");
             }
-            // Nobody is dropped for waiting as long as he was told before.
-            assert!(controller.peer_timeout() > Seconds(1980).max(Seconds(granted)));
             assert_eq!(after(&mut controller, &mut now, 100, load(0.1, 55)), granted);
         }
     }

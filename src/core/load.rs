@@ -117,7 +117,7 @@ impl Engine {
         }
     }
 
-    /// Fits the interval to the load of this core, and the life of its peers to the interval.
+    /// Fits the interval to the load of this core.
     fn reconsider(&mut self, measured: &Measured, last: &Measured, handled: Handled) {
         let now = self.clock.steady();
         let elapsed = (measured.at - last.at).as_secs_f64();
@@ -131,11 +131,5 @@ impl Engine {
             peers: (totals.peers_v4 + totals.peers_v6) as u64,
         };
         self.interval.observe(&load, now);
-        let peer_timeout = self.interval.peer_timeout();
-        self.shard.set_peer_timeout(peer_timeout);
-        if let Some(private) = &mut self.private {
-            let limits = private.swarms.limits();
-            private.swarms.set_limits(shard::private::Limits { peer_timeout, ..limits });
-        }
     }
 }

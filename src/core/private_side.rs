@@ -32,11 +32,11 @@ impl Engine {
         family: Family,
         now: Seconds,
     ) -> Booked {
-        let Self { private, random, reply, counters, draining, interval, clock, .. } = self;
+        let interval = self.next_interval(now);
+        let Self { private, random, reply, counters, draining, clock, .. } = self;
         let private = private.as_mut().expect("announces of users come to a private tracker");
-        let (draining, interval_min) = (*draining, interval.min());
-        let steady = clock.steady_at(now);
-        let lent = Lent { random, reply, counters, draining, interval_min, steady };
+        let (draining, steady) = (*draining, clock.steady_at(now));
+        let lent = Lent { random, reply, counters, draining, interval, steady };
         private.book(announce, protocol, family, now, lent)
     }
 

@@ -119,10 +119,7 @@ pub fn arrive(core: &SharedCore, journey: Journey) {
                 core.answer_http_announce(asked, framing, now, &mut out);
                 None
             }
-            HttpAsked::User(asked) => {
-                let late = core.answer_private(asked, framing, now, &mut out);
-                late.map(|late| Next::Hold(late, framing))
-            }
+            HttpAsked::User(asked) => core.answer_private(asked, framing, now, &mut out),
             HttpAsked::Report(info_hash) => {
                 core.answer_torrent_report(*info_hash, framing, &mut out);
                 None
@@ -173,7 +170,7 @@ fn settle(
     rest: &[u8],
     next: Next,
 ) {
-    if let Next::Hold(..) | Next::Confirm(..) = next {
+    if let Next::Hold(..) | Next::TryAgain(..) | Next::Confirm(..) = next {
         return conversation::begin(core, connection, remote, out.to_vec(), rest, next);
     }
     // Unread input turns the end into a reset, which would take bytes that are held back with it.

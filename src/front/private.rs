@@ -1,19 +1,18 @@
 //! Requests of a private tracker, over HTTP and over UDP.
 
+use std::fmt::Display;
 use std::net::IpAddr;
-use std::rc::Rc;
 
 use ops::counters::{Protocol, Reason};
 use shard::private::{Announce, Passkey, Refusal, User};
-use shard::{Families, InfoHash, Seconds};
+use shard::{Counts, Families, InfoHash, Seconds};
 
 use super::http::requests::Next;
 use crate::api::Failure;
 use crate::api::trace::What;
-use crate::core::mesh::late::Late;
 use crate::core::mesh::message::{HttpAsked, HttpRequest, PrivateAnnounce, UdpAnnounce, UdpAsked};
 use crate::core::mesh::told::Told;
-use crate::core::{Engine, family};
+use crate::core::{Engine, SOON, TurnedAway, family};
 use crate::front::udp::port::Waiting;
 use crate::front::{Core, refused};
 use crate::net::batch::Correspondent;
@@ -29,8 +28,76 @@ use crate::wire::udp::{
     self, PEERS_V4_MAX, PEERS_V6_MAX, Transaction, URL_DATA_BYTES_MAX, write_announce, write_error,
 };
 
-/// A client that cannot be served now comes back this soon.
-const RETRY_SOON: Seconds = Seconds(60);
+/// Refused only because something is full: there may be room again soon.
+fn is_for_want_of_room(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::PeersMax | Refusal::TorrentsMax | Refusal::NoRoom)
+}
+
+/// Refused for what the client is or asks for, and not for how it says so.
+fn will_not_be_served(refusal: &private::Refusal<'_>) -> bool {
+    matches!(
+        refusal,
+        private::Refusal::PasskeyNotFound
+            | private::Refusal::ClientRefused
+            | private::Refusal::Unregistered { .. }
+    )
+}
+
+/// What the metrics call it.
+fn reason_of(refusal: &private::Refusal<'_>) -> Reason {
+    match refusal {
+        private::Refusal::PasskeyNotFound | private::Refusal::AuthenticationFailure => {
+            Reason::Passkey
+        }
+        private::Refusal::ClientRefused => Reason::Client,
+        private::Refusal::Unregistered { .. } => Reason::Torrent,
+        private::Refusal::Unavailable => Reason::Overload,
+        private::Refusal::TooLong => Reason::TooLarge,
+        _ => Reason::Malformed,
+    }
+}
+
+/// When something is asked for again that has been asked for in vain since then: `soon` at first, and each time after a
+/// quarter of the time since.
+fn later_and_later(soon: Seconds, since: Seconds, now: Seconds) -> Seconds {
+    soon.max(Seconds(now.since(since).0 / 4).min(private::FAILURE_INTERVAL))
+}
+
+/// Answers an announce that is refused for good, over HTTP,
+fn write_refusal(out: &mut Vec<u8>, framing: Framing, refusal: &dyn Display, told: TurnedAway) {
+    match told {
+        TurnedAway::Failure(interval) => {
+            private::write_failure(out, framing, refusal, interval, interval);
+        }
+        TurnedAway::Nobody { interval, says_why } => {
+            let announced = Announced {
+                counts: Counts::default(),
+                peers_v4: &[],
+                peers_v6: &[],
+                interval,
+                interval_min: interval,
+                compact: true,
+                warning: says_why.then_some(refusal),
+            };
+            private::write_announce(out, framing, &announced);
+        }
+    }
+}
+
+/// and over UDP.
+fn write_refusal_udp(
+    out: &mut Vec<u8>,
+    transaction: Transaction,
+    refusal: &dyn Display,
+    told: TurnedAway,
+) {
+    match told {
+        TurnedAway::Failure(_) => write_error(out, transaction, refusal),
+        TurnedAway::Nobody { interval, .. } => {
+            write_announce(out, transaction, interval, Counts::default(), &[]);
+        }
+    }
+}
 
 impl Core {
     /// Answers a request to a private tracker; `Some` when it cannot be answered here and now.
@@ -47,7 +114,11 @@ impl Core {
             Target::Announce(key) => {
                 match self.ask_private(head, key, remote) {
                     Ok(asked) => return self.go_to_owner(asked, framing, now, out),
-                    Err(refusal) => self.refuse_private(remote, framing, &refusal, out),
+                    Err(refusal) => {
+                        let said = Asked::parse(head.query, Dialect::Standard).ok();
+                        let passkey = said.and_then(|asked| asked.passkey(key).ok());
+                        self.refuse_announce(remote, framing, &refusal, passkey, out);
+                    }
                 }
                 None
             }
@@ -162,56 +233,50 @@ impl Core {
                 let asked = HttpAsked::User(asked);
                 Some(Next::Travel(owner, Box::new(HttpRequest { asked, framing })))
             }
-            None => {
-                let late = self.answer_private(&asked, framing, now, out)?;
-                Some(Next::Hold(late, framing))
-            }
+            None => self.answer_private(&asked, framing, now, out),
         }
     }
 
-    /// Answers an announce of a torrent that this core owns. The answer must not leave before what is
-    /// returned has come, if anything is.
+    /// Answers an announce of a torrent that this core owns; `Some` when the answer has to wait, or the announce itself.
     pub fn answer_private(
         &mut self,
         asked: &PrivateAnnounce,
         framing: Framing,
         now: Seconds,
         out: &mut Vec<u8>,
-    ) -> Option<Rc<Late<bool>>> {
+    ) -> Option<Next> {
         let PrivateAnnounce { announce, remote, compact, illegal } = asked;
         match self.engine.book(announce, Protocol::Http, family(*remote), now) {
-            Booked::Told { once } => {
-                let interval = self.engine.next_interval(now);
+            Booked::Told { interval, once } => {
                 self.engine.private_mut().trace_answer(Some(interval), now);
+                let comes_at_min = query::comes_at_min_interval(&announce.peer_id.0);
                 let announced = Announced {
                     counts: self.engine.reply.counts,
                     peers_v4: &self.engine.reply.peers_v4,
                     peers_v6: &self.engine.reply.peers_v6,
                     interval,
-                    interval_min: self.engine.interval.min(),
+                    interval_min: self.engine.interval.min(interval, comes_at_min),
                     compact: *compact,
                     warning: illegal.then_some(&private::ILLEGAL_ADDRESS),
                 };
                 private::write_announce(out, framing, &announced);
-                once.then(|| self.engine.private_mut().hold())
+                once.then(|| Next::Hold(self.engine.private_mut().hold(), framing))
+            }
+            Booked::Refused { refusal, .. } if is_for_want_of_room(&refusal) => {
+                refused::say(Protocol::Http, *remote, &refusal);
+                self.engine.private_mut().trace_answer(None, now);
+                Some(Next::TryAgain(Box::new(*asked), framing))
             }
             Booked::Refused { refusal, once } => {
                 refused::say(Protocol::Http, *remote, &refusal);
                 let interval = self.refusal_interval(&refusal, &announce.info_hash, now);
                 self.engine.private_mut().trace_answer(Some(interval), now);
-                private::write_failure(out, framing, &refusal, interval, interval);
-                once.then(|| self.engine.private_mut().hold())
+                write_refusal(out, framing, &refusal, self.engine.told_for_good(interval));
+                once.then(|| Next::Hold(self.engine.private_mut().hold(), framing))
             }
-            Booked::Unavailable => {
-                let refusal = private::Refusal::Unavailable;
-                private::write_failure(out, framing, &refusal, RETRY_SOON, RETRY_SOON);
-                None
-            }
-            Booked::NoRoom => {
-                self.engine.private_mut().trace_answer(Some(RETRY_SOON), now);
-                let refusal = private::Refusal::Unavailable;
-                private::write_failure(out, framing, &refusal, RETRY_SOON, RETRY_SOON);
-                None
+            Booked::Unavailable | Booked::NoRoom => {
+                self.engine.private_mut().trace_answer(None, now);
+                Some(Next::TryAgain(Box::new(*asked), framing))
             }
         }
     }
@@ -229,16 +294,52 @@ impl Core {
             Refusal::Unregistered => {
                 let soon = Seconds(self.engine.settings.unregistered_interval.as_secs() as u32);
                 let private = self.engine.private_mut();
-                let since = private.swarms.asked_in_vain(info_hash, now);
-                soon.max(Seconds(now.since(since).0 / 4).min(private::FAILURE_INTERVAL))
+                later_and_later(soon, private.swarms.asked_in_vain(info_hash, now), now)
             }
-            Refusal::PeersMax | Refusal::TorrentsMax | Refusal::NoRoom => RETRY_SOON,
+            Refusal::PeersMax | Refusal::TorrentsMax | Refusal::NoRoom => SOON,
             // One of the downloads may be complete by then.
             Refusal::DownloadsMax => self.engine.interval.current(),
             Refusal::Deleted { .. }
             | Refusal::LeechingForbidden
             | Refusal::ClientsMax
             | Refusal::NameTaken => private::FAILURE_INTERVAL,
+        }
+    }
+
+    /// Refuses an announce, before its torrent is looked at. A passkey that nobody has, which may be about to be given to
+    /// somebody, is asked for less and less often, as an infohash is.
+    fn refuse_announce(
+        &mut self,
+        remote: IpAddr,
+        framing: Framing,
+        refusal: &private::Refusal<'_>,
+        passkey: Option<Passkey>,
+        out: &mut Vec<u8>,
+    ) {
+        if !will_not_be_served(refusal) {
+            return self.refuse_private(remote, framing, refusal, out);
+        }
+        refused::say(Protocol::Http, remote, refusal);
+        self.engine.counters.front(Protocol::Http, family(remote)).refuse(reason_of(refusal));
+        let interval = self.interval_without_torrent(refusal, passkey);
+        write_refusal(out, framing, refusal, self.engine.told_for_good(interval));
+    }
+
+    /// When a client comes back that was refused before its torrent was looked at.
+    fn interval_without_torrent(
+        &mut self,
+        refusal: &private::Refusal<'_>,
+        passkey: Option<Passkey>,
+    ) -> Seconds {
+        let soon = Seconds(self.engine.settings.unregistered_interval.as_secs() as u32);
+        let now = self.engine.clock.now();
+        match (refusal, passkey) {
+            (private::Refusal::PasskeyNotFound, Some(passkey)) => {
+                let swarms = &mut self.engine.private_mut().swarms;
+                later_and_later(soon, swarms.passkey_in_vain(&passkey, now), now)
+            }
+            (private::Refusal::Unregistered { .. }, _) => soon,
+            _ => private::FAILURE_INTERVAL,
         }
     }
 
@@ -249,21 +350,15 @@ impl Core {
         refusal: &private::Refusal<'_>,
         out: &mut Vec<u8>,
     ) {
-        let (reason, interval) = match refusal {
-            private::Refusal::PasskeyNotFound | private::Refusal::AuthenticationFailure => {
-                (Reason::Passkey, private::FAILURE_INTERVAL)
+        let interval = match refusal {
+            private::Refusal::Unregistered { .. } => {
+                Seconds(self.engine.settings.unregistered_interval.as_secs() as u32)
             }
-            private::Refusal::ClientRefused => (Reason::Client, private::FAILURE_INTERVAL),
-            private::Refusal::Unregistered { .. } => (
-                Reason::Torrent,
-                Seconds(self.engine.settings.unregistered_interval.as_secs() as u32),
-            ),
-            private::Refusal::Unavailable => (Reason::Overload, RETRY_SOON),
-            private::Refusal::TooLong => (Reason::TooLarge, private::FAILURE_INTERVAL),
-            _ => (Reason::Malformed, private::FAILURE_INTERVAL),
+            private::Refusal::Unavailable => SOON,
+            _ => private::FAILURE_INTERVAL,
         };
         refused::say(Protocol::Http, remote, refusal);
-        self.engine.counters.front(Protocol::Http, family(remote)).refuse(reason);
+        self.engine.counters.front(Protocol::Http, family(remote)).refuse(reason_of(refusal));
         private::write_failure(out, framing, refusal, interval, interval);
     }
 
@@ -321,13 +416,15 @@ impl Core {
             },
             Err(refusal) => {
                 refused::say(Protocol::Udp, address, &refusal);
-                let reason = match refusal {
-                    private::Refusal::PasskeyNotFound => Reason::Passkey,
-                    private::Refusal::ClientRefused => Reason::Client,
-                    _ => Reason::Malformed,
+                let front = self.engine.counters.front(Protocol::Udp, family(address));
+                front.refuse(reason_of(&refusal));
+                let interval = self.interval_without_torrent(&refusal, asked.passkey(None).ok());
+                let told = match will_not_be_served(&refusal) {
+                    true => self.engine.told_for_good(interval),
+                    false => TurnedAway::Failure(interval),
                 };
-                self.engine.counters.front(Protocol::Udp, family(address)).refuse(reason);
-                self.push(port, from, |out| write_error(out, announce.transaction, &refusal));
+                let transaction = announce.transaction;
+                self.push(port, from, |out| write_refusal_udp(out, transaction, &refusal, told));
             }
         }
     }
@@ -382,8 +479,7 @@ impl Core {
             family(from.remote.ip().to_canonical()),
             now,
         ) {
-            Booked::Told { once } => {
-                let interval = self.engine.next_interval(now);
+            Booked::Told { interval, once } => {
                 self.engine.private_mut().trace_answer(Some(interval), now);
                 let Engine { reply, counters, .. } = &mut self.engine;
                 let peers = if announce.families.v4 { &reply.peers_v4 } else { &reply.peers_v6 };
@@ -397,23 +493,30 @@ impl Core {
                     });
                 }
             }
-            Booked::Refused { refusal, once } => {
+            Booked::Refused { refusal, .. } if is_for_want_of_room(&refusal) => {
                 refused::say(Protocol::Udp, from.remote.ip(), &refusal);
                 self.engine.private_mut().trace_answer(None, now);
+            }
+            Booked::Refused { refusal, once } => {
+                refused::say(Protocol::Udp, from.remote.ip(), &refusal);
+                let interval = self.refusal_interval(&refusal, &announce.info_hash, now);
+                let told = self.engine.told_for_good(interval);
+                let interval = matches!(told, TurnedAway::Nobody { .. }).then_some(interval);
+                self.engine.private_mut().trace_answer(interval, now);
                 if once {
                     let mut datagram = Vec::new();
-                    write_error(&mut datagram, transaction, &refusal);
+                    write_refusal_udp(&mut datagram, transaction, &refusal, told);
                     self.hold_udp(port, from, datagram);
                 } else {
-                    self.push(port, from, |out| write_error(out, transaction, &refusal));
+                    self.push(port, from, |out| {
+                        write_refusal_udp(out, transaction, &refusal, told)
+                    });
                 }
             }
-            Booked::Unavailable => {
-                let refusal = private::Refusal::Unavailable;
-                self.push(port, from, |out| write_error(out, transaction, &refusal));
+            // Silence: the client asks again in 15 seconds, and later after an error.
+            Booked::Unavailable | Booked::NoRoom => {
+                self.engine.private_mut().trace_answer(None, now);
             }
-            // Silence: the client asks again in 15 seconds.
-            Booked::NoRoom => self.engine.private_mut().trace_answer(None, now),
         }
     }
 

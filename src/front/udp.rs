@@ -16,7 +16,7 @@ use shard::{Announce, Counts, InfoHash, Seconds};
 
 use super::moderation::{self, Moderation};
 use crate::core::mesh::message::{Message, ReplyTo, UdpAnnounce, UdpAsked};
-use crate::core::{Engine, Scraped, family};
+use crate::core::{Engine, Refused, Scraped, TurnedAway, family};
 use crate::front::udp::port::Waiting;
 use crate::front::{Core, SharedCore, refused};
 use crate::net::batch::{BATCH_MAX, Correspondent, Inbox};
@@ -232,8 +232,7 @@ impl Core {
         now: Seconds,
     ) {
         match self.engine.announce(announce, Protocol::Udp, now) {
-            Ok(()) => {
-                let interval = self.engine.next_interval(now);
+            Ok(interval) => {
                 let Engine { reply, counters, .. } = &mut self.engine;
                 let peers = if announce.families.v4 { &reply.peers_v4 } else { &reply.peers_v6 };
                 self.desk.push(counters, port, from, |out| {
@@ -242,7 +241,18 @@ impl Core {
             }
             Err(refused) => {
                 refused::say(Protocol::Udp, from.remote.ip(), &refused);
-                self.push(port, from, |out| write_error(out, transaction, &refused));
+                if refused == Refused::Draining {
+                    // Silence: the client asks again in 15 seconds, and later after an error.
+                    return;
+                }
+                match self.engine.told_of(refused) {
+                    TurnedAway::Failure(_) => {
+                        self.push(port, from, |out| write_error(out, transaction, &refused));
+                    }
+                    TurnedAway::Nobody { interval, .. } => self.push(port, from, |out| {
+                        write_announce(out, transaction, interval, Counts::default(), &[]);
+                    }),
+                }
             }
         }
     }

@@ -16,7 +16,7 @@ use persist::journal::{self, Answer, Columns};
 use shard::private::{
     Announce, Change, Facts, Gone, Limits, Outcome, Passkey, Refusal, Swarms, User, UserId,
 };
-use shard::{InfoHash, PeerState, Reply, Seconds};
+use shard::{Event, InfoHash, PeerState, Reply, Seconds};
 
 use super::core::early::Early;
 use super::core::outgoing::{Client, Outgoing, Waited, Waiter};
@@ -70,6 +70,8 @@ pub enum Booked {
     /// It is answered with the swarm and its peers. What is said `once` waits until the journal has it: a
     /// crash would forget it, and the client would not say it again (see [`Outcome::once`]).
     Told {
+        /// When the client is to come back.
+        interval: Seconds,
         /// See above.
         once: bool,
     },
@@ -97,8 +99,8 @@ pub struct Lent<'a> {
     pub counters: &'a mut counters::Core,
     /// The tracker stops.
     pub draining: bool,
-    /// How long a client should wait.
-    pub interval_min: Seconds,
+    /// How long this client is told to wait.
+    pub interval: Seconds,
     /// The time, by a clock that does not jump.
     pub steady: Seconds,
 }
@@ -136,11 +138,12 @@ impl Private {
         now: Seconds,
         lent: &mut Lent<'_>,
     ) -> Booked {
-        if lent.draining {
+        // What who leaves has moved since it announced last is said once, and is noted while that can be.
+        if lent.draining && announce.event != Event::Stopped {
             return Booked::Unavailable;
         }
         let downloads_full = self.accounts.downloads_full(&announce.user);
-        let announce = &Announce { downloads_full, ..*announce };
+        let announce = &Announce { downloads_full, interval: lent.interval, ..*announce };
         let first = self.site.hybrids().first_of(&announce.info_hash);
         let client = (announce.user.id, first, announce.peer_id, announce.key);
         if self.outgoing.has_no_seat() && self.outgoing.is_unkept(&client) {
@@ -184,12 +187,12 @@ impl Private {
         if let Some(refusal) = refusal {
             return Booked::Refused { refusal, once };
         }
-        if self.early.is(client, announce.event, &outcome, lent.interval_min, lent.steady) {
+        if self.early.is(client, announce.event, &outcome, lent.steady) {
             lent.reply.peers_v4.clear();
             lent.reply.peers_v6.clear();
             lent.counters.early_announces += 1;
         }
-        Booked::Told { once }
+        Booked::Told { interval: lent.interval, once }
     }
 
     /// Takes in what became of records that went to the journal, where that is known by now; who waited for it.

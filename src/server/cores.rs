@@ -279,6 +279,7 @@ fn limits(settings: &Config, cores: usize) -> Limits {
         peers_max: settings.peers_max.div_ceil(cores),
         peer_timeout: seconds(settings.peer_timeout),
         swarm_retention: seconds(settings.torrent_retention),
+        count_unknown: settings.count_unknown,
     }
 }
 
@@ -288,7 +289,6 @@ fn policy(settings: &Config) -> Policy {
         base: seconds(settings.interval),
         min: seconds(settings.interval_min),
         max: seconds(settings.interval_max),
-        peer_timeout: seconds(settings.peer_timeout),
         jitter: settings.interval_jitter,
         load_target: settings.load_target,
     }

@@ -47,7 +47,7 @@ fn a_clock_that_is_put_right_costs_nobody_anything() {
     for wrong in ["-3y", "+3y"] {
         let Some(clock) = WrongClock::by(wrong) else { return };
         let data = TempDir::new().unwrap();
-        let args = "--interval 1s --interval-min 1s --interval-max 1s --peer-timeout 12s";
+        let args = "TEST_SHORT_INTERVALS=1 --interval 1s --interval-min 1s --interval-max 1s --peer-timeout 12s";
         let faked = format!("{} {args}", clock.environment());
         let tracker = Tracker::start_on(data.path(), &faked);
         let torrent = hash("disk");

@@ -363,7 +363,7 @@ fn who_may_not_is_told_why_and_when_to_come_back() {
         (page.failure(), interval)
     };
     let more = "uploaded=0&downloaded=0&left=1";
-    assert_eq!(refused(announce(2, "disk", 7001, more)), ("Passkey not found".to_owned(), 5400));
+    assert_eq!(refused(announce(2, "disk", 7001, more)), ("Passkey not found".to_owned(), 60));
     assert_eq!(refused(announce(1, "other", 7001, more)), ("Unregistered torrent".to_owned(), 60));
 
     let info_hash = escape(&hash("disk"));

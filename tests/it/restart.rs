@@ -24,6 +24,7 @@ fn fill(tracker: &Tracker, torrents: &[[u8; 20]]) {
         let mut announces = Vec::new();
         for (number, torrent) in torrents.iter().enumerate() {
             let port = |peer: usize| (1 + place * 100 + peer) as u16;
+            announces.push(Announce::new(*torrent, port(0)));
             announces.push(Announce::seeder(*torrent, port(0)).event(COMPLETED));
             if number % 7 == 0 {
                 announces.push(Announce::seeder(*torrent, port(0)).event(STOPPED));

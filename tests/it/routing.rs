@@ -84,11 +84,12 @@ fn play(steps: &[Step], args: &str) -> (Vec<Answer>, Tracker) {
             Step::Announce(Way::Udp, home, announce) => {
                 let told = udp[*home].announce(announce);
                 let (seeders, leechers) = (told.seeders.into(), told.leechers.into());
-                answers.push(Answer::Announced(seeders, leechers, told.peers));
+                let told = Answer::Announced(seeders, leechers, told.peers);
+                answers.push(told.of(announce));
             }
             Step::Announce(way, home, announce) => {
                 let page = ask(&tracker, &mut kept, *way, *home, &target(announce));
-                answers.push(announced(&page));
+                answers.push(announced(&page).of(announce));
             }
             Step::Scrape(Way::Udp, home, torrents) => {
                 let told = udp[*home].scrape(torrents);
@@ -107,8 +108,8 @@ fn play(steps: &[Step], args: &str) -> (Vec<Answer>, Tracker) {
                 let requests = targets.map(|target| format!("GET {target} HTTP/1.1\r\n\r\n"));
                 let client = &mut kept[*home];
                 client.send(requests.collect::<String>());
-                for _ in announces {
-                    answers.push(announced(&client.page()));
+                for announce in announces {
+                    answers.push(announced(&client.page()).of(announce));
                 }
                 answers.push(scraped(&client.page(), &torrents));
             }
@@ -151,6 +152,18 @@ fn scraped(page: &http::Page, torrents: &[[u8; 20]]) -> Answer {
     let files = told.get("files");
     let counts = torrents.iter().map(|torrent| http::counts(files.get(torrent)));
     Answer::Scraped(counts.collect())
+}
+
+impl Answer {
+    /// Who says that nothing is left and is new is told some seeders, by chance: they are left out.
+    fn of(self, announce: &Announce) -> Self {
+        match self {
+            Answer::Announced(seeders, leechers, _) if announce.left == 0 => {
+                Answer::Announced(seeders, leechers, BTreeSet::new())
+            }
+            answer => answer,
+        }
+    }
 }
 
 /// Compares step by step, so that a difference is found where it begins.

@@ -13,6 +13,7 @@ fn b1_files_are_keyed_by_raw_hash_and_count() {
         for (place, torrent) in torrents.into_iter().enumerate() {
             let port = (number * 10) as u16;
             let at = tracker.http(home);
+            answer(at, announce(torrent, port + 1, "&left=5"));
             answer(at, announce(torrent, port + 1, "&left=0&event=completed"));
             for leecher in 0..place as u16 {
                 answer(at, announce(torrent, port + 2 + leecher, "&left=5"));

@@ -183,7 +183,7 @@ fn c5_an_error_is_action_3_with_a_text() {
     on_both_families_with(
         &format!("--deny-list {}", list.display()),
         |Scene { client, .. }| {
-            for event in [NONE, STARTED, COMPLETED, STOPPED] {
+            for event in [NONE, STARTED, COMPLETED] {
                 let request = client.announce_request(&Announce::new(denied, 1).event(event));
                 let reply = client.ask(&request);
                 assert_eq!(reply[..4], [0, 0, 0, 3]);
@@ -191,9 +191,27 @@ fn c5_an_error_is_action_3_with_a_text() {
                 assert_eq!(text, "Torrent not allowed on this tracker");
                 assert!(reply.len() <= request.len());
             }
+            // Some clients wait for the answer to `stopped` for more than a minute.
+            let stops = client.announce_request(&Announce::new(denied, 1).event(STOPPED));
+            assert_eq!(client.ask(&stops)[..4], [0, 0, 0, 1]);
             assert_eq!(client.scrape(&[denied]), [[0, 0, 0]]);
         },
     );
+}
+
+#[test]
+fn c5_a_quiet_refusal_is_20_bytes_with_a_long_interval_and_nobody() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let denied = hash("denied");
+    let list = folder.path().join("deny");
+    let line: String = denied.iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(&list, line).unwrap();
+    let options = format!("--refusals quiet --deny-list {}", list.display());
+    on_both_families_with(&options, |Scene { client, .. }| {
+        let reply = client.ask(&client.announce_request(&Announce::new(denied, 1)));
+        assert_eq!((reply.len(), &reply[..4]), (20, &[0, 0, 0, 1][..]));
+        assert_eq!(reply[8..], [5400_u32.to_be_bytes(), [0; 4], [0; 4]].concat());
+    });
 }
 
 #[test]
@@ -403,9 +421,11 @@ fn c13_a_scrape_of_up_to_74_is_answered_in_its_order() {
         for (number, torrent) in torrents.iter().enumerate() {
             let [seeders, snatches, leechers] = [number % 3, number % 2, number % 5];
             for port in 0..seeders {
-                let event = if port < snatches { COMPLETED } else { STARTED };
-                let seeder = Announce::seeder(*torrent, port as u16 + 1).event(event);
-                client.announce(&seeder);
+                let number = port as u16 + 1;
+                if port < snatches {
+                    client.announce(&Announce::new(*torrent, number));
+                }
+                client.announce(&Announce::seeder(*torrent, number).event(COMPLETED));
             }
             for port in 0..leechers {
                 client.announce(&Announce::new(*torrent, port as u16 + 100));
@@ -458,6 +478,7 @@ fn c14_a_reply_leaves_from_the_address_that_was_asked() {
 fn c15_a_request_sent_again_changes_nothing() {
     on_both_families(|scene| {
         scene.client.announce(&scene.leecher(1));
+        scene.client.announce(&scene.leecher(2));
         let completed = scene.client.announce_request(&scene.seeder(2).event(COMPLETED));
         let stopped = scene.client.announce_request(&scene.leecher(1).event(STOPPED));
         for (request, expected) in [(completed, [1, 1, 1]), (stopped, [1, 1, 0])] {
@@ -498,7 +519,7 @@ fn c16_connection_ids_survive_a_restart_and_nodes_can_share_them() {
 
 #[test]
 fn a_silent_peer_leaves_and_one_that_comes_back_stays() {
-    let args = "--interval 1s --interval-min 1s --interval-max 1s --interval-jitter 0%";
+    let args = "TEST_SHORT_INTERVALS=1 --interval 1s --interval-min 1s --interval-max 1s --interval-jitter 0%";
     on_both_families_with(&format!("{args} --peer-timeout 2s"), |scene| {
         scene.client.announce(&scene.seeder(1));
         let regular = scene.leecher(2).event(NONE);

@@ -197,9 +197,11 @@ fn measured(fact: &Fact, known: &mut HashMap<PeerKey, Baseline>) -> Record {
             fact.credited_up = fold::whole_bytes(credit.up);
             fact.credited_down = fold::whole_bytes(credit.down);
             fact.token_down = fold::whole_bytes(credit.token_down);
-            // It was complete before, and what it says again spends no token that was given since.
-            if before.is_some_and(|before| before.complete) {
-                (fact.snatched, fact.token_spent) = (false, false);
+            // The database knows what it had. One that was complete completes nothing again, and spends no token that
+            // was given since; one that was not has completed its download, whatever the tracker knew of it.
+            if let Some(before) = before {
+                let has_completed = !before.complete && fact.left == 0 && said.downloaded > 0;
+                (fact.snatched, fact.token_spent) = (has_completed, has_completed && fact.token);
             }
             // Between which announces that was, nobody knows.
             fact.elapsed = 0;
@@ -315,8 +317,10 @@ mod tests {
     #[test]
     fn who_was_complete_completes_nothing_and_spends_no_token() {
         for complete in [false, true] {
-            let spends =
-                Fact { token: true, token_spent: true, snatched: true, ..first_fact(0, 0) };
+            // The tracker may not have known it at all.
+            let first = first_fact(10, 10);
+            let fact = Fact { token: true, token_spent: complete, snatched: complete, ..first };
+            let spends = Fact { left: 0, ..fact };
             let reported = Counters::default();
             let row = Baseline { reported, complete, millis: HOUR, agreed: false };
             let mut known = HashMap::from([(peer_of(&spends), row)]);

@@ -30,7 +30,7 @@ struct Migration {
 }
 
 /// In order; the first is number 1.
-const MIGRATIONS: [Migration; 9] = [
+const MIGRATIONS: [Migration; 10] = [
     Migration { name: "tables", sql: include_str!("../../migrations/0001_tables.sql") },
     Migration { name: "notices", sql: include_str!("../../migrations/0002_notices.sql") },
     Migration {
@@ -49,6 +49,7 @@ const MIGRATIONS: [Migration; 9] = [
         name: "former_passkeys",
         sql: include_str!("../../migrations/0009_former_passkeys.sql"),
     },
+    Migration { name: "lasting_keys", sql: include_str!("../../migrations/0010_lasting_keys.sql") },
 ];
 
 /// How the tables are, for this program.

@@ -125,6 +125,7 @@ impl World {
             numwant: 0,
             families: Families { v4: true, v6: true },
             assumed: Families::default(),
+            interval: Seconds(1800),
             downloads_full: self.rng.u8(..10) == 0,
         }
     }
@@ -294,6 +295,9 @@ fn limits(facts: Facts) -> Limits {
         peers_max: 100_000,
         clients_max: 0,
         peer_timeout: PEER_TIMEOUT,
+        interval: Seconds(1800),
+        interval_max: Seconds(7200),
+        count_unknown: false,
         deletions_max: 1000,
         facts,
     }

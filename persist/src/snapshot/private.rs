@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::Read;
 
 use shard::private::{
-    ClientPrefix, GroupId, Passkey, Swarms, TokenRecord, TorrentRecord, User, UserId,
+    ClientPrefix, GroupId, NamedRecord, Passkey, PeerRecord, Swarms, TokenRecord, TorrentRecord,
+    User, UserId,
 };
-use shard::{InfoHash, Seconds};
+use shard::{InfoHash, Seconds, lasting_key};
 
 use super::files::Files;
 use super::format::{HEADER_BYTES, Header, is_read};
@@ -163,8 +164,10 @@ impl Snapshot {
             match content {
                 Content::Torrents(view) => {
                     for part in view.parts().filter(|part| owns(&part.record.info_hash)) {
-                        let peers = view.peers(part.peers).inspect(|peer| {
+                        let peers = view.peers(part.peers).map(|peer| {
                             restored.peers_v6 += usize::from(peer.endpoints.v6.is_some());
+                            // Snapshots from before 0.3 have keys that do not last.
+                            PeerRecord { key: lasting_key(&peer.peer_id.0, peer.key), ..peer }
                         });
                         let imported = swarms.import(&part.record, peers, view.tokens(part.tokens));
                         restored.refused += usize::from(imported.is_err());
@@ -181,7 +184,10 @@ impl Snapshot {
                             usize::from(swarms.set_second(&first, Some(second)).is_err());
                     }
                     let named = view.named().filter(|named| owns(&named.info_hash));
-                    named.for_each(|named| swarms.import_names(&named));
+                    for named in named {
+                        let key = lasting_key(&named.peer_id.0, named.key);
+                        swarms.import_names(&NamedRecord { key, ..named });
+                    }
                 }
                 Content::Swarms(_)
                 | Content::Users(_)

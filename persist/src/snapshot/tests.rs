@@ -125,6 +125,7 @@ fn shard() -> Shard {
             peers_max: 1_000_000,
             peer_timeout: Seconds(4000),
             swarm_retention: Seconds(4000),
+            count_unknown: false,
         },
     )
 }

@@ -2,6 +2,7 @@
 
 use super::fold::Lines;
 use super::slots::Slots;
+use super::wait::Wait;
 use super::{Counters, PeerId};
 use crate::Seconds;
 
@@ -15,6 +16,8 @@ pub(crate) struct Figures {
     /// When it last announced; not before `since`.
     pub(crate) seen: Seconds,
     pub(crate) announces: u32,
+    /// How long it was told to wait.
+    pub(crate) wait: Wait,
 }
 
 /// A peer's identity (with its user, who is in its [`super::face::Face`]) and figures, as they are kept.
@@ -23,13 +26,49 @@ pub(crate) struct Account {
     peer_id: [u8; 20],
     key: u32,
     since: Seconds,
-    /// Seconds from `since` on.
-    seen: Bytes<3>,
-    announces: Bytes<2>,
+    times: Bytes<5>,
     /// Or, where figures do not fit, the number of a [`Large`].
     uploaded: Bytes<5>,
     downloaded: Bytes<5>,
     left: Bytes<5>,
+}
+
+/// When a client was last seen, in seconds from when it was first seen, up to three months; its announces; and how long
+/// it was told to wait. 23, 13 and 4 bits.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    seen: u32,
+    announces: u32,
+    wait: Wait,
+}
+
+impl Times {
+    const SEEN_BITS: u32 = 23;
+    const ANNOUNCES_BITS: u32 = 13;
+
+    #[inline]
+    fn fit(figures: &Figures) -> bool {
+        figures.seen.since(figures.since).0 >> Self::SEEN_BITS == 0
+            && figures.announces >> Self::ANNOUNCES_BITS == 0
+    }
+
+    #[inline]
+    fn bytes(figures: &Figures) -> Bytes<5> {
+        let seen = u64::from(figures.seen.since(figures.since).0);
+        let announces = u64::from(figures.announces) << Self::SEEN_BITS;
+        let wait = u64::from(figures.wait.bits()) << (Self::SEEN_BITS + Self::ANNOUNCES_BITS);
+        Bytes::new(seen | announces | wait)
+    }
+
+    #[inline]
+    fn of(bytes: Bytes<5>) -> Self {
+        let (word, below) = (bytes.get(), |bits: u32| (1 << bits) - 1);
+        Self {
+            seen: word as u32 & below(Self::SEEN_BITS),
+            announces: (word >> Self::SEEN_BITS) as u32 & below(Self::ANNOUNCES_BITS),
+            wait: Wait::from_bits((word >> (Self::SEEN_BITS + Self::ANNOUNCES_BITS)) as u8),
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Account>() == 48, "memory per peer, see shard/benches/private.rs");
@@ -93,8 +132,7 @@ impl Account {
             peer_id,
             key,
             since: figures.since,
-            seen: Bytes::new(u64::from(figures.seen.since(figures.since).0)),
-            announces: Bytes::new(u64::from(figures.announces)),
+            times: Times::bytes(figures),
             uploaded: Bytes::new(figures.reported.uploaded),
             downloaded: Bytes::new(figures.reported.downloaded),
             left: Bytes::new(figures.left),
@@ -106,8 +144,7 @@ impl Figures {
     #[inline]
     fn are_small(&self) -> bool {
         self.reported.corrupt == 0
-            && Bytes::<3>::fits(u64::from(self.seen.since(self.since).0))
-            && Bytes::<2>::fits(u64::from(self.announces))
+            && Times::fit(self)
             && Bytes::<5>::fits(self.reported.uploaded)
             && Bytes::<5>::fits(self.reported.downloaded)
             && Bytes::<5>::fits(self.left)
@@ -152,6 +189,7 @@ impl Accounts {
         if is_large {
             return self.large.get(account.uploaded.get() as u32).figures;
         }
+        let Times { seen, announces, wait } = Times::of(account.times);
         Figures {
             reported: Counters {
                 uploaded: account.uploaded.get(),
@@ -160,19 +198,22 @@ impl Accounts {
             },
             left: account.left.get(),
             since: account.since,
-            seen: account.since + Seconds(account.seen.get() as u32),
-            announces: account.announces.get() as u32,
+            seen: account.since + Seconds(seen),
+            announces,
+            wait,
         }
     }
 
-    /// When it last announced.
+    /// When it last announced, and how long it was told to wait.
     #[inline]
-    pub(crate) fn seen(&self, number: u32, is_large: bool) -> Seconds {
+    pub(crate) fn heard(&self, number: u32, is_large: bool) -> (Seconds, Wait) {
         if is_large {
-            return self.figures(number, true).seen;
+            let figures = self.figures(number, true);
+            return (figures.seen, figures.wait);
         }
         let account = self.accounts.get(number);
-        account.since + Seconds(account.seen.get() as u32)
+        let Times { seen, wait, .. } = Times::of(account.times);
+        (account.since + Seconds(seen), wait)
     }
 
     #[inline]
@@ -288,10 +329,11 @@ mod tests {
                 since,
                 seen: since + Seconds(number(25) as u32),
                 announces: number(17) as u32,
+                wait: Wait::from_bits(round as u8),
             };
             is_large = accounts.set(account, is_large, &figures);
             assert_eq!(accounts.figures(account, is_large), figures);
-            assert_eq!(accounts.seen(account, is_large), figures.seen);
+            assert_eq!(accounts.heard(account, is_large), (figures.seen, figures.wait));
             assert!(accounts.is(account, &PeerId(*b"-XX0001-abcdefghijkl"), 7));
         }
         accounts.remove(account, is_large);

@@ -9,10 +9,12 @@ use super::hybrid::Names;
 use super::members::Spot;
 use super::rights::Rights;
 use super::torrent::Role;
+use super::wait::Wait;
 use super::{
     AHEAD_MAX, Announce, Counters, Fact, Facts, Freeleech, Outcome, Refusal, Stamp, Swarm, Swarms,
     fold,
 };
+use crate::downloads::Completion;
 use crate::{Counts, Event, PeerState, Reply, Seconds};
 
 /// A peer as it was before an announce.
@@ -64,8 +66,10 @@ impl Swarms {
     /// A peer is a client of a user: by user, peer id and key. Its first announce sets its baseline and
     /// credits nothing; so do counters that went down, unless they are those of an older announce that comes
     /// late, or of a `started` said again: [`super::fold`] has the rules. Those change nothing. `stopped`
-    /// takes it out, yields no peers, and is no mistake when it is unknown. A snatch is `completed` with nothing
-    /// left, unless the peer is a seeder already. A user who may not leech is credited like others;
+    /// takes it out, yields no peers, and is no mistake when it is unknown. A snatch is the first announce with nothing
+    /// left, `stopped` included, of a client that is known as a leecher and has
+    /// downloaded something since ([`crate::downloads`]). A client that is new and has nothing left may have nothing
+    /// at all, with a magnet link: it is told some seeders, where its user may download. A user who may not leech is credited like others;
     /// his leechers are counted, told nobody, and told to nobody. A user with as many downloads as his
     /// group allows begins no further one: a peer that would is credited and a partial seed, and is told
     /// nobody, and to nobody. A client that comes to an endpoint of another client of the same user is its
@@ -157,6 +161,7 @@ impl Swarms {
         let (was, is) = (known.map(|known| known.state), (!stopped).then_some(step.state));
         let held_back = step.held_back;
         let since_last = known.map(|known| now.since(known.figures.seen));
+        let told = known.map_or(Seconds(0), |known| known.figures.wait.least(&self.limits));
         let (face, met) = match known {
             Some(known) => self.meet_known(slot, announce, &known, &step, judged)?,
             None => self.meet_new(slot, announce, &step, judged)?,
@@ -169,6 +174,9 @@ impl Swarms {
             self.remember(announce, known.as_ref(), face.account, judged, now);
         }
         self.count(was, is);
+        if was != is && (was == Some(PeerState::Seeder) || !self.downloads.is_empty()) {
+            self.note_progress(slot, announce, known.as_ref(), judged, step.state);
+        }
         self.book(slot, announce, &step);
         reply.counts = self.members.counts(self.torrents.get(slot));
 
@@ -188,7 +196,8 @@ impl Swarms {
                 None => face.forget(&mut self.members.wides),
             }
         } else if !forbidden && !held_back {
-            self.tell(slot, announce, face.mark.is_wide(), over, random, reply);
+            let is_new = since_last.is_none();
+            self.tell(slot, announce, (is_new, face.mark.is_wide()), over, random, reply);
         }
         let stops = stopped || judged.is_some_and(|judged| judged.stops);
         let once = fact.is_some() && (stops || step.anew || step.snatched);
@@ -197,6 +206,7 @@ impl Swarms {
             was,
             is,
             since_last,
+            told,
             snatched: step.snatched,
             once,
             forbidden,
@@ -206,19 +216,23 @@ impl Swarms {
         })
     }
 
-    /// Tells the client, which has addresses of both families where it `is_wide`, of others.
+    /// Tells the client of others, which `is_new`, and has addresses of both families where it `is_wide`.
     #[inline(always)]
     fn tell(
         &self,
         slot: u32,
         announce: &Announce,
-        is_wide: bool,
+        (is_new, is_wide): (bool, bool),
         over: Option<&Over>,
         random: &mut fastrand::Rng,
         reply: &mut Reply,
     ) {
         let told = self.torrents.get(over.map_or(slot, |over| over.told));
         let mut ask = Ask::of(announce, is_wide);
+        if is_new && announce.left == 0 {
+            // Whoever may not download gets nothing by saying that he has it.
+            ask.may_have_nothing(announce.user.can_leech && !announce.downloads_full);
+        }
         if over.is_some() {
             ask.look_beyond(self.apart(slot));
         }
@@ -274,13 +288,22 @@ impl Swarms {
             since: since.min(seen),
             seen,
             announces: announces.saturating_add(1),
+            wait: Wait::new(announce.interval, &self.limits),
         };
         let anew = known.is_none()
             || announce.event == Event::Started
             || judged.is_some_and(Judged::begins);
-        let snatched = announce.event == Event::Completed
-            && announce.left == 0
-            && was != Some(PeerState::Seeder);
+        let snatched = announce.left == 0
+            && match known {
+                // It had a magnet link, and now it has what that is of; unless it is a copy, which goes on from less.
+                Some(known) if known.state == PeerState::Seeder => {
+                    !known.is_odd
+                        && !judged.is_some_and(|judged| judged.is_elsewhere)
+                        && known.figures.reported.downloaded == 0
+                        && announce.counters.downloaded > 0
+                }
+                _ => self.completes(slot, announce, was.is_some()),
+            };
         let postponed = matches!(self.limits.facts, Facts::Postponed | Facts::Refused)
             && announce.event != Event::Stopped
             && !judged.is_some_and(|judged| judged.stops)
@@ -310,6 +333,55 @@ impl Swarms {
             anew,
             held_back,
         }
+    }
+
+    /// Whether an announce with nothing left, of a leecher or of a client that is not known, completes a download. It is
+    /// not asked who was at its endpoint before: what is said of clients under other names is not theirs, and after a
+    /// restore of the data folder a download could count twice.
+    #[cold]
+    fn completes(&self, slot: u32, announce: &Announce, is_known: bool) -> bool {
+        if !is_known {
+            return self.limits.count_unknown && announce.event == Event::Completed;
+        }
+        let completion = Completion {
+            event: announce.event,
+            downloaded: announce.counters.downloaded,
+            is_another_session: false,
+        };
+        self.downloads.is_one(self.download_of(slot, announce), &completion)
+    }
+
+    /// Remembers what a seeder had downloaded that is none any more, until it is one again. Where it does not begin a
+    /// session anew, it may be a copy that says so, which had less: then what the seeder had.
+    #[cold]
+    fn note_progress(
+        &mut self,
+        slot: u32,
+        announce: &Announce,
+        known: Option<&Known>,
+        judged: Option<&Judged>,
+        is: PeerState,
+    ) {
+        let client = self.download_of(slot, announce);
+        let seeder = known.filter(|known| known.state == PeerState::Seeder);
+        if let Some(seeder) = seeder
+            && announce.left > 0
+            && is != PeerState::Seeder
+        {
+            if announce.event != Event::Stopped {
+                let begins = judged.is_some_and(|judged| judged.begins() && !judged.is_elsewhere);
+                let had = if begins { 0 } else { seeder.figures.reported.downloaded };
+                self.downloads.note(client, announce.counters.downloaded.max(had));
+            }
+        } else if announce.left == 0 {
+            self.downloads.forget(client);
+        }
+    }
+
+    /// A client and its torrent, as [`Downloads`](crate::downloads::Downloads) knows them.
+    fn download_of(&self, slot: u32, announce: &Announce) -> u64 {
+        let Announce { user, ref peer_id, key, .. } = *announce;
+        self.client_hash(user.id, peer_id, key, &self.torrents.get(slot).info_hash)
     }
 
     /// Brings a peer that is there up to date, or takes its face out. Its face, and whether that has

@@ -9,7 +9,7 @@ use super::wides::Wides;
 use crate::pool::Pool;
 use crate::prefetch::prefetch_all;
 use crate::table::Table;
-use crate::{Event, Families, PeerState, Reply, SPARE_LOOKS, Scope};
+use crate::{Event, Families, PeerState, Reply, SEEDERS_FOR_NOTHING, SPARE_LOOKS, Scope};
 
 /// The client that asks, and the peers it asks for.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Ask {
     is_v4_only: bool,
     numwant: usize,
     looks: usize,
+    /// It says that nothing is left and is new: with a magnet link some clients say so that have nothing yet.
+    may_have_nothing: bool,
 }
 
 /// Looks that an announce has to spare for those who are told to nobody, a few microseconds.
@@ -57,7 +59,13 @@ impl Ask {
             is_v4_only: !has_v6 && announce.families.v4 && announce.families.v6,
             numwant: usize::from(announce.numwant),
             looks: 2 * usize::from(announce.numwant) + SPARE_LOOKS,
+            may_have_nothing: false,
         }
+    }
+
+    /// It is told some seeders, though it says that it has everything.
+    pub(crate) fn may_have_nothing(&mut self, may: bool) {
+        self.may_have_nothing = may;
     }
 
     /// So many are in the swarm who are told to nobody.
@@ -70,6 +78,7 @@ impl Ask {
     fn kinds(&self) -> &'static [PeerState] {
         match self.state {
             PeerState::Leecher => &[PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher],
+            PeerState::Seeder if self.may_have_nothing => &[PeerState::Leecher, PeerState::Seeder],
             PeerState::Seeder | PeerState::PartialSeed => &[PeerState::Leecher],
         }
     }
@@ -78,7 +87,7 @@ impl Ask {
 /// Appends to `reply` at most `ask.numwant` different peers, each with one endpoint or both.
 ///
 /// A leecher is told seeders first, then partial seeds, then leechers; who downloads nothing is told
-/// leechers only. Of each kind every peer is as likely as every other: those that follow a random one. But who has
+/// leechers only, but who may have nothing at all, some seeders behind them. Of each kind every peer is as likely as every other: those that follow a random one. But who has
 /// no IPv6 address, as far as is known, is told of those with IPv4 first, of whatever kind.
 /// Looks at no more than twice as many as are asked for, and [`SPARE_LOOKS`].
 pub(crate) fn choose(
@@ -300,6 +309,11 @@ impl Teller<'_> {
             if wanted == 0 {
                 return 0;
             }
+            let mut spared = 0;
+            if self.ask.may_have_nothing && *kind == PeerState::Seeder {
+                spared = wanted.saturating_sub(SEEDERS_FOR_NOTHING);
+                wanted -= spared;
+            }
             let mut walks = Walks::new(torrent, members, *kind, those, self.ask, wanted, random);
             wanted -= self.take(&mut walks.both, walks.share_both, *kind);
             wanted -= self.take(&mut walks.six, walks.share_six, *kind);
@@ -307,6 +321,7 @@ impl Teller<'_> {
             // What there was too little of without IPv6.
             wanted -= self.take(&mut walks.both, wanted, *kind);
             wanted -= self.take(&mut walks.six, wanted, *kind);
+            wanted += spared;
         }
         wanted
     }

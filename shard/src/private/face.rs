@@ -373,6 +373,7 @@ mod tests {
             event: Event::None,
             numwant: 0,
             families: Families::default(),
+            interval: crate::Seconds(1800),
             downloads_full: false,
         }
     }

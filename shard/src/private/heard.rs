@@ -158,10 +158,21 @@ impl Swarms {
         key: u32,
         info_hash: &InfoHash,
     ) -> Whose {
+        Whose::name(self.client_hash(user, peer_id, key, info_hash))
+    }
+
+    /// A client of a torrent in one word.
+    pub(super) fn client_hash(
+        &self,
+        user: UserId,
+        peer_id: &PeerId,
+        key: u32,
+        info_hash: &InfoHash,
+    ) -> u64 {
         let keys = &self.members.keys;
         let client = u64::from(user.0) << 32 | u64::from(key);
         let client = keys.word(client ^ keys.info_hash(&InfoHash(peer_id.0)));
-        Whose::name(keys.word(client ^ keys.info_hash(info_hash)))
+        keys.word(client ^ keys.info_hash(info_hash))
     }
 
     /// Writes down what a peer that was there, or is there now, has said.

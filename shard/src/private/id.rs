@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::InfoHash;
+
 /// A user's number at the site.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]
@@ -55,6 +57,13 @@ impl Passkey {
         } else {
             Err(PasskeyError)
         }
+    }
+
+    /// All of it in twenty bytes, for a table of names.
+    pub(crate) fn as_name(&self) -> InfoHash {
+        let mut name = *self.0.first_chunk::<20>().expect("it has 32 bytes");
+        name.iter_mut().zip(&self.0[20..]).for_each(|(byte, more)| *byte ^= more.rotate_left(1));
+        InfoHash(name)
     }
 
     /// The secret itself, for the database and for the site; not for a log.

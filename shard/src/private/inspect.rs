@@ -206,6 +206,9 @@ mod tests {
         peers_max: 100_000,
         clients_max: 0,
         peer_timeout: Seconds(3600),
+        interval: Seconds(1800),
+        interval_max: Seconds(7200),
+        count_unknown: false,
         deletions_max: 10,
         facts: Facts::Changed,
     };
@@ -231,6 +234,7 @@ mod tests {
         let mut peer_id = *b"-XX0001-000000000000";
         peer_id[8..12].copy_from_slice(&client.to_be_bytes());
         let announce = Announce {
+            interval: Seconds(1800),
             downloads_full: false,
             assumed: Families::default(),
             info_hash: info_hash(torrent),

@@ -39,6 +39,10 @@ pub struct Model {
     pub succeeded: Vec<PeerRecord>,
     /// Memories of what clients have said within the last moments.
     memories: Memories,
+    /// What clients had downloaded when they became leechers again.
+    had: BTreeMap<(InfoHash, Client), u64>,
+    /// How long clients were told to wait.
+    waits: BTreeMap<(InfoHash, Client), Seconds>,
 }
 
 /// News about a user.
@@ -77,8 +81,18 @@ const DELETION_KEPT: u32 = 86_400;
 impl Model {
     /// No torrents yet.
     pub fn new(limits: Limits) -> Self {
-        let (torrents, deletions, rulings, memories, succeeded) = Default::default();
-        Self { limits, torrents, deletions, rulings, counted: None, succeeded, memories }
+        let (torrents, deletions, rulings, memories, succeeded, had) = Default::default();
+        Self {
+            limits,
+            torrents,
+            deletions,
+            rulings,
+            counted: None,
+            succeeded,
+            memories,
+            had,
+            waits: BTreeMap::new(),
+        }
     }
 
     /// See [`super::Swarms::register`].
@@ -173,6 +187,7 @@ impl Model {
         let announce = &Announce { counters: fold::bounded(&announce.counters), ..*announce };
         let over = torrent.over(&client, name != announce.info_hash, announce.event);
         let silent_max = self.limits.peer_timeout;
+        let is_odd = self.memories.is_odd(announce);
         let judged = self.memories.judge(announce, known.as_ref(), over.as_ref(), now, silent_max);
         let said = announce.counters;
         let announce = judged.as_ref().map_or(announce, |judged| &judged.announce);
@@ -184,15 +199,23 @@ impl Model {
             let gone = torrent.succeed(&announce, &announce.endpoints);
             let downloaded = gone.iter().any(|gone| gone.state == PeerState::Leecher);
             announce.downloads_full &= !downloaded;
+            self.counted = self
+                .counted
+                .map(|counted| Announce { downloads_full: announce.downloads_full, ..counted });
             gone.iter().for_each(|gone| self.memories.succeed(announce.info_hash, gone));
             self.succeeded = gone;
         }
         let announce = &announce;
         let begins = judged.as_ref().is_some_and(|judged| judged.begins());
         let anew = known.is_none() || announce.event == Event::Started || begins;
+        let had = self.had.get(&(announce.info_hash, client)).copied();
+        let is_of_one = !is_odd && !judged.as_ref().is_some_and(|judged| judged.is_elsewhere);
+        let snatched = completes(announce, known.as_ref(), had, is_of_one, &self.limits);
         let postponed = matches!(self.limits.facts, Facts::Postponed | Facts::Refused)
             && !anew
-            && known.is_some_and(|known| changes_figures_only(announce, &known, judged.as_ref()));
+            && known.is_some_and(|known| {
+                !snatched && changes_figures_only(announce, &known, judged.as_ref())
+            });
         if self.limits.facts == Facts::Refused && !postponed && (known.is_some() || !stops) {
             return Err(Refusal::NoRoom);
         }
@@ -200,7 +223,7 @@ impl Model {
             torrent.has_room(announce.user.id, peers - self.succeeded.len(), &self.limits)?;
         }
         let announce = *announce;
-        let case = Case { announce, known, judged, over, said, postponed, anew };
+        let case = Case { announce, known, judged, over, said, postponed, anew, snatched };
         Ok(self.settle(&case, name != announce.info_hash, now, reply))
     }
 
@@ -221,6 +244,20 @@ impl Model {
         let as_before = known.filter(|_| *postponed).map(|known| known.reported);
         let announce = &Announce { counters: as_before.unwrap_or(announce.counters), ..*announce };
         let peer = ruled(&self.rulings, &peer_after(announce, known, judged, now));
+        let client = (announce.user.id, announce.peer_id, announce.key);
+        let whose = (announce.info_hash, client);
+        let told = known.map_or(Seconds(0), |_| least(self.waits.get(&whose), &self.limits));
+        if !stops {
+            self.waits.insert(whose, announce.interval);
+        }
+        let was_seeder = known.is_some_and(|known| known.state == PeerState::Seeder);
+        if announce.left == 0 {
+            self.had.remove(&whose);
+        } else if was_seeder && !stops {
+            let begins = judged.is_some_and(|judged| judged.begins() && !judged.is_elsewhere);
+            let had = known.filter(|_| !begins).map_or(0, |known| known.reported.downloaded);
+            self.had.insert(whose, announce.counters.downloaded.max(had));
+        }
         if known.is_some_and(|known| known.endpoints != peer.endpoints) && !stops {
             self.succeeded = torrent.succeed(announce, &peer.endpoints);
             let info_hash = announce.info_hash;
@@ -229,16 +266,17 @@ impl Model {
         let fact = Fact {
             said: (*said != announce.counters).then_some(*said),
             names: over.as_ref().filter(|_| !stops).map_or(Names::FIRST, |over| over.names),
-            ..torrent.apply(announce, known, &peer, moved, now)
+            ..torrent.apply(announce, known, &peer, moved, case.snatched, now)
         };
         if let Some(over) = over {
-            let client = (announce.user.id, announce.peer_id, announce.key);
             torrent.names.insert(client, over.names);
         }
         let Torrent { names, peers, .. } = torrent;
         names.retain(|client, _| peers.contains_key(client));
         reply.counts = torrent.counts_by(by_second);
-        case.outcome(fact, &peer, now, self.limits.facts == Facts::All)
+        let mut outcome = case.outcome(fact, &peer, now, self.limits.facts == Facts::All);
+        outcome.told = told;
+        outcome
     }
 
     /// The counts of a torrent by this of its names.
@@ -252,13 +290,16 @@ impl Model {
         Some(self.torrents.get(&self.first(*info_hash))?.counts())
     }
 
-    /// Whom a requester may be told, whether or not he is here.
-    pub fn eligible(&self, announce: &Announce) -> Vec<PeerRecord> {
+    /// Whom a requester may be told, whether or not he is here; `is_new` when he was not before.
+    pub fn eligible(&self, announce: &Announce, is_new: bool) -> Vec<PeerRecord> {
         let first = self.first(announce.info_hash);
         let by_second = first != announce.info_hash;
         let Some(torrent) = self.torrents.get(&first) else { return Vec::new() };
         let kinds: &[PeerState] = match state(announce) {
             PeerState::Leecher => &[PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher],
+            PeerState::Seeder if is_new && may_download(announce) => {
+                &[PeerState::Leecher, PeerState::Seeder]
+            }
             _ => &[PeerState::Leecher],
         };
         let may = |peer: &&PeerRecord| {
@@ -283,7 +324,7 @@ impl Model {
     pub fn expire(&mut self, now: Seconds) -> Vec<Gone> {
         let mut gone = Vec::new();
         for (info_hash, torrent) in &self.torrents {
-            let leaving = torrent.peers.values().filter(|peer| self.leaves(peer, now));
+            let leaving = torrent.peers.values().filter(|peer| self.leaves(info_hash, peer, now));
             gone.extend(leaving.map(|peer| torrent.gone(info_hash, peer)));
         }
         for torrent in self.torrents.values_mut() {
@@ -296,15 +337,19 @@ impl Model {
     }
 
     /// Whether the sweep is to drop a peer.
-    pub fn leaves(&self, peer: &PeerRecord, now: Seconds) -> bool {
+    pub fn leaves(&self, info_hash: &InfoHash, peer: &PeerRecord, now: Seconds) -> bool {
         // Who was heard in times to come is believed from the beginning on.
-        let silent =
-            now.since(peer.seen) > self.limits.peer_timeout || peer.seen.since(now) > AHEAD_MAX;
+        let client = (peer.user, peer.peer_id, peer.key);
+        let wait = self.waits.get(&(*info_hash, client)).copied().unwrap_or(self.limits.interval);
+        let timeout = timeout(wait, &self.limits);
+        let silent = now.since(peer.seen) > timeout || peer.seen.since(now) > AHEAD_MAX;
         silent || matches!(self.rulings.get(&peer.user), Some((Ruling::Gone, _)))
     }
 
     /// The process has died: what clients said last is all that is known of them.
     pub fn restart(&mut self) {
+        self.had.clear();
+        self.waits.clear();
         self.memories = Memories::default();
     }
 
@@ -355,6 +400,8 @@ struct Case {
     postponed: bool,
     /// A session begins with it.
     anew: bool,
+    /// It completes a download.
+    snatched: bool,
 }
 
 impl Case {
@@ -385,6 +432,7 @@ impl Case {
             was,
             is: (!stops).then_some(peer.state),
             since_last: known.map(|known| now.since(known.seen)),
+            told: Seconds(0),
             snatched: fact.snatched,
             once: noted && (stops || says_stopped || self.anew || fact.snatched),
             forbidden: announce.left > 0 && !announce.user.can_leech,
@@ -473,6 +521,7 @@ impl Torrent {
         known: Option<&PeerRecord>,
         peer: &PeerRecord,
         moved: Counters,
+        snatched: bool,
         now: Seconds,
     ) -> Fact {
         let expires_at = self.tokens.get(&announce.user.id).copied();
@@ -487,8 +536,6 @@ impl Torrent {
         self.balance = self.balance.saturating_sub_unsigned(moved.downloaded);
         self.balance = self.balance.saturating_sub_unsigned(moved.corrupt);
 
-        let completes = announce.event == Event::Completed && announce.left == 0;
-        let snatched = completes && known.is_none_or(|known| known.state != PeerState::Seeder);
         self.snatches += u32::from(snatched);
         let token_spent = snatched && token && self.terms.freeleech != Freeleech::Neutral;
         if token_spent {
@@ -572,6 +619,50 @@ impl Torrent {
     }
 }
 
+/// How long a peer may be silent that was told to wait so long: what it was told is kept in fifteenths of the longest
+/// interval.
+fn timeout(wait: Seconds, limits: &Limits) -> Seconds {
+    if wait == limits.interval {
+        return limits.peer_timeout;
+    }
+    let unit = limits.interval_max.0.div_ceil(15).max(1);
+    let wait = wait.0.div_ceil(unit).clamp(1, 15) * unit;
+    Seconds((limits.peer_timeout.0 + wait).saturating_sub(limits.interval.0))
+}
+
+/// What a peer was told to wait at least.
+fn least(wait: Option<&Seconds>, limits: &Limits) -> Seconds {
+    match wait {
+        Some(wait) if *wait != limits.interval => {
+            let unit = limits.interval_max.0.div_ceil(15).max(1);
+            Seconds((wait.0.div_ceil(unit).clamp(1, 15) - 1) * unit)
+        }
+        _ => limits.interval,
+    }
+}
+
+/// Whether an announce completes a download: of a client that `had` downloaded so much when it became a leecher
+/// again; whether there is no copy of it.
+fn completes(
+    announce: &Announce,
+    known: Option<&PeerRecord>,
+    had: Option<u64>,
+    is_of_one: bool,
+    limits: &Limits,
+) -> bool {
+    let completed = announce.event == Event::Completed;
+    let downloaded = announce.counters.downloaded;
+    match (known, had) {
+        _ if announce.left > 0 => false,
+        (Some(known), _) if known.state == PeerState::Seeder => {
+            is_of_one && known.reported.downloaded == 0 && downloaded > 0
+        }
+        (None, _) => limits.count_unknown && completed,
+        (_, Some(had)) => downloaded > 0 && downloaded != had,
+        _ => completed || downloaded > 0,
+    }
+}
+
 /// Why a torrent that is not registered is not.
 fn unregistered(deletion: Option<&(Arc<str>, Seconds)>, now: Seconds) -> Refusal {
     match deletion {
@@ -584,13 +675,11 @@ fn unregistered(deletion: Option<&(Arc<str>, Seconds)>, now: Seconds) -> Refusal
 
 /// Whether the client stays what it is: then its figures can wait for its next announce.
 fn changes_figures_only(announce: &Announce, known: &PeerRecord, judged: Option<&Judged>) -> bool {
-    let completes = announce.event == Event::Completed && announce.left == 0;
-    let snatches = completes && known.state != PeerState::Seeder;
     let had_v6 = known.endpoints.v6.is_some() || announce.endpoints.v6.is_none();
     let had_v4 = known.endpoints.v4.is_some() || announce.endpoints.v4.is_none();
     let stays = known.state == becomes(announce, Some(known.state)).0 && had_v6 && had_v4;
     let stops = announce.event == Event::Stopped || judged.is_some_and(|judged| judged.stops);
-    !stops && stays && !snatches
+    !stops && stays
 }
 
 /// Whether more of the client is new than when it was heard.
@@ -647,6 +736,11 @@ fn ruled(rulings: &BTreeMap<UserId, (Ruling, u32)>, peer: &PeerRecord) -> PeerRe
         },
         _ => *peer,
     }
+}
+
+/// Whether the user may begin a download.
+pub fn may_download(announce: &Announce) -> bool {
+    announce.user.can_leech && !announce.downloads_full
 }
 
 /// The state of the peer as its announce says it, unless it leaves.

@@ -6,6 +6,7 @@ use super::hybrid::Whom;
 use super::members::Spot;
 use super::recent::Whose;
 use super::torrent::Role;
+use super::wait::Wait;
 use super::{
     AHEAD_MAX, Change, Fact, Gone, PeerRecord, Refusal, Swarms, Terms, TokenRecord, TorrentRecord,
     User, UserId,
@@ -146,6 +147,7 @@ impl Swarms {
             since: record.since.min(record.seen),
             seen: record.seen,
             announces: record.announces,
+            wait: Wait::default(),
         };
         let mut face = Face::new(&Name::new(&members.keys, user, &peer_id, key), 0);
         face.set_endpoints(&mut members.wides, &record.endpoints);

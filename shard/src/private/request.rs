@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{PeerId, User};
-use crate::{Event, Families, InfoHash};
+use crate::{Event, Families, InfoHash, Seconds};
 
 /// Bytes that a client says it has moved since its `started` (BEP 3). They only grow, until it starts
 /// again.
@@ -118,8 +118,8 @@ pub struct Announce {
     pub user: User,
     /// With the user, the torrent and `key`, the identity of a peer.
     pub peer_id: PeerId,
-    /// The client's `key` (BEP 3, 7, 15) folded to 32 bits; 0 when there was none. The same over all
-    /// addresses of one client.
+    /// The client's `key` (BEP 3, 7, 15) where it lasts, see [`crate::lasting_key`]; 0 where it does not, or there is
+    /// none. The same over all addresses and protocols of one client.
     pub key: u32,
     /// Where it announced from; added to what is known of the same peer.
     pub endpoints: Endpoints,
@@ -128,7 +128,8 @@ pub struct Announce {
     pub assumed: Families,
     /// The counters that it says it has moved.
     pub counters: Counters,
-    /// Bytes left to download; 0 is a seeder, anything else (or unknown, as `u64::MAX`) a leecher.
+    /// Bytes left to download; 0 is a seeder, anything else (or unknown, as `u64::MAX`) a leecher. No size is read
+    /// from it: with a magnet link clients say 0, 1, 16384 or 2^63 − 1.
     pub left: u64,
     /// The event.
     pub event: Event,
@@ -136,6 +137,8 @@ pub struct Announce {
     pub numwant: u16,
     /// Families to hand out.
     pub families: Families,
+    /// The interval that the client is told.
+    pub interval: Seconds,
     /// The user has as many downloads under way as his group allows. A peer of his that does not
     /// download yet is not let in as a leecher; one that does goes on.
     pub downloads_full: bool,

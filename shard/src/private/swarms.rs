@@ -15,9 +15,12 @@ use super::succeeded::Succeeded;
 use super::sweep::Sweep;
 use super::tokens::Tokens;
 use super::torrent::{Role, Torrent, Torrents};
+use super::wait::Wait;
 use super::{
-    Announce, Fact, PeerId, PeerRecord, Stamp, Swarm, Terms, TorrentId, TorrentRecord, User, UserId,
+    Announce, Fact, Passkey, PeerId, PeerRecord, Stamp, Swarm, Terms, TorrentId, TorrentRecord,
+    User, UserId,
 };
+use crate::downloads::Downloads;
 use crate::hash::Keys;
 use crate::{Counts, InfoHash, PeerState, Seconds};
 
@@ -30,8 +33,15 @@ pub struct Limits {
     pub peers_max: usize,
     /// Clients of one user on one torrent; 0 is as many as he likes.
     pub clients_max: u16,
-    /// A peer silent for longer is dropped by the sweep.
+    /// A peer silent for longer is dropped by the sweep, where it was told to wait for `interval`; one that was told
+    /// otherwise, as much later or sooner, and up to a fifteenth of `interval_max` late.
     pub peer_timeout: Seconds,
+    /// The usual interval.
+    pub interval: Seconds,
+    /// The longest interval that a peer is told.
+    pub interval_max: Seconds,
+    /// `completed` of a client that is not known counts as a snatch too.
+    pub count_unknown: bool,
     /// Deletion reasons kept at most; the oldest go first.
     pub deletions_max: usize,
     /// Which announces are reported as facts.
@@ -80,17 +90,17 @@ pub struct Totals {
 pub(super) struct Silence {
     now: Seconds,
     believed_from: Seconds,
-    peer_timeout: Seconds,
+    limits: Limits,
 }
 
 impl Silence {
-    /// Whether one who was last heard at `seen` has been silent for too long.
+    /// Whether one who was last heard at `seen`, and told to wait for so long, has been silent for too long.
     #[inline]
-    pub(super) fn is_too_long(self, seen: Seconds) -> bool {
+    pub(super) fn is_too_long(self, (seen, wait): (Seconds, Wait)) -> bool {
         let from_a_wrong_clock = seen.since(self.now) > AHEAD_MAX;
         let heard =
             if from_a_wrong_clock { self.believed_from } else { seen.max(self.believed_from) };
-        self.now.since(heard) > self.peer_timeout
+        self.now.since(heard) > wait.timeout(&self.limits)
     }
 }
 
@@ -146,6 +156,8 @@ pub struct Outcome {
     pub is: Option<PeerState>,
     /// How long ago the peer announced before; `None` when it was not there.
     pub since_last: Option<Seconds>,
+    /// The interval that it was told then, up to a fifteenth of the longest one less; 0 when it was not there.
+    pub told: Seconds,
     /// A download completed, counted once per client.
     pub snatched: bool,
     /// There is a fact, and nothing in it will be said again: the peer is new or has left, counts from
@@ -225,6 +237,7 @@ pub struct Swarms {
     pub(super) members: Members,
     pub(super) recent: Recent,
     pub(super) succeeded: Succeeded,
+    pub(super) downloads: Downloads,
     /// By the last announces.
     pub(super) succeeded_now: Vec<Gone>,
     pub(super) tokens: Tokens,
@@ -249,6 +262,7 @@ impl Swarms {
             members: Members::new(Keys::new(seed)),
             recent: Recent::new(),
             succeeded: Succeeded::default(),
+            downloads: Downloads::default(),
             succeeded_now: Vec::new(),
             tokens: Tokens::default(),
             deletions: Deletions::default(),
@@ -428,7 +442,7 @@ impl Swarms {
 
     /// How long peers may be silent.
     pub(super) fn silence(&self, now: Seconds) -> Silence {
-        Silence { now, believed_from: self.believed_from, peer_timeout: self.limits.peer_timeout }
+        Silence { now, believed_from: self.believed_from, limits: self.limits }
     }
 
     /// The slot of a swarm: a torrent by this of its names.
@@ -452,6 +466,11 @@ impl Swarms {
     pub fn asked_in_vain(&mut self, info_hash: &InfoHash, now: Seconds) -> Seconds {
         let since = self.strangers.ask(&self.members.keys, info_hash, now);
         self.deletions.removed_at(info_hash).map_or(since, |at| at.min(since))
+    }
+
+    /// A passkey that nobody has was asked with: since when it is, as far as is known.
+    pub fn passkey_in_vain(&mut self, passkey: &Passkey, now: Seconds) -> Seconds {
+        self.strangers.ask(&self.members.keys, &passkey.as_name(), now)
     }
 
     /// Why a torrent is not registered any more is told for a day; that it was, is remembered for longer.

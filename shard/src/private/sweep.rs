@@ -158,7 +158,7 @@ impl Swarms {
             let mut face = list.peers(&members.faces)[at];
             let stays = self.rights.write(&mut face, state);
             let silent =
-                || silence.is_too_long(members.accounts.seen(face.account, face.mark.is_large()));
+                || silence.is_too_long(members.accounts.heard(face.account, face.mark.is_large()));
             if !is_second && (!stays || silent()) {
                 left.push((list.remove(&mut members.faces, at), state));
             } else if face != list.peers(&members.faces)[at] {
@@ -195,7 +195,7 @@ impl Swarms {
                 let mut face = table.bucket(faces, bucket)[place.at];
                 let stays = self.rights.write(&mut face, state);
                 let silent =
-                    || silence.is_too_long(accounts.seen(face.account, face.mark.is_large()));
+                    || silence.is_too_long(accounts.heard(face.account, face.mark.is_large()));
                 if !is_second && (!stays || silent()) {
                     left.push((table.remove(faces, place), state));
                 } else if face != table.bucket(faces, bucket)[place.at] {

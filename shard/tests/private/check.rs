@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use shard::private::model::{Client, Model, usable};
+use shard::private::model::{Client, Model, may_download, usable};
 use shard::private::{Announce, PeerRecord};
-use shard::{Event, PeerState, Reply, SPARE_LOOKS};
+use shard::{Event, PeerState, Reply, SEEDERS_FOR_NOTHING, SPARE_LOOKS};
 
 /// Distinct, alive, eligible, the right kinds first, as many as there can be, and each with all the
 /// endpoints the requester can use. No two peers of the model have an endpoint in common, unless it was restarted
@@ -13,6 +13,7 @@ use shard::{Event, PeerState, Reply, SPARE_LOOKS};
 pub(crate) fn peers(
     model: &Model,
     announce: &Announce,
+    is_new: bool,
     refused: bool,
     postponed: bool,
     reply: &Reply,
@@ -22,7 +23,7 @@ pub(crate) fn peers(
         assert!(told.is_empty(), "who leaves or may not download is told nobody");
         return;
     }
-    let eligible = model.eligible(announce);
+    let eligible = model.eligible(announce, is_new);
     let mut clients: BTreeMap<SocketAddr, usize> = BTreeMap::new();
     for (number, peer) in eligible.iter().enumerate() {
         let endpoints = usable(announce, &peer.endpoints);
@@ -57,6 +58,14 @@ pub(crate) fn peers(
     assert!(times.len() <= numwant, "{} peers where {numwant} were asked for", times.len());
     let swarm = &model.torrents[&model.first(announce.info_hash)];
     if swarm.peers.len() <= 2 * numwant + SPARE_LOOKS {
+        if is_new && announce.left == 0 && may_download(announce) {
+            // It may have nothing: leechers, and some seeders.
+            let of = |kind| eligible.iter().filter(|peer| peer.state == kind).count();
+            let seeders = of(PeerState::Seeder).min(SEEDERS_FOR_NOTHING);
+            let least = numwant.min(of(PeerState::Leecher) + seeders);
+            assert!(times.len() >= least, "{chosen:?}: {announce:?}");
+            return;
+        }
         let mut wanted = numwant;
         for (turn, chosen) in chosen.iter().enumerate() {
             for kind in [PeerState::Seeder, PeerState::PartialSeed, PeerState::Leecher] {

@@ -17,6 +17,9 @@ const LIMITS: Limits = Limits {
     peers_max: 1 << 20,
     clients_max: 0,
     peer_timeout: TIMEOUT,
+    interval: Seconds(1800),
+    interval_max: Seconds(7200),
+    count_unknown: false,
     deletions_max: 10,
     facts: Facts::Changed,
 };
@@ -55,6 +58,7 @@ impl Client {
             numwant: 10,
             families: Families { v4: true, v6: true },
             assumed: Families::default(),
+            interval: Seconds(1800),
             downloads_full: false,
         };
         let (last, spoke) = Default::default();

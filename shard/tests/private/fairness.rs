@@ -15,6 +15,9 @@ const LIMITS: Limits = Limits {
     peers_max: 100_000,
     clients_max: 0,
     peer_timeout: Seconds(3600),
+    interval: Seconds(1800),
+    interval_max: Seconds(7200),
+    count_unknown: false,
     deletions_max: 10,
     facts: Facts::Changed,
 };
@@ -39,6 +42,7 @@ fn announce(n: u32, wide: bool) -> Announce {
         numwant: 0,
         families: Families { v4: true, v6: true },
         assumed: Families::default(),
+        interval: Seconds(1800),
         downloads_full: false,
     }
 }

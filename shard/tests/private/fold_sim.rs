@@ -272,6 +272,9 @@ fn by_the_engine(sent: &[Sent]) -> Option<(i128, i128)> {
         peers_max: 10,
         clients_max: 0,
         peer_timeout: Seconds(100_000),
+        interval: Seconds(1800),
+        interval_max: Seconds(7200),
+        count_unknown: false,
         deletions_max: 1,
         facts: Facts::Changed,
     };
@@ -293,6 +296,7 @@ fn by_the_engine(sent: &[Sent]) -> Option<(i128, i128)> {
             numwant: 0,
             families: Families { v4: true, v6: true },
             assumed: Families::default(),
+            interval: Seconds(1800),
             downloads_full: false,
         };
         let now = Seconds(1_700_000_000 + (sent.arrives / 1000) as u32);

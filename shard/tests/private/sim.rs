@@ -106,7 +106,9 @@ impl Sim {
                 if peers < 500 || self.random.u8(..16) == 0 {
                     let refused = outcome.refusal().is_some();
                     let counted = self.model.counted.unwrap_or(*announce);
-                    check::peers(&self.model, &counted, refused, self.postponed, &self.reply);
+                    let is_new = outcome.was.is_none();
+                    let (postponed, reply) = (self.postponed, &self.reply);
+                    check::peers(&self.model, &counted, is_new, refused, postponed, reply);
                     let scraped = self.engine.scrape(&announce.info_hash);
                     assert_eq!(scraped, self.model.scrape(&announce.info_hash));
                     self.check_one(announce, outcome);
@@ -274,7 +276,10 @@ impl Sim {
             let peers = &self.model.torrents[&gone.info_hash].peers;
             let peer = &peers[&(gone.user, gone.peer_id, gone.key)];
             assert_eq!(peer.state, gone.state);
-            assert!(self.model.leaves(peer, self.now), "{gone:?} was there to stay");
+            assert!(
+                self.model.leaves(&gone.info_hash, peer, self.now),
+                "{gone:?} was there to stay"
+            );
             self.model.part(&gone);
             self.journal.push(Record::Gone(gone));
         }

@@ -17,6 +17,9 @@ const LIMITS: Limits = Limits {
     peers_max: 10_000,
     clients_max: 0,
     peer_timeout: TIMEOUT,
+    interval: Seconds(1800),
+    interval_max: Seconds(7200),
+    count_unknown: false,
     deletions_max: 10,
     facts: Facts::Changed,
 };
@@ -56,6 +59,11 @@ impl Story {
 
     pub(crate) fn announce(&mut self, who: &str, words: &str) -> Outcome {
         self.try_announce(who, words).unwrap()
+    }
+
+    /// Is told to come back after `interval`.
+    fn announce_with(&mut self, who: &str, interval: Seconds) {
+        self.sim.announce(&Announce { interval, ..parse(who, "started") }).0.unwrap();
     }
 
     pub(crate) fn told(&mut self, who: &str, words: &str) -> Vec<SocketAddr> {
@@ -100,6 +108,7 @@ fn parse(who: &str, words: &str) -> Announce {
         numwant: 50,
         families: Families { v4: true, v6: true },
         assumed: Families::default(),
+        interval: Seconds(1800),
         downloads_full: false,
     };
     for word in words.split_whitespace() {
@@ -238,9 +247,76 @@ fn a_download_completes_once() {
     assert!(!story.announce("ann", "completed left=0").snatched);
     assert!(!story.announce("bob", "started left=0").snatched);
     assert!(!story.announce("bob", "completed left=0").snatched);
-    assert!(story.announce("cid", "completed left=0").snatched, "heard of for the first time");
+    assert!(!story.announce("cid", "completed left=0").snatched, "heard of for the first time");
     assert!(!story.announce("dan", "completed left=3").snatched, "it is not complete");
-    story.check_counts(3, 1, 2);
+    story.check_counts(3, 1, 1);
+    let mut story = Story::with(Limits { count_unknown: true, ..LIMITS });
+    assert!(story.announce("cid", "completed left=0").snatched, "heard of for the first time");
+    assert!(!story.announce("cid", "completed left=0").snatched);
+}
+
+#[test]
+fn a18_a_download_is_what_became_complete() {
+    // Each line is a client's life, and how many downloads it is.
+    for (life, downloads) in [
+        (&["started", "left=0 down=100"][..], 1),
+        (&["started", "left=50 down=50", "completed left=0 down=100"], 1),
+        (&["started", "stopped left=0 down=100"], 1),
+        (&["completed", "completed left=0", "completed left=0", "stopped left=0"], 1),
+        (&["completed left=0 down=100", "started left=0 down=100", "stopped left=16384"], 0),
+        (&["completed left=0 down=100", "completed left=0 down=100"], 0),
+        // A magnet link: nothing is left while it has nothing.
+        (&["started left=0", "started", "completed left=0 down=100"], 1),
+        (&["left=0", "left=0", "left=100", "left=0 down=100", "left=0 down=100"], 1),
+        (&["left=0", "left=0 down=100", "left=0 down=100", "left=0 down=110"], 1),
+        (&["left=0", "stopped left=0 down=100"], 1),
+        (&["started left=9223372036854775807", "left=100", "left=0 down=100"], 1),
+        // Data that was there is checked, at the start or once more.
+        (&["started", "started left=0"], 0),
+        (&["started", "left=0 down=100", "left=100 down=100", "left=0 down=100"], 1),
+        (&["started left=0", "left=100", "completed left=0"], 0),
+        // Data that is gone is downloaded again.
+        (&["started", "left=0 down=9", "left=100 down=9", "left=0 down=109"], 2),
+        // Over both families it is one client, which says it twice.
+        (
+            &["started", "started at=[2a00::1]:1", "left=0 down=9 at=[2a00::1]:1", "left=0 down=9"],
+            1,
+        ),
+    ] {
+        let mut story = Story::new();
+        let snatched = |words: &&str| story.announce("ann", words).snatched;
+        let found = life.iter().map(snatched).filter(|snatched| *snatched).count();
+        assert_eq!(found, downloads, "{life:?}");
+    }
+}
+
+#[test]
+fn a33_who_may_have_nothing_is_told_seeders_where_he_may_download() {
+    let mut story = Story::new();
+    for n in 1..=20 {
+        story.announce(&format!("s{n}"), &format!("left=0 at=45.0.0.{n}:6881"));
+    }
+    assert_eq!(story.told("s1", "left=0 at=45.0.0.1:6881"), [], "it is not new");
+    assert_eq!(story.told("mag", "started left=0").len(), 8);
+    assert_eq!(story.told("mag", "started left=0"), []);
+    assert_eq!(story.told("nil", "left=0 noleech"), [], "he may not download");
+    assert_eq!(story.told("ful", "left=0 full"), [], "nor he, now");
+    story.announce("lee", "started");
+    assert_eq!(story.told("net", "left=0 numwant=5").len(), 5);
+}
+
+#[test]
+fn a_peer_may_be_silent_for_as_long_as_it_was_told_to_wait() {
+    let mut story = Story::new();
+    for (who, interval) in [("ann", 1800), ("bob", 900), ("cid", 3600)] {
+        story.announce_with(who, Seconds(interval));
+    }
+    let timeout = LIMITS.peer_timeout.0;
+    for (after, there) in [(timeout - 901, 3), (600, 2), (302, 1), (1800 + 480, 0)] {
+        story.advance(Seconds(after));
+        story.sim.expire(10);
+        story.check_counts(0, there, 0);
+    }
 }
 
 #[test]

@@ -52,6 +52,9 @@ impl World {
             peers_max: if random.u8(..6) == 0 { 1 + random.usize(..clients) } else { 1 << 20 },
             clients_max: [0, 0, 1, 3][random.usize(..4)],
             peer_timeout: Seconds(1800 + random.u32(..4000)),
+            interval: Seconds(1800),
+            interval_max: Seconds(7200),
+            count_unknown: random.bool(),
             deletions_max: 1000,
             facts: if random.bool() { Facts::Changed } else { Facts::All },
         };
@@ -310,6 +313,8 @@ impl World {
             numwant: [0, 1, 5, 20, 50, 50, 200][self.random.usize(..7)],
             families,
             assumed: Families { v4: false, v6: self.random.u8(..8) == 0 },
+            interval: [Seconds(1800), Seconds(1800), Seconds(900), Seconds(4000)]
+                [self.random.usize(..4)],
             downloads_full: self.random.u8(..12) == 0,
         }
     }

@@ -1,12 +1,12 @@
 //! What must be true of the peers in a reply, whichever were chosen.
 
 use shard::model::Model;
-use shard::{Announce, Event, PeerState, Reply, SPARE_LOOKS};
+use shard::{Announce, Event, PeerState, Reply, SEEDERS_FOR_NOTHING, SPARE_LOOKS};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Distinct, alive, eligible, the right kinds first, and as many as there can be.
-pub(crate) fn peers(model: &Model, announce: &Announce, reply: &Reply) {
+pub(crate) fn peers(model: &Model, announce: &Announce, joined: bool, reply: &Reply) {
     let told = told(reply);
     let distinct: BTreeSet<SocketAddr> = told.iter().copied().collect();
     assert_eq!(distinct.len(), told.len(), "a peer was told twice: {told:?}");
@@ -17,7 +17,7 @@ pub(crate) fn peers(model: &Model, announce: &Announce, reply: &Reply) {
     let numwant = usize::from(announce.numwant);
     assert!(told.len() <= numwant, "{} peers where {numwant} were asked for", told.len());
 
-    let eligible = model.eligible(announce);
+    let eligible = model.eligible(announce, joined);
     let kinds: BTreeMap<SocketAddr, PeerState> = eligible.iter().copied().collect();
     let mut chosen = [0; 3];
     let is_own = |at: &SocketAddr| at.is_ipv4() == announce.address.is_ipv4();
@@ -33,6 +33,13 @@ pub(crate) fn peers(model: &Model, announce: &Announce, reply: &Reply) {
         return;
     }
     let all: usize = chosen.iter().sum();
+    if joined && announce.left == 0 {
+        // It may have nothing: leechers, and some seeders.
+        let of = |kind| eligible.iter().filter(|(_, state)| *state == kind).count();
+        let seeders = of(PeerState::Seeder).min(SEEDERS_FOR_NOTHING);
+        assert!(all >= numwant.min(of(PeerState::Leecher) + seeders), "{chosen:?}: {announce:?}");
+        return;
+    }
     assert_eq!(all, numwant.min(eligible.len()), "{announce:?}");
     if both && own < eligible.len() && own > 0 {
         // Who was counted as there and may not be told is in nobody's place.

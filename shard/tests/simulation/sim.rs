@@ -16,6 +16,8 @@ pub(crate) struct Sim {
     pub(crate) now: Seconds,
     pub(crate) random: fastrand::Rng,
     pub(crate) shards: Vec<(Shard, Model)>,
+    /// Peers are told to wait for different times.
+    pub(crate) has_intervals: bool,
     reply: Reply,
     expected: Reply,
 }
@@ -26,7 +28,7 @@ impl Sim {
         let start = Seconds(1_700_000_000 + random.u32(..1_000_000));
         let shards = (0..shards).map(|_| pair(&mut random, limits)).collect();
         let (reply, expected) = (Reply::default(), Reply::default());
-        Self { now: start, random, shards, reply, expected }
+        Self { now: start, random, shards, has_intervals: false, reply, expected }
     }
 
     pub(crate) fn owner(&self, info_hash: &InfoHash) -> usize {
@@ -37,10 +39,17 @@ impl Sim {
     pub(crate) fn announce(&mut self, announce: &Announce) -> (Result<Outcome, Refusal>, &Reply) {
         let owner = self.owner(&announce.info_hash);
         let (shard, model) = &mut self.shards[owner];
-        let done = shard.announce(announce, self.now, &mut self.random, &mut self.reply);
+        let silent_from = match self.random.u8(..4) {
+            _ if !self.has_intervals => self.now,
+            0 => self.now + Seconds(self.random.u32(..5_000)),
+            1 => self.now - Seconds(self.random.u32(..900)),
+            _ => self.now,
+        };
+        let (random, reply) = (&mut self.random, &mut self.reply);
+        let done = shard.announce_until(announce, self.now, silent_from, random, reply);
         // The model need not choose: what the engine chose is checked against who could be.
         let to_model = Announce { numwant: 0, ..*announce };
-        let expected = model.announce(&to_model, self.now, &mut self.expected);
+        let expected = model.announce_until(&to_model, self.now, silent_from, &mut self.expected);
         assert_eq!(done, expected, "{announce:?}");
         assert_eq!(self.reply.counts, self.expected.counts, "{announce:?}");
         if done.is_err() {
@@ -49,7 +58,8 @@ impl Sim {
         // The model takes its time with large swarms.
         let peers = model.swarms.get(&announce.info_hash).map_or(0, |swarm| swarm.peers.len());
         if done.is_ok() && (peers < 500 || self.random.u8(..16) == 0) {
-            check::peers(model, announce, &self.reply);
+            let joined = done.is_ok_and(|done| done.joined);
+            check::peers(model, announce, joined, &self.reply);
             let scraped = shard.scrape(&announce.info_hash);
             assert_eq!(scraped, model.scrape(&announce.info_hash), "after {announce:?}");
             let totals = shard.totals();
@@ -90,6 +100,11 @@ impl Sim {
             }
             for (info_hash, mut swarm) in model.swarms {
                 swarm.empty_since = self.now;
+                // A snapshot knows who announced, and not who was told to wait longer.
+                for peer in swarm.peers.values_mut() {
+                    peer.last_seen = peer.last_seen.min(tick(self.now));
+                    peer.may_have_nothing = false;
+                }
                 let owner = self.owner(&info_hash);
                 self.shards[owner].1.swarms.insert(info_hash, swarm);
             }
@@ -123,11 +138,18 @@ impl Sim {
                 model.swarms.keys().collect::<Vec<_>>()
             );
             for (info_hash, swarm) in &model.swarms {
-                assert_eq!(exported[info_hash].peers, swarm.peers, "{info_hash}");
+                let mut peers = swarm.peers.clone();
+                peers.values_mut().for_each(|peer| peer.may_have_nothing = false);
+                assert_eq!(exported[info_hash].peers, peers, "{info_hash}");
                 assert_eq!(exported[info_hash].snatches, swarm.snatches, "{info_hash}");
             }
         }
     }
+}
+
+/// The engine's clock goes in steps of 4 seconds.
+fn tick(now: Seconds) -> Seconds {
+    Seconds(now.0 / 4 * 4)
 }
 
 fn pair(random: &mut fastrand::Rng, limits: Limits) -> (Shard, Model) {
@@ -164,5 +186,8 @@ pub(crate) fn swarms(pieces: &[Piece]) -> BTreeMap<InfoHash, Swarm> {
 
 fn peer<A: Copy + Into<IpAddr>>(record: &PeerRecord<A>) -> (SocketAddr, Peer) {
     let PeerRecord { address, port, client, state, last_seen } = *record;
-    (SocketAddr::new(address.into(), port), Peer { client, state, last_seen })
+    (
+        SocketAddr::new(address.into(), port),
+        Peer { client, state, last_seen, may_have_nothing: false },
+    )
 }

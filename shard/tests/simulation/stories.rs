@@ -14,6 +14,7 @@ const LIMITS: Limits = Limits {
     peers_max: 10_000,
     peer_timeout: PEER_TIMEOUT,
     swarm_retention: Seconds(86_400),
+    count_unknown: false,
 };
 
 /// Clients and torrents by name; what they do, in words.
@@ -26,7 +27,7 @@ impl Story {
         Self { sim: Sim::new(7, 1, limits) }
     }
 
-    /// `who` announces: an event, `left=`, `numwant=`, `at=` an endpoint (else one made of the
+    /// `who` announces: an event, `left=`, `downloaded=`, `numwant=`, `at=` an endpoint (else one made of the
     /// name); an endpoint of IPv6 where `v6` is said. Returns who was told, by name where it has one.
     fn announce(&mut self, who: &str, torrent: &str, words: &str) -> Vec<SocketAddr> {
         let announce = parse(who, torrent, words);
@@ -68,6 +69,7 @@ fn parse(who: &str, torrent: &str, words: &str) -> Announce {
         port: endpoint(who).port(),
         client: ClientTag::new(&name(who), b""),
         left: 100,
+        downloaded: 0,
         event: Event::None,
         numwant: 50,
         families: Families { v4: true, v6: true },
@@ -75,6 +77,7 @@ fn parse(who: &str, torrent: &str, words: &str) -> Announce {
     for word in words.split_whitespace() {
         match word.split_once('=') {
             Some(("left", left)) => announce.left = left.parse().unwrap(),
+            Some(("downloaded", bytes)) => announce.downloaded = bytes.parse().unwrap(),
             Some(("numwant", numwant)) => announce.numwant = numwant.parse().unwrap(),
             Some(("at", at)) => {
                 let at: SocketAddr = at.parse().unwrap();
@@ -129,8 +132,8 @@ fn a_silent_leecher_leaves_the_swarm() {
 #[test]
 fn an_empty_swarm_keeps_its_snatches_for_a_while() {
     let mut story = Story::new(LIMITS);
-    story.announce("ann", "ubuntu", "completed left=0");
-    story.announce("ann", "ubuntu", "stopped left=0");
+    story.announce("ann", "ubuntu", "started");
+    story.announce("ann", "ubuntu", "stopped left=0 downloaded=100");
     story.check_scrape("ubuntu", "seeders=0 leechers=0 snatches=1");
     story.advance(LIMITS.swarm_retention);
     story.check_scrape("ubuntu", "seeders=0 leechers=0 snatches=1");
@@ -174,6 +177,106 @@ fn a_client_with_two_families_is_one_client() {
     story.check_scrape("ubuntu", "seeders=1 leechers=1 snatches=1");
     story.announce("ann", "ubuntu", "stopped left=0 v6");
     story.check_scrape("ubuntu", "seeders=0 leechers=1 snatches=1");
+}
+
+#[test]
+fn a18_a_download_is_what_became_complete() {
+    // Each line is a client's life, and how many downloads it is.
+    for (life, downloads) in [
+        // Whatever it says, or not at all, or at the end.
+        (&["started", "left=0 downloaded=100"][..], 1),
+        (&["started", "left=50 downloaded=50", "completed left=0 downloaded=100"], 1),
+        (&["started", "stopped left=0 downloaded=100"], 1),
+        (&["started", "stopped left=0 downloaded=100", "stopped left=0 downloaded=100"], 1),
+        (&["completed", "completed left=0", "completed left=0", "stopped left=0"], 1),
+        // A seeder that says so at each start.
+        (
+            &[
+                "completed left=0 downloaded=100",
+                "started left=0 downloaded=100",
+                "stopped left=16384",
+            ],
+            0,
+        ),
+        (&["completed left=0 downloaded=100", "completed left=0 downloaded=100"], 0),
+        // A magnet link: nothing is left while it has nothing.
+        (&["started left=0", "started", "completed left=0 downloaded=100"], 1),
+        (&["left=0", "left=0", "left=100", "left=0 downloaded=100", "left=0"], 1),
+        (&["left=0", "left=0 downloaded=100", "left=0 downloaded=100", "left=0 downloaded=110"], 1),
+        (
+            &[
+                "completed left=0",
+                "completed left=0 downloaded=100",
+                "stopped left=0 downloaded=100",
+            ],
+            1,
+        ),
+        (&["left=0", "stopped left=0 downloaded=100"], 1),
+        (&["left=0", "left=0 v6", "left=0 downloaded=100", "left=0 downloaded=100 v6"], 1),
+        (&["started left=16384", "left=100", "left=0 downloaded=100"], 1),
+        // Data that was there is checked, at the start or once more.
+        (&["started", "started left=0"], 0),
+        (
+            &[
+                "started",
+                "left=0 downloaded=100",
+                "left=100 downloaded=100",
+                "left=0 downloaded=100",
+            ],
+            1,
+        ),
+        (&["started left=0", "left=100", "completed left=0"], 0),
+        // Data that is gone is downloaded again.
+        (&["started", "left=0 downloaded=9", "left=100 downloaded=9", "left=0 downloaded=109"], 2),
+        // Over both families, in either order, and one of them says it late.
+        (&["started", "started v6", "left=0 downloaded=9", "left=0 downloaded=9 v6"], 1),
+        (&["started", "left=0 downloaded=9 v6", "left=0 downloaded=9"], 1),
+        (
+            &[
+                "started",
+                "started v6",
+                "stopped left=0 downloaded=9",
+                "stopped left=0 downloaded=9 v6",
+            ],
+            1,
+        ),
+        // Some pieces were not wanted.
+        (&["started", "paused left=9 downloaded=91", "left=0 downloaded=100"], 1),
+    ] {
+        let mut story = Story::new(LIMITS);
+        story.announce("bob", "ubuntu", "started");
+        for words in life {
+            story.announce("ann", "ubuntu", words);
+        }
+        let counts = story.sim.shards[0].0.scrape(&info_hash("ubuntu")).unwrap();
+        assert_eq!(counts.snatches, downloads, "{life:?}");
+    }
+}
+
+#[test]
+fn a18_completed_of_who_is_not_known_counts_where_it_is_wanted() {
+    let mut story = Story::new(Limits { count_unknown: true, ..LIMITS });
+    story.announce("ann", "ubuntu", "completed left=0");
+    story.announce("ann", "ubuntu", "completed left=0 v6");
+    story.announce("bob", "ubuntu", "left=0 downloaded=100");
+    story.check_scrape("ubuntu", "seeders=2 leechers=0 snatches=1");
+}
+
+#[test]
+fn a33_who_may_have_nothing_is_told_seeders() {
+    let mut story = Story::new(LIMITS);
+    for n in 1..=20 {
+        story.announce("sid", "ubuntu", &format!("left=0 at=45.0.0.{n}:6881"));
+    }
+    let all_are_seeders = "left=0 at=45.0.0.1:6881";
+    assert_eq!(story.announce("sid", "ubuntu", all_are_seeders), [], "it is not new");
+    assert_eq!(story.announce("mag", "ubuntu", "left=0").len(), 8);
+    assert_eq!(story.announce("mag", "ubuntu", "started left=0"), []);
+    assert_eq!(story.announce("pat", "ubuntu", "paused left=9"), []);
+    story.announce("lee", "ubuntu", "started");
+    let told = story.announce("net", "ubuntu", "left=0 numwant=5");
+    assert_eq!(told.len(), 5);
+    assert!(told.contains(&endpoint("lee")));
 }
 
 #[test]

@@ -30,6 +30,7 @@ struct Client {
     v6: Option<(Ipv6Addr, u16)>,
     torrent: usize,
     left: u64,
+    downloaded: u64,
 }
 
 impl World {
@@ -47,9 +48,11 @@ impl World {
             peers_max: if tiny { random.usize(..clients) } else { 100_000 },
             peer_timeout: Seconds(random.u32(60..10_000)),
             swarm_retention: Seconds(random.u32(..50_000)),
+            count_unknown: random.bool(),
         };
         let shards = 1 + random.usize(..3);
-        let sim = Sim::new(seed, shards, limits);
+        let mut sim = Sim::new(seed, shards, limits);
+        sim.has_intervals = random.bool();
         let families = [(255, 0), (0, 255), (255, 255), (200, 100), (128, 128)];
         let (v4, v6) = families[random.usize(..families.len())];
         let (loss, repeats) = (random.u8(..80), random.u8(..80));
@@ -156,8 +159,11 @@ impl World {
     /// A client announces over each family it has, most of the time.
     fn act(&mut self, client: usize, event: Event) {
         let left = self.left(event, self.clients[client].left);
-        self.clients[client].left = left;
-        let Client { tag, v4, v6, torrent, .. } = self.clients[client];
+        let more = [0, 0, 1, 100][self.random.usize(..4)];
+        let of_it = &mut self.clients[client];
+        of_it.left = left;
+        of_it.downloaded += more;
+        let Client { tag, v4, v6, torrent, downloaded, .. } = *of_it;
         let v4 = v4.map(|(address, port)| (IpAddr::V4(address), port));
         let v6 = v6.map(|(address, port)| (IpAddr::V6(address), port));
         for (address, port) in v4.into_iter().chain(v6) {
@@ -174,6 +180,7 @@ impl World {
                 port,
                 client: tag,
                 left,
+                downloaded,
                 event,
                 numwant: [0, 1, 5, 20, 50, 50, 200][self.random.usize(..7)],
                 families,
@@ -220,7 +227,7 @@ impl World {
             0 => client.v4 = fresh.v4,
             1 => client.v6 = fresh.v6,
             2 => (client.v4, client.v6) = (fresh.v4, fresh.v6),
-            3 => client.tag = fresh.tag,
+            3 => (client.tag, client.downloaded) = (fresh.tag, 0),
             4 => client.tag = other,
             _ => client.torrent = fresh.torrent,
         }
@@ -241,7 +248,7 @@ impl World {
         let torrent = random.usize(..self.torrents.len());
         // Skewed: the first torrent has half of everybody.
         let torrent = if random.bool() { 0 } else { torrent };
-        Client { tag: ClientTag::from_bits(bits), v4, v6, torrent, left: 1000 }
+        Client { tag: ClientTag::from_bits(bits), v4, v6, torrent, left: 1000, downloaded: 0 }
     }
 }
 

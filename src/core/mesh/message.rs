@@ -120,6 +120,8 @@ pub struct HttpAnnounce {
     pub announce: Announce,
     /// Peers as byte strings, not as a list.
     pub compact: bool,
+    /// See [`crate::wire::query::comes_at_min_interval`].
+    pub comes_at_min: bool,
 }
 
 /// An announce of a known user over HTTP.

@@ -5,10 +5,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use glommio::net::TcpStream;
 use ops::counters::{Protocol, Reason};
 
-use crate::core::mesh::message::{Journey, Message};
+use super::conversation;
+use super::requests::Next;
+use crate::core::mesh::message::{HttpAsked, Journey, Message};
 use crate::core::{Refused, family};
 use crate::front::SharedCore;
 use crate::net::stream;
+use crate::wire::http::{Failure, write_failure};
 
 /// A connection, and who holds it.
 pub enum Held {
@@ -45,21 +48,35 @@ impl Held {
     }
 }
 
-/// Sends a connection to `owner`; when that core has no room, the client is asked to come back.
+/// Sends a connection to `owner`. When that core has no room, the client is asked to come back; a user's announce, which
+/// is booked when it is answered, waits here until there is.
 pub fn travel(core: &SharedCore, owner: usize, journey: Journey) {
-    let core = &mut *core.borrow_mut();
-    core.engine.counters.http_hops += 1;
-    if let Err(Message::Connection(journey)) =
-        core.engine.send(owner, Message::Connection(Box::new(journey)))
-    {
-        let mut out = Vec::new();
-        let framing = journey.request.framing.closing();
-        core.refuse_http(framing, Refused::Overload, &mut out);
-        let front = core.engine.counters.front(Protocol::Http, family(journey.remote.ip()));
-        front.refuse(Reason::Overload);
-        core.note_reply(journey.remote.ip());
-        // It fits the socket's empty buffer, and there is nobody to tell if not.
-        let sent = stream::send(stream::borrow(&journey.connection), &out);
-        core.note_sent(journey.remote.ip(), sent.ok().flatten().unwrap_or(0));
+    let journey = {
+        let engine = &mut core.borrow_mut().engine;
+        engine.counters.http_hops += 1;
+        match engine.send(owner, Message::Connection(Box::new(journey))) {
+            Err(Message::Connection(journey)) => *journey,
+            _ => return,
+        }
+    };
+    let Journey { connection, remote, request, rest } = journey;
+    if let HttpAsked::User(asked) = request.asked {
+        let next = Next::TryAgain(Box::new(asked), request.framing);
+        return conversation::begin(core, Held::Fresh(connection), remote, Vec::new(), &rest, next);
     }
+    let core = &mut *core.borrow_mut();
+    let mut out = Vec::new();
+    let framing = request.framing.closing();
+    match request.asked {
+        HttpAsked::Open(_) => core.refuse_http(framing, Refused::Overload, &mut out),
+        _ => {
+            let reason = &Refused::Overload;
+            write_failure(&mut out, framing, &Failure { reason, intervals: None, retry: None });
+        }
+    }
+    core.engine.counters.front(Protocol::Http, family(remote.ip())).refuse(Reason::Overload);
+    core.note_reply(remote.ip());
+    // It fits the socket's empty buffer, and there is nobody to tell if not.
+    let sent = stream::send(stream::borrow(&connection), &out);
+    core.note_sent(remote.ip(), sent.ok().flatten().unwrap_or(0));
 }

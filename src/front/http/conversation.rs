@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::TcpStream;
@@ -16,7 +16,8 @@ use super::kept::Round;
 use super::requests::Next;
 use super::watch::Link;
 use crate::core::family;
-use crate::core::mesh::message::{HttpRequest, Journey};
+use crate::core::mesh;
+use crate::core::mesh::message::{HttpAsked, HttpRequest, Journey, PrivateAnnounce};
 use crate::front::heard::Doing;
 use crate::front::http::seats::Seat;
 use crate::front::{Core, SharedCore};
@@ -32,6 +33,9 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// How much it may send meanwhile.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// Time between two looks whether there is room to book an announce.
+const TRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A time that does not come.
 const NEVER: Seconds = Seconds(u32::MAX);
@@ -110,6 +114,13 @@ impl Conversation {
                 }
                 continue;
             }
+            if let Next::TryAgain(asked, framing) = next {
+                match self.try_again(&asked, framing).await {
+                    Some(after) => next = after,
+                    None => return,
+                }
+                continue;
+            }
             if !self.output.is_empty() && self.send().await.is_err() {
                 return;
             }
@@ -118,7 +129,9 @@ impl Conversation {
                 continue;
             }
             next = match next {
-                Next::Hold(..) | Next::Confirm(..) => unreachable!("it was waited for above"),
+                Next::Hold(..) | Next::TryAgain(..) | Next::Confirm(..) => {
+                    unreachable!("it was waited for above")
+                }
                 Next::Close => return,
                 Next::Linger => return self.linger().await,
                 Next::Travel(owner, request) => return self.leave(owner, *request),
@@ -142,6 +155,40 @@ impl Conversation {
                 }
             };
         }
+    }
+
+    /// Waits until an announce can be booked, for as long as a request may take; `None` when it cannot, and the
+    /// connection is closed without an answer: a success would mean that it is booked.
+    async fn try_again(&mut self, asked: &PrivateAnnounce, framing: Framing) -> Option<Next> {
+        if !self.output.is_empty() {
+            self.send().await.ok()?;
+        }
+        let time = self.core.borrow().engine.settings.http_request_timeout;
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            glommio::timer::sleep(TRY_PAUSE).await;
+            let core = &mut *self.core.borrow_mut();
+            if let Some(owner) = core.engine.elsewhere(&asked.announce.info_hash) {
+                if core.engine.mesh[owner].depth() < mesh::INBOX_MESSAGES_MAX {
+                    let asked = HttpAsked::User(*asked);
+                    return Some(Next::Travel(owner, Box::new(HttpRequest { asked, framing })));
+                }
+                continue;
+            }
+            let now = core.engine.clock.now();
+            match core.answer_private(asked, framing, now, &mut self.output) {
+                Some(Next::TryAgain(..)) => {}
+                Some(next) => return Some(next),
+                None => {
+                    core.note_reply(self.remote.ip());
+                    break;
+                }
+            }
+        }
+        if self.output.is_empty() || self.send().await.is_err() {
+            return None;
+        }
+        Some(self.after_reply(framing))
     }
 
     /// Tells the site that its change is in force and on the disk, when it is, or that it is not.
@@ -296,7 +343,7 @@ impl Conversation {
                 self.batched = Some(core.desk.kept.round());
                 Ok(Some(next))
             }
-            (Next::Hold(..) | Next::Confirm(..), _) => {
+            (Next::Hold(..) | Next::TryAgain(..) | Next::Confirm(..), _) => {
                 self.output.extend_from_slice(output);
                 Ok(Some(next))
             }

@@ -12,11 +12,11 @@ use shard::Seconds;
 use super::conversation::Conversation;
 use super::requests::Next;
 use crate::core::mesh::edition::Body;
-use crate::core::{Refused, family};
+use crate::core::{Refused, SOON, family};
 use crate::front::Core;
 use crate::front::http::shelf::Loan;
 use crate::net::stream;
-use crate::wire::http::{Framing, Head, write_body_head};
+use crate::wire::http::{Failure, Framing, Head, Retry, write_body_head, write_failure};
 
 /// Bytes read and sent at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -52,7 +52,9 @@ impl Core {
             Err(not_lent) => {
                 let refused = Refused::FullScrape(not_lent);
                 front.refuse(refused.reason());
-                self.refuse_http(framing, refused, out);
+                let intervals = Some((SOON, SOON));
+                let retry = Some(Retry::Minutes(SOON.0 / 60));
+                write_failure(out, framing, &Failure { reason: &refused, intervals, retry });
             }
         }
         None

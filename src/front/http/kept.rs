@@ -35,6 +35,7 @@ struct Asker {
     seat: usize,
     remote: IpAddr,
     compact: bool,
+    comes_at_min: bool,
     framing: Framing,
 }
 
@@ -53,8 +54,9 @@ impl Kept {
         if self.announces.is_empty() {
             self.filled.bring(());
         }
-        self.announces.push(asked.announce);
-        self.askers.push(Asker { seat, remote, compact: asked.compact, framing });
+        let HttpAnnounce { announce, compact, comes_at_min } = *asked;
+        self.announces.push(announce);
+        self.askers.push(Asker { seat, remote, compact, comes_at_min, framing });
     }
 
     /// Takes what is left of the reply to the connection in `seat`.
@@ -89,7 +91,8 @@ impl Core {
         self.answer_together(&announces, &mut seeds, warm, |core, at, announce| {
             let asker = &askers[at];
             out.clear();
-            let asked = HttpAnnounce { announce: *announce, compact: asker.compact };
+            let Asker { compact, comes_at_min, .. } = *asker;
+            let asked = HttpAnnounce { announce: *announce, compact, comes_at_min };
             core.answer_http_announce(&asked, asker.framing, now, &mut out);
             core.note_reply(asker.remote);
             core.send_kept(asker, &out);

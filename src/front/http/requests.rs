@@ -7,8 +7,8 @@ use ops::counters::{Protocol, Reason};
 use shard::{Counts, Families, InfoHash, Scope, Seconds};
 
 use crate::core::mesh::late::Late;
-use crate::core::mesh::message::{HttpAnnounce, HttpAsked, HttpRequest, ReplyTo};
-use crate::core::{Refused, Scraped, family};
+use crate::core::mesh::message::{HttpAnnounce, HttpAsked, HttpRequest, PrivateAnnounce, ReplyTo};
+use crate::core::{Refused, Scraped, TurnedAway, family};
 use crate::front::heard::Doing;
 use crate::front::http::shelf::Loan;
 use crate::front::{Core, refused};
@@ -17,9 +17,6 @@ use crate::wire::http::{
     write_announce, write_failure, write_not_found, write_root, write_scrape,
 };
 use crate::wire::{private, query};
-
-/// When a client that was refused for a passing reason should come back.
-const RETRY_SOON: Seconds = Seconds(60);
 
 /// How often a torrent may be scraped, as scrape replies say it.
 const SCRAPE_INTERVAL: Seconds = Seconds(900);
@@ -36,6 +33,8 @@ pub enum Next {
     Travel(usize, Box<HttpRequest>),
     /// To be sent no sooner than this comes: what it was told must be on the disk first.
     Hold(Rc<Late<bool>>, Framing),
+    /// To be booked, when there is room for that.
+    TryAgain(Box<PrivateAnnounce>, Framing),
     /// To be told that the site's change is in force and on the disk, when it is, or that it is not.
     Confirm(Doing, Framing),
     /// The parts of a scrape that other cores own.
@@ -156,7 +155,11 @@ impl Core {
             asked.numwant.peers(asked.event, settings.numwant_default, settings.numwant_max);
         let address = self.announced_address(&asked, remote);
         let announce = asked.to_engine(address, Families { v4: true, v6: true }, numwant);
-        let asked = HttpAnnounce { announce, compact: asked.compact.unwrap_or(true) };
+        let asked = HttpAnnounce {
+            announce,
+            compact: asked.compact.unwrap_or(true),
+            comes_at_min: query::comes_at_min_interval(&asked.peer_id),
+        };
         match (self.engine.elsewhere(&announce.info_hash), seat) {
             (Some(owner), _) => {
                 let asked = HttpAsked::Open(asked);
@@ -198,13 +201,14 @@ impl Core {
     ) {
         let remote = request.announce.address;
         match self.engine.announce(&request.announce, Protocol::Http, now) {
-            Ok(()) => {
+            Ok(interval) => {
                 let announced = Announced {
                     reply: &self.engine.reply,
-                    interval: self.engine.interval.answer(now, &mut self.engine.random),
-                    interval_min: self.engine.interval.min(),
+                    interval,
+                    interval_min: self.engine.interval.min(interval, request.comes_at_min),
                     external_ip: self.engine.settings.external_ip.then_some(remote),
                     compact: request.compact,
+                    warning: None,
                 };
                 write_announce(out, framing, &announced);
             }
@@ -303,22 +307,34 @@ impl Core {
     ) {
         refused::say(Protocol::Http, remote, reason);
         self.engine.counters.front(Protocol::Http, family(remote)).refuse(Reason::Malformed);
-        let intervals = Some((self.engine.interval.current(), self.engine.interval.min()));
+        let interval = self.engine.interval.current();
+        let intervals = Some((interval, interval));
         let retry = Some(Retry::Never);
         write_failure(out, framing, &Failure { reason, intervals, retry });
     }
 
-    /// Writes why a request is refused and when to come back.
+    /// Answers an announce that is refused: one that can be served soon by a success with nobody, as clients come back
+    /// when a success tells them to, and not when a failure does.
     pub fn refuse_http(&mut self, framing: Framing, refused: Refused, out: &mut Vec<u8>) {
-        let (intervals, retry) = match refused {
-            Refused::Overload | Refused::FullScrape(_) | Refused::Draining => {
-                (Some((RETRY_SOON, RETRY_SOON)), Some(Retry::Minutes(RETRY_SOON.0 / 60)))
+        let told = self.engine.told_of(refused);
+        match told {
+            TurnedAway::Failure(interval) => {
+                let intervals = Some((interval, interval));
+                write_failure(out, framing, &Failure { reason: &refused, intervals, retry: None });
             }
-            Refused::Torrent | Refused::Full(_) => {
-                (Some((self.engine.interval.current(), self.engine.interval.min())), None)
+            TurnedAway::Nobody { interval, says_why } => {
+                self.engine.reply.clear();
+                let announced = Announced {
+                    reply: &self.engine.reply,
+                    interval,
+                    interval_min: interval,
+                    external_ip: None,
+                    compact: true,
+                    warning: says_why.then_some(&refused),
+                };
+                write_announce(out, framing, &announced);
             }
-        };
-        write_failure(out, framing, &Failure { reason: &refused, intervals, retry });
+        }
     }
 
     /// Counts one reply.

@@ -186,6 +186,9 @@ fn limits(settings: &Config, cores: usize) -> Limits {
         peers_max: settings.peers_max.div_ceil(cores),
         clients_max: settings.clients_per_torrent_max,
         peer_timeout: Seconds(settings.peer_timeout.as_secs() as u32),
+        interval: Seconds(settings.interval.as_secs() as u32),
+        interval_max: Seconds(settings.interval_max.as_secs() as u32),
+        count_unknown: settings.count_unknown,
         deletions_max: DELETIONS_MAX.div_ceil(cores),
         facts: if settings.database_peers { Facts::All } else { Facts::Changed },
     }

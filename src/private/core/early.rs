@@ -15,7 +15,7 @@ use super::outgoing::Client;
 /// Announces that were answered in full a short while ago.
 #[derive(Debug)]
 pub struct Early {
-    /// Of the minimum interval; 0 for none.
+    /// Of the interval that a client was told; 0 for none.
     share: f64,
     keys: RandomState,
     /// In the last [`BURST`], and in the one before.
@@ -31,29 +31,21 @@ const BURST: Seconds = Seconds(10);
 const RECENT_MAX: usize = 1 << 18;
 
 impl Early {
-    /// Enforces this share of the minimum interval.
+    /// Enforces this share of the interval that a client was told.
     pub fn new(share: f64) -> Self {
         let (recent, before) = Default::default();
         Self { share, keys: RandomState::new(), recent, before, turned_at: Seconds(0) }
     }
 
-    /// Whether an announce that had this outcome is to be told no peers, where `interval_min` is how long
-    /// a client should wait.
+    /// Whether an announce that had this outcome is to be told no peers.
     ///
     /// What a client has to say at once is never too early: that it begins, completes or stops, that it
     /// became a seeder or a leecher, and its first announce after the tracker has lost it.
-    pub fn is(
-        &mut self,
-        client: Client,
-        event: Event,
-        outcome: &Outcome,
-        interval_min: Seconds,
-        now: Seconds,
-    ) -> bool {
+    pub fn is(&mut self, client: Client, event: Event, outcome: &Outcome, now: Seconds) -> bool {
         if self.share <= 0.0 {
             return false;
         }
-        let wait = f64::from(interval_min.0) * self.share;
+        let wait = f64::from(outcome.told.0) * self.share;
         let says_something =
             !matches!(event, Event::None | Event::Paused) || outcome.was != outcome.is;
         // Its announce before may have been the last of several that belong together.
@@ -92,16 +84,17 @@ mod tests {
 
     use super::*;
 
-    const MIN: Seconds = Seconds(900);
+    const TOLD: Seconds = Seconds(900);
     const CLIENT: Client = (UserId(1), InfoHash([1; 20]), PeerId([2; 20]), 3);
 
     fn after(since_last: Option<u32>) -> Outcome {
         let is = Some(PeerState::Leecher);
         let was = since_last.and(is);
-        Outcome { was, is, since_last: since_last.map(Seconds), ..Outcome::default() }
+        let told = since_last.map_or(Seconds(0), |_| TOLD);
+        Outcome { was, is, since_last: since_last.map(Seconds), told, ..Outcome::default() }
     }
 
-    /// Who is too early of one client that announces at these times, half of `MIN` being enforced.
+    /// Who is too early of one client that announces at these times, half of `TOLD` being enforced.
     #[track_caller]
     fn check(early: &mut Early, times: &[u32], expected: &[bool]) {
         let mut last = None;
@@ -110,14 +103,14 @@ mod tests {
             .map(|at| {
                 let outcome = after(last.map(|last| at - last));
                 last = Some(*at);
-                early.is(CLIENT, Event::None, &outcome, MIN, Seconds(1000 + at))
+                early.is(CLIENT, Event::None, &outcome, Seconds(1000 + at))
             })
             .collect();
         assert_eq!(found, expected, "{times:?}");
     }
 
     #[test]
-    fn a_client_waits_for_its_share_of_the_minimum() {
+    fn a_client_waits_for_its_share_of_what_it_was_told() {
         check(&mut Early::new(0.5), &[0, 900, 1350], &[false; 3]);
         check(&mut Early::new(0.5), &[0, 429, 700], &[false, true, true]);
         check(&mut Early::new(0.0), &[0, 1, 2, 30], &[false; 4]);
@@ -137,7 +130,7 @@ mod tests {
         let mut found = Vec::new();
         for at in &times {
             let outcome = after(at.checked_sub(1).map(|_| 1));
-            found.push(early.is(CLIENT, Event::None, &outcome, MIN, Seconds(1000 + at)));
+            found.push(early.is(CLIENT, Event::None, &outcome, Seconds(1000 + at)));
         }
         assert_eq!(found, expected);
     }
@@ -145,8 +138,7 @@ mod tests {
     #[test]
     fn what_must_be_said_at_once_is_never_early() {
         let mut early = Early::new(1.0);
-        let mut is =
-            |event, outcome: Outcome| early.is(CLIENT, event, &outcome, MIN, Seconds(1000));
+        let mut is = |event, outcome: Outcome| early.is(CLIENT, event, &outcome, Seconds(1000));
         for event in [Event::Started, Event::Completed, Event::Stopped] {
             assert!(!is(event, after(Some(30))), "{event:?}");
         }

@@ -63,7 +63,7 @@ pub enum Coding {
 }
 
 /// An announce that succeeded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Announced<'a> {
     /// The shard's reply.
     pub reply: &'a Reply,
@@ -76,6 +76,8 @@ pub struct Announced<'a> {
     /// Peers as byte strings (BEP 23, BEP 7); false for the list of BEP 3, which only a client that
     /// says `compact=0` gets.
     pub compact: bool,
+    /// The text for the client's user, though the announce is answered; cut at 200 bytes.
+    pub warning: Option<&'a dyn fmt::Display>,
 }
 
 /// A request that failed.
@@ -101,7 +103,7 @@ pub enum Retry {
 /// Appends the reply to an announce (BEP 3). `peers` is always there, `peers6` (BEP 7) when there
 /// are such peers. `downloaders` is not: BEP 21 has it in scrapes only.
 pub fn write_announce(out: &mut Vec<u8>, framing: Framing, announced: &Announced<'_>) {
-    let Announced { reply, interval, interval_min, external_ip, compact } = *announced;
+    let Announced { reply, interval, interval_min, external_ip, compact, warning } = *announced;
     debug_assert!(reply.peers_v4.len() % 6 == 0 && reply.peers_v6.len() % 18 == 0);
     let expected = 110 + reply.peers_v4.len() + reply.peers_v6.len();
     respond(out, framing, Status::Ok, expected, |out| {
@@ -119,11 +121,14 @@ pub fn write_announce(out: &mut Vec<u8>, framing: Framing, announced: &Announced
             if !compact {
                 let peers = (&reply.peers_v4[..], &reply.peers_v6[..]);
                 list(entries.key(b"peers"), |items| list_peers(items, peers));
-                return;
+            } else {
+                entries.string(b"peers", &reply.peers_v4);
+                if !reply.peers_v6.is_empty() {
+                    entries.string(b"peers6", &reply.peers_v6);
+                }
             }
-            entries.string(b"peers", &reply.peers_v4);
-            if !reply.peers_v6.is_empty() {
-                entries.string(b"peers6", &reply.peers_v6);
+            if let Some(warning) = warning {
+                entries.string(b"warning message", Line::<200>::of(warning).bytes());
             }
         });
     });

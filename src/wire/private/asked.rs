@@ -8,10 +8,10 @@
 use std::net::Ipv4Addr;
 
 use shard::private::{Announce, Counters, Passkey, PeerId, User};
-use shard::{Event, Families, InfoHash};
+use shard::{Event, Families, InfoHash, Seconds, lasting_key};
 
 use super::{ClientRules, Located, Refusal, url_data_key};
-use crate::wire::query::{RawAnnounce, event, hex_number, number};
+use crate::wire::query::{RawAnnounce, client_key, event, number};
 use crate::wire::{Key, Numwant, percent, udp};
 
 /// Where readings differ.
@@ -81,14 +81,16 @@ impl<'q> Asked<'q> {
             None if ocelot => 0,
             _ => u64::MAX,
         };
+        let peer_id = match raw.peer_id {
+            None => Err(Refusal::NoPeerId),
+            Some(raw) => percent::decode_exact(raw).map(PeerId).ok_or(Refusal::InvalidPeerId),
+        };
+        let key = |key: &[u8]| peer_id.as_ref().map_or(0, |peer_id| client_key(&peer_id.0, key));
         Ok(Self {
             info_hash: raw.info_hash.and_then(percent::decode_exact).map(InfoHash),
-            peer_id: match raw.peer_id {
-                None => Err(Refusal::NoPeerId),
-                Some(raw) => percent::decode_exact(raw).map(PeerId).ok_or(Refusal::InvalidPeerId),
-            },
+            key: raw.key.map_or(0, key),
+            peer_id,
             compact_refused: ocelot && raw.compact != Some(b"1"),
-            key: raw.key.map_or(0, fold_key),
             port_refused: port.is_err(),
             port: port.ok().flatten().unwrap_or(0),
             counters: Counters {
@@ -117,7 +119,7 @@ impl<'q> Asked<'q> {
             peer_id: Ok(PeerId(announce.peer_id)),
             compact_refused: false,
             port_refused: false,
-            key: u32::from_be_bytes(announce.key),
+            key: lasting_key(&announce.peer_id, announce.key),
             port: announce.port,
             counters: Counters {
                 uploaded: counter(announce.uploaded),
@@ -184,7 +186,8 @@ impl<'q> Asked<'q> {
             event: self.event,
             numwant,
             families,
-            // What the user does elsewhere is looked up by the core that owns the torrent.
+            // The core that owns the torrent decides how long to wait, and looks up what the user does elsewhere.
+            interval: Seconds(0),
             downloads_full: false,
         }
     }
@@ -198,26 +201,6 @@ pub fn passkey(
 ) -> Result<Passkey, Refusal<'static>> {
     let key = in_path.or(in_query).ok_or(Refusal::MalformedAnnounce)?;
     Passkey::new(key.bytes()).map_err(|_| Refusal::PasskeyNotFound)
-}
-
-/// A key in 32 bits, the same whether it came over HTTP or UDP: eight hex digits and a decimal number
-/// are what the same client sends as four bytes (BEP 15); of others, a hash (FNV-1a) which never
-/// changes, as it is kept.
-fn fold_key(raw: &[u8]) -> u32 {
-    if let Ok(digits) = <&[u8; 8]>::try_from(raw)
-        && let Some(number) = hex_number(digits)
-    {
-        return number;
-    }
-    let number = str::from_utf8(raw).ok().and_then(|text| text.parse::<i64>().ok());
-    match number {
-        Some(number @ 0..) if let Ok(number) = u32::try_from(number) => number,
-        Some(number) if let Ok(number) = i32::try_from(number) => number.cast_unsigned(),
-        _ if raw.is_empty() => 0,
-        _ => raw.iter().fold(0x811c_9dc5, |hash: u32, &byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        }),
-    }
 }
 
 /// The largest number that is read: what a signed column of the database holds.

@@ -1,7 +1,7 @@
 use super::*;
 
 const HASH: &str = "%124Vx%9A%BC%DE%F1%23Eg%89%AB%CD%EF%124Vx%9A";
-const PEER_ID: &str = "-MG0001-abcdefghijkl";
+const PEER_ID: &str = "-qB0001-abcdefghijkl";
 
 /// The announce that `more` makes of a minimal one.
 fn with(more: &str) -> String {
@@ -206,14 +206,47 @@ fn a7_a23_compact_peer_ids_and_key() {
 
 #[test]
 fn a23_one_client_over_both_protocols() {
-    let tag = |key: &str| parse_announce(with(&format!("key={key}")).as_bytes()).unwrap().client();
-    let udp = ClientTag::new(PEER_ID.as_bytes().try_into().unwrap(), &[0x1a, 0x2b, 0x3c, 0x4d]);
+    let of = |query: &str| parse_announce(query.as_bytes()).unwrap().client();
+    let tag = |key: &str| of(&with(&format!("key={key}")));
+    let peer_id = PEER_ID.as_bytes().try_into().unwrap();
+    let udp = ClientTag::of(peer_id, 0x1a2b_3c4d);
     assert_eq!(tag("1A2B3C4D"), udp);
     assert_eq!(tag("1a2b3c4d"), udp);
     assert_ne!(tag("1A2B3C4E"), udp);
-    assert_ne!(tag("1A2B3C4"), udp);
-    assert_ne!(tag("%1A%2B%3C%4D"), tag(""));
-    assert_eq!(tag("1A2B3C4G"), tag("1A2B3C4G"));
+    // Transmission leaves zeros at the beginning out.
+    assert_eq!(tag("A2B3C4D"), ClientTag::of(peer_id, 0x0a2b_3c4d));
+    for none in ["", "0", "1A2B3C4G", "1A2B3C4D5", "%1A%2B%3C%4D", "-5"] {
+        assert_eq!(tag(none), ClientTag::of(peer_id, 0), "{none}");
+    }
+    assert_eq!(of(&with("port=1")), tag(""));
+}
+
+#[test]
+fn a23_keys_that_do_not_last_tell_nobody_apart() {
+    let of = |query: &str| parse_announce(query.as_bytes()).unwrap().client();
+    for program in ["A2-", "-WW", "-rQ", "-MG", "-UT"] {
+        let other = |query: String| of(&query.replace("-qB", program));
+        assert_eq!(other(with("key=1A2B3C4D")), other(with("port=1")), "{program}");
+    }
+    for program in ["-LT", "-lt", "-qB", "-DE", "-TR"] {
+        let other = |query: String| of(&query.replace("-qB", program));
+        assert_ne!(other(with("key=1A2B3C4D")), other(with("port=1")), "{program}");
+    }
+}
+
+#[test]
+fn a3_who_comes_at_min_interval() {
+    for (peer_id, comes) in [
+        (b"A2-1-36-0-abcdefghij", true),
+        (b"-lt0D80-abcdefghijkl", true),
+        (b"-rQ9100-abcdefghijkl", true),
+        (b"-LT2110-abcdefghijkl", false),
+        (b"-qB4520-abcdefghijkl", false),
+        (b"-TR3000-abcdefghijkl", false),
+        (b"-WW0210-abcdefghijkl", false),
+    ] {
+        assert_eq!(comes_at_min_interval(peer_id), comes, "{}", peer_id.escape_ascii());
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use shard::{ClientTag, Event, Families, InfoHash};
+use shard::{ClientTag, Event, Families, InfoHash, lasting_key};
 
 use super::{Options, Transaction};
 use crate::wire::Numwant;
@@ -42,8 +42,8 @@ pub struct Announce<'a> {
     pub event: Event,
     /// The IPv4 address that the client claims, 0.0.0.0 for none. For trusted networks only.
     pub ip: Ipv4Addr,
-    /// Opaque bytes that stay the same while the client's addresses change.
-    pub key: [u8; 4],
+    /// A number that some clients say the same in all announces; see [`shard::lasting_key`].
+    pub key: u32,
     /// How many peers are asked for.
     pub numwant: Numwant,
     /// Where the client listens.
@@ -113,10 +113,10 @@ pub fn parse(datagram: &[u8]) -> Result<Request<'_>, Malformed> {
 }
 
 impl Announce<'_> {
-    /// Which client this is, whatever address it announces from.
+    /// Which client this is, whatever address and protocol it announces by.
     #[inline]
     pub fn client(&self) -> ClientTag {
-        ClientTag::new(&self.peer_id, &self.key)
+        ClientTag::of(&self.peer_id, lasting_key(&self.peer_id, self.key))
     }
 
     /// The announce for the engine, as seen from `address`, whose family is the one answered.
@@ -131,6 +131,7 @@ impl Announce<'_> {
             port: self.port,
             client: self.client(),
             left: self.left,
+            downloaded: self.downloaded,
             event: self.event,
             numwant,
             families: Families { v4: address.is_ipv4(), v6: address.is_ipv6() },
@@ -164,7 +165,7 @@ fn announce<'a>(
         uploaded: u64::from_be_bytes(field::<72, 8, ANNOUNCE_BYTES>(fixed)),
         event: event(u32::from_be_bytes(field::<80, 4, ANNOUNCE_BYTES>(fixed))),
         ip: Ipv4Addr::from(field::<84, 4, ANNOUNCE_BYTES>(fixed)),
-        key: field::<88, 4, ANNOUNCE_BYTES>(fixed),
+        key: u32::from_be_bytes(field::<88, 4, ANNOUNCE_BYTES>(fixed)),
         numwant: Numwant::new(i32::from_be_bytes(field::<92, 4, ANNOUNCE_BYTES>(fixed)).into()),
         port: u16::from_be_bytes(field::<96, 2, ANNOUNCE_BYTES>(fixed)),
         options: Options::new(options),

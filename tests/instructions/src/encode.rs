@@ -32,6 +32,7 @@ pub(crate) fn http() -> Box<dyn Walk> {
             interval_min: Seconds(900),
             external_ip: Some(IpAddr::from(number.to_be_bytes())),
             compact: true,
+            warning: None,
         };
         http::write_announce(out, KEEP, &announced);
     })

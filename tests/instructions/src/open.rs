@@ -32,6 +32,7 @@ fn full(tag: fn(Peer) -> ClientTag) -> (Core, Crowd) {
             port: peer.port(),
             client: tag(peer),
             left: peer.left(),
+            downloaded: 0,
             event: Event::Started,
             numwant: 0,
             families: Families { v4: true, v6: false },

@@ -111,6 +111,9 @@ fn full(crowd: &Crowd, at: Seconds) -> Swarms {
         peers_max: 1 << 26,
         clients_max: 0,
         peer_timeout: PEER_TIMEOUT,
+        interval: Seconds(1800),
+        interval_max: Seconds(7200),
+        count_unknown: false,
         deletions_max: 1000,
         facts: Facts::Changed,
     };
@@ -141,6 +144,7 @@ fn first(peer: Peer) -> Announce {
         numwant: 0,
         families: Families { v4: true, v6: false },
         assumed: Families::default(),
+        interval: Seconds(1800),
         downloads_full: false,
     }
 }

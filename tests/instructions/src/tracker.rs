@@ -34,12 +34,12 @@ pub(crate) fn core(
         peers_max: settings.peers_max,
         peer_timeout: PEER_TIMEOUT,
         swarm_retention: PEER_TIMEOUT,
+        count_unknown: false,
     };
     let policy = Policy {
         base: Seconds(1800),
         min: Seconds(900),
         max: Seconds(3600),
-        peer_timeout: PEER_TIMEOUT,
         jitter: settings.interval_jitter,
         load_target: settings.load_target,
     };

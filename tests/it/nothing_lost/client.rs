@@ -292,7 +292,7 @@ impl Client {
 
 impl Name {
     fn new(rng: &mut Rng) -> Self {
-        let mut peer_id = *b"-XX0001-............";
+        let mut peer_id = *b"-qB0001-............";
         peer_id[8..].fill_with(|| rng.u8(b'a'..=b'z'));
         Self { peer_id, key: rng.u32(..) }
     }

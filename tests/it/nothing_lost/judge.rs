@@ -29,6 +29,8 @@ pub(crate) struct Judge {
     measured: BTreeSet<Who>,
     /// Who has ever said that nothing is left.
     complete: BTreeSet<Who>,
+    /// What a client had downloaded when it became a leecher again, as the tracker remembers it.
+    had: BTreeMap<Who, u64>,
 }
 
 /// A client's last word: its counters, and whether nothing was left.
@@ -78,7 +80,8 @@ impl Judge {
         if before.is_some() && going_on.is_none() {
             self.book(site, who);
         }
-        let measured = self.asked(who).map(|row| row.last).filter(|last| goes_on(*last, said));
+        let row = self.asked(who);
+        let measured = row.map(|row| row.last).filter(|last| goes_on(*last, said));
         if said.event == Event::Stopped && before.is_none() && measured.is_none() {
             return false; // Nobody knew it.
         }
@@ -90,7 +93,20 @@ impl Judge {
         let first = going_on.map_or(measured.unwrap_or(reported), |session| session.first);
         let session = Session { first, last: reported, seeds: said.left == 0 };
         self.sessions.insert(who, session);
-        let snatched = said.event == Event::Completed && said.left == 0 && !seeded;
+        let leeched = before.is_some_and(|session| !session.seeds);
+        let completes = match (row, self.had.get(&who)) {
+            // Of who is measured the database knows what it had, and not what it says of it.
+            (Some(row), _) => !row.complete && said.down > 0,
+            (None, Some(had)) => leeched && said.down > 0 && said.down != *had,
+            (None, None) => leeched && (said.event == Event::Completed || said.down > 0),
+        };
+        let snatched = said.left == 0 && !seeded && completes;
+        if said.left == 0 {
+            self.had.remove(&who);
+        } else if before.is_some_and(|session| session.seeds) && said.event != Event::Stopped {
+            let had = going_on.map_or(0, |session| session.last.1);
+            self.had.insert(who, said.down.max(had));
+        }
         if snatched {
             self.torrents.entry(torrent).or_default().snatches += 1;
             if site.torrents[torrent].free != Free::Neutral {
@@ -132,6 +148,7 @@ impl Judge {
 
     /// The tracker knows the last announce of each client alone.
     pub(crate) fn forget_copies(&mut self, site: &Site) -> u64 {
+        self.had.clear();
         let those: Vec<Who> = self.copies.keys().copied().collect();
         those.iter().for_each(|who| self.forget_copy(site, *who));
         those.len() as u64

@@ -557,6 +557,7 @@ fn announce(site: &Site, client: &Client, report: &Report, v4: bool, v6: bool) -
     Announce {
         assumed: Families::default(),
         downloads_full: false,
+        interval: Seconds(1800),
         info_hash: InfoHash(site.torrents[client.torrent].info_hash),
         user,
         peer_id: PeerId(client.name.peer_id),

@@ -107,18 +107,21 @@ both! {
         assert_eq!(report(&site, 1, "disk", [0, 100, 0], COMPLETED), [1, 0, 1]);
         assert_eq!(report(&site, 1, "disk", [0, 100, 0], COMPLETED), [1, 0, 1]);
         assert_eq!(report(&site, 1, "disk", [0, 100, 0], ""), [1, 0, 1]);
-        // Of somebody who was not here it is one; of somebody who has something left it is none; and a
-        // leecher that has it all without a word has not downloaded it here.
-        assert_eq!(report(&site, 2, "disk", [0, 0, 0], COMPLETED), [2, 0, 2]);
-        assert_eq!(report(&site, 3, "disk", [0, 0, 5], COMPLETED), [2, 1, 2]);
-        assert_eq!(report(&site, 3, "disk", [0, 0, 0], ""), [3, 0, 2]);
+        // Of somebody who was not here it is none, as some clients say so at each start, nor of somebody who has
+        // something left; a leecher that has it all and has downloaded nothing had it before.
+        assert_eq!(report(&site, 2, "disk", [0, 0, 0], COMPLETED), [2, 0, 1]);
+        assert_eq!(report(&site, 3, "disk", [0, 0, 5], COMPLETED), [2, 1, 1]);
+        assert_eq!(report(&site, 3, "disk", [0, 0, 0], ""), [3, 0, 1]);
+        // It need not say so.
+        assert_eq!(report(&site, 3, "disk", [0, 0, 5], ""), [2, 1, 1]);
+        assert_eq!(report(&site, 3, "disk", [0, 5, 0], ""), [3, 0, 2]);
         let query = "SELECT user_id, torrent_id FROM snatches ORDER BY id";
         let rows = patiently("two snatches", || {
             let rows = site.database.query(query, &[]).unwrap();
             (rows.len() == 2).then_some(rows)
         });
         let rows: Vec<(i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        assert_eq!(rows, [(1, 10), (2, 10)]);
+        assert_eq!(rows, [(1, 10), (3, 10)]);
     }
 }
 

@@ -43,7 +43,7 @@ both! {
         ] {
             check(&raw(&site, &request), text, 5400);
         }
-        check(&ask(&site, leech(2, "disk")), "Passkey not found", 5400);
+        check(&ask(&site, leech(2, "disk")), "Passkey not found", 60);
         check(&ask(&site, leech(1, "tape")), "Unregistered torrent", 60);
         // In the order of the checks: passkey, torrent, peer id, client, rights.
         let start = format!("/{key}/announce?info_hash={}&port=1", escape(&hash("disk")));

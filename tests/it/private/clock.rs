@@ -5,7 +5,8 @@ use crate::clock::WrongClock;
 use crate::tracker::http::{answer, counts};
 use crate::tracker::{HOMES, patiently};
 
-const QUICK: &str = "--interval 1s --interval-min 1s --interval-max 1s --peer-timeout 8s";
+const QUICK: &str =
+    "TEST_SHORT_INTERVALS=1 --interval 1s --interval-min 1s --interval-max 1s --peer-timeout 8s";
 
 /// Seconds from now to when the database has the seeder announce last.
 fn age(site: &mut Site) -> Option<i64> {

@@ -4,9 +4,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Site, announce, passkey};
-use crate::tracker::http::{answer, counts, peers};
+use crate::tracker::http::{answer, counts, escape, peers};
 use crate::tracker::udp::{Announce, STARTED, STOPPED, Udp};
-use crate::tracker::{HOMES, at, hash, patiently};
+use crate::tracker::{HOMES, at, hash, patiently, peer_id};
 
 /// The port of the client with both families, which is user 1's, and its key: as text over HTTP, as bytes
 /// over UDP.
@@ -90,13 +90,14 @@ fn d2_over_http_a_client_of_both_families_is_one_peer_and_one_account() {
     for (user, home) in [2, 3].into_iter().zip(HOMES) {
         check_told(&site, user, home, SocketAddr::new(home, PORT));
     }
-    // Another key is another client, though all else is the same.
+    // Another peer id is another client, though all else is the same.
     let more = "uploaded=0&downloaded=0&left=0&key=00000001&event=";
     let http = site.tracker().http(HOMES[0]);
     let other = |event: &str| {
         // It has a port of its own: who is at the same endpoint is the same client.
         let other = announce(1, "disk", PORT, &format!("{more}{event}"));
-        other.replace(&format!("port={PORT}&"), "port=7999&")
+        let other = other.replace(&format!("port={PORT}&"), "port=7999&");
+        other.replace(&escape(&peer_id(PORT)), &escape(&peer_id(7999)))
     };
     assert_eq!(counts(&answer(http, other("started")))[0], 2);
     answer(http, other("stopped"));

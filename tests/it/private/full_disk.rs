@@ -127,18 +127,19 @@ fn what_waits_for_a_full_disk_is_bounded_and_nothing_of_it_is_lost() {
     }
     assert_eq!(most, RECORDS_MAX);
 
-    // Who comes is told to try again, who is there is served, and the site is heard.
+    // Who comes waits, who is there is served, and the site is heard.
     let http = site.tracker().http(HOMES[0]);
     let more = "uploaded=0&downloaded=0&left=5";
-    let page = fetch(http, announce(1, "disk", 7009, more));
-    assert_eq!(page.failure(), "The tracker is temporarily unavailable.");
+    let waits = std::thread::spawn(move || answer(http, announce(1, "disk", 7009, more)));
+    let refused = || site.tracker().metric("margay_refusals_total", &["http", "overload"]);
+    patiently("one to wait", || (refused() >= 1.0).then_some(()));
     let told = answer(http, announce(1, "disk", 7001, "uploaded=300&downloaded=0&left=0"));
     assert_eq!(counts(&told)[0], 1);
     check_not_on_disk(&say(&site, &format!("add_user&passkey={}&id=3&visible=1", passkey(3))));
 
     site.tracker().fill_disk(false);
     patiently("all that waited to be taken", || (waiting() == 0.0).then_some(()));
-    answer(http, announce(1, "disk", 7009, more));
+    assert_eq!(counts(&waits.join().unwrap())[1], 2);
     answer(http, announce(1, "disk", 7001, "uploaded=500&downloaded=0&left=0"));
     // In the journal, which has it for the database.
     let lines = site.tracker().lines_logged();

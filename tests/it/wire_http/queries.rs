@@ -38,8 +38,10 @@ fn a9_a_plus_is_a_plus() {
         let [plus, space] = [*b"a+torrent+with+pluss", *b"a torrent with pluss"];
         let port = if scene.home.is_ipv4() { 1 } else { 2 };
         let raw = "info_hash=a+torrent+with+pluss&peer_id={peer_id}&left=0";
-        scene.ask(&format!("{raw}&port={port}&key={port}"));
-        scene.ask(&format!("{}&port={port}&key={port}", raw.replace('+', "%2B")));
+        let raw = raw.replace("{peer_id}", &format!("-MG0001-plus{port}plusplu"));
+        let raw = raw.as_str();
+        scene.ask(&format!("{raw}&port={port}"));
+        scene.ask(&format!("{}&port={port}", raw.replace('+', "%2B")));
         assert_eq!(scraped(scene.tracker, plus)[0], i64::from(port), "both are one torrent");
         assert_eq!(scraped(scene.tracker, space), [0, 0, 0]);
     });
@@ -148,8 +150,10 @@ fn a14_no_event_fails() {
         }
         let (paused, completed) = ("&left=5&event=paused", "&left=0&event=completed");
         assert_eq!(counts(&scene.announce(50, paused)), [0, 11, 0]);
-        assert_eq!(counts(&scene.announce(51, completed)), [1, 11, 1]);
-        assert_eq!(counts(&scene.announce(50, "&left=5&event=stopped")), [1, 10, 1]);
+        assert_eq!(counts(&scene.announce(51, completed)), [1, 11, 0]);
+        scene.announce(51, "&left=0&event=stopped");
+        assert_eq!(counts(&scene.announce(50, completed)), [1, 10, 1]);
+        assert_eq!(counts(&scene.announce(50, "&left=0&event=stopped")), [0, 10, 1]);
     });
 }
 
@@ -206,21 +210,26 @@ fn a21_nobody_is_believed_what_a_header_says() {
 }
 
 #[test]
-fn a23_the_key_is_opaque_and_tells_clients_with_two_addresses() {
+fn a23_the_key_is_opaque_and_tells_clients_apart_where_it_lasts() {
     let tracker = Tracker::start("");
     let keys = ["", "&key=00AB34EF", "&key=-1234567", "&key=%00%ff%80%01%02%03%04%05", "&key="];
     for (number, key) in keys.iter().enumerate() {
-        let torrent = hash(key);
-        let target = announce(torrent, 5, &format!("&left=0{key}"));
-        for home in HOMES {
-            answer(tracker.http(home), &target);
+        for (program, lasts) in [("-qB4520-", true), ("A2-1-36-", false)] {
+            let torrent = hash(&format!("{key} of {program}"));
+            let name = format!("{program}abcdefghijkl");
+            let say = |home: usize, port: u16, key: &str| {
+                let target = announce(torrent, port, &format!("&left=0{key}"));
+                let target = target.replace(&escape(&peer_id(port)), &name);
+                answer(tracker.http(HOMES[home]), target);
+            };
+            say(0, 5, key);
+            say(1, 5, key);
+            assert_eq!(scraped(tracker.http(HOMES[0]), torrent), [1, 0, 0], "key {number}");
+            // Another key is another client, though the peer id is the same.
+            say(1, 6, &format!("&key=ABC{number}"));
+            let clients = 1 + i64::from(lasts);
+            assert_eq!(scraped(tracker.http(HOMES[0]), torrent), [clients, 0, 0], "key {number}");
         }
-        assert_eq!(scraped(tracker.http(HOMES[0]), torrent), [1, 0, 0], "key {number}");
-        // Another key is another client, though the peer id is the same.
-        let other = announce(torrent, 6, &format!("&left=0{key}&key=other{number}"));
-        let other = other.replace(&escape(&peer_id(6)), &escape(&peer_id(5)));
-        answer(tracker.http(HOMES[1]), other.replacen(key, "", usize::from(!key.is_empty())));
-        assert_eq!(scraped(tracker.http(HOMES[0]), torrent), [2, 0, 0], "key {number}");
     }
 }
 

@@ -47,7 +47,7 @@ fn a2_bodies_are_canonical_to_the_last_byte() {
 fn a3_success_has_interval_peers_and_counts_and_a_failure_the_interval() {
     on_both_families(|scene| {
         for (port, more, expected) in
-            [(1, "&left=0&event=completed", [1, 0, 1]), (2, "&left=5", [1, 1, 1])]
+            [(1, "&left=0&event=completed", [1, 0, 0]), (2, "&left=5", [1, 1, 0])]
         {
             let told = scene.announce(port, more);
             assert_eq!(counts(&told), expected);
@@ -56,7 +56,7 @@ fn a3_success_has_interval_peers_and_counts_and_a_failure_the_interval() {
             told.text("peers");
         }
         let failed = fetch(scene.tracker, "/announce").dictionary();
-        assert!(failed.integer("interval") >= failed.integer("min interval"));
+        assert_eq!(failed.integer("interval"), failed.integer("min interval"));
     });
 }
 
@@ -178,5 +178,60 @@ fn a29_intervals_are_acceptable_and_spread() {
     on_both_families_with("--interval 10m --interval-jitter 0% --interval-min 5m", |scene| {
         let told = scene.announce(1, "&left=5");
         assert_eq!((told.integer("interval"), told.integer("min interval")), (600, 300));
+    });
+}
+
+#[test]
+fn a3_who_comes_at_min_interval_is_told_the_interval() {
+    on_both_families(|scene| {
+        let mut intervals = BTreeSet::new();
+        for peer_id in ["A2-1-36-0-abcdefghij", "-lt0D80-abcdefghijkl", "-rQ9100-abcdefghijkl"] {
+            for _ in 0..10 {
+                let query = format!("info_hash={{torrent}}&peer_id={peer_id}&port=1&left=5");
+                let told = scene.ask(&query);
+                assert_eq!(told.integer("interval"), told.integer("min interval"), "{peer_id}");
+                intervals.insert(told.integer("interval"));
+            }
+        }
+        assert!(intervals.len() > 5, "no jitter: {intervals:?}");
+    });
+}
+
+#[test]
+fn a26_what_will_not_be_served_is_told_quietly_where_that_is_wanted() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let list = folder.path().join("deny");
+    let denied = hash("denied");
+    std::fs::write(&list, denied.map(|byte| format!("{byte:02x}")).concat()).unwrap();
+    let options = format!("--deny-list {}", list.display());
+    let text = "Torrent not allowed on this tracker";
+    on_both_families_with(&options, |scene| {
+        let page = fetch(scene.tracker, announce(denied, 1, "&left=5"));
+        assert_eq!(page.failure(), text);
+        let told = page.dictionary();
+        assert_eq!(told.integer("interval"), told.integer("min interval"));
+        let leaves = answer(scene.tracker, announce(denied, 1, "&left=5&event=stopped"));
+        assert_eq!(peers(&leaves).len(), 0);
+    });
+    on_both_families_with(&format!("{options} --refusals quiet"), |scene| {
+        let told = answer(scene.tracker, announce(denied, 1, "&left=5"));
+        assert_eq!((counts(&told), peers(&told).len()), ([0, 0, 0], 0));
+        assert_eq!((told.integer("interval"), told.integer("min interval")), (5400, 5400));
+        assert_eq!(told.text("warning message"), text.as_bytes());
+    });
+}
+
+#[test]
+fn a26_a_tracker_that_is_full_asks_to_come_back_soon() {
+    on_both_families_with("--peers-max 1", |scene| {
+        scene.announce(1, "&left=5");
+        for port in 2..20 {
+            let told = scene.announce(port, "&left=5");
+            assert_eq!((counts(&told), peers(&told).len()), ([0, 0, 0], 0));
+            let interval = told.integer("interval");
+            assert!((60..=120).contains(&interval), "{interval}");
+            assert_eq!(told.integer("min interval"), interval);
+            assert_eq!(told.find("warning message"), None);
+        }
     });
 }

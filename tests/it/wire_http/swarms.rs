@@ -56,10 +56,12 @@ fn a18_a_download_is_counted_once() {
             (2, "&left=0", [2, 0, 1]),
             (2, "&left=0&event=completed", [2, 0, 1]),
             (1, "&left=0&event=completed", [2, 0, 1]),
-            // Nobody has seen this one before: the tracker may have been restarted.
-            (3, "&left=0&event=completed", [3, 0, 2]),
-            (4, "&left=5&event=started", [3, 1, 2]),
-            (4, "&left=0&event=completed", [4, 0, 3]),
+            // Nobody has seen this one before: some clients say so at each start.
+            (3, "&left=0&event=completed", [3, 0, 1]),
+            (4, "&left=5&event=started", [3, 1, 1]),
+            (4, "&left=0&downloaded=9", [4, 0, 2]),
+            (5, "&left=5&event=started", [4, 1, 2]),
+            (5, "&left=0&downloaded=9&event=stopped", [4, 0, 3]),
         ];
         for (step, (port, more, expected)) in story.into_iter().enumerate() {
             assert_eq!(counts(&scene.announce(port, more)), expected, "step {step}");
@@ -111,6 +113,10 @@ fn a33_nobody_gets_itself_and_seeders_get_no_seeders() {
         for port in 1..=3 {
             scene.announce(port, "&left=0");
         }
+        // One that is new may have nothing yet, whatever it says.
+        assert_eq!(peers(&scene.announce(7, "&left=0")), at(scene.home, 1..=3));
+        assert_eq!(peers(&scene.announce(7, "&left=0")).len(), 0);
+        scene.announce(7, "&left=0&event=stopped");
         for port in 4..=6 {
             scene.announce(port, "&left=5");
         }

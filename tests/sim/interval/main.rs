@@ -17,7 +17,6 @@ const POLICY: Policy = Policy {
     base: Seconds(1800),
     min: Seconds(900),
     max: Seconds(7200),
-    peer_timeout: Seconds(4500),
     jitter: 0.1,
     load_target: 0.75,
 };

@@ -375,6 +375,9 @@ fn swarms() -> Swarms {
         peers_max: 1_000_000,
         clients_max: 0,
         peer_timeout: Seconds(4000),
+        interval: Seconds(1800),
+        interval_max: Seconds(7200),
+        count_unknown: false,
         deletions_max: 100_000,
         facts: Facts::Changed,
     };

@@ -65,6 +65,7 @@ fn announce_any(shard: &mut shard::Shard, info_hash: InfoHash, rng: &mut Rng) {
         port: rng.u16(1..),
         client: ClientTag::new(&peer_id, b""),
         left: rng.u64(..3),
+        downloaded: 0,
         event: [shard::Event::Started, shard::Event::Completed][rng.usize(..2)],
         numwant: 0,
         families: shard::Families::default(),

@@ -33,6 +33,11 @@ struct Memory {
 }
 
 impl Memories {
+    /// Whether more is remembered of a client that is there than what it last said.
+    pub(super) fn is_odd(&self, announce: &Announce) -> bool {
+        self.here.get(&key(announce)).is_some_and(|memory| memory.lines.is_some())
+    }
+
     /// Judges an announce; `None` where it is a first one, or goes on.
     pub(super) fn judge(
         &self,

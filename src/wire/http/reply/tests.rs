@@ -22,6 +22,7 @@ fn announced(reply: &Reply, external_ip: Option<&str>, compact: bool) -> Vec<u8>
         interval_min: Seconds(900),
         external_ip: external_ip.map(|address| address.parse().unwrap()),
         compact,
+        warning: None,
     };
     let mut out = Vec::new();
     write_announce(&mut out, KEEP, &announced);

@@ -5,7 +5,7 @@ use super::*;
 use crate::wire::udp::{Request, URL_DATA_BYTES_MAX};
 
 const HASH: &str = "%124Vx%9A%BC%DE%F1%23Eg%89%AB%CD%EF%124Vx%9A";
-const PEER_ID: &str = "-MG0001-abcdefghijkl";
+const PEER_ID: &str = "-qB0001-abcdefghijkl";
 const PASSKEY: &str = "0123456789abcdefghijklmnopqrstuv";
 const BOTH: [Dialect; 2] = [Dialect::Standard, Dialect::Ocelot];
 
@@ -35,7 +35,7 @@ fn check_counter(value: &str, read: u64) {
 
 #[track_caller]
 fn check_client(query: &str, dialect: Dialect, expected: Result<PeerId, Refusal<'static>>) {
-    let rules = ClientRules::new([(ClientPrefix::new(b"-MG").unwrap(), true)]);
+    let rules = ClientRules::new([(ClientPrefix::new(b"-qB").unwrap(), true)]);
     assert_eq!(asked(query, dialect).client(&rules), expected, "{dialect:?} {query}");
 }
 
@@ -129,12 +129,12 @@ fn ocelot_3_events_that_nobody_knows_are_none() {
 
 #[test]
 fn ocelot_3_the_order_of_refusals_after_the_torrent() {
-    let peer_id = PeerId(*b"-MG0001-abcdefghijkl");
+    let peer_id = PeerId(*b"-qB0001-abcdefghijkl");
     for dialect in BOTH {
         check_client(&with(""), dialect, Ok(peer_id));
         let query = format!("info_hash={HASH}&compact=1");
         check_client(&query, dialect, Err(Refusal::NoPeerId));
-        for wrong in ["", "short", "-MG0001-abcdefghijkl+", "%2DMG0001-abcdefghijk"] {
+        for wrong in ["", "short", "-qB0001-abcdefghijkl+", "%2DqB0001-abcdefghijk"] {
             let query = format!("info_hash={HASH}&compact=1&peer_id={wrong}");
             check_client(&query, dialect, Err(Refusal::InvalidPeerId));
         }
@@ -149,7 +149,7 @@ fn ocelot_3_the_order_of_refusals_after_the_torrent() {
 
 #[test]
 fn ocelot_3_compact_has_to_be_1_as_ocelot_has_it() {
-    let peer_id = PeerId(*b"-MG0001-abcdefghijkl");
+    let peer_id = PeerId(*b"-qB0001-abcdefghijkl");
     for (compact, is_1, list) in [
         ("", false, false),
         ("&compact", false, false),
@@ -213,18 +213,21 @@ fn a32_an_announce_never_prints_its_passkey() {
 }
 
 #[track_caller]
-fn check_key(raw: &str, folded: u32) {
-    assert_eq!(asked(&with(&format!("key={raw}")), Dialect::Ocelot).key, folded, "{raw}");
+fn check_key(raw: &str, key: u32) {
+    assert_eq!(asked(&with(&format!("key={raw}")), Dialect::Ocelot).key, key, "{raw}");
 }
 
 #[test]
-fn a23_a_key_is_the_same_over_http_and_udp() {
+fn d2_a_key_is_the_same_over_http_and_udp() {
     check_key("0B1C2D3E", 0x0b1c_2d3e);
     check_key("1a2b3c4d", 0x1a2b_3c4d);
-    check_key("-1234567890", (-1_234_567_890_i32).cast_unsigned());
-    check_key("4294967295", u32::MAX);
+    check_key("b1c2d3e", 0x0b1c_2d3e);
     check_key("7", 7);
-    check_key("", 0);
+    for none in
+        ["", "0", "00000000", "-1234567890", "4294967295", "foobar", "%02%F3%04%05%06%07%08%09"]
+    {
+        check_key(none, 0);
+    }
     assert_eq!(asked(&with(""), Dialect::Standard).key, 0);
 
     let datagram = datagram(0, 0, 0, 0x0b1c_2d3e, b"");
@@ -232,15 +235,13 @@ fn a23_a_key_is_the_same_over_http_and_udp() {
 }
 
 #[test]
-fn a23_other_keys_are_folded_and_stay_as_they_are_for_ever() {
-    // Known values of the hash, as it is in what is kept.
-    assert_eq!(fold_key(b"a"), 0xe40c_292c);
-    assert_eq!(fold_key(b"foobar"), 0xbf9c_f968);
-    check_key("foobar", 0xbf9c_f968);
-    let (one, two) = ("%02%F3%04%05%06%07%08%09", "%02%F3%04%05%06%07%08%0A");
-    assert_ne!(fold_key(one.as_bytes()), fold_key(two.as_bytes()));
-    check_key("4294967296", fold_key(b"4294967296"));
-    assert_ne!(fold_key(b"4294967296"), 0);
+fn d2_a_key_that_does_not_last_is_none() {
+    // aria2 says another one in each announce over UDP, and eight raw bytes over HTTP.
+    let aria2 = with("key=0B1C2D3E").replace("-qB", "A2-");
+    assert_eq!(asked(&aria2, Dialect::Standard).key, 0);
+    let mut datagram = datagram(0, 0, 0, 0x0b1c_2d3e, b"");
+    datagram[36..39].copy_from_slice(b"A2-");
+    assert_eq!(udp_asked(&datagram, &mut [0; URL_DATA_BYTES_MAX]).key, 0);
 }
 
 /// A UDP announce with these counters, key and options.
@@ -274,7 +275,7 @@ fn a_udp_announce_says_the_same_as_one_over_http() {
     assert_eq!(asked.counters, Counters { uploaded: 1, downloaded: 20, corrupt: 0 });
     assert_eq!((asked.left, asked.port, asked.event), (4000, 6881, Event::Started));
     assert_eq!(asked.info_hash, Some(InfoHash([b'h'; 20])));
-    assert_eq!(asked.client(&ClientRules::default()), Ok(PeerId(*b"-MG0001-abcdefghijkl")));
+    assert_eq!(asked.client(&ClientRules::default()), Ok(PeerId(*b"-qB0001-abcdefghijkl")));
     assert_eq!(asked.numwant, Numwant::DEFAULT);
     assert_eq!(asked.claims.udp, Some(Ipv4Addr::new(203, 0, 113, 7)));
     assert_eq!(asked.passkey(None), Err(Refusal::MalformedAnnounce));
@@ -330,6 +331,7 @@ fn the_engine_gets_what_was_asked() {
             numwant: 30,
             families,
             assumed: located.assumed,
+            interval: Seconds(0),
             downloads_full: false,
         }
     );

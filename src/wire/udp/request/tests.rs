@@ -107,7 +107,7 @@ fn c7_an_announce_has_98_bytes_or_more() {
         assert_eq!(amounts, (0x11, 0x22, 0x33));
         assert_eq!(announce.event, Event::None);
         assert_eq!(announce.ip, Ipv4Addr::new(192, 0, 2, 1));
-        assert_eq!(announce.key, [0x1a, 0x2b, 0x3c, 0x4d]);
+        assert_eq!(announce.key, 0x1a2b_3c4d);
         assert_eq!(announce.numwant, Numwant::DEFAULT);
         assert_eq!(announce.port, 6881);
     });

@@ -372,6 +372,9 @@ fn limits(facts: Facts) -> Limits {
         peers_max: 100_000,
         clients_max: 0,
         peer_timeout: PEER_TIMEOUT,
+        interval: Seconds(1800),
+        interval_max: Seconds(7200),
+        count_unknown: false,
         deletions_max: 100,
         facts,
     }
