@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use persist::check::{CheckError, Checked, Short, check_books};
+use persist::check::{CheckError, Checked, Short, Stray, check_books};
 use persist::journal::{self, JournalError};
 use persist::{Snapshot, SnapshotError, belongs};
 use shard::private::UserId;
@@ -53,7 +53,7 @@ pub enum BooksCommandError {
 
 /// Options that `check-books` looks at.
 pub const OPTIONS: &[&str] =
-    &["config", "data", "database", "database-password-file", "database-schema"];
+    &["config", "data", "database", "database-password-file", "database-schema", "database-peers"];
 
 /// Says that an empty database is to be filled from this data folder, and with what.
 pub fn adopt(data: &Path, out: &mut impl Write) -> Result<(), BooksCommandError> {
@@ -90,7 +90,7 @@ pub fn adopt(data: &Path, out: &mut impl Write) -> Result<(), BooksCommandError>
 /// Compares the journal with the database.
 pub fn check(config: &Config, out: &mut impl Write) -> Result<(), BooksCommandError> {
     let database = config.given_database()?.ok_or(BooksCommandError::NoDatabase)?;
-    let checked = check_books(&database, &config.data)?;
+    let checked = check_books(&database, &config.data, config.database_peers)?;
     describe(&checked, out)?;
     if checked.holds() { Ok(()) } else { Err(BooksCommandError::Differ) }
 }
@@ -108,7 +108,28 @@ fn describe(checked: &Checked, out: &mut impl Write) -> io::Result<()> {
         "credited    {} bytes up, {} down, by {} announces of {} users",
         credited.0, credited.1, checked.facts, checked.users
     )?;
-    writeln!(out, "clients     {} compared, {} differ", checked.peers, checked.strayed)?;
+    match checked.peers {
+        Some(peers) => writeln!(out, "clients     {peers} compared, {} differ", checked.strayed)?,
+        None => writeln!(
+            out,
+            "clients     not compared: there is no table of them without --database-peers"
+        )?,
+    }
+    for Stray { user, torrent, peer_id, reported, found } in &checked.strays {
+        let found = match found {
+            Some((up, down)) => format!("{up} up, {down} down"),
+            None => "no row".to_owned(),
+        };
+        writeln!(
+            out,
+            "  user {}, torrent {}, {}: {found}, reported {} and {}",
+            user.0,
+            torrent.0,
+            peer_id.0.escape_ascii(),
+            reported.0,
+            reported.1
+        )?;
+    }
     writeln!(out, "snatches    {} in the journal, {} in the database", snatches.0, snatches.1)?;
     writeln!(out, "unknown     {} users who are not in the database", checked.unknown.len())?;
     for UserId(user) in checked.unknown.iter().take(NAMED_MAX) {

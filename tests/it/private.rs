@@ -5,6 +5,7 @@
 
 pub(crate) mod api;
 mod calls;
+mod check_books;
 mod clock;
 mod dual_stack;
 mod early;
