@@ -73,9 +73,19 @@ pub enum BooksError {
         /// What is so, and what to do.
         text: &'static str,
     },
+    /// The database is not to be written by this tracker.
+    #[error("{0}")]
+    Refused(String),
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
+}
+
+impl BooksError {
+    /// It is about a file or a URL that the options name.
+    pub(crate) fn is_mistake(&self) -> bool {
+        matches!(self, BooksError::Secret(_) | BooksError::Named(_))
+    }
 }
 
 /// Everything that is kept about users and torrents beside the swarms.

@@ -144,6 +144,28 @@ fn an_emptied_database_is_filled_when_somebody_says_so() {
 }
 
 #[test]
+fn a_second_tracker_on_a_schema_is_told_so_once() {
+    let Some(site) = Site::open("second", "") else { return };
+    let other = tempfile::TempDir::new().unwrap();
+    let mut arguments: Vec<&str> = site.options().split_whitespace().collect();
+    let data = other.path().to_str().unwrap();
+    arguments.extend([
+        "--data",
+        data,
+        "--udp",
+        "127.0.0.1:0",
+        "--http",
+        "none",
+        "--control",
+        "none",
+    ]);
+    let (text, code) = site.command(&arguments);
+    let said = text.lines().find(|line| line.starts_with("margay: error: ")).unwrap();
+    assert_eq!((code, said.matches("another tracker").count()), (Some(1), 1), "{text}");
+    assert!(said.starts_with("margay: error: another tracker ("), "{text}");
+}
+
+#[test]
 fn the_database_of_somebody_else_is_refused() {
     let Some((_server, mut site)) = site_with_snapshot("foreign", "") else { return };
     site.database.batch_execute("UPDATE identity SET id = gen_random_uuid()").unwrap();
