@@ -181,6 +181,19 @@ fn tail(
     Ok((from, status.durable()))
 }
 
+/// Whether neither the snapshot nor the journal says where all clients were, though the journal is not new: they are
+/// measured from what the database knows of them.
+fn lacks_clients(
+    config: &Config,
+    status: &journal::Status,
+    snapshot: Option<&Snapshot>,
+    believed: bool,
+) -> bool {
+    let begins_later = snapshot.is_none() && status.begin() > 0;
+    let forgets = config.fresh && status.end() > 0;
+    config.database_peers && (!believed || begins_later || forgets)
+}
+
 /// Who tells the site of used up tokens, where it wants to be told.
 fn calls(
     config: &Config,
@@ -220,6 +233,9 @@ impl Books {
             .map_err(BooksError::Thread)?;
         way = opening::begin_to_write(&ledger, journal.status().durable(), way, snapshot)?;
         let tail = tail(config, journal.status(), snapshot, believed)?;
+        if lacks_clients(config, journal.status(), snapshot, believed) {
+            ledger.measure_from(tail.1);
+        }
 
         let cores = slots.len();
         let password = config.given_ocelot_site_password()?;

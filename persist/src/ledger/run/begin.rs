@@ -84,6 +84,60 @@ impl<S: Source> Worker<S> {
         Ok((writer, next))
     }
 
+    /// Makes a journal known that the database does not know, from record `next` on. Where the database knows
+    /// another one, the data folder was lost, and with it where clients were: rows of `peers` say it as well, each
+    /// written with the credit of the report that is in it. So what clients moved is measured from there, which
+    /// credits nothing twice, as counters are absolute.
+    fn begin_anew(&self, writer: &mut Writer, next: u64) -> Result<(), ::postgres::Error> {
+        if next > 0 {
+            tracing::warn!(
+                first = next,
+                "the database does not know this journal, whose beginning is gone"
+            );
+        }
+        let Some(other) = writer.other_journal()? else { return writer.begin(next, None) };
+        let gap = Gap {
+            reason: GapReason::JournalLost,
+            first: other.next,
+            behind: other.next,
+            from_millis: other.until,
+            to_millis: None,
+        };
+        let measured = self.options.peers && writer.has_peers()?;
+        writer.begin(next, Some((&gap, measured)))?;
+        match measured {
+            true => tracing::warn!(
+                written_at = other.written_at,
+                "the database knows another journal, and this one is new: what clients moved is measured from their \
+                 rows in the database; what the other journal had for the database after that is lost, see table gaps"
+            ),
+            false => tracing::warn!(
+                written_at = other.written_at,
+                "the database knows another journal, and this one is new: what the other one had for the database \
+                 after that is lost, see table gaps, and as there are no rows of clients, they are credited from \
+                 their next announce on"
+            ),
+        }
+        Ok(())
+    }
+
+    /// Where another journal was written since this one, the data folder is one that was put aside and came back:
+    /// clients are elsewhere by now.
+    fn measure_after_another(
+        &self,
+        writer: &mut Writer,
+        next: u64,
+    ) -> Result<(), ::postgres::Error> {
+        let Some(written_at) = writer.written_since()? else { return Ok(()) };
+        writer.begin_measuring(next)?;
+        tracing::warn!(
+            written_at,
+            "another data folder was used since this one: what clients moved is measured from their rows in the \
+             database"
+        );
+        Ok(())
+    }
+
     /// Finds out how journal and database stand to each other, and sees to it that they go on together: with
     /// which record.
     fn agree(
@@ -94,9 +148,13 @@ impl<S: Source> Worker<S> {
         let (lives, first) = (self.source.lives(), self.source.first());
         let kept = Kept { begin: first, end: self.source.end(), lives: &lives };
         let until = written.and_then(|written| written.until);
-        match standing(kept, written) {
+        let standing = standing(kept, written);
+        if let Standing::GoesOn { next } | Standing::Gone { begin: next, .. } = standing {
+            self.measure_after_another(writer, next).map_err(self.database.failed(AGREE))?;
+        }
+        match standing {
             Standing::New { next } => {
-                begin_anew(writer, next).map_err(self.database.failed(AGREE))?;
+                self.begin_anew(writer, next).map_err(self.database.failed(AGREE))?;
                 Ok(next)
             }
             Standing::GoesOn { next } => {
@@ -184,9 +242,10 @@ impl<S: Source> Worker<S> {
         let database = self.database.clone();
         let failed = database.failed("see how the journal is written");
         let from = writer.measured_from().map_err(&failed)?;
+        let others = writer.others_until().map_err(&failed)?;
         let measure = from.map(|from| {
             let millis = self.made_at(from);
-            let mut measure = Measure::new(from, millis, self.options.peers);
+            let mut measure = Measure::new(from, millis, others, self.options.peers);
             if !self.options.peers {
                 self.hear_again(&mut measure, next);
             }
@@ -264,23 +323,4 @@ impl<S: Source> Worker<S> {
         });
         Ok(to)
     }
-}
-
-/// Makes a journal known that the database does not know, from record `next` on.
-fn begin_anew(writer: &mut Writer, next: u64) -> Result<(), ::postgres::Error> {
-    writer.begin(next)?;
-    if next > 0 {
-        tracing::warn!(
-            first = next,
-            "the database does not know this journal, whose beginning is gone"
-        );
-    }
-    if let Some(written_at) = writer.other_journal()? {
-        tracing::warn!(
-            written_at,
-            "the database knows another journal of this node, and this one is new: what the other one had for \
-             the database after that is lost, and clients are credited from their next announce on"
-        );
-    }
-    Ok(())
 }
