@@ -74,9 +74,16 @@ pub fn adopt(data: &Path, out: &mut impl Write) -> Result<(), BooksCommandError>
     }
     let write = |source| BooksCommandError::Write { path: data.to_owned(), source };
     belongs::ask_to_adopt(data).map_err(write)?;
+    let begun = match segments.first() {
+        Some(first) => {
+            let survey = journal::survey(first, |_, _| {})?;
+            format!("record {} of {} on", survey.first, date(survey.begun_at))
+        }
+        None => "now on: there is no journal".to_owned(),
+    };
     writeln!(
         out,
-        "credit              as far back as the journal is kept; what is before is noted in the table gaps"
+        "credit              from {begun}; what was credited before is lost, and a row of the table gaps"
     )?;
     writeln!(
         out,
