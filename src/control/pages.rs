@@ -87,6 +87,13 @@ fn health_of_books(books: &Books) -> String {
              counted; read them, and delete those that are settled\n"
         ));
     }
+    if let Some(damage) = &journal.damage {
+        text.push_str(&format!(
+            "journal: {} segments are damaged, and a database that is restored would lack what is in them; save the \
+             database now, and look after the disk: {damage}\n",
+            journal.damaged
+        ));
+    }
     let journal = match journal.accepting {
         true => {
             format!("journal: takes what comes, {} bytes of {}", journal.bytes, journal.bytes_max)

@@ -6,6 +6,7 @@
 mod beginning;
 mod figures;
 mod hear;
+mod inspect;
 mod opening;
 pub mod reconcile;
 pub mod restore;
@@ -34,6 +35,7 @@ use ops::slot::Slot;
 
 use beginning::Loading;
 pub(crate) use beginning::{Beginning, PrivateOutfit, REASONS_KEPT};
+use inspect::Inspector;
 use opening::Way;
 
 /// What the snapshot of a private tracker has beside its swarms.
@@ -99,6 +101,7 @@ pub(crate) struct Books {
     hears_all: Cell<bool>,
     /// Where the operator says where the site is.
     calls: Option<Calls>,
+    _inspector: Inspector,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) site: Arc<Site>,
     rules: Arc<ClientRules>,
@@ -244,6 +247,7 @@ impl Books {
         let audit = SiteAudit::start(data.path(), config.audit_keep).map_err(BooksError::Thread)?;
         let credits = Credits::start(database.clone()).map_err(BooksError::Thread)?;
         let site = Site::new(password, report, slots, clock.now(), audit, credits);
+        let inspector = Inspector::start(journal.status().clone()).map_err(BooksError::Thread)?;
         let watch = Watch::start(database.clone(), seen).map_err(BooksError::Thread)?;
         // What it hears from before the load on need not be looked for after it.
         let hears_all = matches!(way, Way::Database(_)) && hears(&watch, LISTEN_PATIENCE);
@@ -263,6 +267,7 @@ impl Books {
             journal,
             ledger,
             calls,
+            _inspector: inspector,
         };
         if matches!(way, Way::Database(_)) {
             match Loading::of(&database, &books, cores, clock.now()) {

@@ -152,6 +152,35 @@ fn an_emptied_database_is_filled_when_somebody_says_so() {
 }
 
 #[test]
+fn a_damaged_journal_is_noticed_before_it_is_needed() {
+    let Some(mut site) = Site::open("damaged_journal", "") else { return };
+    site.add_user(1);
+    site.add_torrent(10, "disk");
+    credited(&site, 0, "&event=started");
+    credited(&site, 700, "");
+    site.check_credit(1, [700, 0]);
+    site.stop();
+    site.start();
+    credited(&site, 800, "");
+    site.check_credit(1, [800, 0]);
+    site.stop();
+    // What the database and the snapshot have, and no start reads.
+    let segments = persist::journal::segments(site.data()).unwrap();
+    assert!(segments.len() > 1, "{segments:?}");
+    let oldest = &segments[0].path;
+    let mut bytes = std::fs::read(oldest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 4].iter_mut().for_each(|byte| *byte ^= 0xff);
+    std::fs::write(oldest, bytes).unwrap();
+    site.start();
+    site.tracker().await_metric("margay_journal_damaged_segments", &[], 1.0);
+    let said = site.tracker().logged("a segment of the journal is damaged");
+    assert_eq!(said["path"], oldest.to_str().unwrap(), "{said}");
+    let health = get(site.tracker().control(), "/health").unwrap();
+    assert!(health.contains("journal: 1 segments are damaged"), "{health}");
+}
+
+#[test]
 fn a_second_tracker_on_a_schema_is_told_so_once() {
     let Some(site) = Site::open("second", "") else { return };
     let other = tempfile::TempDir::new().unwrap();
