@@ -262,6 +262,10 @@ fn completions_and_the_man_page_know_every_option() {
             assert!(said.out.contains(option.name), "{} in {shell}", option.name);
         }
     }
+    let said = margay(folder.path(), &[], "completions bash").out;
+    for words in ["human json", "whatcd orpheus", "true false"] {
+        assert!(said.contains(words), "{words}");
+    }
     let man = margay(folder.path(), &[], "man").out.replace("\\-", "-");
     for part in ["SIGNALS", "EXIT STATUS", "FILES", "user add", "snapshot verify", "torrent list"] {
         assert!(man.contains(part), "{part} in the man page");
