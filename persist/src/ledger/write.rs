@@ -161,17 +161,20 @@ impl Writer {
     }
 
     /// The part of the journal that the database has; `None` for a journal that it does not know.
-    pub(super) fn written(&mut self) -> Result<Option<Written>, Error> {
+    /// And when another journal was written last, where that was after this one.
+    pub(super) fn written(&mut self) -> Result<Option<(Written, Option<String>)>, Error> {
         let journal = journal_name(self.scope.journal);
-        let select = "SELECT next, life, written_until FROM ledger WHERE journal = $1";
-        let row = self.client.query_opt(select, &[&journal])?;
-        Ok(row.map(|row| Written {
-            next: row.get::<_, i64>(0).cast_unsigned(),
-            // A name that no program writes is one that nobody knows.
-            life: row
-                .get::<_, Option<&str>>(1)
-                .map(|life| u64::from_str_radix(life, 16).unwrap_or(u64::MAX)),
-            until: row.get::<_, Option<i64>>(2).map(i64::cast_unsigned),
+        let row = self.client.query_opt(WRITTEN, &[&journal])?;
+        Ok(row.map(|row| {
+            let written = Written {
+                next: row.get::<_, i64>(0).cast_unsigned(),
+                // A name that no program writes is one that nobody knows.
+                life: row
+                    .get::<_, Option<&str>>(1)
+                    .map(|life| u64::from_str_radix(life, 16).unwrap_or(u64::MAX)),
+                until: row.get::<_, Option<i64>>(2).map(i64::cast_unsigned),
+            };
+            (written, row.get(3))
         }))
     }
 
@@ -209,12 +212,14 @@ impl Writer {
         transaction.commit()
     }
 
-    /// From which record on clients are to be measured.
-    pub(super) fn measured_from(&mut self) -> Result<Option<u64>, Error> {
-        let select = "SELECT measured_from FROM ledger WHERE journal = $1";
-        let row = self.client.query_opt(select, &[&journal_name(self.scope.journal)])?;
-        let from = row.and_then(|row| row.get::<_, Option<i64>>(0));
-        Ok(from.map(i64::cast_unsigned))
+    /// From which record on clients are to be measured, and when the last record of other journals was made, in
+    /// milliseconds since 1970.
+    pub(super) fn measured_from(&mut self) -> Result<Option<(u64, Option<u64>)>, Error> {
+        let row = self.client.query_opt(MEASURED_FROM, &[&journal_name(self.scope.journal)])?;
+        Ok(row.and_then(|row| {
+            let from = row.get::<_, Option<i64>>(0)?;
+            Some((from.cast_unsigned(), row.get::<_, Option<i64>>(1).map(i64::cast_unsigned)))
+        }))
     }
 
     /// Has clients measured from this record on, anew where they are already.
@@ -253,21 +258,6 @@ impl Writer {
             until: row.get::<_, Option<i64>>(1).map(i64::cast_unsigned),
             written_at: row.get(2),
         }))
-    }
-
-    /// When another journal was written, where that was after this one.
-    pub(super) fn written_since(&mut self) -> Result<Option<String>, Error> {
-        let journal = journal_name(self.scope.journal);
-        let row = self.client.query_one(WRITTEN_SINCE, &[&journal])?;
-        Ok(row.get(0))
-    }
-
-    /// When the last record of other journals was made, in milliseconds since 1970.
-    pub(super) fn others_until(&mut self) -> Result<Option<u64>, Error> {
-        let journal = journal_name(self.scope.journal);
-        let select = "SELECT max(written_until) FROM ledger WHERE journal <> $1";
-        let row = self.client.query_one(select, &[&journal])?;
-        Ok(row.get::<_, Option<i64>>(0).map(i64::cast_unsigned))
     }
 
     /// Whether there are rows of clients.
@@ -468,9 +458,14 @@ const OTHER_JOURNAL: &str = "
     SELECT next, written_until, updated_at::text FROM ledger WHERE journal <> $1
     ORDER BY updated_at DESC LIMIT 1";
 
-const WRITTEN_SINCE: &str = "
-    SELECT max(other.updated_at)::text FROM ledger own JOIN ledger other ON other.updated_at > own.updated_at
-    WHERE own.journal = $1";
+const WRITTEN: &str = "
+    SELECT next, life, written_until,
+        (SELECT max(other.updated_at)::text FROM ledger other WHERE other.updated_at > own.updated_at)
+    FROM ledger own WHERE journal = $1";
+
+const MEASURED_FROM: &str = "
+    SELECT measured_from, (SELECT max(written_until) FROM ledger other WHERE other.journal <> $1)
+    FROM ledger WHERE journal = $1";
 
 const BEGIN_MEASURING: &str = "
     UPDATE ledger SET measured_from = $2, measured_since = now(), updated_at = now() WHERE journal = $1";

@@ -63,8 +63,8 @@ impl<S: Source> Worker<S> {
             });
         }
         let mut writer = Writer::new(client, scope).map_err(&failed)?;
-        let written = writer.written().map_err(&failed)?;
-        let next = self.agree(&mut writer, written)?;
+        let (written, since) = writer.written().map_err(&failed)?.unzip();
+        let next = self.agree(&mut writer, written, since.flatten())?;
         self.take_order(&mut writer)?;
         self.begin_measuring(&mut writer, next)?;
         match self.source.seek(next) {
@@ -124,11 +124,10 @@ impl<S: Source> Worker<S> {
     /// Where another journal was written since this one, the data folder is one that was put aside and came back:
     /// clients are elsewhere by now.
     fn measure_after_another(
-        &self,
         writer: &mut Writer,
         next: u64,
+        written_at: &str,
     ) -> Result<(), ::postgres::Error> {
-        let Some(written_at) = writer.written_since()? else { return Ok(()) };
         writer.begin_measuring(next)?;
         tracing::warn!(
             written_at,
@@ -139,18 +138,22 @@ impl<S: Source> Worker<S> {
     }
 
     /// Finds out how journal and database stand to each other, and sees to it that they go on together: with
-    /// which record.
+    /// which record. `since`: when another journal was written last, where that was after this one.
     fn agree(
         &mut self,
         writer: &mut Writer,
         written: Option<Written>,
+        since: Option<String>,
     ) -> Result<u64, SessionError> {
         let (lives, first) = (self.source.lives(), self.source.first());
         let kept = Kept { begin: first, end: self.source.end(), lives: &lives };
         let until = written.and_then(|written| written.until);
         let standing = standing(kept, written);
-        if let Standing::GoesOn { next } | Standing::Gone { begin: next, .. } = standing {
-            self.measure_after_another(writer, next).map_err(self.database.failed(AGREE))?;
+        if let (Standing::GoesOn { next } | Standing::Gone { begin: next, .. }, Some(written_at)) =
+            (standing, since)
+        {
+            let measured = Self::measure_after_another(writer, next, &written_at);
+            measured.map_err(self.database.failed(AGREE))?;
         }
         match standing {
             Standing::New { next } => {
@@ -242,8 +245,7 @@ impl<S: Source> Worker<S> {
         let database = self.database.clone();
         let failed = database.failed("see how the journal is written");
         let from = writer.measured_from().map_err(&failed)?;
-        let others = writer.others_until().map_err(&failed)?;
-        let measure = from.map(|from| {
+        let measure = from.map(|(from, others)| {
             let millis = self.made_at(from);
             let mut measure = Measure::new(from, millis, others, self.options.peers);
             if !self.options.peers {
