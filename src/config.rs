@@ -273,7 +273,10 @@ options! {
     /// Name of this tracker in `database`; trackers that share one need a name each.
     database_node: Name = "main";
 
-    /// Keep a row for each peer in `database`, for sites that show them.
+    /// Keep a row for each peer in `database`, for sites that show them, and for the day on which the data folder is
+    /// lost: without them nobody knows then what clients have moved since their last announces.
+    ///
+    /// Switched off, the rows that are there go.
     database_peers: bool = "true";
 
     /// How often users, torrents, tokens and client rules are compared with `database`, or `off`; after a

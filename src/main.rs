@@ -13,7 +13,7 @@ use margay::config::{self, ConfigError, Environment, Loaded};
 use margay::process::clock::Clock;
 use margay::process::memory;
 use margay::process::{limits, log};
-use margay::server;
+use margay::server::{self, ServerError};
 
 fn main() -> ExitCode {
     let request = match cli::parse() {
@@ -26,7 +26,9 @@ fn main() -> ExitCode {
             eprintln!("margay: error: {error}");
             error.chain().skip(1).for_each(|cause| eprintln!("because: {cause}"));
             // Starting again does not help against a wrong configuration, and systemd is told so.
-            let is_mistake = error.is::<ConfigError>() || error.is::<CheckError>();
+            let is_mistake = error.is::<ConfigError>()
+                || error.is::<CheckError>()
+                || error.downcast_ref().is_some_and(ServerError::is_mistake);
             ExitCode::from(if is_mistake { 2 } else { 1 })
         }
     }

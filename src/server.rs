@@ -118,6 +118,18 @@ pub enum ServerError {
     },
 }
 
+impl ServerError {
+    /// It is about a file or a URL that the options name, as `margay config check` finds it too: somebody has to
+    /// mend it, and another start alone does not.
+    pub fn is_mistake(&self) -> bool {
+        match self {
+            ServerError::Key(_) | ServerError::Lists(_) => true,
+            ServerError::Books(error) => error.is_mistake(),
+            _ => false,
+        }
+    }
+}
+
 /// An event that the main thread waits for.
 pub(crate) enum Event {
     /// A core has loaded its swarms and serves, or cannot.

@@ -322,6 +322,10 @@ pub struct Journal {
     pub synced_at: Option<f64>,
     /// How long it took, in nanoseconds.
     pub sync_nanos: u64,
+    /// Segments that were found to be damaged when all was read the last time.
+    pub damaged: u64,
+    /// The first of them, and what is wrong with it.
+    pub damage: Option<String>,
 }
 
 /// The rules by which announces are reported as suspicious.

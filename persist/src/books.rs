@@ -18,7 +18,7 @@ pub enum State {
     Opening,
     /// Announces are in the database some seconds later.
     Up,
-    /// The same, but the journal is an older copy, or has lost records: what clients moved is measured from
+    /// The same, but the journal is new, an older copy, or has lost records: what clients moved is measured from
     /// their rows in the database.
     Measuring,
     /// Nothing reaches the database. The journal keeps it.
@@ -113,8 +113,8 @@ impl State {
             Self::Opening => "the database has not been asked yet",
             Self::Up => "what is announced reaches the database",
             Self::Measuring => {
-                "the data folder is an older copy: what clients moved is measured from their rows in the \
-                 database, for a day; look into the table gaps for what was lost"
+                "the data folder does not know where clients were, as it is new or an older copy: what they moved is \
+                 measured from their rows in the database, for a day; look into the table gaps for what was lost"
             }
             Self::Kept(obstacle) => obstacle.text(),
         }

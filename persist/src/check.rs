@@ -3,14 +3,19 @@
 //! The journal's credits cannot be told from what the site added or took away by itself, so the sums of a user can
 //! only be found to be too small. Exact are: where each client stood after its last announce, who is known at all,
 //! and how many downloads were completed.
+//!
+//! A client's row is there as long as its torrent is, and for a day after its last announce. So one that is not
+//! there differs only where it should be.
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use ::postgres::{Client, IsolationLevel, Transaction};
-use shard::private::{Fact, PeerId, TorrentId, UserId};
+use shard::private::{Change, Counters, Fact, PeerId, TorrentId, UserId};
 
-use crate::journal::{JournalError, Record, segments, survey};
+use crate::journal::{JournalError, Record, Said, segments, survey};
+use crate::ledger::LedgerOptions;
 use crate::postgres::{Database, DatabaseError, journal_name};
 
 /// The outcome of a check: what was compared, and what differs.
@@ -31,10 +36,12 @@ pub struct Checked {
     pub unknown: Vec<UserId>,
     /// Users who have less there than they were credited by these announces alone.
     pub short: Vec<Short>,
-    /// Clients whose last report was compared with the table `peers`; 0 where that is not written.
-    pub peers: u64,
-    /// Clients among them whose row says something else, or is not there.
+    /// Clients whose last report was compared with the table `peers`; `None` where that is not written.
+    pub peers: Option<u64>,
+    /// Clients among them whose row says something else, or is not there and should be.
     pub strayed: u64,
+    /// The first of them, [`STRAYS_NAMED`] at most.
+    pub strays: Vec<Stray>,
     /// Completed downloads in the journal, and in the table `snatches` in the same time.
     pub snatches: (u64, u64),
     /// Rows of the table `gaps`, and the records that are missing in them.
@@ -53,6 +60,24 @@ pub struct Short {
     /// The database's figures.
     pub found: (i64, i64),
 }
+
+/// A client whose row in `peers` is not what its last announce made it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stray {
+    /// Whose.
+    pub user: UserId,
+    /// In which torrent.
+    pub torrent: TorrentId,
+    /// Which.
+    pub peer_id: PeerId,
+    /// What the journal says that it reported, in bytes: upload and download.
+    pub reported: (u64, u64),
+    /// What its row says; `None` where there is none.
+    pub found: Option<(i64, i64)>,
+}
+
+/// Clients that differ and are named.
+pub const STRAYS_NAMED: usize = 20;
 
 /// Why nothing was compared.
 #[derive(Debug, thiserror::Error)]
@@ -88,8 +113,9 @@ const ROWS: usize = 4096;
 
 type Peer = (UserId, TorrentId, PeerId, u32);
 
-/// Compares the journal in a data folder, whose tracker may be running, with the database.
-pub fn check_books(database: &Database, data: &Path) -> Result<Checked, CheckError> {
+/// Compares the journal in a data folder, whose tracker may be running, with the database. `peers`: the tracker
+/// writes the table of that name.
+pub fn check_books(database: &Database, data: &Path, peers: bool) -> Result<Checked, CheckError> {
     let files = segments(data)?;
     let Some(first) = files.first() else { return Err(CheckError::NoJournal(data.to_owned())) };
     let journal = survey(first, |_, _| {})?.id;
@@ -128,7 +154,9 @@ pub fn check_books(database: &Database, data: &Path) -> Result<Checked, CheckErr
     };
     let mut compare = || -> Result<(), ::postgres::Error> {
         check_users(&mut transaction, &tally, &mut checked)?;
-        check_peers(&mut transaction, &tally, &mut checked)?;
+        if peers {
+            check_peers(&mut transaction, &tally, &mut checked)?;
+        }
         check_rest(&mut transaction, &tally, journal, &mut checked)
     };
     compare().map_err(&failed)?;
@@ -142,15 +170,32 @@ struct Tally {
     credited: (u128, u128),
     users: HashMap<UserId, (u128, u128)>,
     /// The last report of each client.
-    peers: HashMap<Peer, (u64, u64)>,
+    peers: HashMap<Peer, Report>,
     snatches: u64,
     /// When the first and the last completed download was.
     snatched_at: Option<(u32, u32)>,
 }
 
+#[derive(Clone, Copy)]
+struct Report {
+    counters: Counters,
+    /// In milliseconds since 1970.
+    millis: u64,
+    /// The tracker went on from something else than what the client said; so may its row.
+    doubtful: bool,
+}
+
 impl Tally {
     fn add(&mut self, record: &Record) {
-        let Record::Fact(fact) = record else { return };
+        let fact = match record {
+            Record::Fact(fact) => fact,
+            Record::Said(Said { change: Change::TorrentRemoved { id, .. }, .. }) => {
+                // The rows of its clients go with it.
+                self.peers.retain(|(_, torrent, ..), _| torrent != id);
+                return;
+            }
+            _ => return,
+        };
         self.facts += 1;
         let Fact { credited_up, credited_down, reported, .. } = *fact;
         let (up, down) = (u128::from(credited_up), u128::from(credited_down));
@@ -161,7 +206,8 @@ impl Tally {
         }
         let client = (fact.user, fact.torrent, fact.peer_id, fact.key);
         if self.peers.len() < PEERS_MAX || self.peers.contains_key(&client) {
-            self.peers.insert(client, (reported.uploaded, reported.downloaded));
+            let (millis, doubtful) = (fact.stamp.millis, fact.said.is_some());
+            self.peers.insert(client, Report { counters: reported, millis, doubtful });
         }
         if fact.snatched {
             self.snatches += 1;
@@ -209,25 +255,52 @@ fn check_peers(
     tally: &Tally,
     checked: &mut Checked,
 ) -> Result<(), ::postgres::Error> {
-    let written = transaction.query_one("SELECT EXISTS (SELECT FROM peers)", &[])?;
-    if !written.get::<_, bool>(0) {
-        return Ok(());
-    }
-    let peers: Vec<(&Peer, &(u64, u64))> = tally.peers.iter().collect();
+    let mut peers: Vec<(&Peer, &Report)> =
+        tally.peers.iter().filter(|(_, report)| !report.doubtful).collect();
+    peers.sort_unstable_by_key(|(client, _)| **client);
+    let kept = LedgerOptions::default().peers_kept.saturating_sub(NEARLY);
     for some in peers.chunks(ROWS) {
         let users: Vec<i64> = some.iter().map(|(client, _)| i64::from(client.0.0)).collect();
         let torrents: Vec<i64> = some.iter().map(|(client, _)| i64::from(client.1.0)).collect();
         let peer_ids: Vec<&[u8]> = some.iter().map(|(client, _)| &client.2.0[..]).collect();
         let keys: Vec<i64> = some.iter().map(|(client, _)| i64::from(client.3)).collect();
-        let uploaded: Vec<i64> = some.iter().map(|(_, said)| clamped(said.0)).collect();
-        let downloaded: Vec<i64> = some.iter().map(|(_, said)| clamped(said.1)).collect();
-        let same = transaction.query_one(
-            SAME_PEERS,
-            &[&users, &torrents, &peer_ids, &keys, &uploaded, &downloaded],
+        let counters = || some.iter().map(|(_, report)| report.counters);
+        let uploaded: Vec<i64> = counters().map(|it| clamped(it.uploaded)).collect();
+        let downloaded: Vec<i64> = counters().map(|it| clamped(it.downloaded)).collect();
+        let millis: Vec<i64> = some.iter().map(|(_, report)| clamped(report.millis)).collect();
+        let differ = transaction.query(
+            OTHER_PEERS,
+            &[
+                &users,
+                &torrents,
+                &peer_ids,
+                &keys,
+                &uploaded,
+                &downloaded,
+                &millis,
+                &kept.as_secs_f64(),
+            ],
         )?;
-        checked.peers += some.len() as u64;
-        checked.strayed += some.len() as u64 - same.get::<_, i64>(0).cast_unsigned();
+        checked.strayed += differ.len() as u64;
+        for row in differ {
+            let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or_default();
+            let Some(((user, torrent, peer_id, _), report)) = some.get(place).copied() else {
+                continue;
+            };
+            if checked.strays.len() < STRAYS_NAMED {
+                let reported = (report.counters.uploaded, report.counters.downloaded);
+                let found = row.get::<_, Option<i64>>(1).zip(row.get(2));
+                checked.strays.push(Stray {
+                    user: *user,
+                    torrent: *torrent,
+                    peer_id: *peer_id,
+                    reported,
+                    found,
+                });
+            }
+        }
     }
+    checked.peers = Some(peers.len() as u64);
     Ok(())
 }
 
@@ -262,9 +335,20 @@ fn clamped(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-const SAME_PEERS: &str = "
-    SELECT count(*)
-    FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[])
-        AS d (who, what, its_id, its_key, up, down)
-    JOIN peers ON user_id = who AND torrent_id = what AND peer_id = its_id AND key = its_key
-        AND peers.uploaded = up AND peers.downloaded = down";
+/// A row of this age may be about to go.
+const NEARLY: Duration = Duration::from_secs(3600);
+
+/// The place of each client whose row says something else, or should be there: its user and torrent are, and it has
+/// announced within so many seconds. A row that is newer than the journal was written by a later copy of that.
+const OTHER_PEERS: &str = "
+    SELECT place, peers.uploaded, peers.downloaded
+    FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+        WITH ORDINALITY AS d (who, what, its_id, its_key, up, down, millis, place)
+    LEFT JOIN peers ON user_id = who AND torrent_id = what AND peer_id = its_id AND key = its_key
+    WHERE CASE
+        WHEN peers.user_id IS NULL THEN to_timestamp(millis / 1000.0) > now() - make_interval(secs => $8)
+            AND EXISTS (SELECT FROM users WHERE users.id = who)
+            AND EXISTS (SELECT FROM torrents WHERE torrents.id = what)
+        ELSE (peers.uploaded, peers.downloaded) <> (up, down) AND coalesce(peers.stamp <= millis, true)
+    END
+    ORDER BY place";

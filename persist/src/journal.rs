@@ -17,6 +17,7 @@
 
 mod bytes;
 mod format;
+mod inspect;
 mod keep;
 mod lives;
 mod names;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use format::{Damage, FORMAT, FORMAT_OLDEST};
+pub use inspect::{Found, inspect};
 pub use lives::Life;
 pub use reader::{Reader, cut_by};
 pub use record::{Columns, Record, Said};

@@ -189,7 +189,9 @@ impl Snapshot {
                 Err(SnapshotError::Damaged { damage, .. }) => damage,
                 Err(error) => return Err(error),
             };
-            let aside = name.put_aside(path).and_then(|aside| dir.sync().map(|()| aside));
+            let aside = name
+                .put_aside(path, &files.whole[..at])
+                .and_then(|aside| dir.sync().map(|()| aside));
             let next = match files.whole.get(at + 1) {
                 Some(next) => format!("trying the one before it, {next}"),
                 None => "there is no other, so the tracker starts with empty swarms".to_owned(),

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use persist::check::{CheckError, Checked, Short, check_books};
+use persist::check::{CheckError, Checked, Short, Stray, check_books};
 use persist::journal::{self, JournalError};
 use persist::{Snapshot, SnapshotError, belongs};
 use shard::private::UserId;
@@ -53,7 +53,7 @@ pub enum BooksCommandError {
 
 /// Options that `check-books` looks at.
 pub const OPTIONS: &[&str] =
-    &["config", "data", "database", "database-password-file", "database-schema"];
+    &["config", "data", "database", "database-password-file", "database-schema", "database-peers"];
 
 /// Says that an empty database is to be filled from this data folder, and with what.
 pub fn adopt(data: &Path, out: &mut impl Write) -> Result<(), BooksCommandError> {
@@ -74,9 +74,16 @@ pub fn adopt(data: &Path, out: &mut impl Write) -> Result<(), BooksCommandError>
     }
     let write = |source| BooksCommandError::Write { path: data.to_owned(), source };
     belongs::ask_to_adopt(data).map_err(write)?;
+    let begun = match segments.first() {
+        Some(first) => {
+            let survey = journal::survey(first, |_, _| {})?;
+            format!("record {} of {} on", survey.first, date(survey.begun_at))
+        }
+        None => "now on: there is no journal".to_owned(),
+    };
     writeln!(
         out,
-        "credit              as far back as the journal is kept; what is before is noted in the table gaps"
+        "credit              from {begun}; what was credited before is lost, and a row of the table gaps"
     )?;
     writeln!(
         out,
@@ -90,7 +97,7 @@ pub fn adopt(data: &Path, out: &mut impl Write) -> Result<(), BooksCommandError>
 /// Compares the journal with the database.
 pub fn check(config: &Config, out: &mut impl Write) -> Result<(), BooksCommandError> {
     let database = config.given_database()?.ok_or(BooksCommandError::NoDatabase)?;
-    let checked = check_books(&database, &config.data)?;
+    let checked = check_books(&database, &config.data, config.database_peers)?;
     describe(&checked, out)?;
     if checked.holds() { Ok(()) } else { Err(BooksCommandError::Differ) }
 }
@@ -108,7 +115,28 @@ fn describe(checked: &Checked, out: &mut impl Write) -> io::Result<()> {
         "credited    {} bytes up, {} down, by {} announces of {} users",
         credited.0, credited.1, checked.facts, checked.users
     )?;
-    writeln!(out, "clients     {} compared, {} differ", checked.peers, checked.strayed)?;
+    match checked.peers {
+        Some(peers) => writeln!(out, "clients     {peers} compared, {} differ", checked.strayed)?,
+        None => writeln!(
+            out,
+            "clients     not compared: there is no table of them without --database-peers"
+        )?,
+    }
+    for Stray { user, torrent, peer_id, reported, found } in &checked.strays {
+        let found = match found {
+            Some((up, down)) => format!("{up} up, {down} down"),
+            None => "no row".to_owned(),
+        };
+        writeln!(
+            out,
+            "  user {}, torrent {}, {}: {found}, reported {} and {}",
+            user.0,
+            torrent.0,
+            peer_id.0.escape_ascii(),
+            reported.0,
+            reported.1
+        )?;
+    }
     writeln!(out, "snatches    {} in the journal, {} in the database", snatches.0, snatches.1)?;
     writeln!(out, "unknown     {} users who are not in the database", checked.unknown.len())?;
     for UserId(user) in checked.unknown.iter().take(NAMED_MAX) {

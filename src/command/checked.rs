@@ -40,8 +40,13 @@ pub fn check(
     if !wrong.is_empty() {
         return Err(CheckError::Named { path: path.display().to_string(), wrong });
     }
+    let name = path.display().to_string();
     for warning in &loaded.warnings {
-        writeln!(out, "{}: {warning}", path.display())?;
+        // One about a line says of which file.
+        match warning.starts_with(&name) {
+            true => writeln!(out, "{warning}")?,
+            false => writeln!(out, "{name}: {warning}")?,
+        }
     }
     Ok(writeln!(out, "{}: no mistakes", path.display())?)
 }

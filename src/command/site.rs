@@ -32,6 +32,33 @@ pub enum SiteError {
     /// There is no such user.
     #[error("{0}; `margay user add` makes one, `margay user list` shows those there are")]
     UnknownUser(String),
+    /// There is no such group.
+    #[error("{0}; `margay group put` makes one, `margay group list` shows those there are")]
+    UnknownGroup(String),
+    /// There is no such torrent.
+    #[error("{0}; `margay torrent add` registers one, `margay torrent list` shows those there are")]
+    UnknownTorrent(String),
+    /// There is no such token.
+    #[error(
+        "user {user} has no token for that torrent; `margay token add` gives one, `margay token list` shows those \
+         there are"
+    )]
+    UnknownToken {
+        /// Whose it would be.
+        user: u32,
+    },
+    /// A passkey was made up, and nobody knows whether it is good.
+    #[error(
+        "{failure}\nThe passkey is {passkey}; `margay user show {id}` says whether it is the user's"
+    )]
+    Unsure {
+        /// Whose.
+        id: u32,
+        /// The passkey.
+        passkey: String,
+        /// What the tracker says.
+        failure: String,
+    },
     /// A user who is to be added is there.
     #[error(
         "user {id} is known already, and nothing was changed; `margay user passkey {id}`, `rights` and `enable` \
@@ -153,6 +180,9 @@ pub enum SiteCommand {
     GroupRemove {
         id: u16,
     },
+    GroupShow {
+        id: u16,
+    },
     GroupList,
     TorrentAdd {
         torrent: Named,
@@ -179,6 +209,10 @@ pub enum SiteCommand {
         user: u32,
         torrent: Named,
     },
+    TokenShow {
+        user: u32,
+        torrent: Named,
+    },
     ClientRule {
         prefix: String,
         allow: bool,
@@ -192,10 +226,10 @@ pub enum SiteCommand {
     },
 }
 
-/// A torrent as it is given: a .torrent file, or an infohash.
+/// A torrent as it is given: a .torrent file, an infohash, or, of a registered one, its number at the site.
 #[derive(Debug)]
 pub struct Named {
-    /// Either.
+    /// One of them.
     pub given: PathBuf,
     /// Of a file that has two infohashes, the one of version 2.
     pub v2: bool,
@@ -233,7 +267,9 @@ pub fn run(
     let client = connect(request, config, token)?;
     let SiteRequest { json, command, .. } = request;
     if let SiteCommand::Trace { user } = command {
-        for line in client.follow(&format!("users/{user}/trace"))? {
+        let path = format!("users/{user}/trace");
+        let lines = client.follow(&path).map_err(|error| in_own_words(error.into()))?;
+        for line in lines {
             let line = line?;
             match json {
                 true => writeln!(out, "{line}")?,
@@ -243,17 +279,26 @@ pub fn run(
         }
         return Ok(());
     }
-    let (answer, human) = ask(&client, command, now).map_err(|error| match error {
-        SiteError::Client(ClientError::Refused { code, message, .. }) if code == "user_unknown" => {
-            SiteError::UnknownUser(message.split(';').next().unwrap_or_default().to_owned())
-        }
-        error => error,
-    })?;
+    let (answer, human) = ask(&client, command, now).map_err(in_own_words)?;
     match json {
         true => writeln!(out, "{answer}")?,
         false => out.write_all(human(&answer).as_bytes())?,
     }
     Ok(())
+}
+
+/// What the API says of what is missing, with the commands that make it.
+fn in_own_words(error: SiteError) -> SiteError {
+    let SiteError::Client(ClientError::Refused { code, message, .. }) = &error else {
+        return error;
+    };
+    let is_missing = || message.split(';').next().unwrap_or_default().to_owned();
+    match code.as_str() {
+        "user_unknown" => SiteError::UnknownUser(is_missing()),
+        "group_unknown" => SiteError::UnknownGroup(is_missing()),
+        "torrent_unknown" => SiteError::UnknownTorrent(is_missing()),
+        _ => error,
+    }
 }
 
 /// How people read an answer.
@@ -263,10 +308,10 @@ type Show = fn(&Value) -> String;
 fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, Show), SiteError> {
     let user_path = |id: &u32| format!("users/{id}");
     let torrent_path = |torrent: &Named| -> Result<String, SiteError> {
-        Ok(format!("torrents/{}", text::hex(&info_hash(torrent)?)))
+        Ok(format!("torrents/{}", registered(client, torrent)?))
     };
     let token_path = |user: &u32, torrent: &Named| -> Result<String, SiteError> {
-        Ok(format!("tokens/{user}/{}", text::hex(&info_hash(torrent)?)))
+        Ok(format!("tokens/{user}/{}", registered(client, torrent)?))
     };
     let ahead = |time: Duration| (now + Seconds(time.as_secs().try_into().unwrap_or(u32::MAX))).0;
     Ok(match command {
@@ -276,7 +321,7 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
                 "passkey": passkey, "can_leech": can_leech, "hidden": hidden, "new": !replace,
             });
             let answer = client.ask("PUT", &user_path(id), Some(&body));
-            (answer.map_err(|error| known(error, *id))?, show::user)
+            (answer.map_err(|error| known(error, *id, &passkey))?, show::user)
         }
         SiteCommand::UserList => (pages(client, "users", "users")?, show::users),
         SiteCommand::TorrentList => (pages(client, "torrents", "torrents")?, show::torrents),
@@ -285,11 +330,10 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
             (pages(client, &path, "tokens")?, show::tokens)
         }
         SiteCommand::UserPasskey { id, passkey, grace } => {
-            let body = json!({
-                "passkey": passkey.clone().map_or_else(random_passkey, Ok)?,
-                "former_until": grace.map(ahead),
-            });
-            (client.ask("PATCH", &user_path(id), Some(&body))?, show::user)
+            let passkey = passkey.clone().map_or_else(random_passkey, Ok)?;
+            let body = json!({"passkey": passkey, "former_until": grace.map(ahead)});
+            let answer = client.ask("PATCH", &user_path(id), Some(&body));
+            (answer.map_err(|error| known(error, *id, &passkey))?, show::user)
         }
         SiteCommand::UserEnabled { id, enabled } => {
             let body = json!({"enabled": enabled});
@@ -317,6 +361,13 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
         SiteCommand::GroupRemove { id } => {
             (client.ask("DELETE", &format!("groups/{id}"), None)?, show::removed)
         }
+        SiteCommand::GroupShow { id } => {
+            let mut groups = client.ask("GET", "groups", None)?["groups"].take();
+            let groups = groups.as_array_mut().map(std::mem::take).unwrap_or_default();
+            let group = groups.into_iter().find(|group| group["id"] == *id);
+            let unknown = || SiteError::UnknownGroup(format!("group {id} is not known"));
+            (group.ok_or_else(unknown)?, show::group)
+        }
         SiteCommand::GroupList => (client.ask("GET", "groups", None)?, show::groups),
         SiteCommand::TorrentAdd { torrent, second, id, freeleech, upload_percent } => {
             let (info_hash, in_file) = names(torrent)?;
@@ -339,9 +390,7 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
         }
         SiteCommand::TorrentShow { torrent, peers } => {
             let mut answer = match number(torrent) {
-                Some(id) => {
-                    client.ask("GET", &format!("torrents?id={id}"), None)?["torrents"][0].take()
-                }
+                Some(id) => of_number(client, id)?,
                 None => client.ask("GET", &torrent_path(torrent)?, None)?,
             };
             if *peers {
@@ -354,6 +403,13 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
         SiteCommand::TokenAdd { user, torrent, expires_in } => {
             let body = json!({"expires_at": expires_in.map(ahead)});
             (client.ask("PUT", &token_path(user, torrent)?, Some(&body))?, show::token)
+        }
+        SiteCommand::TokenShow { user, torrent } => {
+            let info_hash = registered(client, torrent)?;
+            let held = pages(client, &format!("tokens?user={user}"), "tokens")?;
+            let mut held = held.as_array().into_iter().flatten();
+            let token = held.find(|token| token["info_hash"] == *info_hash).cloned();
+            (token.ok_or(SiteError::UnknownToken { user: *user })?, show::token)
         }
         SiteCommand::TokenRemove { user, torrent } => {
             (client.ask("DELETE", &token_path(user, torrent)?, None)?, show::removed)
@@ -393,10 +449,30 @@ fn number(torrent: &Named) -> Option<u32> {
     text.parse().ok().filter(|_| text::info_hash(text).is_none())
 }
 
-/// What to do about a user who is known already.
-fn known(error: ClientError, id: u32) -> SiteError {
+/// The torrent with this number, as the tracker knows it.
+fn of_number(client: &Client, id: u32) -> Result<Value, SiteError> {
+    Ok(client.ask("GET", &format!("torrents?id={id}"), None)?["torrents"][0].take())
+}
+
+/// The infohash of a torrent that is registered, however it is given.
+fn registered(client: &Client, torrent: &Named) -> Result<String, SiteError> {
+    match number(torrent) {
+        Some(id) => Ok(of_number(client, id)?["info_hash"].as_str().unwrap_or_default().to_owned()),
+        None => Ok(text::hex(&info_hash(torrent)?)),
+    }
+}
+
+/// What to do about a user who is known already, or who may have got this passkey.
+fn known(error: ClientError, id: u32, passkey: &str) -> SiteError {
     match error {
         ClientError::Refused { code, .. } if code == "user_known" => SiteError::Known { id },
+        ClientError::Refused { code, message, .. } if code == "not_on_disk" || code == "late" => {
+            SiteError::Unsure { id, passkey: passkey.to_owned(), failure: message }
+        }
+        error @ ClientError::Broken { .. } => {
+            let failure = error.to_string();
+            SiteError::Unsure { id, passkey: passkey.to_owned(), failure }
+        }
         error => error.into(),
     }
 }

@@ -1,6 +1,9 @@
 //! The options as flags of the command line.
 
-use clap::{Arg, ArgAction, ArgMatches, ValueHint};
+use std::ffi::OsStr;
+
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Command, Error, ValueHint};
 
 use super::OPTIONS;
 use super::declare::{Declared, Mark};
@@ -32,6 +35,11 @@ fn flags(option: &'static Declared) -> Vec<Arg> {
         // Shells are to offer no files.
         _ => ValueHint::Other,
     });
+    let words = option.shape.words;
+    let flag = match words.is_empty() {
+        true => flag,
+        false => flag.value_parser(Offered(words)).hide_possible_values(true),
+    };
     if option.shape.bare != Bare::Boolean {
         let action = if option.shape.many { ArgAction::Append } else { ArgAction::Set };
         return vec![flag.action(action)];
@@ -51,6 +59,27 @@ fn flags(option: &'static Declared) -> Vec<Arg> {
         .action(ArgAction::SetTrue)
         .overrides_with(option.name);
     vec![switch, no]
+}
+
+/// Any text, and words that a shell offers.
+#[derive(Clone)]
+struct Offered(&'static [&'static str]);
+
+impl TypedValueParser for Offered {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(PossibleValue::new)))
+    }
 }
 
 /// The options given on the command line that [`args`] were part of.

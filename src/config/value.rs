@@ -61,6 +61,8 @@ pub(super) struct Shape {
     pub(super) many: bool,
     /// The word for no value, where there may be none.
     pub(super) absent: Option<&'static str>,
+    /// Words that a shell can offer; empty where there are none.
+    pub(super) words: &'static [&'static str],
 }
 
 /// Which TOML values an option takes beside a string.
@@ -89,6 +91,7 @@ pub(super) trait One: Sized + PartialOrd {
     const HINT: &'static str;
     const BARE: Bare = Bare::Nothing;
     const ABSENT: &'static str = "none";
+    const WORDS: &'static [&'static str] = &[];
 
     fn parse(text: &str) -> Option<Self>;
 
@@ -124,6 +127,7 @@ pub(super) trait One: Sized + PartialOrd {
         bare: Self::BARE,
         many: false,
         absent: None,
+        words: Self::WORDS,
     };
 }
 
@@ -169,6 +173,7 @@ impl<T: One> Value for Vec<T> {
 impl One for bool {
     const PLACEHOLDER: &'static str = "BOOL";
     const HINT: &'static str = "true or false";
+    const WORDS: &'static [&'static str] = &["true", "false"];
     const BARE: Bare = Bare::Boolean;
 
     fn parse(text: &str) -> Option<Self> {
@@ -333,6 +338,7 @@ impl One for SiteUrl {
 impl One for OcelotFlavour {
     const PLACEHOLDER: &'static str = "FLAVOUR";
     const HINT: &'static str = "whatcd or orpheus";
+    const WORDS: &'static [&'static str] = &["whatcd", "orpheus"];
 
     fn parse(text: &str) -> Option<Self> {
         match text {
@@ -360,6 +366,7 @@ impl One for LogFilter {
     const PLACEHOLDER: &'static str = "FILTER";
     const HINT: &'static str = "a level (off, error, warn, info, debug, trace) or levels of parts \
         such as info,margay::net=debug";
+    const WORDS: &'static [&'static str] = &["off", "error", "warn", "info", "debug", "trace"];
 
     fn parse(text: &str) -> Option<Self> {
         LogFilter::parse(text)
@@ -369,6 +376,7 @@ impl One for LogFilter {
 impl One for LogFormat {
     const PLACEHOLDER: &'static str = "FORMAT";
     const HINT: &'static str = "human or json";
+    const WORDS: &'static [&'static str] = &["human", "json"];
 
     fn parse(text: &str) -> Option<Self> {
         match text {

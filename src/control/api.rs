@@ -4,6 +4,7 @@
 mod look;
 mod stream;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use axum::{Extension, body};
 use ops::counters;
 use ops::health::Phase;
 use serde_json::{Value, json};
+use shard::private::UserId;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -171,9 +173,13 @@ impl Api {
         let mut results: Vec<_> = operations.iter().map(|_| Err(Failure::Late)).collect();
         let for_all = operations.iter().any(Operation::is_for_all);
         let mut parts = vec![(Vec::new(), Vec::new()); self.cores.len()];
+        let mut put = HashSet::new();
         for (place, operation) in operations.into_iter().enumerate() {
+            if let Operation::PutUser { id, .. } = operation {
+                put.insert(id);
+            }
             let operation = operation.by_first_name(|name| self.site.hybrids().registered(name));
-            if let Some(failure) = self.is_taken(&operation).await {
+            if let Some(failure) = self.refused(&operation, &put).await {
                 results[place] = Err(failure);
                 continue;
             }
@@ -218,10 +224,17 @@ impl Api {
         results
     }
 
-    /// Why the second name that is said for a torrent cannot be its own: it is the first one of another.
-    async fn is_taken(&self, operation: &Operation) -> Option<Failure> {
-        let Operation::PutTorrent { info_hash_v2: Some(second), .. } = operation else {
-            return None;
+    /// Why an operation is not done, where the core that would do it does not know: a token is for a user who is
+    /// known, or among those that are `put` before it in the same request; and a second name is not the first one of
+    /// another torrent.
+    async fn refused(&self, operation: &Operation, put: &HashSet<UserId>) -> Option<Failure> {
+        let second = match operation {
+            Operation::PutToken { user, .. } => {
+                let known = put.contains(user) || self.accounts.known(*user).is_some();
+                return (!known).then_some(Failure::UserUnknown(*user));
+            }
+            Operation::PutTorrent { info_hash_v2: Some(second), .. } => second,
+            _ => return None,
         };
         let state = self.ask(self.owner(second), |reply| Ask::Torrent(*second, reply)).await;
         match state {

@@ -83,8 +83,15 @@ fn health_of_books(books: &Books) -> String {
     if ledger.gaps.0 > 0 {
         let (rows, records) = ledger.gaps;
         text.push_str(&format!(
-            "gaps: {records} records are missing for good, in {rows} rows of table gaps; read them, and delete \
-             those that are settled\n"
+            "gaps: {rows} rows of table gaps say what is missing for good, {records} records as far as they are \
+             counted; read them, and delete those that are settled\n"
+        ));
+    }
+    if let Some(damage) = &journal.damage {
+        text.push_str(&format!(
+            "journal: {} segments are damaged, and a database that is restored would lack what is in them; save the \
+             database now, and look after the disk: {damage}\n",
+            journal.damaged
         ));
     }
     let journal = match journal.accepting {

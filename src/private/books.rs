@@ -6,6 +6,7 @@
 mod beginning;
 mod figures;
 mod hear;
+mod inspect;
 mod opening;
 pub mod reconcile;
 pub mod restore;
@@ -34,6 +35,7 @@ use ops::slot::Slot;
 
 use beginning::Loading;
 pub(crate) use beginning::{Beginning, PrivateOutfit, REASONS_KEPT};
+use inspect::Inspector;
 use opening::Way;
 
 /// What the snapshot of a private tracker has beside its swarms.
@@ -73,9 +75,19 @@ pub enum BooksError {
         /// What is so, and what to do.
         text: &'static str,
     },
+    /// The database is not to be written by this tracker.
+    #[error("{0}")]
+    Refused(String),
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
+}
+
+impl BooksError {
+    /// It is about a file or a URL that the options name.
+    pub(crate) fn is_mistake(&self) -> bool {
+        matches!(self, BooksError::Secret(_) | BooksError::Named(_))
+    }
 }
 
 /// Everything that is kept about users and torrents beside the swarms.
@@ -89,6 +101,7 @@ pub(crate) struct Books {
     hears_all: Cell<bool>,
     /// Where the operator says where the site is.
     calls: Option<Calls>,
+    _inspector: Inspector,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) site: Arc<Site>,
     rules: Arc<ClientRules>,
@@ -171,6 +184,19 @@ fn tail(
     Ok((from, status.durable()))
 }
 
+/// Whether neither the snapshot nor the journal says where all clients were, though the journal is not new: they are
+/// measured from what the database knows of them.
+fn lacks_clients(
+    config: &Config,
+    status: &journal::Status,
+    snapshot: Option<&Snapshot>,
+    believed: bool,
+) -> bool {
+    let begins_later = snapshot.is_none() && status.begin() > 0;
+    let forgets = config.fresh && status.end() > 0;
+    config.database_peers && (!believed || begins_later || forgets)
+}
+
 /// Who tells the site of used up tokens, where it wants to be told.
 fn calls(
     config: &Config,
@@ -210,6 +236,9 @@ impl Books {
             .map_err(BooksError::Thread)?;
         way = opening::begin_to_write(&ledger, journal.status().durable(), way, snapshot)?;
         let tail = tail(config, journal.status(), snapshot, believed)?;
+        if lacks_clients(config, journal.status(), snapshot, believed) {
+            ledger.measure_from(tail.1);
+        }
 
         let cores = slots.len();
         let password = config.given_ocelot_site_password()?;
@@ -218,6 +247,7 @@ impl Books {
         let audit = SiteAudit::start(data.path(), config.audit_keep).map_err(BooksError::Thread)?;
         let credits = Credits::start(database.clone()).map_err(BooksError::Thread)?;
         let site = Site::new(password, report, slots, clock.now(), audit, credits);
+        let inspector = Inspector::start(journal.status().clone()).map_err(BooksError::Thread)?;
         let watch = Watch::start(database.clone(), seen).map_err(BooksError::Thread)?;
         // What it hears from before the load on need not be looked for after it.
         let hears_all = matches!(way, Way::Database(_)) && hears(&watch, LISTEN_PATIENCE);
@@ -237,6 +267,7 @@ impl Books {
             journal,
             ledger,
             calls,
+            _inspector: inspector,
         };
         if matches!(way, Way::Database(_)) {
             match Loading::of(&database, &books, cores, clock.now()) {

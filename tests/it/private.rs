@@ -5,6 +5,7 @@
 
 pub(crate) mod api;
 mod calls;
+mod check_books;
 mod clock;
 mod dual_stack;
 mod early;
@@ -29,7 +30,7 @@ use tempfile::TempDir;
 
 use crate::tracker::http::{answer, counts, escape, fetch, peers};
 use crate::tracker::udp::{Announce, STARTED, Udp};
-use crate::tracker::{HOMES, Tracker, at, hash, patiently, peer_id};
+use crate::tracker::{HOMES, Tracker, at, get, hash, patiently, peer_id};
 
 pub(crate) const SITE: &str = "sitesitesitesitesitesitesitesite";
 pub(crate) const REPORT: &str = "reportreportreportreportreportre";
@@ -309,10 +310,28 @@ fn a_data_folder_that_is_lost_is_begun_anew_and_said() {
     site.stop();
     site.data = TempDir::new().unwrap();
     site.start();
-    site.tracker().logged("another journal of this node");
+    site.tracker().logged("the database knows another journal, and this one is new");
+    // Measured from what the database knows of the client.
     credited(&site, 900, "");
     credited(&site, 1000, "");
-    site.check_credit(1, [800, 0]);
+    site.check_credit(1, [1000, 0]);
+    let health = get(site.tracker().control(), "/health").unwrap();
+    assert!(health.contains("books: measuring: "), "{health}");
+}
+
+#[test]
+fn a_start_that_forgets_its_swarms_measures_clients() {
+    let Some(mut site) = Site::open("fresh_swarms", "") else { return };
+    site.add_user(1);
+    site.add_torrent(10, "disk");
+    credited(&site, 0, "&event=started");
+    credited(&site, 700, "");
+    site.stop();
+    site.options.push_str(" --fresh");
+    site.start();
+    credited(&site, 900, "");
+    credited(&site, 1000, "");
+    site.check_credit(1, [1000, 0]);
 }
 
 #[test]

@@ -305,7 +305,7 @@ fn a_list_with_a_mistake_stops_the_start() {
     fs::write(&list, "# torrents\n\nnone\n").unwrap();
     let args = format!("--allow-list {}", list.display());
     let ended = Tracker::try_start_on(data.path(), &args).err().unwrap();
-    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.code, Some(2));
     assert!(ended.err.contains("allow:3: not an infohash"), "{}", ended.err);
 }
 

@@ -258,6 +258,7 @@ impl Exporter {
         self.count(&t::JOURNAL_REFUSED_BATCHES, &[], journal.refused_batches);
         self.count(&t::JOURNAL_REFUSED_RECORDS, &[], journal.refused_records);
         self.count(&t::JOURNAL_SYNCS, &[], journal.syncs);
+        self.set(&t::JOURNAL_DAMAGED, &[], journal.damaged as f64);
         if let Some(synced_at) = journal.synced_at {
             self.set(&t::JOURNAL_SYNC_TIMESTAMP, &[], synced_at);
         }

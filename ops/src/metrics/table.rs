@@ -168,6 +168,7 @@ table! {
         JOURNAL_SYNCS = Counter "margay_journal_syncs_total" [] Count "Times the journal was synced to the disk.";
         JOURNAL_SYNC_TIMESTAMP = Gauge "margay_journal_last_sync_timestamp_seconds" [] Seconds "When the last sync ended; missing until there was one.";
         JOURNAL_SYNC_DURATION = Gauge "margay_journal_sync_duration_seconds" [] Seconds "How long the last sync took.";
+        JOURNAL_DAMAGED = Gauge "margay_journal_damaged_segments" [] Count "Segments of the journal that were damaged when all was read the last time, soon after the start and once a day.";
         RECORDS_WAITING = Gauge "margay_records_waiting" ["core"] Count "Records that wait in a core until the journal takes them.";
     }
     "Database" of Private {

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{JournalError, Life};
+use super::{Found, JournalError, Life};
 
 /// The figures of a journal, for metrics, for the ledger and for cores. Each is read for itself, at
 /// any time; only [`Status::wait`] blocks.
@@ -28,6 +28,7 @@ pub struct Status {
     released: AtomicU64,
     kept_bytes: AtomicU64,
     lives: Mutex<Vec<Life>>,
+    damage: Mutex<Vec<Found>>,
     last_error: Mutex<Option<String>>,
     /// With `last_error`: more is durable.
     more: Condvar,
@@ -52,6 +53,7 @@ impl Status {
             released: AtomicU64::new(0),
             kept_bytes: AtomicU64::new(0),
             lives: Mutex::default(),
+            damage: Mutex::default(),
             last_error: Mutex::new(None),
             more: Condvar::new(),
         }
@@ -178,6 +180,10 @@ impl Status {
 
     pub(super) fn set_lives(&self, lives: Vec<Life>) {
         *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = lives;
+    }
+
+    pub(super) fn damage(&self) -> MutexGuard<'_, Vec<Found>> {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_kept_bytes(&self, bytes: u64) {

@@ -3,11 +3,14 @@
 //!
 //! Users, torrents, tokens, groups and client rules come from the newest snapshot. What was changed and
 //! credited after it, and before as far as it is kept, comes from the journal: the ledger writes it from its
-//! first record on. What was credited before that is gone, and is a row of the table `gaps`.
+//! first record on. What was credited before that is gone, and is a row of the table `gaps`: also where the journal
+//! is kept from its beginning, as nobody here knows whether the site is older than that.
 
 use ::postgres::Client;
 
+use super::gaps::{self, Gap, GapReason};
 use crate::belongs;
+use crate::journal::Reader;
 use crate::postgres::{Database, DatabaseError, FillError, Home, journal_name};
 use crate::snapshot::{Snapshot, SnapshotError};
 
@@ -40,12 +43,18 @@ pub(super) fn adopt(
         let _ = belongs::remember(home.data(), &identity);
     }
     let begin = home.journal().begin();
-    if begin > 0 {
-        let journal = journal_name(home.journal().id());
-        client
-            .execute(GAP, &[&journal, &node, &begin.cast_signed()])
-            .map_err(database.failed("note what is missing"))?;
-    }
+    let gap = Gap {
+        reason: GapReason::DatabaseEmptied,
+        first: 0,
+        behind: begin,
+        from_millis: None,
+        to_millis: begun_at(home, begin),
+    };
+    let noted = client.transaction().and_then(|mut transaction| {
+        gaps::note(&mut transaction, &journal_name(home.journal().id()), node, &gap)?;
+        transaction.commit()
+    });
+    noted.map_err(database.failed("note what is missing"))?;
     if let Err(error) = belongs::adopted(home.data()) {
         tracing::warn!(%error, "cannot remove the file `adopt` of the data folder; remove it");
     }
@@ -53,11 +62,16 @@ pub(super) fn adopt(
         users = filled.users,
         torrents = filled.torrents,
         credited_from = begin,
-        "the empty database is filled from the data folder; credit comes from the journal, from this record on"
+        "the empty database is filled from the data folder; credit comes from the journal, from this record on, and \
+         what was credited before that is lost, see table gaps"
     );
     Ok(())
 }
 
-const GAP: &str = "
-    INSERT INTO gaps (journal, node, reason, first, behind)
-    VALUES ($1, $2, 'database_emptied', 0, $3)";
+/// When the first record that is kept was made, in milliseconds since 1970; `None` where it cannot be read.
+fn begun_at(home: &Home, begin: u64) -> Option<u64> {
+    let (mut reader, _) = Reader::open_behind(home.journal().dir(), begin).ok()?;
+    let mut records = Vec::new();
+    reader.read_on(1, &mut records).ok()?;
+    records.first().map(|record| record.stamp().millis)
+}

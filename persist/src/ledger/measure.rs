@@ -26,6 +26,9 @@ pub(super) struct Measure {
     from: u64,
     /// When that record was made, in milliseconds since 1970; a row that is not older was measured already.
     from_millis: u64,
+    /// What other journals wrote was made before this: a data folder that comes back after another one was used has
+    /// records that are older than rows of that one.
+    others_until: u64,
     /// Without rows: who has been heard since.
     heard: Option<HashSet<PeerKey>>,
 }
@@ -47,10 +50,17 @@ pub(super) struct Measured {
 }
 
 impl Measure {
-    /// `from_millis` is when record `from` was made, where that is known.
-    pub(super) fn new(from: u64, from_millis: Option<u64>, peers: bool) -> Self {
+    /// `from_millis` is when record `from` was made, where that is known, and `others_until` when the last record
+    /// of other journals was.
+    pub(super) fn new(
+        from: u64,
+        from_millis: Option<u64>,
+        others_until: Option<u64>,
+        peers: bool,
+    ) -> Self {
         let heard = (!peers).then(HashSet::new);
-        Self { from, from_millis: from_millis.unwrap_or(u64::MAX), heard }
+        let others_until = others_until.map_or(0, |last| last.saturating_add(1));
+        Self { from, from_millis: from_millis.unwrap_or(u64::MAX), others_until, heard }
     }
 
     pub(super) fn from(&self) -> u64 {
@@ -123,7 +133,7 @@ impl Measure {
                     reported: Counters { uploaded, downloaded, corrupt },
                     complete: row.get::<_, Option<i64>>(7) == Some(0),
                     millis,
-                    agreed: millis >= self.from_millis,
+                    agreed: millis >= self.from_millis.max(self.others_until),
                 };
                 known.insert(key, baseline);
             }

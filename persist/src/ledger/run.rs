@@ -575,7 +575,9 @@ impl<S: Source> Worker<S> {
         }
     }
 
-    /// Removes peers that have been silent for long, and former passkeys that are over, some at a time.
+    /// Removes peers that have been silent for long, and former passkeys that are over, some at a time. Where peers
+    /// are not written, all of them: they say no more where a client was credited last, and nothing is to be
+    /// measured from them when they are written again.
     fn clean(&self, writer: &mut Writer, at: &mut Option<Instant>) -> Result<(), SessionError> {
         if at.is_some_and(|at| at.elapsed() < CLEANING_PERIOD) {
             return Ok(());
@@ -583,12 +585,13 @@ impl<S: Source> Worker<S> {
         let formers = writer
             .remove_over_formers(CLEANING_MAX)
             .map_err(self.database.failed("remove former passkeys that are over"))?;
-        let peers = match self.options.peers {
-            true => writer
-                .remove_stale_peers(self.options.peers_kept.as_secs(), CLEANING_MAX)
-                .map_err(self.database.failed("remove peers that are gone"))?,
-            false => 0,
+        let kept = match self.options.peers {
+            true => self.options.peers_kept,
+            false => Duration::ZERO,
         };
+        let peers = writer
+            .remove_stale_peers(kept.as_secs(), CLEANING_MAX)
+            .map_err(self.database.failed("remove peers that are gone"))?;
         // Where there may be more, it goes on after the next batch.
         *at = (formers.max(peers) < CLEANING_MAX).then(Instant::now);
         Ok(())

@@ -57,6 +57,17 @@ struct Span {
     life: Option<u64>,
 }
 
+/// A journal that is not the one that is written.
+#[derive(Debug)]
+pub(super) struct OtherJournal {
+    /// The database has all of its records before this one.
+    pub(super) next: u64,
+    /// When the newest of them was made, in milliseconds since 1970.
+    pub(super) until: Option<u64>,
+    /// When it was written last, for people.
+    pub(super) written_at: String,
+}
+
 /// The outcome of a batch.
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -150,26 +161,37 @@ impl Writer {
     }
 
     /// The part of the journal that the database has; `None` for a journal that it does not know.
-    pub(super) fn written(&mut self) -> Result<Option<Written>, Error> {
+    /// And when another journal was written last, where that was after this one.
+    pub(super) fn written(&mut self) -> Result<Option<(Written, Option<String>)>, Error> {
         let journal = journal_name(self.scope.journal);
-        let select = "SELECT next, life, written_until FROM ledger WHERE journal = $1";
-        let row = self.client.query_opt(select, &[&journal])?;
-        Ok(row.map(|row| Written {
-            next: row.get::<_, i64>(0).cast_unsigned(),
-            // A name that no program writes is one that nobody knows.
-            life: row
-                .get::<_, Option<&str>>(1)
-                .map(|life| u64::from_str_radix(life, 16).unwrap_or(u64::MAX)),
-            until: row.get::<_, Option<i64>>(2).map(i64::cast_unsigned),
+        let row = self.client.query_opt(WRITTEN, &[&journal])?;
+        Ok(row.map(|row| {
+            let written = Written {
+                next: row.get::<_, i64>(0).cast_unsigned(),
+                // A name that no program writes is one that nobody knows.
+                life: row
+                    .get::<_, Option<&str>>(1)
+                    .map(|life| u64::from_str_radix(life, 16).unwrap_or(u64::MAX)),
+                until: row.get::<_, Option<i64>>(2).map(i64::cast_unsigned),
+            };
+            (written, row.get(3))
         }))
     }
 
-    /// The database is to know the journal, which begins with this record.
-    pub(super) fn begin(&mut self, next: u64) -> Result<(), Error> {
+    /// The database is to know the journal, which begins with this record. With a gap, that is noted, and with
+    /// `true`, what clients moved is measured from then on.
+    pub(super) fn begin(&mut self, next: u64, gap: Option<(&Gap, bool)>) -> Result<(), Error> {
         let journal = journal_name(self.scope.journal);
+        let mut transaction = self.client.transaction()?;
         let insert = "INSERT INTO ledger (journal, node, next) VALUES ($1, $2, $3)";
-        self.client.execute(insert, &[&journal, &self.scope.node, &next.cast_signed()])?;
-        Ok(())
+        transaction.execute(insert, &[&journal, &self.scope.node, &next.cast_signed()])?;
+        if let Some((gap, measured)) = gap {
+            gaps::note(&mut transaction, &journal, &self.scope.node, gap)?;
+            if measured {
+                transaction.execute(BEGIN_MEASURING, &[&journal, &next.cast_signed()])?;
+            }
+        }
+        transaction.commit()
     }
 
     /// Notes that records are missing for good, and goes on with record `next`; the one before it is of this
@@ -190,20 +212,20 @@ impl Writer {
         transaction.commit()
     }
 
-    /// From which record on clients are to be measured.
-    pub(super) fn measured_from(&mut self) -> Result<Option<u64>, Error> {
-        let select = "SELECT measured_from FROM ledger WHERE journal = $1";
-        let row = self.client.query_opt(select, &[&journal_name(self.scope.journal)])?;
-        let from = row.and_then(|row| row.get::<_, Option<i64>>(0));
-        Ok(from.map(i64::cast_unsigned))
+    /// From which record on clients are to be measured, and when the last record of other journals was made, in
+    /// milliseconds since 1970.
+    pub(super) fn measured_from(&mut self) -> Result<Option<(u64, Option<u64>)>, Error> {
+        let row = self.client.query_opt(MEASURED_FROM, &[&journal_name(self.scope.journal)])?;
+        Ok(row.and_then(|row| {
+            let from = row.get::<_, Option<i64>>(0)?;
+            Some((from.cast_unsigned(), row.get::<_, Option<i64>>(1).map(i64::cast_unsigned)))
+        }))
     }
 
     /// Has clients measured from this record on, anew where they are already.
     pub(super) fn begin_measuring(&mut self, from: u64) -> Result<(), Error> {
-        let update = "UPDATE ledger SET measured_from = $2, measured_since = now() \
-                      WHERE journal = $1";
         let journal = journal_name(self.scope.journal);
-        self.client.execute(update, &[&journal, &from.cast_signed()]).map(drop)
+        self.client.execute(BEGIN_MEASURING, &[&journal, &from.cast_signed()]).map(drop)
     }
 
     /// Ends it when it has gone on for so many seconds; whether it goes on no more.
@@ -227,11 +249,20 @@ impl Writer {
         gaps::read(&mut self.client)
     }
 
-    /// When another journal of this node was written last, where there was one: as text.
-    pub(super) fn other_journal(&mut self) -> Result<Option<String>, Error> {
+    /// The other journal that was written last, where there was one.
+    pub(super) fn other_journal(&mut self) -> Result<Option<OtherJournal>, Error> {
         let journal = journal_name(self.scope.journal);
-        let select = "SELECT max(updated_at)::text FROM ledger WHERE node = $1 AND journal <> $2";
-        Ok(self.client.query_one(select, &[&self.scope.node, &journal])?.get(0))
+        let row = self.client.query_opt(OTHER_JOURNAL, &[&journal])?;
+        Ok(row.map(|row| OtherJournal {
+            next: row.get::<_, i64>(0).cast_unsigned(),
+            until: row.get::<_, Option<i64>>(1).map(i64::cast_unsigned),
+            written_at: row.get(2),
+        }))
+    }
+
+    /// Whether there are rows of clients.
+    pub(super) fn has_peers(&mut self) -> Result<bool, Error> {
+        Ok(self.client.query_one("SELECT EXISTS (SELECT FROM peers)", &[])?.get(0))
     }
 
     /// Writes records, in their order and without a gap, and moves the position behind them: both, or
@@ -422,6 +453,22 @@ const TAKE: &str = "
     ON CONFLICT (one) DO UPDATE SET epoch = writer.epoch + 1, journal = excluded.journal,
         node = excluded.node, pid = excluded.pid, beat_at = excluded.beat_at
     RETURNING epoch";
+
+const OTHER_JOURNAL: &str = "
+    SELECT next, written_until, updated_at::text FROM ledger WHERE journal <> $1
+    ORDER BY updated_at DESC LIMIT 1";
+
+const WRITTEN: &str = "
+    SELECT next, life, written_until,
+        (SELECT max(other.updated_at)::text FROM ledger other WHERE other.updated_at > own.updated_at)
+    FROM ledger own WHERE journal = $1";
+
+const MEASURED_FROM: &str = "
+    SELECT measured_from, (SELECT max(written_until) FROM ledger other WHERE other.journal <> $1)
+    FROM ledger WHERE journal = $1";
+
+const BEGIN_MEASURING: &str = "
+    UPDATE ledger SET measured_from = $2, measured_since = now(), updated_at = now() WHERE journal = $1";
 
 const SKIP: &str = "
     UPDATE ledger SET next = $2, life = $3, updated_at = now(),

@@ -33,7 +33,10 @@ pub enum DatabaseError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// It does not let us in, or is not there.
-    #[error("cannot connect to {database}")]
+    #[error("cannot connect to {database}{}", match is_babble(source) {
+        true => "; what listens there is no PostgreSQL, or something between answers for it: is the port right?",
+        false => "",
+    })]
     Connect {
         /// Where.
         database: String,
@@ -242,6 +245,24 @@ impl DatabaseError {
     }
 }
 
+/// Whether what was heard is not the language of PostgreSQL. The driver has no kind for that: it is an error of
+/// reading that no system gives.
+fn is_babble(error: &::postgres::Error) -> bool {
+    let read = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    let made_up = |error: &io::Error| {
+        error.raw_os_error().is_none()
+            && !error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+    };
+    let odd = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::Other | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+        )
+    };
+    read.is_some_and(|error| made_up(error) && odd(error))
+        || (error.source().is_none() && error.to_string().contains("unexpected message"))
+}
+
 /// The same for an error of the driver.
 pub(crate) fn obstacle_of(error: &::postgres::Error) -> Obstacle {
     if let Some(state) = error.code() {
@@ -358,6 +379,34 @@ mod tests {
         ] {
             assert_eq!(error.lasts(), lasts, "{error}");
         }
+    }
+
+    /// What a connection to something says that answers `answer` to whatever it is asked.
+    fn said_of(answer: &'static [u8]) -> String {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stranger = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(answer);
+        });
+        let url = format!("postgres://margay@127.0.0.1:{port}/margay?sslmode=disable");
+        let database = crate::Database::new(&url, None, "margay").unwrap();
+        let error = database.connect("look").err().unwrap();
+        stranger.join().unwrap();
+        error.to_string()
+    }
+
+    #[test]
+    fn what_is_no_postgresql_is_said_to_be_none() {
+        for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", "220 mail ESMTP\r\n", "SSH-2.0-x\r\n"] {
+            let said = said_of(answer.as_bytes());
+            assert!(said.contains("is no PostgreSQL"), "{answer:?}: {said}");
+        }
+        // Whoever says nothing may be starting.
+        let said = said_of(b"");
+        assert!(!said.contains("is no PostgreSQL"), "{said}");
     }
 
     #[test]

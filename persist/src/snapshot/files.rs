@@ -14,7 +14,7 @@ use crate::data_dir::UNFINISHED;
 pub const KEPT: usize = 3;
 /// Fewer are never kept: when the newest is damaged, there is one before it.
 pub(super) const KEPT_MIN: usize = 2;
-/// Damaged files that stay for a look at them.
+/// Damaged files that stay for a look at them, beside those that one start finds.
 const DAMAGED_KEPT: usize = 2;
 
 /// What one step of a removal gives back: less than a millisecond of work.
@@ -90,13 +90,14 @@ impl Name {
         dir.join(format!("{self}.{UNFINISHED}"))
     }
 
-    /// Puts a damaged file aside, where it does not count as a snapshot any more. Of the damaged
-    /// files before it, the newest stays.
-    pub(super) fn put_aside(self, dir: &Path) -> io::Result<PathBuf> {
+    /// Puts a damaged file aside, where it does not count as a snapshot any more. Those in `now` were put aside
+    /// by the same start and stay, as the log has just said where they are; of the others, some newest.
+    pub(super) fn put_aside(self, dir: &Path, now: &[Self]) -> io::Result<PathBuf> {
         let aside = dir.join(format!("{self}{DAMAGED}"));
         fs::rename(self.path(dir), &aside)?;
-        let others = Files::list(dir)?.damaged.into_iter().filter(|&name| name != self);
-        for name in others.skip(DAMAGED_KEPT - 1) {
+        let damaged = Files::list(dir)?.damaged.into_iter();
+        let others = damaged.filter(|name| *name != self && !now.contains(name));
+        for name in others.skip(DAMAGED_KEPT.saturating_sub(1 + now.len())) {
             remove(&dir.join(format!("{name}{DAMAGED}")));
         }
         Ok(aside)
@@ -190,11 +191,26 @@ mod tests {
         for count in 0..5 {
             let name = Name { time: 9, count };
             fs::write(name.path(scratch.path()), "x").unwrap();
-            name.put_aside(scratch.path()).unwrap();
+            name.put_aside(scratch.path(), &[]).unwrap();
         }
         let files = Files::list(scratch.path()).unwrap();
         assert!(files.whole.is_empty());
         assert_eq!(files.damaged.iter().map(|name| name.count).collect::<Vec<_>>(), [4, 3]);
+    }
+
+    #[test]
+    fn all_that_one_start_puts_aside_stay() {
+        let scratch = Scratch::new();
+        let mut now = Vec::new();
+        for count in (0..4).rev() {
+            let name = Name { time: 9, count };
+            fs::write(name.path(scratch.path()), "x").unwrap();
+            // The first one was there before.
+            name.put_aside(scratch.path(), &now).unwrap();
+            now.extend((count < 3).then_some(name));
+        }
+        let files = Files::list(scratch.path()).unwrap();
+        assert_eq!(files.damaged.iter().map(|name| name.count).collect::<Vec<_>>(), [2, 1, 0]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod bad_rows;
 mod bounds;
 mod catch_up;
+mod check;
 mod effects;
 mod epochs;
 mod exactly_once;

@@ -141,6 +141,11 @@ impl Tracker {
         replace(&self.data().join("journal"), &self.folder.join(name));
     }
 
+    /// The folder is lost. Nobody has it open.
+    fn lose(&self) {
+        fs::remove_dir_all(self.data().join("journal")).unwrap();
+    }
+
     /// The folder is what it was when it was copied. Nobody has it open.
     fn restore(&self, name: &str) {
         replace(&self.folder.join(name), &self.data().join("journal"));
@@ -251,7 +256,7 @@ fn both_sides_are_restored_at_random_moments() {
         dump(&mut site, 0);
         let (mut copies, mut dumps, mut story) = (1, 1, String::new());
         for _ in 0..40 {
-            let step = rng.u8(..12);
+            let step = rng.u8(..13);
             match step {
                 0..6 => {
                     for _ in 0..rng.usize(1..30) {
@@ -278,6 +283,11 @@ fn both_sides_are_restored_at_random_moments() {
                 10 => {
                     dump(&mut site, dumps);
                     dumps += 1;
+                }
+                11 => {
+                    tracker.kill(&site);
+                    tracker.lose();
+                    tracker.start();
                 }
                 _ => restore(&mut site, rng.usize(..dumps)),
             }
@@ -328,6 +338,74 @@ fn an_older_copy_of_the_data_folder_is_measured() {
         }
     }
     assert_eq!(site.number("SELECT count(*) FROM gaps"), 6);
+}
+
+/// The data folder is lost, with records that the database has not got: what clients say tells what they moved, by
+/// what the database knows of them. So it does when the old one comes back.
+#[test]
+fn a_new_data_folder_is_measured() {
+    let Some(mut site) = Site::new("new folder") else { return };
+    let mut tracker = begun(&site, "new-folder");
+    tracker.everybody_announces();
+    tracker.check(&mut site, "before");
+    for kills in 0..2 {
+        tracker.kill(&site);
+        // The database never gets these.
+        tracker.start();
+        tracker.everybody_announces();
+        tracker.journal = None;
+        tracker.copy("aside");
+        tracker.lose();
+        tracker.start();
+        tracker.everybody_announces();
+        for _ in 0..kills {
+            tracker.write(&site, small());
+            let status = tracker.ledger.as_ref().unwrap().watch_status();
+            until("it writes", || status().position.is_some());
+            tracker.kill(&site);
+            tracker.start();
+        }
+        tracker.write(&site, small());
+        tracker.everybody_announces();
+        tracker.check(&mut site, &format!("{kills} kills"));
+        let status = tracker.ledger.as_ref().unwrap().status();
+        assert_eq!(status.state, State::Measuring);
+        assert_eq!(status.gaps.last.unwrap().reason, GapReason::JournalLost);
+
+        tracker.kill(&site);
+        tracker.restore("aside");
+        tracker.start();
+        tracker.write(&site, small());
+        tracker.everybody_announces();
+        tracker.everybody_announces();
+        tracker.check(&mut site, &format!("{kills} kills, and the old one is back"));
+        assert_eq!(tracker.ledger.as_ref().unwrap().status().state, State::Measuring);
+    }
+    assert_eq!(site.number("SELECT count(*) FROM gaps"), 2);
+    let balance = "SELECT (SELECT sum(uploaded) FROM users) - (SELECT sum(balance) FROM torrents)";
+    assert_eq!(site.number(&format!("SELECT ({balance})::bigint")), 0);
+}
+
+/// Rows of clients that were written, and then not any more, say nothing of where clients are.
+#[test]
+fn a_new_data_folder_is_not_measured_by_rows_that_were_not_kept() {
+    let Some(mut site) = Site::new("new folder, old rows") else { return };
+    let mut tracker = begun(&site, "new-folder-old-rows");
+    tracker.kill(&site);
+    tracker.start();
+    tracker.write(&site, LedgerOptions { peers: false, ..small() });
+    tracker.everybody_announces();
+    tracker.check(&mut site, "without rows");
+    until("the rows are gone", || site.number("SELECT count(*) FROM peers") == 0);
+    let credited = tracker.expected();
+    tracker.kill(&site);
+    tracker.lose();
+    tracker.start();
+    tracker.write(&site, small());
+    tracker.everybody_announces();
+    assert!(tracker.ledger.as_ref().unwrap().drain(PATIENCE));
+    assert_eq!(found(&mut site), credited);
+    assert_eq!(tracker.ledger.as_ref().unwrap().status().state, State::Up);
 }
 
 #[test]

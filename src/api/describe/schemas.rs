@@ -170,7 +170,7 @@ pub(super) fn all() -> Value {
                 "required": ["uploaded", "downloaded"],
                 "properties": {"uploaded": number(), "downloaded": number()},
                 "description": "Bytes that the user was credited, as far as they have come to the database; null \
-                    in answers to changes, and while the database does not answer.",
+                    in answers to changes, while the database does not answer, and where it has no such user.",
             },
         })),
         "Users": object(json!({

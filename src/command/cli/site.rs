@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use shard::private::GroupId;
 
 use super::Request;
+use crate::api::operation::FORMER_SECONDS_MAX;
 use crate::api::text;
 use crate::api::token::Name;
 use crate::command::site::{Named, SiteCommand, SiteRequest, TokenCommand};
@@ -50,7 +51,7 @@ fn user() -> Command {
                     .long("grace")
                     .value_name("DURATION")
                     .help("How long the old one stays good, such as 24h or 7d; 30d at most")
-                    .value_parser(ValueParser::new(duration)),
+                    .value_parser(ValueParser::new(grace)),
             ),
         )
         .subcommand(
@@ -111,6 +112,7 @@ fn user_group() -> Command {
                 ),
         )
         .subcommand(asking("remove", "Remove a group; nobody is in it any more").arg(id()))
+        .subcommand(asking("show", "Show a group").arg(id()))
         .subcommand(asking("list", "List groups"))
 }
 
@@ -151,7 +153,7 @@ fn torrent() -> Command {
                 ),
         )
         .subcommand(
-            asking("remove", "Take a torrent out").arg(named()).arg(v2()).arg(
+            asking("remove", "Take a torrent out").arg(registered()).arg(v2()).arg(
                 Arg::new("reason")
                     .long("reason")
                     .value_name("TEXT")
@@ -163,9 +165,7 @@ fn torrent() -> Command {
         .subcommand(asking("list", "List registered torrents, and how they are doing"))
         .subcommand(
             asking("show", "Show a torrent, and how it is doing")
-                .arg(named().value_name("FILE|HASH|ID").help(
-                    "A .torrent file, an infohash of 40 hex digits, or its number at the site",
-                ))
+                .arg(registered())
                 .arg(v2())
                 .arg(switch("peers", "And who is on it")),
         )
@@ -176,7 +176,7 @@ fn token() -> Command {
         .subcommand(
             asking("add", "What a user downloads of a torrent is free until it is complete")
                 .arg(id("USER", "The user's number at the site"))
-                .arg(named().index(2))
+                .arg(registered().index(2))
                 .arg(v2())
                 .arg(
                     Arg::new("expires")
@@ -191,9 +191,15 @@ fn token() -> Command {
                 .arg(id("USER", "Those of this user alone").required(false)),
         )
         .subcommand(
+            asking("show", "Show a token that is not used up")
+                .arg(id("USER", "The user's number at the site"))
+                .arg(registered().index(2))
+                .arg(v2()),
+        )
+        .subcommand(
             asking("remove", "Take a token back")
                 .arg(id("USER", "The user's number at the site"))
-                .arg(named().index(2))
+                .arg(registered().index(2))
                 .arg(v2()),
         )
 }
@@ -208,7 +214,7 @@ fn client() -> Command {
             .arg(prefix()),
         )
         .subcommand(asking("deny", "Refuse clients whose peer id begins like this").arg(prefix()))
-        .subcommand(asking("forget", "Have no rule for them").arg(prefix()))
+        .subcommand(asking("forget", "Have no rule for them").visible_alias("remove").arg(prefix()))
         .subcommand(asking("list", "Show the rules"))
 }
 
@@ -291,6 +297,13 @@ pub(super) fn named() -> Arg {
         .value_parser(PathBufValueParser::new())
 }
 
+/// A torrent that the tracker knows, and so its number.
+fn registered() -> Arg {
+    named()
+        .value_name("FILE|HASH|ID")
+        .help("A .torrent file, an infohash of 40 hex digits, or its number at the site")
+}
+
 pub(super) fn v2() -> Arg {
     switch("v2", "Of a file of both versions, mean the infohash of version 2 alone")
 }
@@ -316,6 +329,14 @@ fn membership(text: &str) -> Result<Option<u16>, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     config::duration(text).ok_or_else(|| "a duration is written like 30m, 48h or 7d".to_owned())
+}
+
+fn grace(text: &str) -> Result<Duration, String> {
+    let most = Duration::from_secs(FORMER_SECONDS_MAX.into());
+    duration(text).and_then(|grace| match (Duration::from_secs(1)..=most).contains(&grace) {
+        true => Ok(grace),
+        false => Err(format!("a passkey stays good for 1s to {}d", FORMER_SECONDS_MAX / 86_400)),
+    })
 }
 
 /// What these commands ask for; `None` for another command. `outer` is what was given before the command.
@@ -363,6 +384,9 @@ pub(super) fn request(matches: &ArgMatches, outer: &super::Flags) -> Option<Requ
         ("group", "remove") => {
             SiteCommand::GroupRemove { id: *said.get_one("group").expect("clap requires it") }
         }
+        ("group", "show") => {
+            SiteCommand::GroupShow { id: *said.get_one("group").expect("clap requires it") }
+        }
         ("group", _) => SiteCommand::GroupList,
         ("torrent", "add") => SiteCommand::TorrentAdd {
             torrent: torrent_of(said),
@@ -385,6 +409,9 @@ pub(super) fn request(matches: &ArgMatches, outer: &super::Flags) -> Option<Requ
         },
         ("token", "remove") => {
             SiteCommand::TokenRemove { user: number(said), torrent: torrent_of(said) }
+        }
+        ("token", "show") => {
+            SiteCommand::TokenShow { user: number(said), torrent: torrent_of(said) }
         }
         ("client", "allow") => {
             SiteCommand::ClientRule { prefix: text_of(said, "prefix"), allow: true }

@@ -8,7 +8,7 @@ use crate::api::text::moment;
 
 /// A user, with his clients where they are known.
 pub(super) fn user_asked(value: &Value) -> String {
-    let unknown = "credited    unknown: the database does not answer\n";
+    let unknown = "credited    unknown: the database does not answer, or has no row of the user\n";
     user(value) + if value["credited"].is_object() { "" } else { unknown }
 }
 
@@ -34,6 +34,13 @@ pub(super) fn user(value: &Value) -> String {
     }
     if let Some(clients) = value["clients"].as_array() {
         text.push('\n');
+        if clients.is_empty() && value["enabled"] == false {
+            text.push_str(
+                "clients of a user who may not announce are not looked for: nobody is told of them, and they go with \
+                 the peer timeout
+",
+            );
+        }
         for client in clients {
             let _ = write!(text, "{}  ", word(&client["info_hash"]));
             peer(&mut text, client);

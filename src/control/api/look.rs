@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use persist::postgres::Credited;
 use serde_json::{Value, json};
 use shard::InfoHash;
 use shard::private::{Bookmark, TorrentId, UserId};
@@ -82,11 +83,19 @@ impl Api {
         self.accounts.known(id).ok_or(Failure::UserUnknown(id))
     }
 
-    /// What these users were credited, of those of whom the database says so in time.
+    /// What these users were credited, of those of whom the database says so in time. One whose row is on its way
+    /// to the database was credited nothing there.
     async fn credited(&self, users: &[Known]) -> Found {
         let Some(credits) = self.site.credits() else { return Found::new() };
-        let found = credits.ask(users.iter().map(|known| known.user.id).collect());
-        timeout(CREDITS_TIME, found).await.ok().and_then(Result::ok).unwrap_or_default()
+        let ids = users.iter().map(|known| known.user.id);
+        // Looked for before the rows, as one that is there by then is not made any more.
+        let made: Vec<UserId> = ids.clone().filter(|id| self.accounts.is_made(*id)).collect();
+        let found = timeout(CREDITS_TIME, credits.ask(ids.collect())).await;
+        let Ok(Ok(mut found)) = found else { return Found::new() };
+        for id in made {
+            found.entry(id).or_insert(Credited { uploaded: 0, downloaded: 0 });
+        }
+        found
     }
 
     /// Users by number.

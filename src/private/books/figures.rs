@@ -30,7 +30,7 @@ impl Books {
 }
 
 fn journal_figures(status: &journal::Status, opened_at: u64, bytes_max: u64) -> counters::Journal {
-    let end = status.end();
+    let (end, damaged) = (status.end(), status.found_damage());
     counters::Journal {
         records: end.saturating_sub(opened_at),
         begin: status.begin(),
@@ -47,6 +47,11 @@ fn journal_figures(status: &journal::Status, opened_at: u64, bytes_max: u64) -> 
             .last_sync_at()
             .map(|at| at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()),
         sync_nanos: status.last_sync_time().as_nanos() as u64,
+        damaged: damaged.len() as u64,
+        damage: damaged
+            .into_iter()
+            .next()
+            .map(|found| format!("{}: {}", found.path.display(), found.text)),
     }
 }
 

@@ -94,7 +94,10 @@ pub(super) fn begin_to_write(
         return Ok(way);
     }
     let Err((obstacle, why)) = catch_up(ledger, end, snapshot.is_some()) else { return Ok(way) };
-    if snapshot.is_none() || is_final(&obstacle) {
+    if is_final(&obstacle) {
+        return Err(BooksError::Refused(why));
+    }
+    if snapshot.is_none() {
         return Err(BooksError::Stuck { why, text: obstacle.text() });
     }
     say_what_is_in_the_way(&obstacle, &why);

@@ -402,6 +402,11 @@ impl Accounts {
         Became { contested, ..self.make(before, passkey, user, enabled) }
     }
 
+    /// Whether the tracker is about to make the row of a user, where there is none.
+    pub fn is_made(&self, id: UserId) -> bool {
+        self.pending().unwritten.is_made(&id)
+    }
+
     /// There is no row of a user in the database. Whether he is gone: one whom the tracker is about to
     /// make there is not.
     pub fn hear_gone(&self, id: UserId) -> bool {

@@ -129,6 +129,14 @@ fn an_emptied_database_is_filled_when_somebody_says_so() {
         let row = site.database.query_one("SELECT passkey FROM users WHERE id = 1", &[]).unwrap();
         assert_eq!(row.get::<_, String>(0), passkey(1));
         credited(&site, 900, "");
+        // Nobody here knows whether the site is older than the journal.
+        let gap = "SELECT reason, first, behind, to_at < now() FROM gaps";
+        let gap = site.database.query_one(gap, &[]).unwrap();
+        assert_eq!(
+            (gap.get::<_, &str>(0), gap.get(1), gap.get(2)),
+            ("database_emptied", 0_i64, 0_i64)
+        );
+        assert_eq!(gap.get::<_, Option<bool>>(3), Some(true));
         // All of the journal was kept, so all that was ever credited is there again.
         site.check_credit(1, [900, 0]);
         site.tracker().write_snapshot();
@@ -138,9 +146,60 @@ fn an_emptied_database_is_filled_when_somebody_says_so() {
         assert_eq!(site.tracker().times_logged("starting with users and torrents"), 0);
         site.stop();
         // For the next round.
-        let back = "UPDATE users SET uploaded = 700";
+        let back = "UPDATE users SET uploaded = 700; DELETE FROM gaps";
         site.database.batch_execute(back).unwrap();
     }
+}
+
+#[test]
+fn a_damaged_journal_is_noticed_before_it_is_needed() {
+    let Some(mut site) = Site::open("damaged_journal", "") else { return };
+    site.add_user(1);
+    site.add_torrent(10, "disk");
+    credited(&site, 0, "&event=started");
+    credited(&site, 700, "");
+    site.check_credit(1, [700, 0]);
+    site.stop();
+    site.start();
+    credited(&site, 800, "");
+    site.check_credit(1, [800, 0]);
+    site.stop();
+    // What the database and the snapshot have, and no start reads.
+    let segments = persist::journal::segments(site.data()).unwrap();
+    assert!(segments.len() > 1, "{segments:?}");
+    let oldest = &segments[0].path;
+    let mut bytes = std::fs::read(oldest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 4].iter_mut().for_each(|byte| *byte ^= 0xff);
+    std::fs::write(oldest, bytes).unwrap();
+    site.start();
+    site.tracker().await_metric("margay_journal_damaged_segments", &[], 1.0);
+    let said = site.tracker().logged("a segment of the journal is damaged");
+    assert_eq!(said["path"], oldest.to_str().unwrap(), "{said}");
+    let health = get(site.tracker().control(), "/health").unwrap();
+    assert!(health.contains("journal: 1 segments are damaged"), "{health}");
+}
+
+#[test]
+fn a_second_tracker_on_a_schema_is_told_so_once() {
+    let Some(site) = Site::open("second", "") else { return };
+    let other = tempfile::TempDir::new().unwrap();
+    let mut arguments: Vec<&str> = site.options().split_whitespace().collect();
+    let data = other.path().to_str().unwrap();
+    arguments.extend([
+        "--data",
+        data,
+        "--udp",
+        "127.0.0.1:0",
+        "--http",
+        "none",
+        "--control",
+        "none",
+    ]);
+    let (text, code) = site.command(&arguments);
+    let said = text.lines().find(|line| line.starts_with("margay: error: ")).unwrap();
+    assert_eq!((code, said.matches("another tracker").count()), (Some(1), 1), "{text}");
+    assert!(said.starts_with("margay: error: another tracker ("), "{text}");
 }
 
 #[test]

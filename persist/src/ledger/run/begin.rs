@@ -63,8 +63,8 @@ impl<S: Source> Worker<S> {
             });
         }
         let mut writer = Writer::new(client, scope).map_err(&failed)?;
-        let written = writer.written().map_err(&failed)?;
-        let next = self.agree(&mut writer, written)?;
+        let (written, since) = writer.written().map_err(&failed)?.unzip();
+        let next = self.agree(&mut writer, written, since.flatten())?;
         self.take_order(&mut writer)?;
         self.begin_measuring(&mut writer, next)?;
         match self.source.seek(next) {
@@ -84,19 +84,80 @@ impl<S: Source> Worker<S> {
         Ok((writer, next))
     }
 
+    /// Makes a journal known that the database does not know, from record `next` on. Where the database knows
+    /// another one, the data folder was lost, and with it where clients were: rows of `peers` say it as well, each
+    /// written with the credit of the report that is in it. So what clients moved is measured from there, which
+    /// credits nothing twice, as counters are absolute.
+    fn begin_anew(&self, writer: &mut Writer, next: u64) -> Result<(), ::postgres::Error> {
+        if next > 0 {
+            tracing::warn!(
+                first = next,
+                "the database does not know this journal, whose beginning is gone"
+            );
+        }
+        let Some(other) = writer.other_journal()? else { return writer.begin(next, None) };
+        let gap = Gap {
+            reason: GapReason::JournalLost,
+            first: other.next,
+            behind: other.next,
+            from_millis: other.until,
+            to_millis: None,
+        };
+        let measured = self.options.peers && writer.has_peers()?;
+        writer.begin(next, Some((&gap, measured)))?;
+        match measured {
+            true => tracing::warn!(
+                written_at = other.written_at,
+                "the database knows another journal, and this one is new: what clients moved is measured from their \
+                 rows in the database; what the other journal had for the database after that is lost, see table gaps"
+            ),
+            false => tracing::warn!(
+                written_at = other.written_at,
+                "the database knows another journal, and this one is new: what the other one had for the database \
+                 after that is lost, see table gaps, and as there are no rows of clients, they are credited from \
+                 their next announce on"
+            ),
+        }
+        Ok(())
+    }
+
+    /// Where another journal was written since this one, the data folder is one that was put aside and came back:
+    /// clients are elsewhere by now.
+    fn measure_after_another(
+        writer: &mut Writer,
+        next: u64,
+        written_at: &str,
+    ) -> Result<(), ::postgres::Error> {
+        writer.begin_measuring(next)?;
+        tracing::warn!(
+            written_at,
+            "another data folder was used since this one: what clients moved is measured from their rows in the \
+             database"
+        );
+        Ok(())
+    }
+
     /// Finds out how journal and database stand to each other, and sees to it that they go on together: with
-    /// which record.
+    /// which record. `since`: when another journal was written last, where that was after this one.
     fn agree(
         &mut self,
         writer: &mut Writer,
         written: Option<Written>,
+        since: Option<String>,
     ) -> Result<u64, SessionError> {
         let (lives, first) = (self.source.lives(), self.source.first());
         let kept = Kept { begin: first, end: self.source.end(), lives: &lives };
         let until = written.and_then(|written| written.until);
-        match standing(kept, written) {
+        let standing = standing(kept, written);
+        if let (Standing::GoesOn { next } | Standing::Gone { begin: next, .. }, Some(written_at)) =
+            (standing, since)
+        {
+            let measured = Self::measure_after_another(writer, next, &written_at);
+            measured.map_err(self.database.failed(AGREE))?;
+        }
+        match standing {
             Standing::New { next } => {
-                begin_anew(writer, next).map_err(self.database.failed(AGREE))?;
+                self.begin_anew(writer, next).map_err(self.database.failed(AGREE))?;
                 Ok(next)
             }
             Standing::GoesOn { next } => {
@@ -184,9 +245,9 @@ impl<S: Source> Worker<S> {
         let database = self.database.clone();
         let failed = database.failed("see how the journal is written");
         let from = writer.measured_from().map_err(&failed)?;
-        let measure = from.map(|from| {
+        let measure = from.map(|(from, others)| {
             let millis = self.made_at(from);
-            let mut measure = Measure::new(from, millis, self.options.peers);
+            let mut measure = Measure::new(from, millis, others, self.options.peers);
             if !self.options.peers {
                 self.hear_again(&mut measure, next);
             }
@@ -264,23 +325,4 @@ impl<S: Source> Worker<S> {
         });
         Ok(to)
     }
-}
-
-/// Makes a journal known that the database does not know, from record `next` on.
-fn begin_anew(writer: &mut Writer, next: u64) -> Result<(), ::postgres::Error> {
-    writer.begin(next)?;
-    if next > 0 {
-        tracing::warn!(
-            first = next,
-            "the database does not know this journal, whose beginning is gone"
-        );
-    }
-    if let Some(written_at) = writer.other_journal()? {
-        tracing::warn!(
-            written_at,
-            "the database knows another journal of this node, and this one is new: what the other one had for \
-             the database after that is lost, and clients are credited from their next announce on"
-        );
-    }
-    Ok(())
 }

@@ -62,6 +62,11 @@ fn a_site_is_run_from_the_command_line() {
         unknown.err.contains("user 99 is not known; `margay user add` makes one"),
         "{unknown:?}"
     );
+    let unknown = margay(&[], &format!("trace 99 {place}"));
+    assert!(unknown.err.contains("user 99 is not known; `margay user add`"), "{unknown:?}");
+    // Whose row is on its way was credited nothing.
+    let said = run("user show 2");
+    assert!(said.contains("uploaded    0\ndownloaded  0\n"), "{said}");
     assert!(run("user list").lines().nth(1).unwrap().starts_with("2 "), "{}", run("user list"));
     assert!(run("user list").contains("no downloads"));
     let said = format!("user add 2 --replace --no-leech --passkey {}", passkey(2));
@@ -76,6 +81,22 @@ fn a_site_is_run_from_the_command_line() {
     let info_hash = torrent["info_hash"].as_str().unwrap().to_owned();
     assert_eq!((&torrent["id"], &torrent["freeleech"]), (&json!(10), &json!("free")));
     run(&format!("token add 1 {info_hash} --expires 2d"));
+    let nobody = margay(&[], &format!("token add 99 10 --expires 2d {place}"));
+    assert!(nobody.code == 1 && nobody.err.contains("user 99 is not known"), "{nobody:?}");
+    for torrent in [&info_hash, "10"] {
+        let shown = run(&format!("token show 1 {torrent}"));
+        assert!(shown.starts_with("user 1 downloads torrent 10 free, until"), "{shown}");
+    }
+    let absent = margay(&[], &format!("token show 2 10 {place}"));
+    assert!(absent.err.contains("user 2 has no token for that torrent"), "{absent:?}");
+    assert!(run("group put 7 Member --downloads-max 3").contains("Member"));
+    assert!(run("group show 7").contains("Member  3 downloads at once"), "{}", run("group show 7"));
+    for unknown in ["group show 8", "user group 1 8"] {
+        let unknown = margay(&[], &format!("{unknown} {place}"));
+        assert!(unknown.err.contains("group 8 is not known; `margay group put`"), "{unknown:?}");
+    }
+    let long = margay(&[], &format!("user passkey 1 --grace 90d {place}"));
+    assert!(long.code == 2 && long.err.contains("1s to 30d"), "{long:?}");
     assert!(run("torrent list").contains(&info_hash) && run("torrent list").contains("free 100%"));
     assert!(run("torrent show 10").contains(&info_hash));
     let absent = margay(&[], &format!("torrent show 11 {place}"));
@@ -115,14 +136,16 @@ fn a_site_is_run_from_the_command_line() {
         Some("Your client is not on the whitelist")
     );
     assert!(run("client list").starts_with("-MG "));
-    assert_eq!(run("client forget -MG"), "removed\n");
+    assert_eq!(run("client remove -MG"), "removed\n");
     assert_eq!(run("client list"), "there are no rules: all clients are allowed\n");
-    assert_eq!(run(&format!("token remove 1 {info_hash}")), "it was not there\n");
+    assert_eq!(run("token remove 1 10"), "it was not there\n");
     assert!(run("user disable 1").contains("announces   may not"));
     assert_eq!(refusal(&site, &target("left=0")).as_deref(), Some("Passkey not found"));
     run("user enable 1");
     assert_eq!(refusal(&site, &target("left=0")), None);
-    assert_eq!(run(&format!("torrent remove {info_hash} --reason Dupe")), "removed\n");
+    let unknown = margay(&[], &format!("torrent remove 11 {place}"));
+    assert!(unknown.err.contains("number 11; `margay torrent add`"), "{unknown:?}");
+    assert_eq!(run("torrent remove 10 --reason Dupe"), "removed\n");
     let why = "Unregistered torrent: Dupe";
     assert_eq!(refusal(&site, &target("left=0")).as_deref(), Some(why));
 }

@@ -374,6 +374,7 @@ fn ocelots_report_of_a_torrent_says_who_is_on_it() {
             let more = format!("uploaded=0&downloaded=0&left={left}&event=started");
             answer(http, announce(user, name, 7000 + user as u16, &more));
         }
+        api.put_user(7);
         api.done("PUT", &format!("tokens/7/{}", hex(name)), json!({}));
         let target = format!(
             "/{}/report?get=torrent&info_hash={}",
