@@ -1,0 +1,52 @@
+//! A client of one torrent, made with librqbit: `rqbit-client ADDRESS:PORT SOURCE FOLDER`.
+//!
+//! Opens the torrent file or magnet link SOURCE, and downloads into the folder or seeds what is there. On SIGTERM it
+//! says what it has moved, removes the torrent and ends.
+
+use std::{env, time::Duration};
+
+use anyhow::{Context, Result};
+use librqbit::{AddTorrent, AddTorrentOptions, ListenerOptions, Session, SessionOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
+
+// For a `stopped`, if a version to come says it.
+const LEAVE: Duration = Duration::from_secs(1);
+
+fn main() -> Result<()> {
+    tracing_subscriber::fmt().with_ansi(false).with_max_level(LevelFilter::DEBUG).init();
+    tokio::runtime::Runtime::new()?.block_on(run())
+}
+
+async fn run() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [listen, source, folder] = arguments.as_slice() else {
+        anyhow::bail!("usage: rqbit-client ADDRESS:PORT SOURCE FOLDER");
+    };
+    let mut ended = signal(SignalKind::terminate())?;
+    let session = Session::new_with_opts(
+        folder.into(),
+        SessionOptions {
+            dht: None,
+            disable_local_service_discovery: true,
+            listen: Some(ListenerOptions { listen_addr: listen.parse()?, ..Default::default() }),
+            ..Default::default()
+        },
+    )
+    .await?;
+    let options = AddTorrentOptions { overwrite: true, ..Default::default() };
+    // A magnet link is added once its metadata is there.
+    let added = tokio::select! {
+        added = session.add_torrent(AddTorrent::from_cli_argument(source)?, Some(options)) => added?,
+        _ = ended.recv() => return Ok(()),
+    };
+    let torrent = added.into_handle().context("a torrent that is only listed")?;
+    ended.recv().await;
+    let stats = torrent.stats();
+    // What came over the wire; of what it has, a part may have been there before.
+    let fetched = stats.live.map_or(0, |live| live.snapshot.fetched_bytes);
+    println!("figures {} {}", stats.uploaded_bytes, fetched);
+    session.delete(torrent.id().into(), false).await?;
+    tokio::time::sleep(LEAVE).await;
+    Ok(())
+}
