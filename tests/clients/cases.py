@@ -32,7 +32,8 @@ SEEDERS = {
     "libtorrent-2.1": ("webtorrent", "rqbit"),
     "rtorrent": ("libtorrent-2.1",),
     "rqbit": ("rtorrent",),
-    "webtorrent": ("rqbit",),
+    # Not rqbit: WebTorrent begins with an encrypted handshake, which rqbit does not take, and may not try again.
+    "webtorrent": ("rtorrent",),
 }
 
 
@@ -124,11 +125,11 @@ def returns():
 
 
 def seeders():
-    """Each client as a seeder alone."""
+    """Each client as a seeder alone. The short form leaves out what is said in the same way over both protocols."""
     for seeder in CLIENTS:
         yield Case(Tiers, None, seeder, "http and udp", "both")
-        for protocol in ("udp", "http"):
-            yield Case(Starts, None, seeder, protocol)
+        yield Case(Starts, None, seeder, "udp")
+        yield Case(Starts, None, seeder, "http", whole=seeder not in ("rqbit", "rtorrent", "webtorrent"))
 
 
 def private_downloads():

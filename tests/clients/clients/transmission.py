@@ -22,7 +22,7 @@ class Transmission(Client):
         super().__init__(network, host, source, folder, files)
         if isinstance(source, str):
             # It watches for files alone.
-            until("the daemon to take the link", 20, lambda: self._ask("--add", source))
+            until("the daemon to take the link", 20, lambda: self._has_done("--add", source))
 
     def _command(self, source):
         watched = self._home / "watched"
@@ -47,14 +47,14 @@ class Transmission(Client):
         return ["transmission-daemon", "--foreground", "--config-dir", self._home]
 
     def leave(self):
-        if not self._ask("--torrent", "all", "--remove"):
+        if not self._has_done("--torrent", "all", "--remove"):
             raise Stopped("transmission-remote: " + self._remote_log.read_text())
 
     def end(self):
         super().leave()
         super().end()
 
-    def _ask(self, *what):
+    def _has_done(self, *what):
         """Whether the daemon has done it."""
         command = ["transmission-remote", f"127.0.0.1:{CONTROL}", *what]
         return self._network.start(self._host, command, self._remote_log).wait(20) == 0
