@@ -2,12 +2,19 @@
 
 import os
 import subprocess
+import time
 
-from story import COUNT_SECONDS, Story
+from download import Download
+from story import COUNT_SECONDS
 from waiting import Stopped, until
 
 # The user of each host, by number and passkey.
 USERS = {"seeder": (1, "5eed" * 8), "leecher": (2, "1eec" * 8)}
+NOBODY = "0bad" * 8
+# What is said to who announces with another.
+UNKNOWN = "Passkey not found"
+# After a failure rqbit and rTorrent ask two times and more in this time.
+QUIET_SECONDS = 45
 
 
 class Site:
@@ -41,8 +48,10 @@ class Site:
         self.sql(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
 
 
-class PrivateStory(Story):
+class PrivateDownload(Download):
     """Seeder and leecher are of different users, who are credited what their clients say they moved."""
+
+    word = "private: "
 
     def __init__(self, number, case, program, folder):
         self._site = Site(number)
@@ -51,30 +60,32 @@ class PrivateStory(Story):
         self._site.register(self._torrent.info_hash)
         until("the tracker to hear of the torrent", 30, self._is_registered)
 
-    def refusal(self):
+    def play(self):
+        return self._refusal() if self._case.cannot else self._download()
+
+    def _refusal(self):
         """The leecher announces without its passkey, and is told so. Says why."""
         leecher = self._start(self._case.leecher, "leecher")
-        text = "Passkey not found"
-        until(f"`{text}` in what the client prints", COUNT_SECONDS, lambda: text in leecher.log.read_text())
+        until(f"`{UNKNOWN}` in what the client prints", COUNT_SECONDS, lambda: UNKNOWN in leecher.log.read_text())
         until("the refusal to be counted", COUNT_SECONDS, self._has_refused)
         if self._tracker.metric("margay_announces_total") > 0:
             raise Stopped(f"its announce was taken; take out: {self._case.cannot}")
         leecher.kill()
         self._tracker.stop()
-        return f"{self._case.cannot}: it is told `{text}`"
+        return f"{self._case.cannot}: it is told `{UNKNOWN}`"
 
     def clean_up(self):
         super().clean_up()
         self._site.drop()
 
     def _options(self, number):
-        return ["--private", "--database", self._site.url, "--database-schema", self._site.schema]
+        return ("--private", "--database", self._site.url, "--database-schema", self._site.schema)
 
     def _passkey(self, host):
         return USERS[host][1]
 
-    def _scrape(self):
-        return self._tracker.scrape("http", self._torrent.info_hash, self._passkey("leecher"))
+    def _scrape(self, torrent):
+        return self._tracker.scrape("http", torrent.info_hash, self._passkey("leecher"))
 
     def _check_books(self, seeder, leecher):
         said = {"seeder": seeder.figures(), "leecher": leecher.figures()}
@@ -101,3 +112,30 @@ class PrivateStory(Story):
 
     def _has_refused(self):
         return self._tracker.metric("margay_refusals_total", reason="passkey") > 0
+
+
+class QuietRefusal(PrivateDownload):
+    """A client without a user, at a tracker that refuses quietly, does not ask again and again; and where it prints
+    warnings it prints why."""
+
+    word = "refused quietly: "
+
+    def play(self):
+        client = self._start(self._case.leecher, "leecher")
+        until("the refusal to be counted", COUNT_SECONDS, self._has_refused)
+        if client.prints_warnings:
+            until(f"`{UNKNOWN}` in what the client prints", COUNT_SECONDS, lambda: UNKNOWN in client.log.read_text())
+        time.sleep(QUIET_SECONDS)
+        self._check_running()
+        refusals = self._tracker.metric("margay_refusals_total")
+        if refusals != 1:
+            raise Stopped(f"it has been refused {refusals:.0f} times in {QUIET_SECONDS} s")
+        client.kill()
+        self._tracker.stop()
+        return "it asked once"
+
+    def _options(self, number):
+        return (*super()._options(number), "--refusals", "quiet")
+
+    def _passkey(self, host):
+        return NOBODY if host == "leecher" else super()._passkey(host)

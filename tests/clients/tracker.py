@@ -14,6 +14,8 @@ from waiting import Stopped, until
 
 PORT = 6969
 CONTROL = ("127.0.0.1", 6980)
+# An answer takes milliseconds; but the machine may be busy with something else.
+ANSWER_SECONDS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,15 +28,15 @@ class Swarm:
 
 
 class Tracker:
-    """A running margay with two cores, on one address, over UDP and HTTP."""
+    """A running margay with two cores, on each address of its host, over UDP and HTTP."""
 
     def __init__(self, network, program, folder, options=()):
         self._network = network
         self.log = folder / "margay.log"
-        self._address = network.at("tracker", PORT)
         control = "%s:%d" % CONTROL
-        command = [program, "--cores", 2, "--udp", self._address, "--http", self._address]
-        command += ["--control", control, "--data", folder / "margay-data", *options]
+        command = [program, "--cores", 2, "--control", control, "--data", folder / "margay-data", *options]
+        for address in network.at("tracker", PORT):
+            command += ["--udp", address, "--http", address]
         self._process = network.start("tracker", command, self.log)
         until("margay to be ready", 30, self._is_ready)
 
@@ -49,7 +51,7 @@ class Tracker:
             ask = functools.partial(scrape_http, passkey=passkey)
         else:
             ask = scrape_udp if protocol == "udp" else scrape_http
-        address = self._network.addresses["tracker"]
+        address = self._network.addresses["tracker"][0]
         return self._network.on("leecher", lambda: ask(address, info_hash))
 
     def metric(self, name, **labels):
@@ -79,7 +81,7 @@ class Tracker:
 
 def get(host, port, path):
     """The body of an answer with status 200, or `None`."""
-    connection = http.client.HTTPConnection(host, port, timeout=5)
+    connection = http.client.HTTPConnection(host, port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -102,7 +104,7 @@ def scrape_udp(address, info_hash):
     """Asks over UDP (BEP 15)."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as tracker:
-        tracker.settimeout(5)
+        tracker.settimeout(ANSWER_SECONDS)
         tracker.connect((address, PORT))
         transaction = os.urandom(4)
         tracker.send(struct.pack(">QI4s", 0x417_2710_1980, 0, transaction))
