@@ -145,9 +145,8 @@ class FakeTracker:
             if self._context:
                 accepted, tls = self._shake_hands(accepted)
             self._serve_requests(accepted, source, number, tls)
-        except ssl.SSLError as error:
-            self.broken.append((time.monotonic(), error.reason or str(error), tls))
         except OSError:
+            # A client may go at any time.
             pass
         finally:
             accepted.close()
@@ -158,8 +157,10 @@ class FakeTracker:
         hello = read_hello(accepted.recv(16 * 1024, socket.MSG_PEEK))
         try:
             inside = self._context.wrap_socket(accepted, server_side=True)
-        except ssl.SSLError as error:
-            raise ssl.SSLError(error.errno, f"{error.reason or error} (offered {hello})") from None
+        except OSError as error:
+            why = getattr(error, "reason", None) or str(error)
+            self.broken.append((time.monotonic(), why, hello))
+            raise ConnectionError(why) from None
         hello["used"] = inside.version().removeprefix("TLSv")
         hello["resumed"] = inside.session_reused
         inside.settimeout(None)

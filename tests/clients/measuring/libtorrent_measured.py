@@ -1,21 +1,22 @@
 """A session of libtorrent with one torrent, that takes orders: `libtorrent_measured.py ADDRESSES SOURCE FOLDER ORDERS`.
 
-SOURCE is the path of a `.torrent`, or a magnet link. ORDERS is a file; each line that is added to it is done: `reannounce`, `reannounce-ignoring`, `remove`, `port N`.
-On SIGTERM the session ends as that of a program that just returns. All settings are libtorrent's own, but that
+SOURCE is the path of a `.torrent`, or a magnet link. ORDERS is a file; each line that is added to it is done:
+`reannounce`, `reannounce-ignoring`, `remove`, `port N`. On SIGTERM the session ends as that of a program that just returns. All settings are libtorrent's own, but that
 there is no way to peers beside the tracker.
 """
 
 import pathlib
 import signal
 import sys
-import threading
+import time
 
 import libtorrent
 
 addresses, source, folder, orders = sys.argv[1:]
-ended = threading.Event()
+# A plain list: a handler that runs in the middle of `Event.wait` would wait for itself in `Event.set`.
+ended = []
 for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, lambda *_: ended.set())
+    signal.signal(number, lambda *_: ended.append(True))
 kinds = libtorrent.alert.category_t
 session = libtorrent.session(
     {
@@ -51,7 +52,8 @@ def obey(order):
 
 done = 0
 orders = pathlib.Path(orders)
-while not ended.wait(0.1):
+while not ended:
+    time.sleep(0.1)
     for alert in session.pop_alerts():
         print(alert.what(), alert.message(), flush=True)
     lines = orders.read_text().splitlines() if orders.exists() else []

@@ -20,8 +20,8 @@ from measuring.script import (
 
 # The fake peer and the real seeder.
 PEER4, PEER6 = "198.51.100.11", "2001:db8:77::b"
-# What is asked without `--long` takes no longer.
-SHORT_SECONDS = 120
+# What is asked without `--long` takes no longer; aria2 comes every 120 s.
+SHORT_SECONDS = 130
 MINUTE = 60
 
 
@@ -132,10 +132,13 @@ def _intervals():
         "interval-missing": ("`interval` missing", success(None)),
     }
     for name, (row, answer) in cases.items():
-        yield Question(name, topic, row, one("http", answer), reading.gaps, announces=4)
-        yield Question(
-            f"{name}-long", topic, f"{row}, 16 min", one("http", answer), reading.gaps, 16 * MINUTE, announces=3
-        )
+        trackers = one("http", answer)
+        yield Question(name, topic, f"{row}, seeder", trackers, reading.gaps, announces=4, role="seeder")
+        for role in ("seeder", "leecher"):
+            yield Question(
+                f"{name}-long-{role}", topic, f"{row}, {role}, 21 min", trackers, reading.gaps, 21 * MINUTE,
+                announces=3, role=role,
+            )
     for role in ("seeder", "leecher"):
         yield Question(
             f"interval-700-min-400-{role}", topic, f"`interval` 700, `min interval` 400, {role}",
@@ -156,11 +159,12 @@ def _now():
                     one(protocol, success(interval, min_interval=least)), reading.now, 430, role="seeder",
                     actions=((10, action), (70, action)),
                 )
-    yield Question(
-        "now-late", topic, "HTTP, `interval` 400, `min interval` 60, asked at 130 and 260",
-        one("http", success(400, min_interval=60)), reading.now, 300, role="seeder",
-        actions=((130, "announce_now"), (260, "announce_now")),
-    )
+    for least in (60, 400):
+        yield Question(
+            f"now-late-{least}", topic, f"HTTP, `interval` 400, `min interval` {least}, asked at 130 and 260",
+            one("http", success(400, min_interval=least)), reading.now, 300, role="seeder",
+            actions=((130, "announce_now"), (260, "announce_now")),
+        )
     yield Question(
         "now-without", topic, "HTTP, `interval` 400 alone, asked at 10, 70, 130 and 260",
         one("http", success(400)), reading.now, 300, role="seeder",

@@ -209,6 +209,19 @@ class Transmission(Subject, clients.Transmission):
     def version():
         return "Transmission " + _first(["transmission-daemon", "--version"], r"daemon (\S+)")
 
+    def after_start(self):
+        """Adds a magnet link; the watched folder takes files only."""
+        source = self._source
+        for _ in range(50 if isinstance(source, str) else 0):
+            try:
+                return self._run("transmission-remote", f"127.0.0.1:{CONTROL}", "--add", source)
+            except OSError:
+                time.sleep(0.2)
+
+    def _measured_command(self, source):
+        self._source = source
+        return super()._measured_command(source)
+
     def _trusting(self, command):
         return _environment(command, CURL_CA_BUNDLE=AUTHORITY / "ca.pem")
 
@@ -393,7 +406,7 @@ class Deluge(Subject, Client):
         return _environment(command, SSL_CERT_FILE=AUTHORITY / "ca.pem")
 
     def announce_now(self):
-        self._console("update-tracker *")
+        self._console("reannounce *")
 
     def remove(self):
         self._console("rm --confirm *")
