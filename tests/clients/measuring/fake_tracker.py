@@ -3,7 +3,6 @@ families."""
 
 import contextlib
 import dataclasses
-import select
 import socket
 import ssl
 import struct
@@ -220,12 +219,14 @@ class FakeTracker:
     # UDP.
 
     def _serve_udp(self, listener):
-        with contextlib.suppress(OSError, ValueError):
-            while True:
-                # A closed socket ends the wait within a second.
-                if not select.select([listener], [], [], 1)[0]:
+        # A socket that is closed ends the wait within a second.
+        listener.settimeout(1)
+        with contextlib.suppress(OSError):
+            while listener.fileno() >= 0:
+                try:
+                    datagram, source = listener.recvfrom(4096)
+                except TimeoutError:
                     continue
-                datagram, source = listener.recvfrom(4096)
                 answer = self._answer_udp(datagram, source)
                 if answer:
                     listener.sendto(answer, source)

@@ -42,6 +42,7 @@ class Observed:
     ended_after: float | None
     waited: float
     log: str
+    torrent: object
 
     def announces(self, tracker=None, stopped=False):
         """Announces but `stopped` ones, which come only when asked for."""
@@ -188,6 +189,7 @@ class Observation:
             ended_after=ended_after,
             waited=waited,
             log=self._client.log.read_text(errors="replace") if self._client else "",
+            torrent=self._torrent,
         )
 
     def _listen_as_peer(self):

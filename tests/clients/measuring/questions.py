@@ -1,6 +1,8 @@
 """The questions: what a client is told, for how long it is watched, and what is read off."""
 
 import dataclasses
+import hashlib
+import types
 import typing
 
 import torrent as torrents
@@ -23,6 +25,8 @@ PEER4, PEER6 = "198.51.100.11", "2001:db8:77::b"
 # What is asked without `--long` takes no longer; aria2 comes every 120 s.
 SHORT_SECONDS = 130
 MINUTE = 60
+# Infohashes of a magnet link, to see which bytes a client leaves as they are.
+MARKS = {1: b"!\"#$&'()*+,-./:;<=>?", 2: b"@[\\]^_`{|}~abcXYZ019"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,6 +64,23 @@ def one(protocol, *answers, host=lan.IPV4, path="/announce", **script):
     return (Planned(protocol, Script(answers or (success(),), **script), host, path),)
 
 
+def hybrid(folder, number):
+    """A hybrid torrent (BEP 52) of one block, which is its own hash tree."""
+    content = bytes([number % 251]) * 16384
+    (folder / "content").mkdir()
+    (folder / "content/hybrid").write_bytes(content)
+    digest = hashlib.sha256(content)
+    info = {
+        b"file tree": {b"hybrid": {b"": {b"length": len(content), b"pieces root": digest.digest()}}},
+        b"length": len(content),
+        b"meta version": 2,
+        b"name": b"hybrid",
+        b"piece length": len(content),
+        b"pieces": hashlib.sha1(content).digest(),
+    }
+    return torrents.Torrent("hybrid", torrents.encode(info), digest.hexdigest())
+
+
 QUIET = success(interval=1800)
 TOLD = peers4(PEER4)
 
@@ -71,7 +92,12 @@ def _parameters():
     yield Question("start-http", topic, "first announce, HTTP", http, reading.start, 5)
     yield Question("start-udp", topic, "first announce, UDP", one("udp", QUIET), reading.start, 5)
     yield Question("headers", topic, "head of the request", http, reading.headers, 3)
-    yield Question("escaping", topic, "left as it is in an infohash", http, reading.unescaped, 3)
+    for part, marks in MARKS.items():
+        yield Question(
+            f"escaping-{part}", topic, f"left as they are of `{marks.decode()}`", http, reading.unescaped, 10,
+            role="magnet", torrent=lambda folder, number, marks=marks: types.SimpleNamespace(info_hash=marks),
+        )
+    yield Question("hybrid", topic, "announces of a hybrid torrent", http, reading.hashes, 20, torrent=hybrid)
     for protocol in ("http", "udp"):
         name, trackers = protocol.upper(), one(protocol, QUIET)
         yield Question(
@@ -87,8 +113,8 @@ def _parameters():
         )
         for action, word in (("terminate", "SIGTERM"), ("interrupt", "SIGINT"), ("remove", "removal")):
             yield Question(
-                f"{action}-{protocol}", topic, f"{word} of a seeder, {name}", trackers, reading.leaving(action), 45,
-                role="seeder", actions=((5, action),),
+                f"{action}-{protocol}", topic, f"{word} of a seeder, {name}", trackers, reading.leaving(action), 60,
+                role="seeder", actions=((20, action),),
             )
     yield Question(
         "keys-udp", topic, "keys over UDP", one("udp", success(interval=5)), reading.udp_keys, 100, announces=6
@@ -195,7 +221,8 @@ def _answers():
         "external-ip": ("`external ip` of another address", success(peers=TOLD, external_ip=b"\xcb\x00\x71\x05")),
     }
     for name, (row, answer) in cases.items():
-        yield Question(name, topic, row, one("http", answer), reading.used, 60, peer="fake")
+        read = reading.external if name == "external-ip" else reading.used
+        yield Question(name, topic, row, one("http", answer), read, 60, peer="fake")
     yield Question(
         "warning", topic, "`warning message`", one("http", success(45, warning_message="scripted warning")),
         reading.shown("scripted warning"), 60,

@@ -1,7 +1,7 @@
 """What is read off an observation: each function returns the cell of a table."""
 
+import hashlib
 import re
-import urllib.parse
 
 from measuring.fake_tracker import connection_id_age
 
@@ -251,18 +251,30 @@ def ports(observed):
 
 
 def unescaped(observed):
-    """Which bytes beside letters and digits stand as they are in an infohash of all bytes, and the digits' case."""
-    raw = "".join(of.get("info_hash") or "" for of in observed.announces())
-    marks = "".join(sorted(set(re.sub(r"%..|[A-Za-z0-9]", "", raw))))
-    digits = "".join(re.findall(r"%(..)", raw))
-    case = "upper" if re.search("[A-F]", digits) else "lower"
-    return f"`{marks}`, {case} case" if raw else "no announce"
+    """Which of the bytes of an infohash stand as they are, and the case of the others' digits."""
+    request = first(observed)
+    if not request:
+        return "no announce"
+    raw = request.get("info_hash")
+    marks = re.sub(r"%..|[A-Za-z0-9]", "", raw)
+    case = "upper" if re.search("%.?[A-F]", raw) else "lower"
+    return f"`{marks}`, {case} case"
 
 
 def hashes(observed):
-    """Which infohashes were announced."""
-    seen = list(dict.fromkeys(urllib.parse.quote(of.info_hash or b"").lower() for of in observed.announces()))
-    return f"{len(seen)}: {', '.join((of[:20] + '…') for of in seen)}" if seen else "no announce"
+    """Which infohashes were announced of a hybrid torrent, and with which keys."""
+    info = observed.torrent.info
+    names = {hashlib.sha1(info).digest(): "v1", hashlib.sha256(info).digest()[:20]: "v2"}
+    came = [f"{names.get(of.info_hash, 'neither')} (key {of.get('key')})" for of in observed.announces()]
+    return ", ".join(came) or "no announce"
+
+
+def external(observed):
+    """What became of an `external ip` of 203.0.113.5."""
+    lines = [line.strip() for line in observed.log.splitlines() if "203.0.113.5" in line]
+    said = f"says: {lines[0][-110:]}" if lines else "not shown"
+    sent = [name for of in observed.announces() for name, value in of.parameters if "203.0.113.5" in value]
+    return f"{said}; {used(observed)}{'; sent as ' + sent[0] if sent else ''}"
 
 
 def many_silent(observed):

@@ -111,7 +111,13 @@ class Subject:
     def _run(self, *command):
         """Runs a program on the client's host, and waits for it."""
         log = self._home / "command.log"
-        if self._network.start(self._host, command, log).wait(30) != 0:
+        process = self._network.start(self._host, command, log)
+        try:
+            done = process.wait(40) == 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            done = False
+        if not done:
             raise OSError(f"{command[0]}: {log.read_text()[-300:]}")
 
 
@@ -138,6 +144,10 @@ class Aria2(Subject, clients.Aria2):
     @staticmethod
     def version():
         return "aria2 " + _first(["aria2c", "--version"], r"version (\S+)")
+
+    def _measured_command(self, source):
+        # Its own resolver is its default; the tests have it off.
+        return [part for part in super()._measured_command(source) if part != "--async-dns=false"]
 
     def _trusting(self, command):
         return [command[0], f"--ca-certificate={AUTHORITY}/ca.pem", *command[1:]]
@@ -244,6 +254,12 @@ class RTorrent(Subject, clients.RTorrent):
     @staticmethod
     def version():
         return "rTorrent " + _first(["rtorrent", "-h"], r"version (\S+?)\.?\s")
+
+    trusts_by = "`network.http.cacert.set`"
+
+    def _trusting(self, command):
+        option = f"network.http.cacert.set={AUTHORITY}/ca.pem"
+        return [*command[:-1], "-o", option, command[-1]]
 
     def announce_now(self):
         self._call("d.tracker_announce")
@@ -454,10 +470,20 @@ class Ctorrent(Subject, Client):
         return ["env", "-C", self._files, *command]
 
 
+class Aria2SystemResolver(Aria2):
+    """aria2 with the system's resolver, as the tests have it."""
+
+    name = "aria2-system-resolver"
+
+    def _measured_command(self, source):
+        return [*super()._measured_command(source), "--async-dns=false"]
+
+
 SUBJECTS = {
     subject.name: subject
     for subject in (
         Aria2,
+        Aria2SystemResolver,
         Libtorrent,
         _wheel("2.1.1"),
         _wheel("2.0.11"),
