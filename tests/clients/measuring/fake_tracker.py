@@ -84,6 +84,8 @@ class FakeTracker:
         self.requests = []
         # Errors of TLS, with their time: a client that does not trust the certificate is seen here alone.
         self.broken = []
+        # What was offered in handshakes that went well, as the tracker sees it.
+        self.handshakes = []
         self._script = script
         self._context = context
         self._announces = 0
@@ -160,6 +162,7 @@ class FakeTracker:
             why = getattr(error, "reason", None) or str(error)
             self.broken.append((time.monotonic(), why, hello))
             raise ConnectionError(why) from None
+        self.handshakes.append(hello)
         hello["used"] = inside.version().removeprefix("TLSv")
         hello["resumed"] = inside.session_reused
         inside.settimeout(None)

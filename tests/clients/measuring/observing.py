@@ -43,6 +43,7 @@ class Observed:
     waited: float
     log: str
     torrent: object
+    handshakes: list
 
     def announces(self, tracker=None, stopped=False):
         """Announces but `stopped` ones, which come only when asked for."""
@@ -190,6 +191,7 @@ class Observation:
             waited=waited,
             log=self._client.log.read_text(errors="replace") if self._client else "",
             torrent=self._torrent,
+            handshakes=[of for tracker in self._trackers for of in tracker.handshakes],
         )
 
     def _listen_as_peer(self):

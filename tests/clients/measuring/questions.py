@@ -1,6 +1,7 @@
 """The questions: what a client is told, for how long it is watched, and what is read off."""
 
 import dataclasses
+import functools
 import hashlib
 import types
 import typing
@@ -79,6 +80,13 @@ def hybrid(folder, number):
         b"pieces": hashlib.sha1(content).digest(),
     }
     return torrents.Torrent("hybrid", torrents.encode(info), digest.hexdigest())
+
+
+def public(folder, number):
+    """A torrent without the flag of private ones (BEP 27), by which clients may choose among trackers."""
+    made = torrents.make(folder, number)
+    info = {key: value for key, value in torrents.decode(made.info).items() if key != b"private"}
+    return dataclasses.replace(made, info=torrents.encode(info))
 
 
 QUIET = success(interval=1800)
@@ -278,22 +286,29 @@ def _trackers():
         "first-silent": ("first tier is silent", always(SILENCE)),
         "tiers": ("both tiers good", good),
     }
+    ask = functools.partial(Question, topic=topic, torrent=public)
     for name, (row, script) in cases.items():
         two = (Planned("http", script, tier=0), Planned("http", good, tier=1))
-        yield Question(name, topic, row, two, reading.by_tracker)
-        yield Question(f"{name}-long", topic, f"{row}, 15 min", two, reading.by_tracker, 15 * MINUTE)
+        yield ask(name, row=row, trackers=two, read=reading.by_tracker)
+        yield ask(
+            f"{name}-long", row=f"{row}, 15 min", trackers=two, read=reading.by_tracker, seconds=15 * MINUTE
+        )
+    two = (Planned("http", good, tier=0), Planned("http", good, tier=1))
+    yield Question("tiers-private", topic, "both tiers good, private torrent", two, reading.by_tracker)
     two = (Planned("http", good), Planned("http", good))
-    yield Question("one-tier", topic, "two in one tier", two, reading.by_tracker)
+    yield ask("one-tier", row="two in one tier", trackers=two, read=reading.by_tracker)
     for protocol in ("http", "udp"):
         quiet = Script((QUIET,))
         tiers = tuple(Planned(protocol, quiet, tier=at) for at in range(50))
         flat = tuple(Planned(protocol, quiet) for _ in range(50))
         silent = tuple(Planned(protocol, always(SILENCE, connects=(SILENCE,)), tier=at) for at in range(50))
         name = protocol.upper()
-        yield Question(f"fifty-tiers-{protocol}", topic, f"50 tiers, all good, {name}", tiers, reading.many_trackers)
-        yield Question(f"fifty-flat-{protocol}", topic, f"50 in one tier, {name}", flat, reading.many_trackers)
-        yield Question(
-            f"fifty-silent-{protocol}", topic, f"50 tiers, all silent, {name}", silent, reading.many_silent
+        ask_many = functools.partial(ask, read=reading.many_trackers)
+        yield ask_many(f"fifty-tiers-{protocol}", row=f"50 tiers, all good, {name}", trackers=tiers)
+        yield ask_many(f"fifty-flat-{protocol}", row=f"50 in one tier, {name}", trackers=flat)
+        yield ask(
+            f"fifty-silent-{protocol}", row=f"50 tiers, all silent, {name}", trackers=silent,
+            read=reading.many_silent,
         )
 
 

@@ -175,6 +175,8 @@ def security(observed):
     if offer is None:
         offer = observed.broken[0][3] if observed.broken else {}
         why = observed.broken[0][2] if observed.broken else "nothing came"
+        if observed.handshakes:
+            offer, why = observed.handshakes[0], "closed after the handshake"
         return f"no announce: {why} {offer or ''}"
     parts.append(
         f"offers {'/'.join(offer.get('versions', []))}, name {offer.get('name', 'none')},"
