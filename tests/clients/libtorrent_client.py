@@ -1,9 +1,8 @@
 #!/usr/bin/python3
-"""A client of one torrent, made with libtorrent: `libtorrent_client.py ADDRESS:PORT SOURCE FOLDER`.
+"""A client of one torrent, made with libtorrent: `libtorrent_client.py ADDRESS:PORT,… SOURCE FOLDER`.
 
-Opens the torrent file or magnet link SOURCE, and downloads into the folder or seeds what is there. On SIGUSR1 it
-checks what is on the disk. On SIGTERM it says what it has moved, removes the torrent, which tells the tracker
-`stopped`, and ends a little later.
+Opens the torrent file or magnet link SOURCE, and downloads into the folder or seeds what is there. On SIGTERM it
+says what it has moved, removes the torrent, which tells the tracker `stopped`, and ends a little later.
 """
 
 import math
@@ -17,13 +16,13 @@ import libtorrent
 # Time for the `stopped` to leave; nothing reports its answer.
 LEAVE_SECONDS = 3
 
-address, source, folder = sys.argv[1:]
+addresses, source, folder = sys.argv[1:]
 ended = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: ended.set())
 
 session = libtorrent.session(
     {
-        "listen_interfaces": address,
+        "listen_interfaces": addresses,
         "enable_dht": False,
         "enable_lsd": False,
         "enable_upnp": False,
@@ -48,7 +47,6 @@ is_link = source.startswith("magnet:")
 parameters = (libtorrent.parse_magnet_uri if is_link else libtorrent.load_torrent_file)(source)
 parameters.save_path = folder
 torrent = session.add_torrent(parameters)
-signal.signal(signal.SIGUSR1, lambda *_: torrent.force_recheck())
 log_for(math.inf, ended)
 status = torrent.status()
 print("figures", status.total_payload_upload, status.total_payload_download, flush=True)

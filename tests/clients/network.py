@@ -22,13 +22,15 @@ PREFIXES = {
 
 
 class Network:
-    """A switch and the hosts on it, each with one address, of one family."""
+    """A switch and the hosts on it, each with an address of one family, or of both."""
 
     def __init__(self, number, family, scope):
         self.family = family
         self._scope = scope
-        prefix = ipaddress.ip_network(PREFIXES[family, scope])
-        self.addresses = {host: str(prefix[at]) for at, host in enumerate(HOSTS, 10)}
+        prefixes = [ipaddress.ip_network(PREFIXES[family, scope]) for family in families(family)]
+        self.addresses = {
+            host: [str(prefix[at]) for prefix in prefixes] for at, host in enumerate(HOSTS, 10)
+        }
         self._namespaces = {host: f"n{number}-{host}" for host in HOSTS}
         switch = f"switch{number}"
         ip(f"link add {switch} type bridge stp_state 0 mcast_snooping 0")
@@ -44,18 +46,20 @@ class Network:
                 # Clients do not open IPv4 sockets, and aria2 not even its UDP tracker client, where
                 # there is no IPv4 address at all. This one leads nowhere.
                 ip(f"{inside} address add 192.0.2.{10 + at}/32 dev lo")
-            nodad = "nodad" if family == "ipv6" else ""
-            address = f"{self.addresses[host]}/{prefix.prefixlen}"
-            ip(f"{inside} address add {address} dev eth0 {nodad}")
             ip(f"{inside} link set eth0 up")
-            # Clients look for a route to the outside to find out which families they have. This one
-            # ends at the switch.
-            ip(f"{inside} {'-6' if family == 'ipv6' else '-4'} route add default dev eth0")
+            for address, prefix in zip(self.addresses[host], prefixes):
+                nodad = "nodad" if prefix.version == 6 else ""
+                ip(f"{inside} address add {address}/{prefix.prefixlen} dev eth0 {nodad}")
+                # Clients look for a route to the outside to find out which families they have. This one
+                # ends at the switch.
+                ip(f"{inside} -{prefix.version} route add default dev eth0")
 
     def at(self, host, port):
-        """`address:port` of a host, as it is written in a URL."""
-        address = self.addresses[host]
-        return f"[{address}]:{port}" if self.family == "ipv6" else f"{address}:{port}"
+        """`address:port` for each address of a host, as it is written in a URL."""
+        return [
+            f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+            for address in self.addresses[host]
+        ]
 
     def name(self, host):
         """What `/etc/hosts` calls a host of such a network; see [`name_hosts`]."""
@@ -94,12 +98,20 @@ class Network:
         return value
 
 
+def families(name):
+    """The families of a network: `ipv4`, `ipv6`, or `both`."""
+    return ("ipv4", "ipv6") if name == "both" else (name,)
+
+
 def name_hosts(folder):
     """Gives the hosts of all networks names, in an `/etc/hosts` that only these namespaces see."""
     lines = ["127.0.0.1 localhost", "::1 localhost"]
     for (family, scope), prefix in PREFIXES.items():
         prefix = ipaddress.ip_network(prefix)
-        lines += [f"{prefix[at]} {host}.{scope}.{family}.test" for at, host in enumerate(HOSTS, 10)]
+        lines += [
+            f"{prefix[at]} {host}.{scope}.{family}.test {host}.{scope}.both.test"
+            for at, host in enumerate(HOSTS, 10)
+        ]
     for file, content in (("hosts", lines), ("resolv.conf", ["nameserver 127.0.0.1"])):
         (folder / file).write_text("\n".join(content) + "\n")
         subprocess.run(["mount", "--bind", folder / file, f"/etc/{file}"], check=True)

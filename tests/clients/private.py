@@ -3,7 +3,8 @@
 import os
 import subprocess
 
-from story import COUNT_SECONDS, Story
+from download import Download
+from story import COUNT_SECONDS
 from waiting import Stopped, until
 
 # The user of each host, by number and passkey.
@@ -41,8 +42,10 @@ class Site:
         self.sql(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
 
 
-class PrivateStory(Story):
+class PrivateDownload(Download):
     """Seeder and leecher are of different users, who are credited what their clients say they moved."""
+
+    word = "private: "
 
     def __init__(self, number, case, program, folder):
         self._site = Site(number)
@@ -51,7 +54,10 @@ class PrivateStory(Story):
         self._site.register(self._torrent.info_hash)
         until("the tracker to hear of the torrent", 30, self._is_registered)
 
-    def refusal(self):
+    def play(self):
+        return self._refusal() if self._case.cannot else self._download()
+
+    def _refusal(self):
         """The leecher announces without its passkey, and is told so. Says why."""
         leecher = self._start(self._case.leecher, "leecher")
         text = "Passkey not found"
@@ -68,13 +74,13 @@ class PrivateStory(Story):
         self._site.drop()
 
     def _options(self, number):
-        return ["--private", "--database", self._site.url, "--database-schema", self._site.schema]
+        return ("--private", "--database", self._site.url, "--database-schema", self._site.schema)
 
     def _passkey(self, host):
         return USERS[host][1]
 
-    def _scrape(self):
-        return self._tracker.scrape("http", self._torrent.info_hash, self._passkey("leecher"))
+    def _scrape(self, torrent):
+        return self._tracker.scrape("http", torrent.info_hash, self._passkey("leecher"))
 
     def _check_books(self, seeder, leecher):
         said = {"seeder": seeder.figures(), "leecher": leecher.figures()}

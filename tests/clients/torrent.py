@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import pathlib
 import random
+import urllib.parse
 
 FILE_BYTES = 3 * 1024 * 1024 + 4321
 PIECE_BYTES = 64 * 1024
@@ -21,9 +22,26 @@ class Torrent:
     def info_hash(self):
         return hashlib.sha1(self.info).digest()
 
-    def write(self, path, announce):
+    def write(self, path, *tiers):
         """The `.torrent` for a client that is to announce there."""
-        path.write_bytes(b"d8:announce" + encode(announce.encode()) + b"4:info" + self.info + b"e")
+        tiers = [tier.encode() for tier in tiers]
+        more = b"13:announce-list" + encode([[tier] for tier in tiers]) if len(tiers) > 1 else b""
+        path.write_bytes(b"d8:announce" + encode(tiers[0]) + more + b"4:info" + self.info + b"e")
+
+    def magnet(self, announce):
+        """The magnet link for a client that is to announce there (BEP 9)."""
+        tracker = urllib.parse.quote(announce, safe="")
+        return f"magnet:?xt=urn:btih:{self.info_hash.hex()}&dn={self.name}&tr={tracker}"
+
+    def of_another_site(self):
+        """Another torrent of the same file: its description says where it is from."""
+        return dataclasses.replace(self, info=encode({**decode(self.info), b"source": b"another"}))
+
+    def damage(self, folder):
+        """Overwrites a part of the file in `folder`."""
+        with open(pathlib.Path(folder) / self.name, "r+b") as file:
+            file.seek(FILE_BYTES // 3)
+            file.write(bytes(4 * PIECE_BYTES))
 
     def is_complete_in(self, folder):
         """Whether `folder` holds the file, byte for byte."""
@@ -34,10 +52,11 @@ class Torrent:
         return hashlib.sha256(content).hexdigest() == self.sha256
 
 
-def make(folder, seed):
+def make(folder, seed, private=True):
     """Writes a file of random bytes to `folder/content`, and describes it.
 
-    The torrent is private (BEP 27): a client may look for peers at its tracker and nowhere else.
+    Of a private torrent (BEP 27) a client may look for peers at its tracker and nowhere else; and it gives its
+    description to nobody, so that there are no magnet links of it.
     """
     content = random.Random(seed).randbytes(FILE_BYTES)
     name = f"file-{seed}.bin"
@@ -53,7 +72,7 @@ def make(folder, seed):
         b"name": name.encode(),
         b"piece length": PIECE_BYTES,
         b"pieces": pieces,
-        b"private": 1,
+        **({b"private": 1} if private else {}),
     }
     return Torrent(name, encode(info), hashlib.sha256(content).hexdigest())
 

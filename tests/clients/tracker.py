@@ -26,15 +26,15 @@ class Swarm:
 
 
 class Tracker:
-    """A running margay with two cores, on one address, over UDP and HTTP."""
+    """A running margay with two cores, on each address of its host, over UDP and HTTP."""
 
     def __init__(self, network, program, folder, options=()):
         self._network = network
         self.log = folder / "margay.log"
-        self._address = network.at("tracker", PORT)
         control = "%s:%d" % CONTROL
-        command = [program, "--cores", 2, "--udp", self._address, "--http", self._address]
-        command += ["--control", control, "--data", folder / "margay-data", *options]
+        command = [program, "--cores", 2, "--control", control, "--data", folder / "margay-data", *options]
+        for address in network.at("tracker", PORT):
+            command += ["--udp", address, "--http", address]
         self._process = network.start("tracker", command, self.log)
         until("margay to be ready", 30, self._is_ready)
 
@@ -49,7 +49,7 @@ class Tracker:
             ask = functools.partial(scrape_http, passkey=passkey)
         else:
             ask = scrape_udp if protocol == "udp" else scrape_http
-        address = self._network.addresses["tracker"]
+        address = self._network.addresses["tracker"][0]
         return self._network.on("leecher", lambda: ask(address, info_hash))
 
     def metric(self, name, **labels):

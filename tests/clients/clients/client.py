@@ -1,5 +1,6 @@
 """What all clients have in common: a process on a host, with one torrent."""
 
+import enum
 import signal
 
 from waiting import Stopped
@@ -7,6 +8,16 @@ from waiting import Stopped
 LISTEN = 6881
 # Where a client takes orders or answers questions, on loopback.
 CONTROL = 9091
+
+
+class Tells(enum.Enum):
+    """When a client tells its tracker that it has all of the file."""
+
+    AT_ONCE = enum.auto()
+    # With its next regular announce; `announce` makes that come at once.
+    NEXT_TIME = enum.auto()
+    # So long after that no test waits for it, but when it leaves.
+    ON_LEAVING = enum.auto()
 
 
 class Client:
@@ -21,6 +32,10 @@ class Client:
     stop_signal = signal.SIGTERM
     # Protocols over which it says `stopped` when it leaves. Elsewhere it stays counted until the peer time-out.
     says_stopped = ("udp", "http")
+    tells = Tells.AT_ONCE
+    # Over what it announces to a tracker of both families that its torrent has in two tiers, first over HTTP, then over
+    # UDP.
+    tiers = (("http", "ipv6"),)
 
     def __init__(self, network, host, source, folder, files):
         """Downloads into the folder `files`, or seeds what is there; `source` is the path of a `.torrent`, or a
@@ -43,6 +58,9 @@ class Client:
         status = self._process.poll()
         if status is not None and not self._ending:
             raise Stopped(f"{self.name} ended with status {status}")
+
+    def settle(self):
+        """Waits until it has done with a file that has arrived."""
 
     def leave(self):
         """Makes it leave the swarm: it tells its tracker, and may end."""

@@ -1,7 +1,6 @@
 """The library under qBittorrent and Deluge, in two versions."""
 
 import pathlib
-import signal
 import sys
 
 from clients.client import LISTEN
@@ -13,15 +12,14 @@ class Libtorrent(Program):
     `stopped` over HTTP, but not over UDP (2.0.8, seen on the wire)."""
 
     name = "libtorrent"
+    # One over UDP comes first, wherever it is in the torrent.
+    tiers = (("udp", "ipv4"), ("udp", "ipv6"))
     _python = sys.executable
-
-    def check_again(self):
-        """Has it look at what is on the disk."""
-        self._process.send_signal(signal.SIGUSR1)
 
     def _command(self, source):
         script = pathlib.Path(__file__).parent.with_name("libtorrent_client.py")
-        return [self._python, script, self._network.at(self._host, LISTEN), source, self._files]
+        addresses = ",".join(self._network.at(self._host, LISTEN))
+        return [self._python, script, addresses, source, self._files]
 
 
 class NewLibtorrent(Libtorrent):

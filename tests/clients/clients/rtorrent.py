@@ -3,13 +3,17 @@
 import socket
 import xmlrpc.client
 
-from clients.client import LISTEN, Client
+from clients.client import LISTEN, Client, Tells
+from waiting import until
 
 
 class RTorrent(Client):
-    """The torrent is stopped before it is removed: over UDP a removed one says nothing (0.9.8, seen on the wire)."""
+    """`completed` waits for its next regular announce, which is not made before 300 s. The torrent is stopped before it
+    is removed: over UDP a removed one says nothing (0.9.8, seen on the wire)."""
 
     name = "rtorrent"
+    tells = Tells.ON_LEAVING
+    tiers = (("http", "ipv6"), ("udp", "ipv6"))
 
     def _command(self, source):
         settings = {
@@ -22,13 +26,21 @@ class RTorrent(Client):
             "dht.mode.set": "disable",
             "protocol.pex.set": "no",
             "trackers.use_udp.set": "yes",
+            "log.open_file": f"log, {self.log}",
         }
+        lines = [f"{key} = {value}\n" for key, value in settings.items()]
+        lines += [f"log.add_output = {kind}, log\n" for kind in ("info", "torrent_info", "tracker_debug")]
         file = self._home / "rtorrent.rc"
-        file.write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
+        file.write_text("".join(lines))
         return ["rtorrent", "-n", "-o", f"import={file}", source]
 
-    def leave(self):
+    def settle(self):
+        """It checks what it has downloaded as a whole; what is stopped meanwhile tells nobody."""
         (self._hash,) = self._ask("download_list")
+        until("rtorrent to have checked the file", 30, self._has_checked)
+
+    def leave(self):
+        self.settle()
         self._figures = self._ask("d.up.total", self._hash), self._ask("d.down.total", self._hash)
         self._ask("d.stop", self._hash)
 
@@ -40,15 +52,9 @@ class RTorrent(Client):
     def figures(self):
         return self._figures
 
-    def check_again(self):
-        """Has it look at what is on the disk."""
-        (self._hash,) = self._ask("download_list")
-        self._ask("d.check_hash", self._hash)
-
-    def announce(self):
-        """Has it announce now, as its user can."""
-        (self._hash,) = self._ask("download_list")
-        self._ask("d.tracker_announce", self._hash)
+    def _has_checked(self):
+        state = [self._ask(f"d.{what}", self._hash) for what in ("hashing", "complete", "is_active")]
+        return state == [0, 1, 1]
 
     @property
     def _rpc(self):

@@ -1,9 +1,10 @@
 """Transmission's daemon."""
 
 import json
+import pathlib
 
 from clients.client import CONTROL, LISTEN, Client
-from waiting import Stopped
+from waiting import Stopped, until
 
 
 class Transmission(Client):
@@ -14,6 +15,14 @@ class Transmission(Client):
     none; so the leecher has it off. Peers on loopback it ignores altogether."""
 
     name = "transmission"
+    # Of two at the same host and port it asks the one over UDP.
+    tiers = (("udp", "ipv4"),)
+
+    def __init__(self, network, host, source, folder, files):
+        super().__init__(network, host, source, folder, files)
+        if isinstance(source, str):
+            # It watches for files alone.
+            until("the daemon to take the link", 20, lambda: self._has_done("--add", source))
 
     def _command(self, source):
         watched = self._home / "watched"
@@ -33,25 +42,23 @@ class Transmission(Client):
         }
         (self._home / "settings.json").write_text(json.dumps(settings))
         watched.mkdir(exist_ok=True)
-        if isinstance(source, str):
-            (watched / "link.magnet").write_text(source)
-        else:
+        if isinstance(source, pathlib.Path):
             (watched / source.name).write_bytes(source.read_bytes())
         return ["transmission-daemon", "--foreground", "--config-dir", self._home]
 
     def leave(self):
-        self._ask("--remove")
-
-    def check_again(self):
-        """Has it look at what is on the disk."""
-        self._ask("--verify")
+        if not self._has_done("--torrent", "all", "--remove"):
+            raise Stopped("transmission-remote: " + self._remote_log.read_text())
 
     def end(self):
         super().leave()
         super().end()
 
-    def _ask(self, what):
-        command = ["transmission-remote", f"127.0.0.1:{CONTROL}", "--torrent", "all", what]
-        log = self._home / "remote.log"
-        if self._network.start(self._host, command, log).wait(20) != 0:
-            raise Stopped("transmission-remote: " + log.read_text())
+    def _has_done(self, *what):
+        """Whether the daemon has done it."""
+        command = ["transmission-remote", f"127.0.0.1:{CONTROL}", *what]
+        return self._network.start(self._host, command, self._remote_log).wait(20) == 0
+
+    @property
+    def _remote_log(self):
+        return self._home / "remote.log"

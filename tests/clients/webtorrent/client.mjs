@@ -1,7 +1,7 @@
 // A client of one torrent, made with WebTorrent: `node client.mjs PORT SOURCE FOLDER`.
 //
 // Opens the torrent file or magnet link SOURCE, and downloads into the folder or seeds what is there. On SIGTERM it
-// says what it has moved, removes the torrent, which tells the tracker `stopped`, and ends a little later.
+// says what it told its tracker last that it has moved (of what came after it tells 0 in the end), removes the torrent, which tells the tracker `stopped`, and ends a little later.
 
 import process from 'node:process'
 import WebTorrent from 'webtorrent'
@@ -10,7 +10,9 @@ import WebTorrent from 'webtorrent'
 const LEAVE_MS = 1000
 
 const [port, source, folder] = process.argv.slice(2)
+let figures = { uploaded: 0, downloaded: 0 }
 const client = new WebTorrent({
+  tracker: { getAnnounceOpts: told },
   torrentPort: Number(port),
   dht: false,
   lsd: false,
@@ -29,10 +31,14 @@ for (const event of ['metadata', 'ready', 'done', 'warning', 'noPeers', 'tracker
 torrent.on('wire', (_, address) => console.log('wire', address))
 
 process.on('SIGTERM', () => {
-  console.log('figures', torrent.uploaded, torrent.received)
+  console.log('figures', figures.uploaded, figures.downloaded)
   client.remove(torrent)
   setTimeout(() => process.exit(0), LEAVE_MS)
 })
+
+function told () {
+  figures = { uploaded: torrent.uploaded, downloaded: torrent.downloaded }
+}
 
 function fail (error) {
   console.log(error)

@@ -1,20 +1,28 @@
 //! A client of one torrent, made with librqbit: `rqbit-client ADDRESS:PORT SOURCE FOLDER`.
 //!
 //! Opens the torrent file or magnet link SOURCE, and downloads into the folder or seeds what is there. On SIGTERM it
-//! says what it has moved, removes the torrent and ends.
+//! says what it has moved, removes the torrent and ends. On SIGUSR1 it pauses and resumes it, and announces for that.
 
 use std::{env, time::Duration};
 
 use anyhow::{Context, Result};
 use librqbit::{AddTorrent, AddTorrentOptions, ListenerOptions, Session, SessionOptions};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::{
+    filter::{LevelFilter as Level, Targets},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 // For a `stopped`, if a version to come says it.
 const LEAVE: Duration = Duration::from_secs(1);
 
 fn main() -> Result<()> {
-    tracing_subscriber::fmt().with_ansi(false).with_max_level(LevelFilter::DEBUG).init();
+    let about = Targets::new()
+        .with_target("librqbit", Level::INFO)
+        .with_target("librqbit_tracker_comms", Level::TRACE);
+    tracing_subscriber::registry().with(fmt::layer().with_ansi(false)).with(about).init();
     tokio::runtime::Runtime::new()?.block_on(run())
 }
 
@@ -24,6 +32,7 @@ async fn run() -> Result<()> {
         anyhow::bail!("usage: rqbit-client ADDRESS:PORT SOURCE FOLDER");
     };
     let mut ended = signal(SignalKind::terminate())?;
+    let mut resumed = signal(SignalKind::user_defined1())?;
     let session = Session::new_with_opts(
         folder.into(),
         SessionOptions {
@@ -41,7 +50,15 @@ async fn run() -> Result<()> {
         _ = ended.recv() => return Ok(()),
     };
     let torrent = added.into_handle().context("a torrent that is only listed")?;
-    ended.recv().await;
+    loop {
+        tokio::select! {
+            _ = resumed.recv() => {
+                session.pause(&torrent).await?;
+                session.unpause(&torrent).await?;
+            }
+            _ = ended.recv() => break,
+        }
+    }
     let stats = torrent.stats();
     // What came over the wire; of what it has, a part may have been there before.
     let fetched = stats.live.map_or(0, |live| live.snapshot.fetched_bytes);
