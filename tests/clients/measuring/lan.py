@@ -19,18 +19,12 @@ class Lan(network.Network):
     """Hosts with an address of each family."""
 
     def __init__(self, number):
-        super().__init__(number, "ipv4", "public")
-        for at, host in enumerate(network.HOSTS, 10):
-            self.add_address(host, f"{_PREFIX6[at]}/64")
-            network.ip(f"{self._inside(host)} -6 route add default dev eth0")
+        super().__init__(number, "both", "public")
 
     def add_address(self, host, address):
         """Gives a host one more address, as `address/prefix length`."""
         nodad = "nodad" if ":" in address else ""
-        network.ip(f"{self._inside(host)} address add {address} dev eth0 {nodad}")
-
-    def _inside(self, host):
-        return f"-n {self._namespaces[host]}"
+        network.ip(f"-n {self._namespaces[host]} address add {address} dev eth0 {nodad}")
 
 
 def name_trackers(folder):

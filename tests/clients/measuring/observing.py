@@ -234,7 +234,7 @@ def peers6(*hosts):
 
 
 def magnet(info_hash, urls):
-    """A magnet link (BEP 9)."""
+    """A magnet link (BEP 9) with any number of trackers."""
     trackers = "".join("&tr=" + urllib.parse.quote(url, safe="") for url in urls)
     return f"magnet:?xt=urn:btih:{info_hash.hex()}&dn=measured{trackers}"
 

@@ -82,12 +82,8 @@ def hybrid(folder, number):
     return torrents.Torrent("hybrid", torrents.encode(info), digest.hexdigest())
 
 
-def public(folder, number):
-    """A torrent without the flag of private ones (BEP 27), by which clients may choose among trackers."""
-    made = torrents.make(folder, number)
-    info = {key: value for key, value in torrents.decode(made.info).items() if key != b"private"}
-    return dataclasses.replace(made, info=torrents.encode(info))
-
+# Without the flag of private torrents (BEP 27), by which clients may choose among trackers.
+public = functools.partial(torrents.make, private=False)
 
 QUIET = success(interval=1800)
 TOLD = peers4(PEER4)
