@@ -17,6 +17,8 @@ from clients.prepared import PREPARED
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 MOVED = 6900
+# How long a client may take until it takes orders.
+START_SECONDS = 60
 # Where `measure` leaves its certificate authority, and a store of certificates with it alone.
 AUTHORITY = pathlib.Path("/run/authority")
 # What a program is started by, so that it sees other certificates in place of the system's.
@@ -107,6 +109,17 @@ class Subject:
                 connection.close()
 
         return self._network.on(self._host, ask)
+
+    def _until_taken(self, add):
+        """Tries to add the torrent until the client takes it: it may not listen to orders yet."""
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return add()
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
 
     def _run(self, *command):
         """Runs a program on the client's host, and waits for it."""
@@ -221,12 +234,8 @@ class Transmission(Subject, clients.Transmission):
 
     def after_start(self):
         """Adds a magnet link; the watched folder takes files only."""
-        source = self._source
-        for _ in range(50 if isinstance(source, str) else 0):
-            try:
-                return self._run("transmission-remote", f"127.0.0.1:{CONTROL}", "--add", source)
-            except OSError:
-                time.sleep(0.2)
+        if isinstance(self._source, str):
+            self._until_taken(lambda: self._remote("--add", self._source))
 
     def _measured_command(self, source):
         self._source = source
@@ -347,17 +356,12 @@ class QBittorrent(Subject, Client):
         body = f'--{bound}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode()
         body += content + f"\r\n--{bound}--\r\n".encode()
         kind = f"multipart/form-data; boundary={bound}"
-        clients_answer = self._retry("POST", "/api/v2/torrents/add", body, kind)
-        if clients_answer != 200:
-            raise OSError(f"qBittorrent took no torrent: {clients_answer}")
+        self._until_taken(lambda: self._add(body, kind))
 
-    def _retry(self, method, path, body, kind):
-        for _ in range(100):
-            try:
-                return self._ask(method, path, body, {"Content-Type": kind}.items())[0]
-            except OSError:
-                time.sleep(0.3)
-        raise OSError("its Web API does not answer")
+    def _add(self, body, kind):
+        status, _, _ = self._ask("POST", "/api/v2/torrents/add", body, {"Content-Type": kind}.items())
+        if status != 200:
+            raise OSError(f"qBittorrent took no torrent: {status}")
 
     def _trusting(self, command):
         return _environment(command, SSL_CERT_FILE=AUTHORITY / "ca.pem")
@@ -411,12 +415,7 @@ class Deluge(Subject, Client):
 
     def after_start(self):
         """Adds the torrent, as soon as the daemon answers."""
-        for _ in range(20):
-            try:
-                return self._console(f"add -p {self._files} {self._source}")
-            except OSError:
-                time.sleep(0.5)
-        raise OSError("the daemon takes no torrent")
+        self._until_taken(lambda: self._console(f"add -p {self._files} {self._source}"))
 
     def _trusting(self, command):
         return _environment(command, SSL_CERT_FILE=AUTHORITY / "ca.pem")
