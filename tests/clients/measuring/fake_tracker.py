@@ -4,13 +4,11 @@ families."""
 import contextlib
 import dataclasses
 import socket
-import ssl
 import struct
 import threading
 import time
 import urllib.parse
 
-import torrent as torrents
 from measuring.script import success
 from measuring.tls import read_hello
 

@@ -11,12 +11,11 @@ import urllib.parse
 import torrent as torrents
 from measuring import fake_tracker, lan, tls
 from measuring.script import Script
-from measuring.subjects import AUTHORITY, SUBJECTS
+from measuring.subject import AUTHORITY, START_SECONDS
+from measuring.subjects import SUBJECTS
 
 FIRST_PORT = 7001
 PEER_PORT = 6881
-# How long a client may take until its first announce.
-START_SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True)
