@@ -5,7 +5,7 @@ import dataclasses
 from clients import CLIENTS
 from download import ComesBack, Download, Magnet
 from intervals import Interval
-from private import PrivateDownload
+from private import PrivateDownload, QuietRefusal
 from seeding import Starts, Tiers
 
 # What clients do not do, whatever the tracker does.
@@ -43,7 +43,7 @@ class Case:
 
     story: type
     leecher: str | None
-    seeder: str
+    seeder: str | None
     protocol: str
     family: str = "ipv4"
     scope: str = "public"
@@ -51,7 +51,7 @@ class Case:
     whole: bool = False
 
     def __str__(self):
-        clients = f"{self.leecher} from {self.seeder}" if self.leecher else self.seeder
+        clients = " from ".join(client for client in (self.leecher, self.seeder) if client)
         family = "ipv4 and ipv6" if self.family == "both" else self.family
         return f"{self.story.word}{clients} over {self.protocol}, {family}, {self.scope} addresses"
 
@@ -110,10 +110,10 @@ def magnets():
         for protocol in ("udp", "http"):
             for leecher in CLIENTS:
                 seeder = "libtorrent" if leecher != "libtorrent" else "transmission"
-                # rTorrent takes no file from who finds it before it knows the torrent, see `seeder_finds`.
-                unable = UNABLE.get((leecher, protocol, family, "public"))
-                if not unable and (leecher, protocol, family) != ("rtorrent", "udp", "ipv6"):
-                    yield Case(Magnet, leecher, seeder, protocol, family, whole=family == "ipv6")
+                case = Case(Magnet, leecher, seeder, protocol, family, whole=family == "ipv6")
+                # Who does not find the seeder is found by it, but takes nothing before it knows the torrent.
+                if not case.cannot and not case.seeder_finds:
+                    yield case
 
 
 def returns():
@@ -143,3 +143,7 @@ def private_downloads():
     yield Case(PrivateDownload, "rtorrent", "libtorrent-2.1", "http")
     yield Case(PrivateDownload, "rqbit", "rtorrent", "http")
     yield Case(PrivateDownload, "webtorrent", "libtorrent", "http")
+    for leecher in ("aria2", "libtorrent-2.1", "rtorrent", "rqbit"):
+        # They are all silent for the same time; the short form has one that prints the reason and one that would ask.
+        whole = leecher in ("libtorrent-2.1", "rtorrent")
+        yield Case(QuietRefusal, leecher, None, "http", whole=whole)

@@ -8,7 +8,7 @@ from story import Story
 from tracker import Swarm
 from waiting import Stopped, until
 
-DOWNLOAD_SECONDS = 60
+DOWNLOAD_SECONDS = 120
 # aria2 tries every 10 seconds.
 SILENCE_SECONDS = 12
 

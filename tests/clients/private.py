@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 
 from download import Download
 from story import COUNT_SECONDS
@@ -9,6 +10,11 @@ from waiting import Stopped, until
 
 # The user of each host, by number and passkey.
 USERS = {"seeder": (1, "5eed" * 8), "leecher": (2, "1eec" * 8)}
+NOBODY = "0bad" * 8
+# What is said to who announces with another.
+UNKNOWN = "Passkey not found"
+# After a failure rqbit and rTorrent ask two times and more in this time.
+QUIET_SECONDS = 45
 
 
 class Site:
@@ -60,14 +66,13 @@ class PrivateDownload(Download):
     def _refusal(self):
         """The leecher announces without its passkey, and is told so. Says why."""
         leecher = self._start(self._case.leecher, "leecher")
-        text = "Passkey not found"
-        until(f"`{text}` in what the client prints", COUNT_SECONDS, lambda: text in leecher.log.read_text())
+        until(f"`{UNKNOWN}` in what the client prints", COUNT_SECONDS, lambda: UNKNOWN in leecher.log.read_text())
         until("the refusal to be counted", COUNT_SECONDS, self._has_refused)
         if self._tracker.metric("margay_announces_total") > 0:
             raise Stopped(f"its announce was taken; take out: {self._case.cannot}")
         leecher.kill()
         self._tracker.stop()
-        return f"{self._case.cannot}: it is told `{text}`"
+        return f"{self._case.cannot}: it is told `{UNKNOWN}`"
 
     def clean_up(self):
         super().clean_up()
@@ -107,3 +112,30 @@ class PrivateDownload(Download):
 
     def _has_refused(self):
         return self._tracker.metric("margay_refusals_total", reason="passkey") > 0
+
+
+class QuietRefusal(PrivateDownload):
+    """A client without a user, at a tracker that refuses quietly, does not ask again and again; and where it prints
+    warnings it prints why."""
+
+    word = "refused quietly: "
+
+    def play(self):
+        client = self._start(self._case.leecher, "leecher")
+        until("the refusal to be counted", COUNT_SECONDS, self._has_refused)
+        if client.prints_warnings:
+            until(f"`{UNKNOWN}` in what the client prints", COUNT_SECONDS, lambda: UNKNOWN in client.log.read_text())
+        time.sleep(QUIET_SECONDS)
+        self._check_running()
+        refusals = self._tracker.metric("margay_refusals_total")
+        if refusals != 1:
+            raise Stopped(f"it has been refused {refusals:.0f} times in {QUIET_SECONDS} s")
+        client.kill()
+        self._tracker.stop()
+        return "it asked once"
+
+    def _options(self, number):
+        return (*super()._options(number), "--refusals", "quiet")
+
+    def _passkey(self, host):
+        return NOBODY if host == "leecher" else super()._passkey(host)

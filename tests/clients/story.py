@@ -7,7 +7,7 @@ from tracker import Swarm, Tracker
 from waiting import Stopped, until
 
 # From what a client does to the tracker's count of it.
-COUNT_SECONDS = 30
+COUNT_SECONDS = 60
 
 
 class Story:

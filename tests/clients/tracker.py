@@ -14,6 +14,8 @@ from waiting import Stopped, until
 
 PORT = 6969
 CONTROL = ("127.0.0.1", 6980)
+# An answer takes milliseconds; but the machine may be busy with something else.
+ANSWER_SECONDS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Tracker:
 
 def get(host, port, path):
     """The body of an answer with status 200, or `None`."""
-    connection = http.client.HTTPConnection(host, port, timeout=5)
+    connection = http.client.HTTPConnection(host, port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -102,7 +104,7 @@ def scrape_udp(address, info_hash):
     """Asks over UDP (BEP 15)."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as tracker:
-        tracker.settimeout(5)
+        tracker.settimeout(ANSWER_SECONDS)
         tracker.connect((address, PORT))
         transaction = os.urandom(4)
         tracker.send(struct.pack(">QI4s", 0x417_2710_1980, 0, transaction))

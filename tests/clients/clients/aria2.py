@@ -11,6 +11,7 @@ class Aria2(Client):
     """A download manager. On SIGINT it says `stopped` and ends."""
 
     name = "aria2"
+    prints_warnings = True
     stop_signal = signal.SIGINT
 
     def _command(self, source):

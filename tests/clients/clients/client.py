@@ -33,6 +33,8 @@ class Client:
     # Protocols over which it says `stopped` when it leaves. Elsewhere it stays counted until the peer time-out.
     says_stopped = ("udp", "http")
     tells = Tells.AT_ONCE
+    # Whether the `warning message` of an answer is in its log.
+    prints_warnings = False
     # Over what it announces to a tracker of both families that its torrent has in two tiers, first over HTTP, then over
     # UDP.
     tiers = (("http", "ipv6"),)

@@ -12,6 +12,7 @@ class Libtorrent(Program):
     `stopped` over HTTP, but not over UDP (2.0.8, seen on the wire)."""
 
     name = "libtorrent"
+    prints_warnings = True
     # One over UDP comes first, wherever it is in the torrent.
     tiers = (("udp", "ipv4"), ("udp", "ipv6"))
     _python = sys.executable
