@@ -247,6 +247,16 @@ class QBittorrent(Subject, Client):
             raise OSError(f"{path}: {status} {body[:200]}")
 
 
+class RqbitWithTls(Rqbit):
+    """The same with TLS, which the program of the tests is built without."""
+
+    name = "rqbit-tls"
+
+    def _measured_command(self, source):
+        _, *arguments = super()._measured_command(source)
+        return [PREPARED / "rqbit-tls/debug/rqbit-client", *arguments]
+
+
 class Deluge(Subject, Client):
     """Deluge's daemon, on the newer libtorrent, steered by its console."""
 
@@ -356,6 +366,7 @@ SUBJECTS = {
         RTorrent,
         WebTorrent,
         Rqbit,
+        RqbitWithTls,
         Deluge,
         Ctorrent,
         Browser,
