@@ -295,9 +295,6 @@ class Deluge(Subject, Client):
     def _trusting(self, command):
         return environment(command, SSL_CERT_FILE=AUTHORITY / "ca.pem")
 
-    def announce_now(self):
-        self._console("reannounce *")
-
     def remove(self):
         self._console("rm --confirm *")
 
