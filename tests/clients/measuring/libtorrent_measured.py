@@ -1,8 +1,8 @@
-"""A session of libtorrent with one torrent, that takes orders: `libtorrent_measured.py ADDRESSES SOURCE FOLDER ORDERS`.
+"""A session of libtorrent with one torrent: `libtorrent_measured.py ADDRESSES SOURCE FOLDER ORDERS`.
 
 SOURCE is the path of a `.torrent`, or a magnet link. ORDERS is a file; each line that is added to it is done:
-`reannounce`, `reannounce-ignoring`, `remove`, `port N`. On SIGTERM the session ends as that of a program that just returns. All settings are libtorrent's own, but that
-there is no way to peers beside the tracker.
+`reannounce`, `reannounce-ignoring`, `remove`, `port N`. On SIGTERM the session ends as that of a program that just
+returns. All settings are libtorrent's own, but that there is no way to peers beside the tracker.
 """
 
 import pathlib

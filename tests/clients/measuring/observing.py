@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import socket
 import struct
 import threading
@@ -16,6 +17,8 @@ from measuring.subjects import SUBJECTS
 
 FIRST_PORT = 7001
 PEER_PORT = 6881
+# For what is still under way when there was enough.
+LAST_SECONDS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +90,6 @@ class Observation:
             self._network.add_address(host, address)
         self._started = time.monotonic()
         self._peers = []
-        self._broken_peers = []
         self._marks = {}
         self._trackers = [self._open(at, planned) for at, planned in enumerate(question.trackers)]
         self._others = []
@@ -108,8 +110,7 @@ class Observation:
         self._client = self._subject(
             self._network, host, source, self._folder, files, trust=self._question.trust
         )
-        if hasattr(self._client, "after_start"):
-            self._client.after_start()
+        self._client.after_start()
         ended_after = self._watch()
         waited = time.monotonic() - self._started
         self.clean_up()
@@ -146,25 +147,31 @@ class Observation:
 
     def _watch(self):
         """Does what is planned at its times, until the end; when the client ended."""
-        until = time.monotonic() + START_SECONDS
-        while not self._announces() and time.monotonic() < until and not self._client.ended:
-            time.sleep(0.05)
-        first = self._announces()[0].at if self._announces() else time.monotonic()
+        first = self._wait_for_first()
         actions = sorted(self._question.actions)
-        end = first + self._seconds
-        ended_after = None
-        while time.monotonic() < end:
+        enough = self._question.announces or math.inf
+        while time.monotonic() < first + self._seconds:
             if actions and time.monotonic() >= first + actions[0][0]:
                 self._do(actions.pop(0)[1])
             if self._client.ended:
                 ended_after = time.monotonic() - self._started
-                time.sleep(1)
-                break
-            if self._question.announces and len(self._announces()) >= self._question.announces:
-                time.sleep(2)
-                break
+                time.sleep(LAST_SECONDS)
+                return ended_after
+            if len(self._announces()) >= enough:
+                time.sleep(LAST_SECONDS)
+                return None
             time.sleep(0.1)
-        return ended_after
+        return None
+
+    def _wait_for_first(self):
+        """When the first announce came; now, if there is none in time."""
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until and not self._client.ended:
+            announces = self._announces()
+            if announces:
+                return announces[0].at
+            time.sleep(0.05)
+        return time.monotonic()
 
     def _do(self, action):
         self._marks.setdefault(action, []).append(time.monotonic() - self._started)

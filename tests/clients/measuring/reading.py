@@ -247,7 +247,10 @@ def many_trackers(observed):
 
 def ports(observed):
     """The port that each announce says, and its event."""
-    came = [f"{observed.after(of):.0f}s {of.get('port')} {of.event or '–'}" for of in observed.announces(stopped=True)]
+    came = [
+        f"{observed.after(of):.0f}s {of.get('port')} {of.event or '–'}"
+        for of in observed.announces(stopped=True)
+    ]
     moved = [f"{at:.0f}" for at in observed.marks.get("move_port", [])]
     return f"moved at {', '.join(moved) or '-'}; {', '.join(came[:8]) or 'no announce'}"
 

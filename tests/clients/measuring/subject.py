@@ -48,6 +48,9 @@ class Subject:
         """The command with which the client trusts our authority."""
         raise Unable("no option for it")
 
+    def after_start(self):
+        """For a client that is given its torrent when it runs already."""
+
     def announce_now(self):
         """A user's "announce now"."""
         raise Unable("no such command")
