@@ -120,6 +120,11 @@ def _parameters():
                 f"{action}-{protocol}", topic, f"{word} of a seeder, {name}", trackers, reading.leaving(action), 60,
                 role="seeder", actions=((20, action),),
             )
+        silent = one(protocol, QUIET, stopped=SILENCE)
+        yield Question(
+            f"unanswered-{protocol}", topic, f"SIGINT of a seeder, `stopped` is not answered, {name}", silent,
+            reading.leaving("interrupt"), 120, role="seeder", actions=((20, "interrupt"),),
+        )
     yield Question(
         "keys-udp", topic, "keys over UDP", one("udp", success(interval=5)), reading.udp_keys, 100, announces=6
     )
