@@ -15,6 +15,10 @@ class RTorrent(Client):
     tells = Tells.ON_LEAVING
     tiers = (("http", "ipv6"), ("udp", "ipv6"))
 
+    def __init__(self, network, host, source, folder, files):
+        super().__init__(network, host, source, folder, files)
+        until("rtorrent to take orders", 30, self._takes_orders)
+
     def _command(self, source):
         settings = {
             "system.daemon.set": "true",
@@ -51,6 +55,14 @@ class RTorrent(Client):
 
     def figures(self):
         return self._figures
+
+    def _takes_orders(self):
+        self.check_running()
+        try:
+            # It loads what it was given before it answers.
+            return self._ask("download_list") != []
+        except OSError:
+            return False
 
     def _has_checked(self):
         state = [self._ask(f"d.{what}", self._hash) for what in ("hashing", "complete", "is_active")]

@@ -6,7 +6,9 @@
 use std::{env, time::Duration};
 
 use anyhow::{Context, Result};
-use librqbit::{AddTorrent, AddTorrentOptions, ListenerOptions, Session, SessionOptions};
+use librqbit::{
+    AddTorrent, AddTorrentOptions, ListenerOptions, Session, SessionOptions, TorrentStats,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{
     filter::{LevelFilter as Level, Targets},
@@ -50,20 +52,31 @@ async fn run() -> Result<()> {
         _ = ended.recv() => return Ok(()),
     };
     let torrent = added.into_handle().context("a torrent that is only listed")?;
+    torrent.wait_until_initialized().await?;
+    println!("ready");
+    let mut figures = (0, 0);
     loop {
         tokio::select! {
             _ = resumed.recv() => {
+                add_moved(&mut figures, &torrent.stats());
                 session.pause(&torrent).await?;
                 session.unpause(&torrent).await?;
             }
             _ = ended.recv() => break,
         }
     }
-    let stats = torrent.stats();
-    // What came over the wire; of what it has, a part may have been there before.
-    let fetched = stats.live.map_or(0, |live| live.snapshot.fetched_bytes);
-    println!("figures {} {}", stats.uploaded_bytes, fetched);
+    add_moved(&mut figures, &torrent.stats());
+    println!("figures {} {}", figures.0, figures.1);
     session.delete(torrent.id().into(), false).await?;
     tokio::time::sleep(LEAVE).await;
     Ok(())
+}
+
+/// Adds what has been uploaded and downloaded since the torrent was started or resumed. Of what it has, a part may have
+/// been there before.
+fn add_moved((uploaded, downloaded): &mut (u64, u64), stats: &TorrentStats) {
+    if let Some(live) = &stats.live {
+        *uploaded += stats.uploaded_bytes;
+        *downloaded += live.snapshot.fetched_bytes;
+    }
 }
