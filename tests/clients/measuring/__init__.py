@@ -1,0 +1,1 @@
+"""Measures what a client does with a tracker's answers; `tests/clients/measure` is its command."""
