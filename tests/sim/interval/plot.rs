@@ -71,7 +71,7 @@ fn legend(svg: &mut String) {
     let y = 22.0;
     let mut x = LEFT;
     for (colour, dashes, label) in [
-        ("#1d4ed8", "", "even rate: every peer once an interval"),
+        ("#1d4ed8", "", "even rate"),
         ("#c2410c", "5 3", "what the tracker can answer"),
         ("#cfcfcf", "2 3", "an interval later"),
     ] {
@@ -79,22 +79,22 @@ fn legend(svg: &mut String) {
         text(svg, x + 32.0, y, "start", label);
         x += 60.0 + label.len() as f64 * 6.4;
     }
-    writeln!(
-        svg,
-        "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"26\" height=\"12\" fill=\"#f0e9e0\"/>",
-        y - 10.0
-    )
-    .expect("a string takes everything");
-    text(svg, x + 32.0, y, "start", "the tracker is away");
+    for (colour, label) in [("#f0e9e0", "the tracker is away"), (DEAF, "go by their own time")] {
+        writeln!(
+            svg,
+            "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"26\" height=\"12\" fill=\"{colour}\"/>",
+            y - 10.0
+        )
+        .expect("a string takes everything");
+        text(svg, x + 32.0, y, "start", label);
+        x += 60.0 + label.len() as f64 * 6.4;
+    }
 }
 
 fn heading(svg: &mut String, frame: &Frame<'_>) {
     let restart = frame.restart;
-    let label = format!(
-        "answers up to {}/s, {:.2} × the even rate",
-        restart.capacity,
-        f64::from(restart.capacity) / restart.mean()
-    );
+    let label =
+        format!("answers up to {}/s, {:.2} × the even rate", restart.capacity(), restart.capacity);
     let middle = (frame.left + frame.right()) / 2.0;
     writeln!(
         svg,
@@ -108,27 +108,33 @@ fn heading(svg: &mut String, frame: &Frame<'_>) {
 /// The rate of announces over time, with the even rate and the capacity.
 fn announces(svg: &mut String, frame: &Frame<'_>, panel: &Panel) {
     backdrop(svg, frame);
-    for (rate, label) in [(0.0, "0"), (4000.0, "4k"), (8000.0, "8k")] {
+    for (rate, label) in [(0.0, "0"), (10_000.0, "10k"), (20_000.0, "20k")] {
         let y = frame.y(rate / RATE_MAX);
         line(svg, (frame.left, y), (frame.right(), y), "#e4e4e4", "");
         text(svg, frame.left - 6.0, y + 4.0, "end", label);
     }
+    let colour = if panel.restart.answers == Answers::Controlled { "#2a7f62" } else { "#8a8f98" };
+    field(svg, frame, &rates(&panel.seconds, |second| second.offered), colour, 0.6);
+    field(svg, frame, &rates(&panel.seconds, |second| second.deaf), DEAF, 0.8);
+    let even = frame.y(panel.restart.mean() / RATE_MAX);
+    line(svg, (frame.left, even), (frame.right(), even), "#1d4ed8", "");
+    let capacity = frame.y(f64::from(panel.restart.capacity()) / RATE_MAX);
+    line(svg, (frame.left, capacity), (frame.right(), capacity), "#c2410c", "5 3");
+    title(svg, frame, &format!("{}: announces a second", panel.title));
+}
+
+/// What is below a rate.
+fn field(svg: &mut String, frame: &Frame<'_>, rates: &[f64], colour: &str, opacity: f64) {
     let mut path = format!("M{:.1} {:.1}", frame.left, frame.y(0.0));
-    for (number, rate) in rates(&panel.seconds).into_iter().enumerate() {
+    for (number, rate) in rates.iter().enumerate() {
         let (from, to) = (number * BIN_SECONDS, (number + 1) * BIN_SECONDS);
         let y = frame.y(rate / RATE_MAX);
         write!(path, "L{:.1} {y:.1}L{:.1} {y:.1}", frame.x(from as f64), frame.x(to as f64))
             .expect("a string takes everything");
     }
     write!(path, "L{:.1} {:.1}Z", frame.right(), frame.y(0.0)).expect("a string takes everything");
-    let colour = if panel.restart.answers == Answers::Controlled { "#2a7f62" } else { "#8a8f98" };
-    writeln!(svg, "<path d=\"{path}\" fill=\"{colour}\" fill-opacity=\"0.75\"/>")
+    writeln!(svg, "<path d=\"{path}\" fill=\"{colour}\" fill-opacity=\"{opacity}\"/>")
         .expect("a string takes everything");
-    let even = frame.y(panel.restart.mean() / RATE_MAX);
-    line(svg, (frame.left, even), (frame.right(), even), "#1d4ed8", "");
-    let capacity = frame.y(f64::from(panel.restart.capacity) / RATE_MAX);
-    line(svg, (frame.left, capacity), (frame.right(), capacity), "#c2410c", "5 3");
-    title(svg, frame, &format!("{}: announces a second", panel.title));
 }
 
 /// The interval that was answered, in minutes.
@@ -208,6 +214,9 @@ const ROW_INTERVAL: f64 = 140.0;
 const GAP: f64 = 36.0;
 const BOTTOM: f64 = 24.0;
 
+/// Clients that no interval moves.
+const DEAF: &str = "#b45309";
+
 /// Top of the scales.
-const RATE_MAX: f64 = 10_500.0;
+const RATE_MAX: f64 = 21_000.0;
 const MINUTES_MAX: f64 = 66.0;
