@@ -199,7 +199,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "until the engine counts by what is left in place of `completed`"]
     fn every_download_counts_once_of_which_a_client_has_said_that_nothing_is_left() {
         for world in sites() {
             let figures = world.run();
@@ -218,7 +217,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "until the engine tells seeders to whoever is new and says that nothing is left"]
     fn a_magnet_link_is_told_of_somebody_with_its_first_answer() {
         for world in sites() {
             let figures = world.run();

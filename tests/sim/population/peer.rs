@@ -72,6 +72,8 @@ pub(crate) struct Peer {
     pub unheard: bool,
     /// It checks what is on the disk, and says meanwhile that it has nothing.
     pub checking: bool,
+    /// In which session its download ended.
+    pub finished_in: u32,
 }
 
 impl Peer {
@@ -123,8 +125,11 @@ impl Peer {
             (Kind::Librqbit, Protocol::Http) if event == Event::Completed => Event::None,
             _ => event,
         };
-        let downloaded = match self.download {
-            Some(Download { finished: true, .. }) if event != Event::Stopped => SIZE,
+        let downloaded = match (self.kind(), self.download) {
+            (Kind::Webtorrent, _) if event == Event::Stopped => 0,
+            // These say what they have, whoever they got it from.
+            (Kind::Webtorrent | Kind::Librqbit, _) if self.stage == Stage::Seeding => SIZE,
+            (_, Some(Download { finished: true, .. })) if self.finished_in == self.session => SIZE,
             _ => 0,
         };
         let key = match self.kind() {

@@ -6,7 +6,9 @@ use margay::core::interval::{Controller, Load, Policy};
 use shard::private::{
     self, Counters, Endpoints, Facts, Freeleech, PeerId, Swarms, Terms, TorrentId, User, UserId,
 };
-use shard::{Announce, ClientTag, Event, Families, InfoHash, Limits, Reply, Seconds, Shard};
+use shard::{
+    Announce, ClientTag, Event, Families, InfoHash, Limits, Reply, Seconds, Shard, lasting_key,
+};
 
 use crate::clients::{Protocol, Told};
 
@@ -96,8 +98,9 @@ impl Tracker {
                 Limits {
                     swarms_max: usize::MAX,
                     peers_max: usize::MAX,
-                    peer_timeout: POLICY.peer_timeout,
+                    peer_timeout: PEER_TIMEOUT,
                     swarm_retention: Seconds(86_400),
+                    count_unknown: false,
                 },
             ))),
             Site::Private => {
@@ -107,7 +110,10 @@ impl Tracker {
                         torrents_max: torrents as usize,
                         peers_max: 1 << 26,
                         clients_max: 0,
-                        peer_timeout: POLICY.peer_timeout,
+                        peer_timeout: PEER_TIMEOUT,
+                        interval: POLICY.base,
+                        interval_max: POLICY.max,
+                        count_unknown: false,
                         deletions_max: 100,
                         facts: Facts::Changed,
                     },
@@ -137,16 +143,13 @@ impl Tracker {
 
     /// Does what a core does each second beside its answers.
     pub(crate) fn tick(&mut self, now: Seconds) {
-        let timeout = self.controller.peer_timeout();
         let peers = match &mut self.engine {
             Engine::Open(shard) => {
-                shard.set_peer_timeout(timeout);
                 shard.expire(now, shard.walked() / SWEEP_SECONDS + 1);
                 let totals = shard.totals();
                 totals.peers_v4 + totals.peers_v6
             }
             Engine::Private(swarms) => {
-                swarms.set_limits(private::Limits { peer_timeout: timeout, ..swarms.limits() });
                 swarms.expire(now, swarms.walked() / SWEEP_SECONDS + 1, &mut Vec::new());
                 swarms.succeeded().clear();
                 swarms.totals().peers
@@ -177,17 +180,19 @@ impl Tracker {
                 },
             };
         }
+        let interval = self.controller.answer(now, &mut self.random);
+        let silent_from = self.controller.silent_from(interval, now);
+        let (random, reply) = (&mut self.random, &mut self.reply);
         let snatched = match &mut self.engine {
             Engine::Open(shard) => shard
-                .announce(&open(said), now, &mut self.random, &mut self.reply)
+                .announce_until(&open(said), now, silent_from, random, reply)
                 .map(|outcome| outcome.snatched)
                 .expect("there is room for all"),
             Engine::Private(swarms) => swarms
-                .announce(&private(said), now, &mut self.random, &mut self.reply)
+                .announce(&private::Announce { interval, ..private(said) }, now, random, reply)
                 .map(|outcome| outcome.snatched)
                 .expect("there is room for all"),
         };
-        let interval = self.controller.answer(now, &mut self.random);
         let min_interval = match self.answers {
             Answers::Before => POLICY.min,
             Answers::After => interval,
@@ -219,8 +224,9 @@ fn open(said: &Said) -> Announce {
         info_hash: info_hash(said.torrent),
         address: IpAddr::V4(said.address),
         port: said.port,
-        client: ClientTag::new(&said.peer_id, &said.key.to_be_bytes()),
+        client: ClientTag::of(&said.peer_id, lasting_key(&said.peer_id, said.key)),
         left: said.left,
+        downloaded: said.counters.downloaded,
         event: said.event,
         numwant: NUMWANT,
         families: V4,
@@ -232,7 +238,7 @@ fn private(said: &Said) -> private::Announce {
         info_hash: info_hash(said.torrent),
         user: User { id: UserId(said.user), can_leech: true, hidden: false, group: None },
         peer_id: PeerId(said.peer_id),
-        key: said.key,
+        key: lasting_key(&said.peer_id, said.key),
         endpoints: Endpoints::new(Some(said.address), None, said.port),
         counters: said.counters,
         left: said.left,
@@ -240,6 +246,7 @@ fn private(said: &Said) -> private::Announce {
         numwant: NUMWANT,
         families: V4,
         assumed: Families::default(),
+        interval: POLICY.base,
         downloads_full: false,
     }
 }
@@ -255,10 +262,11 @@ pub(crate) const POLICY: Policy = Policy {
     base: Seconds(1800),
     min: Seconds(900),
     max: Seconds(7200),
-    peer_timeout: Seconds(4500),
     jitter: 0.1,
     load_target: 0.7,
 };
+
+const PEER_TIMEOUT: Seconds = Seconds(4500);
 
 /// The interval that is said to a client which will never be served.
 pub(crate) const REFUSED_INTERVAL: Seconds = Seconds(5400);

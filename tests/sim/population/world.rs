@@ -137,6 +137,7 @@ impl Run<'_> {
             connected: false,
             unheard: true,
             checking: false,
+            finished_in: 0,
         }
     }
 
@@ -324,6 +325,7 @@ impl Run<'_> {
         peer.stage = Stage::Seeding;
         if let Some(download) = &mut peer.download {
             download.finished = true;
+            peer.finished_in = peer.session;
         }
         if peer.event == Event::None {
             peer.event = Event::Completed;
