@@ -208,7 +208,7 @@ fn c5_a_quiet_refusal_is_20_bytes_with_a_long_interval_and_nobody() {
     std::fs::write(&list, line).unwrap();
     let options = format!("--refusals quiet --deny-list {}", list.display());
     on_both_families_with(&options, |Scene { client, .. }| {
-        let reply = client.ask(&client.announce_request(&Announce::new(denied, 1)));
+        let reply = client.ask(client.announce_request(&Announce::new(denied, 1)));
         assert_eq!((reply.len(), &reply[..4]), (20, &[0, 0, 0, 1][..]));
         assert_eq!(reply[8..], [5400_u32.to_be_bytes(), [0; 4], [0; 4]].concat());
     });
