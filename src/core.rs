@@ -54,8 +54,11 @@ pub struct Engine {
     pub unheard: Unheard,
     /// Set when the tracker stops: nothing changes the shard from then on.
     pub draining: bool,
-    /// The source of all chance on this core.
+    /// The source of all chance on this core, but for intervals.
     pub random: fastrand::Rng,
+    /// The source of chance for intervals. One of its own, as `random` has to draw the same when an announce is applied
+    /// as when its memory was asked for ([`Shard::warm`]).
+    pub moments: fastrand::Rng,
     /// Filled by every announce; its buffers are used again.
     pub reply: Reply,
 }
@@ -226,7 +229,7 @@ impl Engine {
     /// The interval to answer now.
     #[inline]
     pub fn next_interval(&mut self, now: Seconds) -> Seconds {
-        self.interval.answer(self.clock.steady_at(now), &mut self.random)
+        self.interval.answer(self.clock.steady_at(now), &mut self.moments)
     }
 
     /// Follows the wall clock. After a far jump nobody knows for how long peers have been silent: so they are

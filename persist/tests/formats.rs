@@ -207,7 +207,7 @@ fn a_schema_of_migration_5_is_brought_up_to_date_with_what_is_in_it() {
     assert_eq!(row.get::<_, i64>(0), 1);
     let versions = "SELECT array_agg(version IS NULL ORDER BY number) FROM migrations";
     let versions: Vec<bool> = books.query_one(versions, &[]).unwrap().get(0);
-    assert_eq!(versions, [true, true, true, true, true, false, false, false, false]);
+    assert_eq!(versions, [true, true, true, true, true, false, false, false, false, false]);
     drop(books);
     sql.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).unwrap();
 }

@@ -264,6 +264,7 @@ impl Part {
             settings,
             draining: false,
             random: fastrand::Rng::with_seed(seeds.answers),
+            moments: fastrand::Rng::with_seed(!seeds.answers),
             reply: Reply::default(),
             unheard: Unheard::default(),
         };

@@ -49,7 +49,7 @@ pub(crate) fn piece(rng: &mut Rng, torrents: usize, peers_max: usize, now: Secon
 
 /// A random peer.
 pub(crate) fn peer(rng: &mut Rng, now: Seconds) -> PeerRecord {
-    let mut peer_id = *b"-XX0001-............";
+    let mut peer_id = *b"-qB0001-............";
     peer_id[8..].fill_with(|| rng.u8(b'a'..=b'z'));
     let v4 = (rng.u8(..8) > 0).then(|| Ipv4Addr::from_bits(rng.u32(..)));
     let v6 = (v4.is_none() || rng.u8(..8) == 0).then(|| Ipv6Addr::from_bits(rng.u128(..)));

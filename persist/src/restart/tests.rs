@@ -105,8 +105,9 @@ impl World {
     fn client(&mut self) -> Announce {
         let torrent = if self.rng.bool() { 0 } else { self.rng.usize(..self.torrents.len()) };
         let users: Vec<_> = self.users.values().copied().collect();
-        let mut peer_id = [b'-'; 20];
-        peer_id.fill_with(|| self.rng.u8(b'a'..=b'z'));
+        // A client that keeps its key.
+        let mut peer_id = *b"-qB4520-............";
+        peer_id[8..].fill_with(|| self.rng.u8(b'a'..=b'z'));
         Announce {
             info_hash: self.torrents[torrent],
             user: users[self.rng.usize(..users.len())],
@@ -155,7 +156,7 @@ impl World {
             // Under a new name, as most clients do. What the engine remembers of one that begins anew within
             // moments under its old name is lost with a restart.
             Event::Started => {
-                client.peer_id.0.fill_with(|| self.rng.u8(b'a'..=b'z'));
+                client.peer_id.0[8..].fill_with(|| self.rng.u8(b'a'..=b'z'));
                 (client.left, client.counters) = (1000, Counters::default());
             }
             _ => {}

@@ -303,18 +303,22 @@ fn short(count: usize) -> u16 {
     u16::try_from(count).expect("counts of a frame are at most ENTRIES_MAX")
 }
 
+/// The state stands above so many bits. Tags of before had one bit more.
+const TAG_BITS: u32 = 30;
+const _: () = assert!(ClientTag::BITS < TAG_BITS);
+
 fn mark(client: ClientTag, state: PeerState) -> u32 {
     let state = match state {
         PeerState::Leecher => 0,
         PeerState::PartialSeed => 1,
         PeerState::Seeder => 2,
     };
-    client.bits() | state << ClientTag::BITS
+    client.bits() | state << TAG_BITS
 }
 
 #[inline]
 fn state(mark: u32) -> Option<PeerState> {
-    match mark >> ClientTag::BITS {
+    match mark >> TAG_BITS {
         0 => Some(PeerState::Leecher),
         1 => Some(PeerState::PartialSeed),
         2 => Some(PeerState::Seeder),

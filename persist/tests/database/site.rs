@@ -28,6 +28,8 @@ pub(crate) struct Site {
     pub(crate) sql: Client,
     pub(crate) url: String,
     schema: String,
+    /// Its journal, unless a test has others.
+    tape: Tape,
 }
 
 impl Site {
@@ -60,7 +62,7 @@ impl Site {
         ))
         .unwrap();
         let database = Database::new(url, None, &schema).unwrap();
-        Self { database, sql, url: url.to_owned(), schema }
+        Self { database, sql, url: url.to_owned(), schema, tape: Tape::new(fastrand::u64(..)) }
     }
 
     /// One more connection to the same schema, which stays when it goes.
@@ -92,11 +94,10 @@ impl Site {
         self.sql = self.beside();
     }
 
-    /// Writes records as one journal, to the end.
+    /// Writes records behind those before them, to the end.
     pub(crate) fn apply(&self, records: Vec<Record>) -> persist::LedgerStatus {
-        let tape = Tape::new(fastrand::u64(..));
-        tape.append(records);
-        self.run(&tape)
+        self.tape.append(records);
+        self.run(&self.tape)
     }
 
     /// Writes all that is in a journal.

@@ -25,7 +25,7 @@ fuzz_target!(|datagram: &[u8]| {
             }
             again.extend_from_slice(&event(announce.event, &datagram[80..84]));
             again.extend_from_slice(&announce.ip.octets());
-            again.extend_from_slice(&announce.key);
+            again.extend_from_slice(&announce.key.to_be_bytes());
             again.extend_from_slice(&numwant(announce.numwant.asked(), &datagram[92..96]));
             again.extend_from_slice(&announce.port.to_be_bytes());
             assert_eq!(again, datagram[..98]);

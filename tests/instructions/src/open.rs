@@ -10,7 +10,7 @@ use margay::process::clock::Clock;
 use margay::wire::percent;
 use margay::wire::udp::{self, PEERS_V4_MAX, Request, Transaction, write_announce};
 use ops::counters::Protocol;
-use shard::{Announce, ClientTag, Event, Families};
+use shard::{Announce, ClientTag, Event, Families, lasting_key};
 
 use crate::crowd::{Crowd, Peer};
 use crate::tracker::{self, SINCE_LAST};
@@ -20,7 +20,7 @@ use crate::{Walk, counted};
 const ANNOUNCES: usize = 100 * BATCH_MAX;
 
 /// A core whose swarms have everybody, known by these tags.
-fn full(tag: fn(Peer) -> ClientTag) -> (Core, Crowd) {
+fn full(tag: impl Fn(Peer) -> ClientTag, downloaded: u64) -> (Core, Crowd) {
     let clock = Clock::start();
     let (mut core, _) = tracker::core(clock, |_| None);
     let crowd = Crowd::new();
@@ -32,7 +32,7 @@ fn full(tag: fn(Peer) -> ClientTag) -> (Core, Crowd) {
             port: peer.port(),
             client: tag(peer),
             left: peer.left(),
-            downloaded: 0,
+            downloaded,
             event: Event::Started,
             numwant: 0,
             families: Families { v4: true, v6: false },
@@ -62,8 +62,9 @@ struct Udp {
 
 pub(crate) fn udp_announce() -> Box<dyn Walk> {
     // The key of a datagram is the peer's address here, see `answer_batch`.
-    let tag = |peer: Peer| ClientTag::new(&peer.peer_id(), &peer.address().octets());
-    let (core, crowd) = full(tag);
+    let key = |peer: Peer| u32::from_be_bytes(peer.address().octets());
+    let tag = |peer: Peer| ClientTag::of(&peer.peer_id(), lasting_key(&peer.peer_id(), key(peer)));
+    let (core, crowd) = full(tag, 0);
     let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let (socket, client) = (bind(), bind());
     client.connect(socket.local_addr().unwrap()).unwrap();
@@ -134,8 +135,7 @@ impl Udp {
             self.waiting.iter().zip(&self.senders).zip(&self.seeds)
         {
             self.core.engine.random.seed(*seed);
-            self.core.engine.announce(announce, Protocol::Udp, now).unwrap();
-            let interval = self.core.engine.next_interval(now);
+            let interval = self.core.engine.announce(announce, Protocol::Udp, now).unwrap();
             let reply = &self.core.engine.reply;
             self.outbox.push(*to, |out| {
                 write_announce(out, *transaction, interval, reply.counts, &reply.peers_v4);
@@ -173,8 +173,8 @@ struct Http {
 }
 
 pub(crate) fn http_announce() -> Box<dyn Walk> {
-    let tag = |peer: Peer| ClientTag::new(&peer.peer_id(), &peer.key().to_be_bytes());
-    let (core, crowd) = full(tag);
+    let tag = |peer: Peer| ClientTag::of(&peer.peer_id(), lasting_key(&peer.peer_id(), peer.key()));
+    let (core, crowd) = full(tag, 123_456_789);
     Box::new(Http { core, crowd, random: Rng::with_seed(2), out: Vec::new() })
 }
 

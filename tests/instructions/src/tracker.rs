@@ -60,6 +60,7 @@ pub(crate) fn core(
         settings,
         draining: false,
         random: Rng::with_seed(1),
+        moments: Rng::with_seed(77),
         reply: Reply::default(),
         unheard: Default::default(),
     };

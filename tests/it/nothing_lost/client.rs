@@ -225,14 +225,19 @@ impl Client {
     }
 
     fn begin(&mut self, rng: &mut Rng, anew: bool) -> Report {
-        if !anew || rng.u8(..3) > 0 {
+        let renamed = !anew || rng.u8(..3) > 0;
+        if renamed {
             self.before.push(std::mem::replace(&mut self.name, Name::new(rng)));
             (self.up, self.down) = (0, 0);
             self.spoke.clear();
             self.moved = false;
             (self.copied, self.was_copied) = (None, false);
         }
-        self.left = if rng.u8(..3) == 0 { 0 } else { 1 + rng.u64(..1 << 40) };
+        let left = if rng.u8(..3) == 0 { 0 } else { 1 + rng.u64(..1 << 40) };
+        // The same client is not done with what it has not downloaded.
+        if renamed || self.left == 0 || left > 0 {
+            self.left = left;
+        }
         self.report(if rng.u8(..10) == 0 { Event::None } else { Event::Started })
     }
 
