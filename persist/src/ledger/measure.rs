@@ -210,7 +210,8 @@ fn measured(fact: &Fact, known: &mut HashMap<PeerKey, Baseline>) -> Record {
             // The database knows what it had. One that was complete completes nothing again, and spends no token that
             // was given since; one that was not has completed its download, whatever the tracker knew of it.
             if let Some(before) = before {
-                let has_completed = !before.complete && fact.left == 0 && said.downloaded > 0;
+                let has_completed =
+                    !before.complete && fact.left == 0 && (said.downloaded > 0 || fact.snatched);
                 (fact.snatched, fact.token_spent) = (has_completed, has_completed && fact.token);
             }
             // Between which announces that was, nobody knows.

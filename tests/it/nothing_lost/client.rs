@@ -257,6 +257,10 @@ impl Client {
             }
             8..=13 => {
                 self.transfer(rng);
+                // What is complete was downloaded, some of it in this session.
+                if self.left > 0 {
+                    self.down = self.down.max(BYTES_UNIT);
+                }
                 self.left = 0;
                 self.report(Event::Completed)
             }
