@@ -383,8 +383,8 @@ fn pages_name_only_options_that_there_are() {
         known.extend(command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned));
         command.get_subcommands().for_each(|inner| longs(inner, known));
     }
-    // Of aria2.
-    let mut known = BTreeSet::from(["enable-dht".to_owned()]);
+    // Of aria2, and of the simulation of a restart.
+    let mut known = BTreeSet::from(["enable-dht".to_owned(), "mix".to_owned()]);
     longs(&margay::command::cli::command(), &mut known);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut named = 0;
