@@ -68,7 +68,7 @@ pub fn replay_tail(
             for record in &records {
                 match record {
                     Record::Fact(fact) if owns(&fact.info_hash) => {
-                        // Journals from before 0.3 have keys that do not last.
+                        // Older journals have keys that do not last.
                         let key = lasting_key(&fact.peer_id.0, fact.key);
                         replay.swarms.replay(&Fact { key, ..*fact });
                         replayed.facts += 1;

@@ -38,7 +38,8 @@ pub const SEEDERS_FOR_NOTHING: usize = 8;
 /// Appends to `reply` at most `ask.numwant` different peers.
 ///
 /// A leecher is told seeders first, then partial seeds, then leechers; who downloads nothing is told
-/// leechers only, but who may have nothing at all, up to [`SEEDERS_FOR_NOTHING`] seeders behind them. Of each kind every peer is as likely as every other, of either family: the peers
+/// leechers only, but who may have nothing at all, up to [`SEEDERS_FOR_NOTHING`] seeders behind them.
+/// Of each kind every peer is as likely as every other, of either family: the peers
 /// that follow a random one, in the order of the list or table. But who may be told of both families is told of at
 /// least as many of its own as of the other, where there are as many: it may have no other.
 pub(crate) fn choose(

@@ -4,9 +4,10 @@
 //! librqbit 9.1.0 in every announce over UDP and in none over HTTP, rTorrent 0.9.8 with its next regular announce or
 //! not at all. So a download is what a client known as a leecher has done when it is first heard of with nothing
 //! left; and with a magnet link, when one that said nothing is left and it had downloaded nothing has downloaded
-//! something (librqbit and WebTorrent over UDP say nothing else before they have the file). Two ways lead there without one: data that was missed only because it was checked again, and a second word
-//! of the same download over the other family. Neither downloads anything, so what the client had downloaded before
-//! is remembered of the few that come by them.
+//! something (librqbit and WebTorrent over UDP say nothing else before they have the file). Two ways lead there
+//! without one: data that was missed only because it was checked again, and a second word of the same download over
+//! the other family. Neither downloads anything, so what the client had downloaded before is remembered of the few
+//! that come by them.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -124,7 +124,7 @@ impl Controller {
     }
 
     /// From when on the silence of a peer counts that is told `interval` now: a peer may be silent for
-    /// `Policy::peer_timeout`, and for as much longer or shorter as it was told to wait longer or shorter than the base
+    /// the peer timeout, and for as much longer or shorter as it was told to wait longer or shorter than the base
     /// interval.
     #[inline]
     pub fn silent_from(&self, interval: Seconds, now: Seconds) -> Seconds {

@@ -12,7 +12,7 @@ use crate::api::Failure;
 use crate::api::trace::What;
 use crate::core::mesh::message::{HttpAsked, HttpRequest, PrivateAnnounce, UdpAnnounce, UdpAsked};
 use crate::core::mesh::told::Told;
-use crate::core::{Engine, SOON, TurnedAway, family};
+use crate::core::{Engine, TurnedAway, family};
 use crate::front::udp::port::Waiting;
 use crate::front::{Core, refused};
 use crate::net::batch::Correspondent;
@@ -27,11 +27,6 @@ use crate::wire::query;
 use crate::wire::udp::{
     self, PEERS_V4_MAX, PEERS_V6_MAX, Transaction, URL_DATA_BYTES_MAX, write_announce, write_error,
 };
-
-/// Refused only because something is full: there may be room again soon.
-fn is_for_want_of_room(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::PeersMax | Refusal::TorrentsMax | Refusal::NoRoom)
-}
 
 /// Refused for what the client is or asks for, and not for how it says so.
 fn will_not_be_served(refusal: &private::Refusal<'_>) -> bool {
@@ -262,19 +257,17 @@ impl Core {
                 private::write_announce(out, framing, &announced);
                 once.then(|| Next::Hold(self.engine.private_mut().hold(), framing))
             }
-            Booked::Refused { refusal, .. } if is_for_want_of_room(&refusal) => {
-                refused::say(Protocol::Http, *remote, &refusal);
-                self.engine.private_mut().trace_answer(None, now);
-                Some(Next::TryAgain(Box::new(*asked), framing))
-            }
             Booked::Refused { refusal, once } => {
                 refused::say(Protocol::Http, *remote, &refusal);
                 let interval = self.refusal_interval(&refusal, &announce.info_hash, now);
-                self.engine.private_mut().trace_answer(Some(interval), now);
+                self.engine.private_mut().trace_answer(interval, now);
+                let Some(interval) = interval else {
+                    return Some(Next::TryAgain(Box::new(*asked), framing));
+                };
                 write_refusal(out, framing, &refusal, self.engine.told_for_good(interval));
                 once.then(|| Next::Hold(self.engine.private_mut().hold(), framing))
             }
-            Booked::Unavailable | Booked::NoRoom => {
+            Booked::Unable => {
                 self.engine.private_mut().trace_answer(None, now);
                 Some(Next::TryAgain(Box::new(*asked), framing))
             }
@@ -283,27 +276,33 @@ impl Core {
 
     /// When a client that was refused should come back: soon, where the site may be about to register
     /// the torrent, else late. A name that is asked for in vain is asked for less and less often, each time a
-    /// quarter of the time since then; one that was registered and is no longer, late.
+    /// quarter of the time since then; one that was registered and is no longer, late. `None` where only
+    /// something is full: there may be room again any moment.
     fn refusal_interval(
         &mut self,
         refusal: &Refusal,
         info_hash: &InfoHash,
         now: Seconds,
-    ) -> Seconds {
-        match refusal {
+    ) -> Option<Seconds> {
+        Some(match refusal {
             Refusal::Unregistered => {
-                let soon = Seconds(self.engine.settings.unregistered_interval.as_secs() as u32);
+                let soon = self.soon_registered();
                 let private = self.engine.private_mut();
                 later_and_later(soon, private.swarms.asked_in_vain(info_hash, now), now)
             }
-            Refusal::PeersMax | Refusal::TorrentsMax | Refusal::NoRoom => SOON,
+            Refusal::PeersMax | Refusal::TorrentsMax | Refusal::NoRoom => return None,
             // One of the downloads may be complete by then.
             Refusal::DownloadsMax => self.engine.interval.current(),
             Refusal::Deleted { .. }
             | Refusal::LeechingForbidden
             | Refusal::ClientsMax
             | Refusal::NameTaken => private::FAILURE_INTERVAL,
-        }
+        })
+    }
+
+    /// When a client comes back whose torrent or user the site may be about to register.
+    fn soon_registered(&self) -> Seconds {
+        Seconds(self.engine.settings.unregistered_interval.as_secs() as u32)
     }
 
     /// Refuses an announce, before its torrent is looked at. A passkey that nobody has, which may be about to be given to
@@ -316,13 +315,23 @@ impl Core {
         passkey: Option<Passkey>,
         out: &mut Vec<u8>,
     ) {
-        if !will_not_be_served(refusal) {
-            return self.refuse_private(remote, framing, refusal, out);
-        }
         refused::say(Protocol::Http, remote, refusal);
         self.engine.counters.front(Protocol::Http, family(remote)).refuse(reason_of(refusal));
+        let told = self.told_without_torrent(refusal, passkey);
+        write_refusal(out, framing, refusal, told);
+    }
+
+    /// What a client is told that is refused before its torrent is looked at.
+    fn told_without_torrent(
+        &mut self,
+        refusal: &private::Refusal<'_>,
+        passkey: Option<Passkey>,
+    ) -> TurnedAway {
         let interval = self.interval_without_torrent(refusal, passkey);
-        write_refusal(out, framing, refusal, self.engine.told_for_good(interval));
+        match will_not_be_served(refusal) {
+            true => self.engine.told_for_good(interval),
+            false => TurnedAway::Failure(interval),
+        }
     }
 
     /// When a client comes back that was refused before its torrent was looked at.
@@ -331,8 +340,7 @@ impl Core {
         refusal: &private::Refusal<'_>,
         passkey: Option<Passkey>,
     ) -> Seconds {
-        let soon = Seconds(self.engine.settings.unregistered_interval.as_secs() as u32);
-        let now = self.engine.clock.now();
+        let (soon, now) = (self.soon_registered(), self.engine.clock.now());
         match (refusal, passkey) {
             (private::Refusal::PasskeyNotFound, Some(passkey)) => {
                 let swarms = &mut self.engine.private_mut().swarms;
@@ -350,13 +358,7 @@ impl Core {
         refusal: &private::Refusal<'_>,
         out: &mut Vec<u8>,
     ) {
-        let interval = match refusal {
-            private::Refusal::Unregistered { .. } => {
-                Seconds(self.engine.settings.unregistered_interval.as_secs() as u32)
-            }
-            private::Refusal::Unavailable => SOON,
-            _ => private::FAILURE_INTERVAL,
-        };
+        let interval = self.interval_without_torrent(refusal, None);
         refused::say(Protocol::Http, remote, refusal);
         self.engine.counters.front(Protocol::Http, family(remote)).refuse(reason_of(refusal));
         private::write_failure(out, framing, refusal, interval, interval);
@@ -418,11 +420,7 @@ impl Core {
                 refused::say(Protocol::Udp, address, &refusal);
                 let front = self.engine.counters.front(Protocol::Udp, family(address));
                 front.refuse(reason_of(&refusal));
-                let interval = self.interval_without_torrent(&refusal, asked.passkey(None).ok());
-                let told = match will_not_be_served(&refusal) {
-                    true => self.engine.told_for_good(interval),
-                    false => TurnedAway::Failure(interval),
-                };
+                let told = self.told_without_torrent(&refusal, asked.passkey(None).ok());
                 let transaction = announce.transaction;
                 self.push(port, from, |out| write_refusal_udp(out, transaction, &refusal, told));
             }
@@ -493,13 +491,12 @@ impl Core {
                     });
                 }
             }
-            Booked::Refused { refusal, .. } if is_for_want_of_room(&refusal) => {
-                refused::say(Protocol::Udp, from.remote.ip(), &refusal);
-                self.engine.private_mut().trace_answer(None, now);
-            }
             Booked::Refused { refusal, once } => {
                 refused::say(Protocol::Udp, from.remote.ip(), &refusal);
                 let interval = self.refusal_interval(&refusal, &announce.info_hash, now);
+                let Some(interval) = interval else {
+                    return self.engine.private_mut().trace_answer(None, now);
+                };
                 let told = self.engine.told_for_good(interval);
                 let interval = matches!(told, TurnedAway::Nobody { .. }).then_some(interval);
                 self.engine.private_mut().trace_answer(interval, now);
@@ -514,9 +511,7 @@ impl Core {
                 }
             }
             // Silence: the client asks again in 15 seconds, and later after an error.
-            Booked::Unavailable | Booked::NoRoom => {
-                self.engine.private_mut().trace_answer(None, now);
-            }
+            Booked::Unable => self.engine.private_mut().trace_answer(None, now),
         }
     }
 

@@ -82,11 +82,9 @@ pub enum Booked {
         /// As above.
         once: bool,
     },
-    /// The tracker is stopping.
-    Unavailable,
-    /// The journal takes nothing, and there is no room for what the announce adds or for its answer to wait.
-    /// Nothing was changed.
-    NoRoom,
+    /// The tracker is stopping, or the journal takes nothing and there is no room for what the announce adds or for its
+    /// answer to wait. Nothing was changed.
+    Unable,
 }
 
 /// What a core lends to its private side for an announce.
@@ -125,7 +123,7 @@ impl Private {
                 front.peers_sent += (peers_v4.len() / 6 + peers_v6.len() / 18) as u64;
             }
             Booked::Refused { refusal, .. } => front.refuse(reason(refusal)),
-            Booked::NoRoom | Booked::Unavailable => front.refuse(Reason::Overload),
+            Booked::Unable => front.refuse(Reason::Overload),
         }
         booked
     }
@@ -140,14 +138,14 @@ impl Private {
     ) -> Booked {
         // What who leaves has moved since it announced last is said once, and is noted while that can be.
         if lent.draining && announce.event != Event::Stopped {
-            return Booked::Unavailable;
+            return Booked::Unable;
         }
         let downloads_full = self.accounts.downloads_full(&announce.user);
         let announce = &Announce { downloads_full, interval: lent.interval, ..*announce };
         let first = self.site.hybrids().first_of(&announce.info_hash);
         let client = (announce.user.id, first, announce.peer_id, announce.key);
         if self.outgoing.has_no_seat() && self.outgoing.is_unkept(&client) {
-            return Booked::NoRoom;
+            return Booked::Unable;
         }
         let outcome = self.swarms.announce(announce, now, lent.random, lent.reply);
         if !self.swarms.succeeded().is_empty() {
@@ -158,7 +156,7 @@ impl Private {
         }
         match outcome {
             Ok(outcome) => self.take_in(announce, client, outcome, lent),
-            Err(Refusal::NoRoom) => Booked::NoRoom,
+            Err(Refusal::NoRoom) => Booked::Unable,
             Err(refusal) => Booked::Refused { refusal, once: false },
         }
     }

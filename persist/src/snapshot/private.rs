@@ -166,7 +166,7 @@ impl Snapshot {
                     for part in view.parts().filter(|part| owns(&part.record.info_hash)) {
                         let peers = view.peers(part.peers).map(|peer| {
                             restored.peers_v6 += usize::from(peer.endpoints.v6.is_some());
-                            // Snapshots from before 0.3 have keys that do not last.
+                            // Older snapshots have keys that do not last.
                             PeerRecord { key: lasting_key(&peer.peer_id.0, peer.key), ..peer }
                         });
                         let imported = swarms.import(&part.record, peers, view.tokens(part.tokens));
