@@ -1,0 +1,1 @@
+//! Announces to trackers: the only ones that are made, as the engine makes none.

@@ -1,0 +1,1 @@
+//! Content over the wire: what is fetched and what is uploaded.

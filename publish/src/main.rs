@@ -1,0 +1,3 @@
+//! The publisher: reads the command line, does what it says, prints what went wrong.
+
+fn main() {}

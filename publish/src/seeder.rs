@@ -1,0 +1,1 @@
+//! A Seeder: what the feed tells of is fetched and seeded.

@@ -1,0 +1,1 @@
+//! The watched folder: what came, what has settled, what is gone.
