@@ -8,6 +8,7 @@ pub mod books;
 pub mod check;
 pub mod data_dir;
 pub mod journal;
+pub mod lease;
 pub mod ledger;
 pub mod postgres;
 pub mod restart;
@@ -22,6 +23,7 @@ mod pieces;
 mod scratch;
 
 pub use data_dir::{DataDir, DataDirError};
+pub use lease::{Lease, LeaseOptions, Tenure};
 pub use ledger::{Ledger, LedgerOptions, LedgerStatus};
 pub use postgres::{Database, DatabaseError};
 pub use snapshot::{

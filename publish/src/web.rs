@@ -1,1 +1,14 @@
-//! What is served over HTTP: status, metrics, health, the docroot.
+//! What is served over HTTP: the control listener with status, metrics, health and commands; and the public one with
+//! docroot, feed and content.
+
+pub mod control;
+mod files;
+mod listener;
+mod metrics;
+mod page;
+pub mod status;
+
+pub use control::{Command, Control, Ordered};
+pub use files::{Content, Served, public};
+pub use listener::{Listener, ListenerError};
+pub use metrics::reference;

@@ -13,11 +13,11 @@ use shard::private::Change;
 use crate::site::{NOW, PATIENCE, Server, Site, until};
 
 /// Processes that were stopped, and go on at the end.
-struct Stopped(Vec<u32>);
+pub(crate) struct Stopped(Vec<u32>);
 
 impl Stopped {
     /// All of a server. Its processes have sessions of their own.
-    fn server(server: &Server) -> Self {
+    pub(crate) fn server(server: &Server) -> Self {
         let pid = std::fs::read_to_string(server.dir().join("data/postmaster.pid")).unwrap();
         let postmaster: u32 = pid.lines().next().unwrap().parse().unwrap();
         signal("-STOP", &[postmaster]);

@@ -15,6 +15,7 @@ mod epochs;
 mod exactly_once;
 mod formers;
 mod loading;
+mod lease;
 mod migrations;
 mod notices;
 mod pooler;

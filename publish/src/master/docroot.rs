@@ -1,0 +1,103 @@
+//! The docroot: what a web server hands out. Torrents first, the feed last; on the way out the other way round.
+//!
+//! ```text
+//! DOCROOT/torrents/INFOHASH.torrent
+//! DOCROOT/feed.xml   feed.xml.gz      for readers
+//! DOCROOT/feed.list  feed.list.gz     for Seeders, signed
+//! ```
+//! Nothing else in it is touched.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use shard::InfoHash;
+
+use crate::durable::{self, FileError, Readers};
+use crate::shelf::hex;
+
+/// The folder of a web server.
+#[derive(Clone, Debug)]
+pub struct Docroot {
+    folder: PathBuf,
+}
+
+impl Docroot {
+    /// Uses `folder`, which is made where it is not there.
+    pub fn open(folder: &Path) -> Result<Self, FileError> {
+        durable::folder(&folder.join(TORRENTS))?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The path of a torrent below the docroot, as it stands in its URL.
+    pub fn torrent_path(info_hash: &InfoHash) -> String {
+        format!("{TORRENTS}/{info_hash}.torrent")
+    }
+
+    /// Puts a `.torrent` file there.
+    pub fn put_torrent(&self, info_hash: &InfoHash, torrent: &[u8]) -> Result<(), FileError> {
+        durable::write(&self.folder.join(Self::torrent_path(info_hash)), torrent, Readers::All)
+    }
+
+    /// Takes one away.
+    pub fn remove_torrent(&self, info_hash: &InfoHash) -> Result<(), FileError> {
+        durable::remove(&self.folder.join(Self::torrent_path(info_hash)))
+    }
+
+    /// Puts a document of the feed there, with the packed form beside it. The packed one goes first: a web server that
+    /// hands it out for the other is never older than it.
+    pub fn put_document(&self, name: &str, text: &[u8], packed: &[u8]) -> Result<(), FileError> {
+        durable::write(&self.folder.join(format!("{name}.gz")), packed, Readers::All)?;
+        durable::write(&self.folder.join(name), text, Readers::All)
+    }
+
+    /// Removes torrents that `wanted` does not hold, and what a crash left beside. Returns how many were too many.
+    pub fn tidy(&self, wanted: &HashSet<InfoHash>) -> Result<usize, FileError> {
+        let mut removed = 0;
+        durable::files(&self.folder)?;
+        for (name, path) in durable::files(&self.folder.join(TORRENTS))? {
+            let info_hash = name.strip_suffix(".torrent").and_then(hex::read);
+            if info_hash.is_some_and(|info_hash| !wanted.contains(&info_hash)) {
+                durable::remove(&path)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+const TORRENTS: &str = "torrents";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn only_torrents_of_ours_are_tidied_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let docroot = Docroot::open(folder.path()).unwrap();
+        let (kept, gone) = (InfoHash([1; 20]), InfoHash([2; 20]));
+        docroot.put_torrent(&kept, b"kept").unwrap();
+        docroot.put_torrent(&gone, b"gone").unwrap();
+        docroot.put_document("feed.xml", b"<rss/>", b"packed").unwrap();
+        for name in ["index.html", "torrents/readme.txt", "torrents/my.torrent"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        fs::write(folder.path().join("torrents/.x.torrent.being-written"), "half").unwrap();
+        assert_eq!(docroot.tidy(&HashSet::from([kept])).unwrap(), 1);
+        let mut names: Vec<_> = fs::read_dir(folder.path().join("torrents"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, [format!("{kept}.torrent"), "my.torrent".to_owned(), "readme.txt".to_owned()]);
+        assert!(folder.path().join("index.html").exists());
+        assert!(folder.path().join("feed.xml.gz").exists());
+    }
+}

@@ -1,0 +1,247 @@
+//! What the Master has published, on disk: one small file for each torrent, so that a step costs what it changes.
+//!
+//! ```text
+//! DATA/items/INFOHASH.json       a torrent on its way into the feed, in it, or on its way out
+//! DATA/items/INFOHASH.torrent    its .torrent file, byte for byte
+//! DATA/names/NAME-HASH.json      how often a name was published, and what the operator said of it
+//! DATA/generation                the number of the last list
+//! ```
+//!
+//! Each file is written beside and renamed. A crash between two of them leaves a state that [`Manifest::open`] and the
+//! steps of `master::steps` go on from: every step can be done twice.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use ring::digest;
+use serde::{Deserialize, Serialize};
+use shard::InfoHash;
+
+use crate::durable::{self, FileError, Readers};
+use crate::shelf::{self, Shelf, ShelfError, hex};
+use crate::torrent::Identity;
+
+/// Where a torrent is on its way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// It is authored; tracker, swarm, docroot and feed are being told, in this order.
+    Publishing,
+    /// It is in the feed.
+    Published,
+    /// It leaves feed, docroot, tracker and swarm, in this order.
+    Withdrawing,
+}
+
+/// A torrent of the Master.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Item {
+    /// Its infohash, 40 hex digits.
+    #[serde(with = "hex")]
+    pub info_hash: InfoHash,
+    /// The file or folder in the watched folder.
+    pub name: String,
+    /// What readers of the feed see; another one for each time that the name is published anew.
+    pub title: String,
+    /// Bytes of its content.
+    pub size: u64,
+    /// Number of its files.
+    pub files: u64,
+    /// Each file below the watched folder, and which one it was when it was hashed.
+    pub identities: Vec<(PathBuf, Identity)>,
+    /// When it was authored, in seconds since 1970.
+    pub published: u64,
+    /// Where its content is: the watched folder, or a folder of a Seeder that was promoted.
+    pub root: PathBuf,
+    /// Where it is on its way.
+    pub step: Step,
+}
+
+/// What is known of a name for longer than its file is there.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Known {
+    /// The name, whose file is named by its hash.
+    pub name: String,
+    /// How many torrents it has had.
+    pub times: u32,
+    /// What its content was when the operator withdrew it: it stays out until it changes.
+    pub withdrawn: Option<Vec<(PathBuf, Identity)>>,
+}
+
+/// All of it, in memory and on disk.
+#[derive(Debug)]
+pub struct Manifest {
+    folder: PathBuf,
+    items: Shelf<Item>,
+    names: HashMap<String, Known>,
+    generation: u64,
+}
+
+/// Why a manifest cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// What is on disk cannot be read or changed.
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
+    /// The number of the last list is not readable.
+    #[error(
+        "{} does not hold a number; Seeders refuse lists with a lower one than they have seen: write a larger one there",
+        path.display()
+    )]
+    Generation {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl From<FileError> for ManifestError {
+    fn from(error: FileError) -> Self {
+        Self::Shelf(error.into())
+    }
+}
+
+impl Manifest {
+    /// Reads what is in the data folder `data`.
+    pub fn open(data: &Path) -> Result<Self, ManifestError> {
+        let items = Shelf::open(&data.join(ITEMS))?;
+        let mut names = HashMap::new();
+        durable::folder(&data.join(NAMES))?;
+        for (_, path) in durable::files(&data.join(NAMES))? {
+            let known: Known = shelf::read_json(&path)?;
+            names.insert(known.name.clone(), known);
+        }
+        let path = data.join(GENERATION);
+        let generation = match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().map_err(|_| ManifestError::Generation { path })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(FileError::of("read", &path)(error).into()),
+        };
+        Ok(Self { folder: data.to_owned(), items, names, generation })
+    }
+
+    /// All torrents, in no order.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.items.iter().map(|(_, item)| item)
+    }
+
+    /// One of them.
+    pub fn item(&self, info_hash: &InfoHash) -> Option<&Item> {
+        self.items.get(info_hash)
+    }
+
+    /// What is known of a name.
+    pub fn known(&self, name: &str) -> Option<&Known> {
+        self.names.get(name)
+    }
+
+    /// The title under which `name` is published next: the name, and from the second time on its number.
+    pub fn next_title(&self, name: &str) -> String {
+        match self.names.get(name).map_or(0, |known| known.times) {
+            0 => name.to_owned(),
+            times => format!("{name} ({})", times + 1),
+        }
+    }
+
+    /// A torrent is new: its `.torrent` file first, so that an item always has one.
+    pub fn begin(&mut self, item: Item, torrent: &[u8]) -> Result<(), ManifestError> {
+        let mut known = self.names.get(&item.name).cloned().unwrap_or_default();
+        known.name = item.name.clone();
+        known.times += 1;
+        known.withdrawn = None;
+        self.know(known)?;
+        Ok(self.items.begin(item.info_hash, item, torrent)?)
+    }
+
+    /// An item is like this from now on.
+    pub fn put(&mut self, item: Item) -> Result<(), ManifestError> {
+        Ok(self.items.put(item.info_hash, item)?)
+    }
+
+    /// An item has left everywhere.
+    pub fn forget(&mut self, info_hash: &InfoHash) -> Result<(), ManifestError> {
+        self.items.remove(info_hash)?;
+        Ok(())
+    }
+
+    /// This is known of a name from now on.
+    pub fn know(&mut self, known: Known) -> Result<(), ManifestError> {
+        let hash = digest::digest(&digest::SHA256, known.name.as_bytes());
+        let file: String = hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = serde_json::to_vec(&known).expect("what is known is JSON");
+        durable::write(&self.folder.join(NAMES).join(file + ".json"), &text, Readers::All)?;
+        self.names.insert(known.name.clone(), known);
+        Ok(())
+    }
+
+    /// The `.torrent` file of an item.
+    pub fn torrent(&self, info_hash: &InfoHash) -> Result<Bytes, ManifestError> {
+        Ok(self.items.torrent(info_hash)?)
+    }
+
+    /// The number of the last list.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The number of the next list, which no list after a crash has again.
+    pub fn next_generation(&mut self) -> Result<u64, ManifestError> {
+        let next = self.generation + 1;
+        durable::write(&self.folder.join(GENERATION), next.to_string().as_bytes(), Readers::All)?;
+        self.generation = next;
+        Ok(next)
+    }
+}
+
+const ITEMS: &str = "items";
+const NAMES: &str = "names";
+const GENERATION: &str = "generation";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(number: u8, name: &str) -> Item {
+        Item {
+            info_hash: InfoHash([number; 20]),
+            name: name.to_owned(),
+            title: name.to_owned(),
+            size: 5,
+            files: 1,
+            identities: Vec::new(),
+            published: 7,
+            root: PathBuf::from("/srv"),
+            step: Step::Publishing,
+        }
+    }
+
+    #[test]
+    fn what_was_said_is_there_again_after_a_start() {
+        let data = tempfile::tempdir().unwrap();
+        let mut manifest = Manifest::open(data.path()).unwrap();
+        manifest.begin(item(1, "a"), b"torrent").unwrap();
+        assert_eq!(manifest.next_title("a"), "a (2)");
+        manifest.put(Item { step: Step::Published, ..item(1, "a") }).unwrap();
+        assert_eq!(manifest.next_generation().unwrap(), 1);
+
+        let mut manifest = Manifest::open(data.path()).unwrap();
+        assert_eq!(manifest.item(&InfoHash([1; 20])).unwrap().step, Step::Published);
+        assert_eq!(manifest.torrent(&InfoHash([1; 20])).unwrap(), "torrent");
+        assert_eq!(manifest.generation(), 1);
+        manifest.forget(&InfoHash([1; 20])).unwrap();
+
+        let manifest = Manifest::open(data.path()).unwrap();
+        assert_eq!(manifest.items().count(), 0);
+        assert_eq!(manifest.next_title("a"), "a (2)", "a name is remembered for longer");
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_named() {
+        let data = tempfile::tempdir().unwrap();
+        drop(Manifest::open(data.path()).unwrap());
+        fs::write(data.path().join("generation"), "soon").unwrap();
+        let error = Manifest::open(data.path()).unwrap_err();
+        assert!(error.to_string().contains("generation does not hold a number"), "{error}");
+    }
+}

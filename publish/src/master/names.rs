@@ -1,0 +1,390 @@
+//! What becomes of each name in the watched folder: decided from what is seen, hashed and told, without doing anything.
+//!
+//! A name has at most one torrent in the feed and one that follows it. What is seen of a name never withdraws anything
+//! but when its file is gone, or when other content of it has been hashed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use shard::InfoHash;
+
+use crate::torrent::Identity;
+use crate::web::status::FileState;
+
+/// Files below the watched folder, and which they were.
+pub type Files = Vec<(PathBuf, Identity)>;
+
+/// What is seen of a name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Seen {
+    /// It is being written.
+    Uploading,
+    /// It is as it was, and not for long enough.
+    Settling,
+    /// It is not to be published as it is: empty, or without its mark.
+    Waiting(String),
+    /// It has settled as this.
+    Settled(Files),
+    /// It is not there.
+    Gone,
+    /// It cannot be published as it is.
+    Failed(String),
+}
+
+/// What hashing has come to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Hashed {
+    /// These files are this torrent.
+    Torrent(InfoHash),
+    /// They changed meanwhile.
+    Changed,
+    /// It cannot be; a change of the files may help.
+    Failed(String),
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Act {
+    /// Hash the files of a name.
+    Hash(String, Files),
+    /// Stop hashing a name.
+    Cancel(String),
+    /// Look at a name again.
+    Look(String),
+    /// Nobody is to get bytes of this torrent any more; feed and tracker keep it.
+    Silence(InfoHash),
+    /// This torrent is of these files now, which are the same bytes: seed it again.
+    Refresh(InfoHash, Files),
+    /// Publish what was hashed of a name.
+    Publish(String, InfoHash, Files),
+    /// Take a torrent out of feed, docroot, tracker and swarm.
+    Withdraw(InfoHash),
+    /// Keep in mind that the operator wants a name out while its files are these.
+    KeepOut(String, Option<Files>),
+}
+
+/// A name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Name {
+    seen: Option<Seen>,
+    /// The torrent that is published or on its way, and the files that it is of.
+    torrent: Option<(InfoHash, Files)>,
+    /// The torrent's files are not what they were, and nobody gets bytes of it.
+    silent: bool,
+    /// What is being hashed.
+    hashing: Option<Files>,
+    /// The files for which the operator has withdrawn it.
+    kept_out: Option<Files>,
+    /// Why the files that are there could not be published.
+    failed: Option<(Files, String)>,
+}
+
+/// All names.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    names: BTreeMap<String, Name>,
+}
+
+impl Names {
+    /// A torrent of a start: published or on its way in, of these files.
+    pub fn restore(&mut self, name: &str, info_hash: InfoHash, files: Files) {
+        self.entry(name).torrent = Some((info_hash, files));
+    }
+
+    /// A name that the operator has withdrawn, of a start.
+    pub fn restore_kept_out(&mut self, name: &str, files: Files) {
+        self.entry(name).kept_out = Some(files);
+    }
+
+    /// The files of a name's torrent.
+    pub fn files(&self, name: &str) -> Option<&Files> {
+        self.names.get(name)?.torrent.as_ref().map(|(_, files)| files)
+    }
+
+    /// Something is seen of a name.
+    pub fn see(&mut self, name: &str, seen: Seen) -> Vec<Act> {
+        let entry = self.entry(name);
+        let mut acts = Vec::new();
+        entry.seen = Some(seen.clone());
+        match seen {
+            Seen::Settled(files) => entry.settle(name, files, &mut acts),
+            Seen::Gone => {
+                entry.cancel(name, &mut acts);
+                entry.silence(&mut acts);
+                if let Some((info_hash, _)) = entry.torrent.take() {
+                    acts.push(Act::Withdraw(info_hash));
+                }
+                // Who puts it there again wants it there.
+                if entry.kept_out.take().is_some() {
+                    acts.push(Act::KeepOut(name.to_owned(), None));
+                }
+                self.names.remove(name);
+            }
+            Seen::Uploading | Seen::Settling | Seen::Waiting(_) | Seen::Failed(_) => {
+                entry.cancel(name, &mut acts);
+                entry.silence(&mut acts);
+            }
+        }
+        acts
+    }
+
+    /// Hashing of a name has come to an end.
+    pub fn hear(&mut self, name: &str, files: &Files, hashed: Hashed) -> Vec<Act> {
+        let entry = self.entry(name);
+        let mut acts = Vec::new();
+        if entry.hashing.as_ref() != Some(files) {
+            // Of files that are no longer there.
+            return acts;
+        }
+        entry.hashing = None;
+        match hashed {
+            Hashed::Changed => acts.push(Act::Look(name.to_owned())),
+            Hashed::Failed(why) => {
+                entry.silence(&mut acts);
+                entry.failed = Some((files.clone(), why));
+            }
+            Hashed::Torrent(info_hash) => match &entry.torrent {
+                Some((same, _)) if *same == info_hash => {
+                    entry.silent = false;
+                    entry.torrent = Some((info_hash, files.clone()));
+                    acts.push(Act::Refresh(info_hash, files.clone()));
+                }
+                _ => {
+                    if let Some((other, _)) = entry.torrent.replace((info_hash, files.clone())) {
+                        acts.push(Act::Withdraw(other));
+                    }
+                    entry.silent = false;
+                    acts.push(Act::Publish(name.to_owned(), info_hash, files.clone()));
+                }
+            },
+        }
+        acts
+    }
+
+    /// Whoever served a torrent found its files changed.
+    pub fn changed(&mut self, info_hash: &InfoHash) -> Vec<Act> {
+        let of = |entry: &Name| entry.torrent.as_ref().is_some_and(|(hash, _)| hash == info_hash);
+        let Some((name, entry)) = self.names.iter_mut().find(|(_, entry)| of(entry)) else { return Vec::new() };
+        let mut acts = Vec::new();
+        entry.silence(&mut acts);
+        acts.push(Act::Look(name.clone()));
+        acts
+    }
+
+    /// The operator withdraws a name.
+    pub fn withdraw(&mut self, name: &str) -> Result<Vec<Act>, String> {
+        let Some(entry) = self.names.get_mut(name) else {
+            return Err(format!("{name:?} is not in the folder; `margay publish list` shows what is"));
+        };
+        let mut acts = Vec::new();
+        entry.cancel(name, &mut acts);
+        entry.silence(&mut acts);
+        let torrent = entry.torrent.take();
+        let seen = match &entry.seen {
+            Some(Seen::Settled(files)) => Some(files.clone()),
+            _ => torrent.as_ref().map(|(_, files)| files.clone()),
+        };
+        entry.kept_out = Some(seen.unwrap_or_default());
+        acts.push(Act::KeepOut(name.to_owned(), entry.kept_out.clone()));
+        acts.extend(torrent.map(|(info_hash, _)| Act::Withdraw(info_hash)));
+        Ok(acts)
+    }
+
+    /// The operator wants a name that failed, or that he has withdrawn, to be tried again.
+    pub fn republish(&mut self, name: &str) -> Result<Vec<Act>, String> {
+        let Some(entry) = self.names.get_mut(name) else {
+            return Err(format!("{name:?} is not in the folder; `margay publish list` shows what is"));
+        };
+        let mut acts = Vec::new();
+        entry.failed = None;
+        if entry.kept_out.take().is_some() {
+            acts.push(Act::KeepOut(name.to_owned(), None));
+        }
+        match entry.seen.clone() {
+            Some(Seen::Settled(files)) => entry.settle(name, files, &mut acts),
+            _ => acts.push(Act::Look(name.to_owned())),
+        }
+        Ok(acts)
+    }
+
+    /// All names with where they are on their way, the reason, and their torrent.
+    pub fn states(&self) -> impl Iterator<Item = (&str, FileState, Option<&str>, Option<InfoHash>)> {
+        self.names.iter().map(|(name, entry)| {
+            let (state, reason) = entry.state();
+            let info_hash = entry.torrent.as_ref().map(|(info_hash, _)| *info_hash);
+            (name.as_str(), state, reason, info_hash)
+        })
+    }
+
+    fn entry(&mut self, name: &str) -> &mut Name {
+        self.names.entry(name.to_owned()).or_default()
+    }
+}
+
+impl Name {
+    fn settle(&mut self, name: &str, files: Files, acts: &mut Vec<Act>) {
+        if self.hashing.as_ref() == Some(&files) {
+            return;
+        }
+        self.cancel(name, acts);
+        if self.kept_out.as_ref() == Some(&files) {
+            return;
+        }
+        if self.kept_out.take().is_some() {
+            acts.push(Act::KeepOut(name.to_owned(), None));
+        }
+        if self.failed.as_ref().is_some_and(|(failed, _)| *failed == files) {
+            return;
+        }
+        self.failed = None;
+        match &self.torrent {
+            Some((info_hash, known)) if *known == files => {
+                if self.silent {
+                    self.silent = false;
+                    acts.push(Act::Refresh(*info_hash, files));
+                }
+            }
+            _ => {
+                self.silence(acts);
+                self.hashing = Some(files.clone());
+                acts.push(Act::Hash(name.to_owned(), files));
+            }
+        }
+    }
+
+    fn silence(&mut self, acts: &mut Vec<Act>) {
+        if let Some((info_hash, _)) = &self.torrent
+            && !self.silent
+        {
+            self.silent = true;
+            acts.push(Act::Silence(*info_hash));
+        }
+    }
+
+    fn cancel(&mut self, name: &str, acts: &mut Vec<Act>) {
+        if self.hashing.take().is_some() {
+            acts.push(Act::Cancel(name.to_owned()));
+        }
+    }
+
+    fn state(&self) -> (FileState, Option<&str>) {
+        match &self.seen {
+            Some(Seen::Uploading) => (FileState::Uploading, None),
+            Some(Seen::Settling) => (FileState::Settling, None),
+            Some(Seen::Waiting(why)) => (FileState::Waiting, Some(why)),
+            Some(Seen::Failed(why)) => (FileState::Failed, Some(why)),
+            _ if self.hashing.is_some() => (FileState::Hashing, None),
+            _ if self.kept_out.is_some() => (FileState::Withdrawn, None),
+            _ => match (&self.failed, &self.torrent) {
+                (Some((_, why)), _) => (FileState::Failed, Some(why)),
+                (None, Some(_)) if !self.silent => (FileState::Seeding, None),
+                (None, Some(_)) => (FileState::Settling, None),
+                (None, None) => (FileState::Settling, None),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: InfoHash = InfoHash([1; 20]);
+    const B: InfoHash = InfoHash([2; 20]);
+
+    fn files(inode: u64) -> Files {
+        let identity = Identity { device: 1, inode, size: 5, modified: 7, changed: 7 };
+        vec![(PathBuf::from("a"), identity)]
+    }
+
+    fn published(inode: u64, torrent: InfoHash) -> Names {
+        let mut names = Names::default();
+        assert_eq!(names.see("a", Seen::Uploading), []);
+        let hash = Act::Hash("a".to_owned(), files(inode));
+        assert_eq!(names.see("a", Seen::Settled(files(inode))), [hash]);
+        let publish = Act::Publish("a".to_owned(), torrent, files(inode));
+        assert_eq!(names.hear("a", &files(inode), Hashed::Torrent(torrent)), [publish]);
+        names
+    }
+
+    #[test]
+    fn a_file_that_settled_is_hashed_and_published_once() {
+        let mut names = published(1, A);
+        assert_eq!(names.see("a", Seen::Settled(files(1))), []);
+        assert_eq!(names.states().next(), Some(("a", FileState::Seeding, None, Some(A))));
+    }
+
+    #[test]
+    fn the_same_bytes_in_another_file_are_not_published_again() {
+        let mut names = published(1, A);
+        assert_eq!(names.see("a", Seen::Uploading), [Act::Silence(A)]);
+        assert_eq!(names.see("a", Seen::Settled(files(2))), [Act::Hash("a".to_owned(), files(2))]);
+        assert_eq!(names.hear("a", &files(2), Hashed::Torrent(A)), [Act::Refresh(A, files(2))]);
+    }
+
+    #[test]
+    fn other_bytes_withdraw_the_old_torrent_when_they_are_hashed_and_not_before() {
+        let mut names = published(1, A);
+        let settled = names.see("a", Seen::Settled(files(2)));
+        assert_eq!(settled, [Act::Silence(A), Act::Hash("a".to_owned(), files(2))]);
+        let publish = Act::Publish("a".to_owned(), B, files(2));
+        assert_eq!(names.hear("a", &files(2), Hashed::Torrent(B)), [Act::Withdraw(A), publish]);
+    }
+
+    #[test]
+    fn what_was_hashed_of_files_that_are_no_longer_there_counts_nothing() {
+        let mut names = Names::default();
+        names.see("a", Seen::Settled(files(1)));
+        assert_eq!(names.see("a", Seen::Uploading), [Act::Cancel("a".to_owned())]);
+        assert_eq!(names.hear("a", &files(1), Hashed::Torrent(A)), []);
+        names.see("a", Seen::Settled(files(2)));
+        assert_eq!(names.hear("a", &files(2), Hashed::Changed), [Act::Look("a".to_owned())]);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_withdrawn() {
+        let mut names = published(1, A);
+        assert_eq!(names.see("a", Seen::Gone), [Act::Silence(A), Act::Withdraw(A)]);
+        assert_eq!(names.states().count(), 0);
+    }
+
+    #[test]
+    fn touched_without_a_change_it_is_seeded_again() {
+        let mut names = published(1, A);
+        assert_eq!(names.changed(&A), [Act::Silence(A), Act::Look("a".to_owned())]);
+        assert_eq!(names.see("a", Seen::Settled(files(1))), [Act::Refresh(A, files(1))]);
+    }
+
+    #[test]
+    fn withdrawn_by_hand_it_stays_out_until_its_files_change_or_the_operator_wants_it() {
+        let mut names = published(1, A);
+        let keep = Act::KeepOut("a".to_owned(), Some(files(1)));
+        assert_eq!(names.withdraw("a").unwrap(), [Act::Silence(A), keep, Act::Withdraw(A)]);
+        assert_eq!(names.see("a", Seen::Settled(files(1))), []);
+        assert_eq!(names.states().next().unwrap().1, FileState::Withdrawn);
+        let again = [Act::KeepOut("a".to_owned(), None), Act::Hash("a".to_owned(), files(1))];
+        assert_eq!(names.clone().republish("a").unwrap(), again);
+        let again = [Act::KeepOut("a".to_owned(), None), Act::Hash("a".to_owned(), files(2))];
+        assert_eq!(names.see("a", Seen::Settled(files(2))), again);
+        assert!(names.withdraw("b").unwrap_err().contains("not in the folder"));
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_when_it_changes_or_the_operator_says_so() {
+        let mut names = Names::default();
+        names.see("a", Seen::Settled(files(1)));
+        assert_eq!(names.hear("a", &files(1), Hashed::Failed("no".to_owned())), []);
+        assert_eq!(names.see("a", Seen::Settled(files(1))), []);
+        assert_eq!(names.states().next(), Some(("a", FileState::Failed, Some("no"), None)));
+        assert_eq!(names.clone().republish("a").unwrap(), [Act::Hash("a".to_owned(), files(1))]);
+        assert_eq!(names.see("a", Seen::Settled(files(2))), [Act::Hash("a".to_owned(), files(2))]);
+    }
+
+    #[test]
+    fn after_a_start_nothing_is_hashed_that_is_what_it_was() {
+        let mut names = Names::default();
+        names.restore("a", A, files(1));
+        assert_eq!(names.see("a", Seen::Settling), [Act::Silence(A)]);
+        assert_eq!(names.see("a", Seen::Settled(files(1))), [Act::Refresh(A, files(1))]);
+    }
+}

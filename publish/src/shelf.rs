@@ -1,0 +1,173 @@
+//! A folder with one small JSON file for each torrent and the `.torrent` file beside it, so that a change costs what it
+//! changes.
+//!
+//! Each file is written beside and renamed; the `.torrent` file goes first in and last out.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use shard::InfoHash;
+
+use crate::durable::{self, FileError, Readers};
+
+/// What a node knows of each of its torrents, in memory and on disk.
+#[derive(Debug)]
+pub struct Shelf<T> {
+    folder: PathBuf,
+    items: HashMap<InfoHash, T>,
+}
+
+/// Why what is on disk cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ShelfError {
+    /// A file cannot be written, read or removed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file is not what was written.
+    #[error("{} is damaged: move it away, and what it was about begins anew", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+}
+
+impl<T: Serialize + for<'a> Deserialize<'a>> Shelf<T> {
+    /// Reads what is in `folder`, which is made where it is not there, and removes what a crash left beside.
+    pub fn open(folder: &Path) -> Result<Self, ShelfError> {
+        durable::folder(folder)?;
+        let mut items = HashMap::new();
+        for (name, path) in durable::files(folder)? {
+            let info_hash = name.strip_suffix(".json").and_then(hex::read);
+            if let Some(info_hash) = info_hash {
+                items.insert(info_hash, read_json(&path)?);
+            }
+        }
+        let shelf = Self { folder: folder.to_owned(), items };
+        for (name, path) in durable::files(folder)? {
+            let info_hash = name.strip_suffix(".torrent").and_then(hex::read);
+            if info_hash.is_some_and(|info_hash| !shelf.items.contains_key(&info_hash)) {
+                durable::remove(&path)?;
+            }
+        }
+        Ok(shelf)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&InfoHash, &T)> {
+        self.items.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// One of them.
+    pub fn get(&self, info_hash: &InfoHash) -> Option<&T> {
+        self.items.get(info_hash)
+    }
+
+    /// A torrent is new.
+    pub fn begin(&mut self, info_hash: InfoHash, item: T, torrent: &[u8]) -> Result<(), ShelfError> {
+        durable::write(&self.path(&info_hash, "torrent"), torrent, Readers::All)?;
+        self.put(info_hash, item)
+    }
+
+    /// One that is there is like this from now on.
+    pub fn put(&mut self, info_hash: InfoHash, item: T) -> Result<(), ShelfError> {
+        let text = serde_json::to_vec(&item).expect("what a node knows is JSON");
+        durable::write(&self.path(&info_hash, "json"), &text, Readers::All)?;
+        self.items.insert(info_hash, item);
+        Ok(())
+    }
+
+    /// One is gone.
+    pub fn remove(&mut self, info_hash: &InfoHash) -> Result<Option<T>, ShelfError> {
+        durable::remove(&self.path(info_hash, "json"))?;
+        durable::remove(&self.path(info_hash, "torrent"))?;
+        Ok(self.items.remove(info_hash))
+    }
+
+    /// The `.torrent` file of one.
+    pub fn torrent(&self, info_hash: &InfoHash) -> Result<Bytes, ShelfError> {
+        let path = self.path(info_hash, "torrent");
+        Ok(fs::read(&path).map(Bytes::from).map_err(FileError::of("read", &path))?)
+    }
+
+    fn path(&self, info_hash: &InfoHash, extension: &str) -> PathBuf {
+        self.folder.join(format!("{info_hash}.{extension}"))
+    }
+}
+
+/// Reads a file of JSON.
+pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, ShelfError> {
+    let text = fs::read(path).map_err(FileError::of("read", path))?;
+    serde_json::from_slice(&text).map_err(|source| ShelfError::Damaged { path: path.to_owned(), source })
+}
+
+/// An infohash as text.
+pub mod hex {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use shard::InfoHash;
+
+    /// Writes 40 hex digits.
+    pub fn serialize<S: Serializer>(info_hash: &InfoHash, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(info_hash)
+    }
+
+    /// Reads 40 hex digits.
+    pub fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<InfoHash, D::Error> {
+        let text = String::deserialize(from)?;
+        read(&text).ok_or_else(|| D::Error::custom("an infohash has 40 hex digits"))
+    }
+
+    /// The infohash of 40 hex digits.
+    pub fn read(text: &str) -> Option<InfoHash> {
+        if text.len() != 40 || !text.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0; 20];
+        for (byte, at) in bytes.iter_mut().zip((0..40).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
+        }
+        Some(InfoHash(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_is_there_again_after_a_start_and_half_of_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (kept, gone) = (InfoHash([1; 20]), InfoHash([2; 20]));
+        let mut shelf = Shelf::<u32>::open(folder.path()).unwrap();
+        shelf.begin(kept, 1, b"kept").unwrap();
+        shelf.begin(gone, 2, b"gone").unwrap();
+        shelf.put(kept, 7).unwrap();
+        shelf.remove(&gone).unwrap();
+        // A crash after the torrent and before the item.
+        fs::write(folder.path().join(format!("{gone}.torrent")), "half").unwrap();
+        fs::write(folder.path().join(".x.json.being-written"), "{").unwrap();
+
+        let shelf = Shelf::<u32>::open(folder.path()).unwrap();
+        assert_eq!(shelf.iter().collect::<Vec<_>>(), [(&kept, &7)]);
+        assert_eq!(shelf.torrent(&kept).unwrap(), "kept");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        fs::write(folder.path().join(format!("{gone}.json")), "{").unwrap();
+        let error = Shelf::<u32>::open(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("is damaged: move it away"), "{error}");
+    }
+}

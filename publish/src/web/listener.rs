@@ -1,0 +1,105 @@
+//! A listener for HTTP: bounds for connections and time, as strangers may reach it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Why nothing is answered there.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}; another program may, or the address is none of this machine")]
+pub struct ListenerError {
+    /// Where.
+    pub address: SocketAddr,
+    /// The system's error.
+    pub source: io::Error,
+}
+
+impl Listener {
+    /// Binds `address`; port 0 takes any.
+    pub async fn bind(address: SocketAddr) -> Result<Self, ListenerError> {
+        let failed = |source| ListenerError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers with `router` until `stop`. A connection may last [`CONNECTION_TIME`]; `transfers` says that large
+    /// content is served, which takes as long as it takes while it moves.
+    pub async fn serve(self, router: Router, transfers: bool, stop: CancellationToken) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let (stream, from) = tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        // A client that left again, or no file descriptor free: neither lasts.
+                        tracing::debug!(%error, "could not accept");
+                        sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
+                () = stop.cancelled() => return,
+            };
+            let router = router.clone().layer(axum::Extension(ConnectInfo(from)));
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_TIME)
+                    .keep_alive(transfers)
+                    .max_buf_size(REQUEST_BYTES_MAX)
+                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+                let time = if transfers { TRANSFER_TIME } else { CONNECTION_TIME };
+                tokio::select! {
+                    ended = timeout(time, connection) => {
+                        tracing::trace!(?ended, "a connection ended");
+                    }
+                    () = stop.cancelled() => {}
+                }
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Connections at a time.
+const CONNECTIONS_MAX: usize = 512;
+
+/// From the accept to the last byte of the answer, on a control listener.
+const CONNECTION_TIME: Duration = Duration::from_secs(30);
+
+/// The same where content is served.
+const TRANSFER_TIME: Duration = Duration::from_secs(6 * 3600);
+
+/// From the accept, or the end of an answer, to the end of the next request's header.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+
+/// Request line and header together.
+const REQUEST_BYTES_MAX: usize = 16 * 1024;
+
+/// How long the listener rests after `accept` failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
