@@ -3,10 +3,13 @@
 
 pub mod announce;
 pub mod command;
+pub mod durable;
 pub mod engine;
 pub mod feed;
 pub mod master;
+pub mod node;
 pub mod seeder;
+pub mod shelf;
 pub mod torrent;
 pub mod watch;
 pub mod web;

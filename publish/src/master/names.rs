@@ -4,15 +4,11 @@
 //! but when its file is gone, or when other content of it has been hashed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use shard::InfoHash;
 
-use crate::torrent::Identity;
+use crate::watch::Look;
 use crate::web::status::FileState;
-
-/// Files below the watched folder, and which they were.
-pub type Files = Vec<(PathBuf, Identity)>;
 
 /// What is seen of a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,7 +20,10 @@ pub enum Seen {
     /// It is not to be published as it is: empty, or without its mark.
     Waiting(String),
     /// It has settled as this.
-    Settled(Files),
+    Settled(Look),
+    /// It has settled, but was written to in place, and nothing says that all of it is there: only the torrent that it
+    /// had may come back.
+    Overwritten(Look),
     /// It is not there.
     Gone,
     /// It cannot be published as it is.
@@ -46,7 +45,7 @@ pub enum Hashed {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Act {
     /// Hash the files of a name.
-    Hash(String, Files),
+    Hash(String, Look),
     /// Stop hashing a name.
     Cancel(String),
     /// Look at a name again.
@@ -54,13 +53,13 @@ pub enum Act {
     /// Nobody is to get bytes of this torrent any more; feed and tracker keep it.
     Silence(InfoHash),
     /// This torrent is of these files now, which are the same bytes: seed it again.
-    Refresh(InfoHash, Files),
+    Refresh(InfoHash, Look),
     /// Publish what was hashed of a name.
-    Publish(String, InfoHash, Files),
+    Publish(String, InfoHash, Look),
     /// Take a torrent out of feed, docroot, tracker and swarm.
     Withdraw(InfoHash),
     /// Keep in mind that the operator wants a name out while its files are these.
-    KeepOut(String, Option<Files>),
+    KeepOut(String, Option<Look>),
 }
 
 /// A name.
@@ -68,15 +67,15 @@ pub enum Act {
 struct Name {
     seen: Option<Seen>,
     /// The torrent that is published or on its way, and the files that it is of.
-    torrent: Option<(InfoHash, Files)>,
+    torrent: Option<(InfoHash, Look)>,
     /// The torrent's files are not what they were, and nobody gets bytes of it.
     silent: bool,
     /// What is being hashed.
-    hashing: Option<Files>,
+    hashing: Option<Look>,
     /// The files for which the operator has withdrawn it.
-    kept_out: Option<Files>,
+    kept_out: Option<Look>,
     /// Why the files that are there could not be published.
-    failed: Option<(Files, String)>,
+    failed: Option<(Look, String)>,
 }
 
 /// All names.
@@ -87,17 +86,17 @@ pub struct Names {
 
 impl Names {
     /// A torrent of a start: published or on its way in, of these files.
-    pub fn restore(&mut self, name: &str, info_hash: InfoHash, files: Files) {
+    pub fn restore(&mut self, name: &str, info_hash: InfoHash, files: Look) {
         self.entry(name).torrent = Some((info_hash, files));
     }
 
     /// A name that the operator has withdrawn, of a start.
-    pub fn restore_kept_out(&mut self, name: &str, files: Files) {
+    pub fn restore_kept_out(&mut self, name: &str, files: Look) {
         self.entry(name).kept_out = Some(files);
     }
 
     /// The files of a name's torrent.
-    pub fn files(&self, name: &str) -> Option<&Files> {
+    pub fn files(&self, name: &str) -> Option<&Look> {
         self.names.get(name)?.torrent.as_ref().map(|(_, files)| files)
     }
 
@@ -107,7 +106,7 @@ impl Names {
         let mut acts = Vec::new();
         entry.seen = Some(seen.clone());
         match seen {
-            Seen::Settled(files) => entry.settle(name, files, &mut acts),
+            Seen::Settled(files) | Seen::Overwritten(files) => entry.settle(name, files, &mut acts),
             Seen::Gone => {
                 entry.cancel(name, &mut acts);
                 entry.silence(&mut acts);
@@ -129,7 +128,7 @@ impl Names {
     }
 
     /// Hashing of a name has come to an end.
-    pub fn hear(&mut self, name: &str, files: &Files, hashed: Hashed) -> Vec<Act> {
+    pub fn hear(&mut self, name: &str, files: &Look, hashed: Hashed) -> Vec<Act> {
         let entry = self.entry(name);
         let mut acts = Vec::new();
         if entry.hashing.as_ref() != Some(files) {
@@ -148,6 +147,9 @@ impl Names {
                     entry.silent = false;
                     entry.torrent = Some((info_hash, files.clone()));
                     acts.push(Act::Refresh(info_hash, files.clone()));
+                }
+                _ if matches!(entry.seen, Some(Seen::Overwritten(_))) => {
+                    entry.failed = Some((files.clone(), OVERWRITTEN.to_owned()));
                 }
                 _ => {
                     if let Some((other, _)) = entry.torrent.replace((info_hash, files.clone())) {
@@ -181,10 +183,10 @@ impl Names {
         entry.silence(&mut acts);
         let torrent = entry.torrent.take();
         let seen = match &entry.seen {
-            Some(Seen::Settled(files)) => Some(files.clone()),
+            Some(Seen::Settled(files) | Seen::Overwritten(files)) => Some(files.clone()),
             _ => torrent.as_ref().map(|(_, files)| files.clone()),
         };
-        entry.kept_out = Some(seen.unwrap_or_default());
+        entry.kept_out = Some(seen.unwrap_or(Look::Absent));
         acts.push(Act::KeepOut(name.to_owned(), entry.kept_out.clone()));
         acts.extend(torrent.map(|(info_hash, _)| Act::Withdraw(info_hash)));
         Ok(acts)
@@ -201,7 +203,11 @@ impl Names {
             acts.push(Act::KeepOut(name.to_owned(), None));
         }
         match entry.seen.clone() {
-            Some(Seen::Settled(files)) => entry.settle(name, files, &mut acts),
+            // The operator says that all of it is there.
+            Some(Seen::Settled(files) | Seen::Overwritten(files)) => {
+                entry.seen = Some(Seen::Settled(files.clone()));
+                entry.settle(name, files, &mut acts);
+            }
             _ => acts.push(Act::Look(name.to_owned())),
         }
         Ok(acts)
@@ -222,7 +228,7 @@ impl Names {
 }
 
 impl Name {
-    fn settle(&mut self, name: &str, files: Files, acts: &mut Vec<Act>) {
+    fn settle(&mut self, name: &str, files: Look, acts: &mut Vec<Act>) {
         if self.hashing.as_ref() == Some(&files) {
             return;
         }
@@ -285,16 +291,19 @@ impl Name {
     }
 }
 
+const OVERWRITTEN: &str = "it was written to in place, and nothing says that all of it is there: rename a whole file \
+    over it, make its done-marker, or say `margay publish republish NAME`";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::torrent::Identity;
 
     const A: InfoHash = InfoHash([1; 20]);
     const B: InfoHash = InfoHash([2; 20]);
 
-    fn files(inode: u64) -> Files {
-        let identity = Identity { device: 1, inode, size: 5, modified: 7, changed: 7 };
-        vec![(PathBuf::from("a"), identity)]
+    fn files(inode: u64) -> Look {
+        Look::File(Identity { device: 1, inode, size: 5, modified: 7, changed: 7 })
     }
 
     fn published(inode: u64, torrent: InfoHash) -> Names {
@@ -327,6 +336,21 @@ mod tests {
         let mut names = published(1, A);
         let settled = names.see("a", Seen::Settled(files(2)));
         assert_eq!(settled, [Act::Silence(A), Act::Hash("a".to_owned(), files(2))]);
+        let publish = Act::Publish("a".to_owned(), B, files(2));
+        assert_eq!(names.hear("a", &files(2), Hashed::Torrent(B)), [Act::Withdraw(A), publish]);
+    }
+
+    #[test]
+    fn other_bytes_written_in_place_are_not_published_unless_somebody_says_so() {
+        let mut names = published(1, A);
+        names.see("a", Seen::Uploading);
+        names.see("a", Seen::Overwritten(files(1)));
+        assert_eq!(names.see("a", Seen::Uploading), []);
+        let hash = Act::Hash("a".to_owned(), files(2));
+        assert_eq!(names.see("a", Seen::Overwritten(files(2))), [hash.clone()]);
+        assert_eq!(names.hear("a", &files(2), Hashed::Torrent(B)), []);
+        assert_eq!(names.states().next().unwrap().1, FileState::Failed);
+        assert_eq!(names.republish("a").unwrap(), [hash]);
         let publish = Act::Publish("a".to_owned(), B, files(2));
         assert_eq!(names.hear("a", &files(2), Hashed::Torrent(B)), [Act::Withdraw(A), publish]);
     }
