@@ -1,0 +1,320 @@
+//! Keys: what a Master signs with, and what a Seeder knows it by.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::{fmt, str};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+/// The file of the key in the Master's data folder: PKCS#8 (RFC 5958), mode 0600.
+pub const KEY_FILE: &str = "feed.key";
+/// The file of the key that is to follow, while a rotation is under way.
+pub const NEXT_KEY_FILE: &str = "feed.next.key";
+
+/// An ed25519 public key (RFC 8032). As text it is 43 characters of base64url (RFC 4648, section 5).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKey(pub [u8; 32]);
+
+impl PublicKey {
+    /// The key that is written as 43 characters, or 44 with the `=` behind them.
+    pub fn parse(text: &str) -> Option<Self> {
+        base64(text.strip_suffix('=').unwrap_or(text)).map(Self)
+    }
+
+    /// Whether `signature` is this key's over `message`.
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl serde::Serialize for PublicKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for PublicKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text)
+            .ok_or_else(|| serde::de::Error::custom("a key is 43 characters of base64url"))
+    }
+}
+
+/// What a Master signs with.
+pub struct KeyPair {
+    pair: Ed25519KeyPair,
+}
+
+impl KeyPair {
+    /// The key in the data folder `folder`; made there when there is none.
+    ///
+    /// A file that others may read is refused: whoever has it is the Master to every Seeder.
+    pub fn open(folder: &Path) -> Result<Self, KeyError> {
+        Self::open_file(&folder.join(KEY_FILE))
+    }
+
+    /// The key that is to follow in `folder`, where a rotation is under way.
+    pub fn next(folder: &Path) -> Result<Option<Self>, KeyError> {
+        Self::read(&folder.join(NEXT_KEY_FILE))
+    }
+
+    /// Begins a rotation: makes the key that is to follow, or finds the one that was made.
+    ///
+    /// From now on lists are signed by the old key and name this one (`List::next_key`).
+    pub fn begin_rotation(folder: &Path) -> Result<Self, KeyError> {
+        Self::open_file(&folder.join(NEXT_KEY_FILE))
+    }
+
+    /// Ends a rotation: the key that was to follow is now the key, and the old one is gone.
+    pub fn end_rotation(folder: &Path) -> Result<Self, KeyError> {
+        let (next, key) = (folder.join(NEXT_KEY_FILE), folder.join(KEY_FILE));
+        let pair = Self::read(&next)?.ok_or_else(|| KeyError::NoNext { path: next.clone() })?;
+        fs::rename(&next, &key)
+            .and_then(|()| File::open(folder)?.sync_all())
+            .map_err(|source| KeyError::Write { path: key, source })?;
+        Ok(pair)
+    }
+
+    /// A key of 32 bytes that are known: for tests alone.
+    #[doc(hidden)]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self { pair: Ed25519KeyPair::from_seed_unchecked(seed).expect("every 32 bytes are a seed") }
+    }
+
+    /// What Seeders know this key by.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.pair.public_key().as_ref().try_into().expect("a key is 32 bytes"))
+    }
+
+    /// Its signature over `message`.
+    pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.pair.sign(message).as_ref().try_into().expect("a signature is 64 bytes")
+    }
+
+    fn open_file(path: &Path) -> Result<Self, KeyError> {
+        loop {
+            if let Some(pair) = Self::read(path)? {
+                return Ok(pair);
+            }
+            match Self::make(path) {
+                // Another process was faster, and its key is the one.
+                Err(KeyError::Write { source, .. })
+                    if source.kind() == io::ErrorKind::AlreadyExists => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn read(path: &Path) -> Result<Option<Self>, KeyError> {
+        let failed = |source| KeyError::Read { path: path.to_owned(), source };
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
+            return Err(KeyError::Open { path: path.to_owned() });
+        }
+        let mut bytes = Vec::new();
+        file.take(KEY_FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
+        let pair = Ed25519KeyPair::from_pkcs8(&bytes)
+            .map_err(|error| KeyError::Damaged { path: path.to_owned(), why: error.to_string() })?;
+        Ok(Some(Self { pair }))
+    }
+
+    /// Written beside, synced and renamed, and never over one that is there.
+    fn make(path: &Path) -> Result<Self, KeyError> {
+        let random = SystemRandom::new();
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| KeyError::Random)?;
+        // A name that nobody else writes to, also in another container with the same process ids.
+        let mut name = [0; 8];
+        random.fill(&mut name).map_err(|_| KeyError::Random)?;
+        let beside = path.with_extension(format!("{:016x}.new", u64::from_ne_bytes(name)));
+        let write = || -> io::Result<()> {
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+            file.write_all(pkcs8.as_ref())?;
+            file.sync_all()?;
+            rename_new(&beside, path)?;
+            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        };
+        if let Err(source) = write() {
+            let _ = fs::remove_file(&beside);
+            return Err(KeyError::Write { path: path.to_owned(), source });
+        }
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).expect("it was made here");
+        Ok(Self { pair })
+    }
+}
+
+impl fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyPair of {}", self.public())
+    }
+}
+
+/// The `N` bytes that are written as base64url without padding.
+pub(super) fn base64<const N: usize>(text: &str) -> Option<[u8; N]> {
+    // `decode` makes room for what it is given.
+    if text.len() > N * 4 / 3 + 1 {
+        return None;
+    }
+    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+}
+
+/// Renames where nothing is yet; file systems without that (NFS) do it by a second name.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            fs::hard_link(from, to).and_then(|()| fs::remove_file(from))
+        }
+        done => Ok(done?),
+    }
+}
+
+/// Why there is no key to sign with.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// It cannot be read.
+    #[error("cannot read the key {path}; give the user that publishes access to it")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It cannot be written.
+    #[error("cannot write the key {path}; the data folder has to be there and writable")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others may read it.
+    #[error(
+        "others than its owner may read the key {path}; run chmod 600 on it, and rotate it if somebody may have read it"
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is no key.
+    #[error(
+        "{path} is no ed25519 key in PKCS#8 ({why}); put it back from a backup, or remove it: then a new key is made, \
+         which every Seeder has to be told by hand"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// There is no rotation to end.
+    #[error("there is no {path}: no rotation is under way; begin one first")]
+    NoNext {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system has no randomness.
+    #[error(
+        "the system gives no random bytes (getrandom), so no key can be made; see whether /dev/urandom is there"
+    )]
+    Random,
+}
+
+const KEY_FILE_BYTES_MAX: u64 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = KeyPair::open(folder.path()).unwrap().public();
+        assert_eq!(KeyPair::open(folder.path()).unwrap().public(), first);
+        let mode = fs::metadata(folder.path().join(KEY_FILE)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn many_that_start_at_once_have_one_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys: Vec<_> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| KeyPair::open(folder.path()).unwrap().public()))
+                .collect();
+            started.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_key_that_others_read_or_that_is_damaged_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        KeyPair::open(folder.path()).unwrap();
+        let path = folder.path().join(KEY_FILE);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(KeyPair::open(folder.path()).unwrap_err().to_string().contains("chmod 600"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&path, "").unwrap();
+        assert!(matches!(KeyPair::open(folder.path()), Err(KeyError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_rotation_goes_from_key_to_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = KeyPair::open(folder.path()).unwrap().public();
+        assert!(KeyPair::next(folder.path()).unwrap().is_none());
+        assert!(matches!(KeyPair::end_rotation(folder.path()), Err(KeyError::NoNext { .. })));
+        let new = KeyPair::begin_rotation(folder.path()).unwrap().public();
+        assert_eq!(KeyPair::begin_rotation(folder.path()).unwrap().public(), new);
+        assert_eq!(KeyPair::open(folder.path()).unwrap().public(), old);
+        assert_eq!(KeyPair::end_rotation(folder.path()).unwrap().public(), new);
+        assert_eq!(KeyPair::open(folder.path()).unwrap().public(), new);
+        assert!(KeyPair::next(folder.path()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_public_key_is_its_text() {
+        let key = KeyPair::from_seed(&[7; 32]).public();
+        let text = key.to_string();
+        assert_eq!(text.len(), 43);
+        assert_eq!(PublicKey::parse(&text), Some(key));
+        assert_eq!(PublicKey::parse(&format!("{text}=")), Some(key));
+        for wrong in [
+            "",
+            "=",
+            &text[1..],
+            &format!("{text}=="),
+            &format!("{text}A"),
+            &text.replace(&text[..1], "!"),
+        ] {
+            assert_eq!(PublicKey::parse(wrong), None, "{wrong}");
+        }
+    }
+}
