@@ -1,0 +1,148 @@
+//! The one port of a node: the handshake of who connects is read once, and says where the connection goes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
+
+use super::admission::Pass;
+use super::{Entry, ListenError, Shared, connection};
+use crate::engine::wire::{HANDSHAKE_BYTES, Handshake, PROTOCOL};
+
+/// Listens on each address. Where a port is 0, it is the one that the first address of port 0 got.
+pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
+    let mut port = 0;
+    let mut listeners = Vec::new();
+    for &address in addresses {
+        let mut address = address;
+        if address.port() == 0 {
+            address.set_port(port);
+        }
+        let listener = bind_one(address).map_err(|source| ListenError::Bind { address, source })?;
+        if port == 0 {
+            port = listener.local_addr().map_or(0, |address| address.port());
+        }
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    if address.is_ipv6() {
+        // So that it does not take the IPv4 port too.
+        rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Takes connections until all is stopped.
+pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
+    while let Some(accepted) = shared.stop.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((stream, address)) => match shared.admission.enter(address.ip()) {
+                Some(pass) => shared.spawn(answer(shared.clone(), stream, address, pass)),
+                None => {
+                    shared.refused.fetch_add(1, Ordering::Relaxed);
+                }
+            },
+            Err(error) => {
+                // Without descriptors it fails at once again; a pause lets others close theirs.
+                tracing::debug!("cannot take a connection: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Reads the handshake and hands the connection to who it is for; one that is for nobody is closed.
+async fn answer(shared: Arc<Shared>, mut stream: TcpStream, address: SocketAddr, mut pass: Pass) {
+    let handshake = tokio::select! {
+        () = shared.stop.cancelled() => return,
+        read = timeout(shared.limits.handshake_timeout, read_handshake(&mut stream)) => match read {
+            Ok(Ok(Some(handshake))) => handshake,
+            _ => return,
+        }
+    };
+    if handshake.peer_id == shared.peer_id {
+        return;
+    }
+    match shared.entry(&handshake.info_hash) {
+        None => {}
+        Some(Entry::Complete(torrent)) => {
+            connection::run(shared, torrent, stream, address, handshake, pass, false).await;
+        }
+        Some(Entry::Fetching(engine)) => {
+            pass.opened();
+            tokio::select! {
+                () = shared.stop.cancelled() => {}
+                relayed = relay(&shared, &mut stream, engine, &handshake) => {
+                    if let Err(error) = relayed {
+                        tracing::debug!("the relay to {engine} ended: {error}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The handshake that a stream begins with; `None` is another protocol, which is noticed at its first bytes.
+pub(super) async fn read_handshake(stream: &mut TcpStream) -> io::Result<Option<Handshake>> {
+    let mut bytes = [0; HANDSHAKE_BYTES];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let read = stream.read(&mut bytes[filled..]).await?;
+        filled += read;
+        let known = filled.min(PROTOCOL.len());
+        if read == 0 || bytes[..known] != PROTOCOL[..known] {
+            return Ok(None);
+        }
+    }
+    Ok(Handshake::read(&bytes))
+}
+
+/// Hands a connection to an engine on this machine, with the handshake as it is known here: the flags that only this
+/// side does not know are not handed on. What goes out counts for the upload rate.
+async fn relay(
+    shared: &Shared,
+    stream: &mut TcpStream,
+    engine: SocketAddr,
+    handshake: &Handshake,
+) -> io::Result<()> {
+    let mut inside = TcpStream::connect(engine).await?;
+    inside.set_nodelay(true)?;
+    stream.set_nodelay(true)?;
+    inside.write_all(&handshake.write()).await?;
+    let (mut from_engine, mut to_engine) = inside.split();
+    let (mut from_peer, mut to_peer) = stream.split();
+    let inward = tokio::io::copy(&mut from_peer, &mut to_engine);
+    let outward = async {
+        let mut buffer = vec![0; RELAY_BYTES];
+        loop {
+            let read = timeout(shared.limits.idle_timeout, from_engine.read(&mut buffer)).await??;
+            if read == 0 {
+                return Ok(());
+            }
+            shared.bucket.take(read as u64).await;
+            timeout(shared.limits.idle_timeout, to_peer.write_all(&buffer[..read])).await??;
+        }
+    };
+    // A connection of peers has no half that goes on alone.
+    tokio::select! {
+        ended = inward => ended.map(|_| ()),
+        ended = outward => ended,
+    }
+}
+
+/// Connections that wait to be taken.
+const BACKLOG: u32 = 256;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The buffer of a relayed connection.
+const RELAY_BYTES: usize = 32 << 10;

@@ -1,0 +1,3 @@
+//! Tests of the publisher with real programs.
+
+mod engine;
