@@ -1,0 +1,3 @@
+//! The publisher from outside, with the programs that people use.
+
+mod watch;
