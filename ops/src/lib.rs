@@ -4,6 +4,7 @@
 
 pub mod counters;
 pub mod health;
+pub mod host;
 pub mod lists;
 pub mod metrics;
 pub mod process;

@@ -8,8 +8,14 @@ pub mod engine;
 pub mod feed;
 pub mod master;
 pub mod node;
+pub mod options;
 pub mod seeder;
 pub mod shelf;
 pub mod torrent;
 pub mod watch;
 pub mod web;
+
+/// An error with all its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    ops::log::ErrorChain(error).to_string()
+}

@@ -1,1 +1,4 @@
 //! A Seeder: what the feed tells of is fetched and seeded.
+
+mod budget;
+mod poll;

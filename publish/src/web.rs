@@ -9,6 +9,6 @@ mod page;
 pub mod status;
 
 pub use control::{Command, Control, Ordered};
-pub use files::{Content, Served, public};
+pub use files::{Content, SEEDER_HEADER, Served, public};
 pub use listener::{Listener, ListenerError};
 pub use metrics::reference;

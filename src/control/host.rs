@@ -1,10 +1,4 @@
-//! By which name a listener is asked.
-//!
-//! A web page can point a name of its own at any address, and is then of the same origin as what answers there
-//! ("DNS rebinding"). So what takes commands is asked by an address, or as `localhost` (RFC 6761, 6.3), which
-//! nobody can point elsewhere.
-
-use std::net::IpAddr;
+//! By which name the control listener is asked: what takes commands, by an address or as `localhost`.
 
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -12,6 +6,7 @@ use axum::http::header::HOST;
 use axum::http::uri::Authority;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use ops::host::is_own;
 
 /// Passes on what is asked for by an address, and by who says nothing (HTTP/1.0).
 pub(super) async fn check(request: Request, next: Next) -> Response {
@@ -23,12 +18,6 @@ pub(super) async fn check(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     (StatusCode::MISDIRECTED_REQUEST, MISDIRECTED).into_response()
-}
-
-fn is_own(host: &str) -> bool {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let name = host.strip_suffix('.').unwrap_or(host);
-    bare.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
 }
 
 const MISDIRECTED: &str = "\

@@ -22,6 +22,7 @@ use shard::InfoHash;
 use crate::durable::{self, FileError, Readers};
 use crate::shelf::{self, Shelf, ShelfError, hex};
 use crate::torrent::Identity;
+use crate::watch::{Entry, Look};
 
 /// Where a torrent is on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -49,14 +50,73 @@ pub struct Item {
     pub size: u64,
     /// Number of its files.
     pub files: u64,
-    /// Each file below the watched folder, and which one it was when it was hashed.
-    pub identities: Vec<(PathBuf, Identity)>,
+    /// As what it was hashed.
+    pub files_were: Files,
     /// When it was authored, in seconds since 1970.
     pub published: u64,
     /// Where its content is: the watched folder, or a folder of a Seeder that was promoted.
     pub root: PathBuf,
     /// Where it is on its way.
     pub step: Step,
+}
+
+/// The files of a name, and which they were.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Files {
+    /// It is a file.
+    File(Identity),
+    /// It is a directory.
+    Directory {
+        /// The device of the directory itself.
+        device: u64,
+        /// Each file below it, in the order of its bytes in the torrent.
+        files: Vec<(PathBuf, Identity)>,
+    },
+}
+
+impl Files {
+    /// The files of what settled; `None` where there is nothing that could be published.
+    pub fn of(look: &Look) -> Option<Self> {
+        match look {
+            Look::File(identity) => Some(Files::File(*identity)),
+            Look::Directory { device, files, .. } => {
+                let files = files.iter().map(|file| (file.path.clone(), file.identity)).collect();
+                Some(Files::Directory { device: *device, files })
+            }
+            Look::Absent | Look::Failed(_) => None,
+        }
+    }
+
+    /// The same as it is looked at.
+    pub fn look(&self) -> Look {
+        match self {
+            Files::File(identity) => Look::File(*identity),
+            Files::Directory { device, files } => {
+                let entry = |(path, identity): &(PathBuf, Identity)| Entry { path: path.clone(), identity: *identity };
+                Look::Directory { device: *device, files: files.iter().map(entry).collect(), unfinished: None }
+            }
+        }
+    }
+
+    /// Which files they were, in the order of the torrent.
+    pub fn identities(&self) -> Vec<Identity> {
+        match self {
+            Files::File(identity) => vec![*identity],
+            Files::Directory { files, .. } => files.iter().map(|(_, identity)| *identity).collect(),
+        }
+    }
+
+    /// The same with their paths below the folder that `name` is in.
+    pub fn paths(&self, name: &str) -> Vec<(PathBuf, Identity)> {
+        match self {
+            Files::File(identity) => vec![(name.into(), *identity)],
+            Files::Directory { files, .. } => {
+                let below = |(path, identity): &(PathBuf, Identity)| (Path::new(name).join(path), *identity);
+                files.iter().map(below).collect()
+            }
+        }
+    }
 }
 
 /// What is known of a name for longer than its file is there.
@@ -67,7 +127,7 @@ pub struct Known {
     /// How many torrents it has had.
     pub times: u32,
     /// What its content was when the operator withdrew it: it stays out until it changes.
-    pub withdrawn: Option<Vec<(PathBuf, Identity)>>,
+    pub withdrawn: Option<Files>,
 }
 
 /// All of it, in memory and on disk.
@@ -134,6 +194,11 @@ impl Manifest {
     /// What is known of a name.
     pub fn known(&self, name: &str) -> Option<&Known> {
         self.names.get(name)
+    }
+
+    /// What is known of all names, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &Known> {
+        self.names.values()
     }
 
     /// The title under which `name` is published next: the name, and from the second time on its number.
@@ -209,7 +274,7 @@ mod tests {
             title: name.to_owned(),
             size: 5,
             files: 1,
-            identities: Vec::new(),
+            files_were: Files::Directory { device: 1, files: Vec::new() },
             published: 7,
             root: PathBuf::from("/srv"),
             step: Step::Publishing,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use shard::InfoHash;
 
-use crate::watch::Look;
+use crate::watch::{Look, State, Waits};
 use crate::web::status::FileState;
 
 /// What is seen of a name.
@@ -28,6 +28,22 @@ pub enum Seen {
     Gone,
     /// It cannot be published as it is.
     Failed(String),
+}
+
+/// What the watcher says, as far as it matters here.
+pub fn seen(state: State) -> Seen {
+    match state {
+        State::Uploading(Waits::Empty) => Seen::Waiting("it is empty; there is nothing to publish yet".to_owned()),
+        State::Uploading(Waits::Marker) => {
+            Seen::Waiting("its done-marker is missing, or older than the last write".to_owned())
+        }
+        State::Uploading(_) | State::Changed(_) => Seen::Uploading,
+        State::Settling { .. } => Seen::Settling,
+        State::Settled(look) => Seen::Settled(look),
+        State::Overwritten(look) => Seen::Overwritten(look),
+        State::Gone => Seen::Gone,
+        State::Failed(why) => Seen::Failed(why),
+    }
 }
 
 /// What hashing has come to.

@@ -10,30 +10,25 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path as UrlPath, Request, State as Shared};
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::Extension;
-use bytes::Bytes;
 use tower::ServiceExt;
 use tower_http::services::{ServeDir, ServeFile};
 
 use super::status::Seeder;
+use crate::feed::Document;
 use crate::torrent::Identity;
 
-/// A document of the feed in both forms.
+/// A document of the feed as it is served.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Served {
     /// Its media type.
     pub media_type: &'static str,
-    /// As it is.
-    pub text: Bytes,
-    /// Packed by gzip.
-    pub packed: Bytes,
-    /// Its strong ETag, with quotes.
-    pub etag: String,
+    /// It, packed and not.
+    pub document: Document,
 }
 
 /// What may be asked for: filled by the Master, read by the listener.
@@ -127,42 +122,47 @@ async fn document(Shared(content): Shared<Arc<Content>>, request: Request, next:
     let served = read(&content.documents).get(name).cloned();
     let Some(served) = served else { return next.run(request).await };
     let headers = request.headers();
-    if let Some(Extension(ConnectInfo(from))) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied().map(Extension) {
-        content.hear_seeder(headers, from);
+    if let Some(ConnectInfo(from)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
+        content.hear_seeder(headers, *from);
     }
-    let has = headers.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
-    let is_same = has.is_some_and(|tags| {
-        tags.split(',').any(|tag| {
-            let tag = tag.trim().trim_start_matches("W/");
-            tag == served.etag || tag == "*"
-        })
-    });
     let takes_gzip = headers
-        .get_all("accept-encoding")
+        .get_all(ACCEPT_ENCODING)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|coding| {
-            let mut parts = coding.split(';').map(str::trim);
-            let name = parts.next().unwrap_or_default();
-            name.eq_ignore_ascii_case("gzip") && !parts.any(|q| matches!(q, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-        });
-    let mut response = match (is_same, takes_gzip) {
-        (true, _) => StatusCode::NOT_MODIFIED.into_response(),
-        (false, true) => {
-            let mut response = Response::new(Body::from(served.packed));
-            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            response
-        }
-        (false, false) => Response::new(Body::from(served.text)),
+        .any(takes_gzip);
+    let document = &served.document;
+    let (bytes, etag) = match takes_gzip {
+        true => (&document.gzip, &document.gzip_etag),
+        false => (&document.bytes, &document.etag),
     };
+    // Never without the question: qBittorrent takes such an answer as an error.
+    let has = headers.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+    let is_same = has.is_some_and(|tags| {
+        tags.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == etag || tag == "*")
+    });
+    let mut response = match is_same {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => Response::new(Body::from(bytes.clone())),
+    };
+    if takes_gzip && !is_same {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(served.media_type));
     headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    if let Ok(etag) = HeaderValue::from_str(&served.etag) {
+    if let Ok(etag) = HeaderValue::from_str(etag) {
         headers.insert(ETAG, etag);
     }
     response
+}
+
+/// True for a coding of `Accept-Encoding` that is gzip and wanted (RFC 9110, 12.5.3).
+fn takes_gzip(coding: &str) -> bool {
+    let mut parts = coding.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default();
+    let is_refused = |weight: &str| weight.strip_prefix("q=").and_then(|q| q.parse().ok()) == Some(0.0);
+    name.eq_ignore_ascii_case("gzip") && !parts.any(is_refused)
 }
 
 /// A published file, while it is the one that was hashed.

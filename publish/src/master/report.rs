@@ -1,0 +1,120 @@
+//! What the Master says of itself.
+
+use std::collections::HashMap;
+
+use shard::InfoHash;
+
+use super::Master;
+use super::manifest::Step;
+use crate::announce::{TorrentStatus, TrackerState};
+use crate::engine::upload::TorrentStats;
+use crate::feed::FeedAddress;
+use crate::web::status::{Feed, File, FileState, Role, Status};
+
+impl Master {
+    /// How everything is now.
+    pub(super) fn report(&self) -> Status {
+        let uploads = self.node.uploads().stats();
+        let by_torrent: HashMap<InfoHash, &TorrentStats> =
+            uploads.torrents.iter().map(|torrent| (torrent.info_hash, torrent)).collect();
+        let announced: HashMap<InfoHash, TorrentStatus> =
+            self.node.announcer().snapshot().into_iter().map(|status| (status.info_hash, status)).collect();
+        let mut files = Vec::new();
+        for (name, state, reason, info_hash) in self.names.states() {
+            let item = info_hash.and_then(|info_hash| self.manifest.item(&info_hash));
+            let mut file = File {
+                name: name.to_owned(),
+                state,
+                reason: reason.map(str::to_owned),
+                info_hash: info_hash.map(|info_hash| info_hash.to_string()),
+                size: item.map_or(0, |item| item.size),
+                done: self.hasher.done(name).unwrap_or_else(|| item.map_or(0, |item| item.size)),
+                ..File::default()
+            };
+            if let Some(info_hash) = info_hash {
+                self.add_torrent(&mut file, &info_hash, by_torrent.get(&info_hash).copied());
+                if let Some(status) = announced.get(&info_hash) {
+                    (file.swarm, file.tracker) = told_by(status);
+                }
+            }
+            files.push(file);
+        }
+        for item in self.manifest.items().filter(|item| item.step == Step::Withdrawing) {
+            files.push(File {
+                name: item.name.clone(),
+                state: FileState::Withdrawing,
+                reason: self.delayed.get(&item.info_hash).cloned(),
+                info_hash: Some(item.info_hash.to_string()),
+                size: item.size,
+                ..File::default()
+            });
+        }
+        let peers = uploads.torrents.iter().flat_map(|torrent| &torrent.peers);
+        Status {
+            role: Role::Master,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.started,
+            folder: self.folder.display().to_string(),
+            feeds: vec![self.feed()],
+            files,
+            seeders: self.served.seeders(),
+            troubles: self.troubles(),
+            uploaded: uploads.uploaded,
+            upload_rate: peers.clone().map(|peer| peer.rate).sum(),
+            peers: peers.count(),
+            progress: self.hasher.progress(),
+        }
+    }
+
+    fn add_torrent(&self, file: &mut File, info_hash: &InfoHash, stats: Option<&TorrentStats>) {
+        if let Some(stats) = stats {
+            file.peers = stats.peers.len();
+            file.uploaded = stats.uploaded;
+        }
+        let is_published =
+            self.manifest.item(info_hash).is_some_and(|item| item.step == Step::Published);
+        if file.state == FileState::Seeding && !is_published {
+            file.state = FileState::Publishing;
+            file.reason = self.delayed.get(info_hash).cloned();
+        }
+    }
+
+    fn feed(&self) -> Feed {
+        let address = FeedAddress { url: self.writer.page.link.clone(), key: Some(self.writer.key.public()) };
+        let last = self.feed.last.as_deref();
+        Feed {
+            address: address.to_string(),
+            epoch: self.epoch,
+            generation: last.map_or(0, |list| list.generation),
+            items: last.map_or(0, |list| list.items.len()),
+            at: last.map_or(0, |list| list.made),
+            trouble: self.feed.trouble.clone(),
+        }
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        let mut troubles = Vec::new();
+        if let Some(why) = &self.lost {
+            troubles.push(format!("the watched folder is lost, and nothing is withdrawn: {why}"));
+        }
+        if let Some(why) = &self.feed.trouble {
+            troubles.push(format!("the feed cannot be written: {why}"));
+        }
+        if let Some(why) = self.delayed.values().next() {
+            troubles.push(format!("{} torrents wait for their next step: {why}", self.delayed.len()));
+        }
+        troubles
+    }
+}
+
+/// Seeders and leechers that a tracker tells of, and what one says that is no success.
+pub(crate) fn told_by(status: &TorrentStatus) -> (Option<(u32, u32)>, Option<String>) {
+    let swarm = status.trackers.iter().find_map(|tracker| Some((tracker.seeders?, tracker.leechers.unwrap_or(0))));
+    let trouble = status.trackers.iter().find(|tracker| {
+        matches!(tracker.state, TrackerState::Refusing | TrackerState::Unreachable) || tracker.text.is_some()
+    });
+    let said = trouble.map(|tracker| {
+        format!("{}: {}", tracker.url, tracker.text.as_deref().unwrap_or("does not answer"))
+    });
+    (swarm, said)
+}
