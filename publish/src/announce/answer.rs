@@ -220,7 +220,7 @@ mod tests {
             &[0, 0, 0, 0, 1, 1, 224, 0, 0, 1, 1, 1, 255, 255, 255, 255, 1, 1, 1, 2, 3, 4, 0, 0],
             &mut all,
         );
-        assert_eq!(all, []);
+        assert!(all.is_empty());
         let mut mapped = [0; 18];
         mapped[10..].copy_from_slice(&[0xff, 0xff, 1, 2, 3, 4, 0, 80]);
         compact_v6(&mapped, &mut all);

@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(announced("/announce")[98..], *b"\x02\x09/announce");
         let path = format!("/{}", "k".repeat(599));
         let mut rest = &announced(&path)[98..];
-        let mut read = Vec::new();
+        let mut read: Vec<u8> = Vec::new();
         while let [kind, length, more @ ..] = rest {
             assert_eq!(*kind, 2);
             let (part, more) = more.split_at(usize::from(*length));

@@ -1,0 +1,4 @@
+//! Tests of the publisher with real programs.
+
+mod announce;
+mod bridge;
