@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // All of this is test code.
 
+mod announce;
+mod bridge;
 mod engine;
 mod watch;

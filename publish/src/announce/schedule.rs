@@ -1,0 +1,1386 @@
+//! Which torrent is announced to which tracker next, as plain data: time comes in, announces come out.
+//!
+//! A torrent has a [`Line`] for each tier that is asked for itself: one for all its tiers in order (BEP 12), or one for
+//! each (`every_tier`). A line stands in exactly one place: in the timer until it is due, in the queue of the tracker that
+//! it asks next, or under way. No torrent has a task or a timer of its own.
+//!
+//! A tracker that is not reached is asked by one line at a time, later and later, and all others go past it to their
+//! next tier, or wait.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use shard::InfoHash;
+use tokio::time::Instant;
+
+use super::address::{Address, Protocol};
+use super::answer::{Answer, Refusal};
+use super::{
+    Announce, Event, Options, Torrent, TorrentStatus, TrackerState, TrackerStatus, Transfer,
+    Unsaid, pace,
+};
+
+/// All torrents and trackers, and what is to be said.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    options: Options,
+    random: fastrand::Rng,
+    torrents: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    by_hash: HashMap<InfoHash, u32>,
+    /// Slots of torrents that are leaving, by infohash: who comes back waits until that is said.
+    leaving: HashMap<InfoHash, u32>,
+    addresses: HashMap<Box<str>, Arc<Tracker>>,
+    hosts: Vec<Host>,
+    by_origin: HashMap<(Protocol, Box<str>, u16), u32>,
+    timer: BTreeSet<(Instant, Place)>,
+    /// Hosts with somebody in their queue.
+    waiting: BTreeSet<u32>,
+    in_flight: usize,
+    external: [Option<IpAddr>; 2],
+    stopping: bool,
+    /// Who could not be told, while it is being stopped.
+    untold: Vec<Unsaid>,
+}
+
+/// An announce that is to be made now. What became of it has to be told to [`Schedule::finished`].
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    /// To be given back.
+    pub(crate) ticket: Ticket,
+    /// Whom to ask.
+    pub(crate) address: Arc<Address>,
+    /// What to say.
+    pub(crate) announce: Announce,
+}
+
+/// Which announce it was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    place: Place,
+    host: u32,
+    tracker: u16,
+    event: Event,
+    left: u64,
+    begun: Instant,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Make this announce, and ask again.
+    Ask(Box<Ask>),
+    /// Nothing until then, or until something happens.
+    Wait(Option<Instant>),
+}
+
+/// What became of an announce.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// The tracker has booked it.
+    Answered(Answer),
+    /// The tracker has answered that it has not.
+    Refused(Refusal),
+    /// The tracker was not reached, or says that it is not well: true of every torrent.
+    Unreachable(Refusal),
+    /// It was given up here; it may have arrived.
+    GivenUp,
+}
+
+/// Slot and line.
+type Place = (u32, u16);
+
+/// Who is first in a tracker's queue.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Urgency {
+    Stopped,
+    Completed,
+    Fetching,
+    Other,
+}
+
+#[derive(Debug)]
+struct Entry {
+    info_hash: InfoHash,
+    private: bool,
+    phase: Phase,
+    completed: bool,
+    /// Somebody asked for peers before the interval is over.
+    hurried: bool,
+    in_flight: u16,
+    transfer: Arc<Transfer>,
+    /// What the counters were when the torrent was added: trackers are told what came since.
+    uploaded_before: u64,
+    downloaded_before: u64,
+    peers: VecDeque<SocketAddr>,
+    lines: Vec<Line>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// It waits until its former self has left.
+    Held,
+    Here,
+    /// Removed; as soon as nothing is under way, those that know it are told.
+    Leaving,
+    /// Its lines are those that have to be told.
+    Left,
+}
+
+#[derive(Debug)]
+struct Line {
+    tiers: Vec<Vec<Standing>>,
+    at: At,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum At {
+    Nowhere,
+    Timer(Instant),
+    Queue(u32, Urgency, Instant),
+    UnderWay,
+}
+
+/// A URL that torrents share.
+#[derive(Debug)]
+struct Tracker {
+    address: Arc<Address>,
+    host: u32,
+}
+
+/// How a torrent stands with a tracker.
+#[derive(Debug)]
+struct Standing {
+    tracker: Arc<Tracker>,
+    /// Which of its torrent's trackers it is, in the order they were given.
+    number: u16,
+    /// Regular announces wait until then.
+    next: Option<Instant>,
+    /// And those that are asked for until then.
+    least: Option<Instant>,
+    answered: Option<Instant>,
+    seeders: Option<u32>,
+    leechers: Option<u32>,
+    failures: u16,
+    /// The last announce was answered.
+    good: bool,
+    /// It was answered, and not left since: it has to be told when the torrent goes.
+    known: bool,
+    /// It knows of something that was missing, and not that this is here now.
+    as_leecher: bool,
+    /// An error or a warning.
+    text: Option<Box<str>>,
+    tracker_id: Option<Box<[u8]>>,
+}
+
+/// A tracker as a server: what is true of all its torrents.
+#[derive(Debug)]
+struct Host {
+    queue: BTreeSet<(Urgency, Instant, Place)>,
+    in_flight: usize,
+    /// Has it ever answered?
+    reached: Option<Instant>,
+    failures: u32,
+    down_until: Option<Instant>,
+    text: Option<Box<str>>,
+    /// Announces that it may get now, as at `counted`.
+    tokens: f64,
+    counted: Instant,
+}
+
+impl Schedule {
+    /// Nothing to announce yet. `random` is for the jitter of what is tried again.
+    pub(crate) fn new(options: Options, random: fastrand::Rng) -> Self {
+        Self {
+            options,
+            random,
+            torrents: Vec::new(),
+            free: Vec::new(),
+            by_hash: HashMap::new(),
+            leaving: HashMap::new(),
+            addresses: HashMap::new(),
+            hosts: Vec::new(),
+            by_origin: HashMap::new(),
+            timer: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            in_flight: 0,
+            external: [None, None],
+            stopping: false,
+            untold: Vec::new(),
+        }
+    }
+
+    /// Announces a torrent from now on. One that is there already stays as it is. Returns the URLs that cannot be asked.
+    pub(crate) fn add(
+        &mut self,
+        torrent: Torrent,
+        transfer: Arc<Transfer>,
+        now: Instant,
+    ) -> Vec<(String, super::NoAddress)> {
+        let mut wrong = Vec::new();
+        if self.stopping || self.by_hash.contains_key(&torrent.info_hash) {
+            return wrong;
+        }
+        let mut number = 0;
+        let mut tiers: Vec<Vec<Standing>> = Vec::new();
+        for tier in torrent.tiers {
+            let mut standings: Vec<Standing> = Vec::new();
+            for url in tier {
+                if usize::from(number) == TRACKERS_MAX {
+                    break;
+                }
+                match self.tracker(&url, now) {
+                    Ok(tracker) => {
+                        let given = |standing: &Standing| Arc::ptr_eq(&standing.tracker, &tracker);
+                        if !standings.iter().any(given) && !tiers.iter().flatten().any(given) {
+                            standings.push(Standing::new(tracker, number));
+                            number += 1;
+                        }
+                    }
+                    Err(error) => wrong.push((url, error)),
+                }
+            }
+            self.random.shuffle(&mut standings);
+            if !standings.is_empty() {
+                tiers.push(standings);
+            }
+        }
+        let line = |tiers| Line { tiers, at: At::Nowhere };
+        let lines: Vec<Line> = if torrent.every_tier {
+            tiers.into_iter().map(|tier| line(vec![tier])).collect()
+        } else if tiers.is_empty() {
+            Vec::new()
+        } else {
+            vec![line(tiers)]
+        };
+        let held = self.leaving.contains_key(&torrent.info_hash);
+        let entry = Entry {
+            info_hash: torrent.info_hash,
+            private: torrent.private,
+            phase: if held { Phase::Held } else { Phase::Here },
+            completed: false,
+            hurried: false,
+            in_flight: 0,
+            uploaded_before: transfer.uploaded.load(Ordering::Relaxed),
+            downloaded_before: transfer.downloaded.load(Ordering::Relaxed),
+            transfer,
+            peers: VecDeque::new(),
+            lines,
+        };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.torrents[slot as usize] = Some(entry);
+                slot
+            }
+            None => {
+                self.torrents.push(Some(entry));
+                (self.torrents.len() - 1) as u32
+            }
+        };
+        self.by_hash.insert(torrent.info_hash, slot);
+        self.place_all(slot, now);
+        wrong
+    }
+
+    /// Says that what was missing was downloaded. Trackers that knew it to be missing are told at once.
+    pub(crate) fn completed(&mut self, info_hash: &InfoHash, now: Instant) {
+        let Some(&slot) = self.by_hash.get(info_hash) else { return };
+        let entry = self.entry(slot);
+        entry.completed = true;
+        entry.peers = VecDeque::new();
+        self.place_all(slot, now);
+    }
+
+    /// Asks for peers as soon as the tracker allows it.
+    pub(crate) fn hurry(&mut self, info_hash: &InfoHash, now: Instant) {
+        let Some(&slot) = self.by_hash.get(info_hash) else { return };
+        self.entry(slot).hurried = true;
+        self.place_all(slot, now);
+    }
+
+    /// Leaves the swarm; those trackers are told that know the torrent.
+    pub(crate) fn remove(&mut self, info_hash: &InfoHash, now: Instant) {
+        let Some(slot) = self.by_hash.remove(info_hash) else { return };
+        for line in 0..self.entry(slot).lines.len() {
+            self.unplace((slot, line as u16));
+        }
+        let entry = self.entry(slot);
+        entry.peers = VecDeque::new();
+        if entry.phase == Phase::Held {
+            self.free(slot);
+            return;
+        }
+        entry.phase = Phase::Leaving;
+        self.leaving.insert(*info_hash, slot);
+        self.leave(slot, now);
+    }
+
+    /// Leaves every swarm, and takes no more torrents.
+    pub(crate) fn stop(&mut self, now: Instant) {
+        self.stopping = true;
+        let all: Vec<InfoHash> = self.by_hash.keys().copied().collect();
+        for info_hash in all {
+            self.remove(&info_hash, now);
+        }
+        // Who waits for another try to say it has it now, or never.
+        let left: Vec<u32> = self.leaving.values().copied().collect();
+        for slot in left {
+            self.place_all(slot, now);
+        }
+    }
+
+    /// Who was not told yet that a torrent left.
+    pub(crate) fn unsaid(&self) -> Vec<Unsaid> {
+        let left = self.leaving.values().filter_map(|slot| self.torrents[*slot as usize].as_ref());
+        let left = left.flat_map(|entry| {
+            let standings =
+                entry.lines.iter().flat_map(Line::standings).filter(|standing| standing.known);
+            standings.map(|standing| Unsaid {
+                info_hash: entry.info_hash,
+                tracker: standing.tracker.address.to_string(),
+            })
+        });
+        self.untold.iter().cloned().chain(left).collect()
+    }
+
+    /// Whether everybody has been told.
+    pub(crate) fn is_done(&self) -> bool {
+        self.leaving.is_empty() && self.in_flight == 0
+    }
+
+    /// The announces under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// The torrents, in no order.
+    pub(crate) fn torrents(&self) -> impl Iterator<Item = InfoHash> {
+        self.by_hash.keys().copied()
+    }
+
+    /// The counters of a torrent.
+    pub(crate) fn transfer(&self, info_hash: &InfoHash) -> Option<Arc<Transfer>> {
+        let slot = self.by_hash.get(info_hash)?;
+        self.torrents[*slot as usize].as_ref().map(|entry| Arc::clone(&entry.transfer))
+    }
+
+    /// Peers that trackers told of while something is missing; the latest last.
+    pub(crate) fn peers(&self, info_hash: &InfoHash) -> Vec<SocketAddr> {
+        let entry =
+            self.by_hash.get(info_hash).and_then(|slot| self.torrents[*slot as usize].as_ref());
+        entry.map(|entry| entry.peers.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// How a torrent stands with its trackers, in the order they were given.
+    pub(crate) fn status(&self, info_hash: &InfoHash, now: Instant) -> Option<TorrentStatus> {
+        let entry = self.torrents[*self.by_hash.get(info_hash)? as usize].as_ref()?;
+        let mut trackers: Vec<(u16, TrackerStatus)> = Vec::new();
+        for line in &entry.lines {
+            let walk = self.walk(entry, line, now);
+            for standing in line.standings() {
+                let host = &self.hosts[standing.tracker.host as usize];
+                let down = host.down_until.is_some_and(|until| until > now);
+                let state = match () {
+                    () if down => TrackerState::Unreachable,
+                    () if standing.good => TrackerState::Working,
+                    () if standing.failures > 0 => TrackerState::Refusing,
+                    () if matches!(walk, Walk::Ask(number, ..) if number == standing.number) => {
+                        TrackerState::Asking
+                    }
+                    () => TrackerState::NotAsked,
+                };
+                let text = if down { host.text.as_ref() } else { standing.text.as_ref() };
+                let next =
+                    [standing.next, host.down_until.filter(|_| down)].into_iter().flatten().max();
+                trackers.push((
+                    standing.number,
+                    TrackerStatus {
+                        url: standing.tracker.address.to_string(),
+                        state,
+                        text: text.map(|text| text.to_string()),
+                        seeders: standing.seeders,
+                        leechers: standing.leechers,
+                        answered_ago: standing.answered.map(|at| now - at),
+                        next_in: next.map(|next| next.saturating_duration_since(now)),
+                    },
+                ));
+            }
+        }
+        trackers.sort_by_key(|(number, _)| *number);
+        Some(TorrentStatus {
+            info_hash: entry.info_hash,
+            private: entry.private,
+            peers: entry.peers.len(),
+            trackers: trackers.into_iter().map(|(_, status)| status).collect(),
+        })
+    }
+
+    /// The next announce to make.
+    pub(crate) fn next(&mut self, now: Instant) -> Next {
+        while let Some(&(due, place)) = self.timer.first() {
+            if due > now {
+                break;
+            }
+            self.place(place, now);
+        }
+        if self.in_flight >= self.options.in_flight_max {
+            return Next::Wait(None);
+        }
+        loop {
+            let mut wait = self.timer.first().map(|(due, _)| *due);
+            let mut first: Option<(Urgency, Instant, Place, u32)> = None;
+            for &number in &self.waiting {
+                let host = &mut self.hosts[number as usize];
+                let Some(&(urgency, since, place)) = host.queue.first() else { continue };
+                if host.in_flight >= host.in_flight_max(self.options.in_flight_max) {
+                    continue;
+                }
+                // Leaving has no pace but what is under way: there is little time for it.
+                if !(self.stopping && urgency == Urgency::Stopped)
+                    && let Some(until) = host.token(self.options.per_second_max, now)
+                {
+                    wait = Some(wait.map_or(until, |wait| wait.min(until)));
+                    continue;
+                }
+                if first.is_none_or(|(best, best_since, ..)| (urgency, since) < (best, best_since))
+                {
+                    first = Some((urgency, since, place, number));
+                }
+            }
+            let Some((_, _, place, number)) = first else { return Next::Wait(wait) };
+            // What it was queued for may be over.
+            self.unplace(place);
+            if let Some(ask) = self.ask(place, number, now) {
+                return Next::Ask(Box::new(ask));
+            }
+            self.place(place, now);
+        }
+    }
+
+    /// Takes what became of an announce. Returns peers that are new, with their torrent.
+    pub(crate) fn finished(
+        &mut self,
+        ticket: Ticket,
+        outcome: Outcome,
+        now: Instant,
+    ) -> Option<(InfoHash, Vec<SocketAddr>)> {
+        let (slot, _) = ticket.place;
+        self.in_flight -= 1;
+        self.hosts[ticket.host as usize].in_flight -= 1;
+        let went_down = self.host_finished(&ticket, &outcome, now);
+
+        let entry = self.torrents[slot as usize]
+            .as_mut()
+            .expect("a slot is kept while an announce is under way");
+        entry.in_flight -= 1;
+        let (line, tier, position) =
+            entry.find(ticket.tracker).expect("trackers of a torrent stay");
+        entry.lines[line].at = At::Nowhere;
+        entry.hurried &= ticket.event == Event::Stopped;
+        let standing = &mut entry.lines[line].tiers[tier][position];
+        let mut found = None;
+        match outcome {
+            Outcome::Answered(answer) => {
+                standing.answered(&ticket, &answer, now);
+                let tier = &mut entry.lines[line].tiers[tier];
+                let first = tier.remove(position);
+                tier.insert(0, first);
+                if let Some(external) = answer.external_ip {
+                    self.external[usize::from(external.is_ipv6())] = Some(external);
+                }
+                if ticket.event != Event::Stopped {
+                    found = self.found(slot, answer.peers);
+                }
+            }
+            Outcome::Refused(refusal) => {
+                standing.good = false;
+                standing.failures = standing.failures.saturating_add(1);
+                // It has answered that it does not know the torrent. What it was told of a download still counts.
+                standing.known &= ticket.event == Event::Completed;
+                let wait =
+                    pace::after_failure(standing.failures.into(), refusal.wait, &mut self.random);
+                standing.next = Some(now + wait);
+                standing.least = standing.next;
+                standing.text = Some(standing.tracker.address.redact(refusal.reason).into());
+            }
+            Outcome::Unreachable(refusal) => {
+                standing.good = false;
+                standing.failures = standing.failures.saturating_add(1);
+                standing.text = Some(standing.tracker.address.redact(refusal.reason).into());
+                // The server as a whole is waited for, unless others have reached it meanwhile.
+                let wait =
+                    pace::after_failure(standing.failures.into(), refusal.wait, &mut self.random);
+                standing.next = (!went_down).then(|| now + wait);
+                standing.least = standing.next;
+            }
+            Outcome::GivenUp => {
+                standing.known |= ticket.event != Event::Stopped;
+                standing.next = None;
+            }
+        }
+        if ticket.event == Event::Stopped {
+            self.give_up(slot, ticket.tracker);
+        }
+        match self.entry(slot).phase {
+            Phase::Leaving | Phase::Left => self.leave(slot, now),
+            Phase::Held | Phase::Here => self.place((slot, line as u16), now),
+        }
+        if went_down {
+            self.requeue(ticket.host, now);
+        }
+        found
+    }
+
+    /// Who does not take a `stopped` in so many tries is not told.
+    fn give_up(&mut self, slot: u32, tracker: u16) {
+        let tries = if self.stopping { 1 } else { STOPPED_TRIES };
+        let entry = self.torrents[slot as usize].as_mut().expect("slots that are named are in use");
+        let Some((line, tier, position)) = entry.find(tracker) else { return };
+        let standing = &mut entry.lines[line].tiers[tier][position];
+        if standing.known && standing.failures >= tries {
+            standing.known = false;
+            let tracker = standing.tracker.address.to_string();
+            if self.stopping {
+                self.untold.push(Unsaid { info_hash: entry.info_hash, tracker });
+            } else {
+                tracing::info!(torrent = %entry.info_hash, %tracker, "not told that the torrent is gone; it will time out there");
+            }
+        }
+    }
+
+    /// Takes peers that were found while an announce is still under way.
+    pub(crate) fn found_early(
+        &mut self,
+        ticket: &Ticket,
+        peers: Vec<SocketAddr>,
+    ) -> Option<(InfoHash, Vec<SocketAddr>)> {
+        self.found(ticket.place.0, peers)
+    }
+
+    /// Bookkeeping of the server that was asked; whether it is now taken to be down.
+    fn host_finished(&mut self, ticket: &Ticket, outcome: &Outcome, now: Instant) -> bool {
+        let host = &mut self.hosts[ticket.host as usize];
+        match outcome {
+            Outcome::Answered(_) | Outcome::Refused(_) => {
+                host.reached = Some(now);
+                host.failures = 0;
+                host.down_until = None;
+                host.text = None;
+                false
+            }
+            Outcome::Unreachable(refusal) if host.reached.is_none_or(|at| at <= ticket.begun) => {
+                // Those that were under way together are one failure.
+                if host.down_until.is_none_or(|until| until <= now) {
+                    host.failures += 1;
+                    let wait = pace::after_failure(host.failures, refusal.wait, &mut self.random);
+                    host.down_until = Some(now + wait);
+                    host.text = Some(refusal.reason.as_str().into());
+                }
+                true
+            }
+            Outcome::Unreachable(_) | Outcome::GivenUp => false,
+        }
+    }
+
+    fn found(&mut self, slot: u32, peers: Vec<SocketAddr>) -> Option<(InfoHash, Vec<SocketAddr>)> {
+        let port = self.options.port;
+        let external = self.external;
+        let entry = self.torrents[slot as usize].as_mut()?;
+        if entry.phase != Phase::Here || entry.transfer.left.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut new = Vec::new();
+        for peer in peers {
+            let is_self = peer.port() == port && external.contains(&Some(peer.ip()));
+            if is_self {
+                continue;
+            }
+            match entry.peers.iter().position(|known| *known == peer) {
+                Some(at) => {
+                    entry.peers.remove(at);
+                }
+                None => new.push(peer),
+            }
+            if entry.peers.len() == PEERS_MAX {
+                entry.peers.pop_front();
+            }
+            entry.peers.push_back(peer);
+        }
+        (!new.is_empty()).then_some((entry.info_hash, new))
+    }
+
+    /// The tracker of a URL, the same for all torrents.
+    fn tracker(&mut self, url: &str, now: Instant) -> Result<Arc<Tracker>, super::NoAddress> {
+        if let Some(tracker) = self.addresses.get(url) {
+            return Ok(Arc::clone(tracker));
+        }
+        let address = Address::parse(url)?;
+        if self.addresses.len() >= ADDRESSES_MAX {
+            self.addresses.retain(|_, tracker| Arc::strong_count(tracker) > 1);
+        }
+        let origin = (address.protocol, address.host.clone(), address.port);
+        let host = *self.by_origin.entry(origin).or_insert_with(|| {
+            self.hosts.push(Host::new(f64::from(self.options.per_second_max.get()), now));
+            (self.hosts.len() - 1) as u32
+        });
+        let tracker = Arc::new(Tracker { address: Arc::new(address), host });
+        self.addresses.insert(url.into(), Arc::clone(&tracker));
+        Ok(tracker)
+    }
+
+    /// A slot that is in use.
+    fn entry(&mut self, slot: u32) -> &mut Entry {
+        self.torrents[slot as usize].as_mut().expect("slots that are named are in use")
+    }
+
+    fn free(&mut self, slot: u32) {
+        self.torrents[slot as usize] = None;
+        self.free.push(slot);
+    }
+
+    /// Goes on with a torrent that leaves: who has to be told is, and then it is gone.
+    fn leave(&mut self, slot: u32, now: Instant) {
+        let entry = self.entry(slot);
+        if entry.in_flight > 0 && entry.phase == Phase::Leaving {
+            return;
+        }
+        if entry.phase == Phase::Leaving {
+            entry.phase = Phase::Left;
+            let standings =
+                std::mem::take(&mut entry.lines).into_iter().flat_map(|line| line.tiers).flatten();
+            let known = standings.filter(|standing| standing.known).map(|mut standing| {
+                standing.failures = 0;
+                standing.next = None;
+                Line { tiers: vec![vec![standing]], at: At::Nowhere }
+            });
+            entry.lines = known.collect();
+        }
+        if entry.in_flight == 0
+            && entry.lines.iter().flat_map(Line::standings).all(|standing| !standing.known)
+        {
+            let info_hash = entry.info_hash;
+            for line in 0..entry.lines.len() {
+                self.unplace((slot, line as u16));
+            }
+            self.leaving.remove(&info_hash);
+            self.free(slot);
+            // Its successor comes now.
+            if let Some(&slot) = self.by_hash.get(&info_hash) {
+                self.entry(slot).phase = Phase::Here;
+                self.place_all(slot, now);
+            }
+            return;
+        }
+        self.place_all(slot, now);
+    }
+
+    fn place_all(&mut self, slot: u32, now: Instant) {
+        for line in 0..self.entry(slot).lines.len() {
+            self.place((slot, line as u16), now);
+        }
+    }
+
+    /// Puts a line where it belongs now; one that is under way stays so.
+    fn place(&mut self, place: Place, now: Instant) {
+        if !self.unplace(place) {
+            return;
+        }
+        let (slot, number) = place;
+        let entry = self.torrents[slot as usize].as_ref().expect("slots that are named are in use");
+        let line = &entry.lines[usize::from(number)];
+        let at = match self.walk(entry, line, now) {
+            Walk::Ask(_, host, urgency) => At::Queue(host, urgency, now),
+            Walk::Wait(until) => At::Timer(until),
+            Walk::Nothing => At::Nowhere,
+        };
+        match at {
+            At::Queue(host, urgency, since) => {
+                self.hosts[host as usize].queue.insert((urgency, since, place));
+                self.waiting.insert(host);
+            }
+            At::Timer(due) => {
+                self.timer.insert((due, place));
+            }
+            At::Nowhere | At::UnderWay => {}
+        }
+        self.entry(slot).lines[usize::from(number)].at = at;
+    }
+
+    /// Takes a line from where it stands. False when it is under way.
+    fn unplace(&mut self, place: Place) -> bool {
+        let (slot, number) = place;
+        let line = &mut self.entry(slot).lines[usize::from(number)];
+        let at = line.at;
+        if at == At::UnderWay {
+            return false;
+        }
+        line.at = At::Nowhere;
+        match at {
+            At::Timer(due) => {
+                self.timer.remove(&(due, place));
+            }
+            At::Queue(host, urgency, since) => {
+                let queue = &mut self.hosts[host as usize].queue;
+                queue.remove(&(urgency, since, place));
+                if queue.is_empty() {
+                    self.waiting.remove(&host);
+                }
+            }
+            At::Nowhere | At::UnderWay => {}
+        }
+        true
+    }
+
+    /// All that wait for a server find another place.
+    fn requeue(&mut self, host: u32, now: Instant) {
+        let queued: Vec<Place> =
+            self.hosts[host as usize].queue.iter().map(|(_, _, place)| *place).collect();
+        for place in queued {
+            self.place(place, now);
+        }
+    }
+
+    /// Whom a line asks: the first in order that may be asked now, unless one before it works.
+    fn walk(&self, entry: &Entry, line: &Line, now: Instant) -> Walk {
+        if matches!(entry.phase, Phase::Held | Phase::Leaving) {
+            return Walk::Nothing;
+        }
+        let mut wait: Option<Instant> = None;
+        for standing in line.standings() {
+            if entry.phase == Phase::Left && !standing.known {
+                continue;
+            }
+            let host = &self.hosts[standing.tracker.host as usize];
+            let down = host.down_until.filter(|until| *until > now);
+            let event = entry.event(standing);
+            let until = match event {
+                // It may be back, and there is no later.
+                Event::Stopped if self.stopping => None,
+                Event::Stopped => standing.next.max(down),
+                Event::Completed if standing.good => down,
+                _ if entry.hurried => standing.least.max(down),
+                _ => standing.next.max(down),
+            };
+            let until = until.filter(|until| *until > now);
+            let Some(until) = until else {
+                return Walk::Ask(standing.number, standing.tracker.host, entry.urgency(event));
+            };
+            wait = Some(wait.map_or(until, |wait| wait.min(until)));
+            if standing.good && down.is_none() {
+                break;
+            }
+        }
+        wait.map_or(Walk::Nothing, Walk::Wait)
+    }
+
+    /// Makes the announce of a line that stands nowhere, if it still asks that server.
+    fn ask(&mut self, place: Place, host: u32, now: Instant) -> Option<Ask> {
+        let (slot, number) = place;
+        let entry = self.torrents[slot as usize].as_ref()?;
+        let line = &entry.lines[usize::from(number)];
+        let Walk::Ask(tracker, asked, _) = self.walk(entry, line, now) else { return None };
+        if asked != host {
+            return None;
+        }
+        let standing = line.standings().find(|standing| standing.number == tracker)?;
+        let event = entry.event(standing);
+        let left = entry.transfer.left.load(Ordering::Relaxed);
+        let numwant = match event {
+            Event::Stopped => 0,
+            _ if left > 0 => self.options.numwant_fetching,
+            _ => self.options.numwant_seeding,
+        };
+        let since = |now: u64, before: u64| now.saturating_sub(before);
+        let ask = Ask {
+            ticket: Ticket { place, host, tracker, event, left, begun: now },
+            address: Arc::clone(&standing.tracker.address),
+            announce: Announce {
+                info_hash: entry.info_hash,
+                peer_id: self.options.peer_id,
+                port: self.options.port,
+                key: self.options.key,
+                event,
+                left,
+                uploaded: since(
+                    entry.transfer.uploaded.load(Ordering::Relaxed),
+                    entry.uploaded_before,
+                ),
+                downloaded: since(
+                    entry.transfer.downloaded.load(Ordering::Relaxed),
+                    entry.downloaded_before,
+                ),
+                numwant,
+                tracker_id: standing.tracker_id.clone(),
+            },
+        };
+        self.in_flight += 1;
+        let host = &mut self.hosts[host as usize];
+        host.in_flight += 1;
+        host.tokens -= 1.0;
+        let entry = self.entry(slot);
+        entry.in_flight += 1;
+        entry.lines[usize::from(number)].at = At::UnderWay;
+        Some(ask)
+    }
+}
+
+/// What a line does.
+enum Walk {
+    /// This tracker is asked, on that server.
+    Ask(u16, u32, Urgency),
+    Wait(Instant),
+    Nothing,
+}
+
+impl Entry {
+    /// What a tracker has to be told.
+    fn event(&self, standing: &Standing) -> Event {
+        match self.phase {
+            Phase::Left => Event::Stopped,
+            _ if !standing.known => Event::Started,
+            _ if self.completed
+                && standing.as_leecher
+                && self.transfer.left.load(Ordering::Relaxed) == 0 =>
+            {
+                Event::Completed
+            }
+            _ => Event::None,
+        }
+    }
+
+    fn urgency(&self, event: Event) -> Urgency {
+        match event {
+            Event::Stopped => Urgency::Stopped,
+            Event::Completed => Urgency::Completed,
+            Event::Started if self.transfer.left.load(Ordering::Relaxed) > 0 => Urgency::Fetching,
+            _ if self.hurried => Urgency::Fetching,
+            _ => Urgency::Other,
+        }
+    }
+
+    /// Where a tracker stands: line, tier, place in it.
+    fn find(&self, number: u16) -> Option<(usize, usize, usize)> {
+        for (line, tiers) in self.lines.iter().enumerate() {
+            for (tier, standings) in tiers.tiers.iter().enumerate() {
+                if let Some(position) =
+                    standings.iter().position(|standing| standing.number == number)
+                {
+                    return Some((line, tier, position));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Line {
+    fn standings(&self) -> impl Iterator<Item = &Standing> {
+        self.tiers.iter().flatten()
+    }
+}
+
+impl Standing {
+    fn new(tracker: Arc<Tracker>, number: u16) -> Self {
+        Self {
+            tracker,
+            number,
+            next: None,
+            least: None,
+            answered: None,
+            seeders: None,
+            leechers: None,
+            failures: 0,
+            good: false,
+            known: false,
+            as_leecher: false,
+            text: None,
+            tracker_id: None,
+        }
+    }
+
+    fn answered(&mut self, ticket: &Ticket, answer: &Answer, now: Instant) {
+        self.next = Some(now + pace::after(answer));
+        self.least = Some(now + pace::least_after(answer));
+        self.answered = Some(now);
+        self.seeders = answer.seeders.or(self.seeders);
+        self.leechers = answer.leechers.or(self.leechers);
+        self.failures = 0;
+        self.good = true;
+        self.known = ticket.event != Event::Stopped;
+        self.as_leecher = ticket.left > 0;
+        self.text = answer.warning.clone().map(|text| self.tracker.address.redact(text).into());
+        self.tracker_id = answer.tracker_id.clone().or(self.tracker_id.take());
+    }
+}
+
+impl Host {
+    fn new(tokens: f64, now: Instant) -> Self {
+        Self {
+            queue: BTreeSet::new(),
+            in_flight: 0,
+            reached: None,
+            failures: 0,
+            down_until: None,
+            text: None,
+            tokens,
+            counted: now,
+        }
+    }
+
+    /// One probes a server that was not reached, a few ask one that is new: it may hang, and others wait for their turn.
+    fn in_flight_max(&self, most: usize) -> usize {
+        match () {
+            () if self.failures > 0 => 1,
+            () if self.reached.is_none() => most.div_ceil(4),
+            () => most,
+        }
+    }
+
+    /// When the next announce may be made, if not now.
+    fn token(&mut self, per_second_max: std::num::NonZeroU32, now: Instant) -> Option<Instant> {
+        let rate = f64::from(per_second_max.get());
+        let passed = now.saturating_duration_since(self.counted).as_secs_f64();
+        self.tokens = (self.tokens + passed * rate).min((rate / 5.0).max(1.0));
+        self.counted = now;
+        (self.tokens < 1.0).then(|| now + Duration::from_secs_f64((1.0 - self.tokens) / rate))
+    }
+}
+
+/// Of a torrent; the rest is not asked.
+const TRACKERS_MAX: usize = 100;
+/// Of a torrent that is being fetched; the one that was told of first gives way.
+const PEERS_MAX: usize = 200;
+/// URLs that are remembered without a torrent that has them.
+const ADDRESSES_MAX: usize = 1_024;
+const STOPPED_TRIES: u16 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "http://a.example/announce";
+    const B: &str = "http://b.example/announce";
+
+    /// A schedule with a clock of its own, and a word for each thing that happens.
+    struct Desk {
+        schedule: Schedule,
+        now: Instant,
+        begun: Instant,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let options = Options { port: 6881, ..Options::new(6881).unwrap() };
+            let now = Instant::now();
+            Self { schedule: Schedule::new(options, fastrand::Rng::with_seed(1)), now, begun: now }
+        }
+
+        fn add(&mut self, number: u8, tiers: &[&[&str]], left: u64) -> Arc<Transfer> {
+            let transfer = Arc::new(Transfer::default());
+            transfer.left.store(left, Ordering::Relaxed);
+            let wrong = self.schedule.add(torrent(number, tiers), Arc::clone(&transfer), self.now);
+            assert!(wrong.is_empty(), "{wrong:?}");
+            transfer
+        }
+
+        /// The next announce, as of now: none where the schedule waits.
+        fn ask(&mut self) -> Option<Ask> {
+            match self.schedule.next(self.now) {
+                Next::Ask(ask) => Some(*ask),
+                Next::Wait(_) => None,
+            }
+        }
+
+        /// Waits for the next announce.
+        fn await_ask(&mut self) -> Ask {
+            loop {
+                match self.schedule.next(self.now) {
+                    Next::Ask(ask) => return *ask,
+                    Next::Wait(until) => self.now = until.expect("something is due"),
+                }
+            }
+        }
+
+        /// The same, and checks what is said to whom, and how many seconds after the beginning.
+        #[track_caller]
+        fn await_said(
+            &mut self,
+            host: &str,
+            event: Event,
+            seconds: std::ops::RangeInclusive<u64>,
+        ) -> Ask {
+            let ask = self.await_ask();
+            assert_eq!((&*ask.address.host, ask.announce.event), (host, event));
+            let at = (self.now - self.begun).as_secs();
+            assert!(seconds.contains(&at), "at {at}, not within {seconds:?}");
+            ask
+        }
+
+        fn answer(&mut self, ask: &Ask, interval: u64) {
+            let answer =
+                Answer { interval: Some(Duration::from_secs(interval)), ..Answer::default() };
+            self.schedule.finished(ask.ticket, Outcome::Answered(answer), self.now);
+        }
+
+        fn fail(&mut self, ask: &Ask) {
+            let refusal = Refusal { reason: "down".into(), wait: None };
+            self.schedule.finished(ask.ticket, Outcome::Unreachable(refusal), self.now);
+        }
+
+        fn refuse(&mut self, ask: &Ask) {
+            let refusal = Refusal { reason: "no".into(), wait: None };
+            self.schedule.finished(ask.ticket, Outcome::Refused(refusal), self.now);
+        }
+
+        fn status(&self, number: u8) -> Vec<TrackerState> {
+            let status = self.schedule.status(&InfoHash([number; 20]), self.now).unwrap();
+            status.trackers.iter().map(|tracker| tracker.state).collect()
+        }
+    }
+
+    fn torrent(number: u8, tiers: &[&[&str]]) -> Torrent {
+        Torrent {
+            info_hash: InfoHash([number; 20]),
+            tiers: tiers
+                .iter()
+                .map(|tier| tier.iter().map(|url| (*url).to_owned()).collect())
+                .collect(),
+            private: false,
+            total: 100,
+            every_tier: false,
+        }
+    }
+
+    #[test]
+    fn a_life() {
+        let mut desk = Desk::new();
+        let transfer = desk.add(1, &[&[A]], 100);
+        assert_eq!(desk.status(1), [TrackerState::Asking]);
+        let ask = desk.await_said("a.example", Event::Started, 0..=0);
+        assert_eq!((ask.announce.left, ask.announce.numwant), (100, 100));
+        desk.answer(&ask, 1_800);
+        assert_eq!(desk.status(1), [TrackerState::Working]);
+        let ask = desk.await_said("a.example", Event::None, 1_800..=1_800);
+        desk.answer(&ask, 1_800);
+
+        transfer.left.store(0, Ordering::Relaxed);
+        transfer.downloaded.store(100, Ordering::Relaxed);
+        desk.now += Duration::from_secs(10);
+        desk.schedule.completed(&InfoHash([1; 20]), desk.now);
+        let ask = desk.await_said("a.example", Event::Completed, 1_810..=1_810);
+        assert_eq!((ask.announce.left, ask.announce.downloaded, ask.announce.numwant), (0, 100, 0));
+        desk.answer(&ask, 60);
+        let ask = desk.await_said("a.example", Event::None, 1_870..=1_870);
+        desk.answer(&ask, 1_800);
+
+        desk.schedule.remove(&InfoHash([1; 20]), desk.now);
+        let ask = desk.await_said("a.example", Event::Stopped, 1_870..=1_870);
+        desk.answer(&ask, 1_800);
+        assert!(desk.schedule.is_done());
+        assert!(matches!(desk.schedule.next(desk.now), Next::Wait(None)));
+    }
+
+    #[test]
+    fn counters_begin_when_the_torrent_is_added() {
+        let mut desk = Desk::new();
+        let transfer = Arc::new(Transfer::default());
+        transfer.uploaded.store(1_000, Ordering::Relaxed);
+        desk.schedule.add(torrent(1, &[&[A]]), Arc::clone(&transfer), desk.now);
+        transfer.uploaded.store(1_007, Ordering::Relaxed);
+        assert_eq!(desk.await_ask().announce.uploaded, 7);
+    }
+
+    #[test]
+    fn completed_is_said_to_who_knew_it_missing_and_to_nobody_else() {
+        let mut desk = Desk::new();
+        // A seeder from the start.
+        desk.add(1, &[&[A]], 0);
+        let ask = desk.await_said("a.example", Event::Started, 0..=0);
+        desk.answer(&ask, 1_800);
+        desk.schedule.completed(&InfoHash([1; 20]), desk.now);
+        let ask = desk.await_said("a.example", Event::None, 1_800..=1_800);
+        desk.answer(&ask, 3_600);
+
+        // One that completes while `started` is under way says it right after.
+        let transfer = desk.add(2, &[&[B]], 5);
+        let ask = desk.await_said("b.example", Event::Started, 1_800..=1_800);
+        transfer.left.store(0, Ordering::Relaxed);
+        desk.schedule.completed(&InfoHash([2; 20]), desk.now);
+        desk.answer(&ask, 1_800);
+        let ask = desk.await_said("b.example", Event::Completed, 1_800..=1_800);
+        // It is said again when it was not answered, and then no more.
+        desk.fail(&ask);
+        let ask = desk.await_said("b.example", Event::Completed, 1_830..=1_838);
+        desk.answer(&ask, 600);
+        desk.await_said("b.example", Event::None, 2_430..=2_438);
+    }
+
+    #[test]
+    fn who_was_never_announced_leaves_without_a_word() {
+        let mut desk = Desk::new();
+        desk.add(1, &[&[A]], 5);
+        desk.schedule.remove(&InfoHash([1; 20]), desk.now);
+        assert!(desk.ask().is_none() && desk.schedule.is_done());
+        // And one that was refused, too.
+        desk.add(2, &[&[A]], 5);
+        let ask = desk.await_ask();
+        desk.refuse(&ask);
+        assert_eq!(desk.status(2), [TrackerState::Refusing]);
+        desk.schedule.remove(&InfoHash([2; 20]), desk.now);
+        assert!(desk.ask().is_none() && desk.schedule.is_done());
+    }
+
+    #[test]
+    fn removed_while_under_way_it_leaves_after_the_answer() {
+        let mut desk = Desk::new();
+        desk.add(1, &[&[A]], 5);
+        let ask = desk.await_ask();
+        desk.schedule.remove(&InfoHash([1; 20]), desk.now);
+        assert!(desk.ask().is_none());
+        // Who comes back meanwhile waits until the former has left.
+        desk.add(1, &[&[A]], 5);
+        assert!(desk.ask().is_none());
+        desk.answer(&ask, 1_800);
+        let stopped = desk.await_said("a.example", Event::Stopped, 0..=0);
+        assert!(desk.ask().is_none());
+        desk.answer(&stopped, 1_800);
+        desk.await_said("a.example", Event::Started, 0..=0);
+    }
+
+    #[test]
+    fn the_next_tier_is_asked_when_all_of_one_fail_and_the_first_when_it_is_back() {
+        let mut desk = Desk::new();
+        desk.add(1, &[&[A], &[B]], 5);
+        let ask = desk.await_said("a.example", Event::Started, 0..=0);
+        assert_eq!(desk.status(1), [TrackerState::Asking, TrackerState::NotAsked]);
+        desk.fail(&ask);
+        let ask = desk.await_said("b.example", Event::Started, 0..=0);
+        desk.answer(&ask, 1_800);
+        assert_eq!(desk.status(1), [TrackerState::Unreachable, TrackerState::Working]);
+        // The first one is tried later and later, and the second one is not asked more often for that.
+        let ask = desk.await_said("a.example", Event::Started, 30..=38);
+        desk.fail(&ask);
+        let ask = desk.await_said("a.example", Event::Started, 90..=115);
+        desk.answer(&ask, 1_000);
+        let ask = desk.await_said("a.example", Event::None, 1_090..=1_115);
+        desk.answer(&ask, 1_000);
+        // Both know it, and both are told.
+        desk.schedule.remove(&InfoHash([1; 20]), desk.now);
+        let both = [desk.await_ask(), desk.await_ask()];
+        for ask in &both {
+            assert_eq!(ask.announce.event, Event::Stopped);
+            desk.answer(ask, 1_000);
+        }
+        assert_ne!(both[0].address.host, both[1].address.host);
+        assert!(desk.schedule.is_done());
+    }
+
+    #[test]
+    fn of_a_tier_the_first_that_answers_stays_first() {
+        let mut desk = Desk::new();
+        desk.add(1, &[&[A, B]], 5);
+        let first = desk.await_ask();
+        desk.fail(&first);
+        let second = desk.await_ask();
+        assert_ne!(first.address.host, second.address.host);
+        desk.answer(&second, 600);
+        // The one that failed stands behind it now and is not tried.
+        let next = desk.await_ask();
+        assert_eq!(
+            (&next.address.host, (desk.now - desk.begun).as_secs()),
+            (&second.address.host, 600)
+        );
+    }
+
+    #[test]
+    fn every_tier_is_asked_for_itself_if_wanted() {
+        let mut desk = Desk::new();
+        let torrent = Torrent { every_tier: true, ..torrent(1, &[&[A], &[B]]) };
+        desk.schedule.add(torrent, Arc::default(), desk.now);
+        let both = [desk.await_ask(), desk.await_ask()];
+        assert_ne!(both[0].address.host, both[1].address.host);
+        desk.answer(&both[0], 600);
+        desk.fail(&both[1]);
+        let again = desk.await_ask();
+        assert_eq!(again.address.host, both[1].address.host);
+    }
+
+    #[test]
+    fn a_tracker_that_is_down_is_probed_by_one_for_all() {
+        let mut desk = Desk::new();
+        for number in 0..50 {
+            desk.add(number, &[&[A]], 5);
+        }
+        // Few ask a tracker that is new.
+        let first: Vec<Ask> = std::iter::from_fn(|| desk.ask()).collect();
+        assert_eq!(first.len(), 4);
+        for ask in &first {
+            desk.fail(ask);
+        }
+        assert!(desk.ask().is_none());
+        for least in [30, 60, 120] {
+            let before = desk.now;
+            let ask = desk.await_ask();
+            assert!((desk.now - before).as_secs() >= least);
+            assert!(desk.ask().is_none());
+            desk.fail(&ask);
+        }
+        let ask = desk.await_ask();
+        desk.answer(&ask, 1_800);
+        // Now that it is back all come, at its pace.
+        let most = desk.schedule.options.in_flight_max;
+        let begun = desk.now;
+        let mut said = 0;
+        while said < 49 {
+            let batch: Vec<Ask> = std::iter::from_fn(|| desk.ask()).collect();
+            assert!(batch.len() <= most);
+            if batch.is_empty() {
+                let Next::Wait(Some(until)) = desk.schedule.next(desk.now) else { panic!() };
+                desk.now = until;
+            }
+            for ask in batch {
+                desk.answer(&ask, 1_800);
+                said += 1;
+            }
+        }
+        assert!((desk.now - begun).as_secs_f64() >= 0.7);
+    }
+
+    #[test]
+    fn the_most_urgent_are_first() {
+        let mut desk = Desk::new();
+        for number in [1, 2] {
+            desk.add(number, &[&[A]], 5);
+            let ask = desk.await_ask();
+            desk.answer(&ask, 1_800);
+        }
+        desk.add(3, &[&[A]], 0);
+        desk.add(4, &[&[A]], 5);
+        desk.schedule.completed(&InfoHash([1; 20]), desk.now);
+        desk.schedule.torrents[0].as_ref().unwrap().transfer.left.store(0, Ordering::Relaxed);
+        desk.schedule.completed(&InfoHash([1; 20]), desk.now);
+        desk.schedule.remove(&InfoHash([2; 20]), desk.now);
+        let order: Vec<(Event, u64)> = (0..4)
+            .map(|_| {
+                let ask = desk.await_ask();
+                (ask.announce.event, ask.announce.left)
+            })
+            .collect();
+        let expected =
+            [(Event::Stopped, 5), (Event::Completed, 0), (Event::Started, 5), (Event::Started, 0)];
+        assert_eq!(order, expected);
+    }
+
+    #[test]
+    fn refusals_are_a_matter_of_one_torrent() {
+        let mut desk = Desk::new();
+        desk.add(1, &[&[A]], 5);
+        desk.add(2, &[&[A]], 5);
+        let ask = desk.await_ask();
+        desk.refuse(&ask);
+        let other = desk.await_said("a.example", Event::Started, 0..=0);
+        desk.answer(&other, 1_800);
+        let ask = desk.await_said("a.example", Event::Started, 30..=38);
+        let refusal = Refusal { reason: "later".into(), wait: Some(Duration::from_secs(900)) };
+        desk.schedule.finished(ask.ticket, Outcome::Refused(refusal), desk.now);
+        let status = desk.schedule.status(&ask.announce.info_hash, desk.now).unwrap();
+        assert_eq!(status.trackers[0].text.as_deref(), Some("later"));
+        desk.await_said("a.example", Event::Started, 930..=938);
+    }
+
+    #[test]
+    fn a_hurry_waits_for_the_min_interval() {
+        let mut desk = Desk::new();
+        desk.add(1, &[&[A]], 5);
+        let ask = desk.await_ask();
+        let answer = Answer {
+            interval: Some(Duration::from_secs(1_800)),
+            min_interval: Some(Duration::from_secs(300)),
+            ..Answer::default()
+        };
+        desk.schedule.finished(ask.ticket, Outcome::Answered(answer), desk.now);
+        desk.schedule.hurry(&InfoHash([1; 20]), desk.now);
+        let ask = desk.await_said("a.example", Event::None, 300..=300);
+        desk.answer(&ask, 1_800);
+        desk.await_said("a.example", Event::None, 2_100..=2_100);
+    }
+
+    #[test]
+    fn at_the_end_all_are_told_and_who_cannot_be_is_named() {
+        let mut desk = Desk::new();
+        for number in 0..100 {
+            desk.add(number, &[&[if number == 7 { B } else { A }]], 0);
+        }
+        for _ in 0..100 {
+            let ask = desk.await_ask();
+            desk.answer(&ask, 1_800);
+        }
+        desk.schedule.stop(desk.now);
+        assert_eq!(desk.schedule.unsaid().len(), 100);
+        let begun = desk.now;
+        while let Some(ask) = desk.ask() {
+            assert_eq!(ask.announce.event, Event::Stopped);
+            if &*ask.address.host == "b.example" {
+                desk.fail(&ask)
+            } else {
+                desk.answer(&ask, 1_800)
+            }
+        }
+        assert_eq!(desk.now, begun);
+        assert!(desk.schedule.is_done());
+        let unsaid = Unsaid { info_hash: InfoHash([7; 20]), tracker: B.into() };
+        assert_eq!(desk.schedule.unsaid(), [unsaid]);
+        desk.schedule.add(torrent(1, &[&[A]]), Arc::default(), desk.now);
+        assert!(desk.ask().is_none());
+    }
+
+    #[test]
+    fn peers_are_bounded_new_ones_told_and_none_kept_by_seeders() {
+        let mut desk = Desk::new();
+        let transfer = desk.add(1, &[&[A]], 5);
+        let ask = desk.await_ask();
+        let peers = |range: std::ops::Range<u16>| -> Vec<SocketAddr> {
+            range.map(|port| SocketAddr::new([192, 0, 2, 1].into(), port)).collect()
+        };
+        let (_, new) = desk.schedule.found_early(&ask.ticket, peers(1..11)).unwrap();
+        assert_eq!(new, peers(1..11));
+        let (_, new) = desk.schedule.found_early(&ask.ticket, peers(5..300)).unwrap();
+        assert_eq!(new, peers(11..300));
+        assert_eq!(desk.schedule.peers(&InfoHash([1; 20])), peers(100..300));
+        assert!(desk.schedule.found_early(&ask.ticket, peers(150..160)).is_none());
+        transfer.left.store(0, Ordering::Relaxed);
+        assert!(desk.schedule.found_early(&ask.ticket, peers(400..410)).is_none());
+        // Nobody is told itself.
+        transfer.left.store(5, Ordering::Relaxed);
+        let answer = Answer {
+            external_ip: Some([192, 0, 2, 1].into()),
+            peers: peers(6_881..6_882),
+            ..Answer::default()
+        };
+        assert!(desk.schedule.finished(ask.ticket, Outcome::Answered(answer), desk.now).is_none());
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_asked_are_left_out() {
+        let mut desk = Desk::new();
+        let wrong = desk.schedule.add(
+            torrent(1, &[&["wss://x/", A, A], &["udp://x/"]]),
+            Arc::default(),
+            desk.now,
+        );
+        assert_eq!(wrong.len(), 2);
+        assert_eq!(desk.status(1), [TrackerState::Asking]);
+    }
+
+    #[test]
+    fn a_torrent_is_small() {
+        let torrent = size_of::<Option<Entry>>()
+            + size_of::<Line>()
+            + size_of::<Vec<Standing>>()
+            + size_of::<Standing>();
+        assert!(torrent <= 600, "{torrent}");
+    }
+}
