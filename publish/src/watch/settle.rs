@@ -497,13 +497,10 @@ impl Name {
         let first = self.look.is_none();
         if self.look.as_ref() != Some(look) {
             self.since = now;
-            if first {
-                // What came first is not known: the file system's own times say it.
-                let newest = look.identities().map(|identity| identity.changed).max();
-                if marker.is_some_and(|marker| Some(marker.changed) < newest) {
-                    self.stale = marker;
-                }
-            } else if self.marker == marker {
+            let newest = look.identities().map(|identity| identity.changed).max();
+            let unchanged = !first && self.marker == marker;
+            // Which of the two came last is not known when both are new: the file system's own times say it.
+            if unchanged || marker.is_some_and(|marker| Some(marker.changed) < newest) {
                 self.stale = marker;
             }
             self.look = Some(look.clone());
@@ -615,3 +612,6 @@ fn change(old: &Look, new: &Look) -> Change {
     };
     if only_inodes { Change::Inode } else { Change::Content }
 }
+
+#[cfg(test)]
+mod tests;
