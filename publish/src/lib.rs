@@ -19,3 +19,9 @@ pub mod web;
 pub fn chain(error: &dyn std::error::Error) -> String {
     ops::log::ErrorChain(error).to_string()
 }
+
+/// Seconds since 1970.
+fn unix_seconds() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}

@@ -53,8 +53,6 @@ struct Master {
     served: Arc<Content>,
     /// URL of the folder in which `torrents/` is.
     base: url::Url,
-    /// What trackers are asked with instead of `{passkey}`.
-    passkey: Option<String>,
     epoch: u64,
     torrents: HashMap<InfoHash, Torrent>,
     feed: FeedState,
@@ -240,7 +238,7 @@ impl Master {
             size: metainfo.total(),
             files: metainfo.files.len() as u64,
             files_were,
-            published: start::unix_seconds(),
+            published: crate::unix_seconds(),
             root: self.folder.clone(),
             step: Step::Publishing,
             name,
@@ -264,9 +262,8 @@ impl Master {
     /// Uploads and announces a torrent whose files are what they were.
     fn seed(&mut self, item: &Item) {
         let Some(torrent) = self.torrents.get(&item.info_hash) else { return };
-        let metainfo = with_passkey(&torrent.metainfo, self.passkey.as_deref());
         self.node.leave(&item.info_hash);
-        match self.node.seed(&metainfo, item.root.clone(), item.files_were.identities()) {
+        match self.node.seed(&torrent.metainfo, item.root.clone(), item.files_were.identities()) {
             Ok(()) => self.served.put_files(&item.root, &item.files_were.paths(&item.name)),
             Err(error) => tracing::error!(name = item.name, %error, "it is not seeded"),
         }
@@ -351,7 +348,7 @@ impl Master {
         let list = List {
             epoch: self.epoch,
             generation,
-            made: start::unix_seconds(),
+            made: crate::unix_seconds(),
             items,
             masters: start::masters(&self.node),
             withdraw: self.confirmed_until.is_some_and(|until| Instant::now() < until),
@@ -447,16 +444,6 @@ impl Master {
         let item = items.find(|item| item.name == name && item.step == Step::Publishing)?;
         self.delayed.contains_key(&item.info_hash).then(|| (item.info_hash, item.clone()))
     }
-}
-
-/// A torrent whose trackers are asked with our passkey: what is handed out has `{passkey}` in its place.
-fn with_passkey(metainfo: &Arc<Metainfo>, passkey: Option<&str>) -> Arc<Metainfo> {
-    let Some(passkey) = passkey else { return metainfo.clone() };
-    let mut own = Metainfo::clone(metainfo);
-    for url in own.tiers.iter_mut().flatten() {
-        *url = crate::announce::with_passkey(url, passkey);
-    }
-    Arc::new(own)
 }
 
 /// How often it is looked whether the feed has to be written.

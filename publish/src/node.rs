@@ -22,6 +22,8 @@ pub struct Node {
     announcer: Announcer,
     peer_id: [u8; 20],
     port: u16,
+    /// Trackers that are announced to instead of those in torrents.
+    tiers: Option<Arc<Vec<Vec<String>>>>,
     counts: Arc<Mutex<HashMap<InfoHash, Count>>>,
 }
 
@@ -40,6 +42,8 @@ pub struct NodeOptions {
     pub announce_port: Option<u16>,
     /// Bytes a second that are uploaded at most.
     pub upload_rate: Option<u64>,
+    /// Trackers that are announced to instead of those in torrents, tier by tier; none for those in torrents.
+    pub tiers: Vec<Vec<String>>,
 }
 
 /// Why a node does not start.
@@ -65,7 +69,8 @@ impl Node {
         let port = options.announce_port.unwrap_or(listened);
         let told = announce::Options { peer_id, ..announce::Options::new(port)? };
         let announcer = Announcer::start(told).await?;
-        let node = Self { uploads, announcer, peer_id, port, counts: Arc::default() };
+        let tiers = (!options.tiers.is_empty()).then(|| Arc::new(options.tiers.clone()));
+        let node = Self { uploads, announcer, peer_id, port, tiers, counts: Arc::default() };
         tokio::spawn(count(Arc::downgrade(&node.counts)));
         Ok((node, events))
     }
@@ -115,7 +120,7 @@ impl Node {
     pub fn announce(&self, metainfo: &Metainfo, transfer: Arc<Transfer>) {
         let torrent = Torrent {
             info_hash: metainfo.info_hash,
-            tiers: metainfo.tiers.clone(),
+            tiers: self.tiers.as_deref().unwrap_or(&metainfo.tiers).clone(),
             private: metainfo.private,
             total: metainfo.total(),
             every_tier: true,

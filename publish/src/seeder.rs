@@ -1,4 +1,543 @@
 //! A Seeder: what the feed tells of is fetched and seeded.
+//!
+//! `poll` asks Masters, `following` decides whose list holds and what of it may go, `budget` what is held, the engine
+//! fetches, and the node seeds what is complete. What is held is on a shelf in the data folder:
+//!
+//! ```text
+//! DATA/items/INFOHASH.json      what it is, and how far
+//! DATA/items/INFOHASH.torrent   the Master's .torrent file, byte for byte
+//! DATA/content/INFOHASH/…       its content: no name of a torrent can reach another one's
+//! DATA/feeds.json               what was seen of the feeds
+//! ```
 
 mod budget;
+mod following;
 mod poll;
+mod report;
+mod start;
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use shard::InfoHash;
+use tokio::sync::{mpsc, watch};
+use tokio::task::block_in_place;
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
+
+use crate::announce::Transfer;
+use crate::announce::bridge::Bridge;
+use crate::engine::{Engine, Fetch, Progress, State, upload};
+use crate::feed;
+use crate::node::Node;
+use crate::shelf::{Shelf, ShelfError, hex};
+use crate::torrent::{Identity, Metainfo};
+use crate::web::status::Status;
+use crate::web::{Command, Ordered};
+use budget::{Candidate, Order};
+use following::Following;
+use poll::{PollError, Polled, Poller};
+
+pub use start::{StartError, run};
+
+/// A torrent that is held, or on its way.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Held {
+    /// Which.
+    #[serde(with = "hex")]
+    info_hash: InfoHash,
+    /// The name of its content.
+    name: String,
+    /// Bytes of its content.
+    size: u64,
+    /// When it was published, in seconds since 1970.
+    published: u64,
+    /// The key of the feed that it is of.
+    feed: String,
+    /// How far it is.
+    state: HeldState,
+}
+
+/// How far a torrent is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum HeldState {
+    /// It is being fetched.
+    Fetching,
+    /// All of it is there, and its files are these, in the torrent's order.
+    Complete(Vec<Identity>),
+    /// It is being removed.
+    Removing,
+}
+
+/// A Seeder at work.
+struct Seeder {
+    node: Node,
+    engine: Arc<dyn Engine>,
+    bridge: Bridge,
+    poller: Poller,
+    shelf: Shelf<Held>,
+    following: Following,
+    content: PathBuf,
+    metainfos: HashMap<InfoHash, Arc<Metainfo>>,
+    /// Torrents whose `.torrent` file is being asked for.
+    asking: HashSet<InfoHash>,
+    /// Torrents that are being fetched, with what was last seen of it.
+    fetching: HashMap<InfoHash, Fetching>,
+    /// What could not be fetched, why, and when it is tried again.
+    failed: HashMap<InfoHash, (String, Instant)>,
+    /// Names of who waits for room.
+    waiting: Vec<(String, u64)>,
+    bytes_max: Option<u64>,
+    order: Order,
+    fetches_max: usize,
+    /// Masters by feed key: where their content is fetched without asking a tracker.
+    masters: HashMap<String, Vec<SocketAddr>>,
+    came: mpsc::UnboundedSender<Came>,
+    status: watch::Sender<Status>,
+    started: u64,
+}
+
+struct Fetching {
+    transfer: Arc<Transfer>,
+    progress: Option<Progress>,
+}
+
+/// What tasks say.
+enum Came {
+    /// A feed was asked.
+    Polled(usize, Result<Polled, PollError>),
+    /// A `.torrent` file was asked for.
+    Torrent(feed::Item, String, Result<bytes::Bytes, PollError>),
+    /// Where the Masters of a feed are.
+    Masters(String, Vec<SocketAddr>),
+    /// How far the engine is.
+    Progressed(Vec<(InfoHash, Progress)>),
+    /// The engine took a torrent, or did not.
+    Begun(InfoHash, Result<(), String>),
+    /// The engine has let go of a torrent that is complete.
+    Released(InfoHash, Arc<[Identity]>),
+    /// A torrent's files are gone, or could not be removed.
+    Removed(InfoHash, Result<(), String>),
+}
+
+impl Seeder {
+    async fn work(
+        &mut self,
+        mut uploads: mpsc::UnboundedReceiver<upload::Event>,
+        mut came: mpsc::UnboundedReceiver<Came>,
+        mut orders: mpsc::Receiver<Ordered>,
+        poll: Duration,
+        stop: CancellationToken,
+    ) -> Result<(), ShelfError> {
+        let mut ticks = interval(TICK);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                Some(upload::Event::Changed { info_hash, path, how }) = uploads.recv() => {
+                    tracing::warn!(torrent = %info_hash, path = %path.display(), ?how, "its file was changed by somebody; it is fetched again where it is wrong");
+                    self.fetch_again(info_hash)?;
+                }
+                Some(came) = came.recv() => {
+                    if let Came::Polled(at, _) = came {
+                        self.came(came)?;
+                        // A fifth to both sides, so that Seeders do not come together.
+                        self.poll(at, poll.mul_f64(0.8 + 0.4 * fastrand::f64()), poll);
+                    } else {
+                        self.came(came)?;
+                    }
+                }
+                Some((command, reply)) = orders.recv() => {
+                    // Whoever asked may be gone.
+                    let _ = reply.send(self.order(&command));
+                }
+                _ = ticks.tick() => {
+                    self.look_at_engine();
+                    self.hold_what_fits()?;
+                    let status = self.report();
+                    self.status.send_replace(status);
+                }
+            }
+        }
+    }
+
+    fn came(&mut self, came: Came) -> Result<(), ShelfError> {
+        match came {
+            Came::Polled(at, answer) => self.polled(at, answer)?,
+            Came::Torrent(item, feed, answer) => self.torrent(&item, feed, answer)?,
+            Came::Masters(feed, masters) => {
+                for info_hash in self.fetching.keys() {
+                    self.bridge.offer(*info_hash, &masters);
+                }
+                self.masters.insert(feed, masters);
+            }
+            Came::Progressed(all) => self.progressed(all),
+            Came::Begun(info_hash, Err(why)) => self.fails(info_hash, why),
+            Came::Begun(_, Ok(())) => {}
+            Came::Released(info_hash, identities) => self.complete(info_hash, &identities)?,
+            Came::Removed(info_hash, Ok(())) => {
+                let held = block_in_place(|| self.shelf.remove(&info_hash))?;
+                if let Some(held) = held {
+                    tracing::info!(name = held.name, torrent = %info_hash, "removed");
+                }
+            }
+            Came::Removed(info_hash, Err(why)) => {
+                tracing::error!(torrent = %info_hash, why, "it cannot be removed; it is tried again");
+                self.failed.insert(info_hash, (why, Instant::now() + RETRY));
+            }
+        }
+        Ok(())
+    }
+
+    /// An answer about a list: what it says is kept before anything is done about it.
+    fn polled(&mut self, at: usize, answer: Result<Polled, PollError>) -> Result<(), ShelfError> {
+        let held = &self.shelf;
+        let gone = block_in_place(|| self.following.hear(at, answer, held, &self.metainfos))?;
+        for info_hash in gone {
+            if let Some(held) = self.shelf.get(&info_hash) {
+                tracing::info!(name = held.name, torrent = %info_hash, "withdrawn by the Master; it is being removed");
+            }
+            self.let_go(info_hash)?;
+        }
+        for (feed, host, masters) in self.following.masters(at) {
+            let came = self.came.clone();
+            tokio::spawn(async move {
+                let masters = start::reached(&host, masters).await;
+                let _ = came.send(Came::Masters(feed, masters));
+            });
+        }
+        self.hold_what_fits()
+    }
+
+    /// Asks for what should be held and is not, and lets go of what has to give way.
+    fn hold_what_fits(&mut self) -> Result<(), ShelfError> {
+        let items = self.following.items();
+        let mut candidates: Vec<Candidate> = items
+            .values()
+            .map(|(item, _)| Candidate {
+                info_hash: item.info_hash,
+                size: item.size,
+                published: item.published,
+                seeders: self.seeders(&item.info_hash),
+            })
+            .collect();
+        // What is not in the list and not yet to be removed takes room as well, and is not given up for new ones.
+        let strayed: Vec<(InfoHash, u64)> = self
+            .shelf
+            .iter()
+            .filter(|(info_hash, _)| !items.contains_key(*info_hash))
+            .map(|(info_hash, held)| (*info_hash, held.size))
+            .collect();
+        let room = self.bytes_max.map(|max| max.saturating_sub(strayed.iter().map(|(_, size)| size).sum()));
+        let held: HashSet<InfoHash> = self.shelf.iter().map(|(info_hash, _)| *info_hash).collect();
+        let chosen = budget::choose(&candidates, &held, room, self.order);
+        let wanted: HashSet<InfoHash> = chosen.iter().copied().collect();
+        candidates.retain(|candidate| !wanted.contains(&candidate.info_hash));
+        self.waiting = candidates
+            .iter()
+            .filter(|candidate| !held.contains(&candidate.info_hash))
+            .filter_map(|candidate| Some((items.get(&candidate.info_hash)?.0.name.clone(), candidate.size)))
+            .collect();
+        let give_way: Vec<InfoHash> = candidates
+            .iter()
+            .map(|candidate| candidate.info_hash)
+            .filter(|info_hash| held.contains(info_hash))
+            .collect();
+        for info_hash in give_way {
+            if let Some(held) = self.shelf.get(&info_hash)
+                && held.state != HeldState::Removing
+            {
+                tracing::info!(name = held.name, torrent = %info_hash, "it gives way, as the disk is too small for all");
+                self.let_go(info_hash)?;
+            }
+        }
+        for info_hash in chosen {
+            let under_way = self.fetching.len() + self.asking.len();
+            if under_way >= self.fetches_max {
+                break;
+            }
+            let is_due = self.failed.get(&info_hash).is_none_or(|(_, at)| Instant::now() >= *at);
+            if !is_due || self.asking.contains(&info_hash) || self.fetching.contains_key(&info_hash) {
+                continue;
+            }
+            match self.shelf.get(&info_hash).map(|held| held.state.clone()) {
+                None => {
+                    if let Some((item, feed)) = items.get(&info_hash) {
+                        self.ask(item.clone(), feed.clone());
+                    }
+                }
+                Some(HeldState::Fetching) => self.fetch(info_hash)?,
+                Some(HeldState::Complete(_) | HeldState::Removing) => {}
+            }
+        }
+        self.remove_what_is_due();
+        Ok(())
+    }
+
+    /// Asks for the `.torrent` file of an item.
+    fn ask(&mut self, item: feed::Item, feed: String) {
+        self.asking.insert(item.info_hash);
+        let (poller, came) = (self.poller.clone(), self.came.clone());
+        tokio::spawn(async move {
+            let answer = match url::Url::parse(&item.torrent_url) {
+                Ok(url) => poller.torrent(&url, item.torrent_length, &item.torrent_sha256).await,
+                Err(source) => Err(PollError::Url { url: item.torrent_url.clone(), source }),
+            };
+            let _ = came.send(Came::Torrent(item, feed, answer));
+        });
+    }
+
+    fn torrent(
+        &mut self,
+        item: &feed::Item,
+        feed: String,
+        answer: Result<bytes::Bytes, PollError>,
+    ) -> Result<(), ShelfError> {
+        self.asking.remove(&item.info_hash);
+        let why = match answer.map_err(|error| crate::chain(&error)) {
+            Err(why) => why,
+            Ok(bytes) => match Metainfo::parse(bytes.clone()) {
+                Err(error) => format!("its torrent is refused: {}", crate::chain(&error)),
+                Ok(metainfo) if metainfo.info_hash != item.info_hash => {
+                    format!("its torrent is {}, which is not what the list says", metainfo.info_hash)
+                }
+                Ok(metainfo) if metainfo.total() != item.size => {
+                    format!("its torrent has {} bytes, which is not what the list says", metainfo.total())
+                }
+                Ok(metainfo) => {
+                    let held = Held {
+                        info_hash: item.info_hash,
+                        name: item.name.clone(),
+                        size: item.size,
+                        published: item.published,
+                        feed,
+                        state: HeldState::Fetching,
+                    };
+                    block_in_place(|| self.shelf.begin(item.info_hash, held, &bytes))?;
+                    self.metainfos.insert(item.info_hash, Arc::new(metainfo));
+                    return self.fetch(item.info_hash);
+                }
+            },
+        };
+        self.fails(item.info_hash, why);
+        Ok(())
+    }
+
+    /// Has the engine fetch a torrent of the shelf.
+    fn fetch(&mut self, info_hash: InfoHash) -> Result<(), ShelfError> {
+        let Some(held) = self.shelf.get(&info_hash).cloned() else { return Ok(()) };
+        let Some(metainfo) = self.metainfos.get(&info_hash).cloned() else { return Ok(()) };
+        let folder = self.folder(&info_hash);
+        if let Err(error) = block_in_place(|| fs::create_dir_all(&folder)) {
+            self.fails(info_hash, format!("cannot make {}: {error}", folder.display()));
+            return Ok(());
+        }
+        tracing::info!(name = held.name, torrent = %info_hash, bytes = held.size, "fetching");
+        let transfer: Arc<Transfer> = Arc::default();
+        transfer.left.store(held.size, Ordering::Relaxed);
+        self.node.announce(&metainfo, transfer.clone());
+        let masters = self.masters.get(&held.feed).cloned().unwrap_or_default();
+        self.bridge.offer(info_hash, &masters);
+        if let Some(address) = self.engine.address() {
+            self.node.uploads().relay(info_hash, address);
+        }
+        self.fetching.insert(info_hash, Fetching { transfer, progress: None });
+        let fetch = Fetch {
+            metainfo,
+            folder,
+            peers: masters,
+            tracker: url::Url::parse(self.bridge.url()).ok(),
+        };
+        let (engine, came) = (self.engine.clone(), self.came.clone());
+        tokio::spawn(async move {
+            let begun = engine.fetch(fetch).await.map_err(|error| crate::chain(&error));
+            let _ = came.send(Came::Begun(info_hash, begun));
+        });
+        Ok(())
+    }
+
+    fn look_at_engine(&self) {
+        if self.fetching.is_empty() {
+            return;
+        }
+        let (engine, came) = (self.engine.clone(), self.came.clone());
+        tokio::spawn(async move {
+            let _ = came.send(Came::Progressed(engine.stats().await));
+        });
+    }
+
+    fn progressed(&mut self, all: Vec<(InfoHash, Progress)>) {
+        for (info_hash, progress) in all {
+            let Some(fetching) = self.fetching.get_mut(&info_hash) else { continue };
+            let transfer = &fetching.transfer;
+            let before = fetching.progress.as_ref().map_or(progress.bytes, |before| before.bytes);
+            if !matches!(progress.state, State::Checking) {
+                // What is there already was not downloaded now.
+                transfer.downloaded.fetch_add(progress.bytes.saturating_sub(before), Ordering::Relaxed);
+                transfer.left.store(progress.total - progress.bytes.min(progress.total), Ordering::Relaxed);
+            }
+            transfer.uploaded.store(progress.uploaded, Ordering::Relaxed);
+            transfer.connected.store(progress.peers as u64, Ordering::Relaxed);
+            let state = progress.state.clone();
+            fetching.progress = Some(progress);
+            match state {
+                State::Checking | State::Fetching => {}
+                State::Complete(identities) => {
+                    let (engine, came) = (self.engine.clone(), self.came.clone());
+                    self.fetching.remove(&info_hash);
+                    tokio::spawn(async move {
+                        if let Err(error) = engine.remove(info_hash, false).await {
+                            tracing::warn!(torrent = %info_hash, %error, "the engine does not let go of it");
+                        }
+                        let _ = came.send(Came::Released(info_hash, identities));
+                    });
+                }
+                State::Failed(failure) => self.fails(info_hash, failure.to_string()),
+            }
+        }
+    }
+
+    fn complete(&mut self, info_hash: InfoHash, identities: &[Identity]) -> Result<(), ShelfError> {
+        let Some(held) = self.shelf.get(&info_hash).cloned() else { return Ok(()) };
+        if held.state == HeldState::Removing {
+            return Ok(());
+        }
+        let held = Held { state: HeldState::Complete(identities.to_vec()), ..held };
+        block_in_place(|| self.shelf.put(info_hash, held.clone()))?;
+        self.failed.remove(&info_hash);
+        self.bridge.withdraw(&info_hash);
+        tracing::info!(name = held.name, torrent = %info_hash, "fetched; seeding");
+        self.seed(&held, identities.to_vec());
+        self.node.announcer().completed(&info_hash);
+        Ok(())
+    }
+
+    fn seed(&mut self, held: &Held, identities: Vec<Identity>) {
+        let Some(metainfo) = self.metainfos.get(&held.info_hash) else { return };
+        if let Err(error) = self.node.seed(metainfo, self.folder(&held.info_hash), identities) {
+            tracing::error!(name = held.name, %error, "it is not seeded");
+        }
+    }
+
+    /// A torrent whose files are not what they were: what is right of them is kept.
+    fn fetch_again(&mut self, info_hash: InfoHash) -> Result<(), ShelfError> {
+        let Some(held) = self.shelf.get(&info_hash).cloned() else { return Ok(()) };
+        if !matches!(held.state, HeldState::Complete(_)) {
+            return Ok(());
+        }
+        self.node.leave(&info_hash);
+        block_in_place(|| self.shelf.put(info_hash, Held { state: HeldState::Fetching, ..held }))
+    }
+
+    fn fails(&mut self, info_hash: InfoHash, why: String) {
+        let name = self.shelf.get(&info_hash).map(|held| held.name.clone()).unwrap_or_default();
+        tracing::warn!(name, torrent = %info_hash, why, "it cannot be fetched; it is tried again in a minute");
+        self.failed.insert(info_hash, (why, Instant::now() + RETRY));
+        if self.fetching.remove(&info_hash).is_some() {
+            self.node.leave(&info_hash);
+            let engine = self.engine.clone();
+            tokio::spawn(async move {
+                // It may not have taken it.
+                let _ = engine.remove(info_hash, false).await;
+            });
+        }
+    }
+
+    /// A torrent goes: it is said first, so that a crash goes on with it.
+    fn let_go(&mut self, info_hash: InfoHash) -> Result<(), ShelfError> {
+        let Some(held) = self.shelf.get(&info_hash).cloned() else { return Ok(()) };
+        if held.state == HeldState::Removing {
+            return Ok(());
+        }
+        block_in_place(|| self.shelf.put(info_hash, Held { state: HeldState::Removing, ..held }))?;
+        self.failed.remove(&info_hash);
+        self.remove(info_hash);
+        Ok(())
+    }
+
+    fn remove_what_is_due(&mut self) {
+        let due: Vec<InfoHash> = self
+            .shelf
+            .iter()
+            .filter(|(_, held)| held.state == HeldState::Removing)
+            .filter(|(info_hash, _)| self.failed.get(info_hash).is_some_and(|(_, at)| Instant::now() >= *at))
+            .map(|(info_hash, _)| *info_hash)
+            .collect();
+        for info_hash in due {
+            self.failed.remove(&info_hash);
+            self.remove(info_hash);
+        }
+    }
+
+    fn remove(&mut self, info_hash: InfoHash) {
+        self.node.leave(&info_hash);
+        self.bridge.withdraw(&info_hash);
+        self.metainfos.remove(&info_hash);
+        let is_fetching = self.fetching.remove(&info_hash).is_some();
+        let (engine, came, folder) = (self.engine.clone(), self.came.clone(), self.folder(&info_hash));
+        tokio::spawn(async move {
+            if is_fetching {
+                // It may not have taken it.
+                let _ = engine.remove(info_hash, false).await;
+            }
+            let removed = tokio::task::spawn_blocking(move || remove_folder(&folder)).await;
+            let removed = removed.unwrap_or(Ok(())).map_err(|error| error.to_string());
+            let _ = came.send(Came::Removed(info_hash, removed));
+        });
+    }
+
+    /// Where a torrent's content is.
+    fn folder(&self, info_hash: &InfoHash) -> PathBuf {
+        self.content.join(info_hash.to_string())
+    }
+
+    /// Seeders that a tracker tells of.
+    fn seeders(&self, info_hash: &InfoHash) -> Option<u32> {
+        let status = self.node.announcer().status(info_hash)?;
+        status.trackers.iter().find_map(|tracker| tracker.seeders)
+    }
+
+    fn order(&mut self, command: &Command) -> Result<String, String> {
+        let name = match command {
+            Command::Republish { name } => name,
+            Command::Withdraw { .. } | Command::Confirm => {
+                return Err("this is a Seeder: what it holds is decided at its Master".to_owned());
+            }
+            Command::Promote => return Err("this is a Seeder and no standby".to_owned()),
+        };
+        let failed: Vec<InfoHash> = self
+            .shelf
+            .iter()
+            .filter(|(info_hash, held)| held.name == *name && self.failed.contains_key(*info_hash))
+            .map(|(info_hash, _)| *info_hash)
+            .collect();
+        for info_hash in &failed {
+            self.failed.remove(info_hash);
+        }
+        match failed.is_empty() {
+            true => Err(format!("{name:?} has not failed; `margay seed list` shows what is held")),
+            false => Ok(format!("{name:?} is tried again")),
+        }
+    }
+}
+
+/// Removes a torrent's folder with all that is in it. Symbolic links in it are removed and not followed.
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// How often the engine is looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How long after a failure a torrent is tried again.
+const RETRY: Duration = Duration::from_secs(60);

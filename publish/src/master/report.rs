@@ -6,10 +6,10 @@ use shard::InfoHash;
 
 use super::Master;
 use super::manifest::Step;
-use crate::announce::{TorrentStatus, TrackerState};
+use crate::announce::TorrentStatus;
 use crate::engine::upload::TorrentStats;
 use crate::feed::FeedAddress;
-use crate::web::status::{Feed, File, FileState, Role, Status};
+use crate::web::status::{Feed, File, FileState, Role, Status, told_by};
 
 impl Master {
     /// How everything is now.
@@ -105,16 +105,4 @@ impl Master {
         }
         troubles
     }
-}
-
-/// Seeders and leechers that a tracker tells of, and what one says that is no success.
-pub(crate) fn told_by(status: &TorrentStatus) -> (Option<(u32, u32)>, Option<String>) {
-    let swarm = status.trackers.iter().find_map(|tracker| Some((tracker.seeders?, tracker.leechers.unwrap_or(0))));
-    let trouble = status.trackers.iter().find(|tracker| {
-        matches!(tracker.state, TrackerState::Refusing | TrackerState::Unreachable) || tracker.text.is_some()
-    });
-    let said = trouble.map(|tracker| {
-        format!("{}: {}", tracker.url, tracker.text.as_deref().unwrap_or("does not answer"))
-    });
-    (swarm, said)
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use ring::digest;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -114,6 +114,7 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
         listen: options.peers.listen.clone(),
         announce_port: options.peers.announce_port,
         upload_rate: options.peers.upload_rate.map(|rate| rate.0 as u64),
+        tiers: options.tracker_override.iter().map(|tier| tier.0.clone()).collect(),
     };
     let (node, uploads) = Node::start(&node_options).await?;
     tracing::info!(addresses = ?node.addresses(), port = node.port(), "listening for peers");
@@ -161,7 +162,7 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
             source: options.source.as_ref().map(|line| line.0.clone()),
             comment: options.comment.as_ref().map(|line| line.0.clone()),
             web_seeds: Vec::new(),
-            created: Some(unix_seconds()),
+            created: Some(crate::unix_seconds()),
         },
         files_url: options.files_url.as_ref().map(|url| url.0.clone()),
     };
@@ -210,7 +211,6 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
         writer,
         served,
         base: feed_url.join(".").expect("a URL has a folder"),
-        passkey: options.given_passkey()?.map(|passkey| passkey.reveal().to_owned()),
         epoch: 1,
         torrents: HashMap::new(),
         feed: FeedState {
@@ -227,7 +227,7 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
         lost: None,
         confirmed_until: None,
         status,
-        started: unix_seconds(),
+        started: crate::unix_seconds(),
     };
     master.resume()?;
     ready.store(true, Ordering::Relaxed);
@@ -290,11 +290,6 @@ fn folder(path: &Path) -> Result<PathBuf, FileError> {
 /// Where the watched folder really is. It is not made: a folder that is not there is rather one that is not mounted.
 fn watched(path: &Path) -> Result<PathBuf, FileError> {
     path.canonicalize().map_err(FileError::of("find the watched folder", path))
-}
-
-/// Seconds since 1970.
-pub(super) fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// SHA-256 of a file.

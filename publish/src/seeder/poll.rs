@@ -43,6 +43,20 @@ pub enum PollError {
         /// Why.
         source: reqwest::Error,
     },
+    /// It takes too long.
+    #[error("{url} takes too long")]
+    Late {
+        /// Where.
+        url: Url,
+    },
+    /// The address is none.
+    #[error("{url:?} is no URL; the Master that signed the list is at fault")]
+    Url {
+        /// What stands there.
+        url: String,
+        /// What is wrong.
+        source: url::ParseError,
+    },
     /// The answer is no success.
     #[error("{url} says {status}; is the address right, and does the Master run?")]
     Status {

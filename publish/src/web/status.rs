@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::announce::{TorrentStatus, TrackerState};
+
 /// A Master or Seeder at one moment.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
@@ -171,4 +173,16 @@ pub struct Seeder {
     pub generation: u64,
     /// When, in seconds since 1970.
     pub at: u64,
+}
+
+/// Seeders and leechers that a tracker tells of, and what one says that is no success.
+pub(crate) fn told_by(status: &TorrentStatus) -> (Option<(u32, u32)>, Option<String>) {
+    let swarm = status.trackers.iter().find_map(|tracker| Some((tracker.seeders?, tracker.leechers.unwrap_or(0))));
+    let trouble = status.trackers.iter().find(|tracker| {
+        matches!(tracker.state, TrackerState::Refusing | TrackerState::Unreachable) || tracker.text.is_some()
+    });
+    let said = trouble.map(|tracker| {
+        format!("{}: {}", tracker.url, tracker.text.as_deref().unwrap_or("does not answer"))
+    });
+    (swarm, said)
 }

@@ -1,0 +1,91 @@
+//! What a Seeder says of itself.
+
+use std::collections::HashMap;
+
+use shard::InfoHash;
+
+use super::{HeldState, Seeder};
+use crate::announce::TorrentStatus;
+use crate::engine::State;
+use crate::engine::upload::TorrentStats;
+use crate::web::status::{File, FileState, Role, Status, told_by};
+
+impl Seeder {
+    /// How everything is now.
+    pub(super) fn report(&self) -> Status {
+        let uploads = self.node.uploads().stats();
+        let by_torrent: HashMap<InfoHash, &TorrentStats> =
+            uploads.torrents.iter().map(|torrent| (torrent.info_hash, torrent)).collect();
+        let announced: HashMap<InfoHash, TorrentStatus> =
+            self.node.announcer().snapshot().into_iter().map(|status| (status.info_hash, status)).collect();
+        let mut files: Vec<File> = self
+            .shelf
+            .iter()
+            .map(|(info_hash, held)| {
+                let progress = self.fetching.get(info_hash).and_then(|fetching| fetching.progress.as_ref());
+                let failed = self.failed.get(info_hash).map(|(why, _)| why.clone());
+                let state = match (&held.state, &failed) {
+                    (HeldState::Removing, _) => FileState::Withdrawing,
+                    (_, Some(_)) => FileState::Failed,
+                    (HeldState::Complete(_), None) => FileState::Seeding,
+                    (HeldState::Fetching, None) => match progress.map(|progress| &progress.state) {
+                        Some(State::Checking) => FileState::Hashing,
+                        Some(_) => FileState::Fetching,
+                        None if self.fetching.contains_key(info_hash) => FileState::Fetching,
+                        None => FileState::Waiting,
+                    },
+                };
+                let stats = by_torrent.get(info_hash);
+                let (swarm, tracker) = announced.get(info_hash).map(told_by).unwrap_or_default();
+                File {
+                    name: held.name.clone(),
+                    state,
+                    reason: failed,
+                    info_hash: Some(info_hash.to_string()),
+                    size: held.size,
+                    done: match &held.state {
+                        HeldState::Complete(_) => held.size,
+                        _ => progress.map_or(0, |progress| progress.bytes),
+                    },
+                    peers: stats.map_or(0, |stats| stats.peers.len()) + progress.map_or(0, |progress| progress.peers),
+                    swarm,
+                    uploaded: stats.map_or(0, |stats| stats.uploaded),
+                    tracker,
+                }
+            })
+            .collect();
+        files.extend(self.waiting.iter().map(|(name, size)| File {
+            name: name.clone(),
+            state: FileState::Waiting,
+            reason: Some("there is no room for it within disk-max".to_owned()),
+            size: *size,
+            ..File::default()
+        }));
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        let fetched = self.fetching.values().filter_map(|fetching| fetching.progress.as_ref());
+        let (done, all) = fetched.fold((0, 0), |(done, all), progress| (done + progress.bytes, all + progress.total));
+        let peers = uploads.torrents.iter().flat_map(|torrent| &torrent.peers);
+        Status {
+            role: Role::Seeder,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.started,
+            folder: self.content.display().to_string(),
+            feeds: self.following.report(),
+            files,
+            seeders: Vec::new(),
+            troubles: self.troubles(),
+            uploaded: uploads.uploaded,
+            upload_rate: peers.clone().map(|peer| peer.rate).sum(),
+            peers: peers.count(),
+            progress: (all > 0).then_some((done, all)),
+        }
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        let mut troubles = self.following.troubles();
+        if let Some((why, _)) = self.failed.values().next() {
+            troubles.push(format!("{} torrents have failed and are tried again: {why}", self.failed.len()));
+        }
+        troubles
+    }
+}
