@@ -1,7 +1,14 @@
 //! Content over the wire: what is fetched and what is uploaded.
+//!
+//! A Master only uploads. A Seeder fetches by an [`Engine`] and uploads what is complete; meanwhile the peers of what is
+//! being fetched come in through the same port and are relayed to the engine ([`upload::Uploads::relay`]).
 
 mod below;
 pub mod bencode;
 mod content;
+mod fetch;
+pub mod rqbit;
 pub mod upload;
 pub mod wire;
+
+pub use fetch::{Engine, EngineError, Failure, Fetch, Progress, State, finished};

@@ -25,13 +25,14 @@ pub(crate) fn open_to_read(root: impl AsFd, path: &Path) -> io::Result<File> {
     regular(open(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?)
 }
 
-/// Opens a regular file below `root` for reading and writing, and makes it and its folders when they are missing.
-pub(crate) fn open_to_write(root: impl AsFd, path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY;
+/// Opens a regular file below `root` for reading and writing; with `makes`, it and its folders are made when they are
+/// missing.
+pub(crate) fn open_to_write(root: impl AsFd, path: &Path, makes: bool) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY;
     match open(&root, path, flags) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if makes && error.kind() == io::ErrorKind::NotFound => {
             make_parents(&root, path)?;
-            regular(open(&root, path, flags)?)
+            regular(open(&root, path, flags | OFlags::CREATE)?)
         }
         opened => regular(opened?),
     }
@@ -51,10 +52,12 @@ pub(crate) fn remove(root: impl AsFd, path: &Path, is_folder: bool) -> io::Resul
     Ok(())
 }
 
-/// Syncs the folder that a file below `root` is in, so that its name is kept.
-pub(crate) fn sync_parent(root: impl AsFd, path: &Path) -> io::Result<()> {
-    let parent = split(path)?.0.unwrap_or(Path::new("."));
-    rustix::fs::fsync(open(root, parent, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+/// Syncs the folders from `root` to the one that a file below it is in, so that its name is kept.
+pub(crate) fn sync_folders(root: impl AsFd, path: &Path) -> io::Result<()> {
+    for folder in path.ancestors().skip(1) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        rustix::fs::fsync(open(&root, folder, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+    }
     Ok(())
 }
 
@@ -170,10 +173,10 @@ mod tests {
             );
         }
         assert!(open_to_read(&folder, Path::new("a/b")).is_err(), "a folder is not a file");
-        open_to_write(&folder, Path::new("new/deep/file")).unwrap();
+        open_to_write(&folder, Path::new("new/deep/file"), true).unwrap();
         assert!(root.path().join("new/deep/file").is_file());
-        assert!(open_to_write(&folder, Path::new("a/link/new")).is_err());
-        assert!(open_to_write(&folder, Path::new("a/secret")).is_err());
+        assert!(open_to_write(&folder, Path::new("a/link/new"), true).is_err());
+        assert!(open_to_write(&folder, Path::new("a/secret"), true).is_err());
         remove(&folder, Path::new("new/deep/file"), false).unwrap();
         remove(&folder, Path::new("new/deep"), true).unwrap();
         assert!(remove(&folder, Path::new("a/link/secret"), false).is_err());

@@ -304,7 +304,7 @@ impl Descriptors {
         self.lock().files.len()
     }
 
-    fn get(&self, key: (u64, u32)) -> Option<Arc<File>> {
+    pub(crate) fn get(&self, key: (u64, u32)) -> Option<Arc<File>> {
         let open = &mut *self.lock();
         open.uses += 1;
         let (file, used) = open.files.get_mut(&key)?;
@@ -312,7 +312,7 @@ impl Descriptors {
         Some(file.clone())
     }
 
-    fn keep(&self, key: (u64, u32), file: File) -> Arc<File> {
+    pub(crate) fn keep(&self, key: (u64, u32), file: File) -> Arc<File> {
         let file = Arc::new(file);
         let open = &mut *self.lock();
         open.uses += 1;
@@ -327,7 +327,7 @@ impl Descriptors {
         file
     }
 
-    fn forget(&self, number: u64) {
+    pub(crate) fn forget(&self, number: u64) {
         self.lock().files.retain(|key, _| key.0 != number);
     }
 

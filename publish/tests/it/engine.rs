@@ -1,12 +1,18 @@
 //! What is uploaded and fetched, with real clients on loopback.
 
+mod changes;
 mod clients;
 mod content;
+mod fetching;
+mod floods;
+mod many;
+mod reader;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use publish::engine::upload::{Limits, Uploads};
+use publish::engine::upload::{Event, Limits, Uploads};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
 
 use self::clients::CLIENTS;
 use self::content::Made;
@@ -14,17 +20,33 @@ use self::content::Made;
 const PEER_ID: [u8; 20] = *b"-mg0200-abcdefghijkl";
 
 fn listen(limits: Limits) -> Uploads {
-    Uploads::listen(&[([127, 0, 0, 1], 0).into()], limits, PEER_ID).unwrap().0
+    listen_and_hear(limits).0
+}
+
+fn listen_and_hear(limits: Limits) -> (Uploads, UnboundedReceiver<Event>) {
+    Uploads::listen(&[([127, 0, 0, 1], 0).into()], limits, PEER_ID).unwrap()
 }
 
 fn add(uploads: &Uploads, made: &Made) {
-    uploads
-        .add(Arc::new(made.metainfo.clone()), made.folder.path().into(), made.identities())
-        .unwrap();
+    uploads.add(made.metainfo.clone(), made.folder.path().into(), made.identities()).unwrap();
+}
+
+/// Waits for what must happen.
+async fn must<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(120), what).await.expect("it must happen")
+}
+
+async fn until(mut is: impl FnMut() -> bool) {
+    must(async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn aria2_and_libtorrent_download_files_and_folders() {
+async fn clients_download_files_and_folders() {
     let uploads = listen(Limits::default());
     for made in [
         Made::single(3_000_001),
@@ -40,10 +62,10 @@ async fn aria2_and_libtorrent_download_files_and_folders() {
         }
         assert_eq!(made.look(), before);
         let stats = uploads.torrent(&made.metainfo.info_hash).unwrap();
-        assert_eq!(stats.uploaded, 2 * made.metainfo.total());
+        assert_eq!(stats.uploaded, CLIENTS.len() as u64 * made.metainfo.total());
     }
     assert!(uploads.stats().open_files <= 128);
-    tokio::time::timeout(Duration::from_secs(10), uploads.stop()).await.unwrap();
+    must(uploads.stop()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

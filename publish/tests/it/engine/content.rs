@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use publish::torrent::{File, Identity, Metainfo};
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 
 pub(crate) struct Made {
     pub(crate) folder: TempDir,
-    pub(crate) metainfo: Metainfo,
+    pub(crate) metainfo: Arc<Metainfo>,
     files: Vec<(PathBuf, Vec<u8>)>,
 }
 
@@ -98,7 +99,7 @@ impl Made {
             private: false,
             tiers: Vec::new(),
         };
-        Self { folder, metainfo, files }
+        Self { folder, metainfo: Arc::new(metainfo), files }
     }
 
     pub(crate) fn identities(&self) -> Vec<Identity> {
