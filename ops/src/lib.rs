@@ -1,10 +1,12 @@
-//! Decisions and descriptions: what is counted, who is allowed.
+//! Decisions and descriptions: what is counted, who is allowed, how options are declared and events logged.
 
 #![forbid(unsafe_code)]
 
 pub mod counters;
 pub mod health;
 pub mod lists;
+pub mod log;
 pub mod metrics;
+pub mod options;
 pub mod process;
 pub mod slot;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{ConnectionIdKey, Secret, SiteUrl};
-use crate::config::log::{LogFilter, LogFormat};
+use super::Secret;
+use crate::log::{LogFilter, LogFormat};
 
 /// A size in bytes, written `4096`, `512KiB` or `1MiB`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -17,32 +17,6 @@ pub struct Bytes(pub usize);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Name(pub String);
 
-/// Which of the two families of Ocelot's interface is spoken.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum OcelotFlavour {
-    /// That of Ocelot 1.0.
-    Whatcd,
-    /// That of Orpheus' Ocelot 2.
-    Orpheus,
-}
-
-/// How clients are told that they will not be served.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Refusals {
-    /// By a failure with the reason.
-    Failure,
-    /// By a success with nobody, a long interval, and the reason as a warning.
-    Quiet,
-}
-
-/// The least value of a range. Tests of what follows an interval would wait for five minutes: builds with debug
-/// assertions take one from a second on where `TEST_SHORT_INTERVALS` is set.
-fn least(low: &'static str) -> &'static str {
-    let is_short =
-        cfg!(debug_assertions) && low == "5m" && std::env::var_os("TEST_SHORT_INTERVALS").is_some();
-    if is_short { "1s" } else { low }
-}
-
 /// The duration that a text such as `90s`, `48h` or `1h30m` says.
 pub fn duration(text: &str) -> Option<Duration> {
     One::parse(text)
@@ -50,35 +24,40 @@ pub fn duration(text: &str) -> Option<Duration> {
 
 /// How an option is written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub struct Shape {
     /// The word that stands for the value in help: `DURATION`.
-    pub(super) placeholder: &'static str,
+    pub placeholder: &'static str,
     /// The kind of a value, with an article and an example.
-    pub(super) hint: &'static str,
+    pub hint: &'static str,
     /// Which TOML values stand without quotes.
-    pub(super) bare: Bare,
+    pub bare: Bare,
     /// It can be given several times.
-    pub(super) many: bool,
+    pub many: bool,
     /// The word for no value, where there may be none.
-    pub(super) absent: Option<&'static str>,
+    pub absent: Option<&'static str>,
     /// Words that a shell can offer; empty where there are none.
-    pub(super) words: &'static [&'static str],
+    pub words: &'static [&'static str],
 }
 
 /// Which TOML values an option takes beside a string.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Bare {
+pub enum Bare {
+    /// None.
     Nothing,
+    /// Whole numbers.
     Integer,
+    /// All numbers.
     Number,
     /// And no string, as there is nothing else to say.
     Boolean,
 }
 
-pub(super) type Range = Option<(&'static str, &'static str)>;
+/// The least and the greatest value, as they would be written; `None` for any.
+pub type Range = Option<(&'static str, &'static str)>;
 
-/// A field of `Config`: one value, maybe one, or several.
-pub(super) trait Value: Sized {
+/// The field of an option: one value, maybe one, or several.
+pub trait Value: Sized {
+    /// How it is written.
     const SHAPE: Shape;
 
     /// Reads what was written; the error says what is wrong with it, without naming the option.
@@ -86,13 +65,19 @@ pub(super) trait Value: Sized {
 }
 
 /// A single value.
-pub(super) trait One: Sized + PartialOrd {
+pub trait One: Sized + PartialOrd {
+    /// The word that stands for it in help: `DURATION`.
     const PLACEHOLDER: &'static str;
+    /// What it is, with an article and an example.
     const HINT: &'static str;
+    /// Which TOML values stand without quotes.
     const BARE: Bare = Bare::Nothing;
+    /// The word for no value, where there may be none.
     const ABSENT: &'static str = "none";
+    /// Words that a shell can offer; empty where there are none.
     const WORDS: &'static [&'static str] = &[];
 
+    /// Reads a text without white space around it.
     fn parse(text: &str) -> Option<Self>;
 
     /// True for a text that stands for no value.
@@ -113,7 +98,6 @@ pub(super) trait One: Sized + PartialOrd {
         })?;
         if let Some((low, high)) = range {
             let bound = |text| Self::parse(text).expect("the declared range can be read");
-            let low = least(low);
             if value < bound(low) || value > bound(high) {
                 return Err(format!("{text} is out of range; it may be from {low} to {high}"));
             }
@@ -121,6 +105,7 @@ pub(super) trait One: Sized + PartialOrd {
         Ok(value)
     }
 
+    /// The shape of an option that takes one.
     const SHAPE_OF_ONE: Shape = Shape {
         placeholder: Self::PLACEHOLDER,
         hint: Self::HINT,
@@ -296,15 +281,6 @@ impl One for PathBuf {
     }
 }
 
-impl One for ConnectionIdKey {
-    const PLACEHOLDER: &'static str = "KEY";
-    const HINT: &'static str = "a key of 64 hex digits";
-
-    fn parse(text: &str) -> Option<Self> {
-        ConnectionIdKey::from_hex(text)
-    }
-}
-
 impl One for Secret {
     const PLACEHOLDER: &'static str = "SECRET";
     const HINT: &'static str = "a secret text";
@@ -322,43 +298,6 @@ impl One for Name {
         let is_name = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
         let begins = text.bytes().next().is_some_and(|c| c.is_ascii_lowercase());
         (begins && text.len() <= 63 && text.bytes().all(is_name)).then(|| Self(text.to_owned()))
-    }
-}
-
-impl One for SiteUrl {
-    const PLACEHOLDER: &'static str = "URL";
-    const HINT: &'static str = "an address such as http://site.example or http://10.0.0.5:8080/gazelle; \
-        TLS is not spoken";
-
-    fn parse(text: &str) -> Option<Self> {
-        SiteUrl::parse(text)
-    }
-}
-
-impl One for OcelotFlavour {
-    const PLACEHOLDER: &'static str = "FLAVOUR";
-    const HINT: &'static str = "whatcd or orpheus";
-    const WORDS: &'static [&'static str] = &["whatcd", "orpheus"];
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "whatcd" => Some(OcelotFlavour::Whatcd),
-            "orpheus" => Some(OcelotFlavour::Orpheus),
-            _ => None,
-        }
-    }
-}
-
-impl One for Refusals {
-    const PLACEHOLDER: &'static str = "HOW";
-    const HINT: &'static str = "failure or quiet";
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "failure" => Some(Refusals::Failure),
-            "quiet" => Some(Refusals::Quiet),
-            _ => None,
-        }
     }
 }
 
@@ -388,7 +327,7 @@ impl One for LogFormat {
 }
 
 /// A duration for the reader, as `One::parse` would read it: `1h30m`.
-pub(super) fn written(duration: Duration) -> String {
+pub fn written(duration: Duration) -> String {
     let mut text = String::new();
     let mut rest = duration.as_millis();
     for (suffix, unit) in UNITS {
