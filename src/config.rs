@@ -2,44 +2,44 @@
 //!
 //! The table below is a struct and a list. The struct, [`Config`], is what the program reads; the
 //! list, [`OPTIONS`], is what flags, `MARGAY_…` variables, TOML keys, help, completions, the man page,
-//! the sample file and the reference page are made of. Whatever is wrong is found here, before
-//! anything is bound.
+//! the sample file and the reference page are made of, by `ops::options`. Whatever is wrong is found
+//! before anything is bound.
 
 mod check;
 mod database;
-mod declare;
-mod file;
-mod flags;
 mod key;
-mod layers;
-pub mod log;
-mod mistake;
-mod page;
-mod secret;
+mod program;
 mod site_url;
 mod value;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::{Arg, ArgMatches};
 use ipnet::IpNet;
-
-use crate::config::log::{LogFilter, LogFormat};
-use declare::options;
+use ops::log::{LogFilter, LogFormat};
+use ops::options;
+use ops::options::{Flags, Table};
 
 pub use database::GivenDatabaseError;
-pub use declare::Declared;
-pub use flags::{args, args_of, given, given_of};
 pub use key::{ConnectionIdKey, KeyError};
-pub use layers::{Environment, Loaded, check_file, load, load_only};
-pub use mistake::{ConfigError, Mistake};
-pub use page::{reference, sample, show};
-pub use secret::{Secret, SecretError};
+pub use ops::options::{
+    Bytes, ConfigError, Declared, Environment, Mistake, Name, Secret, SecretError, duration, show,
+};
 pub use site_url::SiteUrl;
-pub use value::{Bytes, Name, OcelotFlavour, Refusals, duration};
+pub use value::{OcelotFlavour, Refusals};
+
+/// The tracker's options as they were found, and what there is to say about them.
+pub type Loaded = options::Loaded<Config>;
+
+/// All options, in the order of the reference page.
+pub static OPTIONS: &[Declared] = Config::TABLE;
 
 options! {
+    /// The operator's options. Every value is within its range, and they fit each other.
+    pub struct Config, "MARGAY_";
+
     ["Start"]
 
     /// TOML file to read options from; flags and environment variables go before it.
@@ -419,6 +419,55 @@ impl Config {
 impl Default for Config {
     /// The options of an empty command line, environment and file.
     fn default() -> Self {
-        layers::defaults()
+        load(Vec::new(), &Vec::new()).expect("the defaults fit each other").config
     }
+}
+
+/// A flag for every option; see [`options::args`].
+pub fn args() -> impl Iterator<Item = Arg> {
+    options::args::<Config>()
+}
+
+/// The same for the options of these names, whose help stands with that of other flags.
+pub fn args_of(names: &[&str]) -> impl Iterator<Item = Arg> {
+    options::args_of::<Config>(names, "Where the tracker is")
+}
+
+/// The options given on the command line that [`args`] were part of.
+pub fn given(matches: &ArgMatches) -> Flags {
+    options::given::<Config>(matches)
+}
+
+/// The same for what [`args_of`] was part of, with the same names.
+pub fn given_of(matches: &ArgMatches, names: &[&str]) -> Flags {
+    options::given_of::<Config>(matches, names)
+}
+
+/// Lays flags, environment, file and defaults over each other; see [`options::load`].
+pub fn load(flags: Flags, environment: &Environment) -> Result<Loaded, ConfigError> {
+    options::load(flags, environment)
+}
+
+/// The same for a command that needs the options of these names only; see [`options::load_only`].
+pub fn load_only(
+    names: &[&str],
+    flags: Flags,
+    environment: &Environment,
+) -> Result<Config, ConfigError> {
+    options::load_only(names, flags, environment)
+}
+
+/// Lays the environment over the file at `path`, as a start with that file would.
+pub fn check_file(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
+    options::check_file(path, environment)
+}
+
+/// The sample file: every key with its text and its default, commented out.
+pub fn sample() -> String {
+    options::sample::<Config>()
+}
+
+/// The reference page, in Markdown.
+pub fn reference() -> String {
+    options::reference::<Config>()
 }

@@ -11,9 +11,10 @@ use margay::command::site::{self, SiteError};
 use margay::command::{books, checked, journal, lists, snapshot};
 use margay::config::{self, ConfigError, Environment, Loaded};
 use margay::process::clock::Clock;
+use margay::process::limits;
 use margay::process::memory;
-use margay::process::{limits, log};
 use margay::server::{self, ServerError};
+use ops::log;
 
 fn main() -> ExitCode {
     let request = match cli::parse() {

@@ -1,7 +1,6 @@
-//! This process and its machine: limits, memory, threads, the clock and the log.
+//! This process and its machine: limits, memory, threads and the clock.
 
 pub mod clock;
 pub mod limits;
-pub mod log;
 pub mod memory;
 pub mod thread;

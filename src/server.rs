@@ -32,11 +32,11 @@ use crate::private::books::reconcile::{Differed, ReconcileError, Reconciliation}
 use crate::private::books::restore::Unloaded;
 use crate::private::books::{Books, BooksError};
 use crate::process::clock::Clock;
-use crate::process::log::ErrorChain;
 use crate::process::memory;
 use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
 use listeners::Listeners;
+use ops::log::ErrorChain;
 use snapshots::{Outcome, Snapshots};
 
 /// Why the tracker could not start or had to stop.

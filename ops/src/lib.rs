@@ -1,4 +1,4 @@
-//! Decisions and descriptions: what is counted, who is allowed.
+//! Decisions and descriptions: what is counted, who is allowed, how options are declared and events logged.
 
 #![forbid(unsafe_code)]
 
@@ -6,6 +6,8 @@ pub mod counters;
 pub mod health;
 pub mod host;
 pub mod lists;
+pub mod log;
 pub mod metrics;
+pub mod options;
 pub mod process;
 pub mod slot;

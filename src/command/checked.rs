@@ -7,7 +7,7 @@ use std::path::Path;
 use ops::lists::TorrentLists;
 
 use crate::config::{self, Config, ConfigError, Environment};
-use crate::process::log::ErrorChain;
+use ops::log::ErrorChain;
 
 /// A mistake that a start would not get beyond.
 #[derive(Debug, thiserror::Error)]

@@ -9,14 +9,14 @@ use std::sync::LazyLock;
 use clap::builder::{EnumValueParser, PathBufValueParser};
 use clap::{Arg, ArgMatches, Command};
 use clap_complete::Shell;
+use ops::options::{self, ManSection};
 
 use crate::command::lists::{ListCommand, Which};
 use crate::command::site::{SiteRequest, TokenCommand};
 use crate::command::{books, lists};
-use crate::config::{self, Declared};
+use crate::config;
 
-/// What was given of the options, as the command line says it.
-pub type Flags = Vec<(&'static Declared, Vec<String>)>;
+pub use ops::options::Flags;
 
 /// What the user wants.
 #[derive(Debug)]
@@ -250,51 +250,11 @@ pub fn completions(shell: Shell, out: &mut dyn Write) {
 
 /// Writes the man page, in roff: one for all commands, which have no pages of their own.
 pub fn man(out: &mut dyn Write) -> io::Result<()> {
-    let page = clap_mangen::Man::new(command());
-    page.render_title(out)?;
-    page.render_name_section(out)?;
-    let mut rest = roff::Roff::new();
-    rest.control("SH", ["SYNOPSIS"]);
-    rest.text([roff::bold("margay"), roff::roman(" [OPTION]... [COMMAND [OPTION]...]")]);
-    rest.to_writer(out)?;
-    page.render_description_section(out)?;
-    page.render_options_section(out)?;
-    let mut rest = roff::Roff::new();
-    rest.control("SH", ["COMMANDS"]);
-    describe(&command(), "", &mut rest);
-    for (title, entries) in MORE {
-        rest.control("SH", [title]);
-        for (name, text) in entries {
-            rest.control("TP", []);
-            rest.text([roff::bold(*name)]);
-            rest.text([roff::roman(*text)]);
-        }
-    }
-    rest.to_writer(out)
-}
-
-/// Every command that does something, with its arguments.
-fn describe(of: &Command, before: &str, page: &mut roff::Roff) {
-    for command in of.get_subcommands() {
-        let name = format!("{before}{}", command.get_name());
-        if command.has_subcommands() {
-            describe(command, &format!("{name} "), page);
-            continue;
-        }
-        let arguments = command.get_positionals().map(|argument| {
-            let names = argument.get_value_names().unwrap_or_default();
-            let shown = names.first().map_or(argument.get_id().as_str(), |name| name.as_str());
-            if argument.is_required_set() { format!(" {shown}") } else { format!(" [{shown}]") }
-        });
-        let arguments: String = arguments.collect();
-        page.control("TP", []);
-        page.text([roff::bold(&name), roff::roman(arguments)]);
-        page.text([roff::roman(command.get_about().map(ToString::to_string).unwrap_or_default())]);
-    }
+    options::man(&command(), "[OPTION]... [COMMAND [OPTION]...]", &[], &MORE, out)
 }
 
 /// What else stands in the man page.
-const MORE: [(&str, &[(&str, &str)]); 4] = [
+const MORE: [ManSection; 4] = [
     (
         "FILES",
         &[

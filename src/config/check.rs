@@ -1,43 +1,17 @@
 //! The meaning of options for each other: defaults that follow another option, and values that exclude each other.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::layers::{Setting, assemble};
-use super::mistake::{Mistake, Origin};
-use super::value::written;
-use super::{Config, Declared, OPTIONS};
+use ops::options::{self, Conflict, Declared, Origin, Setting, overlap, written};
 
-/// Values that are possible alone and not together.
-#[derive(Debug)]
-pub(super) struct Conflict {
-    /// The options; the first that somebody wrote is the place to change.
-    pub(super) between: &'static [&'static str],
-    text: String,
-}
-
-impl Conflict {
-    fn new(between: &'static [&'static str], text: String) -> Self {
-        Self { between, text }
-    }
-
-    /// The mistake, at the place where one of the options was written.
-    pub(super) fn mistake(self, settings: &[Setting]) -> Mistake {
-        let of = |name| settings.iter().find(|setting| setting.option.name == name);
-        let setting = (self.between.iter().copied().filter_map(of))
-            .find(|setting| setting.origin != Origin::Default)
-            .or_else(|| of(self.between[0]))
-            .expect("a conflict is between options");
-        Mistake { text: self.text, ..setting.origin.mistake(setting.option, "") }
-    }
-}
+use super::{Config, OPTIONS};
 
 /// Lets the defaults that nobody wrote over follow the options they depend on.
 ///
 /// `settings` hold one setting for each option, in order; all of them can be read.
 pub(super) fn give_way(settings: &mut [Setting]) {
     let mut follow_all = |name: &str, values: &dyn Fn(&Config) -> Vec<String>| {
-        let config = assemble(settings);
+        let config = options::assemble(settings);
         let at = OPTIONS.iter().position(|option| option.name == name).expect("an option");
         if settings[at].origin == Origin::Default {
             settings[at].texts = values(&config);
@@ -180,19 +154,8 @@ fn open(config: &Config, found: &mut Vec<Conflict>) {
 /// Finds what was written and does nothing as things are, or more than was meant.
 pub(super) fn idle(config: &Config, settings: &[Setting]) -> Vec<String> {
     let mut found = Vec::new();
-    let written = |name: &str| {
-        let setting = settings.iter().find(|setting| setting.option.name == name)?;
-        (setting.origin != Origin::Default).then(|| setting.origin.place(setting.option))
-    };
-    let mut say = |name: &str, why: &str| {
-        if let Some(place) = written(name) {
-            found.push(if place.ends_with(name) || !place.contains(':') {
-                format!("{place} {why}")
-            } else {
-                format!("{place}: {name} {why}")
-            });
-        }
-    };
+    let written = |name: &str| options::written_at(settings, name);
+    let mut say = |name: &str, why: &str| found.extend(options::word(settings, name, why));
     if !config.private {
         let of_private = |option: &&Declared| OF_PRIVATE.contains(&option.section);
         for option in OPTIONS.iter().filter(of_private).filter(|option| option.name != "private") {
@@ -326,12 +289,6 @@ fn addresses(config: &Config, found: &mut Vec<Conflict>) {
             format!("metrics ({metrics}) and control ({control}) want the same port"),
         ));
     }
-}
-
-/// True when the system would not bind both. Port 0 is a free port each time.
-fn overlap(a: &SocketAddr, b: &SocketAddr) -> bool {
-    let same_host = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() == b.port() && a.port() != 0 && a.is_ipv4() == b.is_ipv4() && same_host
 }
 
 /// As long as the engine can tell how long a peer has been silent.

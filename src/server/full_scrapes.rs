@@ -18,8 +18,8 @@ use crate::control::State;
 use crate::core::mesh::edition::Edition;
 use crate::core::mesh::message::Command;
 use crate::core::mesh::message::{Census, Exported};
-use crate::process::log::ErrorChain;
 use crate::process::thread;
+use ops::log::ErrorChain;
 
 /// Pieces on their way from the cores to the writer; at most 72 KiB each. Cores that find the queue
 /// full keep their piece and serve on.

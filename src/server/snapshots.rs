@@ -18,8 +18,8 @@ use crate::core::mesh::message::{Command, Message};
 use crate::core::mesh::message::{Exported, Part};
 use crate::private::books::Registers;
 use crate::process::clock::Clock;
-use crate::process::log::ErrorChain;
 use crate::process::thread;
+use ops::log::ErrorChain;
 
 /// Pieces on their way from the cores to the writer; about 32 KiB each. Cores that find the queue full
 /// keep their piece and serve on.

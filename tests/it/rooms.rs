@@ -81,7 +81,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "control",
         ],
     ),
-    ("command", &["wire", "config", "process", "api"]),
+    ("command", &["wire", "config", "api"]),
 ];
 
 /// Those that put rooms together and are in none.

@@ -12,7 +12,7 @@ use persist::postgres::Home;
 use persist::{Database, DatabaseError, Ledger, Snapshot, belongs};
 
 use super::BooksError;
-use crate::process::log::ErrorChain;
+use ops::log::ErrorChain;
 
 /// By what a start goes on.
 #[derive(Debug)]

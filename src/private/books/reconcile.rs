@@ -29,8 +29,8 @@ use crate::private::users::accounts::Accounts;
 use crate::private::users::formers::Former;
 use crate::private::users::groups::Group;
 use crate::process::clock::Clock;
-use crate::process::log::ErrorChain;
 use crate::process::thread;
+use ops::log::ErrorChain;
 
 /// How long the database may take until it has what the journal had.
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(60);

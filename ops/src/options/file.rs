@@ -9,11 +9,11 @@ use super::declare::Mark;
 use super::layers::Setting;
 use super::mistake::{Mistake, Origin};
 use super::value::Bare;
-use super::{Declared, OPTIONS};
+use super::{Declared, Options};
 
 /// Reads `text`, the content of the file at `path`: what it sets, and everything that is wrong with
 /// its keys and the types of its values. Whether a value is possible is not looked at here.
-pub(super) fn read(path: &Path, text: &str) -> (Vec<Setting>, Vec<Mistake>) {
+pub(super) fn read<O: Options>(path: &Path, text: &str) -> (Vec<Setting>, Vec<Mistake>) {
     let lines = Lines { path, text };
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut mistakes = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path, text: &str) -> (Vec<Setting>, Vec<Mistake>) {
         if broken.contains(&line) {
             continue;
         }
-        match setting(key.get_ref(), value) {
+        match setting::<O>(key.get_ref(), value) {
             Ok((option, texts)) => {
                 let origin = Origin::File { path: path.into(), line };
                 settings.push(Setting { option, texts, origin });
@@ -44,23 +44,26 @@ pub(super) fn read(path: &Path, text: &str) -> (Vec<Setting>, Vec<Mistake>) {
 }
 
 /// The option whose name is closest to `name`, when one is close.
-pub(super) fn nearest(name: &str) -> Option<&'static Declared> {
+pub(super) fn nearest<O: Options>(name: &str) -> Option<&'static Declared> {
     let likeness = |option: &Declared| strsim::jaro_winkler(option.name, name);
-    OPTIONS
+    O::TABLE
         .iter()
         .filter(|option| likeness(option) > CLOSE)
         .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
-fn setting(
+fn setting<O: Options>(
     key: &str,
     value: &Spanned<DeValue<'_>>,
 ) -> Result<(&'static Declared, Vec<String>), String> {
-    let Some(option) = OPTIONS.iter().find(|option| option.name == key) else {
+    let Some(option) = super::option::<O>(key) else {
         let what = if value.get_ref().is_table() { "table" } else { "key" };
-        return Err(match nearest(&key.replace('_', "-")) {
+        return Err(match nearest::<O>(&key.replace('_', "-")) {
             Some(option) => format!("unknown {what} `{key}`; did you mean `{}`?", option.name),
-            None => format!("unknown {what} `{key}`; `margay config print` lists all keys"),
+            None => format!(
+                "unknown {what} `{key}`; `{} config print` lists all keys",
+                O::PROGRAM.command
+            ),
         });
     };
     if option.is(Mark::NotInFile) {
@@ -130,11 +133,12 @@ const CLOSE: f64 = 0.85;
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::Tracker;
     use super::*;
 
     /// Each mistake of a file on a line of its own, without the name of the file.
     fn check(text: &str, mistakes: &str) {
-        let (_, mut found) = read(Path::new("f"), text);
+        let (_, mut found) = read::<Tracker>(Path::new("f"), text);
         found.sort_by_key(|mistake| mistake.line);
         let found: Vec<String> =
             found.iter().map(|mistake| mistake.to_string()[2..].to_owned()).collect();
@@ -170,7 +174,8 @@ mod tests {
 
     #[test]
     fn what_is_not_toml_does_not_hide_the_rest() {
-        let (settings, mistakes) = read(Path::new("f"), "cores = 2\nudp = = 3\nzebra = 1\n");
+        let (settings, mistakes) =
+            read::<Tracker>(Path::new("f"), "cores = 2\nudp = = 3\nzebra = 1\n");
         assert_eq!(settings.len(), 1);
         assert!(mistakes[0].to_string().starts_with("f:2: not TOML"), "{mistakes:?}");
         assert!(

@@ -1,5 +1,7 @@
 //! The log: one line for each event that an operator acts on, to standard error.
 
+mod filter;
+
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -11,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
-use crate::config::log::{LogFilter, LogFormat};
+pub use filter::{LogFilter, LogFormat};
 
 /// Sends events, and those of libraries that use the `log` crate, to standard error from here on.
 ///

@@ -6,12 +6,12 @@ use super::declare::Mark;
 use super::layers::{Loaded, Setting};
 use super::mistake::Origin;
 use super::value::{Bare, One};
-use super::{Declared, OPTIONS};
+use super::{Declared, Options};
 
 /// The sample file: every key with its text and its default, commented out.
-pub fn sample() -> String {
-    let mut page = String::from(SAMPLE_HEAD);
-    for (section, options) in sections() {
+pub fn sample<O: Options>() -> String {
+    let mut page = String::from(O::PROGRAM.sample_head);
+    for (section, options) in sections::<O>() {
         let _ = write!(page, "\n\n# --- {section} ---\n");
         for option in options.filter(|option| !option.is(Mark::NotInFile)) {
             page.push('\n');
@@ -28,9 +28,9 @@ pub fn sample() -> String {
 }
 
 /// The reference page, in Markdown.
-pub fn reference() -> String {
-    let mut page = String::from(REFERENCE_HEAD);
-    for (section, options) in sections() {
+pub fn reference<O: Options>() -> String {
+    let mut page = String::from(O::PROGRAM.reference_head);
+    for (section, options) in sections::<O>() {
         let _ = write!(page, "\n## {section}\n");
         for option in options {
             let _ = write!(page, "\n### {}\n\n", option.name);
@@ -45,7 +45,7 @@ pub fn reference() -> String {
 }
 
 /// The value that holds for each option and where it was said, as a TOML file with comments.
-pub fn show(loaded: &Loaded) -> String {
+pub fn show<O>(loaded: &Loaded<O>) -> String {
     let mut page = String::new();
     for Setting { option, texts, origin } in &loaded.settings {
         let value = match option.is(Mark::Secret) && *origin != Origin::Default {
@@ -84,8 +84,9 @@ fn facts(option: &Declared, page: &mut String) {
 }
 
 /// The options by section, in the order of their declaration.
-fn sections() -> impl Iterator<Item = (&'static str, impl Iterator<Item = &'static Declared>)> {
-    OPTIONS.chunk_by(|a, b| a.section == b.section).map(|group| (group[0].section, group.iter()))
+fn sections<O: Options>()
+-> impl Iterator<Item = (&'static str, impl Iterator<Item = &'static Declared>)> {
+    O::TABLE.chunk_by(|a, b| a.section == b.section).map(|group| (group[0].section, group.iter()))
 }
 
 /// A value as it stands in a file.
@@ -141,44 +142,9 @@ fn fold(paragraph: &str, prefix: &str, page: &mut String) {
 
 const WIDTH: usize = 100;
 
-const SAMPLE_HEAD: &str = "\
-# margay: a sample configuration with every option and its default.
-#
-# Take the mark away in front of what you change, and look at the file with `margay config check FILE`.
-# A flag `--interval 20m` and a variable `MARGAY_INTERVAL=20m` go before `interval` here.
-";
-
-const REFERENCE_HEAD: &str = "\
-# Options
-
-Made from the declarations in `src/config.rs` by `margay config reference`.
-
-Every option is a flag, an environment variable and a key of the TOML file that `--config` names. A flag
-goes before the variable, the variable before the file, the file before the default. `margay config
-print` writes a sample file, `margay config check FILE` explains every mistake in a file, and `margay
-config show` says what holds and where it was said.
-";
-
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, check_file};
     use super::*;
-
-    #[test]
-    fn a_sample_without_its_marks_gives_the_defaults() {
-        let keys: String = sample()
-            .lines()
-            .filter_map(|line| line.strip_prefix('#'))
-            .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        assert_eq!(keys.lines().count(), OPTIONS.len() - 1, "every option but `config`");
-        let path = std::env::temp_dir().join(format!("margay-sample-{}", std::process::id()));
-        std::fs::write(&path, keys).unwrap();
-        let loaded = check_file(&path, &Vec::new());
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(loaded.unwrap().config, Config::default());
-    }
 
     #[test]
     fn strings_are_escaped_for_toml() {

@@ -7,13 +7,18 @@ use super::Declared;
 
 /// Where a value was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Origin {
+pub enum Origin {
     /// On the command line.
     Flag,
     /// In the environment.
     Variable,
     /// In the file, on this line (from 1).
-    File { path: PathBuf, line: usize },
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+    },
     /// In a variable of the surroundings, such as systemd's `STATE_DIRECTORY`.
     Fallback(&'static str),
     /// Nowhere.

@@ -5,21 +5,24 @@ use std::ffi::OsStr;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, Error, ValueHint};
 
-use super::OPTIONS;
+use super::Options;
 use super::declare::{Declared, Mark};
 use super::value::Bare;
+
+/// What was given of the options, as the command line says it.
+pub type Flags = Vec<(&'static Declared, Vec<String>)>;
 
 /// A flag for every option, and `--no-…` for those that are switches.
 ///
 /// Values are taken as they are: whether they are possible is found together with all other mistakes.
-pub fn args() -> impl Iterator<Item = Arg> {
-    OPTIONS.iter().flat_map(flags)
+pub fn args<O: Options>() -> impl Iterator<Item = Arg> {
+    O::TABLE.iter().flat_map(flags)
 }
 
-/// The same for the options of these names, whose help stands with that of other flags.
-pub fn args_of(names: &[&str]) -> impl Iterator<Item = Arg> {
-    let named = OPTIONS.iter().filter(|option| names.contains(&option.name));
-    named.flat_map(flags).map(|flag| flag.help_heading("Where the tracker is"))
+/// The same for the options of these names, whose help stands under `heading` with that of other flags.
+pub fn args_of<O: Options>(names: &[&str], heading: &'static str) -> impl Iterator<Item = Arg> {
+    let named = O::TABLE.iter().filter(|option| names.contains(&option.name));
+    named.flat_map(flags).map(move |flag| flag.help_heading(heading))
 }
 
 /// The flags of one option.
@@ -83,19 +86,16 @@ impl TypedValueParser for Offered {
 }
 
 /// The options given on the command line that [`args`] were part of.
-pub fn given(matches: &ArgMatches) -> Vec<(&'static Declared, Vec<String>)> {
-    given_among(matches, OPTIONS.iter())
+pub fn given<O: Options>(matches: &ArgMatches) -> Flags {
+    given_among(matches, O::TABLE.iter())
 }
 
 /// The same for what [`args_of`] was part of, with the same names.
-pub fn given_of(matches: &ArgMatches, names: &[&str]) -> Vec<(&'static Declared, Vec<String>)> {
-    given_among(matches, OPTIONS.iter().filter(|option| names.contains(&option.name)))
+pub fn given_of<O: Options>(matches: &ArgMatches, names: &[&str]) -> Flags {
+    given_among(matches, O::TABLE.iter().filter(|option| names.contains(&option.name)))
 }
 
-fn given_among(
-    matches: &ArgMatches,
-    options: impl Iterator<Item = &'static Declared>,
-) -> Vec<(&'static Declared, Vec<String>)> {
+fn given_among(matches: &ArgMatches, options: impl Iterator<Item = &'static Declared>) -> Flags {
     options
         .filter_map(|option| {
             if option.shape.bare == Bare::Boolean && matches.get_flag(option.negation) {
