@@ -2,19 +2,22 @@
 
 mod author;
 mod bencode;
+mod beneath;
 mod content;
 mod error;
 mod hash;
 mod identity;
 mod metainfo;
+mod names;
 mod parse;
 
 pub use author::{Options, piece_length_for};
-pub use content::{Content, Found};
+pub use content::{Content, Found, SKIPPED_MAX, Skipped, WalkError};
 pub use error::TorrentError;
-pub use hash::Pieces;
+pub use hash::{HashError, Pieces, Progress};
 pub use identity::Identity;
 pub use metainfo::{File, Metainfo};
+pub use names::Aside;
 pub use parse::{FILES_MAX, PART_BYTES_MAX, PATH_BYTES_MAX, TORRENT_BYTES_MAX, TRACKERS_MAX};
 
 /// The largest piece length in bytes that is taken: 256 MiB.
