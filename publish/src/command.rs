@@ -1,1 +1,5 @@
 //! What the shell says.
+
+pub mod ask;
+pub mod cli;
+pub mod serve;

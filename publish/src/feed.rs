@@ -26,6 +26,6 @@ pub use list::{
     BYTES_MAX, ITEMS_MAX, LINE_BYTES_MAX, List, MASTERS_MAX, NAME_BYTES_MAX, SIZE_MAX, Signed,
     TITLE_BYTES_MAX, TORRENT_BYTES_MAX, URL_BYTES_MAX, read, sign, write,
 };
-pub use removals::{Held, Removals, Rules, State};
+pub use removals::{Held, Removals, Rules as RemovalRules, State as RemovalState};
 pub use rss::{ITEMS as RSS_ITEMS, NAMESPACE, Page, rss};
 pub use trust::TrustedKeys;

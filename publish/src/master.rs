@@ -26,13 +26,13 @@ use tokio::task::block_in_place;
 use tokio::time::interval;
 
 use crate::engine::upload;
-use crate::feed::{self, FeedError, List};
+use crate::feed::{self, List};
 use crate::node::Node;
 use crate::torrent::Metainfo;
 use crate::watch::{Event, Folder, Look, Watcher};
 use crate::web::status::Status;
 use crate::web::{Command, Content, Ordered};
-use feed_writer::{FeedWriter, Written};
+use feed_writer::{FeedWriter, WriteError, Written};
 use hasher::{Hasher, Outcome};
 use manifest::{Files, Item, Known, Manifest, ManifestError, Step};
 use names::{Act, Names, Seen};
@@ -96,7 +96,7 @@ struct Arriving {
     uploads: mpsc::UnboundedReceiver<upload::Event>,
     hashed: mpsc::UnboundedReceiver<Outcome>,
     stepped: mpsc::UnboundedReceiver<Stepped>,
-    written: mpsc::UnboundedReceiver<Result<Written, FeedError>>,
+    written: mpsc::UnboundedReceiver<Result<Written, WriteError>>,
     orders: mpsc::Receiver<Ordered>,
 }
 
@@ -375,7 +375,7 @@ impl Master {
         })
     }
 
-    fn written(&mut self, written: Result<Written, FeedError>) -> Result<(), ManifestError> {
+    fn written(&mut self, written: Result<Written, WriteError>) -> Result<(), ManifestError> {
         let feed = &mut self.feed;
         feed.is_being_written = false;
         let Written { list, took } = match written {

@@ -37,11 +37,12 @@ use crate::announce::bridge::Bridge;
 use crate::engine::{Engine, Fetch, Progress, State, upload};
 use crate::feed;
 use crate::node::Node;
+use crate::options::Order;
 use crate::shelf::{Shelf, ShelfError, hex};
 use crate::torrent::{Identity, Metainfo};
 use crate::web::status::Status;
 use crate::web::{Command, Ordered};
-use budget::{Candidate, Order};
+use budget::Candidate;
 use following::Following;
 use poll::{PollError, Polled, Poller};
 

@@ -5,7 +5,7 @@ pub mod control;
 mod files;
 mod listener;
 mod metrics;
-mod page;
+pub mod page;
 pub mod status;
 
 pub use control::{Command, Control, Ordered};

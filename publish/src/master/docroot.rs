@@ -17,46 +17,46 @@ use crate::shelf::hex;
 
 /// The folder of a web server.
 #[derive(Clone, Debug)]
-pub struct Docroot {
+pub(super) struct Docroot {
     folder: PathBuf,
 }
 
 impl Docroot {
     /// Uses `folder`, which is made where it is not there.
-    pub fn open(folder: &Path) -> Result<Self, FileError> {
+    pub(super) fn open(folder: &Path) -> Result<Self, FileError> {
         durable::folder(&folder.join(TORRENTS))?;
         Ok(Self { folder: folder.to_owned() })
     }
 
     /// Where it is.
-    pub fn folder(&self) -> &Path {
+    pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// The path of a torrent below the docroot, as it stands in its URL.
-    pub fn torrent_path(info_hash: &InfoHash) -> String {
+    pub(super) fn torrent_path(info_hash: &InfoHash) -> String {
         format!("{TORRENTS}/{info_hash}.torrent")
     }
 
     /// Puts a `.torrent` file there.
-    pub fn put_torrent(&self, info_hash: &InfoHash, torrent: &[u8]) -> Result<(), FileError> {
+    pub(super) fn put_torrent(&self, info_hash: &InfoHash, torrent: &[u8]) -> Result<(), FileError> {
         durable::write(&self.folder.join(Self::torrent_path(info_hash)), torrent, Readers::All)
     }
 
     /// Takes one away.
-    pub fn remove_torrent(&self, info_hash: &InfoHash) -> Result<(), FileError> {
+    pub(super) fn remove_torrent(&self, info_hash: &InfoHash) -> Result<(), FileError> {
         durable::remove(&self.folder.join(Self::torrent_path(info_hash)))
     }
 
     /// Puts a document of the feed there, with the packed form beside it. The packed one goes first: a web server that
     /// hands it out for the other is never older than it.
-    pub fn put_document(&self, name: &str, text: &[u8], packed: &[u8]) -> Result<(), FileError> {
+    pub(super) fn put_document(&self, name: &str, text: &[u8], packed: &[u8]) -> Result<(), FileError> {
         durable::write(&self.folder.join(format!("{name}.gz")), packed, Readers::All)?;
         durable::write(&self.folder.join(name), text, Readers::All)
     }
 
     /// Removes torrents that `wanted` does not hold, and what a crash left beside. Returns how many were too many.
-    pub fn tidy(&self, wanted: &HashSet<InfoHash>) -> Result<usize, FileError> {
+    pub(super) fn tidy(&self, wanted: &HashSet<InfoHash>) -> Result<usize, FileError> {
         let mut removed = 0;
         durable::files(&self.folder)?;
         for (name, path) in durable::files(&self.folder.join(TORRENTS))? {

@@ -7,12 +7,13 @@ use tokio::sync::mpsc::UnboundedSender;
 use url::Url;
 
 use super::docroot::Docroot;
+use crate::durable::FileError;
 use crate::feed::{self, FeedError, KeyPair, List, Page};
 use crate::web::{Content, Served};
 
 /// Writes lists and feeds.
 #[derive(Clone)]
-pub struct FeedWriter {
+pub(super) struct FeedWriter {
     /// Where they go.
     pub docroot: Docroot,
     /// The key that signs them.
@@ -24,12 +25,23 @@ pub struct FeedWriter {
     /// What our own listener serves.
     pub served: Arc<Content>,
     /// Where it is said when one is written.
-    pub done: UnboundedSender<Result<Written, FeedError>>,
+    pub done: UnboundedSender<Result<Written, WriteError>>,
+}
+
+/// Why a list is not out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    /// No Seeder would take it.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// It cannot be put into the docroot.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// A list that is out.
 #[derive(Debug)]
-pub struct Written {
+pub(super) struct Written {
     /// What it says.
     pub list: List,
     /// How long it took.
@@ -38,7 +50,7 @@ pub struct Written {
 
 impl FeedWriter {
     /// Writes a list and its feed, beside the runtime.
-    pub fn write(&self, list: List) {
+    pub(super) fn write(&self, list: List) {
         let writer = self.clone();
         tokio::task::spawn_blocking(move || {
             let from = Instant::now();
@@ -48,14 +60,14 @@ impl FeedWriter {
         });
     }
 
-    fn try_write(&self, list: &List) -> Result<(), FeedError> {
+    fn try_write(&self, list: &List) -> Result<(), WriteError> {
         let signed = feed::write(list, &self.key)?;
         let rss = feed::rss(list, &self.page);
         let name = list_name(&self.name);
         for (name, document, media_type) in
             [(&name, &signed, LIST_TYPE), (&self.name, &rss, "application/rss+xml; charset=utf-8")]
         {
-            self.docroot.put_document(name, &document.bytes, &document.gzip).map_err(FeedError::from)?;
+            self.docroot.put_document(name, &document.bytes, &document.gzip)?;
             self.served.put_document(name, Served { media_type, document: document.clone() });
         }
         Ok(())
@@ -69,7 +81,7 @@ fn list_name(name: &str) -> String {
 }
 
 /// The name of the feed's file: the last part of its address.
-pub fn feed_name(url: &Url) -> String {
+pub(super) fn feed_name(url: &Url) -> String {
     let last = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
     match last {
         "" => "feed.xml".to_owned(),

@@ -16,14 +16,14 @@ use crate::watch::Look;
 
 /// Hashes names one after the other.
 #[derive(Debug)]
-pub struct Hasher {
+pub(super) struct Hasher {
     jobs: Sender<Job>,
     state: Arc<Mutex<State>>,
 }
 
 /// What came of hashing a name.
 #[derive(Debug)]
-pub struct Outcome {
+pub(super) struct Outcome {
     /// The name.
     pub name: String,
     /// As what it was hashed.
@@ -36,7 +36,7 @@ pub struct Outcome {
 
 /// How torrents are made.
 #[derive(Clone, Debug)]
-pub struct Making {
+pub(super) struct Making {
     /// The watched folder.
     pub folder: PathBuf,
     /// Threads for one name.
@@ -65,7 +65,7 @@ struct State {
 
 impl Hasher {
     /// Starts the thread. What comes of each name goes to `outcomes`.
-    pub fn start(making: Making, outcomes: UnboundedSender<Outcome>) -> io::Result<Self> {
+    pub(super) fn start(making: Making, outcomes: UnboundedSender<Outcome>) -> io::Result<Self> {
         let (jobs, arriving): (_, Receiver<Job>) = channel();
         let state: Arc<Mutex<State>> = Arc::default();
         thread::Builder::new().name("margay-hash".to_owned()).spawn({
@@ -85,7 +85,7 @@ impl Hasher {
     }
 
     /// A name is hashed when those before it are.
-    pub fn hash(&self, name: &str, look: Look) {
+    pub(super) fn hash(&self, name: &str, look: Look) {
         let size = look.identities().map(|identity| identity.size).sum();
         let (stop, progress): (Arc<AtomicBool>, Arc<Progress>) = Default::default();
         lock(&self.state).jobs.push_back((name.to_owned(), size, stop.clone(), progress.clone()));
@@ -94,7 +94,7 @@ impl Hasher {
     }
 
     /// A name is not to be hashed any more.
-    pub fn cancel(&self, name: &str) {
+    pub(super) fn cancel(&self, name: &str) {
         lock(&self.state).jobs.retain(|(of, _, stop, _)| {
             if of == name {
                 stop.store(true, Ordering::Relaxed);
@@ -104,16 +104,16 @@ impl Hasher {
     }
 
     /// Bytes that are hashed of a name, where it waits or is being hashed.
-    pub fn done(&self, name: &str) -> Option<u64> {
+    pub(super) fn done(&self, name: &str) -> Option<u64> {
         let state = lock(&self.state);
         let (.., progress) = state.jobs.iter().find(|(of, ..)| of == name)?;
-        Some(progress.bytes())
+        Some(progress.bytes.load(Ordering::Relaxed))
     }
 
     /// Bytes that are hashed of all that waits and is being hashed, and of how many.
-    pub fn progress(&self) -> Option<(u64, u64)> {
+    pub(super) fn progress(&self) -> Option<(u64, u64)> {
         let state = lock(&self.state);
-        let done = state.jobs.iter().map(|(_, _, _, progress)| progress.bytes()).sum();
+        let done = state.jobs.iter().map(|(_, _, _, progress)| progress.bytes.load(Ordering::Relaxed)).sum();
         let all = state.jobs.iter().map(|(_, size, ..)| size).sum();
         (!state.jobs.is_empty()).then_some((done, all))
     }
@@ -163,7 +163,7 @@ fn content(path: &Path, name: &str, look: &Look) -> Option<Content> {
         }
         Look::Absent | Look::Failed(_) => return None,
     };
-    Some(Content { root, name, is_single, files })
+    Some(Content { root, name, is_single, files, skipped: Vec::new() })
 }
 
 /// The web seed of a content (BEP 19): the file itself, or the folder that its own folder is in.

@@ -27,7 +27,7 @@ use crate::watch::{Entry, Look};
 /// Where a torrent is on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Step {
+pub(super) enum Step {
     /// It is authored; tracker, swarm, docroot and feed are being told, in this order.
     Publishing,
     /// It is in the feed.
@@ -38,7 +38,7 @@ pub enum Step {
 
 /// A torrent of the Master.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Item {
+pub(super) struct Item {
     /// Its infohash, 40 hex digits.
     #[serde(with = "hex")]
     pub info_hash: InfoHash,
@@ -63,7 +63,7 @@ pub struct Item {
 /// The files of a name, and which they were.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Files {
+pub(super) enum Files {
     /// It is a file.
     File(Identity),
     /// It is a directory.
@@ -77,7 +77,7 @@ pub enum Files {
 
 impl Files {
     /// The files of what settled; `None` where there is nothing that could be published.
-    pub fn of(look: &Look) -> Option<Self> {
+    pub(super) fn of(look: &Look) -> Option<Self> {
         match look {
             Look::File(identity) => Some(Files::File(*identity)),
             Look::Directory { device, files, .. } => {
@@ -89,7 +89,7 @@ impl Files {
     }
 
     /// The same as it is looked at.
-    pub fn look(&self) -> Look {
+    pub(super) fn look(&self) -> Look {
         match self {
             Files::File(identity) => Look::File(*identity),
             Files::Directory { device, files } => {
@@ -100,7 +100,7 @@ impl Files {
     }
 
     /// Which files they were, in the order of the torrent.
-    pub fn identities(&self) -> Vec<Identity> {
+    pub(super) fn identities(&self) -> Vec<Identity> {
         match self {
             Files::File(identity) => vec![*identity],
             Files::Directory { files, .. } => files.iter().map(|(_, identity)| *identity).collect(),
@@ -108,7 +108,7 @@ impl Files {
     }
 
     /// The same with their paths below the folder that `name` is in.
-    pub fn paths(&self, name: &str) -> Vec<(PathBuf, Identity)> {
+    pub(super) fn paths(&self, name: &str) -> Vec<(PathBuf, Identity)> {
         match self {
             Files::File(identity) => vec![(name.into(), *identity)],
             Files::Directory { files, .. } => {
@@ -121,7 +121,7 @@ impl Files {
 
 /// What is known of a name for longer than its file is there.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Known {
+pub(super) struct Known {
     /// The name, whose file is named by its hash.
     pub name: String,
     /// How many torrents it has had.
@@ -132,7 +132,7 @@ pub struct Known {
 
 /// All of it, in memory and on disk.
 #[derive(Debug)]
-pub struct Manifest {
+pub(super) struct Manifest {
     folder: PathBuf,
     items: Shelf<Item>,
     names: HashMap<String, Known>,
@@ -164,7 +164,7 @@ impl From<FileError> for ManifestError {
 
 impl Manifest {
     /// Reads what is in the data folder `data`.
-    pub fn open(data: &Path) -> Result<Self, ManifestError> {
+    pub(super) fn open(data: &Path) -> Result<Self, ManifestError> {
         let items = Shelf::open(&data.join(ITEMS))?;
         let mut names = HashMap::new();
         durable::folder(&data.join(NAMES))?;
@@ -182,27 +182,27 @@ impl Manifest {
     }
 
     /// All torrents, in no order.
-    pub fn items(&self) -> impl Iterator<Item = &Item> {
+    pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
         self.items.iter().map(|(_, item)| item)
     }
 
     /// One of them.
-    pub fn item(&self, info_hash: &InfoHash) -> Option<&Item> {
+    pub(super) fn item(&self, info_hash: &InfoHash) -> Option<&Item> {
         self.items.get(info_hash)
     }
 
     /// What is known of a name.
-    pub fn known(&self, name: &str) -> Option<&Known> {
+    pub(super) fn known(&self, name: &str) -> Option<&Known> {
         self.names.get(name)
     }
 
     /// What is known of all names, in no order.
-    pub fn names(&self) -> impl Iterator<Item = &Known> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &Known> {
         self.names.values()
     }
 
     /// The title under which `name` is published next: the name, and from the second time on its number.
-    pub fn next_title(&self, name: &str) -> String {
+    pub(super) fn next_title(&self, name: &str) -> String {
         match self.names.get(name).map_or(0, |known| known.times) {
             0 => name.to_owned(),
             times => format!("{name} ({})", times + 1),
@@ -210,7 +210,7 @@ impl Manifest {
     }
 
     /// A torrent is new: its `.torrent` file first, so that an item always has one.
-    pub fn begin(&mut self, item: Item, torrent: &[u8]) -> Result<(), ManifestError> {
+    pub(super) fn begin(&mut self, item: Item, torrent: &[u8]) -> Result<(), ManifestError> {
         let mut known = self.names.get(&item.name).cloned().unwrap_or_default();
         known.name = item.name.clone();
         known.times += 1;
@@ -220,18 +220,18 @@ impl Manifest {
     }
 
     /// An item is like this from now on.
-    pub fn put(&mut self, item: Item) -> Result<(), ManifestError> {
+    pub(super) fn put(&mut self, item: Item) -> Result<(), ManifestError> {
         Ok(self.items.put(item.info_hash, item)?)
     }
 
     /// An item has left everywhere.
-    pub fn forget(&mut self, info_hash: &InfoHash) -> Result<(), ManifestError> {
+    pub(super) fn forget(&mut self, info_hash: &InfoHash) -> Result<(), ManifestError> {
         self.items.remove(info_hash)?;
         Ok(())
     }
 
     /// This is known of a name from now on.
-    pub fn know(&mut self, known: Known) -> Result<(), ManifestError> {
+    pub(super) fn know(&mut self, known: Known) -> Result<(), ManifestError> {
         let hash = digest::digest(&digest::SHA256, known.name.as_bytes());
         let file: String = hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         let text = serde_json::to_vec(&known).expect("what is known is JSON");
@@ -241,17 +241,17 @@ impl Manifest {
     }
 
     /// The `.torrent` file of an item.
-    pub fn torrent(&self, info_hash: &InfoHash) -> Result<Bytes, ManifestError> {
+    pub(super) fn torrent(&self, info_hash: &InfoHash) -> Result<Bytes, ManifestError> {
         Ok(self.items.torrent(info_hash)?)
     }
 
     /// The number of the last list.
-    pub fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u64 {
         self.generation
     }
 
     /// The number of the next list, which no list after a crash has again.
-    pub fn next_generation(&mut self) -> Result<u64, ManifestError> {
+    pub(super) fn next_generation(&mut self) -> Result<u64, ManifestError> {
         let next = self.generation + 1;
         durable::write(&self.folder.join(GENERATION), next.to_string().as_bytes(), Readers::All)?;
         self.generation = next;

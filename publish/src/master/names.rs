@@ -12,7 +12,7 @@ use crate::web::status::FileState;
 
 /// What is seen of a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Seen {
+pub(super) enum Seen {
     /// It is being written.
     Uploading,
     /// It is as it was, and not for long enough.
@@ -31,7 +31,7 @@ pub enum Seen {
 }
 
 /// What the watcher says, as far as it matters here.
-pub fn seen(state: State) -> Seen {
+pub(super) fn seen(state: State) -> Seen {
     match state {
         State::Uploading(Waits::Empty) => Seen::Waiting("it is empty; there is nothing to publish yet".to_owned()),
         State::Uploading(Waits::Marker) => {
@@ -48,7 +48,7 @@ pub fn seen(state: State) -> Seen {
 
 /// What hashing has come to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Hashed {
+pub(super) enum Hashed {
     /// These files are this torrent.
     Torrent(InfoHash),
     /// They changed meanwhile.
@@ -59,7 +59,7 @@ pub enum Hashed {
 
 /// What is to be done, in this order.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Act {
+pub(super) enum Act {
     /// Hash the files of a name.
     Hash(String, Look),
     /// Stop hashing a name.
@@ -96,28 +96,28 @@ struct Name {
 
 /// All names.
 #[derive(Clone, Debug, Default)]
-pub struct Names {
+pub(super) struct Names {
     names: BTreeMap<String, Name>,
 }
 
 impl Names {
     /// A torrent of a start: published or on its way in, of these files.
-    pub fn restore(&mut self, name: &str, info_hash: InfoHash, files: Look) {
+    pub(super) fn restore(&mut self, name: &str, info_hash: InfoHash, files: Look) {
         self.entry(name).torrent = Some((info_hash, files));
     }
 
     /// A name that the operator has withdrawn, of a start.
-    pub fn restore_kept_out(&mut self, name: &str, files: Look) {
+    pub(super) fn restore_kept_out(&mut self, name: &str, files: Look) {
         self.entry(name).kept_out = Some(files);
     }
 
     /// The files of a name's torrent.
-    pub fn files(&self, name: &str) -> Option<&Look> {
+    pub(super) fn files(&self, name: &str) -> Option<&Look> {
         self.names.get(name)?.torrent.as_ref().map(|(_, files)| files)
     }
 
     /// Something is seen of a name.
-    pub fn see(&mut self, name: &str, seen: Seen) -> Vec<Act> {
+    pub(super) fn see(&mut self, name: &str, seen: Seen) -> Vec<Act> {
         let entry = self.entry(name);
         let mut acts = Vec::new();
         entry.seen = Some(seen.clone());
@@ -144,7 +144,7 @@ impl Names {
     }
 
     /// Hashing of a name has come to an end.
-    pub fn hear(&mut self, name: &str, files: &Look, hashed: Hashed) -> Vec<Act> {
+    pub(super) fn hear(&mut self, name: &str, files: &Look, hashed: Hashed) -> Vec<Act> {
         let entry = self.entry(name);
         let mut acts = Vec::new();
         if entry.hashing.as_ref() != Some(files) {
@@ -180,7 +180,7 @@ impl Names {
     }
 
     /// Whoever served a torrent found its files changed.
-    pub fn changed(&mut self, info_hash: &InfoHash) -> Vec<Act> {
+    pub(super) fn changed(&mut self, info_hash: &InfoHash) -> Vec<Act> {
         let of = |entry: &Name| entry.torrent.as_ref().is_some_and(|(hash, _)| hash == info_hash);
         let Some((name, entry)) = self.names.iter_mut().find(|(_, entry)| of(entry)) else { return Vec::new() };
         let mut acts = Vec::new();
@@ -190,7 +190,7 @@ impl Names {
     }
 
     /// The operator withdraws a name.
-    pub fn withdraw(&mut self, name: &str) -> Result<Vec<Act>, String> {
+    pub(super) fn withdraw(&mut self, name: &str) -> Result<Vec<Act>, String> {
         let Some(entry) = self.names.get_mut(name) else {
             return Err(format!("{name:?} is not in the folder; `margay publish list` shows what is"));
         };
@@ -209,7 +209,7 @@ impl Names {
     }
 
     /// The operator wants a name that failed, or that he has withdrawn, to be tried again.
-    pub fn republish(&mut self, name: &str) -> Result<Vec<Act>, String> {
+    pub(super) fn republish(&mut self, name: &str) -> Result<Vec<Act>, String> {
         let Some(entry) = self.names.get_mut(name) else {
             return Err(format!("{name:?} is not in the folder; `margay publish list` shows what is"));
         };
@@ -230,7 +230,7 @@ impl Names {
     }
 
     /// All names with where they are on their way, the reason, and their torrent.
-    pub fn states(&self) -> impl Iterator<Item = (&str, FileState, Option<&str>, Option<InfoHash>)> {
+    pub(super) fn states(&self) -> impl Iterator<Item = (&str, FileState, Option<&str>, Option<InfoHash>)> {
         self.names.iter().map(|(name, entry)| {
             let (state, reason) = entry.state();
             let info_hash = entry.torrent.as_ref().map(|(info_hash, _)| *info_hash);

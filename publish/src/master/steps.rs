@@ -17,7 +17,7 @@ use super::tracker::{TrackerApi, TrackerError};
 
 /// What the steps of many torrents need.
 #[derive(Clone, Debug)]
-pub struct Steps {
+pub(super) struct Steps {
     /// Where `.torrent` files go.
     pub docroot: Docroot,
     /// The tracker that has to be told, where there is one.
@@ -30,7 +30,7 @@ pub struct Steps {
 
 /// What came of the steps of a torrent.
 #[derive(Debug)]
-pub enum Stepped {
+pub(super) enum Stepped {
     /// Tracker and docroot have it: the feed may tell of it.
     Offered(InfoHash),
     /// It is not served, for this reason, which does not go by itself.
@@ -43,7 +43,7 @@ pub enum Stepped {
 
 impl Steps {
     /// Has the tracker serve a torrent and puts its file into the docroot.
-    pub fn offer(&self, info_hash: InfoHash, name: String, torrent: Bytes) {
+    pub(super) fn offer(&self, info_hash: InfoHash, name: String, torrent: Bytes) {
         let steps = self.clone();
         tokio::spawn(async move {
             let _place = steps.places.acquire().await;
@@ -64,7 +64,7 @@ impl Steps {
     }
 
     /// Takes a torrent's file out of the docroot, and has the tracker serve it no more.
-    pub fn withdraw(&self, info_hash: InfoHash) {
+    pub(super) fn withdraw(&self, info_hash: InfoHash) {
         let steps = self.clone();
         tokio::spawn(async move {
             let _place = steps.places.acquire().await;

@@ -10,7 +10,7 @@ use url::Url;
 
 /// The API of a margay that has to be told which torrents it serves.
 #[derive(Clone)]
-pub struct TrackerApi {
+pub(super) struct TrackerApi {
     client: Client,
     /// Ends with `/api/v1/`.
     base: Url,
@@ -19,7 +19,7 @@ pub struct TrackerApi {
 
 /// Why the tracker was not told.
 #[derive(Debug, thiserror::Error)]
-pub enum TrackerError {
+pub(super) enum TrackerError {
     /// It does not answer.
     #[error("the tracker's API at {url} does not answer; it is tried again")]
     Away {
@@ -55,7 +55,7 @@ impl TrackerApi {
     ///
     /// # Errors
     /// When the client cannot be made.
-    pub fn new(control: &Url, token: String) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(control: &Url, token: String) -> Result<Self, reqwest::Error> {
         let client = Client::builder().timeout(ANSWER_TIME).no_proxy().build()?;
         let mut base = control.clone();
         base.set_path(&format!("{}/api/v1/", control.path().trim_end_matches('/')));
@@ -63,12 +63,12 @@ impl TrackerApi {
     }
 
     /// A torrent is to be served. Saying it twice is saying it once.
-    pub async fn register(&self, info_hash: &InfoHash, name: &str) -> Result<(), TrackerError> {
+    pub(super) async fn register(&self, info_hash: &InfoHash, name: &str) -> Result<(), TrackerError> {
         self.ask(Method::PUT, info_hash, &[], Some(json!({ "name": name }))).await
     }
 
     /// A torrent is not to be served any more; `reason` is what clients are told.
-    pub async fn withdraw(&self, info_hash: &InfoHash, reason: &str) -> Result<(), TrackerError> {
+    pub(super) async fn withdraw(&self, info_hash: &InfoHash, reason: &str) -> Result<(), TrackerError> {
         let done = self.ask(Method::DELETE, info_hash, &[("reason", reason)], None).await;
         match done {
             // It is not served: as was wanted.

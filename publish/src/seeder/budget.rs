@@ -4,9 +4,11 @@ use std::collections::HashSet;
 
 use shard::InfoHash;
 
+use crate::options::Order;
+
 /// A torrent that could be held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Candidate {
+pub(super) struct Candidate {
     /// Which.
     pub info_hash: InfoHash,
     /// Bytes of its content.
@@ -17,21 +19,9 @@ pub struct Candidate {
     pub seeders: Option<u32>,
 }
 
-/// Who goes first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub enum Order {
-    /// What was published last; the oldest gives way.
-    #[default]
-    Newest,
-    /// What was published first; new ones wait for room.
-    Oldest,
-    /// What the fewest seed; what is held stays, as everything moves otherwise whenever somebody comes.
-    Rarest,
-}
-
 /// The torrents to hold within `bytes_max`, those to fetch first in front. One that does not fit is left out, and smaller
 /// ones behind it may still fit.
-pub fn choose(
+pub(super) fn choose(
     candidates: &[Candidate],
     held: &HashSet<InfoHash>,
     bytes_max: Option<u64>,

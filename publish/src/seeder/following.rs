@@ -23,7 +23,7 @@ use crate::web::status::Feed;
 
 /// All feeds that are followed.
 #[derive(Debug)]
-pub struct Following {
+pub(super) struct Following {
     path: PathBuf,
     feeds: Vec<Followed>,
     /// By the configured key.
@@ -62,7 +62,7 @@ struct Kept {
 
 impl Following {
     /// Follows these feeds, each with its key; what was seen of them before is in the file at `path`.
-    pub fn open(path: PathBuf, feeds: Vec<(FeedAddress, PublicKey)>, rules: RemovalRules) -> Result<Self, ShelfError> {
+    pub(super) fn open(path: PathBuf, feeds: Vec<(FeedAddress, PublicKey)>, rules: RemovalRules) -> Result<Self, ShelfError> {
         let mut kept: Kept = match path.exists() {
             true => shelf::read_json(&path)?,
             false => Kept::default(),
@@ -94,12 +94,12 @@ impl Following {
     }
 
     /// How many feeds there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.feeds.len()
     }
 
     /// The address of a feed's list, and the tag of the last one.
-    pub fn question(&self, at: usize) -> (url::Url, Option<String>) {
+    pub(super) fn question(&self, at: usize) -> (url::Url, Option<String>) {
         let feed = &self.feeds[at];
         (feed.address.list_url(), feed.etag.clone())
     }
@@ -108,7 +108,7 @@ impl Following {
     ///
     /// # Errors
     /// When what was seen cannot be kept; nothing is done about the answer then.
-    pub fn hear(
+    pub(super) fn hear(
         &mut self,
         at: usize,
         answer: Result<Polled, PollError>,
@@ -191,7 +191,7 @@ impl Following {
     }
 
     /// All that is published, with the feed's key.
-    pub fn items(&self) -> HashMap<InfoHash, (Item, String)> {
+    pub(super) fn items(&self) -> HashMap<InfoHash, (Item, String)> {
         let mut items = HashMap::new();
         for (key, group) in &self.groups {
             for item in group.list.iter().flat_map(|list| &list.items) {
@@ -202,7 +202,7 @@ impl Following {
     }
 
     /// Where the Masters of the feed are, of which an answer came: the key, the feed's host, the addresses.
-    pub fn masters(&self, at: usize) -> Option<(String, String, Vec<SocketAddr>)> {
+    pub(super) fn masters(&self, at: usize) -> Option<(String, String, Vec<SocketAddr>)> {
         let feed = &self.feeds[at];
         let key = feed.key.to_string();
         let list = self.groups.get(&key).filter(|group| group.followed == Some(at))?.list.as_ref()?;
@@ -210,12 +210,12 @@ impl Following {
     }
 
     /// The number of the newest list, for Masters.
-    pub fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u64 {
         self.groups.values().filter_map(|group| Some(group.list.as_ref()?.generation)).max().unwrap_or(0)
     }
 
     /// How the feeds are.
-    pub fn report(&self) -> Vec<Feed> {
+    pub(super) fn report(&self) -> Vec<Feed> {
         self.feeds
             .iter()
             .map(|feed| {
@@ -233,7 +233,7 @@ impl Following {
     }
 
     /// What is wrong, in words.
-    pub fn troubles(&self) -> Vec<String> {
+    pub(super) fn troubles(&self) -> Vec<String> {
         let feeds = self.feeds.iter().filter_map(|feed| {
             feed.trouble.as_ref().map(|why| format!("feed {}: {why}", feed.address.url))
         });

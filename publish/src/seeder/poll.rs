@@ -14,13 +14,13 @@ use crate::web::SEEDER_HEADER;
 
 /// Asks Masters.
 #[derive(Clone, Debug)]
-pub struct Poller {
+pub(super) struct Poller {
     client: Client,
 }
 
 /// An answer about a list.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Polled {
+pub(super) enum Polled {
     /// It is what it was.
     Same,
     /// It is this.
@@ -34,7 +34,7 @@ pub enum Polled {
 
 /// Why there is no answer that can be used.
 #[derive(Debug, thiserror::Error)]
-pub enum PollError {
+pub(super) enum PollError {
     /// Nobody answers.
     #[error("{url} does not answer")]
     Away {
@@ -91,7 +91,7 @@ pub enum PollError {
 
 impl Poller {
     /// Makes the client.
-    pub fn new() -> Result<Self, reqwest::Error> {
+    pub(super) fn new() -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .connect_timeout(CONNECT_TIME)
             .read_timeout(READ_TIME)
@@ -103,7 +103,7 @@ impl Poller {
     }
 
     /// Asks for the list at `url`; `etag` is that of the last one, `holds` what the Master is told.
-    pub async fn list(
+    pub(super) async fn list(
         &self,
         url: &Url,
         etag: Option<&str>,
@@ -128,7 +128,7 @@ impl Poller {
     }
 
     /// Fetches the `.torrent` file at `url`, which has this length and this SHA-256.
-    pub async fn torrent(&self, url: &Url, length: u64, sha256: &[u8; 32]) -> Result<Bytes, PollError> {
+    pub(super) async fn torrent(&self, url: &Url, length: u64, sha256: &[u8; 32]) -> Result<Bytes, PollError> {
         let answer = self.client.get(url.clone()).send().await.map_err(|error| away(url, error))?;
         let bytes_max = usize::try_from(length).unwrap_or(usize::MAX).min(TORRENT_BYTES_MAX);
         let bytes = body(url, answer, bytes_max).await?;

@@ -99,7 +99,8 @@ pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(
         announce_port: node.port(),
         download_rate: options.download_rate.map(|rate| rate.0 as u64),
         upload_rate: node_options.upload_rate,
-        ..RqbitOptions::default()
+        peers_max: 100,
+        descriptors_max: 128,
     })
     .await?;
     let bridge = Bridge::start(node.announcer().clone()).await.map_err(StartError::Bridge)?;
@@ -118,7 +119,7 @@ pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(
         failed: HashMap::new(),
         waiting: Vec::new(),
         bytes_max: options.disk_max.map(|max| max.0 as u64),
-        order: options.order.rule(),
+        order: options.order,
         fetches_max: options.fetches_max.into(),
         masters: HashMap::new(),
         came,
@@ -204,12 +205,10 @@ impl Seeder {
     /// What a Master is told.
     fn holds(&self) -> String {
         let complete = self.shelf.iter().filter(|(_, held)| matches!(held.state, HeldState::Complete(_)));
-        let bytes: u64 = complete.clone().map(|(_, held)| held.size).sum();
+        let (count, bytes) = complete.fold((0, 0), |(count, bytes), (_, held)| (count + 1, bytes + held.size));
         let id: String = self.node.peer_id()[8..].iter().map(|letter| char::from(*letter)).collect();
         format!(
-            "name={}; holds={}; bytes={bytes}; generation={}",
-            id,
-            complete.count(),
+            "name={id}; holds={count}; bytes={bytes}; generation={}",
             self.following.generation()
         )
     }

@@ -58,12 +58,13 @@ pub(super) enum Said {
 ///
 /// Of rsync: `.NAME.` and six letters or digits, not all of them small letters (one in 200 is, and is taken for hidden;
 /// `.NAME.backup` is no upload), and its folders `.~tmp~` and `.rsync-partial`. Of WinSCP: `*.filepart`. Of others:
-/// files `*.part` and `*.tmp`.
+/// files `*.part` and `*.tmp`, of browsers `*.crdownload`, of qBittorrent `*.!qB`; of NFS `.nfs` and digits, a file that is
+/// removed and still open.
 pub(super) fn said(name: &[u8], is_folder: bool) -> Said {
     let is_random = |end: &[u8]| {
         end.iter().all(u8::is_ascii_alphanumeric) && !end.iter().all(u8::is_ascii_lowercase)
     };
-    if name == b".~tmp~" || name == b".rsync-partial" {
+    if name == b".~tmp~" || name == b".rsync-partial" || name.starts_with(b".nfs") {
         return Said::Uploading;
     }
     if name.starts_with(b".") {
@@ -76,7 +77,7 @@ pub(super) fn said(name: &[u8], is_folder: bool) -> Said {
         return Said::Aside(Aside::Editor);
     }
     let is_partial =
-        [b".part".as_slice(), b".filepart", b".tmp"].iter().any(|end| name.ends_with(end));
+        [b".part".as_slice(), b".filepart", b".tmp", b".crdownload", b".!qB"].iter().any(|end| name.ends_with(end));
     if is_partial && !is_folder { Said::Uploading } else { Said::Content }
 }
 

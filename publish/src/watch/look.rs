@@ -1,12 +1,12 @@
 //! What a name of the folder is at this moment.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::names::is_unfinished;
-use crate::torrent::Identity;
+use crate::torrent::{Content, Found, Identity, WalkError};
 
 /// What is there under a top-level name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,97 +86,38 @@ impl Look {
     }
 }
 
-/// Looks at `path`: one lstat(2) of a file; of a directory each one below is read and each file below is looked at.
+/// Looks at `path`: one lstat(2) of a file; of a directory each one below is read and each file below is looked at, as
+/// [`Content::walk`] has it, so that what has settled is what is hashed.
 ///
 /// Nothing is opened but directories, and no symbolic link is followed.
 pub fn look(path: &Path) -> Look {
-    match read(path) {
-        Ok(look) => look,
-        Err(error) if error.kind() == ErrorKind::NotFound => Look::Absent,
-        Err(error) => Look::Failed(format!("cannot look at it: {error}")),
-    }
-}
-
-fn read(path: &Path) -> io::Result<Look> {
-    let metadata = fs::symlink_metadata(path)?;
-    if path.file_name().is_none_or(|name| name.to_str().is_none()) {
-        return Ok(Look::Failed("its name is not UTF-8: rename it".to_owned()));
-    }
-    if metadata.is_file() {
-        return Ok(Look::File(Identity::of(&metadata)));
-    }
-    if !metadata.is_dir() {
-        return Ok(Look::Failed(format!(
-            "it is a {}: only files and directories are published",
-            kind(metadata.file_type())
-        )));
-    }
-
-    use std::os::unix::fs::MetadataExt;
-    let mut files = Vec::new();
-    let mut unfinished = None;
-    let mut directories = vec![PathBuf::new()];
-    while let Some(directory) = directories.pop() {
-        let entries = match fs::read_dir(path.join(&directory)) {
-            Ok(entries) => entries,
-            // What vanishes while it is read makes the next look another one.
-            Err(error)
-                if error.kind() == ErrorKind::NotFound && !directory.as_os_str().is_empty() =>
-            {
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let entry = entry?;
-            let name = entry.file_name();
-            let below = directory.join(&name);
-            if is_unfinished(&name) {
-                unfinished.get_or_insert(below);
-                continue;
-            }
-            if name == "lost+found" {
-                continue;
-            }
-            let metadata = match entry.metadata() {
-                Ok(metadata) => metadata,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            if name.to_str().is_none() {
-                return Ok(Look::Failed(format!(
-                    "{} below is not UTF-8: rename it",
-                    below.display()
-                )));
-            }
-            if metadata.is_dir() {
-                directories.push(below);
-            } else if metadata.is_file() {
-                files.push(Entry { path: below, identity: Identity::of(&metadata) });
-            } else {
-                let kind = kind(metadata.file_type());
-                return Ok(Look::Failed(format!(
-                    "{} below is a {kind}: take it out",
-                    below.display()
-                )));
-            }
-            if files.len() + directories.len() > FILES_MAX {
-                return Ok(Look::Failed(format!(
-                    "there are more than {FILES_MAX} files below: split it, or pack it"
-                )));
-            }
+    let device = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.dev(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Look::Absent,
+        Err(error) => return Look::Failed(format!("cannot look at it: {error}")),
+    };
+    let directory = |files: Vec<Entry>, unfinished| Look::Directory { device, files: files.into(), unfinished };
+    match Content::walk(path) {
+        Ok(content) if content.is_single => Look::File(content.files[0].identity),
+        Ok(content) => {
+            let entry = |file: Found| Entry { path: file.path, identity: file.identity };
+            directory(content.files.into_iter().map(entry).collect(), None)
         }
+        Err(WalkError::NothingYet { .. }) => match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_file() => Look::File(Identity::of(&metadata)),
+            Ok(_) => directory(Vec::new(), None),
+            Err(_) => Look::Absent,
+        },
+        Err(WalkError::Uploading { path: unfinished }) => {
+            let below = unfinished.strip_prefix(path).unwrap_or(&unfinished).to_owned();
+            directory(Vec::new(), Some(below))
+        }
+        // What vanished while it was read makes the next look another one.
+        Err(WalkError::Gone { path: gone }) if gone != path => directory(Vec::new(), Some(gone)),
+        Err(WalkError::Gone { .. }) => Look::Absent,
+        Err(error) => Look::Failed(crate::chain(&error)),
     }
-    files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok(Look::Directory { device: metadata.dev(), files: files.into(), unfinished })
 }
-
-fn kind(kind: fs::FileType) -> &'static str {
-    if kind.is_symlink() { "symbolic link" } else { "special file" }
-}
-
-/// Files and directories below one name. A look at as many takes seconds, and keeps some 200 bytes of each.
-const FILES_MAX: usize = 500_000;
 
 #[cfg(test)]
 mod tests {
