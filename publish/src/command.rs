@@ -1,1 +1,4 @@
 //! What the shell says.
+
+pub mod ask;
+pub mod cli;

@@ -6,6 +6,7 @@ pub mod command;
 pub mod engine;
 pub mod feed;
 pub mod master;
+pub mod options;
 pub mod seeder;
 pub mod torrent;
 pub mod watch;

@@ -1,3 +1,94 @@
 //! The publisher: reads the command line, does what it says, prints what went wrong.
 
-fn main() {}
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use ops::log;
+use ops::options::{self, ConfigError, Environment, Loaded, Options};
+use publish::command::ask::{self, KEY, PLACE};
+use publish::command::cli::{self, ConfigRequest, Request};
+use publish::options::{Log, Master, Seeder};
+use publish::{master, seeder};
+
+fn main() -> ExitCode {
+    let request = match cli::parse() {
+        Ok(request) => request,
+        Err(help_or_mistake) => help_or_mistake.exit(),
+    };
+    match answer(request) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("margay-publish: error: {error}");
+            error.chain().skip(1).for_each(|cause| eprintln!("because: {cause}"));
+            // Starting again does not help against a wrong configuration, and systemd is told so.
+            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn answer(request: Request) -> anyhow::Result<()> {
+    let mut text = Vec::new();
+    match request {
+        Request::Publish(flags) => {
+            let loaded = options::load::<Master>(flags, &environment())?;
+            start_log(&loaded.config.log, &loaded);
+            return master::run(&loaded.config);
+        }
+        Request::Seed(flags) => {
+            let loaded = options::load::<Seeder>(flags, &environment())?;
+            start_log(&loaded.config.log, &loaded);
+            return seeder::run(&loaded.config);
+        }
+        Request::PublishConfig(request) => text.extend(config::<Master>(request)?.bytes()),
+        Request::SeedConfig(request) => text.extend(config::<Seeder>(request)?.bytes()),
+        Request::Ask(flags, asked, json) => {
+            let options = options::load_only(PLACE, flags, &environment())?;
+            ask::master(&options, &asked, json, &mut text)?;
+        }
+        Request::Key(flags) => {
+            ask::key(&options::load_only(KEY, flags, &environment())?, &mut text)?;
+        }
+        Request::SeedStatus(flags, json) => {
+            let options = options::load_only(PLACE, flags, &environment())?;
+            ask::seeder(&options, json, &mut text)?;
+        }
+        Request::Completions(shell) => cli::completions(shell, &mut text),
+        Request::Man => cli::man(&mut text)?,
+    }
+    match io::stdout().write_all(&text) {
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
+fn config<O: Options>(request: ConfigRequest) -> Result<String, ConfigError> {
+    Ok(match request {
+        ConfigRequest::Print => options::sample::<O>(),
+        ConfigRequest::Reference => options::reference::<O>(),
+        ConfigRequest::Show(flags) => options::show(&options::load::<O>(flags, &environment())?),
+        ConfigRequest::Check(path) => {
+            let loaded = options::check_file::<O>(&path, &environment())?;
+            let name = path.display();
+            let said = loaded.warnings.iter().map(|warning| {
+                match warning.starts_with(&name.to_string()) {
+                    // One about a line says of which file.
+                    true => format!("{warning}\n"),
+                    false => format!("{name}: {warning}\n"),
+                }
+            });
+            said.chain([format!("{name}: no mistakes\n")]).collect()
+        }
+    })
+}
+
+fn start_log<O>(options: &Log, loaded: &Loaded<O>) {
+    log::start(&options.log.0, options.log_format);
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+}
+
+fn environment() -> Environment {
+    let readable = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (readable(name), readable(value))).collect()
+}

@@ -1,0 +1,279 @@
+//! Every option of the publisher, declared once: those of the Master and those of a Seeder.
+//!
+//! [`Master`] and [`Seeder`] are two tables, as one machine may run both. What they share is in groups: [`File`],
+//! [`Peers`] and [`Log`]. Flags, variables, TOML keys, help and pages are made of them by `ops::options`, as the
+//! tracker's are.
+
+mod check;
+mod program;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ops::log::LogFormat;
+use ops::options;
+use ops::options::{Bytes, Name, Secret, SecretError};
+
+pub use value::{Filter, Folder, Line, Order, Overwrite, PieceLength, SignedFeed, Tier, WebUrl};
+
+options! {
+    /// Where the options are.
+    pub struct File;
+
+    /// TOML file to read options from; flags and environment variables go before it.
+    @NotInFile
+    config: Option<PathBuf> = "none";
+}
+
+options! {
+    /// How other peers are met.
+    pub struct Peers;
+
+    /// Address to answer other peers on (BEP 3, TCP); repeatable.
+    ///
+    /// An IPv6 address takes IPv6 only, so both families need an address each.
+    listen: Vec<SocketAddr> = "0.0.0.0:6881", "[::]:6881";
+
+    /// Port that trackers are told, where it is not that of `listen`: behind a router that forwards another one.
+    announce_port: Option<u16> = "none" in "1" ..= "65535";
+
+    /// Most bytes a second that are uploaded to all peers together.
+    upload_rate: Option<Bytes> = "none" in "1KiB" ..= "1024GiB";
+}
+
+options! {
+    /// What is logged.
+    pub struct Log;
+
+    /// What is logged: `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    ///
+    /// Single parts by name after a comma, as in `info,publish::feed=debug`.
+    log: Filter = "info";
+
+    /// How it is logged: `human` or `json`.
+    log_format: LogFormat = "human";
+}
+
+options! {
+    /// The options of the Master. Every value is within its range, and they fit each other.
+    pub struct Master, "MARGAY_PUBLISH_";
+
+    ["Start" ..file: File]
+
+    /// Folder for the manifest, the torrents and the feed's key, made when it is not there.
+    ///
+    /// Under systemd the default is the service's state directory.
+    data: PathBuf = "./margay-publish-data" or "STATE_DIRECTORY";
+
+    /// Address of status, metrics, health and commands, or `none`. Keep it away from the public.
+    control: Option<SocketAddr> = "127.0.0.1:6981";
+
+    ["Content"]
+
+    /// Folder whose files are published, each as a torrent; a folder in it is a torrent of several files. Needed.
+    ///
+    /// Nothing is ever written to it.
+    watch: Option<PathBuf> = "none";
+
+    /// How long nothing of a new name may change before it counts as uploaded.
+    ///
+    /// It has to be longer than uploads pause.
+    settle: Duration = "10s" in "100ms" ..= "1h";
+
+    /// When a name that is published is published anew after it was written to in place: `rename`, `marker` or `settle`.
+    ///
+    /// scp, `cp` and `rsync --inplace` write over the old file, and one that breaks off leaves a file of full size with a
+    /// new head and an old tail. `rename` waits for a file that is renamed over it, as rsync does of itself, or for a
+    /// done-marker that is newer than the last write. `marker` waits for that marker in any case. `settle` waits for
+    /// `overwrite-settle`: an upload that breaks off and is not resumed within it is published broken.
+    overwrite: Overwrite = "rename";
+
+    /// With `overwrite` at `settle`: how long nothing of a name that was written over may change.
+    overwrite_settle: Duration = "10m" in "100ms" ..= "24h";
+
+    /// Publish a name only when its done-marker is there: `film.mkv.done` says that `film.mkv` is whole.
+    done_marker: bool = "false";
+
+    /// How many threads hash. `all` takes every CPU the process may run on.
+    hash_threads: Option<usize> = "all" in "1" ..= "1024";
+
+    ["Torrents"]
+
+    /// Announce URL that is written into torrents; repeatable. Needed.
+    ///
+    /// Each is a tier of its own (BEP 12), in this order: clients ask the next one when the one before does not answer.
+    /// Several URLs in one value, with blanks between them, share a tier. A comma begins the next tier.
+    tracker: Vec<Tier> = "none";
+
+    /// URL under which the folder `watch` can be read, such as `https://host/files/`: a web seed in each torrent (BEP 19).
+    ///
+    /// `serve` serves it under `/files/`.
+    files_url: Option<Folder> = "none";
+
+    /// Have clients ask for peers at these trackers only (BEP 27). It changes the infohash.
+    private: bool = "false";
+
+    /// Name of the site in each torrent, so that its infohash is not that of another site's.
+    source: Option<Line> = "none";
+
+    /// What users are told in each torrent.
+    comment: Option<Line> = "none";
+
+    /// Bytes in a piece, a power of two; `auto` takes the least that makes at most 2,000 pieces, from 256 KiB to 16 MiB.
+    piece_length: Option<PieceLength> = "auto" in "16KiB" ..= "16MiB";
+
+    ["Feed"]
+
+    /// Folder for torrents and feed, as a web server serves them. Needed.
+    docroot: Option<PathBuf> = "none";
+
+    /// URL of the feed in `docroot`, such as `https://host/feed.xml`; the torrents are beside it. Needed.
+    feed_url: Option<WebUrl> = "none";
+
+    /// Title of the feed.
+    feed_title: Line = "margay";
+
+    /// Most torrents in the feed, the newest. Seeders follow the list beside it, which has them all.
+    feed_items: u16 = "100" in "1" ..= "1000";
+
+    /// Address to serve the docroot and `/files/` on over HTTP, or `none` where a web server does.
+    serve: Option<SocketAddr> = "none";
+
+    /// File with the key that the feed is signed with; `none` takes `feed.key` in the data folder, made at the first start.
+    key_file: Option<PathBuf> = "none";
+
+    ["Peers" ..peers: Peers]
+
+    ["Tracker"]
+
+    /// Control listener of a margay that is told which torrents it serves: `http://HOST:PORT`.
+    ///
+    /// A private tracker, and one with an allow-list, have to be told; one that is open to all needs nothing.
+    tracker_api: Option<WebUrl> = "none";
+
+    /// Token of its API, as `margay api-token create` prints it.
+    ///
+    /// Other users of the machine can read flags: prefer `tracker-api-token-file` or the environment.
+    @Secret
+    tracker_api_token: Option<Secret> = "none";
+
+    /// File with that token.
+    tracker_api_token_file: Option<PathBuf> = "none";
+
+    ["Lease"]
+
+    /// PostgreSQL with the lease, for several Masters of which one works: `postgres://USER@HOST/DATABASE`.
+    ///
+    /// Other users of the machine can read flags: give it as `MARGAY_PUBLISH_DATABASE`, or leave the password out and
+    /// name `database-password-file`. With `?sslmode=require` the connection is encrypted.
+    @Secret
+    database: Option<Secret> = "none";
+
+    /// File with the password for `database`.
+    database_password_file: Option<PathBuf> = "none";
+
+    /// Schema of the lease's table in `database`, made when it is not there.
+    database_schema: Name = "margay";
+
+    /// Name of the lease: Masters that stand in for each other have the same one.
+    lease_name: Name = "publish";
+
+    /// Name of this Master; each has one of its own.
+    lease_holder: Name = "main";
+
+    /// How long the lease lasts when its holder is gone.
+    lease_time: Duration = "15s" in "2s" ..= "1h";
+
+    ["Log" ..log: Log]
+}
+
+options! {
+    /// The options of a Seeder. Every value is within its range, and they fit each other.
+    pub struct Seeder, "MARGAY_SEED_";
+
+    ["Start" ..file: File]
+
+    /// Folder for content and torrents, made when it is not there.
+    ///
+    /// Under systemd the default is the service's state directory.
+    data: PathBuf = "./margay-seed-data" or "STATE_DIRECTORY";
+
+    /// Address of status, metrics, health and commands, or `none`. Keep it away from the public.
+    control: Option<SocketAddr> = "127.0.0.1:6982";
+
+    ["Feed"]
+
+    /// URL of a Master's feed with its key, `https://host/feed.xml#ed25519=KEY`; repeatable. Needed.
+    ///
+    /// `margay-publish publish key` prints it. What is not signed with this key is not followed.
+    feed: Vec<SignedFeed> = "none";
+
+    /// How often the feed is asked for, with some chance to both sides.
+    poll: Duration = "60s" in "1s" ..= "24h";
+
+    /// How long a torrent has to be gone from the feed, in two answers at least, before it is removed here.
+    removal_wait: Duration = "5m" in "0s" ..= "30d";
+
+    /// Largest share of a feed that may go at once. Of more, nothing is removed until the Master says that it is meant.
+    removal_share: f64 = "30%" in "0%" ..= "100%";
+
+    ["Content"]
+
+    /// Most bytes of content on the disk.
+    ///
+    /// Where not everything fits, `order` says what is held.
+    disk_max: Option<Bytes> = "none" in "1MiB" ..= "1048576GiB";
+
+    /// What goes first: `newest`, `oldest` or `rarest`.
+    ///
+    /// With `newest` the oldest give way to new ones. With `oldest` new ones wait for room. With `rarest` those come first
+    /// that the fewest seed, and what is held stays.
+    order: Order = "newest";
+
+    /// Most torrents that are fetched at a time.
+    fetches_max: u16 = "8" in "1" ..= "256";
+
+    ["Peers" ..peers: Peers]
+
+    /// Most bytes a second that are downloaded from all peers together.
+    download_rate: Option<Bytes> = "none" in "1KiB" ..= "1024GiB";
+
+    /// Announce URL to use instead of those in the torrents; repeatable, with the same tiers as `tracker` of the Master.
+    ///
+    /// So a Seeder announces with a passkey of its own at a private tracker.
+    tracker_override: Vec<Tier> = "none";
+
+    ["Log" ..log: Log]
+}
+
+impl Master {
+    /// The folder whose files are published.
+    pub fn watch(&self) -> &Path {
+        self.watch.as_deref().expect(NEEDED)
+    }
+
+    /// The folder for torrents and feed.
+    pub fn docroot(&self) -> &Path {
+        self.docroot.as_deref().expect(NEEDED)
+    }
+
+    /// Where the feed is.
+    pub fn feed_url(&self) -> &WebUrl {
+        self.feed_url.as_ref().expect(NEEDED)
+    }
+
+    /// The token of the tracker's API, if there is one.
+    pub fn given_tracker_api_token(&self) -> Result<Option<Secret>, SecretError> {
+        Secret::given(self.tracker_api_token.as_ref(), self.tracker_api_token_file.as_deref())
+    }
+
+    /// The password of the database, if a file has one.
+    pub fn given_database_password(&self) -> Result<Option<Secret>, SecretError> {
+        Secret::given(None, self.database_password_file.as_deref())
+    }
+}
+
+/// Why what a start needs is there: `check` has refused options without it. What is loaded for a command alone may lack it.
+const NEEDED: &str = "options without it are refused when they are loaded for a start";
