@@ -5,5 +5,6 @@ pub mod checked;
 pub mod cli;
 pub mod journal;
 pub mod lists;
+pub mod publisher;
 pub mod site;
 pub mod snapshot;

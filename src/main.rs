@@ -8,7 +8,7 @@ use margay::api::describe;
 use margay::command::checked::CheckError;
 use margay::command::cli::{self, Flags, Request};
 use margay::command::site::{self, SiteError};
-use margay::command::{books, checked, journal, lists, snapshot};
+use margay::command::{books, checked, journal, lists, publisher, snapshot};
 use margay::config::{self, ConfigError, Environment, Loaded};
 use margay::process::clock::Clock;
 use margay::process::limits;
@@ -79,6 +79,7 @@ fn answer(request: Request) -> anyhow::Result<()> {
             let config = config::load_only(site::OPTIONS, flags, &environment())?;
             site::tokens(&command, &config, Clock::start().now(), &mut text)?;
         }
+        Request::Publisher(arguments) => return Err(publisher::run(&arguments).into()),
         Request::ApiDescribe => text.extend(describe::text().bytes()),
         Request::Completions(shell) => cli::completions(shell, &mut text),
         Request::Man => cli::man(&mut text)?,

@@ -2,11 +2,13 @@
 
 mod site;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clap::builder::{EnumValueParser, PathBufValueParser};
+use clap::builder::{EnumValueParser, OsStringValueParser, PathBufValueParser};
+use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command};
 use clap_complete::Shell;
 use ops::options::{self, ManSection};
@@ -51,6 +53,8 @@ pub enum Request {
     ApiToken(Flags, TokenCommand),
     /// Write the description of its API.
     ApiDescribe,
+    /// Start the publisher with these arguments.
+    Publisher(Vec<OsString>),
     /// Write completions for a shell.
     Completions(Shell),
     /// Write the man page.
@@ -79,6 +83,10 @@ pub fn command() -> Command {
                 .args(config::args_of(books::OPTIONS)),
         )
         .subcommands(site::commands())
+        .subcommands([
+            publisher("publish", "Turn files of a folder into torrents, seed them and tell of them in a feed"),
+            publisher("seed", "Fetch what a feed tells of, and seed it"),
+        ])
         .subcommand(list("deny", "Refuse torrents: a list of an open tracker, in a file"))
         .subcommand(list("allow", "Serve these torrents and no others: a list in a file"))
         .subcommand(
@@ -91,6 +99,34 @@ pub fn command() -> Command {
             ),
         )
         .subcommand(Command::new("man").about("Write the man page, for `man -l -`"))
+}
+
+/// A command of the publisher, which reads what follows it, `--help` as well.
+fn publisher(name: &'static str, about: &'static str) -> Command {
+    Command::new(name)
+        .about(format!("{about}; started as margay-publish"))
+        .disable_help_flag(true)
+        .arg(
+            Arg::new("arguments")
+                .num_args(0..)
+                .trailing_var_arg(true)
+                .allow_hyphen_values(true)
+                .value_name("ARGUMENT")
+                .value_parser(OsStringValueParser::new()),
+        )
+}
+
+fn publisher_request(matches: &ArgMatches, outer: &Flags) -> Result<Option<Request>, clap::Error> {
+    let Some((name @ ("publish" | "seed"), inner)) = matches.subcommand() else {
+        return Ok(None);
+    };
+    if let Some((option, _)) = outer.first() {
+        let text =
+            format!("--{} is of the tracker; give {name} its own options behind it", option.name);
+        return Err(command().error(ErrorKind::ArgumentConflict, text));
+    }
+    let rest = inner.get_many::<OsString>("arguments").unwrap_or_default().cloned();
+    Ok(Some(Request::Publisher([name.into()].into_iter().chain(rest).collect())))
 }
 
 fn snapshot_command() -> Command {
@@ -203,6 +239,9 @@ pub fn parse() -> Result<Request, clap::Error> {
         flags.extend(outer.clone());
         flags
     };
+    if let Some(request) = publisher_request(&matches, &outer)? {
+        return Ok(request);
+    }
     if let Some(request) = list_request(&matches, &outer) {
         return Ok(request);
     }

@@ -378,6 +378,50 @@ fn a_torrent_is_denied_and_let_in_again_by_command() {
 }
 
 #[test]
+fn the_publisher_is_started_with_the_same_arguments() {
+    let publisher = |folder: &Path| {
+        let path = folder.join("margay-publish");
+        fs::write(&path, "#!/bin/sh\necho \"$0 $*\"\nexit 7\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    };
+    // A copy of the program, as the real one may have been built beside it.
+    let (home, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let program = home.path().join("margay");
+    let original = crate::program::margay().get_program().to_owned();
+    fs::hard_link(&original, &program)
+        .or_else(|_| fs::copy(&original, &program).map(drop))
+        .unwrap();
+    let run = |path: &Path, args: &str| {
+        let mut command = std::process::Command::new(&program);
+        command.args(args.split_whitespace()).env_clear().env("PATH", path);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Said {
+            code: output.status.code().unwrap(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    };
+
+    let said = run(elsewhere.path(), "seed run");
+    assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
+    assert!(said.err.contains("cargo build --release -p margay-publish"), "{said:?}");
+
+    let found = publisher(elsewhere.path());
+    let args = "publish run --watch in --help -x --no-such";
+    let said = run(elsewhere.path(), args);
+    assert_eq!((said.code, said.out), (7, format!("{found} {args}\n")), "from PATH");
+
+    let beside = publisher(home.path());
+    let said = run(elsewhere.path(), "seed");
+    assert_eq!((said.code, said.out), (7, format!("{beside} seed\n")), "the one beside goes first");
+
+    let said = run(elsewhere.path(), "--cores 2 publish run");
+    assert!(said.code == 2 && said.err.contains("--cores is of the tracker"), "{said:?}");
+}
+
+#[test]
 fn pages_name_only_options_that_there_are() {
     fn longs(command: &clap::Command, known: &mut BTreeSet<String>) {
         known.extend(command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned));
@@ -387,6 +431,10 @@ fn pages_name_only_options_that_there_are() {
     let mut known = BTreeSet::from(["enable-dht".to_owned(), "mix".to_owned()]);
     longs(&margay::command::cli::command(), &mut known);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Of the publisher: its own tests hold the page against its options.
+    let publisher = fs::read_to_string(root.join("docs/publish-options.md")).unwrap();
+    let names = publisher.lines().filter_map(|line| line.strip_prefix("### "));
+    known.extend(names.flat_map(|name| [name.to_owned(), format!("no-{name}")]));
     let mut named = 0;
     for folder in ["", "docs", "grafana"] {
         let pages = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());

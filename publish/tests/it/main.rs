@@ -4,5 +4,6 @@
 
 mod announce;
 mod bridge;
+mod command;
 mod engine;
 mod watch;
