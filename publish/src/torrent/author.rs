@@ -133,3 +133,100 @@ fn strings(out: &mut Vec<u8>, strings: &[String]) {
     }
     out.push(b'e');
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use shard::InfoHash;
+
+    use super::*;
+    use crate::torrent::{Found, Identity};
+
+    fn content(is_single: bool, files: &[(&str, u64)]) -> Content {
+        let found = |(path, size): &(&str, u64)| Found {
+            path: PathBuf::from(path),
+            identity: Identity { device: 1, inode: 1, size: *size, modified: 0, changed: 0 },
+        };
+        let files = files.iter().map(found).collect();
+        Content {
+            root: "/watched/x".into(),
+            name: "x".to_owned(),
+            is_single,
+            files,
+            skipped: Vec::new(),
+        }
+    }
+
+    fn pieces(count: usize) -> Pieces {
+        Pieces { piece_length: 4, hashes: vec![b'a'; 20 * count].into() }
+    }
+
+    fn check(content: &Content, options: &Options, expected: &str) -> InfoHash {
+        let count = content.total().div_ceil(4) as usize;
+        let torrent = Metainfo::author(content, &pieces(count), options).unwrap();
+        let version = env!("CARGO_PKG_VERSION");
+        let text = String::from_utf8_lossy(&torrent.bytes)
+            .replace(&format!("{}:margay {version}", 7 + version.len()), "M");
+        assert_eq!(text, expected);
+        assert_eq!(Metainfo::parse(torrent.bytes.clone()), Ok(torrent.clone()));
+        torrent.info_hash
+    }
+
+    #[test]
+    fn what_is_written_is_canonical() {
+        let info = "4:infod6:lengthi8e4:name1:x12:piece lengthi4e6:pieces40:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaee";
+        let plain = check(
+            &content(true, &[("", 8)]),
+            &Options::default(),
+            &format!("d10:created byM{info}"),
+        );
+        let more = Options {
+            tiers: vec![vec!["a".into()], vec![], vec!["b".into(), "c".into()]],
+            comment: Some("hello".into()),
+            created: Some(7),
+            web_seeds: vec!["http://h/x".into()],
+            ..Options::default()
+        };
+        let expected = format!(
+            "d8:announce1:a13:announce-listll1:ael1:b1:cee7:comment5:hello10:created byM13:creation datei7e{}8:url-listl10:http://h/xee",
+            &info[..info.len() - 1]
+        );
+        assert_eq!(check(&content(true, &[("", 8)]), &more, &expected), plain);
+        let private = Options { private: true, source: Some("s".into()), ..Options::default() };
+        let expected =
+            format!("d10:created byM{}7:privatei1e6:source1:see", &info[..info.len() - 2]);
+        assert_ne!(check(&content(true, &[("", 8)]), &private, &expected), plain);
+        let files = "d10:created byM4:infod5:filesld6:lengthi0e4:pathl1:aeed6:lengthi3e4:pathl1:b1:ceee4:name1:x\
+            12:piece lengthi4e6:pieces20:aaaaaaaaaaaaaaaaaaaaee";
+        check(&content(false, &[("a", 0), ("b/c", 3)]), &Options::default(), files);
+    }
+
+    #[test]
+    fn what_nobody_could_read_is_not_written() {
+        let empty = Metainfo::author(&content(true, &[("", 0)]), &pieces(0), &Options::default());
+        assert_eq!(empty, Err(TorrentError::Empty));
+        let other = Metainfo::author(&content(true, &[("", 9)]), &pieces(2), &Options::default());
+        assert_eq!(other, Err(TorrentError::PieceCount { found: 40, wanted: 3 }));
+    }
+
+    #[test]
+    fn pieces_are_from_1000_to_2000_where_their_length_can_be_chosen() {
+        for (total, expected) in [
+            (1, 256 << 10),
+            (2000 * (256 << 10), 256 << 10),
+            (2000 * (256 << 10) + 1, 512 << 10),
+            (1 << 30, 1 << 20),
+            (2000 * (8 << 20) + 1, 16 << 20),
+            (u64::MAX, 16 << 20),
+        ] {
+            assert_eq!(piece_length_for(total), expected, "{total}");
+        }
+        let mut total: u64 = 1000 * (256 << 10);
+        while total <= 2000 * (16 << 20) {
+            let count = total.div_ceil(piece_length_for(total).into());
+            assert!((1000..=2000).contains(&count), "{total}: {count}");
+            total += total / 7;
+        }
+    }
+}

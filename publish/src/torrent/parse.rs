@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aws_lc_rs::digest;
+use ring::digest;
 use bytes::Bytes;
 use shard::InfoHash;
 
@@ -318,4 +318,225 @@ fn check_tree(files: &[Listed]) -> Result<(), TorrentError> {
 fn path_error(path: &str, why: &'static str) -> TorrentError {
     let end = path.char_indices().map(|(at, _)| at).nth(200).unwrap_or(path.len());
     TorrentError::Path { path: path[..end].to_owned(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A torrent of these info entries, which are bencoded but for their order.
+    fn torrent(info: &[(&str, &str)]) -> String {
+        let entries: String =
+            info.iter().map(|(key, value)| format!("{}:{key}{value}", key.len())).collect();
+        format!("d4:infod{entries}ee")
+    }
+
+    const PIECE: &str = "20:aaaaaaaaaaaaaaaaaaaa";
+    const FILE: [(&str, &str); 4] =
+        [("length", "i4e"), ("name", "1:x"), ("piece length", "i4e"), ("pieces", PIECE)];
+
+    /// The torrent of one file with an entry in the place of that of its key, or more.
+    fn with(key: &'static str, value: &'static str) -> String {
+        let mut info: Vec<_> = FILE.into_iter().filter(|(other, _)| *other != key).collect();
+        info.push((key, value));
+        torrent(&info)
+    }
+
+    /// The torrent of a folder with these files: their paths with `/` between their parts.
+    fn folder(paths: &[&str]) -> String {
+        let part = |part: &str| format!("{}:{part}", part.len());
+        let file = |path: &&str| {
+            format!("d6:lengthi4e4:pathl{}ee", path.split('/').map(part).collect::<String>())
+        };
+        let files = format!("l{}e", paths.iter().map(file).collect::<String>());
+        let pieces = format!("{}:{}", 20 * paths.len(), "a".repeat(20 * paths.len()));
+        torrent(&[("files", &files), ("name", "1:x"), ("piece length", "i4e"), ("pieces", &pieces)])
+    }
+
+    fn check(torrent: impl AsRef<[u8]>, expected: &str) {
+        let said = match Metainfo::parse(Bytes::copy_from_slice(torrent.as_ref())) {
+            Ok(torrent) => {
+                let files = torrent
+                    .files
+                    .iter()
+                    .map(|file| format!("{}={}", file.path.display(), file.length));
+                files.collect::<Vec<_>>().join(" ")
+            }
+            Err(error) => error.to_string(),
+        };
+        assert!(said.starts_with(expected), "{said}, not {expected}");
+    }
+
+    #[test]
+    fn a_torrent_is_read_as_it_was_written() {
+        check(torrent(&FILE), "x=4");
+        check(folder(&["a", "b/c", "b/d/e"]), "x/a=4 x/b/c=4 x/b/d/e=4");
+        let bytes = "d8:announce3:one13:announce-listll3:two0:el5:three4:fouree4:infod6:lengthi4e4:name1:x\
+            12:piece lengthi4e6:pieces20:aaaaaaaaaaaaaaaaaaaa7:privatei1e6:source1:see";
+        let torrent = Metainfo::parse(Bytes::from(bytes)).unwrap();
+        assert_eq!(torrent.tiers, [vec!["two"], vec!["three", "four"]]);
+        assert!(torrent.private && torrent.is_single);
+        assert_eq!(
+            (torrent.total(), torrent.pieces_count(), &torrent.pieces[..]),
+            (4, 1, &[b'a'; 20][..])
+        );
+        let info = &bytes[bytes.find("4:info").unwrap() + 6..bytes.len() - 1];
+        assert_eq!((&torrent.info[..], &torrent.bytes[..]), (info.as_bytes(), bytes.as_bytes()));
+        let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, info.as_bytes());
+        assert_eq!(torrent.info_hash.0, hash.as_ref());
+        let one = Metainfo::parse(Bytes::from(
+            bytes.replace("13:announce-listll3:two0:el5:three4:fouree", ""),
+        ))
+        .unwrap();
+        assert_eq!(one.tiers, [["one"]]);
+    }
+
+    #[test]
+    fn a_path_that_leaves_its_folder_is_refused() {
+        for (path, why) in [
+            ("..", "the path \"..\" has a part `.` or `..`"),
+            ("a/../b", "the path \"a/..\" has a part"),
+            ("a/.", "the path \"a/.\" has a part"),
+            ("/a", "the path \"\" has an empty part"),
+            ("a//b", "the path \"a/\" has an empty part"),
+            ("a\0b", "the path \"a\\0b\" has a NUL"),
+        ] {
+            check(folder(&["good", path]), why);
+        }
+        for (name, why) in [
+            ("2:..", "the path \"..\" has"),
+            ("0:", "the path \"\" has"),
+            ("3:a/b", "the path \"a/b\" has a `/`"),
+        ] {
+            check(with("name", name), why);
+        }
+        check(with("name", "2:\u{e9}"), "\u{e9}=4");
+        let odd: Vec<u8> =
+            torrent(&FILE).bytes().map(|byte| if byte == b'x' { 0xff } else { byte }).collect();
+        check(odd, "`name` is not UTF-8");
+        check(folder(&[&"a".repeat(256)]), "the path");
+        check(folder(&[&"a".repeat(255)]), "x/aaa");
+        check(folder(&[&["a"; 1536].join("/")]), "the path");
+        check(
+            folder(&["a", "b"]).replace("l1:ae", "l3:a/be"),
+            "the path \"a/b\" has a `/` within a part",
+        );
+        check(folder(&["a"]).replace("l1:ae", "le"), "the path \"\" has no part");
+    }
+
+    #[test]
+    fn no_file_is_there_twice_or_in_another() {
+        check(folder(&["a", "b", "a"]), "the path \"a\" is there twice");
+        check(folder(&["a/b", "z", "a"]), "the path \"a\" is a file and a folder");
+        check(folder(&["a", "a b", "a!", "a/b/c"]), "the path \"a\" is a file and a folder");
+        check(folder(&["a/b", "a.b", "a!b", "ab/c", "ab!"]), "x/a/b");
+    }
+
+    #[test]
+    fn what_is_not_of_version_1_is_said_to_be() {
+        check(with("meta version", "i2e"), "it is a hybrid of versions 1 and 2");
+        check(with("file tree", "d1:xd0:d6:lengthi4eeee"), "it is a hybrid");
+        check(
+            "d4:infod9:file treed1:xd0:d6:lengthi4eeee12:meta versioni2e4:name1:x12:piece lengthi16384eee",
+            "it is of version 2",
+        );
+        check(with("attr", "1:p"), "it has padding files");
+        check(folder(&["a"]).replace("4:path", "4:attr1:l4:path"), "it has symbolic links");
+        check(folder(&["a"]).replace("4:path", "4:attr1:x4:path"), "x/a=4");
+    }
+
+    #[test]
+    fn numbers_have_to_fit() {
+        check(with("length", "i0e"), "its files hold not one byte");
+        check(with("length", "i5e"), "its pieces are 20 bytes, where its files need 2");
+        check(with("length", "i-1e"), "`length` is not a number from 0");
+        check(with("length", "i04e"), "it is not bencoded");
+        check(with("length", "i9223372036854775808e"), "`length` is not a number");
+        check(
+            with("length", "i9223372036854775807e"),
+            "its pieces are 20 bytes, where its files need 23058",
+        );
+        check(with("length", "1:4"), "`length` is not a number");
+        check(with("piece length", "i0e"), "its piece length is 0");
+        check(with("piece length", "i268435456e"), "x=4");
+        check(with("piece length", "i268435457e"), "its piece length is 268435457");
+        check(with("pieces", "21:aaaaaaaaaaaaaaaaaaaaa"), "its pieces are 21");
+        check(with("files", "le"), "it has both");
+        check(with("private", "1:1"), "`private` is not");
+        check(
+            folder(&["a", "b"]).replace("i4e4:path", "i9000000000000000000e4:path"),
+            "its files hold more than 2^63",
+        );
+    }
+
+    #[test]
+    fn what_is_missing_twice_or_too_much_is_said() {
+        for (key, _) in FILE {
+            let rest: Vec<_> = FILE.into_iter().filter(|(other, _)| *other != key).collect();
+            check(torrent(&rest), &format!("it has no `{key}`"));
+        }
+        check("de", "it has no `info`");
+        check("d4:infole", "`info` is not a dictionary");
+        check(torrent(&[&FILE[..], &FILE[..1]].concat()), "the key \"length\" is twice");
+        check(torrent(&FILE) + "\n", "something comes behind its end, at byte 7");
+        check(with("name.utf-8", "1:y"), "the path \"x\" is another in `name.utf-8`");
+        check(with("name.utf-8", "1:x"), "x=4");
+        check(
+            folder(&["a"]).replace("4:path", "10:path.utf-8l1:be4:path"),
+            "the path \"a\" is another in `path.utf-8`",
+        );
+        let urls = "1:u".repeat(TRACKERS_MAX + 1);
+        check(
+            torrent(&FILE).replace("d4:info", &format!("d13:announce-listll{urls}ee4:info")),
+            "it has more than 1024",
+        );
+        check(vec![b'd'; TORRENT_BYTES_MAX + 1], "it has 67108865 bytes");
+    }
+
+    /// The worst for the time it takes: all the files there may be, in no order, with long common beginnings.
+    #[test]
+    fn the_largest_torrents_are_read_in_bounded_time() {
+        let names: Vec<String> =
+            (0..FILES_MAX + 1).rev().map(|file| format!("{file:07}")).collect();
+        let mut paths: Vec<&str> = names.iter().map(String::as_str).collect();
+        check(folder(&paths), "it has more than 1000000 files");
+        paths.pop();
+        check(folder(&paths), "x/1000000=4");
+        let long = ["a".repeat(250).as_str(); 12].join("/");
+        let names: Vec<String> = (0..20_000).rev().map(|file| format!("{long}/{file}")).collect();
+        check(folder(&names.iter().map(String::as_str).collect::<Vec<_>>()), "x/aaa");
+    }
+
+    /// Damage gives an error, or a torrent whose paths stay below and whose pieces are as many as they should be.
+    #[test]
+    fn damaged_torrents_are_refused_or_still_right() {
+        let good = folder(&["a", "b/c", "b/d/e"]).into_bytes();
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..50_000 {
+            let mut bytes = good.clone();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(..bytes.len().max(1));
+                match random.u8(..4) {
+                    0 if bytes.len() > 1 => drop(bytes.remove(at)),
+                    1 => {
+                        bytes.insert(at, *random.choice(b"dlei0123456789:/.-".as_slice()).unwrap())
+                    }
+                    0 | 2 => bytes[at] = random.u8(..),
+                    _ => bytes.truncate(at.max(1)),
+                }
+            }
+            let Ok(torrent) = Metainfo::parse(Bytes::from(bytes)) else { continue };
+            assert_eq!(
+                u64::from(torrent.pieces_count()),
+                torrent.total().div_ceil(torrent.piece_length.into())
+            );
+            for file in &torrent.files {
+                assert!(
+                    file.path
+                        .components()
+                        .all(|part| matches!(part, std::path::Component::Normal(_)))
+                );
+            }
+        }
+    }
 }
