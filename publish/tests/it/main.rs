@@ -1,0 +1,3 @@
+//! The publisher as its users have it: real programs, real files.
+
+mod feed;
