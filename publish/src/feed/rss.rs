@@ -2,7 +2,8 @@
 //!
 //! What readers do was measured (qBittorrent 4.5.2, FlexGet 3.22.8, feedparser 6.0.14): an enclosure has to be of type
 //! `application/x-bittorrent` with an absolute URL, and only one; qBittorrent goes by guid, FlexGet by title and URL;
-//! feedparser loses elements of a namespace that have attributes or are repeated. Each reader fetches the whole feed at
+//! feedparser loses elements of a namespace that have attributes or are repeated; with a `lastBuildDate` that it has
+//! seen, qBittorrent skips all that is new. Each reader fetches the whole feed at
 //! each poll, so it is short.
 
 use std::borrow::Cow;
@@ -60,7 +61,7 @@ pub fn rss(list: &List, page: &Page) -> Document {
         link: page.link.to_string(),
         description: printable(&page.description).into_owned(),
         pub_date: newest.first().map(|item| rfc_2822(item.published)),
-        last_build_date: Some(rfc_2822(list.made)),
+        // No `lastBuildDate`: qBittorrent skips a feed whose date it has seen, and within a second much is published.
         ttl: Some(page.ttl.max(1).to_string()),
         generator: Some("margay".to_owned()),
         items,
@@ -73,7 +74,7 @@ pub fn rss(list: &List, page: &Page) -> Document {
         namespaces: BTreeMap::from([("margay".to_owned(), NAMESPACE.to_owned())]),
         ..Channel::default()
     };
-    let mut bytes = b"<?xml version=\"1.0\" encoding=\"utf-8\"?>\n".to_vec();
+    let mut bytes = Vec::new();
     channel.write_to(&mut bytes).expect("memory takes what is written");
     bytes.push(b'\n');
     Document::new(bytes)

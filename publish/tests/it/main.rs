@@ -6,4 +6,5 @@ mod announce;
 mod bridge;
 mod command;
 mod engine;
+mod feed;
 mod watch;
