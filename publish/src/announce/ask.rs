@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::address::{Address, Protocol};
 use super::answer::{Answer, Refusal};
@@ -64,6 +64,7 @@ impl Asker {
             }
         }
         let asked = families.len();
+        let of = families.clone();
         let mut answers: FuturesUnordered<_> = families
             .into_iter()
             .map(|family| {
@@ -82,8 +83,19 @@ impl Asker {
             })
             .collect();
         let mut best: Option<Outcome> = None;
-        let mut lost = Vec::new();
-        while let Some((family, mut outcome)) = answers.next().await {
+        let (mut lost, mut heard) = (Vec::new(), Vec::new());
+        loop {
+            // Who answers over one family does not wait long for the other.
+            let next = match &best {
+                Some(Outcome::Answered(_)) => timeout(OTHER_MAX, answers.next()).await,
+                _ => Ok(answers.next().await),
+            };
+            let Ok(next) = next else {
+                lost.extend(of.iter().copied().filter(|family| !heard.contains(family)));
+                break;
+            };
+            let Some((family, mut outcome)) = next else { break };
+            heard.push(family);
             if let Outcome::Answered(answer) = &mut outcome {
                 answer.peers.retain(|peer| peer.port() != announce.port || !is_own(peer.ip()));
             }
@@ -160,6 +172,8 @@ fn is_own(address: IpAddr) -> bool {
 
 const LOST: Duration = Duration::from_secs(1_800);
 const LOST_MAX: usize = 1_024;
+/// What an announce over IPv4 and IPv6 takes at most between their answers.
+const OTHER_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

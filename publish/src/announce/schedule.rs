@@ -622,6 +622,9 @@ impl Schedule {
             self.addresses.retain(|_, tracker| Arc::strong_count(tracker) > 1);
         }
         let origin = (address.protocol, address.host.clone(), address.port);
+        if self.hosts.len() >= HOSTS_MAX && !self.by_origin.contains_key(&origin) {
+            return Err(super::NoAddress::Many);
+        }
         let host = *self.by_origin.entry(origin).or_insert_with(|| {
             self.hosts.push(Host::new(f64::from(self.options.per_second_max.get()), now));
             (self.hosts.len() - 1) as u32
@@ -955,6 +958,9 @@ const TRACKERS_MAX: usize = 100;
 const PEERS_MAX: usize = 200;
 /// URLs that are remembered without a torrent that has them.
 const ADDRESSES_MAX: usize = 1_024;
+/// Servers in the life of the program, of which each is remembered.
+const HOSTS_MAX: usize = 16_384;
+/// While it is not being stopped.
 const STOPPED_TRIES: u16 = 3;
 
 #[cfg(test)]
@@ -1375,12 +1381,33 @@ mod tests {
         assert_eq!(desk.status(1), [TrackerState::Asking]);
     }
 
+    /// Run alone: `cargo test -p margay-publish --lib ten_thousand -- --ignored --nocapture`.
     #[test]
-    fn a_torrent_is_small() {
-        let torrent = size_of::<Option<Entry>>()
-            + size_of::<Line>()
-            + size_of::<Vec<Standing>>()
-            + size_of::<Standing>();
-        assert!(torrent <= 600, "{torrent}");
+    #[ignore = "measures the memory of the process"]
+    fn ten_thousand_torrents_take_little() {
+        let resident = || -> u64 {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        let mut kept = Vec::new();
+        for (what, tiers) in [("one tracker", &[&[A][..]][..]), ("two tiers", &[&[A], &[B]])] {
+            let before = resident();
+            let mut desk = Desk::new();
+            for number in 0..10_000u32 {
+                let mut info_hash = [0; 20];
+                info_hash[..4].copy_from_slice(&number.to_be_bytes());
+                let torrent = Torrent { info_hash: InfoHash(info_hash), ..torrent(1, tiers) };
+                desk.schedule.add(torrent, Arc::default(), desk.now);
+            }
+            for _ in 0..10_000 {
+                let ask = desk.await_ask();
+                desk.answer(&ask, 86_400);
+            }
+            let bytes = (resident() - before) * 1024 / 10_000;
+            println!("{what}: {bytes} bytes a torrent");
+            assert!(bytes <= 1_500);
+            kept.push(desk);
+        }
     }
 }
