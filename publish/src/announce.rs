@@ -5,7 +5,8 @@
 //! tiers (BEP 12). [`schedule`] decides what is said when; [`driver`] is the one task that says it; [`bridge`] hands peers
 //! to the engine.
 //!
-//! A torrent with one tracker takes about 600 bytes, and up to 6.4 KB more for peers while something of it is missing.
+//! A torrent takes about 1.2 KB, 250 bytes for each further tracker, and up to 6.4 KB for peers while something of it is
+//! missing (`ten_thousand_torrents_take_little` in `schedule`).
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -220,7 +221,7 @@ impl Announcer {
         wrong
     }
 
-    /// What was missing was downloaded. Trackers that knew it to be missing are told at once.
+    /// What was missing was downloaded, and `left` is 0. Trackers that knew it to be missing are told at once.
     pub fn completed(&self, info_hash: &InfoHash) {
         self.shared.schedule().completed(info_hash, Instant::now());
         self.shared.wake.notify_one();

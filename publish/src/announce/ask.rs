@@ -23,8 +23,11 @@ pub(crate) struct Asker {
     udp: Udp,
     names: Arc<Names>,
     /// Families of hosts that led nowhere while the other did not.
-    lost: Arc<Mutex<HashMap<(Box<str>, Family), Instant>>>,
+    lost: Arc<Mutex<Lost>>,
 }
+
+/// Until when a family of a host is left out.
+type Lost = HashMap<(Box<str>, Family), Instant>;
 
 impl Asker {
     /// Sockets and clients, for so many announces at a time.

@@ -1,4 +1,6 @@
 //! Tests of the publisher with real programs.
 
+#![allow(clippy::unwrap_used, reason = "a test's own helpers fail by panicking, as the test does")]
+
 mod announce;
 mod bridge;
