@@ -5,7 +5,8 @@
 //! tiers (BEP 12). [`schedule`] decides what is said when; [`driver`] is the one task that says it; [`bridge`] hands peers
 //! to the engine.
 //!
-//! A torrent with one tracker takes about 600 bytes, and up to 6.4 KB more for peers while something of it is missing.
+//! A torrent takes about 1.2 KB, 250 bytes for each further tracker, and up to 6.4 KB for peers while something of it is
+//! missing (`ten_thousand_torrents_take_little` in `schedule`).
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -29,10 +30,12 @@ mod driver;
 mod http;
 mod names;
 mod pace;
+mod said;
 mod schedule;
 mod udp;
 
 pub use address::{Address, NoAddress, Protocol};
+pub use said::{Announce, Event};
 
 /// What is true of all announces of a node.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -110,44 +113,6 @@ pub struct Transfer {
     pub downloaded: AtomicU64,
     /// Peers that are connected now.
     pub connected: AtomicU64,
-}
-
-/// What is said with an announce.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Announce {
-    /// The torrent.
-    pub info_hash: InfoHash,
-    /// Who announces.
-    pub peer_id: [u8; 20],
-    /// Where it is reached.
-    pub port: u16,
-    /// Eight hex digits over HTTP.
-    pub key: u32,
-    /// What happened.
-    pub event: Event,
-    /// Bytes that are missing.
-    pub left: u64,
-    /// Bytes sent since `started`.
-    pub uploaded: u64,
-    /// Bytes received since `started`.
-    pub downloaded: u64,
-    /// Peers that are wanted, at most.
-    pub numwant: u32,
-    /// What the tracker wants to be told again.
-    pub tracker_id: Option<Box<[u8]>>,
-}
-
-/// What happened to a torrent (BEP 3).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// Time has passed.
-    None,
-    /// The tracker does not know it yet.
-    Started,
-    /// What was missing was downloaded.
-    Completed,
-    /// It is gone.
-    Stopped,
 }
 
 /// Peers that a tracker told of and that were not known.
@@ -256,7 +221,7 @@ impl Announcer {
         wrong
     }
 
-    /// What was missing was downloaded. Trackers that knew it to be missing are told at once.
+    /// What was missing was downloaded, and `left` is 0. Trackers that knew it to be missing are told at once.
     pub fn completed(&self, info_hash: &InfoHash) {
         self.shared.schedule().completed(info_hash, Instant::now());
         self.shared.wake.notify_one();

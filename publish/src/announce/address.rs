@@ -49,6 +49,9 @@ pub enum NoAddress {
     /// It is longer than 2,048 bytes.
     #[error("longer than 2048 bytes")]
     Long,
+    /// There were 16,384 others.
+    #[error("more than 16384 trackers")]
+    Many,
 }
 
 impl Address {

@@ -1,5 +1,6 @@
 //! The one task that announces: it asks the schedule what is next, and tells it what became of it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,8 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::answer::Refusal;
 use super::ask::Asker;
-use super::schedule::{Ask, Next, Outcome, Schedule, Ticket};
+use super::schedule::{Ask, Next, Outcome, Schedule};
 use super::{Event, Found};
 
 /// What handles and the task share.
@@ -61,18 +63,21 @@ impl Shared {
 
 /// Announces until it is ended.
 pub(crate) async fn drive(shared: Arc<Shared>, asker: Asker) {
-    let mut under_way: JoinSet<(Ticket, Outcome)> = JoinSet::new();
+    let mut under_way = JoinSet::new();
+    let mut tickets = HashMap::new();
     loop {
         let wait = loop {
             let next = shared.schedule().next(Instant::now());
             match next {
                 Next::Ask(ask) => {
-                    under_way.spawn(one(Arc::clone(&shared), asker.clone(), *ask));
+                    let ticket = ask.ticket;
+                    let task = under_way.spawn(one(Arc::clone(&shared), asker.clone(), *ask));
+                    tickets.insert(task.id(), ticket);
                 }
                 Next::Wait(wait) => break wait,
             }
         };
-        if shared.schedule().is_done() {
+        if shared.schedule().is_stopped() {
             shared.done.notify_waiters();
         }
         let due = async {
@@ -85,8 +90,9 @@ pub(crate) async fn drive(shared: Arc<Shared>, asker: Asker) {
             () = shared.end.cancelled() => return,
             () = shared.wake.notified() => {}
             () = due => {}
-            Some(finished) = under_way.join_next() => {
-                let (ticket, outcome) = finished.expect("an announce does not panic");
+            Some(finished) = under_way.join_next_with_id() => {
+                let (task, outcome) = finished.unwrap_or_else(|error| (error.id(), broken()));
+                let ticket = tickets.remove(&task).expect("each task has a ticket");
                 let found = shared.schedule().finished(ticket, outcome, Instant::now());
                 shared.tell(found);
             }
@@ -95,7 +101,7 @@ pub(crate) async fn drive(shared: Arc<Shared>, asker: Asker) {
 }
 
 /// One announce.
-async fn one(shared: Arc<Shared>, asker: Asker, ask: Ask) -> (Ticket, Outcome) {
+async fn one(shared: Arc<Shared>, asker: Asker, ask: Ask) -> Outcome {
     let Ask { ticket, address, announce } = ask;
     let found = |peers| {
         let found = shared.schedule().found_early(&ticket, peers);
@@ -119,7 +125,13 @@ async fn one(shared: Arc<Shared>, asker: Asker, ask: Ask) -> (Ticket, Outcome) {
         }
         Outcome::GivenUp => {}
     }
-    (ticket, outcome)
+    outcome
+}
+
+/// Of an announce that panicked: the others go on.
+fn broken() -> Outcome {
+    let reason = "a defect of this program; its log says more".into();
+    Outcome::Unreachable(Refusal { reason, wait: None })
 }
 
 /// Findings that a slow listener may be behind; what is lost stays in `peers`.

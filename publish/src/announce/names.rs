@@ -78,6 +78,13 @@ impl Names {
         Ok(addresses)
     }
 
+    /// What a test says of a host.
+    #[cfg(test)]
+    pub(crate) fn know(&self, host: &str, addresses: Arc<[IpAddr]>) {
+        let known = Known { addresses, until: Instant::now() + KEPT };
+        self.known.lock().unwrap().insert(host.into(), known);
+    }
+
     /// Forgets a host whose addresses led nowhere: it may have moved.
     pub(crate) fn forget(&self, host: &str) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(host);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use super::{Announce, Event};
 #[derive(Clone, Debug)]
 pub(crate) struct Udp {
     sockets: [Option<Arc<Socket>>; 2],
+    /// Of several addresses another one is first after a failure.
+    turn: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -50,10 +53,13 @@ impl Udp {
             let socket = socket.inspect_err(|error| tracing::warn!("no socket at {any}: {error}"));
             socket.ok().map(|socket| Arc::new(Socket::new(socket)))
         });
-        Self { sockets: [v4.await, v6.await] }
+        Self { sockets: [v4.await, v6.await], turn: Arc::default() }
     }
 
-    /// Announces once to each of these in turn until one answers, with waits of BEP 15: 15 s, then 30.
+    /// Announces to one of these, and again to the next, with the waits of BEP 15: 15 s and 30 s.
+    ///
+    /// BEP 15 has eight tries and more than two hours of them; then others would wait for a tracker that is silent. It is
+    /// tried again as after any failure.
     pub(crate) async fn ask(
         &self,
         to: &[SocketAddr],
@@ -66,8 +72,9 @@ impl Udp {
         };
         let first = if announce.event == Event::Stopped { FIRST_WAIT_STOPPED } else { FIRST_WAIT };
         let mut last = unreachable("the name has no address of this family".into());
-        for (n, &to) in to.iter().cycle().take(TRIES.max(to.len())).enumerate() {
-            let until = Instant::now() + first * (1 << n.min(3));
+        let turn = self.turn.load(Ordering::Relaxed) % to.len().max(1);
+        for (n, &to) in to.iter().cycle().skip(turn).take(TRIES).enumerate() {
+            let until = Instant::now() + first * (1 << n);
             last = match socket.announce(to, address, announce, until).await {
                 Ok(Received::Announced(answer)) => return Outcome::Answered(answer),
                 Ok(Received::Error(reason)) => {
@@ -79,6 +86,7 @@ impl Udp {
                 Err(error) => unreachable(error.to_string()),
             };
         }
+        self.turn.fetch_add(TRIES, Ordering::Relaxed);
         last
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // All of this is test code.
 
+#![allow(clippy::unwrap_used, reason = "a test's own helpers fail by panicking, as the test does")]
+
 mod announce;
 mod bridge;
 mod command;
