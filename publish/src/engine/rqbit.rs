@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -19,7 +20,7 @@ use librqbit::limits::LimitsConfig;
 use librqbit::storage::StorageFactoryExt;
 use librqbit::{
     AddTorrent, AddTorrentOptions, AddTorrentResponse, ListenerMode, ListenerOptions,
-    ManagedTorrent, Session, SessionOptions, TorrentStatsState,
+    ManagedTorrent, PeerConnectionOptions, Session, SessionOptions, TorrentStatsState,
 };
 use shard::InfoHash;
 use tokio_util::sync::CancellationToken;
@@ -128,6 +129,11 @@ impl Rqbit {
             overwrite: true,
             output_folder: Some(fetch.folder.to_string_lossy().into_owned()),
             peer_limit: Some(self.peers_max),
+            peer_opts: Some(PeerConnectionOptions {
+                // Its own 10 seconds are less than a peer may be silent (BEP 3), or wait for its turn.
+                read_write_timeout: Some(PEER_TIMEOUT),
+                ..PeerConnectionOptions::default()
+            }),
             initial_peers: Some(fetch.peers),
             disable_trackers: fetch.tracker.is_none(),
             storage_factory: Some(Factory::new(files.clone()).boxed()),
@@ -298,3 +304,6 @@ fn said<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 ) -> impl FnOnce(E) -> EngineError {
     move |source| EngineError::Engine { what: what.into(), source: source.into() }
 }
+
+/// Peers are silent for two minutes at most (BEP 3).
+const PEER_TIMEOUT: Duration = Duration::from_secs(150);

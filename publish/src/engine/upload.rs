@@ -178,8 +178,11 @@ struct Shared {
 #[derive(Clone)]
 enum Entry {
     Complete(Arc<Torrent>),
-    /// It is being fetched by an engine that listens here.
-    Fetching(SocketAddr),
+    /// It is being fetched by an engine that listens there.
+    Fetching {
+        engine: SocketAddr,
+        pieces: u32,
+    },
 }
 
 /// A torrent that is uploaded.
@@ -271,12 +274,15 @@ impl Uploads {
         Ok(uploaded)
     }
 
-    /// Hands the peers of a torrent that is being fetched to the engine that listens at `address`, which is on this
-    /// machine. [`Uploads::add`] takes its place.
-    pub fn relay(&self, info_hash: InfoHash, address: SocketAddr) {
+    /// Hands the peers of a torrent that is being fetched to the engine that listens at `engine`, on this machine. [`Uploads::add`] takes its place.
+    ///
+    /// Do not take a torrent out of the engine as soon as it is complete when peers are connected to that: they would have
+    /// to connect again, and many wait a minute before they do.
+    pub fn relay(&self, metainfo: &Metainfo, engine: SocketAddr) {
+        let (info_hash, pieces) = (metainfo.info_hash, metainfo.pieces_count());
         let torrents = &mut *self.0.torrents.write().expect("nothing panics while it is held");
         if !matches!(torrents.get(&info_hash), Some(Entry::Complete(_))) {
-            torrents.insert(info_hash, Entry::Fetching(address));
+            torrents.insert(info_hash, Entry::Fetching { engine, pieces });
         }
     }
 
@@ -333,7 +339,7 @@ impl Uploads {
     pub fn torrent(&self, info_hash: &InfoHash) -> Option<TorrentStats> {
         match self.0.entry(info_hash)? {
             Entry::Complete(torrent) => Some(torrent.stats()),
-            Entry::Fetching(_) => None,
+            Entry::Fetching { .. } => None,
         }
     }
 
@@ -436,7 +442,7 @@ impl Shared {
                 torrent.content.close(&self.descriptors);
                 true
             }
-            Some(Entry::Fetching(_)) => true,
+            Some(Entry::Fetching { .. }) => true,
             None => false,
         }
     }

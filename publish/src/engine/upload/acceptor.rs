@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::admission::Pass;
 use super::{Entry, ListenError, Shared, connection};
-use crate::engine::wire::{HANDSHAKE_BYTES, Handshake, PROTOCOL};
+use crate::engine::wire::{HANDSHAKE_BYTES, Handshake, Message, PROTOCOL};
 
 /// Listens on each address. Where a port is 0, it is the one that the first address of port 0 got.
 pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
@@ -74,19 +74,35 @@ async fn answer(shared: Arc<Shared>, mut stream: TcpStream, address: SocketAddr,
     if handshake.peer_id == shared.peer_id {
         return;
     }
-    match shared.entry(&handshake.info_hash) {
-        None => {}
-        Some(Entry::Complete(torrent)) => {
-            connection::run(shared, torrent, stream, address, handshake, pass, false).await;
-        }
-        Some(Entry::Fetching(engine)) => {
-            pass.opened();
-            tokio::select! {
-                () = shared.stop.cancelled() => {}
-                relayed = relay(&shared, &mut stream, engine, &handshake) => {
-                    if let Err(error) = relayed {
+    let deadline = Instant::now() + shared.limits.handshake_timeout;
+    loop {
+        match shared.entry(&handshake.info_hash) {
+            None => return,
+            Some(Entry::Complete(torrent)) => {
+                connection::run(shared, torrent, stream, address, handshake, pass, false).await;
+                return;
+            }
+            Some(Entry::Fetching { engine, pieces }) => {
+                let nothing = nothing_of(pieces);
+                let relayed = async {
+                    let opening = open(engine, &handshake, &nothing);
+                    let Ok(opened) = timeout_at(deadline, opening).await else { return true };
+                    let Ok((inside, mut first)) = opened else { return false };
+                    pass.opened();
+                    if handshake.peer_id[..8] == shared.peer_id[..8] {
+                        first.extend_from_slice(&nothing);
+                    }
+                    if let Err(error) = relay(&shared, &mut stream, inside, &first).await {
                         tracing::debug!("the relay to {engine} ended: {error}");
                     }
+                    true
+                };
+                match shared.stop.run_until_cancelled(relayed).await {
+                    // An engine that is still looking at what is there answers nobody.
+                    Some(false) if Instant::now() + RELAY_PAUSE < deadline => {
+                        sleep(RELAY_PAUSE).await
+                    }
+                    _ => return,
                 }
             }
         }
@@ -108,18 +124,42 @@ pub(super) async fn read_handshake(stream: &mut TcpStream) -> io::Result<Option<
     Ok(Handshake::read(&bytes))
 }
 
-/// Hands a connection to an engine on this machine, with the handshake as it is known here: the flags that only this
-/// side does not know are not handed on. What goes out counts for the upload rate.
+/// Connects to an engine on this machine with a peer's handshake, and with `nothing` as what the peer has; gives the
+/// handshake of the engine.
+///
+/// librqbit 9.1 tells a peer of its new pieces only when that has said what it has, and says itself what it has only when
+/// that is something: two that begin with nothing would never hear of each other's pieces. So here each of them is told
+/// that the other has nothing; a peer of another kind tells what it has itself, and that counts when it does. Flags of the
+/// handshake that this side does not know are not handed on.
+async fn open(
+    engine: SocketAddr,
+    handshake: &Handshake,
+    nothing: &[u8],
+) -> io::Result<(TcpStream, Vec<u8>)> {
+    let mut inside = TcpStream::connect(engine).await?;
+    inside.set_nodelay(true)?;
+    inside.write_all(&[&handshake.write(), nothing].concat()).await?;
+    let mut first = vec![0; HANDSHAKE_BYTES];
+    inside.read_exact(&mut first).await?;
+    Ok((inside, first))
+}
+
+/// The message of a peer that has none of the pieces.
+fn nothing_of(pieces: u32) -> Vec<u8> {
+    let mut message = Vec::new();
+    Message::Bitfield(&vec![0; pieces.div_ceil(8) as usize]).write(&mut message);
+    message
+}
+
+/// Carries bytes between a peer and an engine until one of them ends. What goes out counts for the upload rate.
 async fn relay(
     shared: &Shared,
     stream: &mut TcpStream,
-    engine: SocketAddr,
-    handshake: &Handshake,
+    mut inside: TcpStream,
+    first: &[u8],
 ) -> io::Result<()> {
-    let mut inside = TcpStream::connect(engine).await?;
-    inside.set_nodelay(true)?;
     stream.set_nodelay(true)?;
-    inside.write_all(&handshake.write()).await?;
+    stream.write_all(first).await?;
     let (mut from_engine, mut to_engine) = inside.split();
     let (mut from_peer, mut to_peer) = stream.split();
     let inward = tokio::io::copy(&mut from_peer, &mut to_engine);
@@ -144,5 +184,7 @@ async fn relay(
 /// Connections that wait to be taken.
 const BACKLOG: u32 = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// An engine that does not answer is asked again after so long.
+const RELAY_PAUSE: Duration = Duration::from_millis(300);
 /// The buffer of a relayed connection.
 const RELAY_BYTES: usize = 32 << 10;

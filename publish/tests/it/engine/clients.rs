@@ -81,8 +81,84 @@ async fn libtorrent(uploads: &Uploads, made: &Made, by_magnet: bool) -> TempDir 
     folder
 }
 
+/// Downloads with Transmission in the network namespace `leecher`, from the torrent's tracker or by a magnet link with it.
+/// It does not end by itself: it is ended when the content is there.
+pub(crate) async fn transmission(tracker: &str, made: &Made, by_magnet: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let what = if by_magnet {
+        format!("{}&tr={tracker}", magnet(made))
+    } else {
+        let file = folder.path().join("it.torrent");
+        let head = format!("d8:announce{}:{tracker}4:info", tracker.len());
+        fs::write(&file, [head.as_bytes(), &made.metainfo.info, b"e"].concat()).unwrap();
+        file.display().to_string()
+    };
+    let config = folder.path().join("config");
+    fs::create_dir_all(&config).unwrap();
+    // With uTP on, 3.00 does not try TCP for a while.
+    let settings = format!(
+        r#"{{"dht-enabled":false,"lpd-enabled":false,"pex-enabled":false,"port-forwarding-enabled":false,"utp-enabled":false,
+        "download-dir":"{}","preallocation":0,"rpc-bind-address":"127.0.0.1"}}"#,
+        folder.path().display()
+    );
+    fs::write(config.join("settings.json"), settings).unwrap();
+    let mut child = Command::new("ip")
+        .args(["netns", "exec", "leecher", "transmission-daemon", "--foreground", "--config-dir"])
+        .arg(&config)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let is_taken = super::until_is(|| {
+        let mut add = Command::new("ip");
+        add.args([
+            "netns",
+            "exec",
+            "leecher",
+            "transmission-remote",
+            "127.0.0.1:9091",
+            "--add",
+            &what,
+        ]);
+        add.output().unwrap().status.success()
+    })
+    .await;
+    assert!(is_taken, "the daemon does not take it");
+    let is_there = super::until_is(|| made.is_same(folder.path())).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(is_there, "Transmission has not the content, by magnet link: {by_magnet}");
+}
+
 fn magnet(made: &Made) -> String {
     format!("magnet:?xt=urn:btih:{}", made.metainfo.info_hash)
+}
+
+/// Runs the test `name` once more as root of namespaces of its own, after `prepare` in a shell, whose `$1` is a new folder.
+/// There it gives the folder; outside, `None` when the other has passed.
+pub(crate) async fn isolated(name: &str, prepare: &str) -> Option<String> {
+    const INSIDE: &str = "MARGAY_TEST_ISOLATED";
+    if let Ok(folder) = std::env::var(INSIDE) {
+        return Some(folder);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    let script = format!(
+        "set -e\nip link set lo up\n{prepare}\nexport {INSIDE}=$1\nexec \"$2\" --exact \"$3\" --nocapture"
+    );
+    command.args([
+        "--map-root-user",
+        "--net",
+        "--mount",
+        "--kill-child",
+        "sh",
+        "-c",
+        &script,
+        "sh",
+    ]);
+    command.arg(folder.path()).arg(std::env::current_exe().unwrap()).arg(name);
+    assert_success(name, run(command).await);
+    None
 }
 
 /// Waits for a program, at most for two minutes.
@@ -104,7 +180,12 @@ fn assert_success(client: &str, output: Output) {
 
 /// The URL of a tracker that tells everybody of the peer at `address`. It is there until the test ends.
 pub(crate) async fn tracker(address: std::net::SocketAddr) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    tracker_on("127.0.0.1", address).await
+}
+
+/// The same at an address of this host.
+pub(crate) async fn tracker_on(host: &str, address: std::net::SocketAddr) -> String {
+    let listener = tokio::net::TcpListener::bind((host, 0)).await.unwrap();
     let url = format!("http://{}/announce", listener.local_addr().unwrap());
     let std::net::IpAddr::V4(ip) = address.ip() else { panic!("an IPv4 address") };
     let peer = [&ip.octets()[..], &address.port().to_be_bytes()].concat();

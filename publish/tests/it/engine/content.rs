@@ -132,6 +132,13 @@ impl Made {
         &self.files[index].1
     }
 
+    /// The same files are in another folder.
+    pub(crate) fn is_same(&self, folder: &Path) -> bool {
+        self.files
+            .iter()
+            .all(|(path, content)| fs::read(folder.join(path)).is_ok_and(|found| found == *content))
+    }
+
     pub(crate) fn assert_same(&self, folder: &Path) {
         for (path, content) in &self.files {
             let found = fs::read(folder.join(path))

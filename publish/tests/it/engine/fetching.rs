@@ -3,14 +3,15 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use publish::engine::rqbit::{Options, Rqbit};
 use publish::engine::upload::{Limits, Uploads};
 use publish::engine::{Engine, EngineError, Failure, Fetch, State, finished};
 use tempfile::TempDir;
+use url::Url;
 
+use super::clients::{isolated, tracker};
 use super::content::Made;
 use super::{PEER_ID, add, listen, must};
 
@@ -43,14 +44,18 @@ impl Seeder {
     }
 
     async fn fetch(&self, made: &Made, peers: &[SocketAddr]) {
+        self.fetch_with(made, peers, None).await;
+    }
+
+    async fn fetch_with(&self, made: &Made, peers: &[SocketAddr], tracker: Option<Url>) {
         let fetch = Fetch {
             metainfo: made.metainfo.clone(),
             folder: self.folder.path().into(),
             peers: peers.into(),
-            tracker: None,
+            tracker,
         };
         self.engine.fetch(fetch).await.unwrap();
-        self.uploads.relay(made.metainfo.info_hash, self.engine.address().unwrap());
+        self.uploads.relay(&made.metainfo, self.engine.address().unwrap());
     }
 
     /// Waits until it is complete, and uploads it from then on.
@@ -114,6 +119,48 @@ async fn what_is_still_being_fetched_is_shared() {
     first.complete(&made).await;
     assert_eq!(master.stats().uploaded, made.metainfo.total(), "the Master gave it once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_are_found_through_the_tracker_on_this_machine() {
+    let made = Made::single(300_000);
+    let master = listen(Limits::default());
+    add(&master, &made);
+    let seeder = Seeder::start(b'1').await;
+    let tracker = tracker(master.addresses()[0]).await;
+    seeder.fetch_with(&made, &[], Some(tracker.parse().unwrap())).await;
+    seeder.complete(&made).await;
+}
+
+/// In a namespace of mounts: a file system of 8 MiB, and another one that is read-only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_or_read_only_disk_is_told() {
+    let Some(folder) = isolated("engine::fetching::a_full_or_read_only_disk_is_told", MOUNTS).await
+    else {
+        return;
+    };
+    let folder = Path::new(&folder);
+    let master = listen(Limits::default());
+    let mut seeder = Seeder::start(b'1').await;
+    for (name, is_full) in [("small", true), ("read-only", false)] {
+        let made = Made::single(16 << 20);
+        add(&master, &made);
+        seeder.folder = tempfile::tempdir_in(folder).unwrap();
+        fs::remove_dir(seeder.folder.path()).unwrap();
+        std::os::unix::fs::symlink(folder.join(name), seeder.folder.path()).unwrap();
+        seeder.fetch(&made, &[master.addresses()[0]]).await;
+        let failure =
+            must(finished(&seeder.engine, made.metainfo.info_hash)).await.unwrap().unwrap_err();
+        assert!(matches!(failure, Failure::DiskFull(_)) == is_full, "{failure}");
+        assert!(matches!(failure, Failure::Permission(_)) != is_full, "{failure}");
+        // Where nothing can be written, nothing can be deleted.
+        seeder.engine.remove(made.metainfo.info_hash, is_full).await.unwrap();
+        assert!(master.remove(&made.metainfo.info_hash));
+    }
+}
+
+const MOUNTS: &str = "mkdir $1/small $1/read-only
+mount -t tmpfs -o size=8m none $1/small
+mount -t tmpfs -o ro none $1/read-only";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_interrupted_goes_on() {
@@ -218,9 +265,4 @@ fn walk(folder: &Path) -> Vec<String> {
     }
     found.sort();
     found
-}
-
-#[allow(dead_code)]
-fn is_object(engine: Arc<dyn Engine>) -> Arc<dyn Engine> {
-    engine
 }
