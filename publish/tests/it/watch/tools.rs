@@ -53,6 +53,11 @@ impl Running {
         writeln!(self.0.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
+    fn signal(&self, signal: rustix::process::Signal) {
+        let process = rustix::process::Pid::from_raw(self.id() as i32).unwrap();
+        rustix::process::kill_process(process, signal).unwrap();
+    }
+
     pub(super) fn ends(mut self) -> ExitStatus {
         self.0.wait().unwrap()
     }
@@ -260,6 +265,25 @@ fn scp_of_a_new_file() {
     let bytes = put(&watched, 1);
     ssh.scp(SLOW, &[], &watched.outside("a"), &watched.path("a")).succeeds();
     watched.publish("a", &bytes);
+}
+
+#[test]
+fn scp_that_stalls() {
+    let ssh = Ssh::start();
+    let mut watched = Watched::start();
+    let bytes = put(&watched, 1);
+    let to = watched.path("a");
+    let scp = ssh.scp(SLOW, &[], &watched.outside("a"), &to);
+    while size(&to) < 400_000 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    scp.signal(rustix::process::Signal::STOP);
+    watched.state("a", |state| matches!(state, State::Uploading(Waits::Open(_))));
+    watched.pass();
+    watched.never_settled("a");
+    scp.signal(rustix::process::Signal::CONT);
+    watched.publish("a", &bytes);
+    scp.succeeds();
 }
 
 #[test]
