@@ -132,6 +132,7 @@ pub enum StartError {
 /// A folder that is being watched, by a thread of its own. Dropping it ends the thread.
 #[derive(Debug)]
 pub struct Watcher {
+    started: Instant,
     inbox: Arc<Shared>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -200,7 +201,12 @@ impl Watcher {
             .name("watch".to_owned())
             .spawn(move || turns.run())
             .map_err(StartError::Thread)?;
-        Ok((Watcher { inbox: shared, thread: Some(thread) }, receiver))
+        Ok((Watcher { started, inbox: shared, thread: Some(thread) }, receiver))
+    }
+
+    /// The moment from which the times of states count.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// `name` is told of anew, once it has settled again.
@@ -338,6 +344,12 @@ impl Place {
     }
 }
 
+impl Place {
+    fn is_readable(&self) -> bool {
+        fs::read_dir(&self.resolved).is_ok_and(|mut entries| entries.next().is_none_or(|entry| entry.is_ok()))
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     /// It is not known yet whether it is the folder that the publisher remembers.
@@ -437,7 +449,7 @@ impl Turns {
             Stage::Watching | Stage::Lost => match self.place.lost() {
                 Some(_) if self.is_mounted_again() => self.arm(),
                 Some(reason) => self.lost(reason, Stage::Lost),
-                None if self.stage == Stage::Lost => self.arm(),
+                None if self.stage == Stage::Lost && self.place.is_readable() => self.arm(),
                 None => {}
             },
         }

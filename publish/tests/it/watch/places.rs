@@ -262,3 +262,26 @@ fn inotify_has_no_instance_left() {
     assert!(reason.contains("fs.inotify.max_user_instances"), "{reason}");
     watcher.stop();
 }
+
+#[test]
+fn unreadable_and_readable_again() {
+    use std::os::unix::fs::PermissionsExt;
+    // Root reads whatever the mode says, but for these.
+    let drops = "--bounding-set=-dac_override,-dac_read_search";
+    if std::env::var_os("MARGAY_TEST_NAMESPACE").is_none() {
+        Running::start("setpriv", |command| {
+            if rustix::process::geteuid().is_root() {
+                command.arg(drops);
+            }
+            command.arg(std::env::current_exe().unwrap());
+            command.args(["watch::places::unreadable_and_readable_again", "--exact", "--nocapture"]);
+            command.env("MARGAY_TEST_NAMESPACE", "1");
+        })
+        .succeeds();
+        return;
+    }
+    let mut watched = Watched::with(|options| options.rescan = Duration::from_millis(200));
+    let folder = watched.home.path().join("in");
+    let mode = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    is_lost_and_back(&mut watched, || mode(0o000), || mode(0o755));
+}
