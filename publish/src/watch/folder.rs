@@ -326,7 +326,12 @@ impl Place {
             }
         };
         if identity == self.identity {
-            return None;
+            // Its names can be read, and what is under them (`.` as well) be looked at.
+            let readable = fs::read_dir(&resolved).and_then(|mut entries| entries.next().transpose());
+            let readable = readable.and_then(|_| fs::metadata(resolved.join("./.")));
+            return readable.err().map(|error| {
+                format!("the watched folder {} cannot be read: {error}; let its user read and enter it", resolved.display())
+            });
         }
         let mounts = if identity.device == self.identity.device {
             "moved and made anew"
@@ -341,12 +346,6 @@ impl Place {
             self.identity.device,
             self.identity.inode
         ))
-    }
-}
-
-impl Place {
-    fn is_readable(&self) -> bool {
-        fs::read_dir(&self.resolved).is_ok_and(|mut entries| entries.next().is_none_or(|entry| entry.is_ok()))
     }
 }
 
@@ -449,7 +448,7 @@ impl Turns {
             Stage::Watching | Stage::Lost => match self.place.lost() {
                 Some(_) if self.is_mounted_again() => self.arm(),
                 Some(reason) => self.lost(reason, Stage::Lost),
-                None if self.stage == Stage::Lost && self.place.is_readable() => self.arm(),
+                None if self.stage == Stage::Lost => self.arm(),
                 None => {}
             },
         }
@@ -777,7 +776,7 @@ const TURN: Duration = Duration::from_millis(25);
 /// The time between two tries to tell what the receiver did not take.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// The time between two looks at the folder itself: two system calls.
+/// The time between two looks at the folder itself: some ten system calls.
 const CHECK: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -207,7 +207,7 @@ fn read_only() {
     let home = tempfile::tempdir().unwrap();
     mount(home.path());
     fs::write(home.path().join("a"), "whole").unwrap();
-    run("mount", ["-o".as_ref(), "remount,ro".as_ref(), home.path().as_os_str()]);
+    run("mount", ["-o".as_ref(), "remount,bind,ro".as_ref(), home.path().as_os_str()]);
     let folder = home.path().to_owned();
     let mut watched = Watched::with(|options| options.folder = folder);
     watched.settled("a");
