@@ -132,6 +132,7 @@ pub enum StartError {
 /// A folder that is being watched, by a thread of its own. Dropping it ends the thread.
 #[derive(Debug)]
 pub struct Watcher {
+    started: Instant,
     inbox: Arc<Shared>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -200,7 +201,12 @@ impl Watcher {
             .name("watch".to_owned())
             .spawn(move || turns.run())
             .map_err(StartError::Thread)?;
-        Ok((Watcher { inbox: shared, thread: Some(thread) }, receiver))
+        Ok((Watcher { started, inbox: shared, thread: Some(thread) }, receiver))
+    }
+
+    /// The moment from which the times of states count.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// `name` is told of anew, once it has settled again.
@@ -320,7 +326,12 @@ impl Place {
             }
         };
         if identity == self.identity {
-            return None;
+            // Its names can be read, and what is under them (`.` as well) be looked at.
+            let readable = fs::read_dir(&resolved).and_then(|mut entries| entries.next().transpose());
+            let readable = readable.and_then(|_| fs::metadata(resolved.join("./.")));
+            return readable.err().map(|error| {
+                format!("the watched folder {} cannot be read: {error}; let its user read and enter it", resolved.display())
+            });
         }
         let mounts = if identity.device == self.identity.device {
             "moved and made anew"
@@ -435,6 +446,7 @@ impl Turns {
                 Some(reason) => self.lost(reason, Stage::Foreign),
             },
             Stage::Watching | Stage::Lost => match self.place.lost() {
+                Some(_) if self.is_mounted_again() => self.arm(),
                 Some(reason) => self.lost(reason, Stage::Lost),
                 None if self.stage == Stage::Lost => self.arm(),
                 None => {}
@@ -458,18 +470,46 @@ impl Turns {
         if known == self.place.identity {
             return None;
         }
-        let published = self.options.published.len();
-        let there = self.options.published.iter();
-        let there = there
-            .filter(|(name, _)| fs::symlink_metadata(self.place.resolved.join(name)).is_ok())
-            .count();
-        (there * 2 < published).then(|| {
+        let published = self.options.published.iter().map(|(name, look)| (name.as_os_str(), look));
+        let (all, there) = (self.options.published.len(), self.there(published, known, self.place.identity));
+        (there * 2 < all).then(|| {
             format!(
-                "the watched folder {} is another one than before, and has {there} of {published} published names: \
-                 mount the right one, or accept this one",
+                "the watched folder {} is another one than before, and has {there} of {all} published names as they \
+                 were: mount the right one, or accept this one",
                 self.place.resolved.display()
             )
         })
+    }
+
+    /// The file system of the folder was mounted again and has another number: most of what is published is there, in
+    /// the same inodes.
+    fn is_mounted_again(&mut self) -> bool {
+        let Ok(metadata) = fs::metadata(&self.place.resolved) else { return false };
+        let (known, now) = (self.place.identity, identity_of(&metadata));
+        if now.inode != known.inode || fs::canonicalize(&self.place.path).ok().as_ref() != Some(&self.place.resolved) {
+            return false;
+        }
+        let published = self.settle.published_names();
+        let there = self.there(published.iter().map(|(name, look)| (*name, *look)), known, now);
+        let is_there = there > 0 && there * 2 >= published.len();
+        if is_there {
+            self.settle.moved(known.device, now.device);
+            self.place.identity = now;
+        }
+        is_there
+    }
+
+    /// How many of the published names are as they were, if the device that was `known` is what it is `now`.
+    fn there<'a>(
+        &self,
+        published: impl Iterator<Item = (&'a OsStr, &'a Look)>,
+        known: FolderIdentity,
+        now: FolderIdentity,
+    ) -> usize {
+        let is_there = |(name, was): &(&OsStr, &Look)| {
+            look(&self.place.resolved.join(name)).moved(now.device, known.device).same_files(was)
+        };
+        published.filter(is_there).count()
     }
 
     /// The folder is accepted: from here it is this one and no other.
@@ -633,8 +673,8 @@ impl Turns {
             looks.push((name, found, marker, writer, before, self.now() - before));
         }
         // What was seen counts only if it was seen in this folder.
-        if let Some(reason) = self.place.lost() {
-            self.lost(reason, Stage::Lost);
+        if self.place.lost().is_some() {
+            self.check();
             return;
         }
         for (name, look, marker, writer, at, took) in looks {
@@ -722,7 +762,7 @@ fn identity_of(metadata: &fs::Metadata) -> FolderIdentity {
 }
 
 /// Events that the receiver has not taken. Beyond, nothing is looked at, and what is touched is remembered by name.
-const EVENTS_MAX: usize = 1024;
+const EVENTS_MAX: usize = 8192;
 
 /// Names that were touched since the last turn. Beyond, all are looked at.
 const TOUCHED_MAX: usize = 100_000;
@@ -736,5 +776,64 @@ const TURN: Duration = Duration::from_millis(25);
 /// The time between two tries to tell what the receiver did not take.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// The time between two looks at the folder itself: two system calls.
+/// The time between two looks at the folder itself: some ten system calls.
 const CHECK: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, DataChange, Flag};
+
+    use super::*;
+
+    fn noticed(kind: EventKind, path: &str) -> Inbox {
+        let shared = Shared::default();
+        let event = notify::Event::new(kind).add_path(PathBuf::from(path));
+        notice(&shared, Path::new("/in"), Ok(event));
+        shared.take(Duration::ZERO)
+    }
+
+    #[test]
+    fn events_touch_top_level_names() {
+        let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        let to = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        for (kind, path, name, touch) in [
+            (written, "/in/a", "a", Touch::Written),
+            (written, "/in/d/e/f", "d", Touch::Written),
+            (to, "/in/a", "a", Touch::Renamed),
+            (to, "/in/d/a", "d", Touch::Written),
+            (EventKind::Create(CreateKind::File), "/in/d/.x.iso.AbCdEf", "d", Touch::Written),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::From)), "/in/a", "a", Touch::Removed),
+        ] {
+            let touched: Vec<_> = noticed(kind, path).touched.into_iter().collect();
+            assert_eq!(touched, [(OsString::from(name), touch)], "{kind:?} {path}");
+        }
+        for path in ["/in/.a.iso.AbCdEf", "/in/a.part", "/elsewhere/a"] {
+            assert!(noticed(written, path).is_empty(), "{path}");
+        }
+        assert!(noticed(EventKind::Access(AccessKind::Open(AccessMode::Any)), "/in/a").is_empty());
+        assert!(noticed(written, "/in").check);
+    }
+
+    #[test]
+    fn what_inotify_loses_is_looked_for() {
+        let shared = Shared::default();
+        notice(&shared, Path::new("/in"), Ok(notify::Event::new(EventKind::Other).set_flag(Flag::Rescan)));
+        assert!(shared.take(Duration::ZERO).rescan);
+        let full = notify::Error::new(notify::ErrorKind::MaxFilesWatch);
+        notice(&shared, Path::new("/in"), Err(full));
+        assert!(shared.take(Duration::ZERO).blind.unwrap().contains("max_user_watches"));
+    }
+
+    #[test]
+    fn touched_names_are_bounded() {
+        let mut inbox = Inbox::default();
+        for name in 0..=TOUCHED_MAX {
+            inbox.touch(OsStr::new(&name.to_string()), Touch::Written);
+        }
+        assert!(inbox.rescan);
+        assert_eq!(inbox.touched.len(), 1);
+        inbox.touch(OsStr::new("a"), Touch::Renamed);
+        inbox.touch(OsStr::new("a"), Touch::Written);
+        assert_eq!(inbox.touched[OsStr::new("a")], Touch::Renamed);
+    }
+}

@@ -282,13 +282,24 @@ impl Settle {
         self.look_at(name, Some(now));
     }
 
-    /// `name` is published no longer: what is there counts as new.
+    /// `name` is published no longer: what is there is not told of again until it changes, and then counts as new.
     pub fn withdrawn(&mut self, name: &OsStr) {
         if let Some(known) = self.names.get_mut(name) {
             known.published = None;
-            if known.told == Told::Published {
+            if known.is_settled() {
                 known.told =
                     Told::State(State::Settled(known.look.clone().unwrap_or(Look::Absent)));
+            }
+        }
+    }
+
+    /// The files of device `from` are on device `to`: their file system was mounted again.
+    pub(super) fn moved(&mut self, from: u64, to: u64) {
+        for known in self.names.values_mut() {
+            known.look = known.look.take().map(|look| look.moved(from, to));
+            known.published = known.published.take().map(|look| look.moved(from, to));
+            if let Told::State(State::Settled(look) | State::Overwritten(look)) = &mut known.told {
+                *look = look.clone().moved(from, to);
             }
         }
     }

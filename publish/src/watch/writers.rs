@@ -105,4 +105,21 @@ mod tests {
         assert_eq!(mapping(b"7f1c0000-7f1c2000 r--s 00000000 fe:00 1234 /srv/a"), None);
         assert_eq!(mapping(b""), None);
     }
+
+    /// How long asking takes: `cargo test -p margay-publish --lib -- --ignored --nocapture how_long`.
+    #[test]
+    #[ignore = "for figures"]
+    fn how_long_it_takes() {
+        let mut processes: Vec<_> =
+            (0..300).map(|_| std::process::Command::new("sleep").arg("1000").spawn().unwrap()).collect();
+        let began = std::time::Instant::now();
+        for _ in 0..10 {
+            writers(&HashSet::from([(1, 1)]));
+        }
+        println!("{:?} of {} processes", began.elapsed() / 10, fs::read_dir("/proc").unwrap().count());
+        for process in &mut processes {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
 }

@@ -138,6 +138,7 @@ impl Watched {
         let from = self.told.len();
         let name = format!("pass-{from}");
         fs::write(self.path(&name), "x").unwrap();
+        fs::write(self.path(&format!("{name}.done")), "").unwrap();
         self.settled(&name);
         let others = self.told[from..].iter();
         others

@@ -6,10 +6,10 @@ use super::*;
 /// A published file, and new bytes for it outside.
 fn published(overwrite: Overwrite) -> (Watched, Vec<u8>) {
     let mut watched = Watched::with(|options| options.rules.overwrite = overwrite);
-    let old = content(1, 2_000_000);
+    let old = content(1, 8_000_000);
     fs::write(watched.path("a"), &old).unwrap();
     watched.publish("a", &old);
-    let new = content(2, 2_000_000);
+    let new = content(2, 8_000_000);
     fs::write(watched.outside("a"), &new).unwrap();
     (watched, new)
 }
@@ -37,7 +37,7 @@ fn scp_over_it() {
     let ssh = Ssh::start();
     is_not_trusted(watched, &new, |watched, is_killed| {
         let to = watched.path("a");
-        let scp = ssh.scp(Some(6_400), &[], &watched.outside("a"), &to);
+        let scp = ssh.scp(is_killed.then_some(6_400), &[], &watched.outside("a"), &to);
         if is_killed { scp.killed(|| begins_with(&to, &new)) } else { scp.succeeds() }
     });
 }
@@ -48,7 +48,7 @@ fn sftp_over_it() {
     let ssh = Ssh::start();
     is_not_trusted(watched, &new, |watched, is_killed| {
         let to = watched.path("a");
-        let sftp = ssh.sftp(Some(6_400), &format!("put {} {}", watched.outside("a").display(), to.display()));
+        let sftp = ssh.sftp(is_killed.then_some(6_400), &format!("put {} {}", watched.outside("a").display(), to.display()));
         if is_killed { sftp.killed(|| begins_with(&to, &new)) } else { sftp.succeeds() }
     });
 }
@@ -58,7 +58,8 @@ fn rsync_into_it() {
     let (watched, new) = published(Overwrite::Rename);
     is_not_trusted(watched, &new, |watched, is_killed| {
         let to = watched.path("a");
-        let rsync = rsync(&["--inplace", "-I", "--no-whole-file", "--bwlimit=800"], &watched.outside("a"), &to);
+        let limit = if is_killed { "--bwlimit=800" } else { "--bwlimit=0" };
+        let rsync = rsync(&["--inplace", "-I", "--no-whole-file", limit], &watched.outside("a"), &to);
         if is_killed { rsync.killed(|| begins_with(&to, &new)) } else { rsync.succeeds() }
     });
 }

@@ -1,5 +1,7 @@
 //! The folder itself: moved, replaced, mounted over, unmounted, out of inotify's limits.
 
+use publish::torrent::Identity;
+
 use super::tools::{Running, run};
 use super::*;
 
@@ -88,7 +90,7 @@ fn another_folder_at_the_start() {
     let mut options = Options::new(empty.path());
     options.rules = rules();
     options.known = known;
-    options.published = published.clone();
+    options.published = published;
     let (watcher, mut events) = Watcher::start(options).unwrap();
     assert!(matches!(events.blocking_recv(), Some(Event::Folder(Folder::Lost(_)))));
     watcher.accept_folder();
@@ -97,16 +99,17 @@ fn another_folder_at_the_start() {
     watcher.stop();
 
     // Another number of the device, and what is published is there.
+    let Look::File(identity) = look(&home.path().join("a")) else { panic!() };
     let folder = home.path().to_owned();
     let mut watched = Watched::with(|options| {
         options.folder = folder;
         options.known = known;
-        options.published = published;
+        options.published = vec![("a".into(), Look::File(Identity { device: 1, ..identity }))];
     });
-    let home = std::mem::replace(&mut watched.home, home);
-    fs::create_dir_all(watched.home.path().join("in")).unwrap();
-    drop(home);
-    assert!(!watched.told.iter().any(|event| matches!(event, Event::Name { .. })), "{:#?}", watched.told);
+    fs::write(home.path().join("b"), "new").unwrap();
+    watched.settled("b");
+    let of_a = |event: &Event| matches!(event, Event::Name { name, .. } if name == "a");
+    assert!(!watched.told.iter().any(of_a), "{:#?}", watched.told);
 }
 
 #[test]
@@ -204,7 +207,7 @@ fn read_only() {
     let home = tempfile::tempdir().unwrap();
     mount(home.path());
     fs::write(home.path().join("a"), "whole").unwrap();
-    run("mount", ["-o".as_ref(), "remount,ro".as_ref(), home.path().as_os_str()]);
+    run("mount", ["-o".as_ref(), "remount,bind,ro".as_ref(), home.path().as_os_str()]);
     let folder = home.path().to_owned();
     let mut watched = Watched::with(|options| options.folder = folder);
     watched.settled("a");
@@ -258,4 +261,27 @@ fn inotify_has_no_instance_left() {
     let Some(Event::Folder(Folder::Watching { how: How::Polling(reason), .. })) = events.blocking_recv() else { panic!() };
     assert!(reason.contains("fs.inotify.max_user_instances"), "{reason}");
     watcher.stop();
+}
+
+#[test]
+fn unreadable_and_readable_again() {
+    use std::os::unix::fs::PermissionsExt;
+    // Root reads whatever the mode says, but for these.
+    let drops = "--bounding-set=-dac_override,-dac_read_search";
+    if std::env::var_os("MARGAY_TEST_NAMESPACE").is_none() {
+        Running::start("setpriv", |command| {
+            if rustix::process::geteuid().is_root() {
+                command.arg(drops);
+            }
+            command.arg(std::env::current_exe().unwrap());
+            command.args(["watch::places::unreadable_and_readable_again", "--exact", "--nocapture"]);
+            command.env("MARGAY_TEST_NAMESPACE", "1");
+        })
+        .succeeds();
+        return;
+    }
+    let mut watched = Watched::with(|options| options.rescan = Duration::from_millis(200));
+    let folder = watched.home.path().join("in");
+    let mode = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    is_lost_and_back(&mut watched, || mode(0o000), || mode(0o755));
 }
