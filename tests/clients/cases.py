@@ -14,6 +14,8 @@ UNABLE = {
     ("aria2", "udp", "ipv6", "private"): "aria2 1.36 asks UDP trackers over IPv4 only",
     ("webtorrent", "udp", "ipv6", "public"): "WebTorrent 3.0 asks UDP trackers over IPv4 only",
     ("webtorrent", "udp", "ipv6", "private"): "WebTorrent 3.0 asks UDP trackers over IPv4 only",
+    ("lftp", "udp", "ipv6", "public"): "lftp 4.9 sends UDP trackers over IPv6 something that is no announce (BEP 15)",
+    ("lftp", "udp", "ipv6", "private"): "lftp 4.9 sends UDP trackers over IPv6 something that is no announce (BEP 15)",
     ("transmission", "udp", "ipv6", "private"): (
         "Transmission 3.00 asks UDP trackers over IPv6 from global addresses (2000::/3) only"
     ),
@@ -27,6 +29,7 @@ UNABLE_PRIVATE = {
 # Who each leecher downloads from: the first that is able to.
 SEEDERS = {
     "aria2": ("transmission",),
+    "lftp": ("libtorrent",),
     "libtorrent": ("aria2", "transmission", "libtorrent"),
     "transmission": ("libtorrent",),
     "libtorrent-2.1": ("webtorrent", "rqbit"),
