@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # lftp 4.9.2 (Debian 4.9.2-2+b1): an error of a UDP tracker brings the next announce at once, and so on for ever.
 #
-# Expected (BEP 15): an error says why there are no peers. A client shows it, and comes again later or not at all; after
-# a `failure reason` over HTTP this one does not come again.
+# Expected (BEP 15): an error says why there are no peers. A client shows it, and comes again later or not at all, as
+# this one does after a `failure reason` over HTTP.
 # Seen: the same announce again as soon as the error is there, with the same connection id and a new transaction id.
 # Here the tracker answers a hundred times, and then no more; all hundred and the next one come.
 set -euo pipefail
@@ -32,7 +32,8 @@ home = os.path.join(os.getcwd(), "home")
 os.mkdir(home)
 client = subprocess.Popen(
     [sys.argv[1], "-c", f"set torrent:use-dht no; torrent -O {home} f.torrent"],
-    env={**os.environ, "HOME": home}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    env={**os.environ, "HOME": home}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL)
 seen = {"connects": 0, "announces": 0}
 try:
     while seen["announces"] <= ERRORS:

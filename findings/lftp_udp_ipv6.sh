@@ -32,7 +32,8 @@ for family, host, shown in ((socket.AF_INET, "127.0.0.1", "127.0.0.1"), (socket.
     os.mkdir(home)
     client = subprocess.Popen(
         [sys.argv[1], "-c", f"set torrent:use-dht no; torrent -O {home} f.torrent"],
-        env={**os.environ, "HOME": home}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        env={**os.environ, "HOME": home}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL)
     try:
         datagram, sender = tracker.recvfrom(2048)
         tracker.sendto(datagram[8:12] + datagram[12:16] + b"12345678", sender)

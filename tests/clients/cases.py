@@ -146,7 +146,7 @@ def private_downloads():
     yield Case(PrivateDownload, "rtorrent", "libtorrent-2.1", "http")
     yield Case(PrivateDownload, "rqbit", "rtorrent", "http")
     yield Case(PrivateDownload, "webtorrent", "libtorrent", "http")
-    for leecher in ("aria2", "libtorrent-2.1", "rtorrent", "rqbit"):
+    for leecher in ("aria2", "lftp", "libtorrent-2.1", "rtorrent", "rqbit"):
         # They are all silent for the same time; the short form has one that prints the reason and one that would ask.
-        whole = leecher in ("libtorrent-2.1", "rtorrent")
+        whole = leecher in ("lftp", "libtorrent-2.1", "rtorrent")
         yield Case(QuietRefusal, leecher, None, "http", whole=whole)
