@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# lftp 4.9.2 (Debian 4.9.2-2+b1): the key of an announce is the same for everybody.
+# lftp 4.9.2 (Debian 4.9.2-2+b1): the key of an announce is the same in every process.
 #
 # Expected (BEP 7, BEP 15): `key` is chosen at random when a client starts, so that a tracker knows a client by it when
 # its address changes, and nobody else can say the same.
