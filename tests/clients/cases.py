@@ -14,6 +14,8 @@ UNABLE = {
     ("aria2", "udp", "ipv6", "private"): "aria2 1.36 asks UDP trackers over IPv4 only",
     ("webtorrent", "udp", "ipv6", "public"): "WebTorrent 3.0 asks UDP trackers over IPv4 only",
     ("webtorrent", "udp", "ipv6", "private"): "WebTorrent 3.0 asks UDP trackers over IPv4 only",
+    ("lftp", "udp", "ipv6", "public"): "lftp 4.9 sends UDP trackers over IPv6 something that is no announce (BEP 15)",
+    ("lftp", "udp", "ipv6", "private"): "lftp 4.9 sends UDP trackers over IPv6 something that is no announce (BEP 15)",
     ("transmission", "udp", "ipv6", "private"): (
         "Transmission 3.00 asks UDP trackers over IPv6 from global addresses (2000::/3) only"
     ),
@@ -27,6 +29,7 @@ UNABLE_PRIVATE = {
 # Who each leecher downloads from: the first that is able to.
 SEEDERS = {
     "aria2": ("transmission",),
+    "lftp": ("libtorrent",),
     "libtorrent": ("aria2", "transmission", "libtorrent"),
     "transmission": ("libtorrent",),
     "libtorrent-2.1": ("webtorrent", "rqbit"),
@@ -143,7 +146,7 @@ def private_downloads():
     yield Case(PrivateDownload, "rtorrent", "libtorrent-2.1", "http")
     yield Case(PrivateDownload, "rqbit", "rtorrent", "http")
     yield Case(PrivateDownload, "webtorrent", "libtorrent", "http")
-    for leecher in ("aria2", "libtorrent-2.1", "rtorrent", "rqbit"):
+    for leecher in ("aria2", "lftp", "libtorrent-2.1", "rtorrent", "rqbit"):
         # They are all silent for the same time; the short form has one that prints the reason and one that would ask.
-        whole = leecher in ("libtorrent-2.1", "rtorrent")
+        whole = leecher in ("lftp", "libtorrent-2.1", "rtorrent")
         yield Case(QuietRefusal, leecher, None, "http", whole=whole)

@@ -42,8 +42,8 @@ class Download(Story):
         self._start(self._case.leecher, "leecher")
         time.sleep(SILENCE_SECONDS)
         self._check_running()
-        if self._tracker.metric("margay_connects_total") > 0:
-            raise Stopped(f"it does come to the tracker; take out: {self._case.cannot}")
+        if self._tracker.metric("margay_announces_total") > 0:
+            raise Stopped(f"it does announce; take out: {self._case.cannot}")
         self._tracker.stop()
         return self._case.cannot
 

@@ -5,6 +5,7 @@ first and only announce to find peers: the tracker's interval is the default of 
 """
 
 from clients.aria2 import Aria2
+from clients.lftp import Lftp
 from clients.libtorrent import Libtorrent, NewLibtorrent
 from clients.rqbit import Rqbit
 from clients.rtorrent import RTorrent
@@ -13,5 +14,5 @@ from clients.webtorrent import WebTorrent
 
 CLIENTS = {
     client.name: client
-    for client in (Aria2, Libtorrent, NewLibtorrent, RTorrent, Rqbit, Transmission, WebTorrent)
+    for client in (Aria2, Lftp, Libtorrent, NewLibtorrent, RTorrent, Rqbit, Transmission, WebTorrent)
 }

@@ -248,6 +248,7 @@ class FakeTracker:
             hashes = (len(datagram) - 16) // 20
             request.parameters = [("hashes", str(hashes))]
             return action + transaction + struct.pack(">III", 0, 0, 1) * hashes
+        request.parameters = [("action", str(int.from_bytes(action)))]
         return None
 
     def _answer_connect(self, request):

@@ -12,7 +12,7 @@ import urllib.parse
 import torrent as torrents
 from measuring import fake_tracker, lan, tls
 from measuring.script import Script
-from measuring.subject import AUTHORITY, START_SECONDS
+from measuring.subject import AUTHORITY, START_SECONDS, Unable
 from measuring.subjects import SUBJECTS
 
 FIRST_PORT = 7001
@@ -175,7 +175,11 @@ class Observation:
 
     def _do(self, action):
         self._marks.setdefault(action, []).append(time.monotonic() - self._started)
-        getattr(self._client, action)()
+        try:
+            getattr(self._client, action)()
+        except Unable:
+            if not self._question.without_actions:
+                raise
 
     def _announces(self):
         return [of for tracker in self._trackers for of in list(tracker.requests) if of.what == "announce"]

@@ -47,6 +47,8 @@ class Question:
     role: str = "leecher"
     # (seconds after the first announce, method of the client).
     actions: tuple = ()
+    # Whether it is asked of a client that has no such action, too.
+    without_actions: bool = False
     # "", "fake" (takes connections) or "real" (a seeder).
     peer: str = ""
     trust: str = ""
@@ -243,6 +245,8 @@ def _answers():
     yield Question(
         "tracker-id", topic, "`tracker id` abc", one("http", success(45, tracker_id="abc")),
         reading.parameter("trackerid"), 60, announces=2, actions=((20, "announce_now"),),
+        # Most come by themselves in time.
+        without_actions=True,
     )
     for code in (301, 302):
         script = (redirect(code, "/moved/announce"), success(45), redirect(code, "/moved/announce"), success(45))

@@ -71,7 +71,7 @@ def leaving(action):
 
     def read(observed):
         if action not in observed.marks:
-            return "did not come so far"
+            return f"ended by itself after {observed.ended_after or observed.waited:.0f} s, before that"
         acted = observed.marks[action][0]
         said = [
             f"stopped after {observed.after(request) - acted:.1f} s (numwant {request.get('numwant')},"
@@ -117,11 +117,23 @@ def shown(text):
 
 
 def families(observed):
-    """Over which family each announce came."""
+    """Over which family each announce came, and what came that is none."""
     came = [
-        f"{observed.after(of):.1f} {'IPv6' if of.ipv6 else 'IPv4'}" for of in observed.announces()
+        f"{observed.after(of):.1f} {'IPv6' if of.ipv6 else 'IPv4'}{said_else(of)}"
+        for of in observed.requests
+        if (of.what == "announce" and of.event != "stopped") or is_unknown(of)
     ]
     return ", ".join(came[:8]) or "no announce"
+
+
+def is_unknown(request):
+    """Whether it is a datagram that is none of BEP 15's requests."""
+    return request.protocol == "udp" and request.what == "other"
+
+
+def said_else(request):
+    """What stands beside such a datagram."""
+    return f" (no announce: action {request.get('action')})" if is_unknown(request) else ""
 
 
 def sources(observed):
@@ -212,6 +224,9 @@ def datagrams(observed):
         if request.what == "announce":
             line += f" (id {connection_id_age(request):.0f} s old)"
         came.append(line)
+    more = observed.requests[16:]
+    if more:
+        came.append(f"{len(more)} more until {observed.after(more[-1]):.0f}")
     return ", ".join(came) or "nothing"
 
 

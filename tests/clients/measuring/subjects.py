@@ -2,8 +2,10 @@
 peers beside its tracker, which are off."""
 
 import json
+import os
 import pathlib
 import re
+import signal
 import subprocess
 import urllib.parse
 import uuid
@@ -11,7 +13,8 @@ import uuid
 import clients
 from clients.client import CONTROL, LISTEN, Client
 from clients.prepared import PREPARED
-from measuring.subject import AUTHORITY, Subject, Unable, environment, npm_version, said_by
+from measuring.subject import AUTHORITY, START_SECONDS, Subject, Unable, environment, npm_version, said_by
+from waiting import until
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 # The port that a user moves a client to.
@@ -341,6 +344,85 @@ class Ctorrent(Subject, Client):
         return ["env", "-C", self._files, *command]
 
 
+class Lftp(Subject, clients.Lftp):
+    """lftp at a terminal."""
+
+    trusts_by = "`ssl:ca-file`"
+
+    @staticmethod
+    def version():
+        return "lftp " + said_by(["lftp", "--version"], r"Version (\S+)")
+
+    def _trusting(self, command):
+        *program, orders = command
+        return [*program, f"set ssl:ca-file {AUTHORITY}/ca.pem; {orders}"]
+
+    def remove(self):
+        self._type("kill all")
+
+
+class LftpInBackground(Lftp):
+    """lftp when its user has left the terminal: it goes on as another process, and says what it does in a file."""
+
+    name = "lftp-background"
+    # The process that goes on, until it has ended.
+    _background = None
+
+    def _orders(self, source):
+        return super()._orders(source) + " &\nexit"
+
+    def after_start(self):
+        """Waits for the process that goes on."""
+
+        def moved():
+            return re.search(r"^\[(\d+)\] Moving to background", self.log.read_text(), re.MULTILINE)
+
+        until("lftp to be in the background", START_SECONDS, moved)
+        self._background = int(moved()[1])
+
+    def remove(self):
+        raise Unable("not while it is in the background")
+
+    @property
+    def ended(self):
+        # It is a child of the first process of its namespaces, which `measure` is.
+        if self._background and os.waitpid(self._background, os.WNOHANG)[0]:
+            self._background = None
+        return self._background is None
+
+    def kill(self):
+        super().kill()
+        if not self.ended:
+            os.kill(self._background, signal.SIGKILL)
+            os.waitpid(self._background, 0)
+            self._background = None
+
+    def _send(self, number):
+        os.kill(self._background, number)
+
+
+class TorrentStream(Subject, Client):
+    """A program around torrent-stream. It destroys its engine on SIGTERM, as there is no other user."""
+
+    name = "torrent-stream"
+    trusts_by = "`NODE_EXTRA_CA_CERTS`"
+    _folder = PREPARED / "torrent-stream"
+
+    @classmethod
+    def version(cls):
+        names = ("torrent-stream", "bittorrent-tracker")
+        return " with ".join(f"{name} {npm_version(cls._folder / 'node_modules' / name)}" for name in names)
+
+    def _measured_command(self, source):
+        return ["node", self._folder / "torrent_stream.cjs", LISTEN, source, self._files]
+
+    def _trusting(self, command):
+        return environment(command, NODE_EXTRA_CA_CERTS=AUTHORITY / "ca.pem")
+
+    def remove(self):
+        self.terminate()
+
+
 class Aria2SystemResolver(Aria2):
     """aria2 with the system's resolver, as the tests have it."""
 
@@ -366,6 +448,9 @@ SUBJECTS = {
         RqbitWithTls,
         Deluge,
         Ctorrent,
+        Lftp,
+        LftpInBackground,
+        TorrentStream,
         Browser,
     )
 }
