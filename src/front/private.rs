@@ -347,7 +347,8 @@ impl Core {
         }
     }
 
-    /// When a client comes back that was refused before its torrent was looked at.
+    /// When a client comes back that was refused before its torrent was looked at. Whoever may not announce any more is
+    /// not about to be registered.
     fn interval_without_torrent(
         &mut self,
         refusal: &private::Refusal<'_>,
@@ -355,7 +356,9 @@ impl Core {
     ) -> Seconds {
         let (soon, now) = (self.soon_registered(), self.engine.clock.now());
         match (refusal, passkey) {
-            (private::Refusal::PasskeyNotFound, Some(passkey)) => {
+            (private::Refusal::PasskeyNotFound, Some(passkey))
+                if self.engine.private().accounts.holder_at(&passkey, now).is_none() =>
+            {
                 let swarms = &mut self.engine.private_mut().swarms;
                 later_and_later(soon, swarms.passkey_in_vain(&passkey, now), now)
             }
