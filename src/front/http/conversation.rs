@@ -9,7 +9,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::TcpStream;
 use glommio::spawn_local;
 use ops::counters::{Protocol, Reason};
-use shard::{Counts, InfoHash, Seconds};
+use shard::{Counts, Event, InfoHash, Seconds};
 
 use super::connection::{Held, travel};
 use super::kept::Round;
@@ -172,6 +172,11 @@ impl Conversation {
         let until = Instant::now() + time;
         while Instant::now() < until {
             glommio::timer::sleep(TRY_PAUSE).await;
+            // Who does not wait any more would take the room of others, though it may be gone; but that it leaves counts.
+            let leaves = asked.announce.event == Event::Stopped;
+            if !leaves && stream::has_ended(stream::borrow(&self.link.connection)) {
+                return None;
+            }
             let core = &mut *self.core.borrow_mut();
             if let Some(owner) = core.engine.elsewhere(&asked.announce.info_hash) {
                 if core.engine.mesh[owner].depth() < mesh::INBOX_MESSAGES_MAX {
