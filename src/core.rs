@@ -52,7 +52,7 @@ pub struct Engine {
     pub gather: Gather<ReplyTo>,
     /// The site's changes that other cores have not heard yet.
     pub unheard: Unheard,
-    /// Set when the tracker stops: nothing changes the shard from then on.
+    /// Set when the tracker stops: from then on clients only leave.
     pub draining: bool,
     /// The source of all chance on this core, but for intervals.
     pub random: fastrand::Rng,

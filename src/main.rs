@@ -24,8 +24,10 @@ fn main() -> ExitCode {
     match answer(request) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("margay: error: {error}");
-            error.chain().skip(1).for_each(|cause| eprintln!("because: {cause}"));
+            // A full disk may be what went wrong, and standard error a file on it.
+            let mut lines = io::stderr().lock();
+            _ = writeln!(lines, "margay: error: {error}");
+            error.chain().skip(1).for_each(|cause| _ = writeln!(lines, "because: {cause}"));
             // Starting again does not help against a wrong configuration, and systemd is told so.
             let is_mistake = error.is::<ConfigError>()
                 || error.is::<CheckError>()

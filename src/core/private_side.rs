@@ -24,19 +24,21 @@ impl Engine {
         self.private.as_mut().expect("only a private tracker hears this")
     }
 
-    /// Applies a user's announce of a torrent that this core owns, and leaves the answer in `self.reply`.
+    /// Applies a user's announce of a torrent that this core owns, and leaves the answer in `self.reply`. One that `waits`
+    /// was turned away before.
     pub fn book(
         &mut self,
         announce: &private::Announce,
         protocol: Protocol,
         family: Family,
+        waits: bool,
         now: Seconds,
     ) -> Booked {
         let interval = self.next_interval(now);
         let Self { private, random, reply, counters, draining, clock, .. } = self;
         let private = private.as_mut().expect("announces of users come to a private tracker");
         let (draining, steady) = (*draining, clock.steady_at(now));
-        let lent = Lent { random, reply, counters, draining, interval, steady };
+        let lent = Lent { random, reply, counters, draining, interval, waits, steady };
         private.book(announce, protocol, family, now, lent)
     }
 

@@ -213,6 +213,7 @@ impl Core {
             remote: located.address,
             compact: asked.compact,
             illegal: located.illegal,
+            waits: false,
         })
     }
 
@@ -240,8 +241,8 @@ impl Core {
         now: Seconds,
         out: &mut Vec<u8>,
     ) -> Option<Next> {
-        let PrivateAnnounce { announce, remote, compact, illegal } = asked;
-        match self.engine.book(announce, Protocol::Http, family(*remote), now) {
+        let PrivateAnnounce { announce, remote, compact, illegal, waits } = asked;
+        match self.engine.book(announce, Protocol::Http, family(*remote), *waits, now) {
             Booked::Told { interval, once } => {
                 self.engine.private_mut().trace_answer(Some(interval), now);
                 let comes_at_min = query::comes_at_min_interval(&announce.peer_id.0);
@@ -258,20 +259,32 @@ impl Core {
                 once.then(|| Next::Hold(self.engine.private_mut().hold(), framing))
             }
             Booked::Refused { refusal, once } => {
-                refused::say(Protocol::Http, *remote, &refusal);
                 let interval = self.refusal_interval(&refusal, &announce.info_hash, now);
-                self.engine.private_mut().trace_answer(interval, now);
-                let Some(interval) = interval else {
-                    return Some(Next::TryAgain(Box::new(*asked), framing));
-                };
+                if interval.is_some() || !waits {
+                    refused::say(Protocol::Http, *remote, &refusal);
+                }
+                let Some(interval) = interval else { return self.wait(asked, framing, now) };
+                self.engine.private_mut().trace_answer(Some(interval), now);
                 write_refusal(out, framing, &refusal, self.engine.told_for_good(interval));
                 once.then(|| Next::Hold(self.engine.private_mut().hold(), framing))
             }
-            Booked::Unable => {
-                self.engine.private_mut().trace_answer(None, now);
-                Some(Next::TryAgain(Box::new(*asked), framing))
-            }
+            Booked::Unable => self.wait(asked, framing, now),
         }
+    }
+
+    /// Has an announce that cannot be booked now wait until it can be. When the core ends that is not to come, and its
+    /// client had better ask again, or go.
+    fn wait(&mut self, asked: &PrivateAnnounce, framing: Framing, now: Seconds) -> Option<Next> {
+        let private = self.engine.private_mut();
+        match asked.waits {
+            false => private.trace_answer(None, now),
+            true => private.traces.forget(),
+        }
+        if private.is_closed {
+            return Some(Next::Close);
+        }
+        let asked = PrivateAnnounce { waits: true, ..*asked };
+        Some(Next::TryAgain(Box::new(asked), framing))
     }
 
     /// When a client that was refused should come back: soon, where the site may be about to register
@@ -334,7 +347,8 @@ impl Core {
         }
     }
 
-    /// When a client comes back that was refused before its torrent was looked at.
+    /// When a client comes back that was refused before its torrent was looked at. Whoever may not announce any more is
+    /// not about to be registered.
     fn interval_without_torrent(
         &mut self,
         refusal: &private::Refusal<'_>,
@@ -342,7 +356,9 @@ impl Core {
     ) -> Seconds {
         let (soon, now) = (self.soon_registered(), self.engine.clock.now());
         match (refusal, passkey) {
-            (private::Refusal::PasskeyNotFound, Some(passkey)) => {
+            (private::Refusal::PasskeyNotFound, Some(passkey))
+                if self.engine.private().accounts.holder_at(&passkey, now).is_none() =>
+            {
                 let swarms = &mut self.engine.private_mut().swarms;
                 later_and_later(soon, swarms.passkey_in_vain(&passkey, now), now)
             }
@@ -475,6 +491,7 @@ impl Core {
             announce,
             Protocol::Udp,
             family(from.remote.ip().to_canonical()),
+            false,
             now,
         ) {
             Booked::Told { interval, once } => {

@@ -36,6 +36,13 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<u
     done(received)
 }
 
+/// Whether the other end has closed, though there may be something to read before that.
+pub fn has_ended(socket: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: the pointer is that of one entry.
+    unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+}
+
 /// Sends what the kernel takes now; `None` when its buffer is full. Never raises `SIGPIPE`.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Option<usize>> {
     send_with(socket, bytes, 0)

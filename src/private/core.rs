@@ -63,6 +63,8 @@ pub struct Private {
     pub traces: Traces,
     /// Filled by every sweep; its buffer is used again.
     pub gone: Vec<Gone>,
+    /// The core ends: nothing more is booked, or those who leave could keep it for as long as they come.
+    pub is_closed: bool,
 }
 
 /// What became of an announce.
@@ -99,6 +101,8 @@ pub struct Lent<'a> {
     pub draining: bool,
     /// How long this client is told to wait.
     pub interval: Seconds,
+    /// The client was turned away before, and waits: that is counted, and said, once.
+    pub waits: bool,
     /// The time, by a clock that does not jump.
     pub steady: Seconds,
 }
@@ -122,6 +126,7 @@ impl Private {
                 front.announces += 1;
                 front.peers_sent += (peers_v4.len() / 6 + peers_v6.len() / 18) as u64;
             }
+            Booked::Refused { .. } | Booked::Unable if lent.waits => {}
             Booked::Refused { refusal, .. } => front.refuse(reason(refusal)),
             Booked::Unable => front.refuse(Reason::Overload),
         }
@@ -137,7 +142,7 @@ impl Private {
         lent: &mut Lent<'_>,
     ) -> Booked {
         // What who leaves has moved since it announced last is said once, and is noted while that can be.
-        if lent.draining && announce.event != Event::Stopped {
+        if self.is_closed || lent.draining && announce.event != Event::Stopped {
             return Booked::Unable;
         }
         let downloads_full = self.accounts.downloads_full(&announce.user);

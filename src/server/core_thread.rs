@@ -69,24 +69,30 @@ async fn attend(core: SharedCore, inbox: Inbox<Message>) {
     }
 }
 
-/// Waits until the journal has all that this core has to tell it, for a while.
+/// Waits until the journal has all that this core has to tell it, for a while, and those are answered who waited for
+/// that.
 async fn hand_over(core: &SharedCore, inbox: &Inbox<Message>) {
+    if let Some(private) = &mut core.borrow_mut().engine.private {
+        private.is_closed = true;
+    }
     for _ in 0..HAND_OVER_LOOKS {
         while let Some(message) = inbox.take() {
             if !matches!(message, Message::Command(Command::Stop)) {
                 handle(core, message);
             }
         }
-        {
+        let has_all = {
             let core = &mut *core.borrow_mut();
             core.journaled();
             let Some(private) = &mut core.engine.private else { return };
-            if private.outgoing.is_empty() {
-                return;
-            }
             private.outgoing.dispatch();
-        }
+            private.outgoing.is_done()
+        };
+        // Over HTTP each is answered by a task of its own, which runs meanwhile.
         glommio::timer::sleep(HAND_OVER_LOOK).await;
+        if has_all {
+            return;
+        }
     }
     tracing::error!(
         "the journal does not take what is left; it is credited with the next announces"

@@ -20,6 +20,7 @@ mod reconcile;
 mod starts;
 mod succession;
 mod suspicions;
+mod waits;
 mod who_wins;
 
 use std::net::IpAddr;
@@ -126,6 +127,11 @@ impl Site {
 
     pub(crate) fn stop(&mut self) {
         self.tracker.take().unwrap().stop();
+    }
+
+    /// The tracker was told to stop: waits until it has.
+    pub(crate) fn ended(&mut self) {
+        self.tracker.take().unwrap().await_exit();
     }
 
     /// Takes the data folder of a tracker that has ended away.

@@ -135,6 +135,8 @@ pub struct PrivateAnnounce {
     pub compact: bool,
     /// It names an address that is none.
     pub illegal: bool,
+    /// It was turned away before, and waits: that is counted, and said, once.
+    pub waits: bool,
 }
 
 /// An export to the thread outside, in pieces of `P`.

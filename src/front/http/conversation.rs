@@ -9,7 +9,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::TcpStream;
 use glommio::spawn_local;
 use ops::counters::{Protocol, Reason};
-use shard::{Counts, InfoHash, Seconds};
+use shard::{Counts, Event, InfoHash, Seconds};
 
 use super::connection::{Held, travel};
 use super::kept::Round;
@@ -99,6 +99,11 @@ impl Conversation {
     /// Goes on until the connection ends or travels on. An error is the client's end of it.
     async fn hold(mut self, mut next: Next) {
         loop {
+            if next.waits() {
+                // A kept connection has what is left of the time in which the request was to come.
+                let time = self.core.borrow().engine.settings.http_request_timeout;
+                self.give(time);
+            }
             let held = match &next {
                 Next::Hold(late, framing) => {
                     late.wait().await;
@@ -115,7 +120,7 @@ impl Conversation {
                 continue;
             }
             if let Next::TryAgain(asked, framing) = next {
-                match self.try_again(&asked, framing).await {
+                match self.try_again(*asked, framing).await {
                     Some(after) => next = after,
                     None => return,
                 }
@@ -159,7 +164,7 @@ impl Conversation {
 
     /// Waits until an announce can be booked, for as long as a request may take; `None` when it cannot, and the
     /// connection is closed without an answer: a success would mean that it is booked.
-    async fn try_again(&mut self, asked: &PrivateAnnounce, framing: Framing) -> Option<Next> {
+    async fn try_again(&mut self, mut asked: PrivateAnnounce, framing: Framing) -> Option<Next> {
         if !self.output.is_empty() {
             self.send().await.ok()?;
         }
@@ -167,16 +172,23 @@ impl Conversation {
         let until = Instant::now() + time;
         while Instant::now() < until {
             glommio::timer::sleep(TRY_PAUSE).await;
+            // Who does not wait any more would take the room of others, though it may be gone; but that it leaves counts.
+            let leaves = asked.announce.event == Event::Stopped;
+            if !leaves && stream::has_ended(stream::borrow(&self.link.connection)) {
+                return None;
+            }
             let core = &mut *self.core.borrow_mut();
             if let Some(owner) = core.engine.elsewhere(&asked.announce.info_hash) {
                 if core.engine.mesh[owner].depth() < mesh::INBOX_MESSAGES_MAX {
-                    let asked = HttpAsked::User(*asked);
+                    let asked = HttpAsked::User(asked);
                     return Some(Next::Travel(owner, Box::new(HttpRequest { asked, framing })));
                 }
                 continue;
             }
+            // What he may has changed, perhaps; whoever may nothing any more is told so when he comes again.
+            asked.announce.user = core.engine.private().accounts.of(asked.announce.user.id)?;
             let now = core.engine.clock.now();
-            match core.answer_private(asked, framing, now, &mut self.output) {
+            match core.answer_private(&asked, framing, now, &mut self.output) {
                 Some(Next::TryAgain(..)) => {}
                 Some(next) => return Some(next),
                 None => {

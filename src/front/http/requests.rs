@@ -48,6 +48,11 @@ pub enum Next {
 }
 
 impl Next {
+    /// Whether the connection waits for the tracker, and not for its client.
+    pub fn waits(&self) -> bool {
+        matches!(self, Next::Hold(..) | Next::TryAgain(..) | Next::Confirm(..) | Next::Gather(..))
+    }
+
     /// The next need after a reply that ends its connection, `None` after another. `rest` is input that has not been
     /// looked at.
     pub fn after_the_last(framing: Framing, rest: &[u8]) -> Option<Self> {

@@ -102,6 +102,7 @@ pub(crate) fn private(
         early: Early::new(settings.interval_enforce),
         traces: Traces::default(),
         gone: Vec::new(),
+        is_closed: false,
     };
     Ok((private, restored))
 }

@@ -246,6 +246,11 @@ impl Outgoing {
         self.records == 0 && self.under_way.is_none()
     }
 
+    /// The same, and nobody waits.
+    pub fn is_done(&self) -> bool {
+        self.is_empty() && self.waiters == 0
+    }
+
     /// Sends on what somebody waits for; when that was done a moment ago, with the next look at the clock.
     pub fn hurry(&mut self) {
         if self.urgent && !self.has_hurried(GATHER_PERIOD) {

@@ -79,6 +79,11 @@ impl Traces {
         self.pending = Some((protocol, Box::new(announced)));
     }
 
+    /// The announce that was booked last could not be, again.
+    pub fn forget(&mut self) {
+        self.pending = None;
+    }
+
     fn tell(&self, traced: &Traced) {
         for tracer in self.tracers.iter().filter(|tracer| tracer.user() == traced.user) {
             tracer.tell(traced);

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{REPORT, Site, announce};
+use super::{REPORT, Site, announce, passkey};
 use crate::clock::WrongClock;
 use crate::tracker::http::{answer, escape, fetch};
 use crate::tracker::{HOMES, hash, patiently};
@@ -107,4 +107,37 @@ fn a_name_that_is_asked_for_in_vain_is_asked_for_less_and_less_often() {
     site.add_torrent(11, "early");
     let target = announce(1, "early", 7001, "uploaded=0&downloaded=0&left=0&event=started");
     assert!(answer(site.tracker().http(HOMES[0]), target).integer("interval") > 90);
+}
+
+/// Who announces with a passkey of nobody is asked back in so many seconds.
+fn asked_back_with(site: &Site, user: u32) -> i64 {
+    let target = announce(user, "disk", 7001, "uploaded=0&downloaded=0&left=0");
+    let page = fetch(site.tracker().http(HOMES[0]), target);
+    assert_eq!(page.failure(), "Passkey not found");
+    page.dictionary().integer("interval")
+}
+
+#[test]
+fn d17_a_passkey_of_nobody_is_asked_for_later_and_later() {
+    let Some(clock) = WrongClock::by("+0") else { return };
+    let Some(site) = Site::open("passkey_in_vain", &clock.environment()) else { return };
+    site.add_user(1);
+    site.add_torrent(10, "disk");
+    let target = announce(1, "disk", 7001, "uploaded=0&downloaded=0&left=0");
+    assert!(answer(site.tracker().http(HOMES[0]), &target).integer("interval") > 60);
+    assert_eq!(asked_back_with(&site, 2), 60);
+    // Nobody is about to make a user of who was one.
+    site.says(&format!("remove_user&passkey={}", passkey(1)));
+    assert_eq!(asked_back_with(&site, 1), 5400);
+    clock.set("+7200s");
+    patiently("the passkey to be asked for after half an hour", || {
+        (1795..=1830).contains(&asked_back_with(&site, 2)).then_some(())
+    });
+    assert_eq!(asked_back_with(&site, 3), 60);
+    site.add_user(2);
+    let target = announce(2, "disk", 7001, "uploaded=0&downloaded=0&left=0");
+    answer(site.tracker().http(HOMES[0]), target);
+    site.add_user(1);
+    let target = announce(1, "disk", 7001, "uploaded=0&downloaded=0&left=0");
+    answer(site.tracker().http(HOMES[0]), target);
 }
