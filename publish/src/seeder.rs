@@ -207,7 +207,7 @@ impl Seeder {
             }
             self.let_go(info_hash)?;
         }
-        for (feed, host, masters) in self.following.masters(at) {
+        if let Some((feed, host, masters)) = self.following.masters(at) {
             let came = self.came.clone();
             tokio::spawn(async move {
                 let masters = start::reached(&host, masters).await;
@@ -347,7 +347,7 @@ impl Seeder {
         let masters = self.masters.get(&held.feed).cloned().unwrap_or_default();
         self.bridge.offer(info_hash, &masters);
         if let Some(address) = self.engine.address() {
-            self.node.uploads().relay(info_hash, address);
+            self.node.uploads().relay(&metainfo, address);
         }
         self.fetching.insert(info_hash, Fetching { transfer, progress: None });
         let fetch = Fetch {
