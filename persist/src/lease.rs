@@ -75,7 +75,9 @@ impl Lease {
         let state = Arc::new(Mutex::new(State { held: None, otherwise: Tenure::Unknown { why } }));
         let thread = Stoppable::start("margay-lease", {
             let state = state.clone();
-            move |stop| Keeper { database, options, state, changed, said: None, worker: None }.run(&stop)
+            move |stop| {
+                Keeper { database, options, state, changed, said: None, worker: None }.run(&stop)
+            }
         })?;
         Ok(Self { thread, state })
     }
@@ -131,7 +133,10 @@ impl<F: FnMut(Tenure)> Keeper<F> {
                 }
                 Err(why) => {
                     if backoff.is_news(&why) {
-                        tracing::warn!(why, "the lease is not known; who had it works no longer until it is");
+                        tracing::warn!(
+                            why,
+                            "the lease is not known; who had it works no longer until it is"
+                        );
                     }
                     // What is held stays so until its time is over.
                     let held = lock(&self.state).held;
@@ -265,16 +270,21 @@ fn answered(
     match ask {
         Ask::Renew => {
             let seconds = time.as_secs_f64();
-            let rows = client.query(RENEW, &[name, holder, &seconds]).map_err(database.failed("renew the lease"))?;
+            let rows = client
+                .query(RENEW, &[name, holder, &seconds])
+                .map_err(database.failed("renew the lease"))?;
             if let Some(row) = rows.first() {
                 let epoch: i64 = row.get(0);
                 return Ok(Answer { epoch: u64::try_from(epoch).ok(), holder: holder.clone() });
             }
-            let row = client.query_opt(HOLDER, &[name]).map_err(database.failed("read the lease"))?;
+            let row =
+                client.query_opt(HOLDER, &[name]).map_err(database.failed("read the lease"))?;
             Ok(Answer { epoch: None, holder: row.map(|row| row.get(0)).unwrap_or_default() })
         }
         Ask::GiveBack => {
-            client.execute(GIVE_BACK, &[name, holder]).map_err(database.failed("give the lease back"))?;
+            client
+                .execute(GIVE_BACK, &[name, holder])
+                .map_err(database.failed("give the lease back"))?;
             Ok(Answer { epoch: None, holder: String::new() })
         }
     }
@@ -303,7 +313,8 @@ RETURNING epoch";
 
 const HOLDER: &str = "SELECT holder FROM leases WHERE name = $1";
 
-const GIVE_BACK: &str = "UPDATE leases SET expires = clock_timestamp() WHERE name = $1 AND holder = $2";
+const GIVE_BACK: &str =
+    "UPDATE leases SET expires = clock_timestamp() WHERE name = $1 AND holder = $2";
 
 /// How often a holder looks whether its time is over.
 const LOOK: Duration = Duration::from_millis(100);

@@ -77,7 +77,9 @@ pub fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, FileError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(FileError::of("read", folder))? {
         let path = entry.map_err(FileError::of("read", folder))?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
+            continue;
+        };
         match is_left_over(&name) {
             true => remove(&path)?,
             false => files.push((name, path)),
@@ -109,7 +111,8 @@ mod tests {
         write(&path, b"one", Readers::All).unwrap();
         write(&path, b"two", Readers::Owner).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["item.json"]);
         assert!(is_left_over(beside(&path).file_name().unwrap().to_str().unwrap()));
         remove(&path).unwrap();

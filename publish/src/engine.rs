@@ -11,5 +11,5 @@ pub mod rqbit;
 pub mod upload;
 pub mod wire;
 
-pub use rqbit::{Options as RqbitOptions, Rqbit};
 pub use fetch::{Engine, EngineError, Failure, Fetch, Progress, State, finished};
+pub use rqbit::{Options as RqbitOptions, Rqbit};

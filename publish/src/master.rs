@@ -212,7 +212,8 @@ impl Master {
 
     /// The files of a torrent are others, with the same bytes.
     fn refresh(&mut self, info_hash: InfoHash, look: &Look) -> Result<(), ManifestError> {
-        let (Some(item), Some(files_were)) = (self.manifest.item(&info_hash), Files::of(look)) else {
+        let (Some(item), Some(files_were)) = (self.manifest.item(&info_hash), Files::of(look))
+        else {
             return Ok(());
         };
         let item = Item { files_were, ..item.clone() };
@@ -224,7 +225,12 @@ impl Master {
         Ok(())
     }
 
-    fn publish(&mut self, name: String, look: Look, metainfo: Box<Metainfo>) -> Result<(), ManifestError> {
+    fn publish(
+        &mut self,
+        name: String,
+        look: Look,
+        metainfo: Box<Metainfo>,
+    ) -> Result<(), ManifestError> {
         let Some(files_were) = Files::of(&look) else { return Ok(()) };
         let info_hash = metainfo.info_hash;
         if self.manifest.item(&info_hash).is_some() {
@@ -382,7 +388,10 @@ impl Master {
             Ok(written) => written,
             Err(error) => {
                 let why = crate::chain(&error);
-                tracing::error!(why, "the feed cannot be written; it is tried again, and nothing is withdrawn until then");
+                tracing::error!(
+                    why,
+                    "the feed cannot be written; it is tried again, and nothing is withdrawn until then"
+                );
                 feed.trouble = Some(why);
                 feed.is_dirty = true;
                 feed.next = Instant::now() + FEED_RETRY;
@@ -400,7 +409,9 @@ impl Master {
                 block_in_place(|| self.manifest.put(Item { step: Step::Published, ..item }))?;
             }
         }
-        for info_hash in self.leaving.extract_if(|info_hash| !told.contains(info_hash)).collect::<Vec<_>>() {
+        for info_hash in
+            self.leaving.extract_if(|info_hash| !told.contains(info_hash)).collect::<Vec<_>>()
+        {
             self.steps.withdraw(info_hash);
         }
         self.feed.last = Some(Arc::new(list));

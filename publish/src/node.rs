@@ -155,7 +155,10 @@ async fn count(counts: std::sync::Weak<Mutex<HashMap<InfoHash, Count>>>) {
         seconds.tick().await;
         let Some(counts) = counts.upgrade() else { return };
         for count in counts.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            count.transfer.uploaded.store(count.uploaded.load(Ordering::Relaxed), Ordering::Relaxed);
+            count
+                .transfer
+                .uploaded
+                .store(count.uploaded.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 }

@@ -53,7 +53,7 @@ options! {
     /// What is logged: `off`, `error`, `warn`, `info`, `debug` or `trace`.
     ///
     /// Single parts by name after a comma, as in `info,publish::feed=debug`.
-    log: Filter = "info";
+    log: Filter = "info,librqbit=warn,librqbit_core=warn,librqbit_tracker_comms=warn";
 
     /// How it is logged: `human` or `json`.
     log_format: LogFormat = "human";

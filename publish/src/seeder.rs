@@ -236,7 +236,9 @@ impl Seeder {
             .filter(|(info_hash, _)| !items.contains_key(*info_hash))
             .map(|(info_hash, held)| (*info_hash, held.size))
             .collect();
-        let room = self.bytes_max.map(|max| max.saturating_sub(strayed.iter().map(|(_, size)| size).sum()));
+        let room = self
+            .bytes_max
+            .map(|max| max.saturating_sub(strayed.iter().map(|(_, size)| size).sum()));
         let held: HashSet<InfoHash> = self.shelf.iter().map(|(info_hash, _)| *info_hash).collect();
         let chosen = budget::choose(&candidates, &held, room, self.order);
         let wanted: HashSet<InfoHash> = chosen.iter().copied().collect();
@@ -244,7 +246,9 @@ impl Seeder {
         self.waiting = candidates
             .iter()
             .filter(|candidate| !held.contains(&candidate.info_hash))
-            .filter_map(|candidate| Some((items.get(&candidate.info_hash)?.0.name.clone(), candidate.size)))
+            .filter_map(|candidate| {
+                Some((items.get(&candidate.info_hash)?.0.name.clone(), candidate.size))
+            })
             .collect();
         let give_way: Vec<InfoHash> = candidates
             .iter()
@@ -265,7 +269,8 @@ impl Seeder {
                 break;
             }
             let is_due = self.failed.get(&info_hash).is_none_or(|(_, at)| Instant::now() >= *at);
-            if !is_due || self.asking.contains(&info_hash) || self.fetching.contains_key(&info_hash) {
+            if !is_due || self.asking.contains(&info_hash) || self.fetching.contains_key(&info_hash)
+            {
                 continue;
             }
             match self.shelf.get(&info_hash).map(|held| held.state.clone()) {
@@ -307,10 +312,16 @@ impl Seeder {
             Ok(bytes) => match Metainfo::parse(bytes.clone()) {
                 Err(error) => format!("its torrent is refused: {}", crate::chain(&error)),
                 Ok(metainfo) if metainfo.info_hash != item.info_hash => {
-                    format!("its torrent is {}, which is not what the list says", metainfo.info_hash)
+                    format!(
+                        "its torrent is {}, which is not what the list says",
+                        metainfo.info_hash
+                    )
                 }
                 Ok(metainfo) if metainfo.total() != item.size => {
-                    format!("its torrent has {} bytes, which is not what the list says", metainfo.total())
+                    format!(
+                        "its torrent has {} bytes, which is not what the list says",
+                        metainfo.total()
+                    )
                 }
                 Ok(metainfo) => {
                     let held = Held {
@@ -381,8 +392,12 @@ impl Seeder {
             let before = fetching.progress.as_ref().map_or(progress.bytes, |before| before.bytes);
             if !matches!(progress.state, State::Checking) {
                 // What is there already was not downloaded now.
-                transfer.downloaded.fetch_add(progress.bytes.saturating_sub(before), Ordering::Relaxed);
-                transfer.left.store(progress.total - progress.bytes.min(progress.total), Ordering::Relaxed);
+                transfer
+                    .downloaded
+                    .fetch_add(progress.bytes.saturating_sub(before), Ordering::Relaxed);
+                transfer
+                    .left
+                    .store(progress.total - progress.bytes.min(progress.total), Ordering::Relaxed);
             }
             transfer.uploaded.store(progress.uploaded, Ordering::Relaxed);
             transfer.connected.store(progress.peers as u64, Ordering::Relaxed);
@@ -468,7 +483,9 @@ impl Seeder {
             .shelf
             .iter()
             .filter(|(_, held)| held.state == HeldState::Removing)
-            .filter(|(info_hash, _)| self.failed.get(info_hash).is_some_and(|(_, at)| Instant::now() >= *at))
+            .filter(|(info_hash, _)| {
+                self.failed.get(info_hash).is_some_and(|(_, at)| Instant::now() >= *at)
+            })
             .map(|(info_hash, _)| *info_hash)
             .collect();
         for info_hash in due {
@@ -482,7 +499,8 @@ impl Seeder {
         self.bridge.withdraw(&info_hash);
         self.metainfos.remove(&info_hash);
         let is_fetching = self.fetching.remove(&info_hash).is_some();
-        let (engine, came, folder) = (self.engine.clone(), self.came.clone(), self.folder(&info_hash));
+        let (engine, came, folder) =
+            (self.engine.clone(), self.came.clone(), self.folder(&info_hash));
         tokio::spawn(async move {
             if is_fetching {
                 // It may not have taken it.

@@ -78,7 +78,12 @@ impl<T: Serialize + for<'a> Deserialize<'a>> Shelf<T> {
     }
 
     /// A torrent is new.
-    pub fn begin(&mut self, info_hash: InfoHash, item: T, torrent: &[u8]) -> Result<(), ShelfError> {
+    pub fn begin(
+        &mut self,
+        info_hash: InfoHash,
+        item: T,
+        torrent: &[u8],
+    ) -> Result<(), ShelfError> {
         durable::write(&self.path(&info_hash, "torrent"), torrent, Readers::All)?;
         self.put(info_hash, item)
     }
@@ -112,7 +117,8 @@ impl<T: Serialize + for<'a> Deserialize<'a>> Shelf<T> {
 /// Reads a file of JSON.
 pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, ShelfError> {
     let text = fs::read(path).map_err(FileError::of("read", path))?;
-    serde_json::from_slice(&text).map_err(|source| ShelfError::Damaged { path: path.to_owned(), source })
+    serde_json::from_slice(&text)
+        .map_err(|source| ShelfError::Damaged { path: path.to_owned(), source })
 }
 
 /// An infohash as text.

@@ -15,7 +15,8 @@ fn lease(site: &Site, holder: &str) -> (Lease, Receiver<Tenure>) {
     let options =
         LeaseOptions { name: "publishing".to_owned(), holder: holder.to_owned(), time: TIME };
     let (changed, changes) = channel();
-    let lease = Lease::start(site.database.clone(), options, move |tenure| _ = changed.send(tenure));
+    let lease =
+        Lease::start(site.database.clone(), options, move |tenure| _ = changed.send(tenure));
     (lease.unwrap(), changes)
 }
 

@@ -60,7 +60,12 @@ pub fn key(options: &Master, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn asked(control: Option<SocketAddr>, ask: &Ask, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+fn asked(
+    control: Option<SocketAddr>,
+    ask: &Ask,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let control = control.context("there is no control listener to ask: --control is `none`")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let place = Place { client: Client::builder().no_proxy().timeout(PATIENCE).build()?, control };
@@ -74,7 +79,9 @@ struct Place {
 
 impl Place {
     async fn ask(&self, ask: &Ask, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
-        let each = |names: &[String], command: fn(String) -> Command| names.iter().cloned().map(command).collect();
+        let each = |names: &[String], command: fn(String) -> Command| {
+            names.iter().cloned().map(command).collect()
+        };
         let commands: Vec<Command> = match ask {
             Ask::Status | Ask::List => {
                 let text = self.say(Method::GET, "status.json", None).await?;
@@ -101,18 +108,22 @@ impl Place {
         Ok(())
     }
 
-    async fn say(&self, method: Method, page: &str, body: Option<String>) -> anyhow::Result<String> {
+    async fn say(
+        &self,
+        method: Method,
+        page: &str,
+        body: Option<String>,
+    ) -> anyhow::Result<String> {
         let control = self.control;
         let request = self.client.request(method, format!("http://{control}/{page}"));
         let request = match body {
             Some(body) => request.header("content-type", "application/json").body(body),
             None => request,
         };
-        let answer = request
-            .send()
-            .await
-            .map_err(reqwest::Error::without_url)
-            .with_context(|| format!("nobody answers at {control}; does it run, and is --control the same?"))?;
+        let answer =
+            request.send().await.map_err(reqwest::Error::without_url).with_context(|| {
+                format!("nobody answers at {control}; does it run, and is --control the same?")
+            })?;
         let status = answer.status();
         let text = answer.text().await.context("the answer broke off")?;
         if !status.is_success() {
@@ -126,7 +137,11 @@ fn summary(status: &Status, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "{} {}, {}", status.role.word(), status.version, status.folder)?;
     for feed in &status.feeds {
         writeln!(out, "feed       {}", feed.address)?;
-        writeln!(out, "           epoch {}, list {}, {} torrents", feed.epoch, feed.generation, feed.items)?;
+        writeln!(
+            out,
+            "           epoch {}, list {}, {} torrents",
+            feed.epoch, feed.generation, feed.items
+        )?;
         if let Some(trouble) = &feed.trouble {
             writeln!(out, "           {trouble}")?;
         }
@@ -147,7 +162,14 @@ fn summary(status: &Status, out: &mut dyn Write) -> anyhow::Result<()> {
         status.peers
     )?;
     for seeder in &status.seeders {
-        writeln!(out, "Seeder     {} at {}: {} torrents, {}", seeder.name, seeder.address, seeder.holds, bytes(seeder.bytes))?;
+        writeln!(
+            out,
+            "Seeder     {} at {}: {} torrents, {}",
+            seeder.name,
+            seeder.address,
+            seeder.holds,
+            bytes(seeder.bytes)
+        )?;
     }
     for trouble in &status.troubles {
         writeln!(out, "trouble: {trouble}")?;
@@ -159,7 +181,13 @@ fn list(status: &Status, out: &mut dyn Write) -> anyhow::Result<()> {
     for file in &status.files {
         let hash = file.info_hash.as_deref().unwrap_or("-");
         // A name may hold what moves a terminal's cursor.
-        write!(out, "{:11} {:>10} {hash:40} {}", file.state.word(), bytes(file.size), file.name.escape_debug())?;
+        write!(
+            out,
+            "{:11} {:>10} {hash:40} {}",
+            file.state.word(),
+            bytes(file.size),
+            file.name.escape_debug()
+        )?;
         match &file.reason {
             Some(reason) => writeln!(out, ": {reason}")?,
             None => writeln!(out)?,

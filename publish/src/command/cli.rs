@@ -203,7 +203,11 @@ fn seed_request(matches: &ArgMatches) -> Request {
         }
         Some(("retry", said)) => {
             let names = said.get_many("name").expect("clap requires it").cloned().collect();
-            Request::AskSeeder(with(options::given_of::<Seeder>(said, PLACE)), Ask::Republish(names), false)
+            Request::AskSeeder(
+                with(options::given_of::<Seeder>(said, PLACE)),
+                Ask::Republish(names),
+                false,
+            )
         }
         Some(("config", said)) => {
             Request::SeedConfig(config_request(said, |said| with(options::given::<Seeder>(said))))

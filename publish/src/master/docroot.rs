@@ -39,7 +39,11 @@ impl Docroot {
     }
 
     /// Puts a `.torrent` file there.
-    pub(super) fn put_torrent(&self, info_hash: &InfoHash, torrent: &[u8]) -> Result<(), FileError> {
+    pub(super) fn put_torrent(
+        &self,
+        info_hash: &InfoHash,
+        torrent: &[u8],
+    ) -> Result<(), FileError> {
         durable::write(&self.folder.join(Self::torrent_path(info_hash)), torrent, Readers::All)
     }
 
@@ -50,7 +54,12 @@ impl Docroot {
 
     /// Puts a document of the feed there, with the packed form beside it. The packed one goes first: a web server that
     /// hands it out for the other is never older than it.
-    pub(super) fn put_document(&self, name: &str, text: &[u8], packed: &[u8]) -> Result<(), FileError> {
+    pub(super) fn put_document(
+        &self,
+        name: &str,
+        text: &[u8],
+        packed: &[u8],
+    ) -> Result<(), FileError> {
         durable::write(&self.folder.join(format!("{name}.gz")), packed, Readers::All)?;
         durable::write(&self.folder.join(name), text, Readers::All)
     }
@@ -96,7 +105,10 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        assert_eq!(names, [format!("{kept}.torrent"), "my.torrent".to_owned(), "readme.txt".to_owned()]);
+        assert_eq!(
+            names,
+            [format!("{kept}.torrent"), "my.torrent".to_owned(), "readme.txt".to_owned()]
+        );
         assert!(folder.path().join("index.html").exists());
         assert!(folder.path().join("feed.xml.gz").exists());
     }

@@ -113,7 +113,11 @@ impl Hasher {
     /// Bytes that are hashed of all that waits and is being hashed, and of how many.
     pub(super) fn progress(&self) -> Option<(u64, u64)> {
         let state = lock(&self.state);
-        let done = state.jobs.iter().map(|(_, _, _, progress)| progress.bytes.load(Ordering::Relaxed)).sum();
+        let done = state
+            .jobs
+            .iter()
+            .map(|(_, _, _, progress)| progress.bytes.load(Ordering::Relaxed))
+            .sum();
         let all = state.jobs.iter().map(|(_, size, ..)| size).sum();
         (!state.jobs.is_empty()).then_some((done, all))
     }

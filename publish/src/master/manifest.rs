@@ -93,8 +93,15 @@ impl Files {
         match self {
             Files::File(identity) => Look::File(*identity),
             Files::Directory { device, files } => {
-                let entry = |(path, identity): &(PathBuf, Identity)| Entry { path: path.clone(), identity: *identity };
-                Look::Directory { device: *device, files: files.iter().map(entry).collect(), unfinished: None }
+                let entry = |(path, identity): &(PathBuf, Identity)| Entry {
+                    path: path.clone(),
+                    identity: *identity,
+                };
+                Look::Directory {
+                    device: *device,
+                    files: files.iter().map(entry).collect(),
+                    unfinished: None,
+                }
             }
         }
     }
@@ -112,7 +119,9 @@ impl Files {
         match self {
             Files::File(identity) => vec![(name.into(), *identity)],
             Files::Directory { files, .. } => {
-                let below = |(path, identity): &(PathBuf, Identity)| (Path::new(name).join(path), *identity);
+                let below = |(path, identity): &(PathBuf, Identity)| {
+                    (Path::new(name).join(path), *identity)
+                };
                 files.iter().map(below).collect()
             }
         }

@@ -33,7 +33,9 @@ pub(super) enum Seen {
 /// What the watcher says, as far as it matters here.
 pub(super) fn seen(state: State) -> Seen {
     match state {
-        State::Uploading(Waits::Empty) => Seen::Waiting("it is empty; there is nothing to publish yet".to_owned()),
+        State::Uploading(Waits::Empty) => {
+            Seen::Waiting("it is empty; there is nothing to publish yet".to_owned())
+        }
         State::Uploading(Waits::Marker) => {
             Seen::Waiting("its done-marker is missing, or older than the last write".to_owned())
         }
@@ -182,7 +184,9 @@ impl Names {
     /// Whoever served a torrent found its files changed.
     pub(super) fn changed(&mut self, info_hash: &InfoHash) -> Vec<Act> {
         let of = |entry: &Name| entry.torrent.as_ref().is_some_and(|(hash, _)| hash == info_hash);
-        let Some((name, entry)) = self.names.iter_mut().find(|(_, entry)| of(entry)) else { return Vec::new() };
+        let Some((name, entry)) = self.names.iter_mut().find(|(_, entry)| of(entry)) else {
+            return Vec::new();
+        };
         let mut acts = Vec::new();
         entry.silence(&mut acts);
         acts.push(Act::Look(name.clone()));
@@ -192,7 +196,9 @@ impl Names {
     /// The operator withdraws a name.
     pub(super) fn withdraw(&mut self, name: &str) -> Result<Vec<Act>, String> {
         let Some(entry) = self.names.get_mut(name) else {
-            return Err(format!("{name:?} is not in the folder; `margay publish list` shows what is"));
+            return Err(format!(
+                "{name:?} is not in the folder; `margay publish list` shows what is"
+            ));
         };
         let mut acts = Vec::new();
         entry.cancel(name, &mut acts);
@@ -211,7 +217,9 @@ impl Names {
     /// The operator wants a name that failed, or that he has withdrawn, to be tried again.
     pub(super) fn republish(&mut self, name: &str) -> Result<Vec<Act>, String> {
         let Some(entry) = self.names.get_mut(name) else {
-            return Err(format!("{name:?} is not in the folder; `margay publish list` shows what is"));
+            return Err(format!(
+                "{name:?} is not in the folder; `margay publish list` shows what is"
+            ));
         };
         let mut acts = Vec::new();
         entry.failed = None;
@@ -230,7 +238,9 @@ impl Names {
     }
 
     /// All names with where they are on their way, the reason, and their torrent.
-    pub(super) fn states(&self) -> impl Iterator<Item = (&str, FileState, Option<&str>, Option<InfoHash>)> {
+    pub(super) fn states(
+        &self,
+    ) -> impl Iterator<Item = (&str, FileState, Option<&str>, Option<InfoHash>)> {
         self.names.iter().map(|(name, entry)| {
             let (state, reason) = entry.state();
             let info_hash = entry.torrent.as_ref().map(|(info_hash, _)| *info_hash);

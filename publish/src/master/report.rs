@@ -17,8 +17,13 @@ impl Master {
         let uploads = self.node.uploads().stats();
         let by_torrent: HashMap<InfoHash, &TorrentStats> =
             uploads.torrents.iter().map(|torrent| (torrent.info_hash, torrent)).collect();
-        let announced: HashMap<InfoHash, TorrentStatus> =
-            self.node.announcer().snapshot().into_iter().map(|status| (status.info_hash, status)).collect();
+        let announced: HashMap<InfoHash, TorrentStatus> = self
+            .node
+            .announcer()
+            .snapshot()
+            .into_iter()
+            .map(|status| (status.info_hash, status))
+            .collect();
         let mut files = Vec::new();
         for (name, state, reason, info_hash) in self.names.states() {
             let item = info_hash.and_then(|info_hash| self.manifest.item(&info_hash));
@@ -80,7 +85,8 @@ impl Master {
     }
 
     fn feed(&self) -> Feed {
-        let address = FeedAddress { url: self.writer.page.link.clone(), key: Some(self.writer.key.public()) };
+        let address =
+            FeedAddress { url: self.writer.page.link.clone(), key: Some(self.writer.key.public()) };
         let last = self.feed.last.as_deref();
         Feed {
             address: address.to_string(),
@@ -101,7 +107,8 @@ impl Master {
             troubles.push(format!("the feed cannot be written: {why}"));
         }
         if let Some(why) = self.delayed.values().next() {
-            troubles.push(format!("{} torrents wait for their next step: {why}", self.delayed.len()));
+            troubles
+                .push(format!("{} torrents wait for their next step: {why}", self.delayed.len()));
         }
         troubles
     }

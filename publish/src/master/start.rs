@@ -51,7 +51,9 @@ pub enum StartError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// A torrent of the manifest cannot be read.
-    #[error("a torrent in the data folder is damaged: {name}; remove its files in `items/`, and it is published again")]
+    #[error(
+        "a torrent in the data folder is damaged: {name}; remove its files in `items/`, and it is published again"
+    )]
     Torrent {
         /// The name in the watched folder.
         name: String,
@@ -71,7 +73,9 @@ pub enum StartError {
     #[error(transparent)]
     Secret(#[from] ops::options::SecretError),
     /// The HTTP client cannot be made.
-    #[error("the HTTP client cannot be made; are certificates installed (package ca-certificates)?")]
+    #[error(
+        "the HTTP client cannot be made; are certificates installed (package ca-certificates)?"
+    )]
     Http(#[from] reqwest::Error),
     /// A thread cannot be started.
     #[error("cannot start a thread")]

@@ -39,7 +39,9 @@ pub(super) enum TrackerError {
         message: String,
     },
     /// It refuses.
-    #[error("the tracker's API at {url} refuses: {status}: {message}; mend that, then `margay publish republish NAME`")]
+    #[error(
+        "the tracker's API at {url} refuses: {status}: {message}; mend that, then `margay publish republish NAME`"
+    )]
     Refused {
         /// Where it is.
         url: Url,
@@ -63,12 +65,20 @@ impl TrackerApi {
     }
 
     /// A torrent is to be served. Saying it twice is saying it once.
-    pub(super) async fn register(&self, info_hash: &InfoHash, name: &str) -> Result<(), TrackerError> {
+    pub(super) async fn register(
+        &self,
+        info_hash: &InfoHash,
+        name: &str,
+    ) -> Result<(), TrackerError> {
         self.ask(Method::PUT, info_hash, &[], Some(json!({ "name": name }))).await
     }
 
     /// A torrent is not to be served any more; `reason` is what clients are told.
-    pub(super) async fn withdraw(&self, info_hash: &InfoHash, reason: &str) -> Result<(), TrackerError> {
+    pub(super) async fn withdraw(
+        &self,
+        info_hash: &InfoHash,
+        reason: &str,
+    ) -> Result<(), TrackerError> {
         let done = self.ask(Method::DELETE, info_hash, &[("reason", reason)], None).await;
         match done {
             // It is not served: as was wanted.

@@ -57,9 +57,11 @@ mod tests {
     }
 
     fn check(order: Order, bytes_max: Option<u64>, held: &[u8], chosen: &[u8]) {
-        let candidates = [candidate(1, 50, 100, 3), candidate(2, 30, 200, 9), candidate(3, 40, 300, 1)];
+        let candidates =
+            [candidate(1, 50, 100, 3), candidate(2, 30, 200, 9), candidate(3, 40, 300, 1)];
         let held = held.iter().map(|number| InfoHash([*number; 20])).collect();
-        let found: Vec<u8> = choose(&candidates, &held, bytes_max, order).iter().map(|hash| hash.0[0]).collect();
+        let found: Vec<u8> =
+            choose(&candidates, &held, bytes_max, order).iter().map(|hash| hash.0[0]).collect();
         assert_eq!(found, chosen, "{order:?} {bytes_max:?}");
     }
 

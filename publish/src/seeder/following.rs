@@ -16,7 +16,10 @@ use shard::InfoHash;
 use super::poll::{PollError, Polled};
 use super::{Held, HeldState};
 use crate::durable::{self, Readers};
-use crate::feed::{self, FeedAddress, FeedError, Follower, Item, List, PublicKey, Removals, RemovalRules, RemovalState, Signed, TrustedKeys};
+use crate::feed::{
+    self, FeedAddress, FeedError, Follower, Item, List, PublicKey, RemovalRules, RemovalState,
+    Removals, Signed, TrustedKeys,
+};
 use crate::shelf::{self, Shelf, ShelfError};
 use crate::torrent::Metainfo;
 use crate::web::status::Feed;
@@ -62,7 +65,11 @@ struct Kept {
 
 impl Following {
     /// Follows these feeds, each with its key; what was seen of them before is in the file at `path`.
-    pub(super) fn open(path: PathBuf, feeds: Vec<(FeedAddress, PublicKey)>, rules: RemovalRules) -> Result<Self, ShelfError> {
+    pub(super) fn open(
+        path: PathBuf,
+        feeds: Vec<(FeedAddress, PublicKey)>,
+        rules: RemovalRules,
+    ) -> Result<Self, ShelfError> {
         let mut kept: Kept = match path.exists() {
             true => shelf::read_json(&path)?,
             false => Kept::default(),
@@ -146,7 +153,11 @@ impl Following {
         let followed = verdict.followed.map(|place| of_group[place]);
         let mut learned = false;
         for (place, other) in of_group.iter().enumerate() {
-            let refused = verdict.refused.iter().find(|(at, _)| *at == place).map(|(_, error)| error.to_string());
+            let refused = verdict
+                .refused
+                .iter()
+                .find(|(at, _)| *at == place)
+                .map(|(_, error)| error.to_string());
             let feed = &mut self.feeds[*other];
             match refused {
                 Some(why) if *other == at => feed.complains(why),
@@ -166,7 +177,10 @@ impl Following {
             tracing::info!("a feed's key is followed by another one, as its Master says");
         }
         let group = self.groups.get_mut(&key.to_string()).expect("each feed has a group");
-        if group.followed.is_some() && group.followed != followed && let Some(now) = followed {
+        if group.followed.is_some()
+            && group.followed != followed
+            && let Some(now) = followed
+        {
             tracing::info!(feed = %self.feeds[now].address.url, "this feed is followed now");
         }
         group.followed = followed.or(group.followed);
@@ -179,7 +193,9 @@ impl Following {
         let held: Vec<feed::Held<'_>> = shelf
             .iter()
             .filter(|(info_hash, held)| {
-                held.feed == group_key && held.state != HeldState::Removing && complete.contains_key(*info_hash)
+                held.feed == group_key
+                    && held.state != HeldState::Removing
+                    && complete.contains_key(*info_hash)
             })
             .map(|(info_hash, held)| feed::Held {
                 info_hash: *info_hash,
@@ -205,13 +221,18 @@ impl Following {
     pub(super) fn masters(&self, at: usize) -> Option<(String, String, Vec<SocketAddr>)> {
         let feed = &self.feeds[at];
         let key = feed.key.to_string();
-        let list = self.groups.get(&key).filter(|group| group.followed == Some(at))?.list.as_ref()?;
+        let list =
+            self.groups.get(&key).filter(|group| group.followed == Some(at))?.list.as_ref()?;
         Some((key, feed.address.url.host_str()?.to_owned(), list.masters.clone()))
     }
 
     /// The number of the newest list, for Masters.
     pub(super) fn generation(&self) -> u64 {
-        self.groups.values().filter_map(|group| Some(group.list.as_ref()?.generation)).max().unwrap_or(0)
+        self.groups
+            .values()
+            .filter_map(|group| Some(group.list.as_ref()?.generation))
+            .max()
+            .unwrap_or(0)
     }
 
     /// How the feeds are.
@@ -219,7 +240,11 @@ impl Following {
         self.feeds
             .iter()
             .map(|feed| {
-                let list = feed.answer.as_ref().and_then(|answer| answer.as_ref().ok()).map(|signed| &signed.list);
+                let list = feed
+                    .answer
+                    .as_ref()
+                    .and_then(|answer| answer.as_ref().ok())
+                    .map(|signed| &signed.list);
                 Feed {
                     address: feed.address.to_string(),
                     epoch: list.map_or(0, |list| list.epoch),
@@ -246,8 +271,16 @@ impl Following {
 
     fn keep(&self) -> Result<(), ShelfError> {
         let kept = Kept {
-            feeds: self.feeds.iter().map(|feed| (feed.address.url.to_string(), feed.trusted.clone())).collect(),
-            followers: self.groups.iter().map(|(key, group)| (key.clone(), group.follower.clone())).collect(),
+            feeds: self
+                .feeds
+                .iter()
+                .map(|feed| (feed.address.url.to_string(), feed.trusted.clone()))
+                .collect(),
+            followers: self
+                .groups
+                .iter()
+                .map(|(key, group)| (key.clone(), group.follower.clone()))
+                .collect(),
         };
         let text = serde_json::to_vec(&kept).expect("what was seen is JSON");
         if std::fs::read(&self.path).is_ok_and(|before| before == text) {

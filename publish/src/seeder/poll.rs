@@ -110,8 +110,11 @@ impl Poller {
         holds: &str,
         bytes_max: usize,
     ) -> Result<Polled, PollError> {
-        let mut request =
-            self.client.get(url.clone()).header(ACCEPT_ENCODING, "gzip").header(SEEDER_HEADER, holds);
+        let mut request = self
+            .client
+            .get(url.clone())
+            .header(ACCEPT_ENCODING, "gzip")
+            .header(SEEDER_HEADER, holds);
         if let Some(etag) = etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
@@ -119,16 +122,24 @@ impl Poller {
         if etag.is_some() && answer.status() == StatusCode::NOT_MODIFIED {
             return Ok(Polled::Same);
         }
-        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name| {
+            answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
         let etag = header(ETAG);
-        let is_packed = header(CONTENT_ENCODING).is_some_and(|coding| coding.eq_ignore_ascii_case("gzip"));
+        let is_packed =
+            header(CONTENT_ENCODING).is_some_and(|coding| coding.eq_ignore_ascii_case("gzip"));
         let bytes = body(url, answer, bytes_max).await?;
         let bytes = if is_packed { unpack(url, &bytes, bytes_max)? } else { bytes };
         Ok(Polled::New { bytes, etag })
     }
 
     /// Fetches the `.torrent` file at `url`, which has this length and this SHA-256.
-    pub(super) async fn torrent(&self, url: &Url, length: u64, sha256: &[u8; 32]) -> Result<Bytes, PollError> {
+    pub(super) async fn torrent(
+        &self,
+        url: &Url,
+        length: u64,
+        sha256: &[u8; 32],
+    ) -> Result<Bytes, PollError> {
         let answer = self.client.get(url.clone()).send().await.map_err(|error| away(url, error))?;
         let bytes_max = usize::try_from(length).unwrap_or(usize::MAX).min(TORRENT_BYTES_MAX);
         let bytes = body(url, answer, bytes_max).await?;

@@ -16,13 +16,19 @@ impl Seeder {
         let uploads = self.node.uploads().stats();
         let by_torrent: HashMap<InfoHash, &TorrentStats> =
             uploads.torrents.iter().map(|torrent| (torrent.info_hash, torrent)).collect();
-        let announced: HashMap<InfoHash, TorrentStatus> =
-            self.node.announcer().snapshot().into_iter().map(|status| (status.info_hash, status)).collect();
+        let announced: HashMap<InfoHash, TorrentStatus> = self
+            .node
+            .announcer()
+            .snapshot()
+            .into_iter()
+            .map(|status| (status.info_hash, status))
+            .collect();
         let mut files: Vec<File> = self
             .shelf
             .iter()
             .map(|(info_hash, held)| {
-                let progress = self.fetching.get(info_hash).and_then(|fetching| fetching.progress.as_ref());
+                let progress =
+                    self.fetching.get(info_hash).and_then(|fetching| fetching.progress.as_ref());
                 let failed = self.failed.get(info_hash).map(|(why, _)| why.clone());
                 let state = match (&held.state, &failed) {
                     (HeldState::Removing, _) => FileState::Withdrawing,
@@ -47,7 +53,8 @@ impl Seeder {
                         HeldState::Complete(_) => held.size,
                         _ => progress.map_or(0, |progress| progress.bytes),
                     },
-                    peers: stats.map_or(0, |stats| stats.peers.len()) + progress.map_or(0, |progress| progress.peers),
+                    peers: stats.map_or(0, |stats| stats.peers.len())
+                        + progress.map_or(0, |progress| progress.peers),
                     swarm,
                     uploaded: stats.map_or(0, |stats| stats.uploaded),
                     tracker,
@@ -63,7 +70,8 @@ impl Seeder {
         }));
         files.sort_by(|a, b| a.name.cmp(&b.name));
         let fetched = self.fetching.values().filter_map(|fetching| fetching.progress.as_ref());
-        let (done, all) = fetched.fold((0, 0), |(done, all), progress| (done + progress.bytes, all + progress.total));
+        let (done, all) = fetched
+            .fold((0, 0), |(done, all), progress| (done + progress.bytes, all + progress.total));
         let peers = uploads.torrents.iter().flat_map(|torrent| &torrent.peers);
         Status {
             role: Role::Seeder,
@@ -84,7 +92,10 @@ impl Seeder {
     fn troubles(&self) -> Vec<String> {
         let mut troubles = self.following.troubles();
         if let Some((why, _)) = self.failed.values().next() {
-            troubles.push(format!("{} torrents have failed and are tried again: {why}", self.failed.len()));
+            troubles.push(format!(
+                "{} torrents have failed and are tried again: {why}",
+                self.failed.len()
+            ));
         }
         troubles
     }

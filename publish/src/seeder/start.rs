@@ -37,7 +37,9 @@ pub enum StartError {
     #[error(transparent)]
     Shelf(#[from] ShelfError),
     /// A torrent on the shelf cannot be read.
-    #[error("a torrent in the data folder is damaged: {name}; remove its files in `items/`, and it is fetched again")]
+    #[error(
+        "a torrent in the data folder is damaged: {name}; remove its files in `items/`, and it is fetched again"
+    )]
     Torrent {
         /// The name of its content.
         name: String,
@@ -57,14 +59,17 @@ pub enum StartError {
     #[error("cannot listen on loopback for the engine")]
     Bridge(#[source] io::Error),
     /// The HTTP client cannot be made.
-    #[error("the HTTP client cannot be made; are certificates installed (package ca-certificates)?")]
+    #[error(
+        "the HTTP client cannot be made; are certificates installed (package ca-certificates)?"
+    )]
     Http(#[from] reqwest::Error),
 }
 
 /// Runs a Seeder until `stop`.
 pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(), StartError> {
     durable::folder(&options.data)?;
-    let data = options.data.canonicalize().map_err(FileError::of("find the folder", &options.data))?;
+    let data =
+        options.data.canonicalize().map_err(FileError::of("find the folder", &options.data))?;
     let shelf: Shelf<Held> = Shelf::open(&data.join("items"))?;
     let content = data.join("content");
     durable::folder(&content)?;
@@ -204,9 +209,12 @@ impl Seeder {
 
     /// What a Master is told.
     fn holds(&self) -> String {
-        let complete = self.shelf.iter().filter(|(_, held)| matches!(held.state, HeldState::Complete(_)));
-        let (count, bytes) = complete.fold((0, 0), |(count, bytes), (_, held)| (count + 1, bytes + held.size));
-        let id: String = self.node.peer_id()[8..].iter().map(|letter| char::from(*letter)).collect();
+        let complete =
+            self.shelf.iter().filter(|(_, held)| matches!(held.state, HeldState::Complete(_)));
+        let (count, bytes) =
+            complete.fold((0, 0), |(count, bytes), (_, held)| (count + 1, bytes + held.size));
+        let id: String =
+            self.node.peer_id()[8..].iter().map(|letter| char::from(*letter)).collect();
         format!(
             "name={id}; holds={count}; bytes={bytes}; generation={}",
             self.following.generation()

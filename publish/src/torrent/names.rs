@@ -76,8 +76,9 @@ pub(super) fn said(name: &[u8], is_folder: bool) -> Said {
     if name.starts_with(b"#") || name.ends_with(b"~") {
         return Said::Aside(Aside::Editor);
     }
-    let is_partial =
-        [b".part".as_slice(), b".filepart", b".tmp", b".crdownload", b".!qB"].iter().any(|end| name.ends_with(end));
+    let is_partial = [b".part".as_slice(), b".filepart", b".tmp", b".crdownload", b".!qB"]
+        .iter()
+        .any(|end| name.ends_with(end));
     if is_partial && !is_folder { Said::Uploading } else { Said::Content }
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use ring::digest;
 use bytes::Bytes;
+use ring::digest;
 use shard::InfoHash;
 
 use super::bencode::Reader;

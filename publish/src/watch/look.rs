@@ -96,7 +96,8 @@ pub fn look(path: &Path) -> Look {
         Err(error) if error.kind() == ErrorKind::NotFound => return Look::Absent,
         Err(error) => return Look::Failed(format!("cannot look at it: {error}")),
     };
-    let directory = |files: Vec<Entry>, unfinished| Look::Directory { device, files: files.into(), unfinished };
+    let directory =
+        |files: Vec<Entry>, unfinished| Look::Directory { device, files: files.into(), unfinished };
     match Content::walk(path) {
         Ok(content) if content.is_single => Look::File(content.files[0].identity),
         Ok(content) => {

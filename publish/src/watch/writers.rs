@@ -110,13 +110,18 @@ mod tests {
     #[test]
     #[ignore = "for figures"]
     fn how_long_it_takes() {
-        let mut processes: Vec<_> =
-            (0..300).map(|_| std::process::Command::new("sleep").arg("1000").spawn().unwrap()).collect();
+        let mut processes: Vec<_> = (0..300)
+            .map(|_| std::process::Command::new("sleep").arg("1000").spawn().unwrap())
+            .collect();
         let began = std::time::Instant::now();
         for _ in 0..10 {
             writers(&HashSet::from([(1, 1)]));
         }
-        println!("{:?} of {} processes", began.elapsed() / 10, fs::read_dir("/proc").unwrap().count());
+        println!(
+            "{:?} of {} processes",
+            began.elapsed() / 10,
+            fs::read_dir("/proc").unwrap().count()
+        );
         for process in &mut processes {
             process.kill().unwrap();
             process.wait().unwrap();

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{Request, State as Shared};
+use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST};
 use axum::http::uri::Authority;
-use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -74,7 +74,9 @@ impl Control {
             .route("/health/live", get(|| async { "live\n" }))
             .route("/health/ready", get(ready))
             .route("/command", post(command))
-            .fallback(|| async { (StatusCode::NOT_FOUND, "here are /, /status.json, /metrics and /health\n") })
+            .fallback(|| async {
+                (StatusCode::NOT_FOUND, "here are /, /status.json, /metrics and /health\n")
+            })
             .layer(middleware::from_fn(by_address))
             .with_state(self)
     }
@@ -85,7 +87,10 @@ async fn index(Shared(control): Shared<Control>) -> impl IntoResponse {
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CACHE_CONTROL, "no-store"),
-        (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+        ),
     ];
     (headers, html)
 }
@@ -103,7 +108,8 @@ async fn metrics(Shared(control): Shared<Control>) -> impl IntoResponse {
 async fn health(Shared(control): Shared<Control>) -> impl IntoResponse {
     let status = control.status.borrow();
     let ready = control.ready.load(Ordering::Relaxed);
-    let mut text = format!("{}: {}\n", status.role.word(), if ready { "ready" } else { "not ready" });
+    let mut text =
+        format!("{}: {}\n", status.role.word(), if ready { "ready" } else { "not ready" });
     for trouble in &status.troubles {
         text.push_str(&format!("trouble: {trouble}\n"));
     }
@@ -135,12 +141,14 @@ async fn command(Shared(control): Shared<Control>, Json(command): Json<Command>)
 
 /// Passes on what is asked for by an address or as `localhost`.
 async fn by_address(request: Request, next: Next) -> Response {
-    let own = |authority: Option<Authority>| authority.is_some_and(|at| ops::host::is_own(at.host()));
+    let own =
+        |authority: Option<Authority>| authority.is_some_and(|at| ops::host::is_own(at.host()));
     let hosts = request.headers().get_all(HOST).iter();
     let in_headers = hosts.map(|host| host.to_str().ok().and_then(|host| host.parse().ok()));
     let in_uri = request.uri().authority().cloned().map(Some);
     if in_headers.chain(in_uri).all(own) {
         return next.run(request).await;
     }
-    (StatusCode::MISDIRECTED_REQUEST, "this listener is asked by its address or as localhost\n").into_response()
+    (StatusCode::MISDIRECTED_REQUEST, "this listener is asked by its address or as localhost\n")
+        .into_response()
 }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path as UrlPath, Request, State as Shared};
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use axum::http::header::{
+    ACCEPT_ENCODING, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
+};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -76,7 +78,9 @@ impl Content {
     }
 
     fn hear_seeder(&self, headers: &HeaderMap, from: SocketAddr) {
-        let Some(said) = headers.get(SEEDER_HEADER).and_then(|said| said.to_str().ok()) else { return };
+        let Some(said) = headers.get(SEEDER_HEADER).and_then(|said| said.to_str().ok()) else {
+            return;
+        };
         let mut fields = HashMap::new();
         for part in said.split(';').take(FIELDS_MAX) {
             if let Some((name, value)) = part.trim().split_once('=') {
@@ -84,7 +88,8 @@ impl Content {
             }
         }
         let Some(name) = fields.get("name").cloned() else { return };
-        let number = |field| fields.get(field).and_then(|text| text.parse().ok()).unwrap_or_default();
+        let number =
+            |field| fields.get(field).and_then(|text| text.parse().ok()).unwrap_or_default();
         let seeder = Seeder {
             address: from.ip().to_canonical().to_string(),
             holds: number("holds"),
@@ -139,7 +144,9 @@ async fn document(Shared(content): Shared<Arc<Content>>, request: Request, next:
     // Never without the question: qBittorrent takes such an answer as an error.
     let has = headers.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     let is_same = has.is_some_and(|tags| {
-        tags.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == etag || tag == "*")
+        tags.split(',')
+            .map(|tag| tag.trim().trim_start_matches("W/"))
+            .any(|tag| tag == etag || tag == "*")
     });
     let mut response = match is_same {
         true => StatusCode::NOT_MODIFIED.into_response(),
@@ -161,7 +168,8 @@ async fn document(Shared(content): Shared<Arc<Content>>, request: Request, next:
 fn takes_gzip(coding: &str) -> bool {
     let mut parts = coding.split(';').map(str::trim);
     let name = parts.next().unwrap_or_default();
-    let is_refused = |weight: &str| weight.strip_prefix("q=").and_then(|q| q.parse().ok()) == Some(0.0);
+    let is_refused =
+        |weight: &str| weight.strip_prefix("q=").and_then(|q| q.parse().ok()) == Some(0.0);
     name.eq_ignore_ascii_case("gzip") && !parts.any(is_refused)
 }
 
@@ -176,7 +184,8 @@ async fn file(
         return (StatusCode::NOT_FOUND, "this is not published\n").into_response();
     };
     // A symbolic link that took its place has another inode.
-    let is_same = tokio::fs::symlink_metadata(&path).await.is_ok_and(|now| Identity::of(&now) == identity);
+    let is_same =
+        tokio::fs::symlink_metadata(&path).await.is_ok_and(|now| Identity::of(&now) == identity);
     if !is_same {
         return (StatusCode::GONE, "this has changed since it was published\n").into_response();
     }

@@ -23,7 +23,8 @@ fn one(value: f64) -> Vec<(Vec<String>, f64)> {
 
 fn by_feed(status: &Status, value: fn(&super::status::Feed) -> f64) -> Vec<(Vec<String>, f64)> {
     // Without the key behind `#`, which is no part of where it is.
-    let address = |feed: &super::status::Feed| feed.address.split('#').next().unwrap_or_default().to_owned();
+    let address =
+        |feed: &super::status::Feed| feed.address.split('#').next().unwrap_or_default().to_owned();
     status.feeds.iter().map(|feed| (vec![address(feed)], value(feed))).collect()
 }
 
@@ -49,7 +50,10 @@ static ALL: &[Metric] = &[
         help: "Files and folders, by where they are on their way.",
         series: |status| {
             let count = |state| status.files.iter().filter(|file| file.state == state).count();
-            FileState::ALL.iter().map(|state| (vec![state.word().to_owned()], count(*state) as f64)).collect()
+            FileState::ALL
+                .iter()
+                .map(|state| (vec![state.word().to_owned()], count(*state) as f64))
+                .collect()
         },
     },
     Metric {
@@ -170,8 +174,12 @@ impl Exporter {
         static META: Metadata<'static> = Metadata::new("publish", Level::INFO, None);
         for metric in ALL {
             for (values, value) in (metric.series)(status) {
-                let labels: Vec<Label> =
-                    metric.labels.iter().zip(values).map(|(name, value)| Label::new(*name, value)).collect();
+                let labels: Vec<Label> = metric
+                    .labels
+                    .iter()
+                    .zip(values)
+                    .map(|(name, value)| Label::new(*name, value))
+                    .collect();
                 let key = Key::from_parts(metric.name, labels);
                 match metric.is_counter {
                     true => self.recorder.register_counter(&key, &META).absolute(value as u64),
@@ -197,7 +205,8 @@ pub fn reference() -> String {
     );
     for metric in ALL {
         let kind = if metric.is_counter { "counter" } else { "gauge" };
-        let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let labels =
+            metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
         let _ = writeln!(page, "| `{}` | {kind} | {labels} | {} |", metric.name, metric.help);
     }
     page
@@ -212,10 +221,17 @@ mod tests {
     fn every_metric_is_on_the_page_with_its_help() {
         let mut status = Status { uploaded: 7, ..Status::default() };
         status.files.push(File { state: FileState::Seeding, size: 5, ..File::default() });
-        status.feeds.push(super::super::status::Feed { address: "http://h/feed.xml#ed25519=x".to_owned(), ..Default::default() });
+        status.feeds.push(super::super::status::Feed {
+            address: "http://h/feed.xml#ed25519=x".to_owned(),
+            ..Default::default()
+        });
         let text = Exporter::new().render(&status);
         for metric in ALL {
-            assert!(text.contains(&format!("# HELP {} {}", metric.name, metric.help)), "{}: {text}", metric.name);
+            assert!(
+                text.contains(&format!("# HELP {} {}", metric.name, metric.help)),
+                "{}: {text}",
+                metric.name
+            );
         }
         assert!(text.contains("margay_publish_files{state=\"seeding\"} 1"), "{text}");
         assert!(text.contains("margay_publish_uploaded_bytes_total 7"), "{text}");

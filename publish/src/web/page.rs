@@ -21,7 +21,12 @@ pub(super) fn html(status: &Status) -> String {
         let _ = write!(page, "<p class=trouble>{}</p>", text(trouble));
     }
     if let Some((done, total)) = status.progress {
-        let _ = write!(page, "<p><progress value={done} max={total}></progress> {} of {}</p>", bytes(done), bytes(total));
+        let _ = write!(
+            page,
+            "<p><progress value={done} max={total}></progress> {} of {}</p>",
+            bytes(done),
+            bytes(total)
+        );
     }
     page.push_str("<h2>Feed</h2><table><tr><th>address<th>epoch<th>list<th>torrents<th>");
     for feed in &status.feeds {
@@ -54,9 +59,10 @@ pub(super) fn html(status: &Status) -> String {
     let _ = write!(page, "<h2>Files ({})</h2>", status.files.len());
     page.push_str("<table><tr><th>name<th>state<th>size<th>done<th>peers<th>seeders<th>leechers<th>uploaded<th>torrent<th>");
     for file in status.files.iter().take(ROWS_MAX) {
-        let (seeders, leechers) = file.swarm.map_or_else(Default::default, |(seeders, leechers)| {
-            (seeders.to_string(), leechers.to_string())
-        });
+        let (seeders, leechers) =
+            file.swarm.map_or_else(Default::default, |(seeders, leechers)| {
+                (seeders.to_string(), leechers.to_string())
+            });
         let why = file.reason.as_deref().or(file.tracker.as_deref()).unwrap_or_default();
         let _ = write!(
             page,
@@ -73,7 +79,10 @@ pub(super) fn html(status: &Status) -> String {
     }
     page.push_str("</table>");
     if status.files.len() > ROWS_MAX {
-        let _ = write!(page, "<p>The first {ROWS_MAX}; all are in <a href=/status.json>status.json</a>.</p>");
+        let _ = write!(
+            page,
+            "<p>The first {ROWS_MAX}; all are in <a href=/status.json>status.json</a>.</p>"
+        );
     }
     page
 }
@@ -138,7 +147,13 @@ mod tests {
 
     #[test]
     fn sizes_are_for_people() {
-        for (count, said) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 30, "1.0 GiB"), (3 << 40, "3.0 TiB")] {
+        for (count, said) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (1 << 30, "1.0 GiB"),
+            (3 << 40, "3.0 TiB"),
+        ] {
             assert_eq!(bytes(count), said);
         }
     }

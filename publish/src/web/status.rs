@@ -100,7 +100,9 @@ pub struct File {
 }
 
 /// Where a file is on its way.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum FileState {
     /// It is being written.
@@ -177,9 +179,13 @@ pub struct Seeder {
 
 /// Seeders and leechers that a tracker tells of, and what one says that is no success.
 pub(crate) fn told_by(status: &TorrentStatus) -> (Option<(u32, u32)>, Option<String>) {
-    let swarm = status.trackers.iter().find_map(|tracker| Some((tracker.seeders?, tracker.leechers.unwrap_or(0))));
+    let swarm = status
+        .trackers
+        .iter()
+        .find_map(|tracker| Some((tracker.seeders?, tracker.leechers.unwrap_or(0))));
     let trouble = status.trackers.iter().find(|tracker| {
-        matches!(tracker.state, TrackerState::Refusing | TrackerState::Unreachable) || tracker.text.is_some()
+        matches!(tracker.state, TrackerState::Refusing | TrackerState::Unreachable)
+            || tracker.text.is_some()
     });
     let said = trouble.map(|tracker| {
         format!("{}: {}", tracker.url, tracker.text.as_deref().unwrap_or("does not answer"))
