@@ -116,7 +116,11 @@ impl Asker {
         }
         let best = best.unwrap_or(Outcome::GivenUp);
         match &best {
-            Outcome::Unreachable(_) => self.names.forget(&address.host),
+            Outcome::Unreachable(_) => {
+                self.names.forget(&address.host);
+                let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+                lost.retain(|(host, _), _| *host != address.host);
+            }
             _ if !lost.is_empty() => self.lost(&address.host, &lost),
             _ => {}
         }

@@ -94,7 +94,8 @@ async fn two_thousand_torrents_come_at_a_pace_and_leave_in_time() {
 
     let begun = std::time::Instant::now();
     assert_eq!(announcer.stop(Duration::from_secs(60)).await, []);
-    println!("stopped: {:?}", begun.elapsed());
+    let under_way = fake.seen.under_way_max.load(Ordering::SeqCst);
+    println!("stopped: {:?}; at most {under_way} under way", begun.elapsed());
     assert_eq!(fake.seen.times("event=stopped"), 2_000);
     assert_eq!(fake.seen.times(""), 4_000);
     assert!(fake.seen.under_way_max.load(Ordering::SeqCst) <= most);
@@ -217,6 +218,60 @@ async fn over_udp_one_connection_id_serves_all_and_a_path_is_sent_whole() {
     await_state(&announcer, &numbered(50), 0, TrackerState::Working);
     assert_eq!(connects.load(Ordering::SeqCst), 2);
     assert_eq!(announcer.stop(Duration::from_secs(30)).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_udp_what_is_lost_is_said_again() {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&events);
+    let (mut connects, mut stops) = (0, 0);
+    let at = fake_udp(move |sent| {
+        if sent.len() == 16 {
+            connects += 1;
+            return (connects > 1).then(|| [&[0, 0, 0, 0], &sent[12..16], &[7; 8]].concat());
+        }
+        kept.lock().unwrap().push(sent[83]);
+        stops += usize::from(sent[83] == 3);
+        (stops != 1)
+            .then(|| [&[0, 0, 0, 1], &sent[12..16], &1_800u32.to_be_bytes(), &[0; 8]].concat())
+    });
+    let announcer = Announcer::start(Options::new(7_009).unwrap()).await.unwrap();
+    announcer.add(torrent(numbered(1), &[&[&format!("udp://{at}/announce")]]), transfer(0));
+    await_state(&announcer, &numbered(1), 0, TrackerState::Working);
+    assert_eq!(*events.lock().unwrap(), [2]);
+    assert_eq!(announcer.stop(Duration::from_secs(60)).await, []);
+    assert_eq!(*events.lock().unwrap(), [2, 3, 3]);
+}
+
+/// Certificates are those of the system: here of a file that a variable names, and so in a process of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_https_a_known_authority_is_trusted_and_no_other() {
+    let Some(tracker) = tracker::Https::start() else {
+        eprintln!("passed over: openssl or python3 is not installed");
+        return;
+    };
+    for (authority, state) in tracker.authorities().into_iter().zip(["Working", "Unreachable"]) {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "announce::announces_over_https", "--ignored", "--nocapture"])
+            .env("SSL_CERT_FILE", authority)
+            .env_remove("SSL_CERT_DIR")
+            .env("TEST_TRACKER", tracker.url())
+            .env("TEST_STATE", state)
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{state}: {}", String::from_utf8_lossy(&child.stdout));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a part of over_https_a_known_authority_is_trusted_and_no_other"]
+async fn announces_over_https() {
+    let (url, state) =
+        (std::env::var("TEST_TRACKER").unwrap(), std::env::var("TEST_STATE").unwrap());
+    let state = if state == "Working" { TrackerState::Working } else { TrackerState::Unreachable };
+    let announcer = Announcer::start(Options::new(7_010).unwrap()).await.unwrap();
+    announcer.add(torrent(numbered(1), &[&[&url]]), transfer(0));
+    println!("{:?}", await_state(&announcer, &numbered(1), 0, state));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -258,6 +258,70 @@ impl Seen {
     }
 }
 
+/// An HTTPS tracker with a certificate of an authority of its own.
+pub(crate) struct Https {
+    process: Child,
+    at: SocketAddr,
+    folder: TempDir,
+}
+
+impl Https {
+    /// None where openssl or python3 is not installed.
+    pub(crate) fn start() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let openssl = |args: &str| {
+            let mut command = Command::new("openssl");
+            command
+                .args(args.split(' '))
+                .current_dir(&folder)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            command.status().ok().filter(std::process::ExitStatus::success)
+        };
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+        openssl(&format!(
+            "req -x509 {key} -keyout ca.key -out ca.pem -days 30 -subj /CN=authority"
+        ))?;
+        openssl(&format!(
+            "req -x509 {key} -keyout other.key -out other.pem -days 30 -subj /CN=other"
+        ))?;
+        openssl(&format!("req {key} -keyout key.pem -out request.pem -subj /CN=tracker"))?;
+        std::fs::write(folder.path().join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+        openssl(
+            "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile names -out cert.pem",
+        )?;
+        std::fs::write(folder.path().join("announce"), "d8:intervali1800e5:peers0:e").unwrap();
+        let at = free_port();
+        let serve = "import http.server, ssl, sys\n\
+            server = http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)\n\
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n\
+            context.load_cert_chain('cert.pem', 'key.pem')\n\
+            server.socket = context.wrap_socket(server.socket, server_side=True)\n\
+            server.serve_forever()\n";
+        let mut command = Command::new("python3");
+        command.args(["-c", serve, &at.port().to_string()]).current_dir(&folder);
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+        patiently("python3 listens", || TcpStream::connect(at).ok());
+        Some(Self { process, at, folder })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}/announce", self.at)
+    }
+
+    /// The files with its authority, and with another one.
+    pub(crate) fn authorities(&self) -> [PathBuf; 2] {
+        ["ca.pem", "other.pem"].map(|name| self.folder.path().join(name))
+    }
+}
+
+impl Drop for Https {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// A UDP tracker that answers as it is told to: what is sent comes in, what is answered goes out.
 pub(crate) fn fake_udp(
     mut reply: impl FnMut(&[u8]) -> Option<Vec<u8>> + Send + 'static,
