@@ -1,0 +1,3 @@
+//! Tests of the publishing side with real programs.
+
+mod torrent;
