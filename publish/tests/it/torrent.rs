@@ -186,7 +186,6 @@ fn every_size_of_a_file_is_valid() {
     contents.check();
     // Damage is found, so that the tools prove something.
     let last = contents.made.last().unwrap();
-    contents.folder.path().join("content").join(&last.torrent.name);
     let path = contents.content().join(&last.torrent.name);
     let mut bytes = fs::read(&path).unwrap();
     bytes[1000 * PIECE + 3] ^= 1;
@@ -220,7 +219,7 @@ fn every_shape_of_a_folder_is_valid() {
         }
         contents.author(name, PIECE);
     }
-    let deep = ["folder"; 100].join("/");
+    let deep = ["folder"; 99].join("/");
     contents.write(&format!("deep/{deep}/file"), PIECE);
     contents.author("deep", PIECE);
     contents.check();
@@ -293,8 +292,8 @@ fn many_mixed_files_are_valid() {
         };
         let name =
             ["plain", "with space", "\u{1f600}", "-dash", "a.b.c"][contents.random.usize(..5)];
-        // Half of them in one torrent, half in ones of their own.
-        if number % 2 == 0 {
+        // Most of them in one torrent, the rest in ones of their own.
+        if number % 20 != 0 {
             contents.write(&format!("all/{}/{name} {number}", number % 37), length);
         } else {
             let name = format!("{name} {number}");
@@ -319,7 +318,7 @@ fn what_other_programs_write_is_read() {
     }
     let (out, content) = (contents.folder.path().join("out.torrent"), contents.content());
     let trackers = "http://127.0.0.1/announce";
-    let mut read = |what: &str| {
+    let read = |what: &str| {
         let torrent = Metainfo::parse(fs::read(&out).unwrap().into())
             .unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(torrent.tiers, [[trackers]], "{what}");
@@ -367,6 +366,7 @@ fn what_other_programs_write_is_read() {
                 make(flags);
                 let refused = Metainfo::parse(fs::read(&out).unwrap().into());
                 assert_eq!(refused, Err(TorrentError::Version { kind }), "{}", python.display());
+                fs::remove_file(&out).unwrap();
             }
         }
     }
