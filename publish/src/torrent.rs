@@ -12,7 +12,7 @@ mod names;
 mod parse;
 
 pub use author::{Options, piece_length_for};
-pub use content::{Content, Found, SKIPPED_MAX, Skipped, WalkError};
+pub use content::{Content, FOLDERS_MAX, Found, SKIPPED_MAX, Skipped, WalkError};
 pub use error::TorrentError;
 pub use hash::{HashError, Pieces, Progress};
 pub use identity::Identity;

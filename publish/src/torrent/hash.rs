@@ -393,7 +393,8 @@ mod tests {
 
     #[test]
     fn what_is_not_what_was_walked_has_no_pieces() {
-        let changes: [(&str, fn(&Path)); 9] = [
+        type Change = fn(&Path);
+        let changes: [(&str, Change); 9] = [
             ("appended", |root| fs::write(root.join("b"), "12345").unwrap()),
             ("truncated", |root| fs::write(root.join("b"), "123").unwrap()),
             ("rewritten", |root| fs::write(root.join("b"), "9999").unwrap()),

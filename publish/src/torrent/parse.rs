@@ -126,6 +126,8 @@ struct Info<'b> {
     files: Option<Vec<Listed>>,
     private: bool,
     is_v2: bool,
+    /// A file that is none. Hybrids have padding, so that is looked at after their version.
+    unusual: Option<TorrentError>,
 }
 
 /// A file as it is listed: its path below the folder, parts divided by `/`.
@@ -142,15 +144,23 @@ impl<'b> Info<'b> {
             b"piece length" => self.piece_length = Some(reader.number("`piece length`")?),
             b"pieces" => self.pieces = Some(reader.string("`pieces`")?),
             b"length" => self.length = Some(reader.number("`length`")?),
-            b"files" => self.files = Some(files(reader)?),
+            b"files" => {
+                let mut files = Files::default();
+                files.read(reader)?;
+                (self.files, self.unusual) =
+                    (Some(files.listed), self.unusual.take().or(files.unusual));
+            }
             b"private" => self.private = reader.number("`private`")? != 0,
             b"meta version" => self.is_v2 |= reader.number("`meta version`")? != 1,
             b"file tree" => {
                 self.is_v2 = true;
                 reader.skip()?;
             }
-            b"attr" => attributes(reader)?,
-            b"symlink path" => return Err(TorrentError::Symlink),
+            b"attr" => self.unusual = attributes(reader)?.or(self.unusual.take()),
+            b"symlink path" => {
+                self.unusual = Some(TorrentError::Symlink);
+                reader.skip()?;
+            }
             _ => reader.skip()?,
         }
         Ok(())
@@ -161,6 +171,9 @@ impl<'b> Info<'b> {
             let kind =
                 if self.pieces.is_some() { "a hybrid of versions 1 and 2" } else { "of version 2" };
             return Err(TorrentError::Version { kind });
+        }
+        if let Some(unusual) = self.unusual {
+            return Err(unusual);
         }
         let name = self.name.ok_or(TorrentError::Missing { key: "`name`" })?;
         if self.name_utf8.is_some_and(|other| other != name) {
@@ -220,20 +233,37 @@ struct Checked<'b> {
     private: bool,
 }
 
-fn files(reader: &mut Reader<'_>) -> Result<Vec<Listed>, TorrentError> {
-    let mut files = Vec::new();
-    reader.list("`files`", |reader| {
-        if files.len() == FILES_MAX {
-            return Err(TorrentError::Files { max: FILES_MAX });
-        }
+/// The files of a folder as they are read.
+#[derive(Default)]
+struct Files {
+    listed: Vec<Listed>,
+    unusual: Option<TorrentError>,
+}
+
+impl Files {
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), TorrentError> {
+        reader.list("`files`", |reader| {
+            if self.listed.len() == FILES_MAX {
+                return Err(TorrentError::Files { max: FILES_MAX });
+            }
+            let file = self.file(reader)?;
+            self.listed.push(file);
+            Ok(())
+        })
+    }
+
+    fn file(&mut self, reader: &mut Reader<'_>) -> Result<Listed, TorrentError> {
         let (mut length, mut path, mut path_utf8) = (None, None, None);
         reader.dictionary("a file of `files`", |key, reader| {
             match key {
                 b"length" => length = Some(reader.number("`length` of a file")?),
                 b"path" => path = Some(parts(reader)?),
                 b"path.utf-8" => path_utf8 = Some(parts(reader)?),
-                b"attr" => attributes(reader)?,
-                b"symlink path" => return Err(TorrentError::Symlink),
+                b"attr" => self.unusual = attributes(reader)?.or(self.unusual.take()),
+                b"symlink path" => {
+                    self.unusual = Some(TorrentError::Symlink);
+                    reader.skip()?;
+                }
                 _ => reader.skip()?,
             }
             Ok(())
@@ -243,13 +273,11 @@ fn files(reader: &mut Reader<'_>) -> Result<Vec<Listed>, TorrentError> {
         if path_utf8.is_some_and(|other| other != path) {
             return Err(path_error(&path, "is another in `path.utf-8`"));
         }
-        files.push(Listed {
+        Ok(Listed {
             path,
             length: length.ok_or(TorrentError::Missing { key: "`length` of a file" })?,
-        });
-        Ok(())
-    })?;
-    Ok(files)
+        })
+    }
 }
 
 /// The parts of a path, each fit to be a name, with `/` between them.
@@ -270,13 +298,16 @@ fn parts(reader: &mut Reader<'_>) -> Result<String, TorrentError> {
     if path.is_empty() { Err(path_error(&path, "has no part")) } else { Ok(path) }
 }
 
-/// Refuses files that are not there as plain files (BEP 47).
-fn attributes(reader: &mut Reader<'_>) -> Result<(), TorrentError> {
+/// What is wrong with a file that is not there as a plain one (BEP 47).
+fn attributes(reader: &mut Reader<'_>) -> Result<Option<TorrentError>, TorrentError> {
     let attributes = reader.string("`attr`")?;
-    if attributes.contains(&b'p') {
-        return Err(TorrentError::Padding);
-    }
-    if attributes.contains(&b'l') { Err(TorrentError::Symlink) } else { Ok(()) }
+    Ok(if attributes.contains(&b'p') {
+        Some(TorrentError::Padding)
+    } else if attributes.contains(&b'l') {
+        Some(TorrentError::Symlink)
+    } else {
+        None
+    })
 }
 
 /// Refuses a part of a path that is not one name; `before` is what comes before it.

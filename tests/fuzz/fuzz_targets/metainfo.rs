@@ -29,7 +29,10 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(torrent.bytes, bytes);
     assert!(bytes.windows(torrent.info.len()).any(|window| window == torrent.info));
     assert!(torrent.total() > 0);
-    assert_eq!(u64::from(torrent.pieces_count()), torrent.total().div_ceil(torrent.piece_length.into()));
+    assert_eq!(
+        u64::from(torrent.pieces_count()),
+        torrent.total().div_ceil(torrent.piece_length.into())
+    );
     assert_eq!(torrent.pieces.len() % 20, 0);
     let mut paths = BTreeSet::new();
     for file in &torrent.files {
