@@ -196,6 +196,7 @@ impl Watcher {
             why_polling: None,
             rescan_at: Duration::ZERO,
             check_at: Duration::ZERO,
+            writers_at: Duration::ZERO,
         };
         let thread = thread::Builder::new()
             .name("watch".to_owned())
@@ -327,10 +328,14 @@ impl Place {
         };
         if identity == self.identity {
             // Its names can be read, and what is under them (`.` as well) be looked at.
-            let readable = fs::read_dir(&resolved).and_then(|mut entries| entries.next().transpose());
+            let readable =
+                fs::read_dir(&resolved).and_then(|mut entries| entries.next().transpose());
             let readable = readable.and_then(|_| fs::metadata(resolved.join("./.")));
             return readable.err().map(|error| {
-                format!("the watched folder {} cannot be read: {error}; let its user read and enter it", resolved.display())
+                format!(
+                    "the watched folder {} cannot be read: {error}; let its user read and enter it",
+                    resolved.display()
+                )
             });
         }
         let mounts = if identity.device == self.identity.device {
@@ -372,6 +377,8 @@ struct Turns {
     why_polling: Option<String>,
     rescan_at: Duration,
     check_at: Duration,
+    /// Writers are not asked for before.
+    writers_at: Duration,
 }
 
 impl Turns {
@@ -471,7 +478,8 @@ impl Turns {
             return None;
         }
         let published = self.options.published.iter().map(|(name, look)| (name.as_os_str(), look));
-        let (all, there) = (self.options.published.len(), self.there(published, known, self.place.identity));
+        let (all, there) =
+            (self.options.published.len(), self.there(published, known, self.place.identity));
         (there * 2 < all).then(|| {
             format!(
                 "the watched folder {} is another one than before, and has {there} of {all} published names as they \
@@ -486,7 +494,9 @@ impl Turns {
     fn is_mounted_again(&mut self) -> bool {
         let Ok(metadata) = fs::metadata(&self.place.resolved) else { return false };
         let (known, now) = (self.place.identity, identity_of(&metadata));
-        if now.inode != known.inode || fs::canonicalize(&self.place.path).ok().as_ref() != Some(&self.place.resolved) {
+        if now.inode != known.inode
+            || fs::canonicalize(&self.place.path).ok().as_ref() != Some(&self.place.resolved)
+        {
             return false;
         }
         let published = self.settle.published_names();
@@ -649,7 +659,10 @@ impl Turns {
 
     /// Looks at what is due, some names at a time.
     fn look(&mut self, now: Duration) {
-        let names = self.settle.due(now, LOOKS_MAX);
+        let mut names = self.settle.due(now, LOOKS_MAX);
+        if self.options.writers && now < self.writers_at {
+            names.retain(|name| self.settle.ripe(name, now).is_none());
+        }
         if names.is_empty() {
             return;
         }
@@ -659,7 +672,10 @@ impl Turns {
             let ripe = names.iter().filter_map(|name| self.settle.ripe(name, now));
             let files: HashSet<_> =
                 ripe.flat_map(Look::identities).map(|file| (file.device, file.inode)).collect();
-            open = writers(&files);
+            if !files.is_empty() {
+                open = writers(&files);
+                self.writers_at = now + (self.now() - now) * 10;
+            }
         }
         let mut looks = Vec::with_capacity(names.len());
         for name in names {
@@ -817,7 +833,11 @@ mod tests {
     #[test]
     fn what_inotify_loses_is_looked_for() {
         let shared = Shared::default();
-        notice(&shared, Path::new("/in"), Ok(notify::Event::new(EventKind::Other).set_flag(Flag::Rescan)));
+        notice(
+            &shared,
+            Path::new("/in"),
+            Ok(notify::Event::new(EventKind::Other).set_flag(Flag::Rescan)),
+        );
         assert!(shared.take(Duration::ZERO).rescan);
         let full = notify::Error::new(notify::ErrorKind::MaxFilesWatch);
         notice(&shared, Path::new("/in"), Err(full));

@@ -73,16 +73,23 @@ impl World {
             (2..=7, Some(Look::Directory { files, .. })) => {
                 let mut files = files.to_vec();
                 let path = PathBuf::from(["a", "b", "c"][self.random.usize(..3)]);
-                let inode = files.iter().find(|file| file.path == path).map(|file| file.identity.inode);
+                let inode =
+                    files.iter().find(|file| file.path == path).map(|file| file.identity.inode);
                 let inode = if self.random.bool() { inode } else { None };
                 files.retain(|file| file.path != path);
                 files.push(Entry { path, identity: self.identity(inode, 5) });
                 files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
                 let unfinished = self.random.bool().then(|| PathBuf::from("x.part"));
-                (Some(Look::Directory { device: 1, files: files.into(), unfinished }), Touch::Written)
+                (
+                    Some(Look::Directory { device: 1, files: files.into(), unfinished }),
+                    Touch::Written,
+                )
             }
             (10, Some(_)) => (Some(Look::Failed("EIO".to_owned())), Touch::Written),
-            (11, None) => (Some(Look::Directory { device: 1, files: [].into(), unfinished: None }), Touch::Written),
+            (11, None) => (
+                Some(Look::Directory { device: 1, files: [].into(), unfinished: None }),
+                Touch::Written,
+            ),
             (_, None) => (Some(Look::File(self.identity(None, 0))), Touch::Written),
             _ => (Some(Look::File(self.identity(None, 100))), Touch::Renamed),
         };
@@ -123,7 +130,11 @@ impl World {
             for name in self.settle.due(self.now, 100) {
                 let known = NAMES.into_iter().find(|known| name == **known).unwrap();
                 let look = self.files.get(known).map_or(Look::Absent, |file| file.look.clone());
-                let marker = self.settle.asks_marker(&name).then(|| self.markers.get(known).copied()).flatten();
+                let marker = self
+                    .settle
+                    .asks_marker(&name)
+                    .then(|| self.markers.get(known).copied())
+                    .flatten();
                 self.settle.looked(&name, look, marker, None, self.now, Duration::ZERO);
             }
             let told: Vec<_> = self.settle.tell().collect();
@@ -162,7 +173,10 @@ impl World {
                 };
                 let is = &is.unwrap().look;
                 let differs = |look: &Look| !look.same_files(is);
-                assert!(told.is_some_and(differs) || self.published.get(name).is_some_and(differs), "{name}");
+                assert!(
+                    told.is_some_and(differs) || self.published.get(name).is_some_and(differs),
+                    "{name}"
+                );
             }
             State::Uploading(_) | State::Settling { .. } | State::Failed(_) => {}
         }
@@ -177,11 +191,16 @@ impl World {
         if published.is_some_and(|published| published.same_files(&file.look)) {
             return Some("settled");
         }
-        let marked = self.markers.get(name).is_some_and(|marker| marker.changed >= file.changed.as_nanos() as i128);
+        let marked = self
+            .markers
+            .get(name)
+            .is_some_and(|marker| marker.changed >= file.changed.as_nanos() as i128);
         let files = |look: &Look| -> Vec<(PathBuf, Identity)> {
             match look {
                 Look::File(identity) => vec![(PathBuf::new(), *identity)],
-                Look::Directory { files, .. } => files.iter().map(|file| (file.path.clone(), file.identity)).collect(),
+                Look::Directory { files, .. } => {
+                    files.iter().map(|file| (file.path.clone(), file.identity)).collect()
+                }
                 _ => Vec::new(),
             }
         };
@@ -196,7 +215,9 @@ impl World {
             Look::Directory { unfinished: Some(_), .. } => "unfinished",
             _ if now.iter().all(|(_, identity)| identity.size == 0) => "empty",
             _ if rules.overwrite == Overwrite::Rename && overwritten && !marked => "overwritten",
-            _ if rules.overwrite == Overwrite::Marker && published.is_some() && !marked => "overwritten",
+            _ if rules.overwrite == Overwrite::Marker && published.is_some() && !marked => {
+                "overwritten"
+            }
             _ if rules.done_marker && !marked => "marker",
             _ => "settled",
         })
@@ -211,7 +232,8 @@ fn what_settles_is_what_the_rules_say_of_what_is_there() {
         let mut random = fastrand::Rng::with_seed(seed);
         let rules = Rules {
             settle: SETTLE,
-            overwrite: [Overwrite::Rename, Overwrite::Marker, Overwrite::SettleLonger][random.usize(..3)],
+            overwrite: [Overwrite::Rename, Overwrite::Marker, Overwrite::SettleLonger]
+                [random.usize(..3)],
             overwrite_settle: LONGER,
             done_marker: random.u8(..4) == 0,
             ..Rules::default()
@@ -227,7 +249,9 @@ fn what_settles_is_what_the_rules_say_of_what_is_there() {
 
         for name in NAMES {
             // It was held against the rules when it was told; a marker that goes after that changes nothing.
-            if let (Some(State::Settled(look)), Some(file)) = (world.told.get(name), world.files.get(name)) {
+            if let (Some(State::Settled(look)), Some(file)) =
+                (world.told.get(name), world.files.get(name))
+            {
                 assert_eq!(look, &file.look, "{name}");
                 continue;
             }

@@ -25,7 +25,9 @@ fn is_not_trusted(mut watched: Watched, new: &[u8], upload: impl Fn(&Watched, bo
     watched.until("a", is_overwritten, is_settled);
     upload(&watched, false);
     watched.state("a", is_changed);
-    let State::Overwritten(look) = watched.until("a", is_overwritten, is_settled) else { unreachable!() };
+    let State::Overwritten(look) = watched.until("a", is_overwritten, is_settled) else {
+        unreachable!()
+    };
     watched.has("a", &look, new);
     rsync(&["-I"], &watched.outside("a"), &watched.path("a")).succeeds();
     watched.publish("a", new);
@@ -48,7 +50,10 @@ fn sftp_over_it() {
     let ssh = Ssh::start();
     is_not_trusted(watched, &new, |watched, is_killed| {
         let to = watched.path("a");
-        let sftp = ssh.sftp(is_killed.then_some(6_400), &format!("put {} {}", watched.outside("a").display(), to.display()));
+        let sftp = ssh.sftp(
+            is_killed.then_some(6_400),
+            &format!("put {} {}", watched.outside("a").display(), to.display()),
+        );
         if is_killed { sftp.killed(|| begins_with(&to, &new)) } else { sftp.succeeds() }
     });
 }
@@ -59,7 +64,8 @@ fn rsync_into_it() {
     is_not_trusted(watched, &new, |watched, is_killed| {
         let to = watched.path("a");
         let limit = if is_killed { "--bwlimit=800" } else { "--bwlimit=0" };
-        let rsync = rsync(&["--inplace", "-I", "--no-whole-file", limit], &watched.outside("a"), &to);
+        let rsync =
+            rsync(&["--inplace", "-I", "--no-whole-file", limit], &watched.outside("a"), &to);
         if is_killed { rsync.killed(|| begins_with(&to, &new)) } else { rsync.succeeds() }
     });
 }
@@ -72,7 +78,11 @@ fn what_is_resumed_onto_another_file() {
     let new = content(2, 100_000);
     fs::write(watched.outside("a"), &new).unwrap();
     let ssh = Ssh::start();
-    ssh.sftp(None, &format!("put -a {} {}", watched.outside("a").display(), watched.path("a").display())).succeeds();
+    ssh.sftp(
+        None,
+        &format!("put -a {} {}", watched.outside("a").display(), watched.path("a").display()),
+    )
+    .succeeds();
     watched.state("a", is_changed);
     watched.until("a", is_overwritten, is_settled);
     assert!(fs::read(watched.path("a")).unwrap() != new);

@@ -23,15 +23,23 @@ fn is_lost_and_back(watched: &mut Watched, away: impl FnOnce(), back: impl FnOnc
     watched.folder(|folder| matches!(folder, Folder::Lost(_)));
     back();
     watched.folder(|folder| matches!(folder, Folder::Watching { .. }));
-    let withdrawn =
-        |event: &&Event| matches!(event, Event::Name { state: State::Gone | State::Changed(_) | State::Settled(_), .. });
+    let withdrawn = |event: &&Event| {
+        matches!(
+            event,
+            Event::Name { state: State::Gone | State::Changed(_) | State::Settled(_), .. }
+        )
+    };
     assert_eq!(watched.told[from..].iter().find(withdrawn), None);
 
     fs::write(watched.path("c"), "new").unwrap();
     watched.publish("c", b"new");
     fs::remove_file(watched.path("b")).unwrap();
     watched.until("b", |state| *state == State::Gone, |_| false);
-    assert!(!watched.told[from..].iter().any(|event| matches!(event, Event::Name { name, .. } if name == "a")));
+    assert!(
+        !watched.told[from..]
+            .iter()
+            .any(|event| matches!(event, Event::Name { name, .. } if name == "a"))
+    );
 }
 
 #[test]
@@ -39,7 +47,11 @@ fn moved_away_and_back() {
     let mut watched = Watched::start();
     let (folder, other) = (watched.path(""), watched.home.path().join("other"));
     let folder = folder.parent().unwrap().join("in");
-    is_lost_and_back(&mut watched, || fs::rename(&folder, &other).unwrap(), || fs::rename(&other, &folder).unwrap());
+    is_lost_and_back(
+        &mut watched,
+        || fs::rename(&folder, &other).unwrap(),
+        || fs::rename(&other, &folder).unwrap(),
+    );
 }
 
 #[test]
@@ -57,7 +69,12 @@ fn replaced_by_another_and_put_back() {
         fs::rename(&other, &folder).unwrap();
     };
     is_lost_and_back(&mut watched, away, back);
-    assert!(!watched.told.iter().any(|event| matches!(event, Event::Name { name, .. } if name == "stranger")));
+    assert!(
+        !watched
+            .told
+            .iter()
+            .any(|event| matches!(event, Event::Name { name, .. } if name == "stranger"))
+    );
 }
 
 #[test]
@@ -129,7 +146,11 @@ fn in_a_namespace(test: &str) -> bool {
     }
     Running::start("unshare", |command| {
         command.args(["--user", "--map-root-user", "--mount", "--propagation", "private"]);
-        command.arg(std::env::current_exe().unwrap()).args([&format!("watch::places::{test}"), "--exact", "--nocapture"]);
+        command.arg(std::env::current_exe().unwrap()).args([
+            &format!("watch::places::{test}"),
+            "--exact",
+            "--nocapture",
+        ]);
         command.env("MARGAY_TEST_NAMESPACE", "1");
     })
     .succeeds();
@@ -193,7 +214,9 @@ fn a_directory_in_it_is_unmounted() {
     let settled = watched.settled("d");
     watched.watcher().published(OsStr::new("d"), settled);
     run("umount", [watched.path("d")]);
-    let State::Failed(reason) = watched.until("d", |state| matches!(state, State::Failed(_)), is_changed) else {
+    let State::Failed(reason) =
+        watched.until("d", |state| matches!(state, State::Failed(_)), is_changed)
+    else {
         unreachable!()
     };
     assert!(reason.contains("mount"), "{reason}");
@@ -228,10 +251,16 @@ fn inotify_has_no_watch_left() {
     options.rules = rules();
     options.poll = Duration::from_millis(200);
     let (watcher, mut events) = Watcher::start(options).unwrap();
-    let Some(Event::Folder(Folder::Watching { how: How::Polling(reason), .. })) = events.blocking_recv() else { panic!() };
+    let Some(Event::Folder(Folder::Watching { how: How::Polling(reason), .. })) =
+        events.blocking_recv()
+    else {
+        panic!()
+    };
     assert!(reason.contains("fs.inotify.max_user_watches"), "{reason}");
     fs::write(home.path().join("a"), "whole").unwrap();
-    while !matches!(events.blocking_recv(), Some(Event::Name { name, state: State::Settled(_) }) if name == "a") {}
+    while !matches!(events.blocking_recv(), Some(Event::Name { name, state: State::Settled(_) }) if name == "a")
+    {
+    }
     watcher.stop();
 }
 
@@ -258,7 +287,11 @@ fn inotify_has_no_instance_left() {
     fs::write("/proc/sys/user/max_inotify_instances", "0").unwrap();
     let home = tempfile::tempdir().unwrap();
     let (watcher, mut events) = Watcher::start(Options::new(home.path())).unwrap();
-    let Some(Event::Folder(Folder::Watching { how: How::Polling(reason), .. })) = events.blocking_recv() else { panic!() };
+    let Some(Event::Folder(Folder::Watching { how: How::Polling(reason), .. })) =
+        events.blocking_recv()
+    else {
+        panic!()
+    };
     assert!(reason.contains("fs.inotify.max_user_instances"), "{reason}");
     watcher.stop();
 }
@@ -274,7 +307,11 @@ fn unreadable_and_readable_again() {
                 command.arg(drops);
             }
             command.arg(std::env::current_exe().unwrap());
-            command.args(["watch::places::unreadable_and_readable_again", "--exact", "--nocapture"]);
+            command.args([
+                "watch::places::unreadable_and_readable_again",
+                "--exact",
+                "--nocapture",
+            ]);
             command.env("MARGAY_TEST_NAMESPACE", "1");
         })
         .succeeds();

@@ -84,7 +84,12 @@ fn a_write_through_another_link_is_found_by_a_rescan() {
 fn a_file_without_a_name_gets_one() {
     use rustix::fs::{AtFlags, CWD, Mode, OFlags};
     let mut watched = Watched::start();
-    let file = rustix::fs::open(watched.path(""), OFlags::TMPFILE | OFlags::WRONLY, Mode::RUSR | Mode::WUSR).unwrap();
+    let file = rustix::fs::open(
+        watched.path(""),
+        OFlags::TMPFILE | OFlags::WRONLY,
+        Mode::RUSR | Mode::WUSR,
+    )
+    .unwrap();
     rustix::io::write(&file, b"whole").unwrap();
     assert_eq!(watched.pass(), []);
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
@@ -143,7 +148,9 @@ fn touch_changes_no_content() {
     watched.publish("a", b"whole");
     run("touch", [watched.path("a")]);
     watched.state("a", is_changed);
-    let State::Overwritten(look) = watched.until("a", is_overwritten, is_settled) else { unreachable!() };
+    let State::Overwritten(look) = watched.until("a", is_overwritten, is_settled) else {
+        unreachable!()
+    };
     // The infohash is the same, says the owner.
     watched.watcher().published(OsStr::new("a"), look);
     assert_eq!(watched.pass(), []);
@@ -205,7 +212,17 @@ fn nothing_to_publish_yet() {
 #[test]
 fn temporary_names_are_nothing() {
     let mut watched = Watched::start();
-    for name in [".a.k3XyZ9", "a.part", "a.filepart", "a.tmp", "a~", "a.crdownload", "a.!qB", "#12", ".hidden"] {
+    for name in [
+        ".a.k3XyZ9",
+        "a.part",
+        "a.filepart",
+        "a.tmp",
+        "a~",
+        "a.crdownload",
+        "a.!qB",
+        "#12",
+        ".hidden",
+    ] {
         fs::write(watched.path(name), "half").unwrap();
     }
     fs::create_dir(watched.path("lost+found")).unwrap();
@@ -213,7 +230,8 @@ fn temporary_names_are_nothing() {
     fs::write(watched.path("d/a"), "whole").unwrap();
     fs::write(watched.path("d/b.part"), "half").unwrap();
     let told = watched.pass();
-    let strangers = told.iter().filter(|event| !matches!(event, Event::Name { name, .. } if name == "d"));
+    let strangers =
+        told.iter().filter(|event| !matches!(event, Event::Name { name, .. } if name == "d"));
     assert_eq!(strangers.count(), 0, "{told:#?}");
     watched.never_settled("d");
     fs::rename(watched.path("d/b.part"), watched.path("d/b")).unwrap();
@@ -231,7 +249,10 @@ fn names_and_files_that_cannot_be_published_say_why() {
     let name = OsString::from_vec(b"b\xff".to_vec());
     fs::write(watched.path("").join(&name), "whole").unwrap();
     std::os::unix::fs::symlink("/etc/passwd", watched.path("l")).unwrap();
-    let State::Failed(reason) = watched.state("l", |state| matches!(state, State::Failed(_))) else { unreachable!() };
+    let State::Failed(reason) = watched.state("l", |state| matches!(state, State::Failed(_)))
+    else {
+        unreachable!()
+    };
     assert!(reason.contains("symbolic link"), "{reason}");
     watched.pass();
     let failed = |event: &Event| matches!(event, Event::Name { name: of, state: State::Failed(reason) } if *of == name && reason.contains("UTF-8"));
@@ -271,7 +292,12 @@ fn names_of_before_the_start() {
     });
     watched.until("gone", |state| *state == State::Gone, |_| true);
     watched.until("other", is_settled, |_| false);
-    assert!(!watched.told.iter().any(|event| matches!(event, Event::Name { name, .. } if name == "same")));
+    assert!(
+        !watched
+            .told
+            .iter()
+            .any(|event| matches!(event, Event::Name { name, .. } if name == "same"))
+    );
 }
 
 #[test]
@@ -336,7 +362,12 @@ fn a_hundred_thousand_names() {
             watched.told.clear();
         }
     }
-    println!("all settled after {:?}, {:.2} s of CPU, {}", began.elapsed(), seconds() - used, memory());
+    println!(
+        "all settled after {:?}, {:.2} s of CPU, {}",
+        began.elapsed(),
+        seconds() - used,
+        memory()
+    );
     std::thread::sleep(Duration::from_secs(5));
     let (began, used) = (Instant::now(), seconds());
     std::thread::sleep(Duration::from_secs(30));

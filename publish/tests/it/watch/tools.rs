@@ -23,15 +23,22 @@ impl Running {
     pub(super) fn start(program: &str, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(program);
         change(command.stdin(Stdio::null()));
-        let package = PACKAGES.iter().find(|(name, _)| *name == program).map_or(program, |(_, package)| *package);
+        let package = PACKAGES
+            .iter()
+            .find(|(name, _)| *name == program)
+            .map_or(program, |(_, package)| *package);
         match command.spawn() {
             Ok(child) => Running(child),
-            Err(error) => panic!("cannot run {program} ({error}): install the Debian package {package}"),
+            Err(error) => {
+                panic!("cannot run {program} ({error}): install the Debian package {package}")
+            }
         }
     }
 
     pub(super) fn piped<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Self {
-        Self::start(program, |command| _ = command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()))
+        Self::start(program, |command| {
+            _ = command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped())
+        })
     }
 
     pub(super) fn python(script: &str, args: impl IntoIterator<Item = PathBuf>) -> Self {
@@ -103,7 +110,17 @@ impl Ssh {
         let home = tempfile::tempdir().unwrap();
         for key in ["host", "user"] {
             let key = home.path().join(key);
-            run("ssh-keygen", [OsStr::new("-qt"), "ed25519".as_ref(), "-N".as_ref(), "".as_ref(), "-f".as_ref(), key.as_ref()]);
+            run(
+                "ssh-keygen",
+                [
+                    OsStr::new("-qt"),
+                    "ed25519".as_ref(),
+                    "-N".as_ref(),
+                    "".as_ref(),
+                    "-f".as_ref(),
+                    key.as_ref(),
+                ],
+            );
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let at = home.path().display();
@@ -122,15 +139,29 @@ impl Ssh {
         });
         let began = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(began.elapsed() < BOUND, "sshd does not listen: {}", fs::read_to_string(&log).unwrap_or_default());
+            assert!(
+                began.elapsed() < BOUND,
+                "sshd does not listen: {}",
+                fs::read_to_string(&log).unwrap_or_default()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         Ssh { home, port, _server: server }
     }
 
     fn options(&self, command: &mut Command) {
-        command.args(["-q", "-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
-        command.args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i"]).arg(self.home.path().join("user"));
+        command.args([
+            "-q",
+            "-F",
+            "none",
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+        ]);
+        command
+            .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i"])
+            .arg(self.home.path().join("user"));
         command.args(["-P", &self.port.to_string()]);
     }
 
@@ -326,7 +357,11 @@ fn sftp_of_a_new_file() {
     let ssh = Ssh::start();
     let mut watched = Watched::start();
     let bytes = put(&watched, 1);
-    ssh.sftp(SLOW, &format!("put {} {}", watched.outside("a").display(), watched.path("a").display())).succeeds();
+    ssh.sftp(
+        SLOW,
+        &format!("put {} {}", watched.outside("a").display(), watched.path("a").display()),
+    )
+    .succeeds();
     watched.publish("a", &bytes);
 }
 
@@ -336,7 +371,8 @@ fn sftp_that_is_killed_and_resumed() {
     let mut watched = Watched::with(|options| options.rules.done_marker = true);
     let bytes = put_much(&watched, 1);
     let (from, to) = (watched.outside("a"), watched.path("a"));
-    ssh.sftp(SLOW, &format!("put {} {}", from.display(), to.display())).killed(|| size(&to) > 400_000);
+    ssh.sftp(SLOW, &format!("put {} {}", from.display(), to.display()))
+        .killed(|| size(&to) > 400_000);
     watched.state("a", |state| *state == State::Uploading(Waits::Marker));
     ssh.sftp(None, &format!("put -a {} {}", from.display(), to.display())).succeeds();
     watched.pass();
@@ -357,7 +393,10 @@ fn directory(upload: impl FnOnce(&Path, &Path)) {
     let settled = watched.settled("d");
     assert_eq!(settled, look(&watched.path("d")));
     for file in ["1", "2", "e/3"] {
-        assert!(fs::read(watched.outside("d").join(file)).unwrap() == fs::read(watched.path("d").join(file)).unwrap());
+        assert!(
+            fs::read(watched.outside("d").join(file)).unwrap()
+                == fs::read(watched.path("d").join(file)).unwrap()
+        );
     }
 }
 
