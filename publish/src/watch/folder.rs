@@ -196,6 +196,7 @@ impl Watcher {
             why_polling: None,
             rescan_at: Duration::ZERO,
             check_at: Duration::ZERO,
+            writers_at: Duration::ZERO,
         };
         let thread = thread::Builder::new()
             .name("watch".to_owned())
@@ -376,6 +377,8 @@ struct Turns {
     why_polling: Option<String>,
     rescan_at: Duration,
     check_at: Duration,
+    /// Writers are not asked for before.
+    writers_at: Duration,
 }
 
 impl Turns {
@@ -656,7 +659,10 @@ impl Turns {
 
     /// Looks at what is due, some names at a time.
     fn look(&mut self, now: Duration) {
-        let names = self.settle.due(now, LOOKS_MAX);
+        let mut names = self.settle.due(now, LOOKS_MAX);
+        if self.options.writers && now < self.writers_at {
+            names.retain(|name| self.settle.ripe(name, now).is_none());
+        }
         if names.is_empty() {
             return;
         }
@@ -666,7 +672,10 @@ impl Turns {
             let ripe = names.iter().filter_map(|name| self.settle.ripe(name, now));
             let files: HashSet<_> =
                 ripe.flat_map(Look::identities).map(|file| (file.device, file.inode)).collect();
-            open = writers(&files);
+            if !files.is_empty() {
+                open = writers(&files);
+                self.writers_at = now + (self.now() - now) * 10;
+            }
         }
         let mut looks = Vec::with_capacity(names.len());
         for name in names {
