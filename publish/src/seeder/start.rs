@@ -319,8 +319,9 @@ pub(super) async fn reached(host: &str, masters: Vec<SocketAddr>) -> Vec<SocketA
     reached
 }
 
-/// Folders in the data folder.
+/// Folder of what is known of torrents, in the data folder.
 pub const ITEMS: &str = "items";
+/// Folder of their content, in the data folder.
 pub const CONTENT: &str = "content";
 
 /// Orders that wait at most.
