@@ -396,7 +396,11 @@ impl Master {
         let confirmed = self.confirmed_until.is_some_and(|until| Instant::now() < until);
         let few = feed::RemovalRules::default().few;
         let last = self.feed.last.as_ref();
-        confirmed || (items == 0 && last.is_some_and(|list| list.items.len() <= few && (list.withdraw || !list.items.is_empty())))
+        confirmed
+            || (items == 0
+                && last.is_some_and(|list| {
+                    list.items.len() <= few && (list.withdraw || !list.items.is_empty())
+                }))
     }
 
     /// A torrent as the list tells of it, where tracker and docroot have it.
