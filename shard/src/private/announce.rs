@@ -196,7 +196,9 @@ impl Swarms {
                 None => face.forget(&mut self.members.wides),
             }
         } else if !forbidden && !held_back {
-            let is_new = since_last.is_none();
+            // At its first announce, and at the first over its other family (BEP 7).
+            let is_new =
+                known.is_none_or(|known| !known.face.mark.has_both() && face.mark.has_both());
             self.tell(slot, announce, (is_new, face.mark.is_wide()), over, random, reply);
         }
         let stops = stopped || judged.is_some_and(|judged| judged.stops);
@@ -216,7 +218,7 @@ impl Swarms {
         })
     }
 
-    /// Tells the client of others, which `is_new`, and has addresses of both families where it `is_wide`.
+    /// Tells the client of others, which `is_new` or has a new family, and has addresses of both families where it `is_wide`.
     #[inline(always)]
     fn tell(
         &self,

@@ -86,6 +86,12 @@ impl Mark {
         self.scope(Self::V4_SHIFT) != ABSENT
     }
 
+    /// It has endpoints of both families.
+    #[inline]
+    pub(crate) fn has_both(self) -> bool {
+        self.is_wide() && self.has_v4()
+    }
+
     /// Its figures are kept beside its account.
     #[inline]
     pub(crate) fn is_large(self) -> bool {

@@ -84,6 +84,7 @@ impl Sim {
         }
         self.put_back |= self.now < self.last;
         self.last = self.now;
+        let was_narrow = self.is_wide(announce) == Some(false);
         let done = self.engine.announce(announce, self.now, &mut self.random, &mut self.reply);
         let expected = self.model.announce(announce, self.now, &mut self.expected);
         assert_eq!(done, expected, "{announce:?}");
@@ -106,7 +107,8 @@ impl Sim {
                 if peers < 500 || self.random.u8(..16) == 0 {
                     let refused = outcome.refusal().is_some();
                     let counted = self.model.counted.unwrap_or(*announce);
-                    let is_new = outcome.was.is_none();
+                    let is_new = outcome.was.is_none()
+                        || (was_narrow && self.is_wide(announce) == Some(true));
                     let (postponed, reply) = (self.postponed, &self.reply);
                     check::peers(&self.model, &counted, is_new, refused, postponed, reply);
                     let scraped = self.engine.scrape(&announce.info_hash);
@@ -116,6 +118,13 @@ impl Sim {
             }
         }
         (done, &self.reply)
+    }
+
+    /// Whether the client of an announce is known with addresses of both families; `None` when it is not known.
+    fn is_wide(&self, announce: &Announce) -> Option<bool> {
+        let torrent = self.model.torrents.get(&self.model.first(announce.info_hash))?;
+        let endpoints = &torrent.peers.get(&check::client(announce))?.endpoints;
+        Some(endpoints.v4.is_some() && endpoints.v6.is_some())
     }
 
     /// Those whose endpoint was taken over, by the last announce.
