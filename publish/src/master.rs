@@ -10,6 +10,7 @@ mod hasher;
 mod manifest;
 mod names;
 mod report;
+mod role;
 mod start;
 mod steps;
 mod tracker;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::block_in_place;
 use tokio::time::interval;
 
+use crate::durable::{self, Readers};
 use crate::engine::upload;
 use crate::feed::{self, List};
 use crate::node::Node;
@@ -38,10 +40,12 @@ use manifest::{Files, Item, Known, Manifest, ManifestError, Step};
 use names::{Act, Names, Seen};
 use steps::{Stepped, Steps};
 
-pub use start::{StartError, run};
+pub use role::run;
+pub use start::StartError;
 
 /// A Master at work.
 struct Master {
+    data: PathBuf,
     folder: PathBuf,
     node: Node,
     manifest: Manifest,
@@ -54,6 +58,10 @@ struct Master {
     /// URL of the folder in which `torrents/` is.
     base: url::Url,
     epoch: u64,
+    /// Whether it is still our turn.
+    holds: Box<dyn Fn() -> bool + Send + Sync>,
+    /// The key that is to follow, during a rotation.
+    next_key: Option<feed::PublicKey>,
     torrents: HashMap<InfoHash, Torrent>,
     feed: FeedState,
     /// Torrents that are withdrawn once a list without them is out.
@@ -141,9 +149,13 @@ impl Master {
     fn watched(&mut self, event: Event) -> Result<(), ManifestError> {
         let (name, state) = match event {
             Event::Name { name, state } => (name, state),
-            Event::Folder(Folder::Watching { path, how, .. }) => {
+            Event::Folder(Folder::Watching { path, how, identity }) => {
                 tracing::info!(folder = %path.display(), ?how, "watching");
                 self.lost = None;
+                let known = serde_json::to_vec(&(identity.device, identity.inode))
+                    .expect("numbers are JSON");
+                let path = self.data.join(start::FOLDER);
+                block_in_place(|| durable::write(&path, &known, Readers::All))?;
                 return Ok(());
             }
             Event::Folder(Folder::Lost(why)) => {
@@ -216,7 +228,7 @@ impl Master {
         else {
             return Ok(());
         };
-        let item = Item { files_were, ..item.clone() };
+        let item = Item { files_were, root: self.folder.clone(), ..item.clone() };
         self.watcher.published(OsStr::new(&item.name), look.clone());
         self.seed(&item);
         if self.manifest.item(&info_hash) != Some(&item) {
@@ -293,7 +305,7 @@ impl Master {
                 self.delayed.remove(&info_hash);
                 let Some(item) = self.manifest.item(&info_hash).cloned() else { return Ok(()) };
                 if item.step != Step::Withdrawing {
-                    self.seed_if_same(&item);
+                    self.seed_if_same(&item)?;
                     if let Some(torrent) = self.torrents.get_mut(&info_hash) {
                         torrent.offered = true;
                     }
@@ -326,19 +338,32 @@ impl Master {
     }
 
     /// Seeds what the tracker serves, where its files are still the ones that were hashed.
-    fn seed_if_same(&mut self, item: &Item) {
+    fn seed_if_same(&mut self, item: &Item) -> Result<(), ManifestError> {
         let path = item.root.join(&item.name);
-        match block_in_place(|| crate::watch::look(&path)) == item.files_were.look() {
-            true => self.seed(item),
+        let now = block_in_place(|| Files::of(&crate::watch::look(&path)));
+        match now {
+            Some(now) if now == item.files_were => self.seed(item),
+            Some(now) if now.is_moved(&item.files_were) => {
+                // Numbers of devices change over a restart of the machine.
+                let item = Item { files_were: now, ..item.clone() };
+                self.names.restore(&item.name, item.info_hash, item.files_were.look());
+                self.seed(&item);
+                block_in_place(|| self.manifest.put(item))?;
+            }
             // The watcher finds the same, and says what it is now.
-            false => self.watcher.again(OsStr::new(&item.name)),
+            _ if item.root == self.folder => self.watcher.again(OsStr::new(&item.name)),
+            _ => {
+                tracing::warn!(name = item.name, torrent = %item.info_hash, "its content is not here whole; it is published and not seeded here")
+            }
         }
+        Ok(())
     }
 
     /// Writes the feed, where it is not what it should be and the last one is out.
     fn write_feed(&mut self) -> Result<(), ManifestError> {
         let feed = &mut self.feed;
-        if !feed.is_dirty || feed.is_being_written || Instant::now() < feed.next {
+        if !feed.is_dirty || feed.is_being_written || Instant::now() < feed.next || !(self.holds)()
+        {
             return Ok(());
         }
         feed.is_dirty = false;
@@ -351,17 +376,31 @@ impl Master {
             .filter_map(|item| self.told(item))
             .collect();
         items.sort_by_key(|item| (item.published, item.info_hash));
+        let items_count = items.len();
         let list = List {
             epoch: self.epoch,
             generation,
             made: crate::unix_seconds(),
             items,
             masters: start::masters(&self.node),
-            withdraw: self.confirmed_until.is_some_and(|until| Instant::now() < until),
-            next_key: None,
+            withdraw: self.is_meant(items_count),
+            next_key: self.next_key,
         };
         self.writer.write(list);
         Ok(())
+    }
+
+    /// Whether Seeders are told that all that vanished is meant: the operator says so, or the last of a few went, as
+    /// they do not believe an empty list otherwise.
+    fn is_meant(&self, items: usize) -> bool {
+        let confirmed = self.confirmed_until.is_some_and(|until| Instant::now() < until);
+        let few = feed::RemovalRules::default().few;
+        let last = self.feed.last.as_ref();
+        confirmed
+            || (items == 0
+                && last.is_some_and(|list| {
+                    list.items.len() <= few && (list.withdraw || !list.items.is_empty())
+                }))
     }
 
     /// A torrent as the list tells of it, where tracker and docroot have it.
@@ -437,6 +476,10 @@ impl Master {
                 self.confirmed_until = Some(Instant::now() + CONFIRMED);
                 self.feed.is_dirty = true;
                 return Ok(Ok("Seeders are told that what has vanished is meant to be gone, for the next hour".to_owned()));
+            }
+            Command::AcceptFolder => {
+                self.watcher.accept_folder();
+                return Ok(Ok("the folder is the one that is watched from now on; what is not in it is withdrawn".to_owned()));
             }
             Command::Promote => return Ok(Err("this is the Master already".to_owned())),
         };

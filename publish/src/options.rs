@@ -170,7 +170,13 @@ options! {
     /// File with that token.
     tracker_api_token_file: Option<PathBuf> = "none";
 
-    ["Lease"]
+    ["Fail-over"]
+
+    /// URL of the feed of another Master that this one stands by for, or that stands by for this one; repeatable.
+    ///
+    /// Both have the same `key-file`, each has a `feed-url` of its own, and Seeders are given both. A standby holds what
+    /// the Master publishes, and becomes the Master when the lease in `database` is free, or by `margay publish promote`.
+    standby_of: Vec<WebUrl> = "none";
 
     /// PostgreSQL with the lease, for several Masters of which one works: `postgres://USER@HOST/DATABASE`.
     ///

@@ -12,7 +12,7 @@
 
 mod budget;
 mod following;
-mod poll;
+pub mod poll;
 mod report;
 mod start;
 
@@ -40,36 +40,38 @@ use crate::node::Node;
 use crate::options::Order;
 use crate::shelf::{Shelf, ShelfError, hex};
 use crate::torrent::{Identity, Metainfo};
-use crate::web::status::Status;
+use crate::web::status::{Role, Status};
 use crate::web::{Command, Ordered};
 use budget::Candidate;
 use following::Following;
-use poll::{PollError, Polled, Poller};
+use poll::{PollError, Polled};
 
-pub use start::{StartError, run};
+pub use poll::Poller;
+
+pub use start::{CONTENT, Ended, ITEMS, Own, Settings, StartError, follow, run};
 
 /// A torrent that is held, or on its way.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct Held {
+pub struct Held {
     /// Which.
     #[serde(with = "hex")]
-    info_hash: InfoHash,
+    pub info_hash: InfoHash,
     /// The name of its content.
-    name: String,
+    pub name: String,
     /// Bytes of its content.
-    size: u64,
+    pub size: u64,
     /// When it was published, in seconds since 1970.
-    published: u64,
+    pub published: u64,
     /// The key of the feed that it is of.
-    feed: String,
+    pub feed: String,
     /// How far it is.
-    state: HeldState,
+    pub state: HeldState,
 }
 
 /// How far a torrent is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum HeldState {
+pub enum HeldState {
     /// It is being fetched.
     Fetching,
     /// All of it is there, and its files are these, in the torrent's order.
@@ -88,6 +90,8 @@ struct Seeder {
     following: Following,
     content: PathBuf,
     metainfos: HashMap<InfoHash, Arc<Metainfo>>,
+    /// Torrents whose content is complete elsewhere.
+    own: HashSet<InfoHash>,
     /// Torrents whose `.torrent` file is being asked for.
     asking: HashSet<InfoHash>,
     /// Torrents that are being fetched, with what was last seen of it.
@@ -103,6 +107,9 @@ struct Seeder {
     masters: HashMap<String, Vec<SocketAddr>>,
     came: mpsc::UnboundedSender<Came>,
     status: watch::Sender<Status>,
+    role: Role,
+    may_be_promoted: bool,
+    promoted: bool,
     started: u64,
 }
 
@@ -158,6 +165,9 @@ impl Seeder {
                 Some((command, reply)) = orders.recv() => {
                     // Whoever asked may be gone.
                     let _ = reply.send(self.order(&command));
+                    if self.promoted {
+                        return Ok(());
+                    }
                 }
                 _ = ticks.tick() => {
                     self.look_at_engine();
@@ -222,6 +232,7 @@ impl Seeder {
         let items = self.following.items();
         let mut candidates: Vec<Candidate> = items
             .values()
+            .filter(|(item, _)| !self.own.contains(&item.info_hash))
             .map(|(item, _)| Candidate {
                 info_hash: item.info_hash,
                 size: item.size,
@@ -444,7 +455,11 @@ impl Seeder {
 
     /// A torrent whose files are not what they were: what is right of them is kept.
     fn fetch_again(&mut self, info_hash: InfoHash) -> Result<(), ShelfError> {
-        let Some(held) = self.shelf.get(&info_hash).cloned() else { return Ok(()) };
+        let Some(held) = self.shelf.get(&info_hash).cloned() else {
+            self.node.leave(&info_hash);
+            self.own.remove(&info_hash);
+            return Ok(());
+        };
         if !matches!(held.state, HeldState::Complete(_)) {
             return Ok(());
         }
@@ -526,8 +541,18 @@ impl Seeder {
     fn order(&mut self, command: &Command) -> Result<String, String> {
         let name = match command {
             Command::Republish { name } => name,
-            Command::Withdraw { .. } | Command::Confirm => {
+            Command::Withdraw { .. } | Command::Confirm | Command::AcceptFolder => {
                 return Err("this is a Seeder: what it holds is decided at its Master".to_owned());
+            }
+            Command::Promote if self.may_be_promoted => {
+                self.promoted = true;
+                return Ok("it becomes the Master".to_owned());
+            }
+            Command::Promote if self.role == Role::Standby => {
+                return Err(
+                    "the lease in the database decides who is the Master: stop the other one"
+                        .to_owned(),
+                );
             }
             Command::Promote => return Err("this is a Seeder and no standby".to_owned()),
         };

@@ -32,6 +32,8 @@ pub enum Ask {
     Republish(Vec<String>),
     /// That what has vanished is meant to be gone.
     Confirm,
+    /// That the watched folder is another one on purpose.
+    AcceptFolder,
     /// To be the Master from now on.
     Promote,
 }
@@ -98,6 +100,7 @@ impl Place {
             Ask::Withdraw(names) => each(names, |name| Command::Withdraw { name }),
             Ask::Republish(names) => each(names, |name| Command::Republish { name }),
             Ask::Confirm => vec![Command::Confirm],
+            Ask::AcceptFolder => vec![Command::AcceptFolder],
             Ask::Promote => vec![Command::Promote],
         };
         for command in commands {

@@ -247,8 +247,7 @@ impl Extensions {
             .and_then(Value::integer)
             .and_then(|id| u8::try_from(id).ok())
             .filter(|&id| id != 0);
-        let client =
-            bencode::find(payload, b"v").and_then(Value::text).and_then(|text| printable(text));
+        let client = bencode::find(payload, b"v").and_then(Value::text).and_then(printable);
         Self {
             metadata_id,
             metadata_size: number(b"metadata_size").and_then(|size| u32::try_from(size).ok()),

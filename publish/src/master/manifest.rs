@@ -106,6 +106,27 @@ impl Files {
         }
     }
 
+    /// True when only the number of the device is another one than in `before`.
+    pub(super) fn is_moved(&self, before: &Self) -> bool {
+        let (Some(from), Some(to)) =
+            (before.identities().first().copied(), self.identities().first().copied())
+        else {
+            return false;
+        };
+        let moved = |identity: &Identity| Identity {
+            device: if identity.device == from.device { to.device } else { identity.device },
+            ..*identity
+        };
+        match (before, self) {
+            (Files::File(before), Files::File(now)) => moved(before) == *now,
+            (Files::Directory { files: before, .. }, Files::Directory { files: now, .. }) => before
+                .iter()
+                .map(|(path, identity)| (path, moved(identity)))
+                .eq(now.iter().map(|(path, identity)| (path, *identity))),
+            _ => false,
+        }
+    }
+
     /// Which files they were, in the order of the torrent.
     pub(super) fn identities(&self) -> Vec<Identity> {
         match self {
@@ -254,9 +275,13 @@ impl Manifest {
         Ok(self.items.torrent(info_hash)?)
     }
 
-    /// The number of the last list.
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
+    /// The next list has a higher number than this.
+    pub(super) fn is_behind(&mut self, generation: u64) -> Result<(), ManifestError> {
+        if self.generation < generation {
+            self.generation = generation;
+            self.next_generation()?;
+        }
+        Ok(())
     }
 
     /// The number of the next list, which no list after a crash has again.
@@ -302,7 +327,7 @@ mod tests {
         let mut manifest = Manifest::open(data.path()).unwrap();
         assert_eq!(manifest.item(&InfoHash([1; 20])).unwrap().step, Step::Published);
         assert_eq!(manifest.torrent(&InfoHash([1; 20])).unwrap(), "torrent");
-        assert_eq!(manifest.generation(), 1);
+        assert_eq!(manifest.generation, 1);
         manifest.forget(&InfoHash([1; 20])).unwrap();
 
         let manifest = Manifest::open(data.path()).unwrap();

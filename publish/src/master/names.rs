@@ -113,11 +113,6 @@ impl Names {
         self.entry(name).kept_out = Some(files);
     }
 
-    /// The files of a name's torrent.
-    pub(super) fn files(&self, name: &str) -> Option<&Look> {
-        self.names.get(name)?.torrent.as_ref().map(|(_, files)| files)
-    }
-
     /// Something is seen of a name.
     pub(super) fn see(&mut self, name: &str, seen: Seen) -> Vec<Act> {
         let entry = self.entry(name);

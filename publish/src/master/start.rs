@@ -69,6 +69,18 @@ pub enum StartError {
     /// A page cannot be served.
     #[error(transparent)]
     Listener(#[from] ListenerError),
+    /// The standby does not start, or has ended.
+    #[error(transparent)]
+    Standby(#[from] crate::seeder::StartError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Database(#[from] persist::DatabaseError),
+    /// The epoch is not readable.
+    #[error("{} does not hold a number; write a larger one there than any that Seeders have seen (their status says which)", path.display())]
+    Epoch {
+        /// The file.
+        path: PathBuf,
+    },
     /// A secret cannot be read.
     #[error(transparent)]
     Secret(#[from] ops::options::SecretError),
@@ -82,18 +94,39 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
-/// Runs a Master until `stop`.
-pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(), StartError> {
+/// A turn as the Master.
+pub(super) struct Turn {
+    /// Which turn it is: higher than that of any Master before.
+    pub(super) epoch: u64,
+    /// Whether it is still ours, which is asked before each step that others see.
+    pub(super) holds: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// Where a Master's own files are, looked at before anything is done with them.
+pub(super) fn folders(options: &options::Master) -> Result<(PathBuf, PathBuf), StartError> {
     let data = folder(&options.data)?;
-    let folder = watched(options.watch())?;
+    let watch = watched(options.watch())?;
     for inner in [&data, &self::folder(options.docroot())?] {
-        if inner.starts_with(&folder) {
-            return Err(StartError::Inside { inner: inner.clone(), outer: folder });
+        if inner.starts_with(&watch) {
+            return Err(StartError::Inside { inner: inner.clone(), outer: watch });
         }
     }
+    Ok((data, watch))
+}
+
+/// Is the Master until `stop`, or until the turn is over.
+pub(super) async fn publish(
+    options: &options::Master,
+    turn: Turn,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
+    let (data, folder) = folders(options)?;
+    // What serves pages ends with this, also where the process goes on in another role.
+    let stop = stop.child_token();
     let manifest = Manifest::open(&data)?;
     let docroot = Docroot::open(options.docroot())?;
-    let key = Arc::new(KeyPair::open(&data)?);
+    let key = Arc::new(super::role::key(options, &data)?);
+    let next_key = KeyPair::next(&data)?.map(|key| key.public());
     let feed_url = options.feed_url().0.clone();
     let address = FeedAddress { url: feed_url.clone(), key: Some(key.public()) };
 
@@ -190,9 +223,10 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
         rules: rules(options),
         published: manifest
             .items()
-            .filter(|item| item.step != Step::Withdrawing)
+            .filter(|item| item.step != Step::Withdrawing && item.root == folder)
             .map(|item| (OsString::from(&item.name), item.files_were.look()))
             .collect(),
+        known: known_folder(&data)?,
         ..watching::Options::new(&folder)
     };
     let (watcher, watched) = Watcher::start(watching)?;
@@ -205,6 +239,7 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
         orders: ordered,
     };
     let mut master = Master {
+        data,
         folder,
         node,
         manifest,
@@ -215,7 +250,9 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
         writer,
         served,
         base: feed_url.join(".").expect("a URL has a folder"),
-        epoch: 1,
+        epoch: turn.epoch,
+        holds: turn.holds,
+        next_key,
         torrents: HashMap::new(),
         feed: FeedState {
             is_dirty: true,
@@ -235,7 +272,7 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
     };
     master.resume()?;
     ready.store(true, Ordering::Relaxed);
-    tracing::info!(feed = %address, "publishing; Seeders follow this address");
+    tracing::info!(feed = %address, epoch = turn.epoch, "publishing; Seeders follow this address");
     let worked = master.work(arriving, stop.clone()).await;
     ready.store(false, Ordering::Relaxed);
     stop.cancel();
@@ -265,6 +302,18 @@ impl Master {
             tracing::info!(torrents = count, "known from before");
         }
         Ok(())
+    }
+}
+
+/// The folder that was watched before.
+fn known_folder(data: &Path) -> Result<Option<watching::FolderIdentity>, StartError> {
+    let path = data.join(FOLDER);
+    match path.exists() {
+        true => {
+            let (device, inode) = crate::shelf::read_json(&path).map_err(ManifestError::from)?;
+            Ok(Some(watching::FolderIdentity { device, inode }))
+        }
+        false => Ok(None),
     }
 }
 
@@ -305,6 +354,9 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
+
+/// Which folder was watched, in the data folder.
+pub(super) const FOLDER: &str = "folder.json";
 
 /// Orders that wait at most.
 const ORDERS_MAX: usize = 16;

@@ -89,6 +89,12 @@ pub(super) fn master(options: &Master) -> Vec<Conflict> {
             "a token is given and no tracker-api that takes it; give --tracker-api http://HOST:PORT",
         ));
     }
+    if options.database.is_some() && options.standby_of.is_empty() {
+        found.push(Conflict::new(
+            &["database", "standby-of"],
+            "a lease is for several Masters: give the feed of the other one as --standby-of URL",
+        ));
+    }
     if options.database_password_file.is_some() && options.database.is_none() {
         found.push(Conflict::new(
             &["database-password-file", "database"],

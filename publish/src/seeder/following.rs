@@ -206,6 +206,12 @@ impl Following {
         Ok(group.removals.look(Ok(&signed.list), &held, self.started.elapsed().as_secs()))
     }
 
+    /// The list that holds of the first feed's key.
+    pub(super) fn list(&self) -> Option<Arc<List>> {
+        let first = self.feeds.first()?;
+        self.groups.get(&first.key.to_string())?.list.clone()
+    }
+
     /// All that is published, with the feed's key.
     pub(super) fn items(&self) -> HashMap<InfoHash, (Item, String)> {
         let mut items = HashMap::new();

@@ -10,17 +10,18 @@ use reqwest::{Client, Response, StatusCode};
 use ring::digest;
 use url::Url;
 
+use crate::feed::{self, FeedError, List, TrustedKeys};
 use crate::web::SEEDER_HEADER;
 
 /// Asks Masters.
 #[derive(Clone, Debug)]
-pub(super) struct Poller {
+pub struct Poller {
     client: Client,
 }
 
 /// An answer about a list.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Polled {
+pub enum Polled {
     /// It is what it was.
     Same,
     /// It is this.
@@ -34,7 +35,7 @@ pub(super) enum Polled {
 
 /// Why there is no answer that can be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PollError {
+pub enum PollError {
     /// Nobody answers.
     #[error("{url} does not answer")]
     Away {
@@ -81,6 +82,14 @@ pub(super) enum PollError {
         /// Why.
         source: std::io::Error,
     },
+    /// The list is refused.
+    #[error("the list of {url} is refused")]
+    Feed {
+        /// Where.
+        url: Url,
+        /// Why.
+        source: FeedError,
+    },
     /// A file is not what the list says.
     #[error("{url} is not the file that the signed list names; it is not used")]
     Foreign {
@@ -91,7 +100,7 @@ pub(super) enum PollError {
 
 impl Poller {
     /// Makes the client.
-    pub(super) fn new() -> Result<Self, reqwest::Error> {
+    pub fn new() -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .connect_timeout(CONNECT_TIME)
             .read_timeout(READ_TIME)
@@ -103,7 +112,7 @@ impl Poller {
     }
 
     /// Asks for the list at `url`; `etag` is that of the last one, `holds` what the Master is told.
-    pub(super) async fn list(
+    pub async fn list(
         &self,
         url: &Url,
         etag: Option<&str>,
@@ -133,8 +142,18 @@ impl Poller {
         Ok(Polled::New { bytes, etag })
     }
 
+    /// The list at `url`, where it is signed by one of `keys`.
+    pub async fn signed(&self, url: &Url, keys: &TrustedKeys) -> Result<List, PollError> {
+        match self.list(url, None, "", feed::BYTES_MAX).await? {
+            Polled::Same => Err(PollError::Late { url: url.clone() }),
+            Polled::New { bytes, .. } => feed::read(&bytes, keys)
+                .map(|signed| signed.list)
+                .map_err(|source| PollError::Feed { url: url.clone(), source }),
+        }
+    }
+
     /// Fetches the `.torrent` file at `url`, which has this length and this SHA-256.
-    pub(super) async fn torrent(
+    pub async fn torrent(
         &self,
         url: &Url,
         length: u64,

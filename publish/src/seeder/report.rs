@@ -8,7 +8,7 @@ use super::{HeldState, Seeder};
 use crate::announce::TorrentStatus;
 use crate::engine::State;
 use crate::engine::upload::TorrentStats;
-use crate::web::status::{File, FileState, Role, Status, told_by};
+use crate::web::status::{File, FileState, Status, told_by};
 
 impl Seeder {
     /// How everything is now.
@@ -74,7 +74,7 @@ impl Seeder {
             .fold((0, 0), |(done, all), progress| (done + progress.bytes, all + progress.total));
         let peers = uploads.torrents.iter().flat_map(|torrent| &torrent.peers);
         Status {
-            role: Role::Seeder,
+            role: self.role,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started,
             folder: self.content.display().to_string(),

@@ -19,12 +19,12 @@ use super::{Came, Held, HeldState, Seeder};
 use crate::announce::bridge::Bridge;
 use crate::durable::{self, FileError};
 use crate::engine::{EngineError, Rqbit, RqbitOptions};
-use crate::feed::{BYTES_MAX, FeedAddress, PublicKey, RemovalRules};
+use crate::feed::{BYTES_MAX, FeedAddress, List, PublicKey, RemovalRules};
 use crate::node::{Node, NodeError, NodeOptions};
-use crate::options;
+use crate::options::{self, Order};
 use crate::shelf::{Shelf, ShelfError, hex};
-use crate::torrent::{Metainfo, TorrentError};
-use crate::web::status::Status;
+use crate::torrent::{Identity, Metainfo, TorrentError};
+use crate::web::status::{Role, Status};
 use crate::web::{Control, Listener, ListenerError};
 
 /// Why a Seeder does not start, or has ended.
@@ -65,45 +65,112 @@ pub enum StartError {
     Http(#[from] reqwest::Error),
 }
 
+/// How a Seeder works, as a Seeder's options say it, or a Master's that stands by.
+pub struct Settings {
+    /// Folder for content and torrents.
+    pub data: PathBuf,
+    /// Where it is asked how it is.
+    pub control: Option<SocketAddr>,
+    /// What it follows, each feed with its key.
+    pub feeds: Vec<(FeedAddress, PublicKey)>,
+    /// When what vanished is removed.
+    pub rules: RemovalRules,
+    /// How often feeds are asked for.
+    pub poll: Duration,
+    /// How it is reached.
+    pub node: NodeOptions,
+    /// Bytes a second that are downloaded at most.
+    pub download_rate: Option<u64>,
+    /// Bytes of content on the disk at most.
+    pub bytes_max: Option<u64>,
+    /// What goes first.
+    pub order: Order,
+    /// Torrents that are fetched at a time.
+    pub fetches_max: usize,
+    /// A Seeder, or a standby.
+    pub role: Role,
+    /// A standby becomes the Master when it is told to; otherwise somebody else decides.
+    pub may_be_promoted: bool,
+    /// Content that is complete elsewhere: it is seeded from there while it is published, and not fetched.
+    pub own: Vec<Own>,
+}
+
+/// Content that is complete elsewhere.
+pub struct Own {
+    /// The torrent.
+    pub metainfo: Arc<Metainfo>,
+    /// The folder that its files are below.
+    pub root: PathBuf,
+    /// Which files they were, in the torrent's order.
+    pub identities: Vec<Identity>,
+}
+
+/// How a Seeder has ended.
+pub struct Ended {
+    /// It was told to become the Master.
+    pub promoted: bool,
+    /// The list that it followed last, of the first feed's key.
+    pub list: Option<Arc<List>>,
+}
+
 /// Runs a Seeder until `stop`.
 pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(), StartError> {
-    durable::folder(&options.data)?;
-    let data =
-        options.data.canonicalize().map_err(FileError::of("find the folder", &options.data))?;
-    let shelf: Shelf<Held> = Shelf::open(&data.join("items"))?;
-    let content = data.join("content");
-    durable::folder(&content)?;
-    let rules = RemovalRules {
-        seconds: options.removal_wait.as_secs(),
-        percent: (options.removal_share * 100.0) as u64,
-        ..RemovalRules::default()
+    let settings = Settings {
+        data: options.data.clone(),
+        control: options.control,
+        feeds: options.feeds(),
+        rules: RemovalRules {
+            seconds: options.removal_wait.as_secs(),
+            percent: (options.removal_share * 100.0) as u64,
+            ..RemovalRules::default()
+        },
+        poll: options.poll,
+        node: NodeOptions {
+            listen: options.peers.listen.clone(),
+            announce_port: options.peers.announce_port,
+            upload_rate: options.peers.upload_rate.map(|rate| rate.0 as u64),
+            tiers: options.tracker_override.iter().map(|tier| tier.0.clone()).collect(),
+        },
+        download_rate: options.download_rate.map(|rate| rate.0 as u64),
+        bytes_max: options.disk_max.map(|max| max.0 as u64),
+        order: options.order,
+        fetches_max: options.fetches_max.into(),
+        role: Role::Seeder,
+        may_be_promoted: false,
+        own: Vec::new(),
     };
-    let feeds: Vec<(FeedAddress, PublicKey)> = options.feeds();
-    let following = Following::open(data.join("feeds.json"), feeds, rules)?;
+    follow(settings, stop).await.map(drop)
+}
 
+/// Follows feeds until `stop`, or until it is told to become the Master.
+pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended, StartError> {
+    let data = &settings.data;
+    durable::folder(data)?;
+    let data = data.canonicalize().map_err(FileError::of("find the folder", data))?;
+    let shelf: Shelf<Held> = Shelf::open(&data.join(ITEMS))?;
+    let content = data.join(CONTENT);
+    durable::folder(&content)?;
+    let following = Following::open(data.join("feeds.json"), settings.feeds, settings.rules)?;
+
+    // What serves pages ends with this, also where the process goes on in another role.
+    let stop = stop.child_token();
     let (status, said) = watch::channel(Status::default());
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
     let control = Control::new(said, orders);
     let ready = control.ready();
     let mut pages = tokio::task::JoinSet::new();
-    if let Some(at) = options.control {
+    if let Some(at) = settings.control {
         let listener = Listener::bind(at).await?;
         tracing::info!(address = %listener.address(), "status, metrics, health and commands");
         pages.spawn(listener.serve(control.router(), false, stop.clone()));
     }
-    let node_options = NodeOptions {
-        listen: options.peers.listen.clone(),
-        announce_port: options.peers.announce_port,
-        upload_rate: options.peers.upload_rate.map(|rate| rate.0 as u64),
-        tiers: options.tracker_override.iter().map(|tier| tier.0.clone()).collect(),
-    };
-    let (node, uploads) = Node::start(&node_options).await?;
+    let (node, uploads) = Node::start(&settings.node).await?;
     tracing::info!(addresses = ?node.addresses(), port = node.port(), "listening for peers");
     let engine = Rqbit::start(RqbitOptions {
         peer_id: node.peer_id(),
         announce_port: node.port(),
-        download_rate: options.download_rate.map(|rate| rate.0 as u64),
-        upload_rate: node_options.upload_rate,
+        download_rate: settings.download_rate,
+        upload_rate: settings.node.upload_rate,
         peers_max: 100,
         descriptors_max: 128,
     })
@@ -119,25 +186,39 @@ pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(
         following,
         content,
         metainfos: HashMap::new(),
+        own: settings.own.iter().map(|own| own.metainfo.info_hash).collect(),
         asking: HashSet::new(),
         fetching: HashMap::new(),
         failed: HashMap::new(),
         waiting: Vec::new(),
-        bytes_max: options.disk_max.map(|max| max.0 as u64),
-        order: options.order,
-        fetches_max: options.fetches_max.into(),
+        bytes_max: settings.bytes_max,
+        order: settings.order,
+        fetches_max: settings.fetches_max,
         masters: HashMap::new(),
         came,
         status,
+        role: settings.role,
+        may_be_promoted: settings.may_be_promoted,
+        promoted: false,
         started: crate::unix_seconds(),
     };
     seeder.resume()?;
+    for own in settings.own {
+        if let Err(error) = seeder.node.seed(&own.metainfo, own.root, own.identities) {
+            tracing::error!(name = own.metainfo.name, %error, "it is not seeded");
+        }
+    }
     for at in 0..seeder.following.len() {
-        seeder.poll(at, Duration::ZERO, options.poll);
+        seeder.poll(at, Duration::ZERO, settings.poll);
     }
     ready.store(true, Ordering::Relaxed);
-    tracing::info!(feeds = seeder.following.len(), torrents = seeder.shelf.len(), "following");
-    let worked = seeder.work(uploads, coming, ordered, options.poll, stop.clone()).await;
+    tracing::info!(
+        role = seeder.role.word(),
+        feeds = seeder.following.len(),
+        torrents = seeder.shelf.len(),
+        "following"
+    );
+    let worked = seeder.work(uploads, coming, ordered, settings.poll, stop.clone()).await;
     ready.store(false, Ordering::Relaxed);
     stop.cancel();
     seeder.engine.stop().await;
@@ -145,7 +226,8 @@ pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(
         tracing::warn!(torrent = %unsaid.info_hash, tracker = unsaid.tracker, "not told that we stop");
     }
     pages.shutdown().await;
-    Ok(worked?)
+    worked?;
+    Ok(Ended { promoted: seeder.promoted, list: seeder.following.list() })
 }
 
 impl Seeder {
@@ -167,7 +249,7 @@ impl Seeder {
             let folder = self.folder(&info_hash);
             let is_same = metainfo.files.iter().zip(identities).all(|(file, was)| {
                 let now = fs::symlink_metadata(folder.join(&file.path));
-                now.is_ok_and(|now| now.is_file() && crate::torrent::Identity::of(&now) == *was)
+                now.is_ok_and(|now| now.is_file() && Identity::of(&now) == *was)
             });
             if is_same && identities.len() == metainfo.files.len() {
                 self.seed(&held, identities.clone());
@@ -236,6 +318,11 @@ pub(super) async fn reached(host: &str, masters: Vec<SocketAddr>) -> Vec<SocketA
     }
     reached
 }
+
+/// Folder of what is known of torrents, in the data folder.
+pub const ITEMS: &str = "items";
+/// Folder of their content, in the data folder.
+pub const CONTENT: &str = "content";
 
 /// Orders that wait at most.
 const ORDERS_MAX: usize = 16;

@@ -21,6 +21,9 @@ use crate::engine::content::Descriptors;
 use crate::engine::fetch::Failure;
 use crate::torrent::{Identity, Metainfo};
 
+/// The device and inode of each file, where it has been made.
+type Inodes = Box<[Option<(u64, u64)>]>;
+
 /// The files of a torrent that is being fetched.
 pub(super) struct Files {
     number: u64,
@@ -28,7 +31,7 @@ pub(super) struct Files {
     folder: PathBuf,
     descriptors: Arc<Descriptors>,
     /// The device and inode of each file since its length was set.
-    inodes: Mutex<Box<[Option<(u64, u64)>]>>,
+    inodes: Mutex<Inodes>,
     failure: Mutex<Option<Failure>>,
     closed: AtomicBool,
 }
@@ -177,7 +180,7 @@ impl Files {
         Ok(())
     }
 
-    fn inodes(&self) -> std::sync::MutexGuard<'_, Box<[Option<(u64, u64)>]>> {
+    fn inodes(&self) -> std::sync::MutexGuard<'_, Inodes> {
         self.inodes.lock().expect("nothing panics while it is held")
     }
 

@@ -43,7 +43,7 @@ async fn aria2(uploads: &Uploads, made: &Made, by_magnet: bool) -> TempDir {
         ])
         .args([
             "--enable-peer-exchange=false",
-            "--bt-stop-timeout=60",
+            "--bt-stop-timeout=120",
             "--listen-port=20000-60000",
             "--file-allocation=none",
             "--no-conf",
@@ -124,7 +124,7 @@ pub(crate) async fn transmission(tracker: &str, made: &Made, by_magnet: bool) {
     })
     .await;
     assert!(is_taken, "the daemon does not take it");
-    let is_there = super::until_is(|| made.is_same(folder.path())).await;
+    let is_there = super::until_is(|| made.is_same_but_empty(folder.path())).await;
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(is_there, "Transmission has not the content, by magnet link: {by_magnet}");
@@ -161,10 +161,10 @@ pub(crate) async fn isolated(name: &str, prepare: &str) -> Option<String> {
     None
 }
 
-/// Waits for a program, at most for two minutes.
+/// Waits for a program, at most for ten minutes.
 pub(crate) async fn run(command: Command) -> Output {
     let mut limited = Command::new("timeout");
-    limited.arg("120").arg(command.get_program()).args(command.get_args());
+    limited.arg("600").arg(command.get_program()).args(command.get_args());
     tokio::task::spawn_blocking(move || limited.output().unwrap()).await.unwrap()
 }
 

@@ -132,10 +132,11 @@ impl Made {
         &self.files[index].1
     }
 
-    /// The same files are in another folder.
-    pub(crate) fn is_same(&self, folder: &Path) -> bool {
+    /// The same files are in another folder, but for empty ones, which Transmission 3.00 does not make.
+    pub(crate) fn is_same_but_empty(&self, folder: &Path) -> bool {
         self.files
             .iter()
+            .filter(|(_, content)| !content.is_empty())
             .all(|(path, content)| fs::read(folder.join(path)).is_ok_and(|found| found == *content))
     }
 
