@@ -131,6 +131,10 @@ fn samples_are_accepted_and_the_documents_have_not_drifted() {
     }
     let kept = fs::read_to_string(docs.join("publish-options.md")).unwrap();
     assert!(kept == page, "run `({}) > docs/publish-options.md`", how.join("; "));
+    let page = publisher(&docs, &[], "metrics").out;
+    let kept = fs::read_to_string(docs.join("publish-metrics.md")).unwrap();
+    let command = "cargo run -q -p margay-publish -- metrics > docs/publish-metrics.md";
+    assert!(kept == page, "run `{command}`");
 }
 
 #[test]
