@@ -46,8 +46,8 @@ fn answer(request: Request) -> anyhow::Result<()> {
             let options = options::load_only(PLACE, flags, &environment())?;
             ask::master(&options, &asked, json, &mut text)?;
         }
-        Request::Key(flags) => {
-            ask::key(&options::load_only(KEY, flags, &environment())?, &mut text)?;
+        Request::Key(flags, task) => {
+            ask::key(&options::load_only(KEY, flags, &environment())?, task, &mut text)?;
         }
         Request::AskSeeder(flags, asked, json) => {
             let options = options::load_only(PLACE, flags, &environment())?;

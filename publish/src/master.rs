@@ -40,7 +40,7 @@ use manifest::{Files, Item, Known, Manifest, ManifestError, Step};
 use names::{Act, Names, Seen};
 use steps::{Stepped, Steps};
 
-pub use role::run;
+pub use role::{key, run};
 pub use start::StartError;
 
 /// A Master at work.

@@ -90,8 +90,8 @@ struct Seeder {
     following: Following,
     content: PathBuf,
     metainfos: HashMap<InfoHash, Arc<Metainfo>>,
-    /// Torrents whose content is complete elsewhere.
-    own: HashSet<InfoHash>,
+    /// Torrents whose content is complete elsewhere, with their names and sizes.
+    own: HashMap<InfoHash, (String, u64)>,
     /// Torrents whose `.torrent` file is being asked for.
     asking: HashSet<InfoHash>,
     /// Torrents that are being fetched, with what was last seen of it.
@@ -232,7 +232,7 @@ impl Seeder {
         let items = self.following.items();
         let mut candidates: Vec<Candidate> = items
             .values()
-            .filter(|(item, _)| !self.own.contains(&item.info_hash))
+            .filter(|(item, _)| !self.own.contains_key(&item.info_hash))
             .map(|(item, _)| Candidate {
                 info_hash: item.info_hash,
                 size: item.size,

@@ -17,7 +17,7 @@ use crate::web::status::Status;
 pub const PLACE: &[&str] = &["config", "control"];
 
 /// Options that say where the feed's key is, and what its address is.
-pub const KEY: &[&str] = &["config", "data", "feed-url"];
+pub const KEY: &[&str] = &["config", "data", "feed-url", "key-file"];
 
 /// What is asked of a Master or a Seeder.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,10 +48,43 @@ pub fn seeder(options: &Seeder, ask: &Ask, json: bool, out: &mut dyn Write) -> a
     asked(options.control, ask, json, out)
 }
 
-/// Writes the address of the feed with its public key, as Seeders are to be given it. The key is made where there is none.
-pub fn key(options: &Master, out: &mut dyn Write) -> anyhow::Result<()> {
+/// What is to be done with the key of the feed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyTask {
+    /// It is shown; made where there is none.
+    Show,
+    /// The one that is to follow is made, and shown.
+    Next,
+    /// The one that was to follow is the key from now on.
+    Switch,
+}
+
+/// Writes the address of the feed with its public key, as Seeders are to be given it.
+pub fn key(options: &Master, task: KeyTask, out: &mut dyn Write) -> anyhow::Result<()> {
     crate::durable::folder(&options.data)?;
-    let key = KeyPair::open(&options.data)?;
+    if task != KeyTask::Show && options.key_file.is_some() {
+        bail!(
+            "a key of --key-file is changed by whoever brings it to all Masters: put the new one there, and start them again"
+        );
+    }
+    let key = match task {
+        KeyTask::Show => crate::master::key(options, &options.data)?,
+        KeyTask::Next => {
+            writeln!(
+                out,
+                "start the Master again: its lists name this key from then on; wait until all Seeders have asked, then \
+                 `margay publish key --switch`"
+            )?;
+            KeyPair::begin_rotation(&options.data)?
+        }
+        KeyTask::Switch => {
+            writeln!(
+                out,
+                "start the Master again: this key signs from then on, and new Seeders are given it"
+            )?;
+            KeyPair::end_rotation(&options.data)?
+        }
+    };
     match &options.feed_url {
         Some(url) => {
             let address = FeedAddress { url: url.0.clone(), key: Some(key.public()) };

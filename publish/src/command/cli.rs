@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::Shell;
 use ops::options::{self, Flags, ManSection, Options};
 
-use super::ask::{Ask, KEY, PLACE};
+use super::ask::{Ask, KEY, KeyTask, PLACE};
 use crate::options::{Master, Seeder};
 
 /// What the user wants.
@@ -22,7 +22,7 @@ pub enum Request {
     /// Ask a running Master; as JSON or not.
     Ask(Flags, Ask, bool),
     /// Write the address of the feed with its key.
-    Key(Flags),
+    Key(Flags, KeyTask),
     /// Be a Seeder.
     Seed(Flags),
     /// See to the options of a Seeder.
@@ -95,7 +95,9 @@ fn publish() -> Command {
         .subcommand(
             Command::new("key")
                 .about("Write the feed's address with its public key, for Seeders")
-                .args(options::args_of::<Master>(KEY, "Where the key is")),
+                .args(options::args_of::<Master>(KEY, "Where the key is"))
+                .arg(key_task("next", "Make the key that is to follow, which lists name from the next start on"))
+                .arg(key_task("switch", "Let that one be the key, from the next start on").conflicts_with("next")),
         )
         .subcommand(config::<Master>())
 }
@@ -172,13 +174,24 @@ pub fn parse() -> Result<Request, clap::Error> {
     })
 }
 
+fn key_task(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
 fn publish_request(matches: &ArgMatches) -> Request {
     let (verb, said) = matches.subcommand().expect("clap requires a command");
     let names = || said.get_many("name").expect("clap requires it").cloned().collect();
     let ask = match verb {
         "run" => return Request::Publish(options::given::<Master>(said)),
         "config" => return Request::PublishConfig(config_request(said, options::given::<Master>)),
-        "key" => return Request::Key(options::given_of::<Master>(said, KEY)),
+        "key" => {
+            let task = match (said.get_flag("next"), said.get_flag("switch")) {
+                (true, _) => KeyTask::Next,
+                (_, true) => KeyTask::Switch,
+                _ => KeyTask::Show,
+            };
+            return Request::Key(options::given_of::<Master>(said, KEY), task);
+        }
         "status" => Ask::Status,
         "list" => Ask::List,
         "withdraw" => Ask::Withdraw(names()),

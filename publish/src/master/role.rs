@@ -14,6 +14,7 @@ use std::time::Duration;
 use persist::{Database, Lease, LeaseOptions, Tenure};
 use tokio::sync::watch;
 use tokio::task::block_in_place;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::manifest::{Files, Item, Known, Manifest, ManifestError, Step};
@@ -50,7 +51,7 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
 }
 
 /// The key that signs the feed.
-pub(super) fn key(options: &options::Master, data: &Path) -> Result<KeyPair, StartError> {
+pub fn key(options: &options::Master, data: &Path) -> Result<KeyPair, StartError> {
     Ok(match &options.key_file {
         Some(path) => KeyPair::open_file(path)?,
         None => KeyPair::open(data)?,
@@ -92,6 +93,9 @@ impl Site<'_> {
         stop: &CancellationToken,
     ) -> Result<(), StartError> {
         let mut list = None;
+        // The first answer is there at once, unless the database is away.
+        let asked = changes.wait_for(|tenure| !matches!(tenure, Tenure::Unknown { .. }));
+        let _ = timeout(FIRST_ANSWER_TIME, asked).await;
         while !stop.is_cancelled() {
             let tenure = changes.borrow_and_update().clone();
             let over = stop.child_token();
@@ -319,6 +323,9 @@ const POLL: Duration = Duration::from_secs(5);
 
 /// Torrents that a standby fetches at a time.
 const FETCHES_MAX: usize = 8;
+
+/// How long the database is waited for at the start.
+const FIRST_ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// How long the lease is given back.
 const GIVE_BACK_TIME: Duration = Duration::from_secs(3);

@@ -68,6 +68,15 @@ impl Seeder {
             size: *size,
             ..File::default()
         }));
+        files.extend(self.own.iter().map(|(info_hash, (name, size))| File {
+            name: name.clone(),
+            state: FileState::Seeding,
+            info_hash: Some(info_hash.to_string()),
+            size: *size,
+            done: *size,
+            uploaded: by_torrent.get(info_hash).map_or(0, |stats| stats.uploaded),
+            ..File::default()
+        }));
         files.sort_by(|a, b| a.name.cmp(&b.name));
         let fetched = self.fetching.values().filter_map(|fetching| fetching.progress.as_ref());
         let (done, all) = fetched

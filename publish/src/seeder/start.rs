@@ -186,7 +186,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
         following,
         content,
         metainfos: HashMap::new(),
-        own: settings.own.iter().map(|own| own.metainfo.info_hash).collect(),
+        own: HashMap::new(),
         asking: HashSet::new(),
         fetching: HashMap::new(),
         failed: HashMap::new(),
@@ -203,9 +203,12 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
         started: crate::unix_seconds(),
     };
     seeder.resume()?;
-    for own in settings.own {
-        if let Err(error) = seeder.node.seed(&own.metainfo, own.root, own.identities) {
-            tracing::error!(name = own.metainfo.name, %error, "it is not seeded");
+    for Own { metainfo, root, identities } in settings.own {
+        match seeder.node.seed(&metainfo, root, identities) {
+            Ok(()) => {
+                seeder.own.insert(metainfo.info_hash, (metainfo.name.clone(), metainfo.total()));
+            }
+            Err(error) => tracing::error!(name = metainfo.name, %error, "it is not seeded"),
         }
     }
     for at in 0..seeder.following.len() {
