@@ -55,6 +55,7 @@ fn answer(request: Request) -> anyhow::Result<()> {
         }
         Request::Completions(shell) => cli::completions(shell, &mut text),
         Request::Man => cli::man(&mut text)?,
+        Request::Metrics => text.extend(publish::web::reference().bytes()),
     }
     match io::stdout().write_all(&text) {
         // Whoever reads has seen enough, as `head` does.

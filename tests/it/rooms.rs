@@ -1,13 +1,17 @@
-//! The rooms of the program, and which of them know which: no way leads back (ARCHITECTURE, "Where things
-//! are").
+//! The rooms of the program and of the publisher, and which of them know which: no way leads back (ARCHITECTURE, "Where
+//! things are"). And that the tracker is built without the publisher.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Each room with the rooms that it knows, all of which stand before it. A file is in the room with the longest name
 /// that its module begins with.
-const ROOMS: [(&str, &[&str]); 18] = [
+type Rooms = [(&'static str, &'static [&'static str])];
+
+/// Those of the program, in `src`.
+const ROOMS: &Rooms = &[
     ("wire", &[]),
     ("config", &[]),
     ("net", &[]),
@@ -84,22 +88,56 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("command", &["wire", "config", "api"]),
 ];
 
+/// Those of the publisher, in `publish/src`.
+const PUBLISH_ROOMS: &Rooms = &[
+    ("durable", &[]),
+    ("torrent", &[]),
+    ("announce", &[]),
+    ("feed", &[]),
+    ("watch", &["torrent"]),
+    ("engine", &["torrent"]),
+    ("shelf", &["durable"]),
+    ("options", &["feed", "watch"]),
+    ("node", &["announce", "engine", "torrent"]),
+    ("web", &["announce", "feed", "torrent"]),
+    (
+        "seeder",
+        &["announce", "durable", "engine", "feed", "node", "options", "shelf", "torrent", "web"],
+    ),
+    (
+        "master",
+        &[
+            "announce", "durable", "engine", "feed", "node", "options", "seeder", "shelf",
+            "torrent", "watch", "web",
+        ],
+    ),
+    ("command", &["durable", "feed", "master", "options", "seeder", "web"]),
+];
+
 /// Those that put rooms together and are in none.
 const OUTSIDE: [&str; 3] = ["lib", "main", "private"];
 
 #[test]
 fn a_room_knows_only_rooms_before_it() {
-    let place = |name: &str| ROOMS.iter().position(|(room, _)| *room == name);
-    for (at, (room, known)) in ROOMS.iter().enumerate() {
-        for other in *known {
-            assert!(place(other).is_some_and(|other| other < at), "{room} knows {other}");
+    for rooms in [ROOMS, PUBLISH_ROOMS] {
+        let place = |name: &str| rooms.iter().position(|(room, _)| *room == name);
+        for (at, (room, known)) in rooms.iter().enumerate() {
+            for other in *known {
+                assert!(place(other).is_some_and(|other| other < at), "{room} knows {other}");
+            }
         }
     }
 }
 
 #[test]
 fn what_is_imported_is_known_to_the_room() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    check("src", ROOMS);
+    check("publish/src", PUBLISH_ROOMS);
+}
+
+fn check(folder: &str, rooms: &'static Rooms) {
+    let room = |module: &str| room(rooms, module);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let files = files(&root);
     let modules: BTreeSet<String> = files.iter().map(|file| module(&root, file)).collect();
     let mut used = BTreeSet::new();
@@ -115,17 +153,39 @@ fn what_is_imported_is_known_to_the_room() {
             else {
                 continue;
             };
-            let (_, known) = ROOMS.iter().find(|(name, _)| *name == own).unwrap();
+            let (_, known) = rooms.iter().find(|(name, _)| *name == own).unwrap();
             if !known.contains(&other) {
                 wrong.push(format!("{module} uses {path}"));
             }
             used.insert((own, other));
         }
     }
-    assert!(wrong.is_empty(), "ways that are not allowed: {wrong:#?}");
-    let allowed = ROOMS.iter().flat_map(|(room, known)| known.iter().map(move |to| (*room, *to)));
+    assert!(wrong.is_empty(), "ways that are not allowed in {folder}: {wrong:#?}");
+    let allowed = rooms.iter().flat_map(|(room, known)| known.iter().map(move |to| (*room, *to)));
     let unused: Vec<_> = allowed.filter(|way| !used.contains(way)).collect();
-    assert!(unused.is_empty(), "ways that nobody goes: {unused:?}");
+    assert!(unused.is_empty(), "ways that nobody goes in {folder}: {unused:?}");
+}
+
+#[test]
+fn the_tracker_is_built_without_the_publisher() {
+    // What `cargo build` at the root builds, and what the publisher is built of.
+    let tree = |args: &[&str]| {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let output = Command::new(cargo)
+            .args(["tree", "--offline", "--edges", "normal,build", "--prefix", "none"])
+            .args(args)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (tracker, publisher) = (tree(&[]), tree(&["--package", "margay-publish"]));
+    for package in ["margay-publish ", "librqbit "] {
+        let is_in = |tree: &str| tree.lines().any(|line| line.starts_with(package));
+        assert!(is_in(&publisher) && !is_in(&tracker), "{package}");
+    }
+    assert!(tracker.contains("glommio "), "{tracker}");
 }
 
 /// All of the program but files of tests.
@@ -151,11 +211,11 @@ fn module(root: &Path, file: &Path) -> String {
 }
 
 /// The room that a module is in.
-fn room(module: &str) -> Option<&'static str> {
+fn room(rooms: &Rooms, module: &str) -> Option<&'static str> {
     let is_in = |room: &&str| {
         module.strip_prefix(room).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     };
-    ROOMS.iter().map(|(room, _)| *room).filter(is_in).max_by_key(|room| room.len())
+    rooms.iter().map(|(room, _)| *room).filter(is_in).max_by_key(|room| room.len())
 }
 
 /// The module that a path leads into.
@@ -251,10 +311,10 @@ fn a_path_is_followed_wherever_it_branches() {
     let mut found = paths(text, "m::n");
     found.sort();
     assert_eq!(found, ["a::b", "a::c::D", "a::c::self", "h::I", "m::e::g"]);
-    assert_eq!(room("private::core::traces"), Some("private::core"));
-    assert_eq!(room("core::mesh"), Some("core::mesh"));
-    assert_eq!(room("core::load"), Some("core"));
-    assert_eq!(room("corent"), None);
+    assert_eq!(room(ROOMS, "private::core::traces"), Some("private::core"));
+    assert_eq!(room(ROOMS, "core::mesh"), Some("core::mesh"));
+    assert_eq!(room(ROOMS, "core::load"), Some("core"));
+    assert_eq!(room(ROOMS, "corent"), None);
 }
 
 #[test]

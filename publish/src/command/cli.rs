@@ -33,6 +33,8 @@ pub enum Request {
     Completions(Shell),
     /// Write the man page.
     Man,
+    /// Write the reference page of the metrics.
+    Metrics,
 }
 
 /// What is wanted of options.
@@ -67,6 +69,7 @@ pub fn command() -> Command {
             ),
         )
         .subcommand(Command::new("man").about("Write the man page, for `man -l -`"))
+        .subcommand(Command::new("metrics").about("Write the reference page of the metrics, in Markdown"))
 }
 
 fn publish() -> Command {
@@ -166,6 +169,7 @@ pub fn parse() -> Result<Request, clap::Error> {
             Request::Completions(*inner.get_one("shell").expect("clap requires the shell"))
         }
         Some(("man", _)) => Request::Man,
+        Some(("metrics", _)) => Request::Metrics,
         _ => unreachable!("clap knows the commands, and requires one"),
     })
 }

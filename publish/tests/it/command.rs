@@ -102,6 +102,7 @@ fn a_flag_goes_before_the_environment_before_the_file_before_the_default() {
 fn a_secret_is_never_shown() {
     let folder = folder(MASTER);
     let environment = [
+        ("MARGAY_PUBLISH_STANDBY_OF", "https://b.example/feed.xml"),
         ("MARGAY_PUBLISH_TRACKER_API", "http://127.0.0.1:6980"),
         ("MARGAY_PUBLISH_TRACKER_API_TOKEN", "5ec2e7"),
         ("MARGAY_PUBLISH_DATABASE", "postgres://a:5ec2e7@localhost/b"),
@@ -131,6 +132,10 @@ fn samples_are_accepted_and_the_documents_have_not_drifted() {
     }
     let kept = fs::read_to_string(docs.join("publish-options.md")).unwrap();
     assert!(kept == page, "run `({}) > docs/publish-options.md`", how.join("; "));
+    let page = publisher(&docs, &[], "metrics").out;
+    let kept = fs::read_to_string(docs.join("publish-metrics.md")).unwrap();
+    let command = "cargo run -q -p margay-publish -- metrics > docs/publish-metrics.md";
+    assert!(kept == page, "run `{command}`");
 }
 
 #[test]

@@ -7,5 +7,6 @@ mod bridge;
 mod command;
 mod engine;
 mod feed;
+mod nginx;
 mod torrent;
 mod watch;

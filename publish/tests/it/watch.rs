@@ -1,4 +1,4 @@
-//! A watched folder and the tools that people upload with (docs/publishing-watch.md).
+//! A watched folder and the tools that people upload with (docs/publishing.md).
 
 use std::ffi::OsStr;
 use std::fs;
