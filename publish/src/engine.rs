@@ -4,7 +4,6 @@
 //! being fetched come in through the same port and are relayed to the engine ([`upload::Uploads::relay`]).
 
 mod below;
-pub mod bencode;
 mod content;
 mod fetch;
 pub mod rqbit;

@@ -2,6 +2,7 @@
 //! feed; Seeders follow the feed.
 
 pub mod announce;
+pub mod bencode;
 pub mod command;
 pub mod durable;
 pub mod engine;

@@ -165,11 +165,11 @@ mod tests {
         let Some(Received::Announced(answer)) = read(&datagram, v4) else { panic!() };
         assert_eq!(answer.interval, Some(Duration::from_secs(1800)));
         assert_eq!((answer.leechers, answer.seeders), (Some(2), Some(3)));
-        assert_eq!(answer.peers, ["127.0.0.1:6881".parse().unwrap()]);
+        assert_eq!(answer.peers, ["127.0.0.1:6881".parse::<SocketAddr>().unwrap()]);
         datagram.truncate(20);
         datagram.extend([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0x1a, 0xe1]);
         let Some(Received::Announced(answer)) = read(&datagram, v6) else { panic!() };
-        assert_eq!(answer.peers, ["[2001:db8::2]:6881".parse().unwrap()]);
+        assert_eq!(answer.peers, ["[2001:db8::2]:6881".parse::<SocketAddr>().unwrap()]);
         assert_eq!(
             read(b"\0\0\0\x03\x01\x02\x03\x04no\x07", v4),
             Some(Received::Error("no".into()))
