@@ -3,7 +3,6 @@
 //! A Master only uploads. A Seeder fetches by an [`Engine`] and uploads what is complete; meanwhile the peers of what is
 //! being fetched come in through the same port and are relayed to the engine ([`upload::Uploads::relay`]).
 
-mod below;
 mod content;
 mod fetch;
 pub mod rqbit;

@@ -3,6 +3,7 @@
 
 pub mod announce;
 pub mod bencode;
+mod beneath;
 pub mod command;
 pub mod durable;
 pub mod engine;
