@@ -113,9 +113,9 @@ impl Names {
         self.entry(name).kept_out = Some(files);
     }
 
-    /// The files of a name's torrent.
-    pub(super) fn files(&self, name: &str) -> Option<&Look> {
-        self.names.get(name)?.torrent.as_ref().map(|(_, files)| files)
+    /// A name's torrent, and the files that it is of.
+    pub(super) fn torrent(&self, name: &str) -> Option<&(InfoHash, Look)> {
+        self.names.get(name)?.torrent.as_ref()
     }
 
     /// Something is seen of a name.
