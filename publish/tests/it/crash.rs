@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use publish::torrent::Metainfo;
@@ -75,7 +75,7 @@ impl Story {
     /// Files change, somebody is killed, the world is sound, and he comes back.
     fn kill(&mut self) {
         (0..self.random.usize(1..4)).for_each(|_| self.change());
-        std::thread::sleep(Duration::from_millis(self.random.u64(0..1_500)));
+        self.wait();
         let who = self.random.u8(1..8);
         let programs = [&mut self.site.master].into_iter().chain(&mut self.site.seeders);
         let killed: Vec<_> =
@@ -97,6 +97,25 @@ impl Story {
         }
         let programs = [&mut self.site.master].into_iter().chain(&mut self.site.seeders);
         programs.for_each(|program| program.is_ready());
+    }
+
+    /// For any time, or for somebody to have said something: then he is at it.
+    fn wait(&mut self) {
+        if self.random.u8(..3) == 0 {
+            return std::thread::sleep(Duration::from_millis(self.random.u64(0..1_500)));
+        }
+        let whose = self.random.usize(..3);
+        let lines = || {
+            let all = [&self.site.master].into_iter().chain(&self.site.seeders);
+            all.skip(whose).map(|program| program.log().matches('\n').count()).next().unwrap()
+        };
+        let wanted = lines() + self.random.usize(1..6);
+        // There may be nothing left to say.
+        let began = Instant::now();
+        while lines() < wanted && began.elapsed() < Duration::from_secs(3) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_micros(self.random.u64(0..20_000)));
     }
 
     fn change(&mut self) {

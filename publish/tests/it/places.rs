@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use publish::web::status::FileState;
 
@@ -20,7 +21,6 @@ fn a_watched_folder_that_is_another_one_withdraws_nothing() {
     fs::rename(&folder, &aside).unwrap();
     site.master.says("trouble: the watched folder is lost, and nothing is withdrawn");
     fs::create_dir(&folder).unwrap();
-    site.master.says("moved and made anew");
     // Also when it is so at a start.
     site.master.stop();
     site.master.start_again();
@@ -63,7 +63,10 @@ fn mounts_come_and_go() {
     site.settles();
     let list = site.list().unwrap();
 
-    run("umount", [&disk]);
+    // What was uploaded a moment ago is open for some seconds.
+    until("it is unmounted", || {
+        Command::new("umount").arg(&disk).output().unwrap().status.success()
+    });
     site.master.says("unmounted or mounted over");
     site.master.stop();
     site.master.start_again();
@@ -79,7 +82,6 @@ fn mounts_come_and_go() {
     site.settles();
     assert_eq!(site.list().unwrap().items.len(), 3);
     assert!(list.items.iter().all(|item| site.published(&item.name) == Some(item.info_hash)));
-    run("umount", [&disk]);
 }
 
 #[test]

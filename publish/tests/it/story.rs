@@ -58,6 +58,8 @@ fn from_upload_to_removal() {
     let times = site.master.log().matches("is being withdrawn").count();
     let touched = fs::File::options().append(true).open(site.watched("film.mkv")).unwrap();
     touched.set_modified(SystemTime::now() - Duration::from_secs(7)).unwrap();
+    // The Master waits for who has it open.
+    drop(touched);
     let before = fs::metadata(site.watched("film.mkv")).unwrap().mtime();
     until("its new time is known", || {
         let item = site.home.path().join(format!("master/items/{film}.json"));
@@ -250,7 +252,7 @@ fn transmission_downloads_from_seeders() {
         to.path().display()
     );
     fs::write(config.join("settings.json"), settings).unwrap();
-    let daemon =
+    let mut daemon =
         leecher(&["transmission-daemon", "--foreground", "--config-dir", config.to_str().unwrap()]);
     let _daemon = Ends(daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     for name in ["film.mkv", "album"] {
