@@ -36,8 +36,6 @@ pub enum Ask {
     Republish(Vec<String>),
     /// That what has vanished is meant to be gone.
     Confirm,
-    /// That the watched folder is another one on purpose.
-    AcceptFolder,
     /// To be the Master from now on.
     Promote,
 }
@@ -72,7 +70,7 @@ pub fn key(options: &Master, task: KeyTask, out: &mut dyn Write) -> anyhow::Resu
         );
     }
     let key = match task {
-        KeyTask::Show => crate::master::key(options, &options.data)?,
+        KeyTask::Show => options.key()?,
         KeyTask::Next => {
             writeln!(
                 out,
@@ -138,7 +136,6 @@ impl Place {
             Ask::Withdraw(names) => each(names, |name| Command::Withdraw { name }),
             Ask::Republish(names) => each(names, |name| Command::Republish { name }),
             Ask::Confirm => vec![Command::Confirm],
-            Ask::AcceptFolder => vec![Command::AcceptFolder],
             Ask::Promote => vec![Command::Promote],
         };
         for command in commands {

@@ -90,7 +90,6 @@ fn publish() -> Command {
         .subcommand(asking("withdraw", "Publish names no longer; their files stay").arg(names()))
         .subcommand(asking("republish", "Publish names anew, also those that were withdrawn").arg(names()))
         .subcommand(asking("confirm", "Say that all that has vanished is meant to be gone, however much it is"))
-        .subcommand(asking("accept-folder", "Say that the watched folder was replaced on purpose, as by a new disk"))
         .subcommand(asking("promote", "Make a standby the Master"))
         .subcommand(
             Command::new("key")
@@ -206,7 +205,6 @@ fn publish_request(matches: &ArgMatches) -> Request {
         "withdraw" => Ask::Withdraw(names()),
         "republish" => Ask::Republish(names()),
         "confirm" => Ask::Confirm,
-        "accept-folder" => Ask::AcceptFolder,
         "promote" => Ask::Promote,
         _ => unreachable!("clap knows the commands"),
     };

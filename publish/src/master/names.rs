@@ -113,6 +113,11 @@ impl Names {
         self.entry(name).kept_out = Some(files);
     }
 
+    /// A name's torrent, and the files that it is of.
+    pub(super) fn torrent(&self, name: &str) -> Option<&(InfoHash, Look)> {
+        self.names.get(name)?.torrent.as_ref()
+    }
+
     /// Something is seen of a name.
     pub(super) fn see(&mut self, name: &str, seen: Seen) -> Vec<Act> {
         let entry = self.entry(name);

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::manifest::{Files, Item, Known, Manifest, ManifestError, Step};
 use super::start::{StartError, Turn, folders, publish};
 use crate::durable::{self, FileError, Readers};
-use crate::feed::{FeedAddress, KeyPair, List, PublicKey, RemovalRules, TrustedKeys};
+use crate::feed::{FeedAddress, List, PublicKey, RemovalRules, TrustedKeys};
 use crate::node::NodeOptions;
 use crate::options::{self, Order};
 use crate::seeder::{self, CONTENT, Ended, Held, HeldState, ITEMS, Own, Poller, Settings};
@@ -32,7 +32,7 @@ use crate::web::status::Role;
 /// Runs a Master until `stop`: at work, or standing by.
 pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(), StartError> {
     let (data, folder) = folders(options)?;
-    let key = key(options, &data)?.public();
+    let key = options.key()?.public();
     let site = Site { options, data, folder, key };
     if let Some((lease, changes)) = site.lease()? {
         let lease = Arc::new(lease);
@@ -48,14 +48,6 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
         return publish(options, Turn { epoch, holds: Box::new(|| true) }, stop).await;
     }
     site.by_hand(&stop).await
-}
-
-/// The key that signs the feed.
-pub fn key(options: &options::Master, data: &Path) -> Result<KeyPair, StartError> {
-    Ok(match &options.key_file {
-        Some(path) => KeyPair::open_file(path)?,
-        None => KeyPair::open(data)?,
-    })
 }
 
 /// A Master that may stand by.

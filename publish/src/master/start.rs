@@ -18,7 +18,7 @@ use super::feed_writer::{FeedWriter, feed_name};
 use super::hasher::{Hasher, Making};
 use super::manifest::{Manifest, ManifestError, Step};
 use super::names::Names;
-use super::steps::Steps;
+use super::steps::{Steps, Turns};
 use super::tracker::TrackerApi;
 use super::{Arriving, FeedState, Master};
 use crate::durable::{self, FileError};
@@ -125,7 +125,7 @@ pub(super) async fn publish(
     let stop = stop.child_token();
     let manifest = Manifest::open(&data)?;
     let docroot = Docroot::open(options.docroot())?;
-    let key = Arc::new(super::role::key(options, &data)?);
+    let key = Arc::new(options.key()?);
     let next_key = KeyPair::next(&data)?.map(|key| key.public());
     let feed_url = options.feed_url().0.clone();
     let address = FeedAddress { url: feed_url.clone(), key: Some(key.public()) };
@@ -172,6 +172,7 @@ pub(super) async fn publish(
         tracker,
         done: stepped,
         places: Arc::new(Semaphore::new(STEPS_MAX)),
+        turns: Turns::default(),
     };
     let page = Page {
         title: options.feed_title.0.clone(),
@@ -226,7 +227,7 @@ pub(super) async fn publish(
             .filter(|item| item.step != Step::Withdrawing && item.root == folder)
             .map(|item| (OsString::from(&item.name), item.files_were.look()))
             .collect(),
-        known: known_folder(&data)?,
+        known: manifest.folder(),
         ..watching::Options::new(&folder)
     };
     let (watcher, watched) = Watcher::start(watching)?;
@@ -239,7 +240,6 @@ pub(super) async fn publish(
         orders: ordered,
     };
     let mut master = Master {
-        data,
         folder,
         node,
         manifest,
@@ -259,6 +259,7 @@ pub(super) async fn publish(
             is_being_written: false,
             next: Instant::now(),
             last: None,
+            new: HashSet::new(),
             trouble: None,
         },
         leaving: HashSet::new(),
@@ -267,20 +268,23 @@ pub(super) async fn publish(
         delayed: HashMap::new(),
         lost: None,
         confirmed_until: None,
+        undone: Vec::new(),
+        undone_next: Instant::now(),
+        data_trouble: None,
         status,
         started: crate::unix_seconds(),
     };
     master.resume()?;
     ready.store(true, Ordering::Relaxed);
     tracing::info!(feed = %address, epoch = turn.epoch, "publishing; Seeders follow this address");
-    let worked = master.work(arriving, stop.clone()).await;
+    master.work(arriving, stop.clone()).await;
     ready.store(false, Ordering::Relaxed);
     stop.cancel();
     for unsaid in master.node.stop(STOP_TIME).await {
         tracing::warn!(torrent = %unsaid.info_hash, tracker = unsaid.tracker, "not told that we stop");
     }
     pages.shutdown().await;
-    Ok(worked?)
+    Ok(())
 }
 
 impl Master {
@@ -302,18 +306,6 @@ impl Master {
             tracing::info!(torrents = count, "known from before");
         }
         Ok(())
-    }
-}
-
-/// The folder that was watched before.
-fn known_folder(data: &Path) -> Result<Option<watching::FolderIdentity>, StartError> {
-    let path = data.join(FOLDER);
-    match path.exists() {
-        true => {
-            let (device, inode) = crate::shelf::read_json(&path).map_err(ManifestError::from)?;
-            Ok(Some(watching::FolderIdentity { device, inode }))
-        }
-        false => Ok(None),
     }
 }
 
@@ -354,9 +346,6 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
-
-/// Which folder was watched, in the data folder.
-pub(super) const FOLDER: &str = "folder.json";
 
 /// Orders that wait at most.
 const ORDERS_MAX: usize = 16;

@@ -147,6 +147,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
     let data = &settings.data;
     durable::folder(data)?;
     let data = data.canonicalize().map_err(FileError::of("find the folder", data))?;
+    durable::files(&data)?;
     let shelf: Shelf<Held> = Shelf::open(&data.join(ITEMS))?;
     let content = data.join(CONTENT);
     durable::folder(&content)?;
@@ -200,6 +201,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
         role: settings.role,
         may_be_promoted: settings.may_be_promoted,
         promoted: false,
+        trouble: None,
         started: crate::unix_seconds(),
     };
     seeder.resume()?;
@@ -221,7 +223,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
         torrents = seeder.shelf.len(),
         "following"
     );
-    let worked = seeder.work(uploads, coming, ordered, settings.poll, stop.clone()).await;
+    seeder.work(uploads, coming, ordered, settings.poll, stop.clone()).await;
     ready.store(false, Ordering::Relaxed);
     stop.cancel();
     seeder.engine.stop().await;
@@ -229,7 +231,6 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
         tracing::warn!(torrent = %unsaid.info_hash, tracker = unsaid.tracker, "not told that we stop");
     }
     pages.shutdown().await;
-    worked?;
     Ok(Ended { promoted: seeder.promoted, list: seeder.following.list() })
 }
 
@@ -252,13 +253,16 @@ impl Seeder {
             let folder = self.folder(&info_hash);
             let is_same = metainfo.files.iter().zip(identities).all(|(file, was)| {
                 let now = fs::symlink_metadata(folder.join(&file.path));
-                now.is_ok_and(|now| now.is_file() && Identity::of(&now) == *was)
+                // Numbers of devices change with a start of the machine.
+                now.is_ok_and(|now| {
+                    now.is_file() && Identity { device: was.device, ..Identity::of(&now) } == *was
+                })
             });
             if is_same && identities.len() == metainfo.files.len() {
                 self.seed(&held, identities.clone());
             } else {
                 tracing::warn!(name = held.name, torrent = %info_hash, "its files are not what they were; it is checked, and fetched where it is wrong");
-                self.shelf.put(info_hash, Held { state: HeldState::Fetching, ..held })?;
+                self.keep(Held { state: HeldState::Fetching, ..held });
             }
         }
         self.remove_strayed()?;

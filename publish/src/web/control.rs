@@ -37,8 +37,6 @@ pub enum Command {
     },
     /// What vanished from the folder is meant to be gone, however much it is: Seeders do not hold it back.
     Confirm,
-    /// The watched folder is another one on purpose.
-    AcceptFolder,
     /// A standby becomes the Master.
     Promote,
 }

@@ -3,10 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test's own helpers fail by panicking, as the test does")]
 
 mod announce;
+mod attacks;
 mod bridge;
 mod command;
+mod crash;
 mod engine;
+mod failover;
 mod feed;
 mod nginx;
+mod places;
+mod site;
+mod story;
 mod torrent;
 mod watch;
