@@ -43,8 +43,15 @@ pub fn write(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), FileErro
             Readers::All => 0o644,
             Readers::Owner => 0o600,
         };
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+        // Never into what is there: it may be a link to a file of somebody else.
+        let make = || OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside);
+        let mut file = match make() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&beside)?;
+                make()?
+            }
+            made => made?,
+        };
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;
@@ -115,6 +122,14 @@ mod tests {
             fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["item.json"]);
         assert!(is_left_over(beside(&path).file_name().unwrap().to_str().unwrap()));
+        let other = folder.path().join("other");
+        write(&other, b"other's", Readers::All).unwrap();
+        std::os::unix::fs::symlink(&other, beside(&path)).unwrap();
+        write(&path, b"three", Readers::All).unwrap();
+        assert_eq!(
+            (fs::read(&path).unwrap(), fs::read(&other).unwrap()),
+            (b"three".into(), b"other's".into())
+        );
         remove(&path).unwrap();
         remove(&path).unwrap();
         let gone = folder.path().join("no/such");
