@@ -16,7 +16,7 @@ use ops::log::LogFormat;
 use ops::options;
 use ops::options::{Bytes, Name, Secret, SecretError};
 
-use crate::feed::{FeedAddress, PublicKey};
+use crate::feed::{FeedAddress, KeyError, KeyPair, PublicKey};
 use crate::watch as watching;
 
 pub use value::{Filter, Folder, Line, Order, Overwrite, PieceLength, SignedFeed, Tier, WebUrl};
@@ -270,6 +270,14 @@ impl Master {
     /// Where the feed is.
     pub fn feed_url(&self) -> &WebUrl {
         self.feed_url.as_ref().expect(NEEDED)
+    }
+
+    /// The key that the feed is signed with, which is made where there is none.
+    pub fn key(&self) -> Result<KeyPair, KeyError> {
+        match &self.key_file {
+            Some(path) => KeyPair::open_file(path),
+            None => KeyPair::open(&self.data),
+        }
     }
 
     /// The token of the tracker's API, if there is one.

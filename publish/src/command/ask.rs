@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use reqwest::{Client, Method};
 
-use crate::feed::{FeedAddress, KeyPair};
+use crate::feed::FeedAddress;
 use crate::options::{Master, Seeder};
 use crate::web::Command;
 use crate::web::page::bytes;
@@ -17,7 +17,7 @@ use crate::web::status::Status;
 pub const PLACE: &[&str] = &["config", "control"];
 
 /// Options that say where the feed's key is, and what its address is.
-pub const KEY: &[&str] = &["config", "data", "feed-url"];
+pub const KEY: &[&str] = &["config", "data", "feed-url", "key-file"];
 
 /// What is asked of a Master or a Seeder.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,7 +49,7 @@ pub fn seeder(options: &Seeder, ask: &Ask, json: bool, out: &mut dyn Write) -> a
 /// Writes the address of the feed with its public key, as Seeders are to be given it. The key is made where there is none.
 pub fn key(options: &Master, out: &mut dyn Write) -> anyhow::Result<()> {
     crate::durable::folder(&options.data)?;
-    let key = KeyPair::open(&options.data)?;
+    let key = options.key()?;
     match &options.feed_url {
         Some(url) => {
             let address = FeedAddress { url: url.0.clone(), key: Some(key.public()) };

@@ -111,7 +111,8 @@ impl KeyPair {
         self.pair.sign(message).as_ref().try_into().expect("a signature is 64 bytes")
     }
 
-    fn open_file(path: &Path) -> Result<Self, KeyError> {
+    /// The key in the file at `path`; made there when there is none.
+    pub fn open_file(path: &Path) -> Result<Self, KeyError> {
         loop {
             if let Some(pair) = Self::read(path)? {
                 return Ok(pair);
