@@ -292,6 +292,8 @@ pub(crate) struct Descriptors {
 struct Open {
     files: HashMap<(u64, u32), (Arc<File>, u64)>,
     uses: u64,
+    /// `uses` when unused files were closed last.
+    uses_before: u64,
 }
 
 impl Descriptors {
@@ -325,6 +327,13 @@ impl Descriptors {
         }
         open.files.insert(key, (file.clone(), open.uses));
         file
+    }
+
+    /// Closes what was not used since the last call: a disk whose files nobody wants can be unmounted.
+    pub(crate) fn close_unused(&self) {
+        let open = &mut *self.lock();
+        open.files.retain(|_, (_, used)| *used > open.uses_before);
+        open.uses_before = open.uses;
     }
 
     pub(crate) fn forget(&self, number: u64) {

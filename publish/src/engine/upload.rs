@@ -493,6 +493,7 @@ async fn turns(shared: Arc<Shared>) {
     let mut turns = interval(shared.limits.turn_interval);
     while shared.stop.run_until_cancelled(turns.tick()).await.is_some() {
         shared.slots.turn();
+        shared.descriptors.close_unused();
     }
 }
 

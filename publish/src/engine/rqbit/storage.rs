@@ -168,7 +168,11 @@ impl Files {
             match fallocate(&file, FallocateFlags::empty(), 0, wanted.length) {
                 // Then it is sparse.
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    // A full disk gets back what was taken of it, so that what is small can still be written.
+                    let _ = file.set_len(metadata.len());
+                    return Err(error.into());
+                }
             }
         }
         self.inodes()[index] = Some((metadata.dev(), metadata.ino()));
