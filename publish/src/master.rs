@@ -67,6 +67,12 @@ struct Master {
     /// Why the folder is not watched.
     lost: Option<String>,
     confirmed_until: Option<Instant>,
+    /// What could not be written down, and waits until it can.
+    undone: Vec<Undone>,
+    /// When it is tried again.
+    undone_next: Instant,
+    /// Why the data folder cannot be written to.
+    data_trouble: Option<String>,
     status: watch::Sender<Status>,
     started: u64,
 }
@@ -79,6 +85,14 @@ struct Torrent {
     offered: bool,
 }
 
+/// A step that has to be written down before it is done. While it cannot, as on a full disk, all else goes on.
+enum Undone {
+    Publish(String, InfoHash, Box<Metainfo>),
+    Withdraw(InfoHash),
+    Forget(InfoHash),
+    Know(Known),
+}
+
 /// How the feed is.
 struct FeedState {
     /// What is out is not what should be.
@@ -87,6 +101,8 @@ struct FeedState {
     /// Not before this.
     next: Instant,
     last: Option<Arc<List>>,
+    /// What no list was out with yet.
+    new: HashSet<InfoHash>,
     trouble: Option<String>,
 }
 
@@ -102,34 +118,29 @@ struct Arriving {
 
 impl Master {
     /// Works until `stop`.
-    ///
-    /// # Errors
-    /// When the manifest cannot be written: what is published then would not be known after a start.
-    async fn work(
-        &mut self,
-        mut arriving: Arriving,
-        stop: tokio_util::sync::CancellationToken,
-    ) -> Result<(), ManifestError> {
+    async fn work(&mut self, mut arriving: Arriving, stop: tokio_util::sync::CancellationToken) {
         let mut ticks = interval(TICK);
         let mut reports = interval(REPORT);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                Some(event) = arriving.watched.recv() => self.watched(event)?,
+                () = stop.cancelled() => return,
+                Some(event) = arriving.watched.recv() => self.watched(event),
                 Some(upload::Event::Changed { info_hash, path, how }) = arriving.uploads.recv() => {
                     tracing::info!(torrent = %info_hash, path = %path.display(), ?how, "its file is not what was hashed; it is seeded no more");
                     let acts = self.names.changed(&info_hash);
-                    self.act(acts)?;
+                    self.act(acts);
                 }
-                Some(outcome) = arriving.hashed.recv() => self.hashed(outcome)?,
-                Some(stepped) = arriving.stepped.recv() => self.stepped(stepped)?,
-                Some(written) = arriving.written.recv() => self.written(written)?,
+                Some(outcome) = arriving.hashed.recv() => self.hashed(outcome),
+                Some(stepped) = arriving.stepped.recv() => self.stepped(stepped),
+                Some(written) = arriving.written.recv() => self.written(written),
                 Some((command, reply)) = arriving.orders.recv() => {
-                    let done = self.order(command)?;
                     // Whoever asked may be gone.
-                    let _ = reply.send(done);
+                    let _ = reply.send(self.order(command));
                 }
-                _ = ticks.tick() => self.write_feed()?,
+                _ = ticks.tick() => {
+                    self.do_undone();
+                    self.write_feed();
+                }
                 _ = reports.tick() => {
                     let status = self.report();
                     self.status.send_replace(status);
@@ -138,33 +149,41 @@ impl Master {
         }
     }
 
-    fn watched(&mut self, event: Event) -> Result<(), ManifestError> {
+    fn watched(&mut self, event: Event) {
         let (name, state) = match event {
             Event::Name { name, state } => (name, state),
-            Event::Folder(Folder::Watching { path, how, .. }) => {
+            Event::Folder(Folder::Watching { path, how, identity }) => {
                 tracing::info!(folder = %path.display(), ?how, "watching");
                 self.lost = None;
-                return Ok(());
+                if self.manifest.folder() != Some(identity)
+                    && let Err(error) = block_in_place(|| self.manifest.know_folder(identity))
+                {
+                    tracing::warn!(
+                        why = crate::chain(&error),
+                        "which folder it is will not be known after a start"
+                    );
+                }
+                return;
             }
             Event::Folder(Folder::Lost(why)) => {
-                tracing::error!(folder = %self.folder.display(), why, "the watched folder is lost; nothing is withdrawn");
+                tracing::error!(folder = %self.folder.display(), why, "the watched folder is lost; nothing is withdrawn. If it is another one on purpose, say `margay publish confirm`");
                 self.lost = Some(why);
-                return Ok(());
+                return;
             }
         };
         let Some(name) = name.to_str() else {
             tracing::warn!(name = %name.to_string_lossy(), "a name that is not UTF-8 cannot be published; rename it");
-            return Ok(());
+            return;
         };
         let seen = names::seen(state);
         if let Seen::Failed(why) = &seen {
             tracing::warn!(name, why, "it cannot be published");
         }
         let acts = self.names.see(name, seen);
-        self.act(acts)
+        self.act(acts);
     }
 
-    fn hashed(&mut self, outcome: Outcome) -> Result<(), ManifestError> {
+    fn hashed(&mut self, outcome: Outcome) {
         let Outcome { name, look, metainfo, hashed } = outcome;
         if let names::Hashed::Failed(why) = &hashed {
             tracing::warn!(name, why, "it cannot be published");
@@ -173,33 +192,83 @@ impl Master {
             self.hashed.insert(metainfo.info_hash, metainfo);
         }
         let acts = self.names.hear(&name, &look, hashed);
-        self.act(acts)?;
+        self.act(acts);
         self.hashed.clear();
-        Ok(())
     }
 
-    fn act(&mut self, acts: Vec<Act>) -> Result<(), ManifestError> {
+    fn act(&mut self, acts: Vec<Act>) {
         for act in acts {
             match act {
                 Act::Hash(name, look) => self.hasher.hash(&name, look),
                 Act::Cancel(name) => self.hasher.cancel(&name),
                 Act::Look(name) => self.watcher.again(OsStr::new(&name)),
                 Act::Silence(info_hash) => self.silence(&info_hash),
-                Act::Refresh(info_hash, look) => self.refresh(info_hash, &look)?,
+                Act::Refresh(info_hash, look) => self.refresh(info_hash, &look),
                 Act::Publish(name, info_hash, look) => {
                     if let Some(metainfo) = self.hashed.remove(&info_hash) {
-                        self.publish(name, look, metainfo)?;
+                        self.publish(name, look, metainfo);
                     }
                 }
-                Act::Withdraw(info_hash) => self.withdraw(info_hash)?,
+                Act::Withdraw(info_hash) => {
+                    self.returning.remove(&info_hash);
+                    self.withdraw(info_hash);
+                }
                 Act::KeepOut(name, look) => {
                     let known = self.manifest.known(&name).cloned().unwrap_or_default();
                     let withdrawn = look.as_ref().and_then(Files::of);
-                    block_in_place(|| self.manifest.know(Known { name, withdrawn, ..known }))?;
+                    self.know(Known { name, withdrawn, ..known });
                 }
             }
         }
-        Ok(())
+    }
+
+    fn know(&mut self, known: Known) {
+        self.undone.retain(|undone| !matches!(undone, Undone::Know(old) if old.name == known.name));
+        if let Err(error) = block_in_place(|| self.manifest.know(known.clone())) {
+            self.put_off(&error, Undone::Know(known));
+        }
+    }
+
+    /// The data folder cannot be written to: this is done when it can.
+    fn put_off(&mut self, error: &ManifestError, undone: Undone) {
+        let why = crate::chain(error);
+        if self.data_trouble.is_none() {
+            tracing::error!(
+                why,
+                "the data folder cannot be written to; it is tried again, and nothing is published or withdrawn until then"
+            );
+        }
+        self.data_trouble = Some(why);
+        self.undone_next = Instant::now() + FEED_RETRY;
+        self.undone.push(undone);
+    }
+
+    fn do_undone(&mut self) {
+        if self.undone.is_empty() || Instant::now() < self.undone_next {
+            return;
+        }
+        let before = self.data_trouble.take();
+        let mut undone = std::mem::take(&mut self.undone).into_iter();
+        while self.data_trouble.is_none()
+            && let Some(next) = undone.next()
+        {
+            match next {
+                Undone::Publish(name, info_hash, metainfo) => {
+                    // It may be another one by now, or gone.
+                    let torrent = self.names.torrent(&name).filter(|(is, _)| *is == info_hash);
+                    if let Some((_, look)) = torrent.cloned() {
+                        self.publish(name, look, metainfo);
+                    }
+                }
+                Undone::Withdraw(info_hash) => self.withdraw(info_hash),
+                Undone::Forget(info_hash) => self.forget(&info_hash),
+                Undone::Know(known) => self.know(known),
+            }
+        }
+        self.undone.extend(undone);
+        if before.is_some() && self.undone.is_empty() {
+            tracing::info!("the data folder can be written to again");
+        }
     }
 
     /// Nobody gets bytes of a torrent whose files are not what they were.
@@ -211,32 +280,28 @@ impl Master {
     }
 
     /// The files of a torrent are others, with the same bytes.
-    fn refresh(&mut self, info_hash: InfoHash, look: &Look) -> Result<(), ManifestError> {
+    fn refresh(&mut self, info_hash: InfoHash, look: &Look) {
         let (Some(item), Some(files_were)) = (self.manifest.item(&info_hash), Files::of(look))
         else {
-            return Ok(());
+            return;
         };
         let item = Item { files_were, ..item.clone() };
         self.watcher.published(OsStr::new(&item.name), look.clone());
         self.seed(&item);
-        if self.manifest.item(&info_hash) != Some(&item) {
-            block_in_place(|| self.manifest.put(item))?;
+        if self.manifest.item(&info_hash) != Some(&item)
+            && let Err(error) = block_in_place(|| self.manifest.put(item))
+        {
+            tracing::warn!(torrent = %info_hash, why = crate::chain(&error), "it will be hashed again after a start");
         }
-        Ok(())
     }
 
-    fn publish(
-        &mut self,
-        name: String,
-        look: Look,
-        metainfo: Box<Metainfo>,
-    ) -> Result<(), ManifestError> {
-        let Some(files_were) = Files::of(&look) else { return Ok(()) };
+    fn publish(&mut self, name: String, look: Look, metainfo: Box<Metainfo>) {
+        let Some(files_were) = Files::of(&look) else { return };
         let info_hash = metainfo.info_hash;
         if self.manifest.item(&info_hash).is_some() {
             // It is on its way out, and comes in again behind that.
             self.returning.insert(info_hash, (name, look, metainfo));
-            return Ok(());
+            return;
         }
         let item = Item {
             info_hash,
@@ -249,11 +314,12 @@ impl Master {
             step: Step::Publishing,
             name,
         };
-        block_in_place(|| self.manifest.begin(item.clone(), &metainfo.bytes))?;
+        if let Err(error) = block_in_place(|| self.manifest.begin(item.clone(), &metainfo.bytes)) {
+            return self.put_off(&error, Undone::Publish(item.name, info_hash, metainfo));
+        }
         self.watcher.published(OsStr::new(&item.name), look);
         tracing::info!(name = item.name, torrent = %info_hash, bytes = item.size, "hashed; it is being published");
         self.enter(&item, Arc::new(*metainfo));
-        Ok(())
     }
 
     /// A torrent of the manifest goes into the world: it is seeded, and tracker and docroot are told.
@@ -275,23 +341,37 @@ impl Master {
         }
     }
 
-    fn withdraw(&mut self, info_hash: InfoHash) -> Result<(), ManifestError> {
-        self.returning.remove(&info_hash);
-        let Some(item) = self.manifest.item(&info_hash) else { return Ok(()) };
+    fn withdraw(&mut self, info_hash: InfoHash) {
+        let Some(item) = self.manifest.item(&info_hash) else { return };
+        if item.step == Step::Withdrawing {
+            // It is on its way out already, and goes it once.
+            return;
+        }
         tracing::info!(name = item.name, torrent = %info_hash, "it is being withdrawn");
         self.watcher.withdrawn(OsStr::new(&item.name));
         let item = Item { step: Step::Withdrawing, ..item.clone() };
-        block_in_place(|| self.manifest.put(item))?;
+        if let Err(error) = block_in_place(|| self.manifest.put(item)) {
+            return self.put_off(&error, Undone::Withdraw(info_hash));
+        }
         self.leaving.insert(info_hash);
         self.feed.is_dirty = true;
-        Ok(())
     }
 
-    fn stepped(&mut self, stepped: Stepped) -> Result<(), ManifestError> {
+    /// A torrent has left everywhere.
+    fn forget(&mut self, info_hash: &InfoHash) {
+        if let Err(error) = block_in_place(|| self.manifest.forget(info_hash)) {
+            return self.put_off(&error, Undone::Forget(*info_hash));
+        }
+        if let Some((name, look, metainfo)) = self.returning.remove(info_hash) {
+            self.publish(name, look, metainfo);
+        }
+    }
+
+    fn stepped(&mut self, stepped: Stepped) {
         match stepped {
             Stepped::Offered(info_hash) => {
                 self.delayed.remove(&info_hash);
-                let Some(item) = self.manifest.item(&info_hash).cloned() else { return Ok(()) };
+                let Some(item) = self.manifest.item(&info_hash).cloned() else { return };
                 if item.step != Step::Withdrawing {
                     self.seed_if_same(&item);
                     if let Some(torrent) = self.torrents.get_mut(&info_hash) {
@@ -316,13 +396,9 @@ impl Master {
                 if let Some(item) = self.manifest.item(&info_hash) {
                     tracing::info!(name = item.name, torrent = %info_hash, "withdrawn");
                 }
-                block_in_place(|| self.manifest.forget(&info_hash))?;
-                if let Some((name, look, metainfo)) = self.returning.remove(&info_hash) {
-                    self.publish(name, look, metainfo)?;
-                }
+                self.forget(&info_hash);
             }
         }
-        Ok(())
     }
 
     /// Seeds what the tracker serves, where its files are still the ones that were hashed.
@@ -336,14 +412,24 @@ impl Master {
     }
 
     /// Writes the feed, where it is not what it should be and the last one is out.
-    fn write_feed(&mut self) -> Result<(), ManifestError> {
+    fn write_feed(&mut self) {
         let feed = &mut self.feed;
         if !feed.is_dirty || feed.is_being_written || Instant::now() < feed.next {
-            return Ok(());
+            return;
         }
-        feed.is_dirty = false;
-        feed.is_being_written = true;
-        let generation = block_in_place(|| self.manifest.next_generation())?;
+        match block_in_place(|| self.next_list()) {
+            Ok(list) => {
+                self.feed.is_dirty = false;
+                self.feed.is_being_written = true;
+                self.writer.write(list);
+            }
+            Err(error) => self.feed_fails(crate::chain(&error)),
+        }
+    }
+
+    /// The list of what is published now. What was told once is told by every list until it is withdrawn, also by the
+    /// first one after a crash: so it is kept as published before the list is out.
+    fn next_list(&mut self) -> Result<List, ManifestError> {
         let mut items: Vec<feed::Item> = self
             .manifest
             .items()
@@ -351,7 +437,15 @@ impl Master {
             .filter_map(|item| self.told(item))
             .collect();
         items.sort_by_key(|item| (item.published, item.info_hash));
-        let list = List {
+        for told in &items {
+            let item = self.manifest.item(&told.info_hash);
+            if let Some(item) = item.filter(|item| item.step == Step::Publishing).cloned() {
+                self.manifest.put(Item { step: Step::Published, ..item })?;
+                self.feed.new.insert(told.info_hash);
+            }
+        }
+        let generation = self.manifest.next_generation()?;
+        Ok(List {
             epoch: self.epoch,
             generation,
             made: crate::unix_seconds(),
@@ -359,9 +453,19 @@ impl Master {
             masters: start::masters(&self.node),
             withdraw: self.confirmed_until.is_some_and(|until| Instant::now() < until),
             next_key: None,
-        };
-        self.writer.write(list);
-        Ok(())
+        })
+    }
+
+    fn feed_fails(&mut self, why: String) {
+        if self.feed.trouble.as_ref() != Some(&why) {
+            tracing::error!(
+                why,
+                "the feed cannot be written; it is tried again, and nothing is withdrawn until then"
+            );
+        }
+        self.feed.trouble = Some(why);
+        self.feed.is_dirty = true;
+        self.feed.next = Instant::now() + FEED_RETRY;
     }
 
     /// A torrent as the list tells of it, where tracker and docroot have it.
@@ -381,33 +485,21 @@ impl Master {
         })
     }
 
-    fn written(&mut self, written: Result<Written, WriteError>) -> Result<(), ManifestError> {
-        let feed = &mut self.feed;
-        feed.is_being_written = false;
+    fn written(&mut self, written: Result<Written, WriteError>) {
+        self.feed.is_being_written = false;
         let Written { list, took } = match written {
             Ok(written) => written,
-            Err(error) => {
-                let why = crate::chain(&error);
-                tracing::error!(
-                    why,
-                    "the feed cannot be written; it is tried again, and nothing is withdrawn until then"
-                );
-                feed.trouble = Some(why);
-                feed.is_dirty = true;
-                feed.next = Instant::now() + FEED_RETRY;
-                return Ok(());
-            }
+            Err(error) => return self.feed_fails(crate::chain(&error)),
         };
-        feed.trouble = None;
+        if self.feed.trouble.take().is_some() {
+            tracing::info!("the feed can be written again");
+        }
         // Large lists take their time: most of it is left to everything else.
-        feed.next = Instant::now() + took * 4;
+        self.feed.next = Instant::now() + took * 4;
         let told: HashSet<InfoHash> = list.items.iter().map(|item| item.info_hash).collect();
-        for info_hash in &told {
-            let item = self.manifest.item(info_hash).filter(|item| item.step == Step::Publishing);
-            if let Some(item) = item.cloned() {
-                tracing::info!(name = item.name, torrent = %info_hash, generation = list.generation, "published");
-                block_in_place(|| self.manifest.put(Item { step: Step::Published, ..item }))?;
-            }
+        let new = std::mem::take(&mut self.feed.new);
+        for item in list.items.iter().filter(|item| new.contains(&item.info_hash)) {
+            tracing::info!(name = item.name, torrent = %item.info_hash, generation = list.generation, "published");
         }
         for info_hash in
             self.leaving.extract_if(|info_hash| !told.contains(info_hash)).collect::<Vec<_>>()
@@ -415,38 +507,36 @@ impl Master {
             self.steps.withdraw(info_hash);
         }
         self.feed.last = Some(Arc::new(list));
-        Ok(())
     }
 
-    fn order(&mut self, command: Command) -> Result<Result<String, String>, ManifestError> {
+    fn order(&mut self, command: Command) -> Result<String, String> {
         let (name, acts, done) = match command {
             Command::Withdraw { name } => {
-                let acts = self.names.withdraw(&name);
+                let acts = self.names.withdraw(&name)?;
                 (name, acts, "is being withdrawn; it stays out until its content changes")
             }
             Command::Republish { name } => {
                 if let Some((info_hash, item)) = self.refused_of(&name) {
-                    let bytes = block_in_place(|| self.manifest.torrent(&info_hash))?;
+                    let bytes = block_in_place(|| self.manifest.torrent(&info_hash))
+                        .map_err(|error| crate::chain(&error))?;
                     self.delayed.remove(&info_hash);
                     self.steps.offer(info_hash, item.name.clone(), bytes);
                 }
-                let acts = self.names.republish(&name);
+                let acts = self.names.republish(&name)?;
                 (name, acts, "is being published")
             }
             Command::Confirm => {
+                if self.lost.is_some() {
+                    self.watcher.accept_folder();
+                }
                 self.confirmed_until = Some(Instant::now() + CONFIRMED);
                 self.feed.is_dirty = true;
-                return Ok(Ok("Seeders are told that what has vanished is meant to be gone, for the next hour".to_owned()));
+                return Ok("Seeders are told that what has vanished is meant to be gone, for the next hour".to_owned());
             }
-            Command::Promote => return Ok(Err("this is the Master already".to_owned())),
+            Command::Promote => return Err("this is the Master already".to_owned()),
         };
-        match acts {
-            Ok(acts) => {
-                self.act(acts)?;
-                Ok(Ok(format!("{name:?} {done}")))
-            }
-            Err(why) => Ok(Err(why)),
-        }
+        self.act(acts);
+        Ok(format!("{name:?} {done}"))
     }
 
     /// The torrent of a name whose steps were refused.

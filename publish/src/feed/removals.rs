@@ -194,7 +194,7 @@ impl fmt::Display for State {
             State::HeldBack { vanished, held } => write!(
                 f,
                 "held back: {vanished} of {held} items vanished, and nothing is removed; if that is meant, say so at the \
-                 Master (margay publish withdraw), else look at its folder"
+                 Master (margay publish confirm), else look at its folder"
             ),
         }
     }

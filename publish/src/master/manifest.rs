@@ -5,6 +5,7 @@
 //! DATA/items/INFOHASH.torrent    its .torrent file, byte for byte
 //! DATA/names/NAME-HASH.json      how often a name was published, and what the operator said of it
 //! DATA/generation                the number of the last list
+//! DATA/folder.json               which folder it is of
 //! ```
 //!
 //! Each file is written beside and renamed. A crash between two of them leaves a state that [`Manifest::open`] and the
@@ -22,7 +23,7 @@ use shard::InfoHash;
 use crate::durable::{self, FileError, Readers};
 use crate::shelf::{self, Shelf, ShelfError, hex};
 use crate::torrent::Identity;
-use crate::watch::{Entry, Look};
+use crate::watch::{Entry, FolderIdentity, Look};
 
 /// Where a torrent is on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ use crate::watch::{Entry, Look};
 pub(super) enum Step {
     /// It is authored; tracker, swarm, docroot and feed are being told, in this order.
     Publishing,
-    /// It is in the feed.
+    /// It is in the feed, or in the list that is being written.
     Published,
     /// It leaves feed, docroot, tracker and swarm, in this order.
     Withdrawing,
@@ -146,6 +147,7 @@ pub(super) struct Manifest {
     items: Shelf<Item>,
     names: HashMap<String, Known>,
     generation: u64,
+    of: Option<FolderIdentity>,
 }
 
 /// Why a manifest cannot be used.
@@ -187,7 +189,10 @@ impl Manifest {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
             Err(error) => return Err(FileError::of("read", &path)(error).into()),
         };
-        Ok(Self { folder: data.to_owned(), items, names, generation })
+        let of = data.join(FOLDER);
+        let of = if of.exists() { Some(shelf::read_json(&of)?) } else { None };
+        durable::files(data)?;
+        Ok(Self { folder: data.to_owned(), items, names, generation, of })
     }
 
     /// All torrents, in no order.
@@ -224,8 +229,29 @@ impl Manifest {
         known.name = item.name.clone();
         known.times += 1;
         known.withdrawn = None;
+        let before = self.names.get(&item.name).cloned();
         self.know(known)?;
-        Ok(self.items.begin(item.info_hash, item, torrent)?)
+        let begun = self.items.begin(item.info_hash, item, torrent);
+        if begun.is_err()
+            && let Some(before) = before
+        {
+            // It is tried again, and that is not another time.
+            let _ = self.know(before);
+        }
+        Ok(begun?)
+    }
+
+    /// The folder that the torrents are of.
+    pub(super) fn folder(&self) -> Option<FolderIdentity> {
+        self.of
+    }
+
+    /// They are of this folder from now on.
+    pub(super) fn know_folder(&mut self, of: FolderIdentity) -> Result<(), ManifestError> {
+        let text = serde_json::to_vec(&of).expect("two numbers are JSON");
+        durable::write(&self.folder.join(FOLDER), &text, Readers::All)?;
+        self.of = Some(of);
+        Ok(())
     }
 
     /// An item is like this from now on.
@@ -254,11 +280,6 @@ impl Manifest {
         Ok(self.items.torrent(info_hash)?)
     }
 
-    /// The number of the last list.
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
-    }
-
     /// The number of the next list, which no list after a crash has again.
     pub(super) fn next_generation(&mut self) -> Result<u64, ManifestError> {
         let next = self.generation + 1;
@@ -271,6 +292,7 @@ impl Manifest {
 const ITEMS: &str = "items";
 const NAMES: &str = "names";
 const GENERATION: &str = "generation";
+const FOLDER: &str = "folder.json";
 
 #[cfg(test)]
 mod tests {
@@ -298,11 +320,13 @@ mod tests {
         assert_eq!(manifest.next_title("a"), "a (2)");
         manifest.put(Item { step: Step::Published, ..item(1, "a") }).unwrap();
         assert_eq!(manifest.next_generation().unwrap(), 1);
+        manifest.know_folder(FolderIdentity { device: 3, inode: 4 }).unwrap();
 
         let mut manifest = Manifest::open(data.path()).unwrap();
         assert_eq!(manifest.item(&InfoHash([1; 20])).unwrap().step, Step::Published);
         assert_eq!(manifest.torrent(&InfoHash([1; 20])).unwrap(), "torrent");
-        assert_eq!(manifest.generation(), 1);
+        assert_eq!(manifest.folder(), Some(FolderIdentity { device: 3, inode: 4 }));
+        assert_eq!(manifest.next_generation().unwrap(), 2);
         manifest.forget(&InfoHash([1; 20])).unwrap();
 
         let manifest = Manifest::open(data.path()).unwrap();

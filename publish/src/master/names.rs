@@ -113,9 +113,9 @@ impl Names {
         self.entry(name).kept_out = Some(files);
     }
 
-    /// The files of a name's torrent.
-    pub(super) fn files(&self, name: &str) -> Option<&Look> {
-        self.names.get(name)?.torrent.as_ref().map(|(_, files)| files)
+    /// A name's torrent, and the files that it is of.
+    pub(super) fn torrent(&self, name: &str) -> Option<&(InfoHash, Look)> {
+        self.names.get(name)?.torrent.as_ref()
     }
 
     /// Something is seen of a name.
@@ -147,8 +147,8 @@ impl Names {
 
     /// Hashing of a name has come to an end.
     pub(super) fn hear(&mut self, name: &str, files: &Look, hashed: Hashed) -> Vec<Act> {
-        let entry = self.entry(name);
         let mut acts = Vec::new();
+        let Some(entry) = self.names.get_mut(name) else { return acts };
         if entry.hashing.as_ref() != Some(files) {
             // Of files that are no longer there.
             return acts;
@@ -389,6 +389,10 @@ mod tests {
         assert_eq!(names.hear("a", &files(1), Hashed::Torrent(A)), []);
         names.see("a", Seen::Settled(files(2)));
         assert_eq!(names.hear("a", &files(2), Hashed::Changed), [Act::Look("a".to_owned())]);
+        names.see("a", Seen::Settled(files(2)));
+        assert_eq!(names.see("a", Seen::Gone), [Act::Cancel("a".to_owned())]);
+        assert_eq!(names.hear("a", &files(2), Hashed::Torrent(A)), []);
+        assert_eq!(names.states().count(), 0, "a name that is gone does not come back");
     }
 
     #[test]

@@ -101,7 +101,14 @@ impl Master {
     fn troubles(&self) -> Vec<String> {
         let mut troubles = Vec::new();
         if let Some(why) = &self.lost {
-            troubles.push(format!("the watched folder is lost, and nothing is withdrawn: {why}"));
+            troubles.push(format!(
+                "the watched folder is lost, and nothing is withdrawn: {why}; if it is another one on purpose, say `margay publish confirm`"
+            ));
+        }
+        if let Some(why) = &self.data_trouble {
+            troubles.push(format!(
+                "the data folder cannot be written to, and nothing is published or withdrawn: {why}"
+            ));
         }
         if let Some(why) = &self.feed.trouble {
             troubles.push(format!("the feed cannot be written: {why}"));

@@ -18,11 +18,11 @@ use super::feed_writer::{FeedWriter, feed_name};
 use super::hasher::{Hasher, Making};
 use super::manifest::{Manifest, ManifestError, Step};
 use super::names::Names;
-use super::steps::Steps;
+use super::steps::{Steps, Turns};
 use super::tracker::TrackerApi;
 use super::{Arriving, FeedState, Master};
 use crate::durable::{self, FileError};
-use crate::feed::{FeedAddress, KeyError, KeyPair, Page};
+use crate::feed::{FeedAddress, KeyError, Page};
 use crate::node::{Node, NodeError, NodeOptions};
 use crate::options;
 use crate::torrent::{self, Metainfo, TorrentError};
@@ -93,7 +93,7 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
     }
     let manifest = Manifest::open(&data)?;
     let docroot = Docroot::open(options.docroot())?;
-    let key = Arc::new(KeyPair::open(&data)?);
+    let key = Arc::new(options.key()?);
     let feed_url = options.feed_url().0.clone();
     let address = FeedAddress { url: feed_url.clone(), key: Some(key.public()) };
 
@@ -139,6 +139,7 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
         tracker,
         done: stepped,
         places: Arc::new(Semaphore::new(STEPS_MAX)),
+        turns: Turns::default(),
     };
     let page = Page {
         title: options.feed_title.0.clone(),
@@ -193,6 +194,7 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
             .filter(|item| item.step != Step::Withdrawing)
             .map(|item| (OsString::from(&item.name), item.files_were.look()))
             .collect(),
+        known: manifest.folder(),
         ..watching::Options::new(&folder)
     };
     let (watcher, watched) = Watcher::start(watching)?;
@@ -222,6 +224,7 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
             is_being_written: false,
             next: Instant::now(),
             last: None,
+            new: HashSet::new(),
             trouble: None,
         },
         leaving: HashSet::new(),
@@ -230,20 +233,23 @@ pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(
         delayed: HashMap::new(),
         lost: None,
         confirmed_until: None,
+        undone: Vec::new(),
+        undone_next: Instant::now(),
+        data_trouble: None,
         status,
         started: crate::unix_seconds(),
     };
     master.resume()?;
     ready.store(true, Ordering::Relaxed);
     tracing::info!(feed = %address, "publishing; Seeders follow this address");
-    let worked = master.work(arriving, stop.clone()).await;
+    master.work(arriving, stop.clone()).await;
     ready.store(false, Ordering::Relaxed);
     stop.cancel();
     for unsaid in master.node.stop(STOP_TIME).await {
         tracing::warn!(torrent = %unsaid.info_hash, tracker = unsaid.tracker, "not told that we stop");
     }
     pages.shutdown().await;
-    Ok(worked?)
+    Ok(())
 }
 
 impl Master {

@@ -3,7 +3,8 @@
 //! In: tracker, swarm, docroot, feed. Out: feed, docroot, tracker, swarm. So nobody is told of what is not there yet, and
 //! nothing goes that somebody is still told of.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use shard::InfoHash;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::docroot::Docroot;
 use super::tracker::{TrackerApi, TrackerError};
@@ -26,6 +28,39 @@ pub(super) struct Steps {
     pub done: UnboundedSender<Stepped>,
     /// How many torrents go at a time.
     pub places: Arc<Semaphore>,
+    /// Whose steps are under way.
+    pub turns: Turns,
+}
+
+/// The steps of one torrent, in and out, follow each other, and what was ordered last holds: one that waits for room in
+/// the docroot must not put a torrent there that was withdrawn meanwhile.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turns(Arc<Mutex<HashMap<InfoHash, Turn>>>);
+
+#[derive(Clone, Debug, Default)]
+struct Turn {
+    stop: CancellationToken,
+    at_it: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Turns {
+    /// Ends what was ordered before.
+    fn next(&self, info_hash: InfoHash) -> Turn {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = turns.remove(&info_hash).unwrap_or_default();
+        before.stop.cancel();
+        let turn = Turn { at_it: before.at_it, ..Turn::default() };
+        turns.insert(info_hash, turn.clone());
+        turn
+    }
+
+    /// Nothing is under way for it.
+    fn end(&self, info_hash: &InfoHash, turn: &Turn) {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !turn.stop.is_cancelled() {
+            turns.remove(info_hash);
+        }
+    }
 }
 
 /// What came of the steps of a torrent.
@@ -45,20 +80,14 @@ impl Steps {
     /// Has the tracker serve a torrent and puts its file into the docroot.
     pub(super) fn offer(&self, info_hash: InfoHash, name: String, torrent: Bytes) {
         let steps = self.clone();
-        tokio::spawn(async move {
-            let _place = steps.places.acquire().await;
-            let mut wait = WAIT_MIN;
-            loop {
-                let why = match steps.try_offer(&info_hash, &name, torrent.clone()).await {
-                    Ok(()) => return steps.say(Stepped::Offered(info_hash)),
-                    Err(Failure::ForGood(why)) => {
-                        return steps.say(Stepped::Refused(info_hash, why));
-                    }
-                    Err(Failure::ForNow(why)) => why,
-                };
-                steps.say(Stepped::Delayed(info_hash, why));
-                sleep(wait).await;
-                wait = (wait * 2).min(WAIT_MAX);
+        self.until_done(info_hash, move || {
+            let (steps, name, torrent) = (steps.clone(), name.clone(), torrent.clone());
+            async move {
+                match steps.try_offer(&info_hash, &name, torrent).await {
+                    Ok(()) => Ok(Stepped::Offered(info_hash)),
+                    Err(Failure::ForGood(why)) => Ok(Stepped::Refused(info_hash, why)),
+                    Err(Failure::ForNow(why)) => Err(why),
+                }
             }
         });
     }
@@ -66,21 +95,48 @@ impl Steps {
     /// Takes a torrent's file out of the docroot, and has the tracker serve it no more.
     pub(super) fn withdraw(&self, info_hash: InfoHash) {
         let steps = self.clone();
-        tokio::spawn(async move {
-            let _place = steps.places.acquire().await;
-            let mut wait = WAIT_MIN;
-            loop {
-                let why = match steps.try_withdraw(&info_hash).await {
-                    Ok(()) => return steps.say(Stepped::Withdrawn(info_hash)),
+        self.until_done(info_hash, move || {
+            let steps = steps.clone();
+            async move {
+                match steps.try_withdraw(&info_hash).await {
+                    Ok(()) => Ok(Stepped::Withdrawn(info_hash)),
                     // A tracker that knows better cannot be told, and nothing else may wait for it.
                     Err(Failure::ForGood(why)) => {
                         tracing::warn!(torrent = %info_hash, why, "the tracker was not told that it is withdrawn");
-                        return steps.say(Stepped::Withdrawn(info_hash));
+                        Ok(Stepped::Withdrawn(info_hash))
                     }
-                    Err(Failure::ForNow(why)) => why,
-                };
-                steps.say(Stepped::Delayed(info_hash, why));
-                sleep(wait).await;
+                    Err(Failure::ForNow(why)) => Err(why),
+                }
+            }
+        });
+    }
+
+    /// Tries until it works or something else is ordered. Who waits keeps no place: what frees the room that he waits
+    /// for may need it.
+    fn until_done<F>(&self, info_hash: InfoHash, step: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<Stepped, String>> + Send,
+    {
+        let (steps, turn) = (self.clone(), self.turns.next(info_hash));
+        tokio::spawn(async move {
+            let mut wait = WAIT_MIN;
+            loop {
+                let at_it = turn.at_it.lock().await;
+                let place = steps.places.acquire().await;
+                if turn.stop.is_cancelled() {
+                    return;
+                }
+                match step().await {
+                    Ok(done) => {
+                        steps.turns.end(&info_hash, &turn);
+                        return steps.say(done);
+                    }
+                    Err(why) => steps.say(Stepped::Delayed(info_hash, why)),
+                }
+                drop((at_it, place));
+                if turn.stop.run_until_cancelled(sleep(wait)).await.is_none() {
+                    return;
+                }
                 wait = (wait * 2).min(WAIT_MAX);
             }
         });
