@@ -38,7 +38,7 @@ use crate::engine::{Engine, Fetch, Progress, State, upload};
 use crate::feed;
 use crate::node::Node;
 use crate::options::Order;
-use crate::shelf::{Shelf, ShelfError, hex};
+use crate::shelf::{Shelf, hex};
 use crate::torrent::{Identity, Metainfo};
 use crate::web::status::Status;
 use crate::web::{Command, Ordered};
@@ -103,12 +103,16 @@ struct Seeder {
     masters: HashMap<String, Vec<SocketAddr>>,
     came: mpsc::UnboundedSender<Came>,
     status: watch::Sender<Status>,
+    /// Why what is known cannot be kept.
+    trouble: Option<String>,
     started: u64,
 }
 
 struct Fetching {
     transfer: Arc<Transfer>,
     progress: Option<Progress>,
+    /// It is complete, and the engine is letting go of it.
+    releasing: bool,
 }
 
 /// What tasks say.
@@ -137,22 +141,22 @@ impl Seeder {
         mut orders: mpsc::Receiver<Ordered>,
         poll: Duration,
         stop: CancellationToken,
-    ) -> Result<(), ShelfError> {
+    ) {
         let mut ticks = interval(TICK);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return,
                 Some(upload::Event::Changed { info_hash, path, how }) = uploads.recv() => {
                     tracing::warn!(torrent = %info_hash, path = %path.display(), ?how, "its file was changed by somebody; it is fetched again where it is wrong");
-                    self.fetch_again(info_hash)?;
+                    self.fetch_again(info_hash);
                 }
                 Some(came) = came.recv() => {
                     if let Came::Polled(at, _) = came {
-                        self.came(came)?;
+                        self.came(came);
                         // A fifth to both sides, so that Seeders do not come together.
                         self.poll(at, poll.mul_f64(0.8 + 0.4 * fastrand::f64()), poll);
                     } else {
-                        self.came(came)?;
+                        self.came(came);
                     }
                 }
                 Some((command, reply)) = orders.recv() => {
@@ -161,7 +165,7 @@ impl Seeder {
                 }
                 _ = ticks.tick() => {
                     self.look_at_engine();
-                    self.hold_what_fits()?;
+                    self.hold_what_fits();
                     let status = self.report();
                     self.status.send_replace(status);
                 }
@@ -169,10 +173,10 @@ impl Seeder {
         }
     }
 
-    fn came(&mut self, came: Came) -> Result<(), ShelfError> {
+    fn came(&mut self, came: Came) {
         match came {
-            Came::Polled(at, answer) => self.polled(at, answer)?,
-            Came::Torrent(item, feed, answer) => self.torrent(&item, feed, answer)?,
+            Came::Polled(at, answer) => self.polled(at, answer),
+            Came::Torrent(item, feed, answer) => self.torrent(&item, feed, answer),
             Came::Masters(feed, masters) => {
                 for info_hash in self.fetching.keys() {
                     self.bridge.offer(*info_hash, &masters);
@@ -180,32 +184,74 @@ impl Seeder {
                 self.masters.insert(feed, masters);
             }
             Came::Progressed(all) => self.progressed(all),
-            Came::Begun(info_hash, Err(why)) => self.fails(info_hash, why),
-            Came::Begun(_, Ok(())) => {}
-            Came::Released(info_hash, identities) => self.complete(info_hash, &identities)?,
-            Came::Removed(info_hash, Ok(())) => {
-                let held = block_in_place(|| self.shelf.remove(&info_hash))?;
-                if let Some(held) = held {
-                    tracing::info!(name = held.name, torrent = %info_hash, "removed");
+            Came::Begun(info_hash, Err(why)) => {
+                let name = self.shelf.get(&info_hash).map(|held| held.name.clone());
+                self.fails(info_hash, &name.unwrap_or_default(), why);
+            }
+            Came::Begun(info_hash, Ok(())) => {
+                if !self.fetching.contains_key(&info_hash) {
+                    // It was withdrawn before the engine had it.
+                    let engine = self.engine.clone();
+                    tokio::spawn(async move { engine.remove(info_hash, false).await });
                 }
             }
-            Came::Removed(info_hash, Err(why)) => {
-                tracing::error!(torrent = %info_hash, why, "it cannot be removed; it is tried again");
-                self.failed.insert(info_hash, (why, Instant::now() + RETRY));
-            }
+            Came::Released(info_hash, identities) => self.complete(info_hash, &identities),
+            Came::Removed(info_hash, Ok(())) => match block_in_place(|| {
+                self.shelf.remove(&info_hash)
+            }) {
+                Ok(Some(held)) => tracing::info!(name = held.name, torrent = %info_hash, "removed"),
+                Ok(None) => {}
+                Err(error) => self.stays(info_hash, crate::chain(&error)),
+            },
+            Came::Removed(info_hash, Err(why)) => self.stays(info_hash, why),
         }
-        Ok(())
+    }
+
+    fn stays(&mut self, info_hash: InfoHash, why: String) {
+        tracing::error!(torrent = %info_hash, why, "it cannot be removed; it is tried again");
+        self.failed.insert(info_hash, (why, Instant::now() + RETRY));
+    }
+
+    /// What is to be known after a start. Where that cannot be written, as on a full disk, what is here goes on, and a
+    /// start looks at the content again.
+    fn keep(&mut self, held: Held) {
+        if let Err(error) = block_in_place(|| self.shelf.put(held.info_hash, held.clone())) {
+            tracing::warn!(name = held.name, torrent = %held.info_hash, why = crate::chain(&error), "its state cannot be written down");
+            self.shelf.remember(held.info_hash, held);
+        }
     }
 
     /// An answer about a list: what it says is kept before anything is done about it.
-    fn polled(&mut self, at: usize, answer: Result<Polled, PollError>) -> Result<(), ShelfError> {
+    fn polled(&mut self, at: usize, answer: Result<Polled, PollError>) {
         let held = &self.shelf;
-        let gone = block_in_place(|| self.following.hear(at, answer, held, &self.metainfos))?;
-        for info_hash in gone {
-            if let Some(held) = self.shelf.get(&info_hash) {
-                tracing::info!(name = held.name, torrent = %info_hash, "withdrawn by the Master; it is being removed");
+        let heard = block_in_place(|| self.following.hear(at, answer, held, &self.metainfos));
+        let gone = match heard {
+            Ok(gone) => {
+                self.trouble = None;
+                gone
             }
-            self.let_go(info_hash)?;
+            Err(error) => {
+                let why = crate::chain(&error);
+                if self.trouble.is_none() {
+                    tracing::error!(
+                        why,
+                        "what the feed says cannot be kept; it is not followed until it can, and nothing is removed"
+                    );
+                }
+                self.trouble = Some(why);
+                return;
+            }
+        };
+        let items = self.following.items();
+        for info_hash in gone {
+            let Some(held) = self.shelf.get(&info_hash).cloned() else { continue };
+            if let Some((_, feed)) = items.get(&info_hash) {
+                // Another Master has it as well.
+                self.keep(Held { feed: feed.clone(), ..held });
+                continue;
+            }
+            tracing::info!(name = held.name, torrent = %info_hash, "withdrawn by the Master; it is being removed");
+            self.let_go(info_hash);
         }
         if let Some((feed, host, masters)) = self.following.masters(at) {
             let came = self.came.clone();
@@ -214,12 +260,16 @@ impl Seeder {
                 let _ = came.send(Came::Masters(feed, masters));
             });
         }
-        self.hold_what_fits()
+        self.hold_what_fits();
     }
 
     /// Asks for what should be held and is not, and lets go of what has to give way.
-    fn hold_what_fits(&mut self) -> Result<(), ShelfError> {
+    fn hold_what_fits(&mut self) {
         let items = self.following.items();
+        // What is neither wanted nor here any more has not failed.
+        self.failed.retain(|info_hash, _| {
+            items.contains_key(info_hash) || self.shelf.get(info_hash).is_some()
+        });
         let mut candidates: Vec<Candidate> = items
             .values()
             .map(|(item, _)| Candidate {
@@ -260,9 +310,18 @@ impl Seeder {
                 && held.state != HeldState::Removing
             {
                 tracing::info!(name = held.name, torrent = %info_hash, "it gives way, as the disk is too small for all");
-                self.let_go(info_hash)?;
+                self.let_go(info_hash);
             }
         }
+        // Of a feed that has not answered since the start: what was begun goes on, from other Seeders.
+        let begun = self
+            .shelf
+            .iter()
+            .filter(|(_, held)| {
+                held.state == HeldState::Fetching && !self.following.has_list(&held.feed)
+            })
+            .map(|(info_hash, _)| *info_hash);
+        let chosen: Vec<InfoHash> = chosen.into_iter().chain(begun).collect();
         for info_hash in chosen {
             let under_way = self.fetching.len() + self.asking.len();
             if under_way >= self.fetches_max {
@@ -279,12 +338,11 @@ impl Seeder {
                         self.ask(item.clone(), feed.clone());
                     }
                 }
-                Some(HeldState::Fetching) => self.fetch(info_hash)?,
+                Some(HeldState::Fetching) => self.fetch(info_hash),
                 Some(HeldState::Complete(_) | HeldState::Removing) => {}
             }
         }
         self.remove_what_is_due();
-        Ok(())
     }
 
     /// Asks for the `.torrent` file of an item.
@@ -305,7 +363,7 @@ impl Seeder {
         item: &feed::Item,
         feed: String,
         answer: Result<bytes::Bytes, PollError>,
-    ) -> Result<(), ShelfError> {
+    ) {
         self.asking.remove(&item.info_hash);
         let why = match answer.map_err(|error| crate::chain(&error)) {
             Err(why) => why,
@@ -323,6 +381,18 @@ impl Seeder {
                         metainfo.total()
                     )
                 }
+                Ok(metainfo) if metainfo.name != item.name => {
+                    format!(
+                        "its torrent is of {:?}, which is not what the list says",
+                        metainfo.name
+                    )
+                }
+                Ok(metainfo) if metainfo.files.len() as u64 != item.files => {
+                    format!(
+                        "its torrent has {} files, which is not what the list says",
+                        metainfo.files.len()
+                    )
+                }
                 Ok(metainfo) => {
                     let held = Held {
                         info_hash: item.info_hash,
@@ -332,25 +402,30 @@ impl Seeder {
                         feed,
                         state: HeldState::Fetching,
                     };
-                    block_in_place(|| self.shelf.begin(item.info_hash, held, &bytes))?;
-                    self.metainfos.insert(item.info_hash, Arc::new(metainfo));
-                    return self.fetch(item.info_hash);
+                    match block_in_place(|| self.shelf.begin(item.info_hash, held, &bytes)) {
+                        Err(error) => crate::chain(&error),
+                        Ok(()) => {
+                            self.failed.remove(&item.info_hash);
+                            self.metainfos.insert(item.info_hash, Arc::new(metainfo));
+                            return self.fetch(item.info_hash);
+                        }
+                    }
                 }
             },
         };
-        self.fails(item.info_hash, why);
-        Ok(())
+        self.fails(item.info_hash, &item.name, why);
     }
 
     /// Has the engine fetch a torrent of the shelf.
-    fn fetch(&mut self, info_hash: InfoHash) -> Result<(), ShelfError> {
-        let Some(held) = self.shelf.get(&info_hash).cloned() else { return Ok(()) };
-        let Some(metainfo) = self.metainfos.get(&info_hash).cloned() else { return Ok(()) };
+    fn fetch(&mut self, info_hash: InfoHash) {
+        let Some(held) = self.shelf.get(&info_hash).cloned() else { return };
+        let Some(metainfo) = self.metainfos.get(&info_hash).cloned() else { return };
         let folder = self.folder(&info_hash);
-        if let Err(error) = block_in_place(|| fs::create_dir_all(&folder)) {
-            self.fails(info_hash, format!("cannot make {}: {error}", folder.display()));
-            return Ok(());
+        if let Err(error) = block_in_place(|| make_folder(&folder)) {
+            let why = format!("cannot use {}: {error}", folder.display());
+            return self.fails(info_hash, &held.name, why);
         }
+        self.failed.remove(&info_hash);
         tracing::info!(name = held.name, torrent = %info_hash, bytes = held.size, "fetching");
         let transfer: Arc<Transfer> = Arc::default();
         transfer.left.store(held.size, Ordering::Relaxed);
@@ -360,7 +435,7 @@ impl Seeder {
         if let Some(address) = self.engine.address() {
             self.node.uploads().relay(&metainfo, address);
         }
-        self.fetching.insert(info_hash, Fetching { transfer, progress: None });
+        self.fetching.insert(info_hash, Fetching { transfer, progress: None, releasing: false });
         let fetch = Fetch {
             metainfo,
             folder,
@@ -372,7 +447,6 @@ impl Seeder {
             let begun = engine.fetch(fetch).await.map_err(|error| crate::chain(&error));
             let _ = came.send(Came::Begun(info_hash, begun));
         });
-        Ok(())
     }
 
     fn look_at_engine(&self) {
@@ -387,7 +461,10 @@ impl Seeder {
 
     fn progressed(&mut self, all: Vec<(InfoHash, Progress)>) {
         for (info_hash, progress) in all {
-            let Some(fetching) = self.fetching.get_mut(&info_hash) else { continue };
+            let Some(fetching) = self.fetching.get_mut(&info_hash).filter(|it| !it.releasing)
+            else {
+                continue;
+            };
             let transfer = &fetching.transfer;
             let before = fetching.progress.as_ref().map_or(progress.bytes, |before| before.bytes);
             if !matches!(progress.state, State::Checking) {
@@ -407,7 +484,7 @@ impl Seeder {
                 State::Checking | State::Fetching => {}
                 State::Complete(identities) => {
                     let (engine, came) = (self.engine.clone(), self.came.clone());
-                    self.fetching.remove(&info_hash);
+                    fetching.releasing = true;
                     tokio::spawn(async move {
                         if let Err(error) = engine.remove(info_hash, false).await {
                             tracing::warn!(torrent = %info_hash, %error, "the engine does not let go of it");
@@ -415,24 +492,27 @@ impl Seeder {
                         let _ = came.send(Came::Released(info_hash, identities));
                     });
                 }
-                State::Failed(failure) => self.fails(info_hash, failure.to_string()),
+                State::Failed(failure) => {
+                    let name = self.shelf.get(&info_hash).map(|held| held.name.clone());
+                    self.fails(info_hash, &name.unwrap_or_default(), failure.to_string());
+                }
             }
         }
     }
 
-    fn complete(&mut self, info_hash: InfoHash, identities: &[Identity]) -> Result<(), ShelfError> {
-        let Some(held) = self.shelf.get(&info_hash).cloned() else { return Ok(()) };
-        if held.state == HeldState::Removing {
-            return Ok(());
+    fn complete(&mut self, info_hash: InfoHash, identities: &[Identity]) {
+        self.fetching.remove(&info_hash);
+        let Some(held) = self.shelf.get(&info_hash).cloned() else { return };
+        if held.state != HeldState::Fetching {
+            return;
         }
         let held = Held { state: HeldState::Complete(identities.to_vec()), ..held };
-        block_in_place(|| self.shelf.put(info_hash, held.clone()))?;
+        self.keep(held.clone());
         self.failed.remove(&info_hash);
         self.bridge.withdraw(&info_hash);
         tracing::info!(name = held.name, torrent = %info_hash, "fetched; seeding");
         self.seed(&held, identities.to_vec());
         self.node.announcer().completed(&info_hash);
-        Ok(())
     }
 
     fn seed(&mut self, held: &Held, identities: Vec<Identity>) {
@@ -443,17 +523,16 @@ impl Seeder {
     }
 
     /// A torrent whose files are not what they were: what is right of them is kept.
-    fn fetch_again(&mut self, info_hash: InfoHash) -> Result<(), ShelfError> {
-        let Some(held) = self.shelf.get(&info_hash).cloned() else { return Ok(()) };
+    fn fetch_again(&mut self, info_hash: InfoHash) {
+        let Some(held) = self.shelf.get(&info_hash).cloned() else { return };
         if !matches!(held.state, HeldState::Complete(_)) {
-            return Ok(());
+            return;
         }
         self.node.leave(&info_hash);
-        block_in_place(|| self.shelf.put(info_hash, Held { state: HeldState::Fetching, ..held }))
+        self.keep(Held { state: HeldState::Fetching, ..held });
     }
 
-    fn fails(&mut self, info_hash: InfoHash, why: String) {
-        let name = self.shelf.get(&info_hash).map(|held| held.name.clone()).unwrap_or_default();
+    fn fails(&mut self, info_hash: InfoHash, name: &str, why: String) {
         tracing::warn!(name, torrent = %info_hash, why, "it cannot be fetched; it is tried again in a minute");
         self.failed.insert(info_hash, (why, Instant::now() + RETRY));
         if self.fetching.remove(&info_hash).is_some() {
@@ -467,15 +546,14 @@ impl Seeder {
     }
 
     /// A torrent goes: it is said first, so that a crash goes on with it.
-    fn let_go(&mut self, info_hash: InfoHash) -> Result<(), ShelfError> {
-        let Some(held) = self.shelf.get(&info_hash).cloned() else { return Ok(()) };
+    fn let_go(&mut self, info_hash: InfoHash) {
+        let Some(held) = self.shelf.get(&info_hash).cloned() else { return };
         if held.state == HeldState::Removing {
-            return Ok(());
+            return;
         }
-        block_in_place(|| self.shelf.put(info_hash, Held { state: HeldState::Removing, ..held }))?;
+        self.keep(Held { state: HeldState::Removing, ..held });
         self.failed.remove(&info_hash);
         self.remove(info_hash);
-        Ok(())
     }
 
     fn remove_what_is_due(&mut self) {
@@ -544,6 +622,18 @@ impl Seeder {
             true => Err(format!("{name:?} has not failed; `margay seed list` shows what is held")),
             false => Ok(format!("{name:?} is tried again")),
         }
+    }
+}
+
+/// Makes a torrent's folder. One that is a link leads to where nothing of ours is, and is not used.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    match fs::symlink_metadata(folder)?.is_dir() {
+        true => Ok(()),
+        false => Err(io::Error::other("it is no folder, or a link to one; remove it")),
     }
 }
 

@@ -96,6 +96,11 @@ impl<T: Serialize + for<'a> Deserialize<'a>> Shelf<T> {
         Ok(())
     }
 
+    /// One that is there is like this from now on, until the next start.
+    pub fn remember(&mut self, info_hash: InfoHash, item: T) {
+        self.items.insert(info_hash, item);
+    }
+
     /// One is gone.
     pub fn remove(&mut self, info_hash: &InfoHash) -> Result<Option<T>, ShelfError> {
         durable::remove(&self.path(info_hash, "json"))?;

@@ -217,6 +217,11 @@ impl Following {
         items
     }
 
+    /// Whether a list of the feed with this key has come since the start.
+    pub(super) fn has_list(&self, key: &str) -> bool {
+        self.groups.get(key).is_some_and(|group| group.list.is_some())
+    }
+
     /// Where the Masters of the feed are, of which an answer came: the key, the feed's host, the addresses.
     pub(super) fn masters(&self, at: usize) -> Option<(String, String, Vec<SocketAddr>)> {
         let feed = &self.feeds[at];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use flate2::read::GzDecoder;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_NONE_MATCH};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Response, StatusCode, redirect};
 use ring::digest;
 use url::Url;
 
@@ -96,7 +96,7 @@ impl Poller {
             .connect_timeout(CONNECT_TIME)
             .read_timeout(READ_TIME)
             .timeout(WHOLE_TIME)
-            .redirect(reqwest::redirect::Policy::limited(3))
+            .redirect(redirect::Policy::custom(follow))
             .user_agent(concat!("margay-publish/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self { client })
@@ -168,6 +168,23 @@ async fn body(url: &Url, mut answer: Response, bytes_max: usize) -> Result<Bytes
     Ok(bytes.freeze())
 }
 
+/// Follows a redirect within the host that was named by the operator or the signed list, as to its HTTPS. Whoever can
+/// answer in the Master's place is not to choose what this machine asks.
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let from = attempt.previous().last();
+    let is_same = from.is_some_and(|from| from.host() == attempt.url().host());
+    let is_downgrade =
+        from.is_some_and(|from| from.scheme() == "https") && attempt.url().scheme() != "https";
+    if attempt.previous().len() > REDIRECTS_MAX {
+        return attempt.error(format!("more than {REDIRECTS_MAX} redirects"));
+    }
+    if is_same && !is_downgrade {
+        return attempt.follow();
+    }
+    let to = attempt.url().to_string();
+    attempt.error(format!("it leads to {to}; if that is right, give that address instead"))
+}
+
 fn unpack(url: &Url, packed: &[u8], bytes_max: usize) -> Result<Bytes, PollError> {
     let mut bytes = Vec::new();
     let unpacked = GzDecoder::new(packed).take(bytes_max as u64 + 1).read_to_end(&mut bytes);
@@ -186,6 +203,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// How long nothing may come.
 const READ_TIME: Duration = Duration::from_secs(20);
+
+const REDIRECTS_MAX: usize = 3;
 
 const WHOLE_TIME: Duration = Duration::from_secs(300);
 

@@ -91,6 +91,10 @@ impl Seeder {
 
     fn troubles(&self) -> Vec<String> {
         let mut troubles = self.following.troubles();
+        if let Some(why) = &self.trouble {
+            troubles
+                .push(format!("what the feed says cannot be kept, and it is not followed: {why}"));
+        }
         if let Some((why, _)) = self.failed.values().next() {
             troubles.push(format!(
                 "{} torrents have failed and are tried again: {why}",

@@ -23,7 +23,7 @@ use crate::feed::{BYTES_MAX, FeedAddress, PublicKey, RemovalRules};
 use crate::node::{Node, NodeError, NodeOptions};
 use crate::options;
 use crate::shelf::{Shelf, ShelfError, hex};
-use crate::torrent::{Metainfo, TorrentError};
+use crate::torrent::{Identity, Metainfo, TorrentError};
 use crate::web::status::Status;
 use crate::web::{Control, Listener, ListenerError};
 
@@ -70,6 +70,7 @@ pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(
     durable::folder(&options.data)?;
     let data =
         options.data.canonicalize().map_err(FileError::of("find the folder", &options.data))?;
+    durable::files(&data)?;
     let shelf: Shelf<Held> = Shelf::open(&data.join("items"))?;
     let content = data.join("content");
     durable::folder(&content)?;
@@ -129,6 +130,7 @@ pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(
         masters: HashMap::new(),
         came,
         status,
+        trouble: None,
         started: crate::unix_seconds(),
     };
     seeder.resume()?;
@@ -137,7 +139,7 @@ pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(
     }
     ready.store(true, Ordering::Relaxed);
     tracing::info!(feeds = seeder.following.len(), torrents = seeder.shelf.len(), "following");
-    let worked = seeder.work(uploads, coming, ordered, options.poll, stop.clone()).await;
+    seeder.work(uploads, coming, ordered, options.poll, stop.clone()).await;
     ready.store(false, Ordering::Relaxed);
     stop.cancel();
     seeder.engine.stop().await;
@@ -145,7 +147,7 @@ pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(
         tracing::warn!(torrent = %unsaid.info_hash, tracker = unsaid.tracker, "not told that we stop");
     }
     pages.shutdown().await;
-    Ok(worked?)
+    Ok(())
 }
 
 impl Seeder {
@@ -167,13 +169,16 @@ impl Seeder {
             let folder = self.folder(&info_hash);
             let is_same = metainfo.files.iter().zip(identities).all(|(file, was)| {
                 let now = fs::symlink_metadata(folder.join(&file.path));
-                now.is_ok_and(|now| now.is_file() && crate::torrent::Identity::of(&now) == *was)
+                // Numbers of devices change with a start of the machine.
+                now.is_ok_and(|now| {
+                    now.is_file() && Identity { device: was.device, ..Identity::of(&now) } == *was
+                })
             });
             if is_same && identities.len() == metainfo.files.len() {
                 self.seed(&held, identities.clone());
             } else {
                 tracing::warn!(name = held.name, torrent = %info_hash, "its files are not what they were; it is checked, and fetched where it is wrong");
-                self.shelf.put(info_hash, Held { state: HeldState::Fetching, ..held })?;
+                self.keep(Held { state: HeldState::Fetching, ..held });
             }
         }
         self.remove_strayed()?;
