@@ -2,7 +2,7 @@
 
 mod changes;
 mod clients;
-mod content;
+pub(crate) mod content;
 mod fetching;
 mod floods;
 mod many;
@@ -102,7 +102,7 @@ async fn transmission_downloads() {
     }
 }
 
-const NETWORK: &str = "mount -t tmpfs none /run
+pub(crate) const NETWORK: &str = "mount -t tmpfs none /run
 ip netns add leecher
 ip link add seeder type veth peer name eth0 netns leecher
 ip address add 198.51.100.10/24 dev seeder

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 mod overwrite;
 mod places;
 mod plain;
-mod tools;
+pub(crate) mod tools;
 
 /// A folder that is watched, and what was told of it.
 struct Watched {

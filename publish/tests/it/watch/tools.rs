@@ -17,10 +17,10 @@ const PACKAGES: [(&str, &str); 6] = [
 ];
 
 /// A program that runs; it is killed when the test ends.
-pub(super) struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
-    pub(super) fn start(program: &str, change: impl FnOnce(&mut Command)) -> Self {
+    pub(crate) fn start(program: &str, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(program);
         change(command.stdin(Stdio::null()));
         let package = PACKAGES
@@ -35,28 +35,28 @@ impl Running {
         }
     }
 
-    pub(super) fn piped<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn piped<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Self {
         Self::start(program, |command| {
             _ = command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped())
         })
     }
 
-    pub(super) fn python(script: &str, args: impl IntoIterator<Item = PathBuf>) -> Self {
+    pub(crate) fn python(script: &str, args: impl IntoIterator<Item = PathBuf>) -> Self {
         let args = args.into_iter().map(PathBuf::into_os_string);
         Self::piped("python3", ["-c".into(), script.into()].into_iter().chain(args))
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
 
-    pub(super) fn line(&mut self, wanted: &str) {
+    pub(crate) fn line(&mut self, wanted: &str) {
         let mut line = String::new();
         BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line.trim(), wanted);
     }
 
-    pub(super) fn say(&mut self, line: &str) {
+    pub(crate) fn say(&mut self, line: &str) {
         writeln!(self.0.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
@@ -65,17 +65,17 @@ impl Running {
         rustix::process::kill_process(process, signal).unwrap();
     }
 
-    pub(super) fn ends(mut self) -> ExitStatus {
+    pub(crate) fn ends(mut self) -> ExitStatus {
         self.0.wait().unwrap()
     }
 
-    pub(super) fn succeeds(self) {
+    pub(crate) fn succeeds(self) {
         let status = self.ends();
         assert!(status.success(), "{status}");
     }
 
     /// Kills it once `half` says that enough has been written.
-    pub(super) fn killed(mut self, half: impl Fn() -> bool) {
+    pub(crate) fn killed(mut self, half: impl Fn() -> bool) {
         let began = Instant::now();
         while !half() {
             assert!(began.elapsed() < BOUND, "it does not get half-way");
@@ -94,19 +94,19 @@ impl Drop for Running {
     }
 }
 
-pub(super) fn run<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) {
+pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) {
     Running::start(program, |command| _ = command.args(args)).succeeds();
 }
 
 /// A server of ssh on loopback, with keys of its own.
-pub(super) struct Ssh {
+pub(crate) struct Ssh {
     home: TempDir,
     port: u16,
     _server: Running,
 }
 
 impl Ssh {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         for key in ["host", "user"] {
             let key = home.path().join(key);
@@ -166,7 +166,7 @@ impl Ssh {
     }
 
     /// `scp`, at most `kbit` thousand bits a second.
-    pub(super) fn scp(&self, kbit: Option<u32>, args: &[&str], from: &Path, to: &Path) -> Running {
+    pub(crate) fn scp(&self, kbit: Option<u32>, args: &[&str], from: &Path, to: &Path) -> Running {
         Running::start("scp", |command| {
             self.options(command);
             if let Some(kbit) = kbit {
@@ -177,7 +177,7 @@ impl Ssh {
     }
 
     /// `sftp` with one command.
-    pub(super) fn sftp(&self, kbit: Option<u32>, line: &str) -> Running {
+    pub(crate) fn sftp(&self, kbit: Option<u32>, line: &str) -> Running {
         let mut sftp = Running::start("sftp", |command| {
             self.options(command);
             if let Some(kbit) = kbit {
@@ -195,11 +195,11 @@ impl Ssh {
 const SLOW: Option<u32> = Some(6_400);
 const SIZE: usize = 2_000_000;
 
-pub(super) fn rsync(args: &[&str], from: &Path, to: &Path) -> Running {
+pub(crate) fn rsync(args: &[&str], from: &Path, to: &Path) -> Running {
     Running::start("rsync", |command| _ = command.args(args).arg(from).arg(to))
 }
 
-pub(super) fn size(path: &Path) -> u64 {
+pub(crate) fn size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
