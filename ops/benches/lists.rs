@@ -36,8 +36,9 @@ fn main() {
     println!("load: {seconds:.3} s");
 
     let said = Standings::default();
-    let verdict = |info_hash| lists.verdict(&said, info_hash, || Seconds(0));
-    ask("the list", &asked, |info_hash| verdict(info_hash) == Verdict::Served);
+    ask("the list", &asked, |info_hash| {
+        lists.verdict(&said, info_hash, || Seconds(0)) == Verdict::Served
+    });
     let set: HashSet<InfoHash> = members.iter().copied().collect();
     ask("hash set, std's hasher", &asked, |info_hash| set.contains(info_hash));
     let set: HashSet<InfoHash, BuildHasherDefault<OwnBytes>> = members.iter().copied().collect();

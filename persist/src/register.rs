@@ -451,7 +451,7 @@ mod tests {
         let data = DataDir::open(scratch.path()).unwrap();
         let mut register = open(&data, NOW);
         let mut most = 0;
-        for round in 0..12 {
+        for round in 0..13 {
             let name = format!("round {round}");
             register.change((0..100).map(|at| put(at, Some(&name))).collect(), NOW).unwrap();
             most = most.max(lines(&data));
