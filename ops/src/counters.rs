@@ -184,6 +184,8 @@ pub struct Core {
     pub http_batched: u64,
     /// Replies that the kernel did not take at once and that were dropped.
     pub udp_send_drops: u64,
+    /// Errors over UDP in whose place there was silence, as their receiver had been told just before.
+    pub udp_errors_withheld: u64,
     /// Nanoseconds of CPU time the core's thread has used.
     pub busy_nanos: u64,
     /// Nanoseconds since the core's thread began, taken together with `busy_nanos`: the busy ratio is

@@ -150,6 +150,7 @@ impl Exporter {
             self.count(&t::UDP_SEND_DROPS, &labels, core.udp_send_drops);
             self.count(&t::HOPS, &[&name, Protocol::Udp.label()], core.udp_hops);
             self.count(&t::HOPS, &[&name, Protocol::Http.label()], core.http_hops);
+            self.count(&t::UDP_ERRORS_WITHHELD, &labels, core.udp_errors_withheld);
             self.set(&t::CORE_BUSY, &labels, seconds(core.busy_nanos));
             let (busy, elapsed) = self.before[number];
             let elapsed = core.elapsed_nanos.saturating_sub(elapsed);

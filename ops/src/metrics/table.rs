@@ -128,6 +128,7 @@ table! {
         UDP_DATAGRAMS = Counter "margay_udp_datagrams_total" ["core"] Count "Datagrams received.";
         UDP_RECEIVE_DROPS = Counter "margay_udp_receive_drops_total" [] Count "Datagrams the kernel dropped at the tracker's UDP ports, mostly because a receive buffer was full.";
         UDP_SEND_DROPS = Counter "margay_udp_send_drops_total" ["core"] Count "Replies dropped because the kernel did not take them at once.";
+        UDP_ERRORS_WITHHELD = Counter "margay_udp_errors_withheld_total" ["core"] Count "Errors not sent over UDP, as their receiver had been told the same within the second: it asks again without a pause.";
         HTTP_BATCHES = Counter "margay_http_batches_total" ["core"] Count "Batches of kept connections found ready together, while such connections are busy.";
         HTTP_BATCHED = Counter "margay_http_batched_total" ["core"] Count "Connections in those batches.";
         HOPS = Counter "margay_hops_total" ["core", "protocol"] Count "Requests this core received that another core owned.";
