@@ -10,6 +10,7 @@ pub mod data_dir;
 pub mod journal;
 pub mod ledger;
 pub mod postgres;
+pub mod register;
 pub mod restart;
 pub mod snapshot;
 mod stoppable;
