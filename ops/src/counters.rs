@@ -260,8 +260,6 @@ pub struct Books {
     pub ledger: Ledger,
     /// Calls to the site.
     pub calls: SiteCalls,
-    /// The API.
-    pub api: Api,
 }
 
 /// The figures of calls to the site, which tell it of used up tokens. Everything but `waiting` counts from the start.
@@ -276,7 +274,8 @@ pub struct SiteCalls {
     /// Tokens it has not been told of yet.
     pub waiting: u64,
 }
-/// The figures of the API of a private tracker. Everything that counts, counts from the start.
+
+/// The figures of the API. Everything that counts, counts from the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Api {
     /// Requests answered as they were meant.

@@ -248,7 +248,7 @@ impl Core {
                     // Silence: the client asks again in 15 seconds, and later after an error.
                     return;
                 }
-                match self.engine.told_of(refused) {
+                match self.engine.told_of(&refused) {
                     TurnedAway::Failure(_) => {
                         let info_hash = &announce.info_hash;
                         self.push_error(port, from, transaction, info_hash, &refused);

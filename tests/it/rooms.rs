@@ -33,7 +33,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "private::site",
         ],
     ),
-    ("core", &["config", "process", "core::connection_id", "core::mesh", "private::core"]),
+    ("core", &["config", "process", "core::connection_id", "api", "core::mesh", "private::core"]),
     (
         "private::books",
         &[

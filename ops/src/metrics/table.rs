@@ -211,7 +211,7 @@ table! {
         SITE_TOKENS_TOLD = Counter "margay_site_tokens_told_total" [] Count "Used up tokens that the site has been told of.";
         SITE_TOKENS_WAITING = Gauge "margay_site_tokens_waiting" [] Count "Used up tokens that the site has not been told of yet.";
     }
-    "API" of Private {
+    "API" of Every {
         API_REQUESTS = Counter "margay_api_requests_total" ["result"] Count "Requests to the API.";
         API_CHANGES = Counter "margay_api_changes_total" [] Count "Changes that the API made, those in bulk one by one.";
         API_TRACES = Gauge "margay_api_traces" [] Count "Traces of users under way.";
