@@ -5,6 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use ring::rand::{SecureRandom, SystemRandom};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
 /// Why a file was not written, read or removed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {verb} {}", path.display())]
@@ -36,32 +40,78 @@ pub enum Readers {
 
 /// Puts `bytes` into the file at `path`, whose folder is there. After a crash it is the old one or the new one.
 pub fn write(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), FileError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let beside = beside(path);
+    let mut file = OpenOptions::new();
+    file.create_new(true);
+    let at = beside(path, "");
+    // Never into what is there: it may be a link to a file of somebody else.
+    remove(&at)?;
+    write_beside(&at, file, bytes, readers, |beside| rename(beside, path))
+        .map_err(FileError::of("write", path))
+}
+
+/// As [`write`], but never over a file that is there: the error is `AlreadyExists` then. Several processes may try it at
+/// once, and one of them does it.
+pub fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), FileError> {
     let written = (|| {
-        let mode = match readers {
-            Readers::All => 0o644,
-            Readers::Owner => 0o600,
-        };
-        // Never into what is there: it may be a link to a file of somebody else.
-        let make = || OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside);
-        let mut file = match make() {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_file(&beside)?;
-                make()?
-            }
-            made => made?,
-        };
+        // A name that nobody else writes to, also in another container with the same process ids.
+        let mut name = [0; 8];
+        SystemRandom::new()
+            .fill(&mut name)
+            .map_err(|_| io::Error::other("the system gives no random bytes"))?;
+        let beside = beside(path, &format!(".{:016x}", u64::from_ne_bytes(name)));
+        let mut file = OpenOptions::new();
+        file.create_new(true);
+        write_beside(&beside, file, bytes, readers, |beside| {
+            rename_new(beside, path)?;
+            sync_folder_of(path)
+        })
+    })();
+    written.map_err(FileError::of("write", path))
+}
+
+/// Renames a file over another, for good.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_folder_of(to)
+}
+
+fn write_beside(
+    beside: &Path,
+    mut file: OpenOptions,
+    bytes: &[u8],
+    readers: Readers,
+    put: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let mode = match readers {
+        Readers::All => 0o644,
+        Readers::Owner => 0o600,
+    };
+    let written = (|| {
+        let mut file = file.write(true).mode(mode).open(beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&beside, path)?;
-        File::open(folder)?.sync_all()
+        put(beside)
     })();
-    written.map_err(|source| {
+    if written.is_err() {
         // A full disk gets its room back; what is left otherwise is removed by the next start.
-        let _ = fs::remove_file(&beside);
-        FileError { verb: "write", path: path.to_owned(), source }
-    })
+        let _ = fs::remove_file(beside);
+    }
+    written
+}
+
+/// Renames where nothing is yet; file systems without that (NFS) do it by a second name.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            fs::hard_link(from, to).and_then(|()| fs::remove_file(from))
+        }
+        done => Ok(done?),
+    }
+}
+
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Removes the file at `path`, which may be gone already.
@@ -100,9 +150,9 @@ fn is_left_over(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(BESIDE)
 }
 
-fn beside(path: &Path) -> PathBuf {
+fn beside(path: &Path, whose: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}{BESIDE}"))
+    path.with_file_name(format!(".{name}{whose}{BESIDE}"))
 }
 
 const BESIDE: &str = ".being-written";
@@ -121,17 +171,20 @@ mod tests {
         let names: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["item.json"]);
-        assert!(is_left_over(beside(&path).file_name().unwrap().to_str().unwrap()));
+        assert!(is_left_over(beside(&path, "").file_name().unwrap().to_str().unwrap()));
         let other = folder.path().join("other");
         write(&other, b"other's", Readers::All).unwrap();
-        std::os::unix::fs::symlink(&other, beside(&path)).unwrap();
-        write(&path, b"three", Readers::All).unwrap();
-        assert_eq!(
-            (fs::read(&path).unwrap(), fs::read(&other).unwrap()),
-            (b"three".into(), b"other's".into())
-        );
+        std::os::unix::fs::symlink(&other, beside(&path, "")).unwrap();
+        write(&path, b"two", Readers::All).unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"other's", "it was not written through a link");
+        remove(&other).unwrap();
+        let error = write_new(&path, b"three", Readers::All).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"two");
         remove(&path).unwrap();
         remove(&path).unwrap();
+        write_new(&path, b"three", Readers::Owner).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         let gone = folder.path().join("no/such");
         let error = write(&gone, b"", Readers::All).unwrap_err();
         assert!(error.to_string().contains("no/such"), "{error}");

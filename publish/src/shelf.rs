@@ -42,14 +42,14 @@ impl<T: Serialize + for<'a> Deserialize<'a>> Shelf<T> {
         durable::folder(folder)?;
         let mut items = HashMap::new();
         for (name, path) in durable::files(folder)? {
-            let info_hash = name.strip_suffix(".json").and_then(hex::read);
+            let info_hash = name.strip_suffix(".json").and_then(|digits| digits.parse().ok());
             if let Some(info_hash) = info_hash {
                 items.insert(info_hash, read_json(&path)?);
             }
         }
         let shelf = Self { folder: folder.to_owned(), items };
         for (name, path) in durable::files(folder)? {
-            let info_hash = name.strip_suffix(".torrent").and_then(hex::read);
+            let info_hash = name.strip_suffix(".torrent").and_then(|digits| digits.parse().ok());
             if info_hash.is_some_and(|info_hash| !shelf.items.contains_key(&info_hash)) {
                 durable::remove(&path)?;
             }
@@ -139,20 +139,7 @@ pub mod hex {
 
     /// Reads 40 hex digits.
     pub fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<InfoHash, D::Error> {
-        let text = String::deserialize(from)?;
-        read(&text).ok_or_else(|| D::Error::custom("an infohash has 40 hex digits"))
-    }
-
-    /// The infohash of 40 hex digits.
-    pub fn read(text: &str) -> Option<InfoHash> {
-        if text.len() != 40 || !text.is_ascii() {
-            return None;
-        }
-        let mut bytes = [0; 20];
-        for (byte, at) in bytes.iter_mut().zip((0..40).step_by(2)) {
-            *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
-        }
-        Some(InfoHash(bytes))
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Names on the wire: which torrent, which client.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A torrent's 20-byte infohash: SHA-1 of the info dictionary (BEP 3), or the first 20 bytes of its
 /// SHA-256 (BEP 52). Both are plain keys here.
@@ -22,6 +23,33 @@ impl fmt::Display for InfoHash {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
+
+/// Reads 40 hex digits of either case.
+impl FromStr for InfoHash {
+    type Err = NotInfoHash;
+
+    fn from_str(text: &str) -> Result<Self, NotInfoHash> {
+        let digits: &[u8; 40] = text.as_bytes().try_into().map_err(|_| NotInfoHash)?;
+        let mut bytes = [0; 20];
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+            let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
+            *byte = (high.ok_or(NotInfoHash)? << 4 | low.ok_or(NotInfoHash)?) as u8;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// A text is no infohash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotInfoHash;
+
+impl fmt::Display for NotInfoHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an infohash has 40 hex digits")
+    }
+}
+
+impl std::error::Error for NotInfoHash {}
 
 impl fmt::Debug for InfoHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,5 +123,22 @@ impl ClientTag {
     #[inline]
     pub fn bits(self) -> u32 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_infohash_is_read_as_it_is_written() {
+        let hash = InfoHash(std::array::from_fn(|at| (at * 13) as u8));
+        let text = hash.to_string();
+        assert_eq!(text.parse(), Ok(hash));
+        assert_eq!(text.to_uppercase().parse(), Ok(hash));
+        for wrong in ["", "00", &"g".repeat(40), &"0".repeat(41), &"é".repeat(20), &"+f".repeat(20)]
+        {
+            assert_eq!(wrong.parse::<InfoHash>(), Err(NotInfoHash), "{wrong}");
+        }
     }
 }

@@ -7,18 +7,12 @@ use crate::wire::percent;
 
 /// An infohash as 40 hex digits.
 pub fn hex(info_hash: &InfoHash) -> String {
-    info_hash.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    info_hash.to_string()
 }
 
 /// The infohash of 40 hex digits of either case.
 pub fn info_hash(text: &str) -> Option<InfoHash> {
-    let digits: &[u8; 40] = text.as_bytes().try_into().ok()?;
-    let mut bytes = [0; 20];
-    for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
-        let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
-        *byte = (high? << 4 | low?) as u8;
-    }
-    Some(InfoHash(bytes))
+    text.parse().ok()
 }
 
 /// Bytes of a peer id as text: printable ASCII as it is, `%` and everything else as `%XX`.

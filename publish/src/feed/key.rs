@@ -1,17 +1,17 @@
 //! Keys: what a Master signs with, and what a Seeder knows it by.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{fmt, str};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::rand::{SecureRandom, SystemRandom};
+use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
+
+use crate::durable::{self, Readers};
 
 /// The file of the key in the Master's data folder: PKCS#8 (RFC 5958), mode 0600.
 pub const KEY_FILE: &str = "feed.key";
@@ -89,9 +89,7 @@ impl KeyPair {
     pub fn end_rotation(folder: &Path) -> Result<Self, KeyError> {
         let (next, key) = (folder.join(NEXT_KEY_FILE), folder.join(KEY_FILE));
         let pair = Self::read(&next)?.ok_or_else(|| KeyError::NoNext { path: next.clone() })?;
-        fs::rename(&next, &key)
-            .and_then(|()| File::open(folder)?.sync_all())
-            .map_err(|source| KeyError::Write { path: key, source })?;
+        durable::rename(&next, &key).map_err(|source| KeyError::Write { path: key, source })?;
         Ok(pair)
     }
 
@@ -142,26 +140,12 @@ impl KeyPair {
         Ok(Some(Self { pair }))
     }
 
-    /// Written beside, synced and renamed, and never over one that is there.
+    /// Never over one that is there.
     fn make(path: &Path) -> Result<Self, KeyError> {
-        let random = SystemRandom::new();
-        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| KeyError::Random)?;
-        // A name that nobody else writes to, also in another container with the same process ids.
-        let mut name = [0; 8];
-        random.fill(&mut name).map_err(|_| KeyError::Random)?;
-        let beside = path.with_extension(format!("{:016x}.new", u64::from_ne_bytes(name)));
-        let write = || -> io::Result<()> {
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-            file.write_all(pkcs8.as_ref())?;
-            file.sync_all()?;
-            rename_new(&beside, path)?;
-            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-        };
-        if let Err(source) = write() {
-            let _ = fs::remove_file(&beside);
-            return Err(KeyError::Write { path: path.to_owned(), source });
-        }
+        let pkcs8 =
+            Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyError::Random)?;
+        durable::write_new(path, pkcs8.as_ref(), Readers::Owner)
+            .map_err(|error| KeyError::Write { path: path.to_owned(), source: error.source })?;
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).expect("it was made here");
         Ok(Self { pair })
     }
@@ -180,16 +164,6 @@ pub(super) fn base64<const N: usize>(text: &str) -> Option<[u8; N]> {
         return None;
     }
     URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
-}
-
-/// Renames where nothing is yet; file systems without that (NFS) do it by a second name.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            fs::hard_link(from, to).and_then(|()| fs::remove_file(from))
-        }
-        done => Ok(done?),
-    }
 }
 
 /// Why there is no key to sign with.
@@ -247,6 +221,7 @@ const KEY_FILE_BYTES_MAX: u64 = 4096;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

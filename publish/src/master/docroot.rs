@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use shard::InfoHash;
 
 use crate::durable::{self, FileError, Readers};
-use crate::shelf::hex;
 
 /// The folder of a web server.
 #[derive(Clone, Debug)]
@@ -69,7 +68,7 @@ impl Docroot {
         let mut removed = 0;
         durable::files(&self.folder)?;
         for (name, path) in durable::files(&self.folder.join(TORRENTS))? {
-            let info_hash = name.strip_suffix(".torrent").and_then(hex::read);
+            let info_hash = name.strip_suffix(".torrent").and_then(|digits| digits.parse().ok());
             if info_hash.is_some_and(|info_hash| !wanted.contains(&info_hash)) {
                 durable::remove(&path)?;
                 removed += 1;

@@ -22,7 +22,7 @@ use crate::engine::{EngineError, Rqbit, RqbitOptions};
 use crate::feed::{BYTES_MAX, FeedAddress, List, PublicKey, RemovalRules};
 use crate::node::{Node, NodeError, NodeOptions};
 use crate::options::{self, Order};
-use crate::shelf::{Shelf, ShelfError, hex};
+use crate::shelf::{Shelf, ShelfError};
 use crate::torrent::{Identity, Metainfo, TorrentError};
 use crate::web::status::{Role, Status};
 use crate::web::{Control, Listener, ListenerError};
@@ -275,7 +275,7 @@ impl Seeder {
         for entry in fs::read_dir(&self.content).map_err(reading)? {
             let path: PathBuf = entry.map_err(FileError::of("read", &self.content))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if hex::read(name).is_some_and(|info_hash| self.shelf.get(&info_hash).is_none()) {
+            if name.parse().is_ok_and(|info_hash| self.shelf.get(&info_hash).is_none()) {
                 super::remove_folder(&path).map_err(FileError::of("remove", &path))?;
             }
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -95,7 +95,7 @@ impl Content {
             holds: number("holds"),
             bytes: number("bytes"),
             generation: number("generation"),
-            at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            at: crate::unix_seconds(),
             name,
         };
         let mut known = self.seeders.lock().unwrap_or_else(PoisonError::into_inner);

@@ -387,8 +387,7 @@ fn torf_gives_the_same_infohash() {
     ] {
         contents.write(path, length);
     }
-    let how = "python3 -m venv target/clients/torf-4.3.1 && target/clients/torf-4.3.1/bin/pip install torf==4.3.1";
-    let python = client("torf-4.3.1", how);
+    let python = crate::packages().join("bin/python");
     let options = Options {
         tiers: vec![
             vec!["http://a/announce".into(), "http://b/announce".into()],

@@ -12,6 +12,9 @@ use publish::feed::{
     FeedAddress, KeyPair, Page, TrustedKeys, check_name, read, rss, sign, unpack, write,
 };
 
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../../publish/src/durable.rs"]
+mod durable;
 // Its sources, and not its package: the engine of the publisher would be built with the sanitizer for nothing.
 #[allow(dead_code, unused_imports, unreachable_pub)]
 #[path = "../../../publish/src"]

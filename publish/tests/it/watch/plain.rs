@@ -244,6 +244,19 @@ fn temporary_names_are_nothing() {
 }
 
 #[test]
+fn what_is_no_content_of_a_directory_is_left_out() {
+    let mut watched = Watched::start();
+    fs::create_dir_all(watched.path("d/.git")).unwrap();
+    for file in ["d/a", "d/.DS_Store", "d/.git/config", "d/a~"] {
+        fs::write(watched.path(file), file).unwrap();
+    }
+    std::os::unix::fs::symlink("/etc/passwd", watched.path("d/l")).unwrap();
+    let Look::Directory { files, .. } = watched.settled("d") else { panic!() };
+    let paths: Vec<_> = files.iter().map(|file| file.path.to_str().unwrap()).collect();
+    assert_eq!(paths, ["a"]);
+}
+
+#[test]
 fn names_and_files_that_cannot_be_published_say_why() {
     let mut watched = Watched::start();
     let name = OsString::from_vec(b"b\xff".to_vec());
