@@ -7,10 +7,9 @@ mod too_long;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 
+use crate::prepared;
 use docroot::Docroot;
 use qbittorrent::QBittorrent;
 
@@ -63,7 +62,7 @@ print(json.dumps({
 "#;
     let url = docroot.url("/feed.xml");
     let said = run(
-        Command::new(readers().join("bin/python")).args(["-c", script, &url]),
+        Command::new(prepared::venv().join("bin/python")).args(["-c", script, &url]),
         "publish/tests/prepare",
     );
     assert!(said.status.success(), "{}", text(&said.stderr));
@@ -115,7 +114,7 @@ fn flexget_fetches_what_is_new_and_what_is_published_anew() {
     fs::write(folder.path().join("config.yml"), config).unwrap();
     let mut expected = 0;
     let mut look = |more: usize, docroot: &Docroot| {
-        let mut flexget = Command::new(readers().join("bin/flexget"));
+        let mut flexget = Command::new(prepared::venv().join("bin/flexget"));
         flexget.current_dir(folder.path()).env("HOME", folder.path());
         let done = run(flexget.args(["-c", "config.yml", "execute"]), "publish/tests/prepare");
         expected += more;
@@ -169,17 +168,6 @@ fn check_conditions(docroot: &Docroot) {
         requests.iter().any(|request| request.path == "/feed.xml" && request.takes_gzip),
         "{requests:?}"
     );
-}
-
-/// The folder of the readers from PyPI.
-fn readers() -> &'static Path {
-    static READERS: OnceLock<PathBuf> = OnceLock::new();
-    READERS.get_or_init(|| {
-        let prepare = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/prepare");
-        let prepared = Command::new(prepare).output().unwrap();
-        assert!(prepared.status.success(), "{prepare} failed: {}", text(&prepared.stderr));
-        PathBuf::from(text(&prepared.stdout).trim())
-    })
 }
 
 /// Runs a program to its end; says where it comes from when it is not there.

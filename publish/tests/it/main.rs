@@ -8,5 +8,6 @@ mod command;
 mod engine;
 mod feed;
 mod nginx;
+mod prepared;
 mod torrent;
 mod watch;
