@@ -157,12 +157,20 @@ options! {
     /// How long a torrent without peers is remembered for its count of downloads.
     torrent_retention: Duration = "24h" in "0s" ..= "365d";
 
-    /// File with the infohashes that are served, one in hex a line; `none` serves all.
+    /// Serve only torrents that the allow-list or the API names.
+    ///
+    /// An allow-list switches it on by itself. `PUT /api/v1/torrents/INFOHASH` names a torrent, and `DELETE` withdraws it;
+    /// both are kept in the data folder, and SIGHUP does not change them. What the API withdrew is refused for 30 days with
+    /// the reason that was given, also where everything else is served and where the allow-list names it; the deny-list
+    /// goes before both.
+    listed: bool = "false";
+
+    /// File with the infohashes that are served, one in hex a line; `none` serves all, or with `listed` what the API names.
     ///
     /// Read again on SIGHUP; a file with a mistake leaves the list as it was.
     allow_list: Option<PathBuf> = "none";
 
-    /// File with infohashes that are refused, one in hex a line; it goes before the allow-list.
+    /// File with infohashes that are refused, one in hex a line; it goes before the allow-list and the API.
     ///
     /// Read again on SIGHUP; a file with a mistake leaves the list as it was.
     deny_list: Option<PathBuf> = "none";

@@ -2,7 +2,7 @@
 //! one for metrics and health alone, where that is wanted.
 //!
 //! The thread runs a small tokio runtime with axum. Cores store copies of their counters in [`State`],
-//! and commands go out through a callback; only the API of a private tracker puts questions into the
+//! and commands go out through a callback; only the API puts questions into the
 //! inboxes of cores, a bounded number at a time. Nothing here can slow an announce down.
 //!
 //! Bounds: [`CONNECTIONS_MAX`] connections at a time, one request on each, [`CONNECTION_TIME`] for
@@ -31,7 +31,7 @@ use tokio::time::{sleep, timeout};
 
 use lease::Lease;
 
-pub use api::Api;
+pub use api::{Api, said};
 pub use pages::Pages;
 pub use state::{Command, Declined, State};
 

@@ -12,14 +12,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ops::counters::{self, Family, Protocol, Reason};
-use ops::lists::TorrentLists;
+use ops::lists::{Standing, Standings, TorrentLists, Verdict};
 use persist::Trouble;
 use shard::{Announce, Counts, Event, InfoHash, Refusal, Reply, Seconds, Shard};
 
+use crate::api::OpenState;
 use crate::config::{Config, Refusals};
 use crate::core::connection_id::ConnectionIds;
 use crate::core::interval::Controller;
 use crate::core::mesh::Address;
+use crate::core::mesh::ask::Stood;
 use crate::core::mesh::gather::Gather;
 use crate::core::mesh::message::{CountPart, CountedPart, Message, ReplyTo};
 use crate::core::mesh::unheard::Unheard;
@@ -46,6 +48,8 @@ pub struct Engine {
     pub interval: Controller,
     /// Which torrents are allowed.
     pub lists: Arc<TorrentLists>,
+    /// What the API has said of torrents that this core owns.
+    pub said: Standings,
     /// The other cores; this one's own address is among them.
     pub mesh: Vec<Address<Message>>,
     /// Scrapes that wait for other cores.
@@ -78,11 +82,14 @@ pub enum NotLent {
 }
 
 /// Why a request was not answered, with the text for the client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refused {
-    /// The torrent is not on the allow-list or is on the deny-list.
+    /// Only named torrents are served and nobody names it, or it is on the deny-list.
     #[error("Torrent not allowed on this tracker")]
     Torrent,
+    /// The API has withdrawn the torrent, for this reason.
+    #[error("Torrent withdrawn{}{}", if .0.is_empty() { "" } else { ": " }, .0)]
+    Withdrawn(Arc<str>),
     /// The shard is full.
     #[error(transparent)]
     Full(Refusal),
@@ -99,9 +106,9 @@ pub enum Refused {
 
 impl Refused {
     /// The metrics' name for it.
-    pub fn reason(self) -> Reason {
+    pub fn reason(&self) -> Reason {
         match self {
-            Refused::Torrent => Reason::Torrent,
+            Refused::Torrent | Refused::Withdrawn(_) => Reason::Torrent,
             Refused::Full(_) => Reason::Full,
             Refused::Overload | Refused::FullScrape(_) | Refused::Draining => Reason::Overload,
         }
@@ -173,8 +180,8 @@ impl Engine {
         let leaves = announce.event == Event::Stopped;
         let applied = if self.draining && !leaves {
             Err(Refused::Draining)
-        } else if !leaves && !self.lists.permits(&announce.info_hash) {
-            Err(Refused::Torrent)
+        } else if !leaves && let Err(refused) = self.permit(&announce.info_hash, now) {
+            Err(refused)
         } else {
             let interval = self.next_interval(now);
             let steady = self.clock.steady_at(now);
@@ -200,9 +207,48 @@ impl Engine {
         }
     }
 
+    /// Whether a torrent that this core owns is served.
+    #[inline]
+    fn permit(&self, info_hash: &InfoHash, now: Seconds) -> Result<(), Refused> {
+        match self.lists.verdict(&self.said, info_hash, || now) {
+            Verdict::Served => Ok(()),
+            Verdict::Denied | Verdict::Unlisted => Err(Refused::Torrent),
+            Verdict::Withdrawn(withdrawal) => Err(Refused::Withdrawn(withdrawal.reason.clone())),
+        }
+    }
+
+    /// What becomes of who asks for a torrent that this core owns.
+    pub fn verdict(&self, info_hash: &InfoHash) -> Verdict<'_> {
+        self.lists.verdict(&self.said, info_hash, || self.clock.now())
+    }
+
+    /// Says something of a torrent that this core owns. One that is not served any more loses its swarm at once. How it
+    /// is then, and whether it was served but for the deny-list before.
+    pub fn stand(&mut self, info_hash: InfoHash, standing: Standing) -> (Stood, bool) {
+        let before = self.verdict(&info_hash);
+        let was_served = matches!(before, Verdict::Served | Verdict::Denied);
+        self.said.put(info_hash, standing);
+        if self.verdict(&info_hash) != Verdict::Served {
+            self.shard.remove(&info_hash);
+        }
+        (self.stood(&info_hash), was_served)
+    }
+
+    /// How a torrent is that this core owns.
+    pub fn stood(&self, info_hash: &InfoHash) -> Stood {
+        let state = match self.verdict(info_hash) {
+            Verdict::Served => OpenState::Served,
+            Verdict::Denied => OpenState::Denied,
+            Verdict::Withdrawn(_) => OpenState::Withdrawn,
+            Verdict::Unlisted => OpenState::Unlisted,
+        };
+        Stood { state, counts: self.shard.scrape(info_hash) }
+    }
+
     /// What a client is told whose announce is refused for this reason.
-    pub fn told_of(&mut self, refused: Refused) -> TurnedAway {
+    pub fn told_of(&mut self, refused: &Refused) -> TurnedAway {
         match refused {
+            Refused::Withdrawn(_) => self.told_for_good(LATE),
             Refused::Torrent => match self.settings.refusals {
                 Refusals::Failure => TurnedAway::Failure(self.interval.current()),
                 Refusals::Quiet => TurnedAway::Nobody { interval: LATE, says_why: true },
@@ -311,7 +357,7 @@ impl Engine {
     }
 
     fn count(&self, info_hash: &InfoHash) -> Option<Counts> {
-        if self.elsewhere(info_hash).is_some() || !self.lists.permits(info_hash) {
+        if self.elsewhere(info_hash).is_some() || self.verdict(info_hash) != Verdict::Served {
             return None;
         }
         match &self.private {

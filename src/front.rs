@@ -21,6 +21,7 @@ use http::kept::Kept;
 use http::seats::Seats;
 use http::shelf::Shelf;
 use http::watch::Watch;
+use udp::errors::Errors;
 use udp::port::Port;
 
 /// The core of this thread, shared by its tasks. No borrow of it is ever held across an `await`.
@@ -41,6 +42,8 @@ pub struct Core {
 pub struct Desk {
     /// The UDP sockets, in the order of their addresses.
     pub ports: Vec<Port>,
+    /// Which errors have left by them within this second.
+    pub errors: Errors,
     /// HTTP connections that last.
     pub seats: Rc<RefCell<Seats>>,
     /// Announces of such connections, to be answered together.
@@ -60,6 +63,7 @@ impl Desk {
     pub fn new(connections_max: usize) -> Self {
         Self {
             ports: Vec::new(),
+            errors: Errors::default(),
             seats: Seats::new(connections_max),
             kept: Kept::default(),
             watch: Watch::default(),

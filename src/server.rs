@@ -18,11 +18,13 @@ use crossbeam_channel::{Receiver, Sender};
 use ops::health::Phase;
 use ops::lists::{ListError, TorrentLists};
 use persist::postgres::Heard;
+use persist::register::{Register, RegisterError};
 use persist::{DataDir, DataDirError, Snapshot, SnapshotError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
 
+use crate::api::audit::Audit;
 use crate::api::token::TokenError;
 use crate::config::{Config, ConfigError, KeyError};
 use crate::control::{self, Api, Pages};
@@ -69,6 +71,9 @@ pub enum ServerError {
     /// A list of torrents has a mistake.
     #[error(transparent)]
     Lists(#[from] ListError),
+    /// What the API has said of torrents cannot be read.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
     /// An address cannot be listened on.
     #[error(
         "cannot listen on {protocol} {address} (option {protocol}): {}", what_to_do(protocol, *address, source)
@@ -170,8 +175,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     let clock = Clock::start();
     let data = Arc::new(DataDir::open(&config.data)?);
     let ids = connection_ids(config, &data)?;
-    let lists =
-        Arc::new(TorrentLists::load(config.allow_list.as_deref(), config.deny_list.as_deref())?);
+    let lists = Arc::new(read_lists(config)?);
     let (events, arriving) = crossbeam_channel::bounded(EVENTS_MAX);
     let signals = forward_signals()?;
 
@@ -205,11 +209,27 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
         connection_ids: ids,
         lists: lists.clone(),
     };
-    let cores = Cores::start(&outfit, placement, listeners, snapshot, &state)?;
-    if let Some(books) = &books {
-        let (accounts, site) = (books.accounts.clone(), books.site.clone());
-        let audit = site.audit().expect("the books have one").file().clone();
-        let api = Api::new(cores.addresses(), accounts, site, data.path(), audit, clock)?;
+    let register = match config.private {
+        true => None,
+        false => Some(Register::open(&data, config.torrents_max, clock.now())?),
+    };
+    let said: Vec<_> =
+        register.iter().flat_map(|register| control::said(register, clock)).collect();
+    let cores = Cores::start(&outfit, placement, listeners, snapshot, said, &state)?;
+    let addresses_of_cores = cores.addresses();
+    let api = match (&books, register) {
+        (Some(books), _) => {
+            let (accounts, site) = (books.accounts.clone(), books.site.clone());
+            let audit = site.audit().expect("the books have one").file().clone();
+            Some(Api::private(addresses_of_cores, accounts, site, data.path(), audit, clock)?)
+        }
+        (None, Some(register)) if config.control.is_some() => {
+            let audit = Arc::new(Audit::new(data.path().to_owned(), config.audit_keep));
+            Some(Api::open(addresses_of_cores, register, data.path(), audit, clock)?)
+        }
+        _ => None,
+    };
+    if let Some(api) = api {
         state.open_api(api);
     }
     let mut server = Server::new(
@@ -465,7 +485,7 @@ impl Server<'_> {
                 "a private tracker serves what is registered, and has no lists\n".to_owned()
             );
         }
-        match TorrentLists::load(allow_list.as_deref(), deny_list.as_deref()) {
+        match read_lists(self.config) {
             Ok(lists) => {
                 let (allowed, denied) = lists.sizes();
                 say_sizes(&lists, &self.state);
@@ -556,6 +576,12 @@ fn connection_ids(config: &Config, data: &DataDir) -> Result<ConnectionIds, Serv
     };
     let grace = shard::Seconds(config.connection_id_grace.as_secs() as u32);
     Ok(ConnectionIds::new(&key, grace))
+}
+
+fn read_lists(config: &Config) -> Result<TorrentLists, ListError> {
+    let Config { allow_list, deny_list, listed, .. } = config;
+    let lists = TorrentLists::load(allow_list.as_deref(), deny_list.as_deref())?;
+    Ok(if *listed { lists.listed() } else { lists })
 }
 
 /// Tells the metrics how many torrents the lists name.

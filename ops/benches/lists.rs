@@ -11,8 +11,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::hint::black_box;
 use std::time::Instant;
 
-use ops::lists::TorrentLists;
-use shard::InfoHash;
+use ops::lists::{Standings, TorrentLists, Verdict};
+use shard::{InfoHash, Seconds};
 
 fn main() {
     let mut random = fastrand::Rng::with_seed(1);
@@ -35,7 +35,9 @@ fn main() {
     let seconds = start.elapsed().as_secs_f64();
     println!("load: {seconds:.3} s");
 
-    ask("the list", &asked, |info_hash| lists.permits(info_hash));
+    let said = Standings::default();
+    let verdict = |info_hash| lists.verdict(&said, info_hash, || Seconds(0));
+    ask("the list", &asked, |info_hash| verdict(info_hash) == Verdict::Served);
     let set: HashSet<InfoHash> = members.iter().copied().collect();
     ask("hash set, std's hasher", &asked, |info_hash| set.contains(info_hash));
     let set: HashSet<InfoHash, BuildHasherDefault<OwnBytes>> = members.iter().copied().collect();

@@ -184,6 +184,8 @@ pub struct Core {
     pub http_batched: u64,
     /// Replies that the kernel did not take at once and that were dropped.
     pub udp_send_drops: u64,
+    /// Errors over UDP in whose place there was silence, as their receiver had been told just before.
+    pub udp_errors_withheld: u64,
     /// Nanoseconds of CPU time the core's thread has used.
     pub busy_nanos: u64,
     /// Nanoseconds since the core's thread began, taken together with `busy_nanos`: the busy ratio is
@@ -258,8 +260,6 @@ pub struct Books {
     pub ledger: Ledger,
     /// Calls to the site.
     pub calls: SiteCalls,
-    /// The API.
-    pub api: Api,
 }
 
 /// The figures of calls to the site, which tell it of used up tokens. Everything but `waiting` counts from the start.
@@ -274,7 +274,8 @@ pub struct SiteCalls {
     /// Tokens it has not been told of yet.
     pub waiting: u64,
 }
-/// The figures of the API of a private tracker. Everything that counts, counts from the start.
+
+/// The figures of the API. Everything that counts, counts from the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Api {
     /// Requests answered as they were meant.

@@ -1,7 +1,10 @@
 //! Which torrents are served: an allow-list and a deny-list of infohashes.
 //!
 //! The lists are read from files, at start and again on SIGHUP, by a thread beside the cores; a core
-//! gets them behind an `Arc` and only asks [`TorrentLists::permits`].
+//! gets them behind an `Arc` and only asks [`TorrentLists::verdict`], with what the API has said of the torrents
+//! that it owns ([`Standings`]).
+
+mod standings;
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -9,7 +12,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashTable;
-use shard::InfoHash;
+use shard::{InfoHash, Seconds};
+
+pub use standings::{Standing, Standings, Verdict, Withdrawal};
 
 /// An allow-list, if there is one, and a deny-list, which goes before it. The default permits all.
 #[derive(Clone, Debug, Default)]
@@ -60,13 +65,39 @@ impl TorrentLists {
         })
     }
 
-    /// True when the torrent is served.
+    /// The same, serving only what is named: without an allow-list by the API alone.
+    #[must_use]
+    pub fn listed(mut self) -> Self {
+        self.allow.get_or_insert_default();
+        self
+    }
+
+    /// What becomes of who asks for a torrent: the deny-list goes before what the API has withdrawn, and that before
+    /// what the allow-list and the API serve. `now` is asked for withdrawn torrents alone.
     #[inline]
-    pub fn permits(&self, info_hash: &InfoHash) -> bool {
+    pub fn verdict<'s>(
+        &self,
+        said: &'s Standings,
+        info_hash: &InfoHash,
+        now: impl FnOnce() -> Seconds,
+    ) -> Verdict<'s> {
         if !self.deny.table.is_empty() && self.deny.contains(info_hash) {
-            return false;
+            return Verdict::Denied;
         }
-        self.allow.as_ref().is_none_or(|allow| allow.contains(info_hash))
+        if let Some(withdrawal) = said.withdrawn(info_hash, now) {
+            return Verdict::Withdrawn(withdrawal);
+        }
+        match &self.allow {
+            Some(allow) if !allow.contains(info_hash) && !said.serves(info_hash) => {
+                Verdict::Unlisted
+            }
+            _ => Verdict::Served,
+        }
+    }
+
+    /// True when the lists alone have the torrent served.
+    fn permits(&self, info_hash: &InfoHash) -> bool {
+        self.verdict(&Standings::default(), info_hash, || Seconds(0)) == Verdict::Served
     }
 
     /// How many torrents the allow-list names, if there is one, and how many the deny-list.
@@ -77,7 +108,7 @@ impl TorrentLists {
     /// The torrents that `before` permitted by name or did not know, and that these lists refuse.
     ///
     /// A first allow-list refuses torrents that no list has ever named; they are not found here and
-    /// leave as their peers time out.
+    /// leave as their peers time out. What the API serves is found here all the same.
     pub fn refused_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a InfoHash> {
         let denied = self.deny.table.iter();
         let dropped = before.allow.iter().flat_map(|allow| allow.table.iter());
@@ -90,22 +121,34 @@ impl TorrentLists {
 
 /// A set of infohashes: a hash table whose hash nobody outside can aim at, as it is keyed anew for
 /// each list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct InfoHashes {
     table: HashTable<InfoHash>,
     key: [u64; 2],
 }
 
+impl Default for InfoHashes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl InfoHashes {
     fn new() -> Self {
-        let random = || RandomState::new().hash_one(0);
-        Self { table: HashTable::new(), key: [random(), random()] }
+        Self { table: HashTable::new(), key: random_key() }
     }
 
     fn insert(&mut self, info_hash: InfoHash) {
         let key = self.key;
         let hash = |info_hash: &InfoHash| hash(&key, info_hash);
         self.table.entry(hash(&info_hash), |other| *other == info_hash, hash).or_insert(info_hash);
+    }
+
+    fn remove(&mut self, info_hash: &InfoHash) {
+        let found = self.table.find_entry(hash(&self.key, info_hash), |other| other == info_hash);
+        if let Ok(entry) = found {
+            entry.remove();
+        }
     }
 
     #[inline]
@@ -136,6 +179,10 @@ impl InfoHashes {
         }
         Ok(info_hashes)
     }
+}
+
+fn random_key() -> [u64; 2] {
+    std::array::from_fn(|_| RandomState::new().hash_one(0))
 }
 
 /// A keyed hash of all 20 bytes; two multiplications, as infohashes are well mixed already and the key

@@ -11,6 +11,7 @@ pub mod journal;
 pub mod lease;
 pub mod ledger;
 pub mod postgres;
+pub mod register;
 pub mod restart;
 pub mod snapshot;
 mod stoppable;

@@ -23,7 +23,6 @@ use tokio_util::sync::DropGuard;
 mod address;
 pub mod answer;
 mod ask;
-mod bencode;
 pub mod bridge;
 pub mod datagram;
 mod driver;

@@ -3,8 +3,6 @@
 //! A Master only uploads. A Seeder fetches by an [`Engine`] and uploads what is complete; meanwhile the peers of what is
 //! being fetched come in through the same port and are relayed to the engine ([`upload::Uploads::relay`]).
 
-mod below;
-pub mod bencode;
 mod content;
 mod fetch;
 pub mod rqbit;

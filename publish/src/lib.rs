@@ -2,6 +2,8 @@
 //! feed; Seeders follow the feed.
 
 pub mod announce;
+pub mod bencode;
+mod beneath;
 pub mod command;
 pub mod durable;
 pub mod engine;

@@ -1,8 +1,6 @@
 //! Torrents as values: what is in a folder, its pieces, and the `.torrent` file that says so.
 
 mod author;
-mod bencode;
-mod beneath;
 mod content;
 mod error;
 mod hash;

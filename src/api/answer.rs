@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shard::private::{
     ClientPrefix, Freeleech, GroupId, HeldToken, PeerRecord, Presence, Terms, TorrentId, UserId,
 };
-use shard::{Counts, InfoHash, PeerState};
+use shard::{Counts, InfoHash, PeerState, Seconds};
 
 use super::text::{escaped, hex};
 use crate::private::torrents::numbers::Beginning;
@@ -22,6 +22,15 @@ pub enum Done {
     Group(GroupId, Group),
     /// The torrent is like this now.
     Torrent(TorrentState),
+    /// The torrent of an open tracker is like this now.
+    OpenTorrent(OpenTorrent),
+    /// The torrent of an open tracker is withdrawn.
+    Withdrawn {
+        /// It was served until now, or would have been but for the deny-list.
+        was_served: bool,
+        /// Until when that is known.
+        until: Seconds,
+    },
     /// There is this token now.
     Token(HeldToken),
     /// There is this rule now.
@@ -50,6 +59,46 @@ pub struct TorrentState {
     pub balance: i64,
 }
 
+/// A torrent of an open tracker, and how it is doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenTorrent {
+    /// Its infohash.
+    pub info_hash: InfoHash,
+    /// What it is called, where the API was told.
+    pub name: Option<Box<str>>,
+    /// Whether it is served.
+    pub state: OpenState,
+    /// Of one that the API withdrew: what its clients are told, and until when that is known.
+    pub withdrawn: Option<(Box<str>, Seconds)>,
+    /// Who is on it, and how often it was completed.
+    pub counts: Counts,
+}
+
+/// Whether an open tracker serves a torrent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenState {
+    /// It does.
+    Served,
+    /// The deny-list names it.
+    Denied,
+    /// The API has withdrawn it.
+    Withdrawn,
+    /// Only named torrents are served, and nobody names it.
+    Unlisted,
+}
+
+impl OpenState {
+    /// As it stands in JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            OpenState::Served => "served",
+            OpenState::Denied => "denied",
+            OpenState::Withdrawn => "withdrawn",
+            OpenState::Unlisted => "unlisted",
+        }
+    }
+}
+
 /// Why a request is not answered as it was meant. Shows itself as the client is told.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Failure {
@@ -66,8 +115,19 @@ pub enum Failure {
     #[error("{0} does not know this method")]
     Method(String),
     /// The tracker is not private.
-    #[error("this tracker is not private: it has no users and no registered torrents")]
+    #[error(
+        "this tracker is not private: it has no users, groups, tokens and client rules, no numbers and rules of torrents, \
+         and does not say who is on them"
+    )]
     NotPrivate,
+    /// An open tracker knows no hybrids.
+    #[error(
+        "on an open tracker the infohashes of a hybrid are torrents of their own; put each of them, without info_hash_v2"
+    )]
+    OpenHybrid,
+    /// Of an open tracker: the torrent is not known.
+    #[error("torrent {} is not known: nobody named it, and nobody announced it", hex(.0))]
+    NeverNamed(InfoHash),
     /// No such user.
     #[error("user {} is not known; put it with its passkey", .0.0)]
     UserUnknown(UserId),
@@ -95,6 +155,9 @@ pub enum Failure {
     /// The number is another torrent's, whose infohash begins like this.
     #[error("number {} is that of torrent {}; remove that one first", .0.0, .1)]
     NumberTaken(TorrentId, Beginning),
+    /// There is no number left to give.
+    #[error("no number is free above the highest one; say one")]
+    NoNumber,
     /// The infohash is a name of another torrent, which has this first one.
     #[error("infohash {} is a name of torrent {}; remove that one first, or put both names into one", hex(.0), hex(.1))]
     NameTaken(InfoHash, InfoHash),
@@ -104,6 +167,9 @@ pub enum Failure {
     /// No more torrents fit.
     #[error("the tracker holds as many torrents as it may; raise torrents-max")]
     Full,
+    /// A file of the data folder takes nothing: that of an open tracker's torrents, or that of numbers.
+    #[error("cannot write to the data folder ({0}), and nothing was changed; ask again later")]
+    NotWritten(String),
     /// The journal takes nothing, and much waits for it already.
     #[error("the journal takes nothing now, and nothing was changed; ask again later")]
     JournalFull,
@@ -137,17 +203,21 @@ impl Failure {
             Failure::NoPage(_) => (404, "no_such_page"),
             Failure::Method(_) => (405, "method_not_allowed"),
             Failure::NotPrivate => (404, "not_private"),
+            Failure::OpenHybrid => (400, "open_hybrid"),
             Failure::UserUnknown(_) => (404, "user_unknown"),
             Failure::GroupUnknown(_) => (404, "group_unknown"),
             Failure::GroupNameTaken(_) => (409, "group_name_taken"),
-            Failure::TorrentUnknown(_) | Failure::NumberUnknown(_) => (404, "torrent_unknown"),
+            Failure::TorrentUnknown(_) | Failure::NeverNamed(_) | Failure::NumberUnknown(_) => {
+                (404, "torrent_unknown")
+            }
             Failure::UserKnown(_) => (409, "user_known"),
             Failure::PasskeyTaken(_) => (409, "passkey_taken"),
             Failure::TorrentNumber(_) => (409, "torrent_number"),
-            Failure::NumberTaken(..) => (409, "number_taken"),
+            Failure::NumberTaken(..) | Failure::NoNumber => (409, "number_taken"),
             Failure::NameTaken(..) => (409, "name_taken"),
             Failure::TooLarge(_) => (413, "too_large"),
             Failure::Full => (507, "full"),
+            Failure::NotWritten(_) => (503, "not_written"),
             Failure::JournalFull => (503, "journal_full"),
             Failure::NotOnDisk => (503, "not_on_disk"),
             Failure::Late => (503, "late"),
@@ -169,6 +239,10 @@ impl Done {
             Done::User(known) => user(known, None),
             Done::Group(id, group) => self::group(*id, group),
             Done::Torrent(state) => torrent(state),
+            Done::OpenTorrent(torrent) => open_torrent(torrent),
+            Done::Withdrawn { was_served, until } => {
+                json!({"removed": was_served, "withdrawn_until": until.0})
+            }
             Done::Token(held) => token(held),
             Done::ClientRule { prefix, allow } => client_rule(prefix, *allow),
             Done::Removed(was_there) => json!({"removed": was_there}),
@@ -223,6 +297,23 @@ pub fn torrent(state: &TorrentState) -> Value {
         "partial_seeds": counts.partial_seeds,
         "snatches": counts.snatches,
         "balance": balance,
+    })
+}
+
+/// A torrent of an open tracker.
+pub fn open_torrent(torrent: &OpenTorrent) -> Value {
+    let OpenTorrent { info_hash, name, state, withdrawn, counts } = torrent;
+    let (reason, until) = withdrawn.as_ref().map(|(reason, until)| (reason, until.0)).unzip();
+    json!({
+        "info_hash": hex(info_hash),
+        "name": name.as_deref(),
+        "state": state.label(),
+        "reason": reason.map(|reason| &**reason),
+        "withdrawn_until": until,
+        "seeders": counts.seeders,
+        "leechers": counts.leechers,
+        "partial_seeds": counts.partial_seeds,
+        "snatches": counts.snatches,
     })
 }
 

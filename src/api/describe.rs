@@ -60,7 +60,8 @@ pub fn text() -> String {
 
 const PREFACE: &str = "\
 Every change is applied at once and answered when it is on the disk; the database gets it a moment later, or \
-when it is back. Every change says what is to be true, so that asking twice is asking once. Times are seconds \
+when it is back. Every change says what is to be true, so that asking twice is asking once. An open tracker knows \
+torrents alone: whether they are served, and what they are called. Times are seconds \
 since 1970-01-01 UTC, sizes are bytes.";
 
 fn operation(route: &Route) -> Value {
@@ -149,7 +150,7 @@ fn meaning(status: u16) -> &'static str {
     match status {
         400 => "What was sent is not what it should be.",
         401 => "There is no good token in the request.",
-        404 => "It is not known, or the tracker is not private.",
+        404 => "It is not known, or is of a private tracker and this one is open.",
         409 => "It would contradict what is known.",
         413 => "The body is too long.",
         507 => "The tracker holds as many torrents as it may.",
@@ -245,34 +246,38 @@ fn said(call: Call) -> Said {
         Call::Torrents => Said {
             summary: "Registered torrents, and how they are doing",
             text: "In no order. A page may have fewer than asked, even none, and a `next`. With `id`, the one \
-                   torrent with that number at the site, which is looked for in steps.",
+                   torrent with that number at the site, which is looked for in steps. Of an open tracker: those that \
+                   were put or withdrawn here, by infohash; those of the allow-list are not among them.",
             query: &[("id", "A torrent's number at the site.", "10"), LIMIT, AFTER],
             answer: "Torrents",
             ..usual
         },
         Call::ShowTorrent => {
-            Said { summary: "A torrent, and how it is doing", answer: "Torrent", ..usual }
+            Said { summary: "A torrent, and how it is doing", answer: "AnyTorrent", ..usual }
         }
         Call::PutTorrent => Said {
             summary: "A torrent is registered, with these rules",
-            text: "Its balance and snatches so far stay.",
+            text: "Its balance and snatches so far stay. An open tracker takes a name alone. There it serves what was \
+                   withdrawn again, and with `listed` what nobody named before; the deny-list goes before it.",
             body: Some((
                 "TorrentPut",
                 json!({"id": 10, "freeleech": "free", "upload_percent": 200}),
             )),
-            answer: "Torrent",
+            answer: "AnyTorrent",
             failures: &[409, 507],
             ..usual
         },
         Call::RemoveTorrent => Said {
             summary: "A torrent is not registered any more",
+            text: "Of an open tracker: it is withdrawn, and refused for 30 days, whether it was put here or not. Its \
+                   peers leave at once.",
             query: &[(
                 "reason",
-                "What its clients are told for a day, behind `Unregistered torrent: `; one line of at \
-                 most 200 bytes.",
+                "What its clients are told for a day, behind `Unregistered torrent: `, or by an open tracker for 30 \
+                 days, behind `Torrent withdrawn: `; one line of at most 200 bytes.",
                 "Dupe",
             )],
-            answer: "Removed",
+            answer: "AnyRemoved",
             ..usual
         },
         Call::PeersOfTorrent => Said {

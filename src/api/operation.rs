@@ -73,8 +73,11 @@ pub enum Operation {
         info_hash: InfoHash,
         /// Its second name, where it is a hybrid (BEP 52); none unless said.
         info_hash_v2: Option<InfoHash>,
-        /// Its number at the site; that of a registered torrent cannot be changed.
-        id: TorrentId,
+        /// What it is called; as before unless said.
+        name: Option<String>,
+        /// Its number at the site; that of a registered torrent cannot be changed. Unless said, that of a registered one,
+        /// and the next one for another.
+        id: Option<TorrentId>,
         /// Which transfers count; all unless said.
         freeleech: Freeleech,
         /// What uploads count for, in percent; 100 unless said.
@@ -119,6 +122,9 @@ pub enum Operation {
 
 /// Bytes of the name of a group at most.
 pub const GROUP_NAME_BYTES_MAX: usize = 255;
+
+/// Bytes of the name of a torrent at most.
+pub const TORRENT_NAME_BYTES_MAX: usize = 255;
 
 /// How long a former passkey may stay good, in seconds: 30 days. Longer, it would be a second passkey.
 pub const FORMER_SECONDS_MAX: u32 = 30 * 86_400;
@@ -169,7 +175,8 @@ enum Said {
     PutTorrent {
         info_hash: String,
         info_hash_v2: Option<String>,
-        id: u32,
+        name: Option<String>,
+        id: Option<u32>,
         #[serde(default)]
         freeleech: SaidFreeleech,
         #[serde(default = "hundred")]
@@ -275,7 +282,7 @@ impl Operation {
                 downloads_max: downloads_max.map(read_downloads_max).transpose()?,
             },
             Said::RemoveGroup { id } => Operation::RemoveGroup { id: read_group(id)? },
-            Said::PutTorrent { info_hash, info_hash_v2, id, freeleech, upload_percent } => {
+            Said::PutTorrent { info_hash, info_hash_v2, name, id, freeleech, upload_percent } => {
                 let info_hash_v2 = info_hash_v2.as_deref().map(read_second).transpose()?;
                 let info_hash = read_info_hash(&info_hash)?;
                 if info_hash_v2 == Some(info_hash) {
@@ -284,7 +291,8 @@ impl Operation {
                 Operation::PutTorrent {
                     info_hash,
                     info_hash_v2,
-                    id: TorrentId(id),
+                    name: name.map(read_torrent_name).transpose()?,
+                    id: id.map(TorrentId),
                     freeleech: match freeleech {
                         SaidFreeleech::None => Freeleech::None,
                         SaidFreeleech::Free => Freeleech::Free,
@@ -405,13 +413,19 @@ impl Operation {
                 "op": "put_group", "id": id.0, "name": name, "downloads_max": downloads_max,
             }),
             Operation::RemoveGroup { id } => json!({"op": "remove_group", "id": id.0}),
-            Operation::PutTorrent { info_hash, info_hash_v2, id, freeleech, upload_percent } => {
-                json!({
-                    "op": "put_torrent", "info_hash": text::hex(info_hash),
-                    "info_hash_v2": info_hash_v2.as_ref().map(text::hex), "id": id.0,
-                    "freeleech": answer::freeleech(*freeleech), "upload_percent": upload_percent,
-                })
-            }
+            Operation::PutTorrent {
+                info_hash,
+                info_hash_v2,
+                name,
+                id,
+                freeleech,
+                upload_percent,
+            } => json!({
+                "op": "put_torrent", "info_hash": text::hex(info_hash),
+                "info_hash_v2": info_hash_v2.as_ref().map(text::hex), "name": name,
+                "id": id.map(|id| id.0), "freeleech": answer::freeleech(*freeleech),
+                "upload_percent": upload_percent,
+            }),
             Operation::RemoveTorrent { info_hash, reason } => json!({
                 "op": "remove_torrent", "info_hash": text::hex(info_hash), "reason": reason,
             }),
@@ -508,6 +522,16 @@ fn read_group_name(name: String) -> Result<String, Failure> {
     Some(name).filter(|_| is_one).ok_or_else(wrong)
 }
 
+fn read_torrent_name(name: String) -> Result<String, Failure> {
+    let is_one = name.len() <= TORRENT_NAME_BYTES_MAX && !name.contains(char::is_control);
+    let wrong = || {
+        Failure::bad(format!(
+            "a torrent's name is one line of at most {TORRENT_NAME_BYTES_MAX} bytes"
+        ))
+    };
+    Some(name).filter(|_| is_one).ok_or_else(wrong)
+}
+
 fn read_downloads_max(most: u32) -> Result<u32, Failure> {
     let wrong = || Failure::bad(format!("downloads_max is 0 to {}, or null", i32::MAX));
     Some(most).filter(|most| i32::try_from(*most).is_ok()).ok_or_else(wrong)
@@ -589,11 +613,17 @@ mod tests {
         let expected = Operation::PutTorrent {
             info_hash: InfoHash([0xab; 20]),
             info_hash_v2: None,
-            id: TorrentId(3),
+            name: None,
+            id: Some(TorrentId(3)),
             freeleech: Freeleech::None,
             upload_percent: 100,
         };
         assert_eq!(put.unwrap(), expected);
+        let put = Operation::read(json!({"op": "put_torrent", "info_hash": hash, "name": "é"}));
+        let name = Some("é".to_owned());
+        assert!(
+            matches!(put.unwrap(), Operation::PutTorrent { name: said, id: None, .. } if said == name)
+        );
     }
 
     #[test]
@@ -655,6 +685,13 @@ mod tests {
         wrong(json!({"op": "remove_torrent", "info_hash": hash, "reason": "a\nb"}), "one line");
         wrong(json!({"op": "remove_client_rule", "prefix": ""}), "1 to 20 bytes");
         wrong(json!({"op": "put_group", "id": 32_768, "name": "x"}), "0 to 32767");
+        let long = "x".repeat(256);
+        for name in ["a\nb", &long] {
+            wrong(
+                json!({"op": "put_torrent", "info_hash": hash, "name": name}),
+                "at most 255 bytes",
+            );
+        }
         wrong(json!({"op": "put_group", "id": 1, "name": ""}), "1 to 255 bytes");
         wrong(json!({"op": "put_group", "id": 1, "name": "a\nb"}), "one line");
         wrong(

@@ -182,7 +182,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// Both infohashes, where it is the file of a hybrid.
 fn names(torrent: &Named) -> Result<Vec<InfoHash>, SiteError> {
-    let (first, second) = site::names(torrent)?;
+    let site::Names { first, second, .. } = site::names(torrent)?;
     Ok([Some(first), second].into_iter().flatten().collect())
 }
 

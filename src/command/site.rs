@@ -1,5 +1,5 @@
-//! The commands that speak to a running private tracker: `margay user`, `group`, `torrent`, `token`, `client`,
-//! `trace`; and `margay api-token`, which speaks to its file of tokens.
+//! The commands that speak to a running tracker: `margay torrent`, and of a private one `user`, `group`, `token`,
+//! `client`, `trace`; and `margay api-token`, which speaks to its file of tokens.
 
 mod client;
 mod show;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use shard::{InfoHash, Seconds};
 
 use crate::api::audit::{Asker, Audit};
+use crate::api::operation::TORRENT_NAME_BYTES_MAX;
 use crate::api::text;
 use crate::api::token::{self, LOCAL_FILE, Name, Token, TokenError, Tokens};
 use crate::config::Config;
@@ -188,7 +189,10 @@ pub enum SiteCommand {
         torrent: Named,
         /// The second name of one that is given by its first.
         second: Option<String>,
-        id: u32,
+        /// What it is called; as its file says unless given.
+        name: Option<String>,
+        /// Its number; the next one unless given.
+        id: Option<u32>,
         freeleech: String,
         upload_percent: u16,
     },
@@ -369,24 +373,51 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
             (group.ok_or_else(unknown)?, show::group)
         }
         SiteCommand::GroupList => (client.ask("GET", "groups", None)?, show::groups),
-        SiteCommand::TorrentAdd { torrent, second, id, freeleech, upload_percent } => {
-            let (info_hash, in_file) = names(torrent)?;
-            let second = second.clone().or(in_file.as_ref().map(text::hex));
-            let body = json!({
+        SiteCommand::TorrentAdd { torrent, second, name, id, freeleech, upload_percent } => {
+            let names = names(torrent)?;
+            let second = second.clone().or(names.second.as_ref().map(text::hex));
+            let mut body = json!({
                 "id": id,
                 "info_hash_v2": second,
+                "name": name.clone().or(names.called),
                 "freeleech": freeleech,
                 "upload_percent": upload_percent,
             });
-            let path = format!("torrents/{}", text::hex(&info_hash));
-            (client.ask("PUT", &path, Some(&body))?, show::torrent)
+            let path = format!("torrents/{}", text::hex(&names.first));
+            let answer = match (client.ask("PUT", &path, Some(&body)), second) {
+                // An open tracker has a torrent by each of the infohashes.
+                (Err(ClientError::Refused { code, .. }), Some(second)) if code == "open_hybrid" => {
+                    body["info_hash_v2"] = Value::Null;
+                    client.ask("PUT", &format!("torrents/{second}"), Some(&body))?;
+                    client.ask("PUT", &path, Some(&body))?
+                }
+                (answer, _) => answer?,
+            };
+            if names.unmarked && !answer["id"].is_null() {
+                eprintln!(
+                    "margay: {} is not marked private: its clients may find each other without the tracker",
+                    torrent.given.display()
+                );
+            }
+            (answer, show::torrent)
         }
         SiteCommand::TorrentRemove { torrent, reason } => {
-            let mut path = torrent_path(torrent)?.into_bytes();
-            path.extend_from_slice(b"?reason=");
-            percent::encode(reason.as_bytes(), &mut path);
-            let path = String::from_utf8(path).expect("percent-encoded text is ASCII");
-            (client.ask("DELETE", &path, None)?, show::removed)
+            let remove = |info_hash: &str| {
+                let mut path = format!("torrents/{info_hash}?reason=").into_bytes();
+                percent::encode(reason.as_bytes(), &mut path);
+                let path = String::from_utf8(path).expect("percent-encoded text is ASCII");
+                client.ask("DELETE", &path, None)
+            };
+            let (first, second) = match number(torrent) {
+                Some(_) => (registered(client, torrent)?, None),
+                None => names(torrent).map(|names| (text::hex(&names.first), names.second))?,
+            };
+            let answer = remove(&first)?;
+            // An open tracker has a torrent by each of the infohashes of a hybrid.
+            if let Some(second) = second.filter(|_| !answer["withdrawn_until"].is_null()) {
+                remove(&text::hex(&second))?;
+            }
+            (answer, show::removed)
         }
         SiteCommand::TorrentShow { torrent, peers } => {
             let mut answer = match number(torrent) {
@@ -486,14 +517,26 @@ fn rule_path(prefix: &str) -> String {
 }
 
 fn info_hash(torrent: &Named) -> Result<InfoHash, SiteError> {
-    names(torrent).map(|(info_hash, _)| info_hash)
+    names(torrent).map(|names| names.first)
 }
 
-/// The name of a torrent, and its second one where it is given as the file of a hybrid (BEP 52).
-pub(super) fn names(torrent: &Named) -> Result<(InfoHash, Option<InfoHash>), SiteError> {
+/// The names of a torrent.
+pub(super) struct Names {
+    /// Its infohash.
+    pub(super) first: InfoHash,
+    /// The other one, where it is given as the file of a hybrid (BEP 52).
+    pub(super) second: Option<InfoHash>,
+    /// What its file calls it.
+    called: Option<String>,
+    /// It is given as a file that is not marked private (BEP 27).
+    unmarked: bool,
+}
+
+/// The names of a torrent, as far as what is given says them.
+pub(super) fn names(torrent: &Named) -> Result<Names, SiteError> {
     let path = &torrent.given;
-    if let Some(info_hash) = path.to_str().and_then(text::info_hash) {
-        return Ok((info_hash, None));
+    if let Some(first) = path.to_str().and_then(text::info_hash) {
+        return Ok(Names { first, second: None, called: None, unmarked: false });
     }
     let mut bytes = Vec::new();
     File::open(path)
@@ -504,17 +547,17 @@ pub(super) fn names(torrent: &Named) -> Result<(InfoHash, Option<InfoHash>), Sit
     }
     let file = TorrentFile::parse(&bytes)
         .map_err(|why| SiteError::NoTorrent { path: path.clone(), why })?;
-    if !file.private {
-        eprintln!(
-            "margay: {} is not marked private: its clients may find each other without the tracker",
-            path.display()
-        );
-    }
-    match (torrent.v2, file.v1, file.v2) {
-        (true, _, v2) => Ok((v2.ok_or_else(|| SiteError::NoVersion2(path.clone()))?, None)),
-        (false, Some(v1), Some(v2)) => Ok((v1, Some(v2))),
-        (false, ..) => Ok((file.info_hash(), None)),
-    }
+    let (first, second) = match (torrent.v2, file.v1, file.v2) {
+        (true, _, v2) => (v2.ok_or_else(|| SiteError::NoVersion2(path.clone()))?, None),
+        (false, Some(v1), Some(v2)) => (v1, Some(v2)),
+        (false, ..) => (file.info_hash(), None),
+    };
+    let unmarked = !file.private;
+    let called = file.name.map(|mut name| {
+        name.truncate(name.floor_char_boundary(TORRENT_NAME_BYTES_MAX));
+        name
+    });
+    Ok(Names { first, second, called, unmarked })
 }
 
 /// 32 letters and digits that nobody can guess.

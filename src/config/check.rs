@@ -35,6 +35,7 @@ pub(super) fn give_way(settings: &mut [Setting]) {
         let room = PEER_TIMEOUT_MAX.saturating_sub(stretch);
         seconds((config.interval * 5 / 2).min(room).as_secs().max(2))
     });
+    follow("listed", &|config| config.allow_list.is_some().to_string());
     follow("numwant-default", &|config| config.numwant_max.min(50).to_string());
 }
 
@@ -61,6 +62,13 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
         found.push(Conflict::new(
             &["ip-parameter", "trusted-network"],
             "ip-parameter needs a trusted-network; nobody's word is taken without one".to_owned(),
+        ));
+    }
+    if config.allow_list.is_some() && !config.listed {
+        found.push(Conflict::new(
+            &["listed", "allow-list"],
+            "an allow-list has only what it and the API name served; leave listed = false out, or the allow-list"
+                .to_owned(),
         ));
     }
     private(config, &mut found);
@@ -158,14 +166,20 @@ pub(super) fn idle(config: &Config, settings: &[Setting]) -> Vec<String> {
     let mut say = |name: &str, why: &str| found.extend(options::word(settings, name, why));
     if !config.private {
         let of_private = |option: &&Declared| OF_PRIVATE.contains(&option.section);
-        for option in OPTIONS.iter().filter(of_private).filter(|option| option.name != "private") {
+        for option in OPTIONS.iter().filter(of_private) {
+            // The API of an open tracker is audited, too.
+            if ["private", "audit-keep"].contains(&option.name) {
+                continue;
+            }
             say(option.name, "does nothing on an open tracker");
         }
         if !config.ip_parameter {
             say("trusted-network", "does nothing on an open tracker without ip-parameter");
         }
     } else {
-        for name in ["full-scrape", "full-scrape-interval", "torrent-retention", "ip-parameter"] {
+        for name in
+            ["full-scrape", "full-scrape-interval", "torrent-retention", "ip-parameter", "listed"]
+        {
             say(name, "does nothing on a private tracker");
         }
     }

@@ -1,10 +1,13 @@
 //! The API as the control listener serves it: who asks is checked, what is asked goes to the cores it
 //! concerns, and what they say is the answer.
 
+mod highest;
 mod look;
+mod open;
 mod stream;
 
 use std::collections::HashSet;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,10 +24,13 @@ use axum::response::Response;
 use axum::{Extension, body};
 use ops::counters;
 use ops::health::Phase;
+use persist::register::Register;
 use serde_json::{Value, json};
 use shard::private::UserId;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
+
+pub use open::said;
 
 use super::CONNECTION_TIME;
 use super::lease::Lease;
@@ -39,6 +45,7 @@ use crate::core::mesh::message::Message;
 use crate::private::site::Site;
 use crate::private::users::accounts::Accounts;
 use crate::process::clock::Clock;
+use highest::HighestNumber;
 
 /// Bytes of a body of one change.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -68,14 +75,28 @@ const INBOX_TRIES: usize = 200;
 /// What the API is made of.
 pub struct Api {
     cores: Vec<Address<Message>>,
-    accounts: Arc<Accounts>,
-    site: Arc<Site>,
+    of: Of,
     gate: Gate,
     audit: Arc<Audit>,
     clock: Clock,
+    counts: Counts,
+}
+
+/// Whose API it is.
+enum Of {
+    /// A private tracker's.
+    Private(Private),
+    /// An open tracker's: what it has been told of torrents.
+    Open(Arc<Mutex<Register>>),
+}
+
+/// What the API of a private tracker has beside.
+struct Private {
+    accounts: Arc<Accounts>,
+    site: Arc<Site>,
+    numbers: HighestNumber,
     traces: Arc<Semaphore>,
     searches: Semaphore,
-    counts: Counts,
 }
 
 #[derive(Default)]
@@ -93,9 +114,9 @@ fn add(counter: &AtomicU64, count: u64) {
 }
 
 impl Api {
-    /// The API of a tracker with these cores, users and data folder, where a token for operators on the
+    /// The API of a private tracker with these cores, users and data folder, where a token for operators on the
     /// same machine is left. Who changes what is noted in `audit`.
-    pub fn new(
+    pub fn private(
         cores: Vec<Address<Message>>,
         accounts: Arc<Accounts>,
         site: Arc<Site>,
@@ -103,17 +124,46 @@ impl Api {
         audit: Arc<Audit>,
         clock: Clock,
     ) -> Result<Self, TokenError> {
-        Ok(Self {
-            cores,
+        let numbers = HighestNumber::of(data);
+        site.numbers().at_least(numbers.get());
+        let private = Private {
             accounts,
             site,
-            gate: Gate::open(data, clock.now())?,
-            audit,
-            clock,
+            numbers,
             traces: Arc::new(Semaphore::new(TRACES_MAX)),
             searches: Semaphore::new(SEARCHES_MAX),
-            counts: Counts::default(),
-        })
+        };
+        Self::new(cores, Of::Private(private), data, audit, clock)
+    }
+
+    /// The same of an open tracker, which has been told this of torrents.
+    pub fn open(
+        cores: Vec<Address<Message>>,
+        register: Register,
+        data: &Path,
+        audit: Arc<Audit>,
+        clock: Clock,
+    ) -> Result<Self, TokenError> {
+        Self::new(cores, Of::Open(Arc::new(Mutex::new(register))), data, audit, clock)
+    }
+
+    fn new(
+        cores: Vec<Address<Message>>,
+        of: Of,
+        data: &Path,
+        audit: Arc<Audit>,
+        clock: Clock,
+    ) -> Result<Self, TokenError> {
+        let gate = Gate::open(data, clock.now())?;
+        Ok(Self { cores, of, gate, audit, clock, counts: Counts::default() })
+    }
+
+    /// What a private tracker's has. Every call but those of [`open`] comes here after it was seen that it is one.
+    fn of_private(&self) -> &Private {
+        match &self.of {
+            Of::Private(private) => private,
+            Of::Open(_) => unreachable!("an open tracker answers that it is not private"),
+        }
     }
 
     /// How it is doing.
@@ -125,7 +175,10 @@ impl Api {
             refused: count(&self.counts.refused),
             unavailable: count(&self.counts.unavailable),
             changes: count(&self.counts.changes),
-            traces: (TRACES_MAX - self.traces.available_permits()) as u64,
+            traces: match &self.of {
+                Of::Private(private) => (TRACES_MAX - private.traces.available_permits()) as u64,
+                Of::Open(_) => 0,
+            },
             trace_drops: count(&self.counts.trace_drops),
         }
     }
@@ -171,6 +224,11 @@ impl Api {
     /// Has operations done by the cores that do them; their results in the same order.
     async fn do_all(&self, operations: Vec<Operation>) -> Vec<Result<Done, Failure>> {
         let mut results: Vec<_> = operations.iter().map(|_| Err(Failure::Late)).collect();
+        if let Err(error) = self.keep_numbers(&operations) {
+            let why = error.to_string();
+            tracing::error!(%error, "cannot keep how far torrents are numbered");
+            return results.into_iter().map(|_| Err(Failure::NotWritten(why.clone()))).collect();
+        }
         let for_all = operations.iter().any(Operation::is_for_all);
         let mut parts = vec![(Vec::new(), Vec::new()); self.cores.len()];
         let mut put = HashSet::new();
@@ -178,7 +236,8 @@ impl Api {
             if let Operation::PutUser { id, .. } = operation {
                 put.insert(id);
             }
-            let operation = operation.by_first_name(|name| self.site.hybrids().registered(name));
+            let hybrids = self.of_private().site.hybrids();
+            let operation = operation.by_first_name(|name| hybrids.registered(name));
             if let Some(failure) = self.refused(&operation, &put).await {
                 results[place] = Err(failure);
                 continue;
@@ -224,13 +283,23 @@ impl Api {
         results
     }
 
+    /// Has it on the disk how far torrents are numbered, before a number becomes free.
+    fn keep_numbers(&self, operations: &[Operation]) -> io::Result<()> {
+        let Private { site, numbers, .. } = self.of_private();
+        let frees = |operation: &Operation| matches!(operation, Operation::RemoveTorrent { .. });
+        match operations.iter().any(frees) {
+            true => numbers.keep(site.numbers().upcoming()),
+            false => Ok(()),
+        }
+    }
+
     /// Why an operation is not done, where the core that would do it does not know: a token is for a user who is
     /// known, or among those that are `put` before it in the same request; and a second name is not the first one of
     /// another torrent.
     async fn refused(&self, operation: &Operation, put: &HashSet<UserId>) -> Option<Failure> {
         let second = match operation {
             Operation::PutToken { user, .. } => {
-                let known = put.contains(user) || self.accounts.known(*user).is_some();
+                let known = put.contains(user) || self.of_private().accounts.known(*user).is_some();
                 return (!known).then_some(Failure::UserUnknown(*user));
             }
             Operation::PutTorrent { info_hash_v2: Some(second), .. } => second,
@@ -261,7 +330,10 @@ impl Api {
         asker: &Asker,
     ) -> Vec<Result<Done, Failure>> {
         let said: Vec<Value> = operations.iter().map(Operation::audited).collect();
-        let results = self.do_all(operations).await;
+        let results = match &self.of {
+            Of::Private(_) => self.do_all(operations).await,
+            Of::Open(register) => self.do_open(register, operations).await,
+        };
         let became = results.iter().map(|result| match result {
             Ok(_) => "done",
             Err(failure) => failure.status().1,
@@ -326,11 +398,13 @@ pub(super) async fn answer(
 ) -> Response {
     let path = request.uri().path().to_owned();
     let api = match (state.api(), state.phase()) {
-        (_, Phase::Loading { .. }) => return fail(&Failure::Unavailable("starting"), &path),
-        (None, _) => return fail(&Failure::NotPrivate, &path),
+        (None, _) | (_, Phase::Loading { .. }) => {
+            return fail(&Failure::Unavailable("starting"), &path);
+        }
         (Some(api), _) => api,
     };
-    let answered = api.hear(request, address, &lease).await;
+    let draining = state.phase() == Phase::Draining;
+    let answered = api.hear(request, address, draining, &lease).await;
     api.note(answered.as_ref().map(|_| ()));
     answered.unwrap_or_else(|failure| fail(&failure, &path))
 }
@@ -340,6 +414,7 @@ impl Api {
         self: &Arc<Self>,
         request: Request,
         address: IpAddr,
+        draining: bool,
         lease: &Lease,
     ) -> Result<Response, Failure> {
         let found = route::find(request.method().as_str(), request.uri().path());
@@ -362,6 +437,17 @@ impl Api {
             Call::Bulk => read_body(request, BULK_BYTES_MAX).await?,
             _ => json!({}),
         };
+        if let Of::Open(register) = &self.of {
+            if !open::knows(call) {
+                return Err(Failure::NotPrivate);
+            }
+            if draining {
+                return Err(Failure::Unavailable("stopping"));
+            }
+            if let Some(value) = self.look_open(register, call, &parts, &query).await? {
+                return Ok(respond(StatusCode::OK, &value));
+            }
+        }
         let value = match call {
             Call::Bulk => self.bulk(body, &asker, lease).await?,
             Call::TraceUser => return self.trace(&parts[0], lease).await,

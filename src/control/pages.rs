@@ -196,6 +196,6 @@ GET  /health/live   200 while every core turns
 GET  /health/ready  200 while requests are answered, 503 while loading or draining
 POST /snapshot      write a snapshot now; needs the header Margay-Command: yes
 POST /lists         read allow-list and deny-list again; the same
-     /api/v1/…      users, torrents, tokens and client rules of a private tracker;
+     /api/v1/…      torrents; users, tokens and client rules of a private tracker;
                     GET /api/v1/openapi.json describes it
 ";

@@ -112,7 +112,7 @@ impl State {
         let _ = self.api.set(Arc::new(api));
     }
 
-    /// The API, where the tracker is private and has come so far.
+    /// The API, where the tracker has come so far.
     pub(super) fn api(&self) -> Option<Arc<Api>> {
         self.api.get().cloned()
     }
@@ -148,16 +148,14 @@ impl State {
         let process = process::read(&self.udp_ports)
             .inspect_err(|error| tracing::debug!(%error, "cannot read the state of the process"))
             .ok();
-        let mut books = self.books.get().map(|look| look());
-        if let (Some(books), Some(api)) = (&mut books, self.api.get()) {
-            books.api = api.figures();
-        }
+        let books = self.books.get().map(|look| look());
         metrics.exporter.publish(&Sample {
             cores: &self.cores(),
             phase: self.phase(),
             snapshot: &lock(&self.snapshot),
             lists: *lock(&self.lists),
             books: books.as_ref(),
+            api: self.api.get().map(|api| api.figures()).unwrap_or_default(),
             process: process.as_ref(),
             now: unix_seconds(),
         });

@@ -54,6 +54,15 @@ pub fn hear(core: &SharedCore, ask: Ask) {
         Ask::Number(id, reply) => {
             glommio::spawn_local(find_number(core.clone(), id, reply)).detach();
         }
+        Ask::Stand(standings, reply) => {
+            let engine = &mut core.borrow_mut().engine;
+            let said = standings.into_iter();
+            _ = reply.send(said.map(|(torrent, said)| engine.stand(torrent, said)).collect());
+        }
+        Ask::Stands(torrents, reply) => {
+            let engine = &core.borrow().engine;
+            _ = reply.send(torrents.iter().map(|torrent| engine.stood(torrent)).collect());
+        }
         Ask::Find(user, from, max, reply) => {
             glommio::spawn_local(find(core.clone(), user, from, max, reply)).detach();
         }

@@ -79,22 +79,27 @@ fn write_refusal(out: &mut Vec<u8>, framing: Framing, refusal: &dyn Display, tol
     }
 }
 
-/// and over UDP.
-fn write_refusal_udp(
-    out: &mut Vec<u8>,
-    transaction: Transaction,
-    refusal: &dyn Display,
-    told: TurnedAway,
-) {
-    match told {
-        TurnedAway::Failure(_) => write_error(out, transaction, refusal),
-        TurnedAway::Nobody { interval, .. } => {
-            write_announce(out, transaction, interval, Counts::default(), &[]);
-        }
-    }
-}
-
 impl Core {
+    /// and over UDP: the datagram, but for an error that its sender has had a moment ago.
+    fn refusal_udp(
+        &mut self,
+        to: Correspondent,
+        transaction: Transaction,
+        info_hash: &InfoHash,
+        refusal: &dyn Display,
+        told: TurnedAway,
+    ) -> Option<Vec<u8>> {
+        let mut datagram = Vec::new();
+        match told {
+            TurnedAway::Failure(_) if !self.may_tell_error(to, info_hash) => return None,
+            TurnedAway::Failure(_) => write_error(&mut datagram, transaction, refusal),
+            TurnedAway::Nobody { interval, .. } => {
+                write_announce(&mut datagram, transaction, interval, Counts::default(), &[]);
+            }
+        }
+        Some(datagram)
+    }
+
     /// Answers a request to a private tracker; `Some` when it cannot be answered here and now.
     pub fn hear_private(
         &mut self,
@@ -437,8 +442,11 @@ impl Core {
                 let front = self.engine.counters.front(Protocol::Udp, family(address));
                 front.refuse(reason_of(&refusal));
                 let told = self.told_without_torrent(&refusal, asked.passkey(None).ok());
-                let transaction = announce.transaction;
-                self.push(port, from, |out| write_refusal_udp(out, transaction, &refusal, told));
+                let (transaction, info_hash) = (announce.transaction, &announce.info_hash);
+                let datagram = self.refusal_udp(from, transaction, info_hash, &refusal, told);
+                if let Some(datagram) = datagram {
+                    self.push(port, from, |out| out.extend_from_slice(&datagram));
+                }
             }
         }
     }
@@ -517,14 +525,13 @@ impl Core {
                 let told = self.engine.told_for_good(interval);
                 let interval = matches!(told, TurnedAway::Nobody { .. }).then_some(interval);
                 self.engine.private_mut().trace_answer(interval, now);
-                if once {
-                    let mut datagram = Vec::new();
-                    write_refusal_udp(&mut datagram, transaction, &refusal, told);
-                    self.hold_udp(port, from, datagram);
-                } else {
-                    self.push(port, from, |out| {
-                        write_refusal_udp(out, transaction, &refusal, told)
-                    });
+                let info_hash = &announce.info_hash;
+                match self.refusal_udp(from, transaction, info_hash, &refusal, told) {
+                    Some(datagram) if once => self.hold_udp(port, from, datagram),
+                    Some(datagram) => {
+                        self.push(port, from, |out| out.extend_from_slice(&datagram));
+                    }
+                    None => {}
                 }
             }
             // Silence: the client asks again in 15 seconds, and later after an error.

@@ -4,8 +4,10 @@
 //! belongs elsewhere all the same is parsed, checked and sent to its owner, who answers it from its
 //! own socket of the same address.
 
+pub mod errors;
 pub mod port;
 
+use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -192,7 +194,8 @@ impl Core {
             let address = from.remote.ip().to_canonical();
             self.engine.counters.front(Protocol::Udp, family(address)).refuse(Reason::Passkey);
             let refusal = private::Refusal::PasskeyNotFound;
-            return self.push(port, from, |out| write_error(out, scrape.transaction, &refusal));
+            let first = scrape.hashes().next().unwrap_or(InfoHash([0; 20]));
+            return self.push_error(port, from, scrape.transaction, &first, &refusal);
         }
         let hashes: Vec<InfoHash> = scrape.hashes().collect();
         let reply_to = ReplyTo::Udp(port, from, scrape.transaction);
@@ -245,9 +248,10 @@ impl Core {
                     // Silence: the client asks again in 15 seconds, and later after an error.
                     return;
                 }
-                match self.engine.told_of(refused) {
+                match self.engine.told_of(&refused) {
                     TurnedAway::Failure(_) => {
-                        self.push(port, from, |out| write_error(out, transaction, &refused));
+                        let info_hash = &announce.info_hash;
+                        self.push_error(port, from, transaction, info_hash, &refused);
                     }
                     TurnedAway::Nobody { interval, .. } => self.push(port, from, |out| {
                         write_announce(out, transaction, interval, Counts::default(), &[]);
@@ -255,6 +259,28 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Answers a request about `info_hash` with an error, unless its sender has had one within this second.
+    pub(super) fn push_error(
+        &mut self,
+        port: usize,
+        to: Correspondent,
+        transaction: Transaction,
+        info_hash: &InfoHash,
+        text: &dyn Display,
+    ) {
+        if self.may_tell_error(to, info_hash) {
+            self.push(port, to, |out| write_error(out, transaction, text));
+        }
+    }
+
+    /// Whether an error about `info_hash` may go there now; it is told then, or counted as withheld.
+    pub(super) fn may_tell_error(&mut self, to: Correspondent, info_hash: &InfoHash) -> bool {
+        let now = self.engine.clock.now();
+        let may = self.desk.errors.may_tell(to.remote.ip(), info_hash, now);
+        self.engine.counters.udp_errors_withheld += u64::from(!may);
+        may
     }
 
     /// Answers a scrape; torrents without counts are all zero (BEP 15).

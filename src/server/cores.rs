@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 use glommio::{BuilderErrorKind, ExecutorJoinHandle, GlommioError};
-use ops::lists::TorrentLists;
+use ops::lists::{Standing, Standings, TorrentLists};
 use persist::{Grace, Restored, Snapshot, Trouble};
 use shard::{InfoHash, Limits, Reply, Seconds, Shard};
 
@@ -94,15 +94,21 @@ fn place(
 }
 
 impl Cores {
-    /// Starts a thread for each core. Each loads its own swarms, says so with an event, and serves.
+    /// Starts a thread for each core. Each loads its own swarms, says so with an event, and serves; the API has said
+    /// what is `said` of torrents before.
     pub(super) fn start(
         outfit: &Outfit,
         placement: Vec<Option<usize>>,
         listeners: Listeners,
         snapshot: Option<Snapshot>,
+        said: impl IntoIterator<Item = (InfoHash, Standing)>,
         state: &control::State,
     ) -> Result<Self, ServerError> {
         let count = placement.len();
+        let mut standings = vec![Standings::default(); count];
+        for (info_hash, standing) in said {
+            standings[route::owner(&info_hash, count)].put(info_hash, standing);
+        }
         let (news, heard) = crossbeam_channel::bounded(count * NEWS_OF_A_CORE);
         let snapshot = snapshot.map(|snapshot| {
             let grace = snapshot.grace(outfit.clock.now());
@@ -110,14 +116,16 @@ impl Cores {
         });
         let (addresses, inboxes) = mesh::inboxes(count);
         let mut handles = Vec::with_capacity(count);
-        for (number, ((sockets, inbox), cpu)) in
-            listeners.cores.into_iter().zip(inboxes).zip(placement).enumerate()
+        let sockets = listeners.cores.into_iter().zip(inboxes);
+        for (number, (((sockets, inbox), cpu), said)) in
+            sockets.zip(placement).zip(standings).enumerate()
         {
             let part = Part {
                 number,
                 seeds: Seeds::draw().map_err(ServerError::Random)?,
                 outfit: outfit.clone(),
                 snapshot: snapshot.clone(),
+                said,
                 mesh: addresses.clone(),
             };
             let (slot, news) = (state.slot(number), news.clone());
@@ -194,6 +202,8 @@ struct Part {
     seeds: Seeds,
     outfit: Outfit,
     snapshot: Option<(Arc<Snapshot>, Grace)>,
+    /// What the API has said of torrents that the core owns.
+    said: Standings,
     mesh: Vec<Address<Message>>,
 }
 
@@ -216,7 +226,7 @@ impl Seeds {
 
 impl Part {
     fn build(self) -> (Core, Result<Restored, Unloaded>) {
-        let Part { number, seeds, outfit, snapshot, mesh } = self;
+        let Part { number, seeds, outfit, snapshot, said, mesh } = self;
         let Outfit { settings, clock, connection_ids, lists, private } = outfit;
         let cores = mesh.len();
         let mut shard = Shard::new(seeds.open, limits(&settings, cores));
@@ -259,6 +269,7 @@ impl Part {
             connection_ids,
             interval,
             lists,
+            said,
             mesh,
             gather: Gather::new(),
             settings,

@@ -1,11 +1,13 @@
-//! The part of a .torrent file that a tracker wants to know (BEP 3, BEP 52): its infohashes.
+//! The part of a .torrent file that a tracker wants to know (BEP 3, BEP 52): its infohashes and its name.
 
 use ring::digest;
 use shard::InfoHash;
 
-/// The names of a torrent. A hybrid has both, and a swarm by each.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The names of a torrent. A hybrid has both infohashes, and a swarm by each.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TorrentFile {
+    /// What people call it, in one line; what is no UTF-8 is replaced.
+    pub name: Option<String>,
     /// SHA-1 of the info dictionary, where it has pieces (BEP 3).
     pub v1: Option<InfoHash>,
     /// The first 20 bytes of its SHA-256, where it is of version 2 (BEP 52).
@@ -61,12 +63,16 @@ impl TorrentFile {
         let (at, info) =
             info.filter(|(_, info)| info.starts_with(b"d")).ok_or(NoTorrent::NoInfo)?;
         let (mut has_pieces, mut version, mut private) = (false, None, false);
+        let (mut name, mut utf_8) = (None, None);
         Reader { bytes, at }.entries(|key, reader| {
             let value = reader.value(true)?;
             match key {
                 b"pieces" => has_pieces = value.first().is_some_and(u8::is_ascii_digit),
                 b"meta version" => version = Some(value),
                 b"private" => private = value == b"i1e",
+                b"name" => name = text(value),
+                // Of programs that write `name` in another encoding.
+                b"name.utf-8" => utf_8 = text(value),
                 _ => {}
             }
             Ok(())
@@ -79,7 +85,7 @@ impl TorrentFile {
         let v2 = (version == Some(b"i2e")).then(|| first_20(&digest::SHA256));
         match (v1, v2) {
             (None, None) => Err(NoTorrent::Version),
-            _ => Ok(Self { v1, v2, private }),
+            _ => Ok(Self { name: utf_8.or(name), v1, v2, private }),
         }
     }
 
@@ -87,6 +93,15 @@ impl TorrentFile {
     pub fn info_hash(&self) -> InfoHash {
         self.v1.or(self.v2).expect("a torrent has one of the two")
     }
+}
+
+/// What a string says, in one line; `None` for another value and where nothing is left.
+fn text(value: &[u8]) -> Option<String> {
+    let start =
+        value.iter().position(|byte| *byte == b':').filter(|_| value[0].is_ascii_digit())?;
+    let text = String::from_utf8_lossy(&value[start + 1..]);
+    let text: String = text.chars().filter(|character| !character.is_control()).collect();
+    (!text.is_empty()).then_some(text)
 }
 
 /// Reads bencoding from a place on.
@@ -201,6 +216,17 @@ mod tests {
         let torrent = TorrentFile::parse(V1.as_bytes()).unwrap();
         assert_eq!(hex(&torrent.info_hash()), "f20a07274d49a7e7a68bd5aed8e1eb220a300d08");
         assert!(torrent.private && torrent.v2.is_none());
+        assert_eq!(torrent.name.as_deref(), Some("a"));
+        for (said, name) in [
+            ("4:name3:a\nb", Some("ab")),
+            ("4:name1:\n", None),
+            ("4:namei1e", None),
+            ("4:name1:a10:name.utf-82:é", Some("é")),
+            ("4:name3:1:a", Some("1:a")),
+        ] {
+            let torrent = TorrentFile::parse(V1.replace("4:name1:a", said).as_bytes()).unwrap();
+            assert_eq!(torrent.name.as_deref(), name, "{said}");
+        }
 
         let v2 = "d4:infod9:file treede12:meta versioni2e4:name1:aee";
         let torrent = TorrentFile::parse(v2.as_bytes()).unwrap();
@@ -252,7 +278,7 @@ mod tests {
         {
             let odd =
                 V1.replace("d8:announce", &format!("d1:ai{number}e1:bli{number}ee8:announce"));
-            assert_eq!(TorrentFile::parse(odd.as_bytes()), Ok(plain), "{number}");
+            assert_eq!(TorrentFile::parse(odd.as_bytes()).as_ref(), Ok(&plain), "{number}");
         }
     }
 

@@ -8,6 +8,7 @@ mod control;
 mod full_scrape;
 mod http_busy;
 mod http_connections;
+mod listed;
 mod nothing_lost;
 mod ocelot;
 mod private;

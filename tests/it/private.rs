@@ -262,12 +262,12 @@ fn d1_d4_over_udp_the_passkey_comes_in_the_url_data() {
         let refused = ask(9000, &format!("/{}/announce", passkey(2)));
         assert_eq!(refused[..4], [0, 0, 0, 3]);
         assert!(refused.ends_with(b"Passkey not found"), "{}", refused.escape_ascii());
-        // Two zero bytes are all that aria2 sends.
-        let mut without = udp.announce_request(&Announce::new(hash("disk"), port));
+        // Two zero bytes are all that aria2 sends. About one torrent, an error would come once a second.
+        let mut without = udp.announce_request(&Announce::new(hash("aria2"), port));
         without.extend([0, 0]);
         let refused = udp.ask(without);
         assert!(refused.ends_with(b"Passkey not found"), "{}", refused.escape_ascii());
-        let refused = udp.ask(udp.scrape_request(&[hash("disk")]));
+        let refused = udp.ask(udp.scrape_request(&[hash("scrape")]));
         assert!(refused.ends_with(b"Passkey not found"), "{}", refused.escape_ascii());
     }
     site.check_credit(1, [8000, 0]);

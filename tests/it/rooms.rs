@@ -37,7 +37,7 @@ const ROOMS: &Rooms = &[
             "private::site",
         ],
     ),
-    ("core", &["config", "process", "core::connection_id", "core::mesh", "private::core"]),
+    ("core", &["config", "process", "core::connection_id", "api", "core::mesh", "private::core"]),
     (
         "private::books",
         &[

@@ -379,6 +379,11 @@ pub(crate) fn at(home: IpAddr, ports: impl IntoIterator<Item = u16>) -> BTreeSet
     ports.into_iter().map(|port| SocketAddr::new(home, port)).collect()
 }
 
+/// 40 hex digits.
+pub(crate) fn hex(info_hash: &[u8; 20]) -> String {
+    info_hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// An infohash of its own for every name.
 pub(crate) fn hash(name: &str) -> [u8; 20] {
     let mut random =

@@ -2,7 +2,7 @@
 //! rule of `docs/wire.md` that it shows.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use margay::core::connection_id::ConnectionIds;
 use shard::Seconds;
@@ -11,7 +11,7 @@ use crate::tracker::http::{self, answer};
 use crate::tracker::udp::{
     Announce, COMPLETED, MAGIC, NONE, PAUSED, STARTED, STOPPED, Udp, scraped,
 };
-use crate::tracker::{HOMES, Tracker, at, hash, patiently};
+use crate::tracker::{HOMES, Tracker, at, hash, hex, patiently};
 
 /// What a story is told about: a client of one family with a connection id, and a torrent nobody knows
 /// yet.
@@ -176,14 +176,14 @@ fn c4_grace_is_for_clients_that_keep_ids() {
 #[test]
 fn c5_an_error_is_action_3_with_a_text() {
     let folder = tempfile::TempDir::new().unwrap();
-    let denied = hash("denied");
+    let events = [NONE, STARTED, COMPLETED];
+    let denied = events.map(|event| hash(&format!("denied {event}")));
     let list = folder.path().join("deny");
-    let line: String = denied.iter().map(|byte| format!("{byte:02x}")).collect();
-    std::fs::write(&list, line).unwrap();
+    std::fs::write(&list, denied.map(|denied| hex(&denied) + "\n").concat()).unwrap();
     on_both_families_with(
         &format!("--deny-list {}", list.display()),
         |Scene { client, .. }| {
-            for event in [NONE, STARTED, COMPLETED] {
+            for (denied, event) in denied.into_iter().zip(events) {
                 let request = client.announce_request(&Announce::new(denied, 1).event(event));
                 let reply = client.ask(&request);
                 assert_eq!(reply[..4], [0, 0, 0, 3]);
@@ -192,11 +192,60 @@ fn c5_an_error_is_action_3_with_a_text() {
                 assert!(reply.len() <= request.len());
             }
             // Some clients wait for the answer to `stopped` for more than a minute.
-            let stops = client.announce_request(&Announce::new(denied, 1).event(STOPPED));
+            let stops = client.announce_request(&Announce::new(denied[0], 1).event(STOPPED));
             assert_eq!(client.ask(&stops)[..4], [0, 0, 0, 1]);
-            assert_eq!(client.scrape(&[denied]), [[0, 0, 0]]);
+            assert_eq!(client.scrape(&denied), [[0; 3]; 3]);
         },
     );
+}
+
+#[test]
+fn c5_who_announces_again_at_each_error_is_told_once_a_second() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let [denied, other] = ["denied", "other"].map(hash);
+    let list = folder.path().join("deny");
+    std::fs::write(&list, [denied, other].map(|denied| hex(&denied) + "\n").concat()).unwrap();
+    let tracker = Tracker::start(&format!("--deny-list {}", list.display()));
+    let at = tracker.udp(HOMES[0]);
+    let (client, mut neighbour) = (Udp::connect(at), Udp::at(at, "127.0.0.2".parse().unwrap()));
+    neighbour.connect_again();
+    let (began, mut errors, asked) = (Instant::now(), 0, 3_000);
+    for _ in 0..asked {
+        client.send(&client.announce_request(&Announce::new(denied, 1)));
+        let connect = client.connect_request();
+        client.send(&connect);
+        let mut reply = client.receive();
+        if reply[4..8] != connect[12..16] {
+            assert_eq!(reply[..4], [0, 0, 0, 3]);
+            errors += 1;
+            reply = client.receive();
+        }
+        assert_eq!(reply[4..8], connect[12..16]);
+    }
+    // One in each second that it took, and those at its ends are not whole.
+    let seconds = began.elapsed().as_secs() + 2;
+    assert!((1..=seconds).contains(&errors), "{errors} in {seconds} s");
+    // What else it asks about, and who else asks, is told.
+    for (client, torrent) in [(&client, other), (&neighbour, denied), (&neighbour, other)] {
+        assert_eq!(
+            client.ask(client.announce_request(&Announce::new(torrent, 1)))[..4],
+            [0, 0, 0, 3]
+        );
+    }
+    let withheld = (asked - errors) as f64;
+    tracker.await_metric("margay_udp_errors_withheld_total", &["0"], withheld);
+    tracker.await_metric("margay_refusals_total", &["udp", "ipv4", "torrent"], (asked + 3) as f64);
+    // Silence is for a second: it is told again when it asks later.
+    patiently("the next error", || {
+        client.send(&client.announce_request(&Announce::new(denied, 1)));
+        let connect = client.connect_request();
+        client.send(&connect);
+        let told = client.receive()[4..8] != connect[12..16];
+        if told {
+            client.receive();
+        }
+        told.then_some(())
+    });
 }
 
 #[test]
@@ -204,8 +253,7 @@ fn c5_a_quiet_refusal_is_20_bytes_with_a_long_interval_and_nobody() {
     let folder = tempfile::TempDir::new().unwrap();
     let denied = hash("denied");
     let list = folder.path().join("deny");
-    let line: String = denied.iter().map(|byte| format!("{byte:02x}")).collect();
-    std::fs::write(&list, line).unwrap();
+    std::fs::write(&list, hex(&denied)).unwrap();
     let options = format!("--refusals quiet --deny-list {}", list.display());
     on_both_families_with(&options, |Scene { client, .. }| {
         let reply = client.ask(client.announce_request(&Announce::new(denied, 1)));

@@ -26,6 +26,8 @@ pub struct Sample<'a> {
     pub lists: Lists,
     /// The figures of the books; `None` unless the tracker is private, and then those metrics are missing.
     pub books: Option<&'a Books>,
+    /// The figures of the API.
+    pub api: Api,
     /// The kernel's figures; `None` where `/proc` cannot be read, and then those metrics are missing.
     pub process: Option<&'a Process>,
     /// Now, in seconds since the Unix epoch.
@@ -71,10 +73,10 @@ impl Exporter {
         self.publish_channels(sample.cores);
         self.publish_snapshot(sample.snapshot, sample.now);
         self.publish_lists(&sample.lists);
+        self.publish_api(&sample.api);
         if let Some(books) = sample.books {
             self.publish_books(books, sample.cores);
             self.publish_calls(&books.calls);
-            self.publish_api(&books.api);
             self.publish_journal(&books.journal);
             self.publish_ledger(&books.ledger, &books.journal, sample.now);
         }
@@ -148,6 +150,7 @@ impl Exporter {
             self.count(&t::HTTP_BATCHES, &labels, core.http_batches);
             self.count(&t::HTTP_BATCHED, &labels, core.http_batched);
             self.count(&t::UDP_SEND_DROPS, &labels, core.udp_send_drops);
+            self.count(&t::UDP_ERRORS_WITHHELD, &labels, core.udp_errors_withheld);
             self.count(&t::HOPS, &[&name, Protocol::Udp.label()], core.udp_hops);
             self.count(&t::HOPS, &[&name, Protocol::Http.label()], core.http_hops);
             self.set(&t::CORE_BUSY, &labels, seconds(core.busy_nanos));
@@ -402,6 +405,7 @@ mod tests {
         let mut exporter = Exporter::new("1.2.3", 1000.0);
         let process = Process { resident_bytes: 4096, cpu_seconds: 1.25, ..Process::default() };
         exporter.publish(&Sample {
+            api: Api { unauthorized: 2, ..Api::default() },
             cores,
             phase: Phase::Ready,
             snapshot,
@@ -442,7 +446,6 @@ mod tests {
                 ..Ledger::default()
             },
             calls: SiteCalls { calls: 4, failures: 3, told: 1, waiting: 2 },
-            api: Api { unauthorized: 2, ..Api::default() },
         }
     }
 
@@ -501,6 +504,7 @@ mod tests {
         later.elapsed_nanos += 1_000_000_000;
         let cores = [later];
         let mut sample = Sample {
+            api: Api { unauthorized: 2, ..Api::default() },
             cores: &cores,
             phase: Phase::Draining,
             snapshot: &snapshot,

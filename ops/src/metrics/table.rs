@@ -128,6 +128,7 @@ table! {
         UDP_DATAGRAMS = Counter "margay_udp_datagrams_total" ["core"] Count "Datagrams received.";
         UDP_RECEIVE_DROPS = Counter "margay_udp_receive_drops_total" [] Count "Datagrams the kernel dropped at the tracker's UDP ports, mostly because a receive buffer was full.";
         UDP_SEND_DROPS = Counter "margay_udp_send_drops_total" ["core"] Count "Replies dropped because the kernel did not take them at once.";
+        UDP_ERRORS_WITHHELD = Counter "margay_udp_errors_withheld_total" ["core"] Count "Errors not sent over UDP, as their receiver had been told the same within the second: it asks again without a pause.";
         HTTP_BATCHES = Counter "margay_http_batches_total" ["core"] Count "Batches of kept connections found ready together, while such connections are busy.";
         HTTP_BATCHED = Counter "margay_http_batched_total" ["core"] Count "Connections in those batches.";
         HOPS = Counter "margay_hops_total" ["core", "protocol"] Count "Requests this core received that another core owned.";
@@ -210,7 +211,7 @@ table! {
         SITE_TOKENS_TOLD = Counter "margay_site_tokens_told_total" [] Count "Used up tokens that the site has been told of.";
         SITE_TOKENS_WAITING = Gauge "margay_site_tokens_waiting" [] Count "Used up tokens that the site has not been told of yet.";
     }
-    "API" of Private {
+    "API" of Every {
         API_REQUESTS = Counter "margay_api_requests_total" ["result"] Count "Requests to the API.";
         API_CHANGES = Counter "margay_api_changes_total" [] Count "Changes that the API made, those in bulk one by one.";
         API_TRACES = Gauge "margay_api_traces" [] Count "Traces of users under way.";

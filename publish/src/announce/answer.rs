@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::bencode::Value;
+use crate::bencode::Value;
 
 /// A tracker's answer that it has booked the announce.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -41,22 +41,22 @@ pub fn read_http(body: &[u8]) -> Option<Result<Answer, Refusal>> {
     if !matches!(said, Value::Dictionary(_)) {
         return None;
     }
-    let interval = seconds(&said, "interval");
-    let min_interval = seconds(&said, "min interval");
+    let interval = seconds(said, "interval");
+    let min_interval = seconds(said, "min interval");
     if let Some(reason) = said.get("failure reason") {
         let reason = text(reason.bytes().unwrap_or_default());
-        let wait = interval.max(min_interval).max(retry_in(&said));
+        let wait = interval.max(min_interval).max(retry_in(said));
         return Some(Err(Refusal { reason, wait }));
     }
     let mut peers = Vec::new();
     match said.get("peers") {
         Some(Value::Bytes(compact)) => compact_v4(compact, &mut peers),
-        Some(Value::List(list)) => listed(list, &mut peers),
+        Some(list @ Value::List(_)) => listed(list, &mut peers),
         _ => {}
     }
     match said.get("peers6") {
         Some(Value::Bytes(compact)) => compact_v6(compact, &mut peers),
-        Some(Value::List(list)) => listed(list, &mut peers),
+        Some(list @ Value::List(_)) => listed(list, &mut peers),
         _ => {}
     }
     // A page in bencoding that says nothing of all this is no answer.
@@ -68,7 +68,7 @@ pub fn read_http(body: &[u8]) -> Option<Result<Answer, Refusal>> {
         return None;
     }
     let count = |key| {
-        said.get(key).and_then(Value::integer).map(|count| count.clamp(0, u32::MAX.into()) as u32)
+        said.get(key).and_then(Value::number).map(|count| count.clamp(0, u32::MAX.into()) as u32)
     };
     Some(Ok(Answer {
         interval,
@@ -104,14 +104,14 @@ pub(super) fn compact_v6(compact: &[u8], peers: &mut Vec<SocketAddr>) {
     }
 }
 
-fn listed(list: &[Value<'_>], peers: &mut Vec<SocketAddr>) {
-    for peer in list.iter().take(PEERS_MAX) {
+fn listed(list: Value<'_>, peers: &mut Vec<SocketAddr>) {
+    for peer in list.items().take(PEERS_MAX) {
         let ip = peer
             .get("ip")
             .and_then(Value::bytes)
             .and_then(|ip| std::str::from_utf8(ip).ok()?.parse().ok());
         let port =
-            peer.get("port").and_then(Value::integer).and_then(|port| u16::try_from(port).ok());
+            peer.get("port").and_then(Value::number).and_then(|port| u16::try_from(port).ok());
         if let (Some(ip), Some(port)) = (ip, port) {
             add(ip, port, peers);
         }
@@ -137,18 +137,18 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     .map(|address| address.to_canonical())
 }
 
-fn seconds(said: &Value<'_>, key: &str) -> Option<Duration> {
-    let seconds = said.get(key)?.integer()?;
+fn seconds(said: Value<'_>, key: &str) -> Option<Duration> {
+    let seconds = said.get(key)?.number()?;
     (seconds > 0).then(|| Duration::from_secs(seconds as u64).min(WAIT_MAX))
 }
 
 /// BEP 31: minutes, or `never`.
-fn retry_in(said: &Value<'_>) -> Option<Duration> {
+fn retry_in(said: Value<'_>) -> Option<Duration> {
     let said = said.get("retry in")?;
     if said.bytes() == Some(b"never") {
         return Some(WAIT_MAX);
     }
-    let minutes = said.integer().filter(|minutes| *minutes > 0)?;
+    let minutes = said.number().filter(|minutes| *minutes > 0)?;
     Some(Duration::from_secs((minutes as u64).saturating_mul(60)).min(WAIT_MAX))
 }
 

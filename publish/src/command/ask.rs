@@ -1,17 +1,19 @@
 //! Commands that ask a Master or a Seeder that is running, over its control listener.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use reqwest::{Client, Method};
 
 use crate::feed::{FeedAddress, KeyPair};
 use crate::options::{Master, Seeder};
 use crate::web::Command;
 use crate::web::page::bytes;
-use crate::web::status::Status;
+use crate::web::status::{File, FileState, Status};
 
 /// Options that say where the Master or the Seeder is.
 pub const PLACE: &[&str] = &["config", "control"];
@@ -24,6 +26,8 @@ pub const KEY: &[&str] = &["config", "data", "feed-url", "key-file"];
 pub enum Ask {
     /// How it is.
     Status,
+    /// How it is, again and again, as bars.
+    Follow,
     /// What it publishes or holds, name by name.
     List,
     /// To publish these names no longer.
@@ -118,6 +122,7 @@ impl Place {
             names.iter().cloned().map(command).collect()
         };
         let commands: Vec<Command> = match ask {
+            Ask::Follow => return self.follow().await,
             Ask::Status | Ask::List => {
                 let text = self.say(Method::GET, "status.json", None).await?;
                 if json {
@@ -144,6 +149,45 @@ impl Place {
         Ok(())
     }
 
+    /// Draws a bar for all that is hashed or fetched, and one for each file, until it is ended.
+    async fn follow(&self) -> anyhow::Result<()> {
+        let bars = MultiProgress::new();
+        let style =
+            |template: &str| ProgressStyle::with_template(template).expect("it is a template");
+        let whole = bars.add(ProgressBar::new(0));
+        whole.set_style(style("{msg}\n{wide_bar} {bytes} of {total_bytes} {bytes_per_sec} {eta}"));
+        let mut files: HashMap<String, ProgressBar> = HashMap::new();
+        loop {
+            let text = self.say(Method::GET, "status.json", None).await?;
+            let status: Status = serde_json::from_str(&text).context("the answer is no status")?;
+            whole.set_message(headline(&status));
+            let (done, all) = status.progress.unwrap_or_default();
+            whole.set_length(all);
+            whole.set_position(done);
+            let moves =
+                |file: &&File| matches!(file.state, FileState::Hashing | FileState::Fetching);
+            let now: Vec<&File> = status.files.iter().filter(moves).take(BARS_MAX).collect();
+            files.retain(|name, bar| {
+                let stays = now.iter().any(|file| file.name == *name);
+                if !stays {
+                    bar.finish_and_clear();
+                }
+                stays
+            });
+            for file in now {
+                let bar = files.entry(file.name.clone()).or_insert_with(|| {
+                    let bar = bars.add(ProgressBar::new(file.size));
+                    bar.set_style(style("{wide_bar} {percent:>3}% {msg}"));
+                    bar
+                });
+                bar.set_length(file.size);
+                bar.set_position(file.done);
+                bar.set_message(format!("{} {}", file.state.word(), file.name.escape_debug()));
+            }
+            tokio::time::sleep(FOLLOW_PERIOD).await;
+        }
+    }
+
     async fn say(
         &self,
         method: Method,
@@ -167,6 +211,21 @@ impl Place {
         }
         Ok(text)
     }
+}
+
+/// The line above the bars.
+fn headline(status: &Status) -> String {
+    let count = |state| status.files.iter().filter(|file| file.state == state).count();
+    let trouble = status.troubles.first().map(|trouble| format!("\ntrouble: {trouble}"));
+    format!(
+        "{}: {} seeding, {} failed, {} a second uploaded to {} peers{}",
+        status.role.word(),
+        count(FileState::Seeding),
+        count(FileState::Failed),
+        bytes(status.upload_rate),
+        status.peers,
+        trouble.unwrap_or_default(),
+    )
 }
 
 fn summary(status: &Status, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -231,6 +290,12 @@ fn list(status: &Status, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Files with a bar of their own.
+const BARS_MAX: usize = 10;
+
+/// How often a bar moves.
+const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);

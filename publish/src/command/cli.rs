@@ -85,7 +85,7 @@ fn publish() -> Command {
         .subcommand(
             Command::new("run").about("Publish what comes into a folder").args(options::args::<Master>()),
         )
-        .subcommand(asking("status", "Say how the Master is").arg(json()))
+        .subcommand(asking("status", "Say how the Master is").arg(json()).arg(follow()))
         .subcommand(asking("list", "List what it publishes, and what it waits for").arg(json()))
         .subcommand(asking("withdraw", "Publish names no longer; their files stay").arg(names()))
         .subcommand(asking("republish", "Publish names anew, also those that were withdrawn").arg(names()))
@@ -117,7 +117,7 @@ fn seed() -> Command {
                 .about("Seed what a feed tells of; the same as no command")
                 .args(options::args::<Seeder>()),
         )
-        .subcommand(asking("status", "Say how the Seeder is").arg(json()))
+        .subcommand(asking("status", "Say how the Seeder is").arg(json()).arg(follow()))
         .subcommand(asking("list", "List what it holds, and what it waits for").arg(json()))
         .subcommand(asking("retry", "Fetch names again that failed, without waiting").arg(names()))
         .subcommand(config::<Seeder>())
@@ -174,6 +174,14 @@ pub fn parse() -> Result<Request, clap::Error> {
     })
 }
 
+fn follow() -> Arg {
+    Arg::new("follow")
+        .long("follow")
+        .action(ArgAction::SetTrue)
+        .conflicts_with("json")
+        .help("Draw bars of what is hashed and fetched, until it is ended")
+}
+
 fn key_task(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
@@ -192,6 +200,7 @@ fn publish_request(matches: &ArgMatches) -> Request {
             };
             return Request::Key(options::given_of::<Master>(said, KEY), task);
         }
+        "status" if said.get_flag("follow") => Ask::Follow,
         "status" => Ask::Status,
         "list" => Ask::List,
         "withdraw" => Ask::Withdraw(names()),
@@ -216,7 +225,11 @@ fn seed_request(matches: &ArgMatches) -> Request {
         None => Request::Seed(outer),
         Some(("run", said)) => Request::Seed(with(options::given::<Seeder>(said))),
         Some((verb @ ("status" | "list"), said)) => {
-            let ask = if verb == "list" { Ask::List } else { Ask::Status };
+            let ask = match verb {
+                "list" => Ask::List,
+                _ if said.get_flag("follow") => Ask::Follow,
+                _ => Ask::Status,
+            };
             let flags = with(options::given_of::<Seeder>(said, PLACE));
             Request::AskSeeder(flags, ask, said.get_flag("json"))
         }

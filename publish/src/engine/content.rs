@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex};
 
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 
-use super::below;
 use super::wire::{self, Block};
+use crate::beneath::{self, Kind, Named};
 use crate::torrent::{Identity, Metainfo};
 
 /// The content of a torrent, complete in a folder.
@@ -203,8 +203,9 @@ impl Content {
         if !waits {
             return Err(ReadError::Waits);
         }
-        let opened = below::folder(&self.folder)
-            .and_then(|folder| below::open_to_read(folder, &self.metainfo.files[index].path));
+        let opened = beneath::folder(&self.folder, Named::OrByLink).and_then(|folder| {
+            beneath::open_to_read(folder, &self.metainfo.files[index].path, Kind::Regular)
+        });
         match opened {
             Ok(file) => Ok(descriptors.keep(key, file)),
             Err(error) if is_busy(&error) => Err(ReadError::Busy(error)),

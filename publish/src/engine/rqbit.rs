@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::storage::{Factory, Files};
 use super::content::Descriptors;
 use super::fetch::{Engine, EngineError, Failure, Fetch, POLL, Progress, State};
+use crate::bencode::write_string;
 use crate::torrent::Metainfo;
 
 /// How librqbit is used.
@@ -278,10 +279,10 @@ async fn watch(fetching: Arc<Fetching>) {
 fn outer(metainfo: &Metainfo, tracker: Option<&str>) -> Vec<u8> {
     let mut out = b"d".to_vec();
     if let Some(tracker) = tracker {
-        super::bencode::write_text(&mut out, b"announce");
-        super::bencode::write_text(&mut out, tracker.as_bytes());
+        write_string(&mut out, b"announce");
+        write_string(&mut out, tracker.as_bytes());
     }
-    super::bencode::write_text(&mut out, b"info");
+    write_string(&mut out, b"info");
     out.extend_from_slice(&metainfo.info);
     out.push(b'e');
     out

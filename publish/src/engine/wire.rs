@@ -2,7 +2,7 @@
 
 use shard::InfoHash;
 
-use super::bencode::{self, Value};
+use crate::bencode::{Value, write_number, write_string};
 
 /// What a handshake says: 1 byte length, `BitTorrent protocol`, 8 bytes of flags, the infohash, the peer id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -241,18 +241,18 @@ pub struct Extensions {
 impl Extensions {
     /// Reads the payload of an extended message 0; what is not understood is left out.
     pub fn read(payload: &[u8]) -> Self {
-        let number = |key: &[u8]| bencode::find(payload, key).and_then(Value::integer);
-        let metadata_id = bencode::find(payload, b"m")
-            .and_then(|m| m.get(b"ut_metadata"))
+        let number = |key| Value::find(payload, key).and_then(Value::integer);
+        let metadata_id = Value::find(payload, "m")
+            .and_then(|m| m.get("ut_metadata"))
             .and_then(Value::integer)
             .and_then(|id| u8::try_from(id).ok())
             .filter(|&id| id != 0);
-        let client = bencode::find(payload, b"v").and_then(Value::text).and_then(printable);
+        let client = Value::find(payload, "v").and_then(Value::bytes).and_then(printable);
         Self {
             metadata_id,
-            metadata_size: number(b"metadata_size").and_then(|size| u32::try_from(size).ok()),
+            metadata_size: number("metadata_size").and_then(|size| u32::try_from(size).ok()),
             client,
-            requests_max: number(b"reqq").and_then(|requests| u32::try_from(requests).ok()),
+            requests_max: number("reqq").and_then(|requests| u32::try_from(requests).ok()),
         }
     }
 
@@ -260,25 +260,25 @@ impl Extensions {
     pub fn write(&self, port: Option<u16>) -> Vec<u8> {
         let mut out = b"d1:md".to_vec();
         if let Some(id) = self.metadata_id {
-            bencode::write_text(&mut out, b"ut_metadata");
-            bencode::write_integer(&mut out, id.into());
+            write_string(&mut out, b"ut_metadata");
+            write_number(&mut out, id.into());
         }
         out.push(b'e');
         if let Some(size) = self.metadata_size {
-            bencode::write_text(&mut out, b"metadata_size");
-            bencode::write_integer(&mut out, size.into());
+            write_string(&mut out, b"metadata_size");
+            write_number(&mut out, size.into());
         }
         if let Some(port) = port {
-            bencode::write_text(&mut out, b"p");
-            bencode::write_integer(&mut out, port.into());
+            write_string(&mut out, b"p");
+            write_number(&mut out, port.into());
         }
         if let Some(requests) = self.requests_max {
-            bencode::write_text(&mut out, b"reqq");
-            bencode::write_integer(&mut out, requests.into());
+            write_string(&mut out, b"reqq");
+            write_number(&mut out, requests.into());
         }
         if let Some(client) = &self.client {
-            bencode::write_text(&mut out, b"v");
-            bencode::write_text(&mut out, client.as_bytes());
+            write_string(&mut out, b"v");
+            write_string(&mut out, client.as_bytes());
         }
         out.push(b'e');
         out
@@ -287,11 +287,11 @@ impl Extensions {
 
 /// The part of the info dictionary that a message of `ut_metadata` asks for (BEP 9), counted in [`METADATA_PART_BYTES`].
 pub fn metadata_request(payload: &[u8]) -> Option<u32> {
-    let number = |key: &[u8]| bencode::find(payload, key).and_then(Value::integer);
-    if number(b"msg_type") != Some(0) {
+    let number = |key| Value::find(payload, key).and_then(Value::integer);
+    if number("msg_type") != Some(0) {
         return None;
     }
-    u32::try_from(number(b"piece")?).ok()
+    u32::try_from(number("piece")?).ok()
 }
 
 /// The payload that answers such a request: the part of `info`, or that there is none.

@@ -4,8 +4,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use bytes::Bytes;
 
-use super::bencode::{number, string};
 use super::{Content, Metainfo, PIECE_LENGTH_MAX, Pieces, TorrentError};
+use crate::bencode::{write_number, write_string};
 
 /// What a torrent says beside its content.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -56,11 +56,11 @@ impl Metainfo {
         let urls: usize = options.tiers.iter().map(Vec::len).sum();
         out.push(b'd');
         if let Some(first) = options.tiers.iter().flatten().next() {
-            string(&mut out, b"announce");
-            string(&mut out, first.as_bytes());
+            write_string(&mut out, b"announce");
+            write_string(&mut out, first.as_bytes());
         }
         if urls > 1 {
-            string(&mut out, b"announce-list");
+            write_string(&mut out, b"announce-list");
             out.push(b'l');
             for tier in options.tiers.iter().filter(|tier| !tier.is_empty()) {
                 strings(&mut out, tier);
@@ -68,19 +68,19 @@ impl Metainfo {
             out.push(b'e');
         }
         if let Some(comment) = &options.comment {
-            string(&mut out, b"comment");
-            string(&mut out, comment.as_bytes());
+            write_string(&mut out, b"comment");
+            write_string(&mut out, comment.as_bytes());
         }
-        string(&mut out, b"created by");
-        string(&mut out, concat!("margay ", env!("CARGO_PKG_VERSION")).as_bytes());
+        write_string(&mut out, b"created by");
+        write_string(&mut out, concat!("margay ", env!("CARGO_PKG_VERSION")).as_bytes());
         if let Some(created) = options.created {
-            string(&mut out, b"creation date");
-            number(&mut out, created);
+            write_string(&mut out, b"creation date");
+            write_number(&mut out, created);
         }
-        string(&mut out, b"info");
+        write_string(&mut out, b"info");
         info(&mut out, content, pieces, options);
         if !options.web_seeds.is_empty() {
-            string(&mut out, b"url-list");
+            write_string(&mut out, b"url-list");
             strings(&mut out, &options.web_seeds);
         }
         out.push(b'e');
@@ -91,37 +91,37 @@ impl Metainfo {
 fn info(out: &mut Vec<u8>, content: &Content, pieces: &Pieces, options: &Options) {
     out.push(b'd');
     if content.is_single {
-        string(out, b"length");
-        number(out, content.total());
+        write_string(out, b"length");
+        write_number(out, content.total());
     } else {
-        string(out, b"files");
+        write_string(out, b"files");
         out.push(b'l');
         for file in &content.files {
             out.push(b'd');
-            string(out, b"length");
-            number(out, file.identity.size);
-            string(out, b"path");
+            write_string(out, b"length");
+            write_number(out, file.identity.size);
+            write_string(out, b"path");
             out.push(b'l');
             for part in &file.path {
-                string(out, part.as_bytes());
+                write_string(out, part.as_bytes());
             }
             out.extend_from_slice(b"ee");
         }
         out.push(b'e');
     }
-    string(out, b"name");
-    string(out, content.name.as_bytes());
-    string(out, b"piece length");
-    number(out, pieces.piece_length.into());
-    string(out, b"pieces");
-    string(out, &pieces.hashes);
+    write_string(out, b"name");
+    write_string(out, content.name.as_bytes());
+    write_string(out, b"piece length");
+    write_number(out, pieces.piece_length.into());
+    write_string(out, b"pieces");
+    write_string(out, &pieces.hashes);
     if options.private {
-        string(out, b"private");
-        number(out, 1);
+        write_string(out, b"private");
+        write_number(out, 1);
     }
     if let Some(source) = &options.source {
-        string(out, b"source");
-        string(out, source.as_bytes());
+        write_string(out, b"source");
+        write_string(out, source.as_bytes());
     }
     out.push(b'e');
 }
@@ -129,7 +129,7 @@ fn info(out: &mut Vec<u8>, content: &Content, pieces: &Pieces, options: &Options
 fn strings(out: &mut Vec<u8>, strings: &[String]) {
     out.push(b'l');
     for item in strings {
-        string(out, item.as_bytes());
+        write_string(out, item.as_bytes());
     }
     out.push(b'e');
 }

@@ -1,5 +1,7 @@
 //! Why something is no torrent that is taken here.
 
+use crate::bencode;
+
 /// Why a `.torrent` file is refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TorrentError {
@@ -11,58 +13,9 @@ pub enum TorrentError {
         /// The longest that is taken.
         max: usize,
     },
-    /// It is not bencoded (BEP 3).
-    #[error("it is not bencoded at byte {at}; is it a .torrent file?")]
-    Malformed {
-        /// The first byte that cannot be what it is.
-        at: usize,
-    },
-    /// It ends within something.
-    #[error("it ends early, at byte {at}; is the file complete?")]
-    Short {
-        /// How long it is.
-        at: usize,
-    },
-    /// Something comes behind its end.
-    #[error("something comes behind its end, at byte {at}")]
-    Behind {
-        /// Where that begins.
-        at: usize,
-    },
-    /// Lists and dictionaries are too deep in each other.
-    #[error("it is deeper than {max} lists and dictionaries in each other, at byte {at}")]
-    Deep {
-        /// The depth that is taken.
-        max: u32,
-        /// Where one too many begins.
-        at: usize,
-    },
-    /// A key is twice in one dictionary, so that programs read different things from it.
-    #[error("the key {key:?} is twice in one dictionary, before byte {at}")]
-    KeyTwice {
-        /// The key, or its beginning.
-        key: String,
-        /// A place behind it.
-        at: usize,
-    },
-    /// A dictionary has many keys and is not sorted.
-    #[error("a dictionary has more than {max} keys and is not sorted, at byte {at}")]
-    Unsorted {
-        /// Keys that an unsorted one may have.
-        max: usize,
-        /// The key that is one too many.
-        at: usize,
-    },
-    /// A value is of another type than its key says.
-    #[error("{key} is not {wanted}, at byte {at}")]
-    Type {
-        /// Its key.
-        key: &'static str,
-        /// What it has to be.
-        wanted: &'static str,
-        /// Where it is.
-        at: usize,
-    },
+    /// It is not bencoded, or not as it has to be.
+    #[error(transparent)]
+    Bencode(#[from] bencode::Error),
     /// Something is missing.
     #[error("it has no {key}")]
     Missing {

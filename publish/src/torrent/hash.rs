@@ -15,7 +15,8 @@ use bytes::Bytes;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::Errno;
 
-use super::{Content, Identity, PIECE_LENGTH_MAX, TORRENT_BYTES_MAX, beneath};
+use super::{Content, Identity, PIECE_LENGTH_MAX, TORRENT_BYTES_MAX};
+use crate::beneath::{self, Kind, Named};
 
 /// SHA-1 of each piece of a content.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,13 +97,10 @@ impl Content {
             return Err(HashError::PieceLength { piece_length, total });
         }
         self.wait_for_clock();
-        let folder =
-            if self.is_single { self.root.parent().unwrap_or(Path::new(".")) } else { &self.root };
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let folder = match self.is_single {
             // What leads to it may be a symbolic link; the file itself is not.
-            true => File::open(folder).map(OwnedFd::from),
-            false => beneath::folder(folder),
+            true => beneath::folder(self.root.parent().unwrap_or(Path::new("")), Named::OrByLink),
+            false => beneath::folder(&self.root, Named::Itself),
         };
         let folder = folder.map_err(|source| unreadable(self.root.clone(), source))?;
         let mut end = 0;
@@ -262,7 +260,7 @@ impl<'s> Worker<'s> {
         let content = self.shared.content;
         let found = &content.files[index];
         let path = if content.is_single { Path::new(&content.name) } else { &found.path };
-        let file = beneath::file(&self.shared.folder, path)
+        let file = beneath::open_to_read(&self.shared.folder, path, Kind::Any)
             .map_err(|source| self.cannot_read(index, source))?;
         self.check(index, &file)?;
         // Only speed hangs on it.

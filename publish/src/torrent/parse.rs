@@ -6,8 +6,8 @@ use bytes::Bytes;
 use ring::digest;
 use shard::InfoHash;
 
-use super::bencode::Reader;
 use super::{File, Metainfo, PIECE_LENGTH_MAX, TorrentError};
+use crate::bencode::Reader;
 
 /// The longest `.torrent` file in bytes.
 pub const TORRENT_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -35,7 +35,7 @@ impl Metainfo {
             return Err(TorrentError::Large { bytes: bytes.len(), max: TORRENT_BYTES_MAX });
         }
         let mut outer = Outer::default();
-        let mut reader = Reader::new(&bytes);
+        let mut reader = Reader::strict(&bytes);
         reader.dictionary("a .torrent file", |key, reader| outer.entry(key, reader))?;
         reader.end()?;
         let (at, info) = outer.info.ok_or(TorrentError::Missing { key: "`info`" })?;
@@ -96,7 +96,7 @@ impl<'b> Outer<'b> {
 
 fn tiers(reader: &mut Reader<'_>) -> Result<Vec<Vec<String>>, TorrentError> {
     let (mut tiers, mut count) = (Vec::new(), 0);
-    reader.list("`announce-list`", |reader| {
+    reader.list::<TorrentError>("`announce-list`", |reader| {
         let mut tier = Vec::new();
         reader.list("a tier of `announce-list`", |reader| {
             let url = reader.text("a URL of `announce-list`")?;
@@ -254,7 +254,7 @@ impl Files {
 
     fn file(&mut self, reader: &mut Reader<'_>) -> Result<Listed, TorrentError> {
         let (mut length, mut path, mut path_utf8) = (None, None, None);
-        reader.dictionary("a file of `files`", |key, reader| {
+        reader.dictionary::<TorrentError>("a file of `files`", |key, reader| {
             match key {
                 b"length" => length = Some(reader.number("`length` of a file")?),
                 b"path" => path = Some(parts(reader)?),

@@ -109,7 +109,7 @@ pub(super) fn bulk_example() -> Value {
         {"op": "put_user", "id": 7, "passkey": PASSKEY},
         {"op": "patch_user", "id": 7, "can_leech": false},
         {"op": "disable_user", "id": 7},
-        {"op": "put_torrent", "info_hash": HASH, "id": 10, "freeleech": "none"},
+        {"op": "put_torrent", "info_hash": HASH, "id": 10, "name": "A name", "freeleech": "none"},
         {"op": "put_token", "user": 7, "info_hash": HASH, "expires_at": 2_000_000_000},
         {"op": "remove_token", "user": 7, "info_hash": HASH},
         {"op": "remove_torrent", "info_hash": HASH, "reason": "Dupe"},
@@ -141,6 +141,46 @@ fn peer_fields() -> Value {
 
 /// All of them, by name.
 pub(super) fn all() -> Value {
+    let (mut all, open) = (of_all(), of_open());
+    if let (Some(all), Value::Object(open)) = (all.as_object_mut(), open) {
+        all.extend(open);
+    }
+    all
+}
+
+/// Those that an open tracker has beside.
+fn of_open() -> Value {
+    json!({
+        "OpenTorrent": object(json!({
+            "info_hash": hash(),
+            "name": maybe("string", "What it is called, where that was said here."),
+            "state": {
+                "enum": ["served", "withdrawn", "denied", "unlisted"],
+                "description": "`withdrawn` by the API, `denied` by the deny-list, `unlisted` where only named torrents are served and nobody names it.",
+            },
+            "reason": maybe("string", "What clients of one that was withdrawn are told; may be empty."),
+            "withdrawn_until": maybe("integer", "Until when it is known that it was withdrawn."),
+            "seeders": number(),
+            "leechers": number(),
+            "partial_seeds": {"type": "integer", "description": "Those of `leechers` that want nothing more."},
+            "snatches": number(),
+        })),
+        "AnyTorrent": {
+            "description": "Of a private tracker, or of an open one.",
+            "oneOf": [reference("Torrent"), reference("OpenTorrent")],
+        },
+        "Withdrawn": object(json!({
+            "removed": yes_or_no("Whether it was served until now, but for the deny-list."),
+            "withdrawn_until": {"type": "integer", "description": "Until when it is known that it was withdrawn."},
+        })),
+        "AnyRemoved": {
+            "description": "Of a private tracker, or of an open one.",
+            "anyOf": [reference("Removed"), reference("Withdrawn")],
+        },
+    })
+}
+
+fn of_all() -> Value {
     let mut present = peer_fields();
     present["info_hash"] = hash();
     present["torrent"] = id();
@@ -151,7 +191,7 @@ pub(super) fn all() -> Value {
             "code": {"enum": [
                 "bad_request", "unauthorized", "no_such_page", "method_not_allowed", "not_private",
                 "user_unknown", "user_known", "group_unknown", "group_name_taken", "torrent_unknown", "passkey_taken", "torrent_number", "number_taken", "name_taken",
-                "too_large", "full", "journal_full", "not_on_disk", "late", "busy", "unavailable",
+                "open_hybrid", "too_large", "full", "not_written", "journal_full", "not_on_disk", "late", "busy", "unavailable",
             ]},
             "message": {"type": "string"},
         }))})),
@@ -219,10 +259,17 @@ pub(super) fn all() -> Value {
             "balance": {"type": "integer", "description": "Bytes uploaded less bytes downloaded, as reported."},
         })),
         "Torrents": object(json!({
-            "torrents": {"type": "array", "items": reference("Torrent")}, "next": next,
+            "torrents": {"type": "array", "items": reference("AnyTorrent")}, "next": next,
         })),
-        "TorrentPut": sent(&["id"], json!({
-            "id": id(),
+        "TorrentPut": sent(&[], json!({
+            "id": {
+                "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX,
+                "description": "The torrent's number at the site. Not said, a registered torrent keeps its number, and a new one gets the next: one above the highest that was ever in use.",
+            },
+            "name": {
+                "type": ["string", "null"], "maxLength": 255,
+                "description": "What it is called: one line of at most 255 bytes. An open tracker keeps it, as before where it is not said. A private tracker takes it and keeps it nowhere: names are the site's.",
+            },
             "info_hash_v2": {
                 "type": ["string", "null"],
                 "description": "The second infohash of a hybrid torrent (BEP 52): the first 40 hex digits of the SHA-256 of its info dictionary, or all 64. None unless said.",

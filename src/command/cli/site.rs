@@ -1,4 +1,4 @@
-//! The commands that speak to a running private tracker, as the command line has them.
+//! The commands that speak to a running tracker, as the command line has them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -117,7 +117,7 @@ fn user_group() -> Command {
 }
 
 fn torrent() -> Command {
-    group("torrent", "Register, remove and look at torrents of a private tracker")
+    group("torrent", "Register, remove and look at torrents of a private tracker, or those that an open one was told of")
         .subcommand(
             asking("add", "Register a torrent, or change the rules of a registered one")
                 .arg(named())
@@ -134,7 +134,17 @@ fn torrent() -> Command {
                             is_one.then(|| text.to_owned()).ok_or("40 hex digits, or the 64 of the whole SHA-256")
                         })),
                 )
-                .arg(id("id", "The torrent's number at the site").long("id"))
+                .arg(
+                    Arg::new("name")
+                        .long("name")
+                        .value_name("TEXT")
+                        .help("What it is called; as its .torrent file says unless given"),
+                )
+                .arg(
+                    id("id", "The torrent's number at the site; the next one unless given")
+                        .long("id")
+                        .required(false),
+                )
                 .arg(
                     Arg::new("freeleech")
                         .long("freeleech")
@@ -153,13 +163,13 @@ fn torrent() -> Command {
                 ),
         )
         .subcommand(
-            asking("remove", "Take a torrent out").arg(registered()).arg(v2()).arg(
+            asking("remove", "Take a torrent out; an open tracker refuses it then").arg(registered()).arg(v2()).arg(
                 Arg::new("reason")
                     .long("reason")
                     .value_name("TEXT")
                     .default_value("")
                     .hide_default_value(true)
-                    .help("What its clients are told for a day"),
+                    .help("What its clients are told for a day, by an open tracker for 30 days"),
             ),
         )
         .subcommand(asking("list", "List registered torrents, and how they are doing"))
@@ -391,7 +401,8 @@ pub(super) fn request(matches: &ArgMatches, outer: &super::Flags) -> Option<Requ
         ("torrent", "add") => SiteCommand::TorrentAdd {
             torrent: torrent_of(said),
             second: said.get_one("info-hash-v2").cloned(),
-            id: number(said),
+            name: said.get_one("name").cloned(),
+            id: said.get_one("id").copied(),
             freeleech: text_of(said, "freeleech"),
             upload_percent: *said.get_one("upload-percent").expect("clap has a default"),
         },

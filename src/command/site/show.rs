@@ -95,6 +95,20 @@ pub(super) fn groups(value: &Value) -> String {
 pub(super) fn torrents(value: &Value) -> String {
     let mut text = String::new();
     for torrent in value.as_array().into_iter().flatten() {
+        if torrent["id"].is_null() {
+            let _ = writeln!(
+                text,
+                "{}  {:<9}  {} seeders, {} leechers, {} snatches  {}{}",
+                word(&torrent["info_hash"]),
+                word(&torrent["state"]),
+                torrent["seeders"],
+                torrent["leechers"],
+                torrent["snatches"],
+                torrent["name"].as_str().map(|_| word(&torrent["name"])).unwrap_or_default(),
+                reason(torrent).map(|reason| format!("  ({reason})")).unwrap_or_default(),
+            );
+            continue;
+        }
         let _ = writeln!(
             text,
             "{:<10}  {}  {} seeders, {} leechers, {} snatches  {} {}%",
@@ -120,9 +134,32 @@ fn or_none(text: String, none: &str) -> String {
     if text.is_empty() { none.to_owned() } else { text }
 }
 
+/// Why a torrent of an open tracker was withdrawn, where it was.
+fn reason(torrent: &Value) -> Option<String> {
+    torrent["reason"].as_str().filter(|reason| !reason.is_empty())?;
+    Some(word(&torrent["reason"]))
+}
+
 /// A torrent, with its peers where they are known.
 pub(super) fn torrent(value: &Value) -> String {
     let mut text = String::new();
+    if value["id"].is_null() {
+        line(&mut text, "infohash", &value["info_hash"]);
+        if !value["name"].is_null() {
+            line(&mut text, "name", &value["name"]);
+        }
+        line(&mut text, "state", &value["state"]);
+        if let Some(until) = value["withdrawn_until"].as_u64() {
+            let _ = writeln!(text, "until       {}", moment(until));
+        }
+        if let Some(reason) = reason(value) {
+            line(&mut text, "reason", &reason.into());
+        }
+        line(&mut text, "seeders", &value["seeders"]);
+        line(&mut text, "leechers", &value["leechers"]);
+        line(&mut text, "snatches", &value["snatches"]);
+        return text;
+    }
     line(&mut text, "torrent", &value["id"]);
     line(&mut text, "infohash", &value["info_hash"]);
     if !value["info_hash_v2"].is_null() {
@@ -159,6 +196,10 @@ pub(super) fn token(value: &Value) -> String {
 
 /// What is gone.
 pub(super) fn removed(value: &Value) -> String {
+    if let Some(until) = value["withdrawn_until"].as_u64() {
+        let before = yes(&value["removed"], "withdrawn", "withdrawn; it was not served before");
+        return format!("{}, and refused until {}\n", word(&before), moment(until));
+    }
     match value["removed"].as_bool() {
         Some(true) => "removed\n".to_owned(),
         _ => "it was not there\n".to_owned(),

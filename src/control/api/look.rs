@@ -46,7 +46,7 @@ impl Api {
                 Ok(answer::user(&known, credited.get(&known.user.id)))
             }
             Call::Groups => {
-                let groups = self.accounts.groups().all();
+                let groups = self.of_private().accounts.groups().all();
                 let groups: Vec<Value> =
                     groups.iter().map(|(id, group)| answer::group(*id, group)).collect();
                 Ok(json!({"groups": groups}))
@@ -62,7 +62,7 @@ impl Api {
             Call::PeersOfTorrent => self.peers(&parts[0], query).await,
             Call::ClientRules => {
                 let mut rules = Vec::new();
-                self.site.for_each_rule(|prefix, allow| {
+                self.of_private().site.for_each_rule(|prefix, allow| {
                     rules.push(answer::client_rule(prefix, allow));
                 });
                 Ok(json!({"client_rules": rules}))
@@ -73,23 +73,24 @@ impl Api {
 
     /// The core that has the torrent of this name.
     pub(super) fn owner(&self, info_hash: &InfoHash) -> usize {
-        route::owner(&self.site.hybrids().first_of(info_hash), self.cores.len())
+        route::owner(&self.of_private().site.hybrids().first_of(info_hash), self.cores.len())
     }
 
     /// The user with this number.
     pub(super) fn known(&self, number: &str) -> Result<Known, Failure> {
         let id = number.parse().map(UserId);
         let id = id.map_err(|_| Failure::bad("a user's number is 0 to 4294967295"))?;
-        self.accounts.known(id).ok_or(Failure::UserUnknown(id))
+        self.of_private().accounts.known(id).ok_or(Failure::UserUnknown(id))
     }
 
     /// What these users were credited, of those of whom the database says so in time. One whose row is on its way
     /// to the database was credited nothing there.
     async fn credited(&self, users: &[Known]) -> Found {
-        let Some(credits) = self.site.credits() else { return Found::new() };
+        let Some(credits) = self.of_private().site.credits() else { return Found::new() };
         let ids = users.iter().map(|known| known.user.id);
         // Looked for before the rows, as one that is there by then is not made any more.
-        let made: Vec<UserId> = ids.clone().filter(|id| self.accounts.is_made(*id)).collect();
+        let made: Vec<UserId> =
+            ids.clone().filter(|id| self.of_private().accounts.is_made(*id)).collect();
         let found = timeout(CREDITS_TIME, credits.ask(ids.collect())).await;
         let Ok(Ok(mut found)) = found else { return Found::new() };
         for id in made {
@@ -106,7 +107,7 @@ impl Api {
             Some(Err(_)) => return Err(no_page()),
         };
         let limit = limit(query)?;
-        let (known, now) = (self.accounts.after(after, limit), self.clock.now());
+        let (known, now) = (self.of_private().accounts.after(after, limit), self.clock.now());
         let last = known.last().filter(|_| known.len() == limit);
         let credited = self.credited(&known).await;
         let users =
@@ -184,7 +185,8 @@ impl Api {
             Some(after) => Bookmark::of(after.parse().map_err(|_| no_page())?),
         };
         let limit = limit(query)?;
-        let info_hash = self.site.hybrids().registered(&info_hash).unwrap_or(info_hash);
+        let info_hash =
+            self.of_private().site.hybrids().registered(&info_hash).unwrap_or(info_hash);
         let owner = self.owner(&info_hash);
         let page = self.ask(owner, |reply| Ask::Peers(info_hash, from, limit, reply)).await?;
         let page = page.ok_or(Failure::TorrentUnknown(info_hash))?;
@@ -213,7 +215,7 @@ impl Api {
             (true, None) => all.min(limit),
             (true, Some(_)) => limit,
         };
-        let _search = self.searches.try_acquire().map_err(|_| Failure::Busy)?;
+        let _search = self.of_private().searches.try_acquire().map_err(|_| Failure::Busy)?;
         let began = Instant::now();
         let (mut clients, mut next) = (Vec::new(), None);
         while core < self.cores.len() && clients.len() < enough {
@@ -243,7 +245,7 @@ impl Api {
     }
 }
 
-fn limit(query: &str) -> Result<usize, Failure> {
+pub(super) fn limit(query: &str) -> Result<usize, Failure> {
     match parameter(query, "limit").map(|limit| limit.parse()) {
         None => Ok(LIMIT),
         Some(Ok(limit @ 1..=LIMIT_MAX)) => Ok(limit),
@@ -267,6 +269,6 @@ fn token_place(after: &str) -> Option<(usize, Option<(u32, UserId)>)> {
     Some((core, Some((slot, UserId(user.parse().ok()?)))))
 }
 
-fn no_page() -> Failure {
+pub(super) fn no_page() -> Failure {
     Failure::bad("`after` is no `next` of a page before")
 }

@@ -44,7 +44,8 @@ impl Api {
         lease: &Lease,
     ) -> Result<Response, Failure> {
         let user = self.known(number)?.user;
-        let place = self.traces.clone().try_acquire_owned().map_err(|_| Failure::Busy)?;
+        let place =
+            self.of_private().traces.clone().try_acquire_owned().map_err(|_| Failure::Busy)?;
         let (tracer, coming) = Tracer::new(user.id);
         for core in 0..self.cores.len() {
             self.send(core, Message::Command(Command::Trace(tracer.clone()))).await?;

@@ -1,10 +1,11 @@
 //! Requests of the API to a core: to change something, or to look.
 
-use shard::InfoHash;
+use ops::lists::Standing;
 use shard::private::{Bookmark, HeldToken, PeerRecord, Presence, Terms, TorrentId, UserId};
+use shard::{Counts, InfoHash};
 use tokio::sync::oneshot;
 
-use crate::api::{Done, Failure, Operation, TorrentState};
+use crate::api::{Done, Failure, OpenState, Operation, TorrentState};
 
 /// The result of each of some operations, in their order.
 pub type Results = Vec<Result<Done, Failure>>;
@@ -24,8 +25,22 @@ pub enum Ask {
     Tokens(Option<(u32, UserId)>, Option<UserId>, usize, oneshot::Sender<Held>),
     /// The peers of a torrent, at most so many; `None` when it is not registered.
     Peers(InfoHash, Bookmark, usize, oneshot::Sender<Option<Page>>),
+    /// Of an open tracker: say this of torrents that the receiver owns. How they are then, and whether each was served
+    /// but for the deny-list before.
+    Stand(Vec<(InfoHash, Standing)>, oneshot::Sender<Vec<(Stood, bool)>>),
+    /// Of an open tracker: how torrents are that the receiver owns.
+    Stands(Vec<InfoHash>, oneshot::Sender<Vec<Stood>>),
     /// Where a user's clients are, from a place on, at most so many and some.
     Find(UserId, u32, usize, oneshot::Sender<Found>),
+}
+
+/// How a torrent of an open tracker is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stood {
+    /// Whether it is served.
+    pub state: OpenState,
+    /// Who is on it; `None` where nobody was.
+    pub counts: Option<Counts>,
 }
 
 /// Some of a torrent's peers.

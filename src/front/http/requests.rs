@@ -321,7 +321,7 @@ impl Core {
     /// Answers an announce that is refused: one that can be served soon by a success with nobody, as clients come back
     /// when a success tells them to, and not when a failure does.
     pub fn refuse_http(&mut self, framing: Framing, refused: Refused, out: &mut Vec<u8>) {
-        let told = self.engine.told_of(refused);
+        let told = self.engine.told_of(&refused);
         match told {
             TurnedAway::Failure(interval) => {
                 let intervals = Some((interval, interval));

@@ -24,7 +24,6 @@ impl Books {
             ledger: ledger_figures(&ledger(), &watch()),
             calls: calls.as_ref().map(|calls| calls()).unwrap_or_default(),
             // The control listener knows.
-            api: counters::Api::default(),
         }
     }
 }

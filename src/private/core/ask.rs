@@ -91,20 +91,37 @@ impl Private {
                 group.map(|group| Done::Group(id, group)).map_err(Failure::GroupNameTaken)
             }
             Operation::RemoveGroup { id } => Ok(Done::Removed(self.remove_group(id))),
-            Operation::PutTorrent { info_hash, info_hash_v2, id, freeleech, upload_percent } => {
+            Operation::PutTorrent {
+                info_hash,
+                info_hash_v2,
+                id,
+                freeleech,
+                upload_percent,
+                ..
+            } => {
                 let swarms = &self.swarms;
-                match swarms.terms(&info_hash) {
-                    Some(terms) if terms.id != id => {
+                let known = swarms.terms(&info_hash);
+                match (known, id) {
+                    (Some(terms), Some(id)) if terms.id != id => {
                         return Err(Failure::TorrentNumber(terms.id));
                     }
-                    None if swarms.totals().torrents >= swarms.limits().torrents_max => {
+                    (None, _) if swarms.totals().torrents >= swarms.limits().torrents_max => {
                         return Err(Failure::Full);
                     }
                     _ => {}
                 }
-                let (id, percent) = (Some(id), Some(upload_percent));
-                self.put_torrent(info_hash, id, Some(info_hash_v2), freeleech, percent)
-                    .map_err(|why| failure(info_hash, why))?;
+                let (second, percent) = (Some(info_hash_v2), Some(upload_percent));
+                loop {
+                    let given = known.map(|terms| terms.id).or(id);
+                    let number = given.or_else(|| self.site.numbers().next());
+                    let number = Some(number.ok_or(Failure::NoNumber)?);
+                    match self.put_torrent(info_hash, number, second, freeleech, percent) {
+                        Ok(_) => break,
+                        // Somebody has said the number for another torrent just now.
+                        Err(Unregistered::NumberTaken(..)) if given.is_none() => {}
+                        Err(why) => return Err(failure(info_hash, why)),
+                    }
+                }
                 let state = self.torrent_state(&info_hash);
                 state.map(Done::Torrent).ok_or(Failure::Full)
             }

@@ -3,6 +3,8 @@
 //! Of each torrent the first four bytes of its infohash are kept. Two torrents that share them and are given
 //! the same number are taken for one, which happens by chance to one in four thousand million.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use shard::InfoHash;
@@ -12,6 +14,8 @@ use shard::private::TorrentId;
 #[derive(Debug, Default)]
 pub struct Numbers {
     pages: DashMap<u32, Box<Page>>,
+    /// Above each number that was ever in use here.
+    next: AtomicU64,
 }
 
 /// Numbers that differ in these bits only share a page.
@@ -36,6 +40,23 @@ impl std::fmt::Display for Beginning {
 }
 
 impl Numbers {
+    /// A number above each that was ever in use here; nobody else gets it. `None` when there is none.
+    pub fn next(&self) -> Option<TorrentId> {
+        // Whichever core asks: what one has taken, no other gets.
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        u32::try_from(next).ok().map(TorrentId)
+    }
+
+    /// The number that [`Numbers::next`] gives.
+    pub fn upcoming(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Lets [`Numbers::next`] give none below this.
+    pub fn at_least(&self, next: u64) {
+        self.next.fetch_max(next, Ordering::Relaxed);
+    }
+
     /// Gives a number to a torrent that has it already, or where nobody has.
     ///
     /// # Errors
@@ -49,6 +70,7 @@ impl Numbers {
         }
         page.taken |= bit;
         page.beginnings[place] = beginning;
+        self.at_least(u64::from(id.0) + 1);
         Ok(())
     }
 
@@ -65,6 +87,7 @@ impl Numbers {
         let mut page = self.pages.entry(id.0 >> PAGE_BITS).or_default();
         page.taken |= bit(id);
         page.beginnings[place(id)] = beginning(info_hash);
+        self.at_least(u64::from(id.0) + 1);
     }
 
     /// A torrent has this number no longer; nothing where it is another's.
@@ -117,6 +140,28 @@ mod tests {
             numbers.release(id, &one);
         }
         assert!(numbers.pages.is_empty(), "no page is kept");
+        assert_eq!(numbers.next(), None, "the highest one was in use");
         assert_eq!(Beginning(0xa).to_string(), "0000000a…");
+    }
+
+    #[test]
+    fn the_next_number_was_never_in_use() {
+        let numbers = Numbers::default();
+        assert_eq!(numbers.next(), Some(TorrentId(0)));
+        numbers.claim(TorrentId(7), &InfoHash([1; 20])).unwrap();
+        numbers.release(TorrentId(7), &InfoHash([1; 20]));
+        assert_eq!(numbers.next(), Some(TorrentId(8)));
+        numbers.at_least(5);
+        assert_eq!(numbers.upcoming(), 9);
+        numbers.set(TorrentId(3), &InfoHash([1; 20]));
+        let given: std::collections::BTreeSet<u32> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| (0..100).map(|_| numbers.next().unwrap().0).collect::<Vec<_>>())
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!((given.len(), given.first(), given.last()), (400, Some(&9), Some(&408)));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
 use glommio::timer::sleep;
+use ops::lists::Verdict;
 use shard::private::{self, Rules, RulesCursor};
 use shard::{Cursor, Piece};
 
@@ -53,7 +54,7 @@ pub(super) async fn census(core: SharedCore, pieces: Sender<Exported<Census>>) {
     walk(core, pieces, |core, cursor: &mut Cursor| {
         let mut census = Census::default();
         let finished = core.shard.counts(cursor, PIECE_SWARMS, &mut census);
-        census.retain(|(info_hash, _)| core.lists.permits(info_hash));
+        census.retain(|(info_hash, _)| core.verdict(info_hash) == Verdict::Served);
         (finished, census)
     })
     .await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use glommio::timer::sleep;
+use ops::lists::Verdict;
 use ops::slot::Slot;
 use shard::InfoHash;
 
@@ -38,13 +39,14 @@ pub(super) async fn sweep(core: SharedCore) {
     }
 }
 
-/// Drops the swarms of torrents that are no longer allowed, a bounded step at a time.
+/// Drops the swarms of those of these torrents that are no longer served, a bounded step at a time.
 pub(super) async fn forget(core: SharedCore, torrents: Arc<Vec<InfoHash>>) {
     for some in torrents.chunks(FORGET_STEP) {
         {
             let engine = &mut core.borrow_mut().engine;
             for info_hash in some {
-                if engine.elsewhere(info_hash).is_none() {
+                let is_own = engine.elsewhere(info_hash).is_none();
+                if is_own && engine.verdict(info_hash) != Verdict::Served {
                     engine.shard.remove(info_hash);
                 }
             }

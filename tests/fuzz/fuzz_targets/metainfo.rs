@@ -10,10 +10,12 @@ use libfuzzer_sys::fuzz_target;
 use torrent::Metainfo;
 
 // The reader alone: the package it is of is built with an engine, which takes minutes.
+#[path = "../../../publish/src/bencode.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the rest of the package uses it")]
+mod bencode;
 #[path = "../../../publish/src/torrent"]
 #[allow(dead_code, unreachable_pub, reason = "the rest of the package uses it")]
 mod torrent {
-    mod bencode;
     mod error;
     mod metainfo;
     mod parse;

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use wire::{Extensions, HANDSHAKE_BYTES, Handshake, METADATA_PART_BYTES, Message};
 
 // The files themselves: the package that they are in builds a whole engine.
-#[path = "../../../publish/src/engine/bencode.rs"]
+#[path = "../../../publish/src/bencode.rs"]
 #[allow(dead_code)]
 mod bencode;
 #[path = "../../../publish/src/engine/wire.rs"]

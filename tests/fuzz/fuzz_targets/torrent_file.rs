@@ -12,7 +12,8 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(torrent.v1 == Some(info_hash) || torrent.v2 == Some(info_hash));
     // What comes behind the file changes nothing, and half of it is none.
     let longer = [bytes, b"i1e"].concat();
-    assert_eq!(TorrentFile::parse(&longer), Ok(torrent));
+    assert_eq!(TorrentFile::parse(&longer).as_ref(), Ok(&torrent));
+    assert!(torrent.name.is_none_or(|name| !name.is_empty() && !name.contains(char::is_control)));
     let within = bytes.windows(6).any(|window| window == b"4:info");
     assert!(within);
 });

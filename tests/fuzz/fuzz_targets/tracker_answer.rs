@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../../../publish/src/bencode.rs"]
+mod bencode;
 #[path = "../../../publish/src/announce"]
 mod announce {
     pub mod answer;
-    mod bencode;
     pub mod datagram;
     mod said;
 

@@ -13,7 +13,7 @@ use margay::core::mesh::{self, Address, Inbox};
 use margay::front::{Core, Desk};
 use margay::private::core::Private;
 use margay::process::clock::Clock;
-use ops::lists::TorrentLists;
+use ops::lists::{Standings, TorrentLists};
 use shard::{Limits, Reply, Seconds, Shard};
 
 /// How long a peer may be silent.
@@ -55,6 +55,7 @@ pub(crate) fn core(
         connection_ids: ConnectionIds::new(&[7; 32], Seconds(0)),
         interval: Controller::new(policy, clock.now()),
         lists: Arc::new(TorrentLists::load(None, None).unwrap()),
+        said: Standings::default(),
         mesh,
         gather: Gather::new(),
         settings,

@@ -16,7 +16,7 @@ use super::{Site, announce, passkey};
 use crate::tracker::http::{answer, escape, fetch};
 use crate::tracker::{HOMES, PATIENCE, Tracker, hash, patiently};
 
-pub(super) use commands::margay;
+pub(crate) use commands::margay;
 
 /// A client of the API.
 pub(crate) struct Api {
@@ -68,6 +68,21 @@ impl Api {
         (status, head.to_ascii_lowercase(), body.to_owned())
     }
 
+    /// The status of the answer; `None` when there is none.
+    pub(crate) fn try_status(&self, method: &str, path: &str, body: &str) -> Option<u16> {
+        let mut stream = TcpStream::connect(self.control).ok()?;
+        let head = format!(
+            "{method} /api/v1/{path} HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.token,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        text.split(' ').nth(1)?.parse().ok()
+    }
+
     /// The answer, which is as it is described.
     #[track_caller]
     pub(crate) fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
@@ -81,7 +96,7 @@ impl Api {
 
     /// The answer to what is done.
     #[track_caller]
-    pub(super) fn done(&self, method: &str, path: &str, body: Value) -> Value {
+    pub(crate) fn done(&self, method: &str, path: &str, body: Value) -> Value {
         let (status, value) = self.call(method, path, body);
         assert_eq!(status, 200, "{method} {path}: {value}");
         value
@@ -89,7 +104,7 @@ impl Api {
 
     /// The status and code of a refusal.
     #[track_caller]
-    pub(super) fn refused(&self, method: &str, path: &str, body: Value) -> (u16, String) {
+    pub(crate) fn refused(&self, method: &str, path: &str, body: Value) -> (u16, String) {
         let (status, value) = self.call(method, path, body);
         assert!(status >= 400, "{method} {path}: {value}");
         (status, value["error"]["code"].as_str().unwrap().to_owned())
@@ -254,11 +269,71 @@ fn whoever_has_no_good_token_is_told_how_to_get_one() {
 
 #[test]
 fn an_open_tracker_has_no_users() {
-    let tracker = Tracker::start("");
-    let api = Api { control: tracker.control(), token: "margay_00".to_owned() };
-    let (status, _, body) = api.raw("GET", "users/1", "");
-    assert_eq!(status, 404);
-    assert!(body.contains("\"not_private\""), "{body}");
+    let data = tempfile::TempDir::new().unwrap();
+    let tracker = Tracker::start_on(data.path(), "");
+    let stranger = Api { control: tracker.control(), token: "margay_00".to_owned() };
+    assert_eq!(stranger.refused("GET", "users/1", json!(null)).0, 401);
+    let api = Api::at(tracker.control(), data.path());
+    let not_private = (404, "not_private".to_owned());
+    let torrent = format!("torrents/{}", hex("disk"));
+    for (method, path, body) in [
+        ("GET", "users", json!(null)),
+        ("PUT", "users/1", json!({"passkey": passkey(1)})),
+        ("GET", "groups", json!(null)),
+        ("GET", "client-rules", json!(null)),
+        ("GET", "tokens", json!(null)),
+        ("GET", "users/1/trace", json!(null)),
+        ("GET", "torrents?id=7", json!(null)),
+        ("GET", &format!("{torrent}/peers"), json!(null)),
+        ("PUT", &torrent, json!({"id": 7})),
+        ("PUT", &torrent, json!({"freeleech": "free"})),
+    ] {
+        assert_eq!(api.refused(method, path, body), not_private, "{method} {path}");
+    }
+}
+
+#[test]
+fn a_torrent_without_a_number_is_given_the_next_one() {
+    let Some(mut site) = Site::open("api_numbers", "--cores 2") else { return };
+    let api = Api::of(&site);
+    let put = |api: &Api, name: &str, body: Value| {
+        api.done("PUT", &format!("torrents/{}", hex(name)), body)
+    };
+    assert_eq!(put(&api, "first", json!({}))["id"], 0);
+    assert_eq!(put(&api, "said", json!({"id": 10}))["id"], 10);
+    let second = put(&api, "second", json!({"name": "A name", "freeleech": "free"}));
+    assert_eq!((&second["id"], &second["freeleech"]), (&json!(11), &json!("free")));
+    // It keeps its number, whoever leaves it out.
+    assert_eq!(put(&api, "second", json!({}))["id"], 11);
+    assert_eq!(put(&api, "said", json!({}))["id"], 10);
+    let operations: Vec<Value> = (0..300)
+        .map(|at| json!({"op": "put_torrent", "info_hash": hex(&format!("many {}", at % 200))}))
+        .collect();
+    let numbers = std::thread::scope(|scope| {
+        let bulk = || api.done("POST", "bulk", json!({"operations": operations.clone()}));
+        let threads = [scope.spawn(bulk), scope.spawn(bulk)];
+        threads.map(|thread| thread.join().unwrap())
+    });
+    let mut given = std::collections::BTreeMap::new();
+    for results in &numbers {
+        for (at, result) in results["results"].as_array().unwrap().iter().enumerate() {
+            assert_eq!(result["status"], 200, "{result}");
+            let id = result["result"]["id"].as_u64().unwrap();
+            assert_eq!(*given.entry(at % 200).or_insert(id), id, "one torrent has one number");
+        }
+    }
+    let distinct: std::collections::BTreeSet<_> = given.values().collect();
+    assert_eq!((distinct.len(), distinct.first()), (200, Some(&&12)));
+    let highest = **distinct.last().unwrap();
+    assert_eq!(highest, 211, "none was given in vain");
+    // The number of one that is gone is not given again, after a restart neither.
+    let last = put(&api, "last", json!({}))["id"].clone();
+    assert_eq!(last, 212);
+    api.done("DELETE", &format!("torrents/{}", hex("last")), json!(null));
+    site.stop();
+    site.start();
+    let api = Api::of(&site);
+    assert_eq!(put(&api, "new", json!({}))["id"], 213);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use librqbit::{ManagedTorrentShared, TorrentMetadata};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use crate::engine::below;
+use crate::beneath::{self, Kind, Named};
 use crate::engine::content::Descriptors;
 use crate::engine::fetch::Failure;
 use crate::torrent::{Identity, Metainfo};
@@ -71,15 +71,15 @@ impl Files {
 
     /// Syncs each file and the folders of their names, and says which files they are: the ones that were written.
     pub(super) fn settle(&self) -> Result<Arc<[Identity]>, Failure> {
-        let root =
-            below::folder(&self.folder).map_err(|error| self.failed(&self.folder, &error))?;
+        let root = beneath::folder(&self.folder, Named::OrByLink)
+            .map_err(|error| self.failed(&self.folder, &error))?;
         let mut identities = Vec::with_capacity(self.metainfo.files.len());
         for (index, file) in self.metainfo.files.iter().enumerate() {
             let path = &file.path;
             let sync = || {
                 let opened = self.open(&root, index)?;
                 opened.sync_all()?;
-                below::sync_folders(&root, path)?;
+                beneath::sync_folders(&root, path)?;
                 let metadata = opened.metadata()?;
                 if metadata.len() != file.length {
                     return Err(io::Error::other("it has another size than the torrent says"));
@@ -93,14 +93,14 @@ impl Files {
 
     /// Deletes each file, and the folders that are empty then.
     pub(super) fn delete(&self) -> Result<(), (PathBuf, io::Error)> {
-        let root = match below::folder(&self.folder) {
+        let root = match beneath::folder(&self.folder, Named::OrByLink) {
             Ok(root) => root,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err((self.folder.clone(), error)),
         };
         let mut first = Ok(());
         for file in &self.metainfo.files {
-            match below::remove(&root, &file.path, false) {
+            match beneath::remove(&root, &file.path, false) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound && first.is_ok() => {
                     first = Err((file.path.clone(), error));
                 }
@@ -118,7 +118,7 @@ impl Files {
         folders.dedup();
         for folder in folders {
             // One that is not empty holds what is not the torrent's, and stays.
-            let _ = below::remove(&root, folder, true);
+            let _ = beneath::remove(&root, folder, true);
         }
         first
     }
@@ -129,8 +129,8 @@ impl Files {
         let known = self.inodes()[index];
         let file = match known {
             // What has no length yet is only looked at: nothing is made by that.
-            None => below::open_to_read(root, path)?,
-            Some(_) => below::open_to_write(root, path, false)?,
+            None => beneath::open_to_read(root, path, Kind::Regular)?,
+            Some(_) => beneath::open_to_write(root, path, false)?,
         };
         let metadata = file.metadata()?;
         match known {
@@ -149,7 +149,7 @@ impl Files {
         match self.descriptors.get(key) {
             Some(file) => Ok(file),
             None => {
-                let file = self.open(&below::folder(&self.folder)?, index)?;
+                let file = self.open(&beneath::folder(&self.folder, Named::OrByLink)?, index)?;
                 Ok(self.descriptors.keep(key, file))
             }
         }
@@ -160,9 +160,9 @@ impl Files {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let (root, known) = (below::folder(&self.folder)?, self.inodes()[index]);
+        let (root, known) = (beneath::folder(&self.folder, Named::OrByLink)?, self.inodes()[index]);
         let wanted = &self.metainfo.files[index];
-        let file = below::open_to_write(&root, &wanted.path, known.is_none())?;
+        let file = beneath::open_to_write(&root, &wanted.path, known.is_none())?;
         let metadata = file.metadata()?;
         if metadata.len() != wanted.length {
             file.set_len(wanted.length)?;

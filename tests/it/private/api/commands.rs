@@ -6,14 +6,14 @@ use super::*;
 
 /// What a command wrote, and its exit code.
 #[derive(Debug)]
-pub(in crate::private) struct Said {
-    pub(in crate::private) code: i32,
-    pub(in crate::private) out: String,
-    pub(in crate::private) err: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// Runs `margay` with `args`, separated by white space, and with nothing but `environment`.
-pub(in crate::private) fn margay(environment: &[(&str, &str)], args: &str) -> Said {
+pub(crate) fn margay(environment: &[(&str, &str)], args: &str) -> Said {
     let output = crate::program::margay()
         .args(args.split_whitespace())
         .env_clear()
@@ -200,9 +200,11 @@ fn a_command_says_what_is_wrong_and_what_to_do() {
     wrong(&[token], &add, &["is no .torrent file", "not bencoded at byte 0"]);
     assert_eq!(margay(&[], "client allow").code, 2);
 
-    let open = Tracker::start("");
-    let control = format!("--control {}", open.control());
-    wrong(&[token], &format!("user show 1 {control}"), &["is not private"]);
+    let open = Tracker::start_on(folder.path(), "");
+    let place = format!("--control {} --data {data}", open.control());
+    wrong(&[], &format!("user show 1 {place}"), &["is not private"]);
+    wrong(&[token], &format!("user show 1 {place}"), &["refuses the token"]);
+    drop(open);
 
     let Some(site) = Site::open("api_command_errors", "") else { return };
     let control = format!("--control {}", site.tracker().control());

@@ -25,12 +25,32 @@ pub(super) fn check(method: &str, path: &str, status: u16, value: &Value) {
     conforms(value, schema, &format!("{method} {path}"));
 }
 
+/// The schema itself, where it is referred to.
+fn resolved(schema: &Value) -> &Value {
+    let reference = schema["$ref"].as_str();
+    reference.map_or(schema, |to| DOCUMENT.pointer(to.trim_start_matches('#')).unwrap())
+}
+
 /// A value is as its schema says, as far as schemas here say something.
 #[track_caller]
 fn conforms(value: &Value, schema: &Value, at: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
         let schema = DOCUMENT.pointer(reference.trim_start_matches('#')).unwrap();
         return conforms(value, schema, at);
+    }
+    for choice in ["oneOf", "anyOf"] {
+        if let Some(schemas) = schema[choice].as_array() {
+            let schemas: Vec<&Value> = schemas.iter().map(resolved).collect();
+            let fields = || value.as_object().into_iter().flatten().map(|(name, _)| name);
+            let fits = |schema: &&&Value| {
+                let required = schema["required"].as_array().into_iter().flatten();
+                fields().all(|name| !schema["properties"][name].is_null())
+                    && required.flat_map(|name| name.as_str()).all(|name| value.get(name).is_some())
+            };
+            let schema = schemas.iter().find(fits);
+            let schema = schema.unwrap_or_else(|| panic!("{at}: as none is described: {value}"));
+            return conforms(value, schema, at);
+        }
     }
     let kind = match value {
         Value::Null => "null",
