@@ -90,12 +90,14 @@ const ROOMS: &Rooms = &[
 
 /// Those of the publisher, in `publish/src`.
 const PUBLISH_ROOMS: &Rooms = &[
+    ("bencode", &[]),
+    ("beneath", &[]),
     ("durable", &[]),
-    ("torrent", &[]),
-    ("announce", &[]),
     ("feed", &[]),
+    ("torrent", &["bencode", "beneath"]),
+    ("announce", &["bencode"]),
     ("watch", &["torrent"]),
-    ("engine", &["torrent"]),
+    ("engine", &["bencode", "beneath", "torrent"]),
     ("shelf", &["durable"]),
     ("options", &["feed", "watch"]),
     ("node", &["announce", "engine", "torrent"]),

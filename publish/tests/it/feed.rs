@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Output};
 
+use crate::prepared;
 use docroot::Docroot;
 use qbittorrent::QBittorrent;
 
@@ -61,7 +62,7 @@ print(json.dumps({
 "#;
     let url = docroot.url("/feed.xml");
     let said = run(
-        Command::new(crate::packages().join("bin/python")).args(["-c", script, &url]),
+        Command::new(prepared::venv().join("bin/python")).args(["-c", script, &url]),
         "publish/tests/prepare",
     );
     assert!(said.status.success(), "{}", text(&said.stderr));
@@ -113,7 +114,7 @@ fn flexget_fetches_what_is_new_and_what_is_published_anew() {
     fs::write(folder.path().join("config.yml"), config).unwrap();
     let mut expected = 0;
     let mut look = |more: usize, docroot: &Docroot| {
-        let mut flexget = Command::new(crate::packages().join("bin/flexget"));
+        let mut flexget = Command::new(prepared::venv().join("bin/flexget"));
         flexget.current_dir(folder.path()).env("HOME", folder.path());
         let done = run(flexget.args(["-c", "config.yml", "execute"]), "publish/tests/prepare");
         expected += more;

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
+use crate::prepared;
 use publish::torrent::{
     Content, HashError, Metainfo, Options, Progress, TorrentError, WalkError, piece_length_for,
 };
@@ -109,15 +110,7 @@ fn run(command: &mut Command, package: &str) -> String {
 
 /// Debian's libtorrent, and the one of PyPI that the tests of clients bring.
 fn libtorrents() -> [PathBuf; 2] {
-    ["/usr/bin/python3".into(), client("libtorrent-2.1.1", "tests/clients/prepare")]
-}
-
-/// The Python of what is prepared beside what is built.
-fn client(name: &str, how: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let python = target.join("clients").join(name).join("bin/python");
-    assert!(python.exists(), "{} is missing; run {how}", python.display());
-    python
+    ["/usr/bin/python3".into(), prepared::libtorrent()]
 }
 
 fn libtorrent<'p>(
@@ -387,7 +380,7 @@ fn torf_gives_the_same_infohash() {
     ] {
         contents.write(path, length);
     }
-    let python = crate::packages().join("bin/python");
+    let python = prepared::venv().join("bin/python");
     let options = Options {
         tiers: vec![
             vec!["http://a/announce".into(), "http://b/announce".into()],
