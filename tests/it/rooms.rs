@@ -93,7 +93,7 @@ const PUBLISH_ROOMS: &Rooms = &[
     ("bencode", &[]),
     ("beneath", &[]),
     ("durable", &[]),
-    ("feed", &[]),
+    ("feed", &["durable"]),
     ("torrent", &["bencode", "beneath"]),
     ("announce", &["bencode"]),
     ("watch", &["torrent"]),
