@@ -106,6 +106,7 @@ fn a_secret_is_never_shown() {
         ("MARGAY_PUBLISH_TRACKER_API", "http://127.0.0.1:6980"),
         ("MARGAY_PUBLISH_TRACKER_API_TOKEN", "5ec2e7"),
         ("MARGAY_PUBLISH_DATABASE", "postgres://a:5ec2e7@localhost/b"),
+        ("MARGAY_PUBLISH_STANDBY_OF", "https://other.example/feed.xml"),
     ];
     let said = publisher(folder.path(), &environment, "publish config show --config m.toml");
     assert_eq!(shown(&said, "tracker-api-token"), "\"…\" # MARGAY_PUBLISH_TRACKER_API_TOKEN");
