@@ -532,7 +532,8 @@ impl Master {
             tracing::info!("the feed can be written again");
         }
         // Large lists take their time: most of it is left to everything else.
-        self.feed.next = Instant::now() + took * 4;
+        // And no two in a second: the tag of most web servers is that of the second.
+        self.feed.next = Instant::now() + (took * 4).max(FEED_PAUSE);
         let told: HashSet<InfoHash> = list.items.iter().map(|item| item.info_hash).collect();
         let new = std::mem::take(&mut self.feed.new);
         for item in list.items.iter().filter(|item| new.contains(&item.info_hash)) {
@@ -589,6 +590,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How often the status is made.
 const REPORT: Duration = Duration::from_secs(1);
+
+/// The least time between two lists.
+const FEED_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long after a feed could not be written it is tried again.
 const FEED_RETRY: Duration = Duration::from_secs(5);

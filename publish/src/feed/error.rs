@@ -96,7 +96,7 @@ pub enum FeedError {
     #[error(
         "the list is of epoch {epoch} generation {generation}, older than {seen_epoch}/{seen_generation} that was seen; \
          an old copy is served: look at caches and at the Master's docroot; where the Master itself was put back to \
-         an older state, promote it, which raises its epoch"
+         an older state, raise the number in the file `epoch` of its data folder"
     )]
     Replayed {
         /// What it says.

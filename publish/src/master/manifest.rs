@@ -231,6 +231,12 @@ impl Manifest {
         self.names.get(name)
     }
 
+    /// Whether the operator wants an item out: a crash may have come between his word and its first step.
+    pub(super) fn is_kept_out(&self, item: &Item) -> bool {
+        let withdrawn = self.names.get(&item.name).and_then(|known| known.withdrawn.as_ref());
+        withdrawn == Some(&item.files_were)
+    }
+
     /// What is known of all names, in no order.
     pub(super) fn names(&self) -> impl Iterator<Item = &Known> {
         self.names.values()
@@ -349,12 +355,17 @@ mod tests {
         manifest.begin(item(1, "a"), b"torrent").unwrap();
         assert_eq!(manifest.next_title("a"), "a (2)");
         manifest.put(Item { step: Step::Published, ..item(1, "a") }).unwrap();
+        assert!(!manifest.is_kept_out(&item(1, "a")));
+        let known = manifest.known("a").unwrap().clone();
+        let withdrawn = Some(item(1, "a").files_were);
+        manifest.know(Known { withdrawn, ..known }).unwrap();
         assert_eq!(manifest.next_generation().unwrap(), 1);
         manifest.know_folder(FolderIdentity { device: 3, inode: 4 }).unwrap();
 
         let mut manifest = Manifest::open(data.path()).unwrap();
         assert_eq!(manifest.item(&InfoHash([1; 20])).unwrap().step, Step::Published);
         assert_eq!(manifest.torrent(&InfoHash([1; 20])).unwrap(), "torrent");
+        assert!(manifest.is_kept_out(&item(1, "a")) && !manifest.is_kept_out(&item(1, "b")));
         assert_eq!(manifest.folder(), Some(FolderIdentity { device: 3, inode: 4 }));
         assert_eq!(manifest.next_generation().unwrap(), 2);
         manifest.forget(&InfoHash([1; 20])).unwrap();

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::docroot::Docroot;
 use super::feed_writer::{FeedWriter, feed_name};
 use super::hasher::{Hasher, Making};
-use super::manifest::{Manifest, ManifestError, Step};
+use super::manifest::{Item, Manifest, ManifestError, Step};
 use super::names::Names;
 use super::steps::{Steps, Turns};
 use super::tracker::TrackerApi;
@@ -212,7 +212,8 @@ pub(super) async fn publish(
         tracing::info!(strayed, "torrents that nobody knew were removed from the docroot");
     }
     let mut names = Names::default();
-    for item in manifest.items().filter(|item| item.step != Step::Withdrawing) {
+    let stays = |item: &&Item| item.step != Step::Withdrawing && !manifest.is_kept_out(item);
+    for item in manifest.items().filter(stays) {
         names.restore(&item.name, item.info_hash, item.files_were.look());
     }
     for known in manifest.names() {
@@ -224,7 +225,7 @@ pub(super) async fn publish(
         rules: rules(options),
         published: manifest
             .items()
-            .filter(|item| item.step != Step::Withdrawing && item.root == folder)
+            .filter(|item| stays(item) && item.root == folder)
             .map(|item| (OsString::from(&item.name), item.files_were.look()))
             .collect(),
         known: manifest.folder(),
@@ -301,6 +302,9 @@ impl Master {
             let metainfo = Metainfo::parse(bytes)
                 .map_err(|source| StartError::Torrent { name: item.name.clone(), source })?;
             self.enter(&item, Arc::new(metainfo));
+            if self.manifest.is_kept_out(&item) {
+                self.withdraw(item.info_hash);
+            }
         }
         if count > 0 {
             tracing::info!(torrents = count, "known from before");
