@@ -78,13 +78,17 @@ impl Listener {
                     ended = timeout(time, connection) => {
                         tracing::trace!(?ended, "a connection ended");
                     }
-                    () = stop.cancelled() => {}
+                    // Who has said something hears the answer, also when it is what ends this.
+                    () = async { stop.cancelled().await; sleep(DRAIN_TIME).await } => {}
                 }
                 drop(place);
             });
         }
     }
 }
+
+/// How long connections may last when nobody answers any more.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 512;
