@@ -123,6 +123,7 @@ pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(
         asking: HashSet::new(),
         fetching: HashMap::new(),
         failed: HashMap::new(),
+        waits: HashMap::new(),
         waiting: Vec::new(),
         bytes_max: options.disk_max.map(|max| max.0 as u64),
         order: options.order,
