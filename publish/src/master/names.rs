@@ -370,8 +370,9 @@ mod tests {
     fn other_bytes_written_in_place_are_not_published_unless_somebody_says_so() {
         let mut names = published(1, A);
         names.see("a", Seen::Uploading);
-        names.see("a", Seen::Overwritten(files(1)));
-        assert_eq!(names.see("a", Seen::Uploading), []);
+        let as_it_was = names.see("a", Seen::Overwritten(files(1)));
+        assert_eq!(as_it_was, [Act::Refresh(A, files(1))]);
+        assert_eq!(names.see("a", Seen::Uploading), [Act::Silence(A)]);
         let hash = Act::Hash("a".to_owned(), files(2));
         assert_eq!(names.see("a", Seen::Overwritten(files(2))), [hash.clone()]);
         assert_eq!(names.hear("a", &files(2), Hashed::Torrent(B)), []);
