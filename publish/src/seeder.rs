@@ -98,6 +98,8 @@ struct Seeder {
     fetching: HashMap<InfoHash, Fetching>,
     /// What could not be fetched, why, and when it is tried again.
     failed: HashMap<InfoHash, (String, Instant)>,
+    /// How long the next try of what failed waits: a Master that starts again is back in seconds.
+    waits: HashMap<InfoHash, Duration>,
     /// Names of who waits for room.
     waiting: Vec<(String, u64)>,
     bytes_max: Option<u64>,
@@ -219,7 +221,15 @@ impl Seeder {
 
     fn stays(&mut self, info_hash: InfoHash, why: String) {
         tracing::error!(torrent = %info_hash, why, "it cannot be removed; it is tried again");
-        self.failed.insert(info_hash, (why, Instant::now() + RETRY));
+        let again = Instant::now() + self.next_wait(info_hash);
+        self.failed.insert(info_hash, (why, again));
+    }
+
+    fn next_wait(&mut self, info_hash: InfoHash) -> Duration {
+        let wait = self.waits.entry(info_hash).or_insert(RETRY_MIN);
+        let now = *wait;
+        *wait = (now * 2).min(RETRY_MAX);
+        now
     }
 
     /// What is to be known after a start. Where that cannot be written, as on a full disk, what is here goes on, and a
@@ -277,9 +287,11 @@ impl Seeder {
     fn hold_what_fits(&mut self) {
         let items = self.following.items();
         // What is neither wanted nor here any more has not failed.
-        self.failed.retain(|info_hash, _| {
+        let matters = |info_hash: &InfoHash| {
             items.contains_key(info_hash) || self.shelf.get(info_hash).is_some()
-        });
+        };
+        self.failed.retain(|info_hash, _| matters(info_hash));
+        self.waits.retain(|info_hash, _| matters(info_hash));
         let mut candidates: Vec<Candidate> = items
             .values()
             .filter(|(item, _)| !self.own.contains_key(&item.info_hash))
@@ -520,6 +532,7 @@ impl Seeder {
         let held = Held { state: HeldState::Complete(identities.to_vec()), ..held };
         self.keep(held.clone());
         self.failed.remove(&info_hash);
+        self.waits.remove(&info_hash);
         self.bridge.withdraw(&info_hash);
         tracing::info!(name = held.name, torrent = %info_hash, "fetched; seeding");
         self.seed(&held, identities.to_vec());
@@ -548,8 +561,9 @@ impl Seeder {
     }
 
     fn fails(&mut self, info_hash: InfoHash, name: &str, why: String) {
-        tracing::warn!(name, torrent = %info_hash, why, "it cannot be fetched; it is tried again in a minute");
-        self.failed.insert(info_hash, (why, Instant::now() + RETRY));
+        tracing::warn!(name, torrent = %info_hash, why, "it cannot be fetched; it is tried again");
+        let again = Instant::now() + self.next_wait(info_hash);
+        self.failed.insert(info_hash, (why, again));
         if self.fetching.remove(&info_hash).is_some() {
             self.node.leave(&info_hash);
             let engine = self.engine.clone();
@@ -568,6 +582,7 @@ impl Seeder {
         }
         self.keep(Held { state: HeldState::Removing, ..held });
         self.failed.remove(&info_hash);
+        self.waits.remove(&info_hash);
         self.remove(info_hash);
     }
 
@@ -673,5 +688,8 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
 /// How often the engine is looked at.
 const TICK: Duration = Duration::from_millis(500);
 
-/// How long after a failure a torrent is tried again.
-const RETRY: Duration = Duration::from_secs(60);
+/// How long after its first failure a torrent is tried again; twice as long after each that follows.
+const RETRY_MIN: Duration = Duration::from_secs(2);
+
+/// The longest of these times.
+const RETRY_MAX: Duration = Duration::from_secs(60);

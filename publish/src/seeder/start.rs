@@ -191,6 +191,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
         asking: HashSet::new(),
         fetching: HashMap::new(),
         failed: HashMap::new(),
+        waits: HashMap::new(),
         waiting: Vec::new(),
         bytes_max: settings.bytes_max,
         order: settings.order,
