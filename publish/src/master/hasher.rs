@@ -1,6 +1,6 @@
 //! The thread that hashes: one name at a time, with as many threads as are wanted for it.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -59,8 +59,8 @@ struct Job {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Names that wait or are being hashed.
-    jobs: VecDeque<(String, u64, Arc<AtomicBool>, Arc<Progress>)>,
+    /// Names that wait or are being hashed: their size, and where they are stopped and followed.
+    jobs: HashMap<String, (u64, Arc<AtomicBool>, Arc<Progress>)>,
 }
 
 impl Hasher {
@@ -73,7 +73,11 @@ impl Hasher {
             move || {
                 for job in arriving {
                     let outcome = hash(&making, &job);
-                    lock(&state).jobs.retain(|(_, _, stop, _)| !Arc::ptr_eq(stop, &job.stop));
+                    let jobs = &mut lock(&state).jobs;
+                    // It may have been given up, and wait again behind others.
+                    if jobs.get(&job.name).is_some_and(|(_, stop, _)| Arc::ptr_eq(stop, &job.stop)) {
+                        jobs.remove(&job.name);
+                    }
                     let is_wanted = !job.stop.load(Ordering::Relaxed);
                     if is_wanted && outcomes.send(outcome).is_err() {
                         return;
@@ -88,37 +92,32 @@ impl Hasher {
     pub(super) fn hash(&self, name: &str, look: Look) {
         let size = look.identities().map(|identity| identity.size).sum();
         let (stop, progress): (Arc<AtomicBool>, Arc<Progress>) = Default::default();
-        lock(&self.state).jobs.push_back((name.to_owned(), size, stop.clone(), progress.clone()));
+        self.cancel(name);
+        lock(&self.state).jobs.insert(name.to_owned(), (size, stop.clone(), progress.clone()));
         // The thread lives as long as somebody takes what comes.
         let _ = self.jobs.send(Job { name: name.to_owned(), look, stop, progress });
     }
 
     /// A name is not to be hashed any more.
     pub(super) fn cancel(&self, name: &str) {
-        lock(&self.state).jobs.retain(|(of, _, stop, _)| {
-            if of == name {
-                stop.store(true, Ordering::Relaxed);
-            }
-            of != name
-        });
+        if let Some((_, stop, _)) = lock(&self.state).jobs.remove(name) {
+            stop.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Bytes that are hashed of a name, where it waits or is being hashed.
     pub(super) fn done(&self, name: &str) -> Option<u64> {
         let state = lock(&self.state);
-        let (.., progress) = state.jobs.iter().find(|(of, ..)| of == name)?;
+        let (.., progress) = state.jobs.get(name)?;
         Some(progress.bytes.load(Ordering::Relaxed))
     }
 
     /// Bytes that are hashed of all that waits and is being hashed, and of how many.
     pub(super) fn progress(&self) -> Option<(u64, u64)> {
         let state = lock(&self.state);
-        let done = state
-            .jobs
-            .iter()
-            .map(|(_, _, _, progress)| progress.bytes.load(Ordering::Relaxed))
-            .sum();
-        let all = state.jobs.iter().map(|(_, size, ..)| size).sum();
+        let jobs = state.jobs.values();
+        let done = jobs.clone().map(|(.., progress)| progress.bytes.load(Ordering::Relaxed)).sum();
+        let all = jobs.map(|(size, ..)| size).sum();
         (!state.jobs.is_empty()).then_some((done, all))
     }
 }
