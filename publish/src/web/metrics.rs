@@ -7,6 +7,9 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use super::status::{FileState, Role, Status};
 
+/// The values of a metric: those of its labels, and the value.
+type Series = Vec<(Vec<String>, f64)>;
+
 /// A declared metric.
 struct Metric {
     name: &'static str,
@@ -14,14 +17,14 @@ struct Metric {
     labels: &'static [&'static str],
     help: &'static str,
     /// The series: values of the labels, and the value.
-    series: fn(&Status) -> Vec<(Vec<String>, f64)>,
+    series: fn(&Status) -> Series,
 }
 
-fn one(value: f64) -> Vec<(Vec<String>, f64)> {
+fn one(value: f64) -> Series {
     vec![(Vec::new(), value)]
 }
 
-fn by_feed(status: &Status, value: fn(&super::status::Feed) -> f64) -> Vec<(Vec<String>, f64)> {
+fn by_feed(status: &Status, value: fn(&super::status::Feed) -> f64) -> Series {
     // Without the key behind `#`, which is no part of where it is.
     let address =
         |feed: &super::status::Feed| feed.address.split('#').next().unwrap_or_default().to_owned();
