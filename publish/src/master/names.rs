@@ -368,7 +368,7 @@ mod tests {
         assert_eq!(names.see("a", Seen::Overwritten(files(1))), [Act::Refresh(A, files(1))]);
         assert_eq!(names.see("a", Seen::Uploading), [Act::Silence(A)]);
         let hash = Act::Hash("a".to_owned(), files(2));
-        assert_eq!(names.see("a", Seen::Overwritten(files(2))), [hash.clone()]);
+        assert_eq!(names.see("a", Seen::Overwritten(files(2))), std::slice::from_ref(&hash));
         assert_eq!(names.hear("a", &files(2), Hashed::Torrent(B)), []);
         assert_eq!(names.states().next().unwrap().1, FileState::Failed);
         assert_eq!(names.republish("a").unwrap(), [hash]);

@@ -88,7 +88,7 @@ pub enum PollError {
         /// Where.
         url: Url,
         /// Why.
-        source: FeedError,
+        source: Box<FeedError>,
     },
     /// A file is not what the list says.
     #[error("{url} is not the file that the signed list names; it is not used")]
@@ -148,7 +148,7 @@ impl Poller {
             Polled::Same => Err(PollError::Late { url: url.clone() }),
             Polled::New { bytes, .. } => feed::read(&bytes, keys)
                 .map(|signed| signed.list)
-                .map_err(|source| PollError::Feed { url: url.clone(), source }),
+                .map_err(|source| PollError::Feed { url: url.clone(), source: source.into() }),
         }
     }
 

@@ -13,15 +13,17 @@ struct Metric {
     is_counter: bool,
     labels: &'static [&'static str],
     help: &'static str,
-    /// The series: values of the labels, and the value.
-    series: fn(&Status) -> Vec<(Vec<String>, f64)>,
+    series: fn(&Status) -> Vec<Series>,
 }
 
-fn one(value: f64) -> Vec<(Vec<String>, f64)> {
+/// Values of the labels, and the value.
+type Series = (Vec<String>, f64);
+
+fn one(value: f64) -> Vec<Series> {
     vec![(Vec::new(), value)]
 }
 
-fn by_feed(status: &Status, value: fn(&super::status::Feed) -> f64) -> Vec<(Vec<String>, f64)> {
+fn by_feed(status: &Status, value: fn(&super::status::Feed) -> f64) -> Vec<Series> {
     // Without the key behind `#`, which is no part of where it is.
     let address =
         |feed: &super::status::Feed| feed.address.split('#').next().unwrap_or_default().to_owned();
