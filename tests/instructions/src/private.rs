@@ -53,6 +53,7 @@ pub(crate) fn announce() -> Box<dyn Walk> {
     let swarms = full(&crowd, clock.now() - SINCE_LAST);
     let (core, inbox) = tracker::core(clock, |home| {
         Some(Private {
+            is_closed: false,
             number: 0,
             cores: 1,
             to_tell: Vec::new(),
