@@ -427,8 +427,19 @@ fn pages_name_only_options_that_there_are() {
         known.extend(command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned));
         command.get_subcommands().for_each(|inner| longs(inner, known));
     }
-    // Of aria2, and of the simulation of a restart.
-    let mut known = BTreeSet::from(["enable-dht".to_owned(), "mix".to_owned()]);
+    // Of aria2, of the simulation of a restart, of rsync, and of the publisher's commands.
+    let others = [
+        "enable-dht",
+        "mix",
+        "append",
+        "inplace",
+        "partial",
+        "partial-dir",
+        "follow",
+        "next",
+        "switch",
+    ];
+    let mut known = BTreeSet::from(others.map(str::to_owned));
     longs(&margay::command::cli::command(), &mut known);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     // Of the publisher: its own tests hold the page against its options.

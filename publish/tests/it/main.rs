@@ -13,6 +13,7 @@ mod feed;
 mod nginx;
 mod places;
 mod prepared;
+mod registered;
 mod site;
 mod story;
 mod torrent;

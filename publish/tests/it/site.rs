@@ -41,7 +41,17 @@ impl Site {
     /// In the folder `home`, whose folders may be there already, at an address of this host, with more options of the
     /// Master.
     pub(crate) fn of(home: TempDir, host: IpAddr, seeders: usize, options: &[&str]) -> Self {
-        let tracker = Tracker::start(host);
+        Self::with(Tracker::start(host), home, host, seeders, options)
+    }
+
+    /// The same with a tracker that runs already.
+    pub(crate) fn with(
+        tracker: Tracker,
+        home: TempDir,
+        host: IpAddr,
+        seeders: usize,
+        options: &[&str],
+    ) -> Self {
         let served = free_port(host);
         let at = |name: &str| home.path().join(name).display().to_string();
         for folder in ["in", "out"] {
@@ -382,29 +392,52 @@ impl Drop for Program {
 pub(crate) struct Tracker {
     child: Child,
     http: SocketAddr,
-    _data: TempDir,
+    control: SocketAddr,
+    data: TempDir,
 }
 
 impl Tracker {
     pub(crate) fn start(host: IpAddr) -> Self {
+        Self::with(host, &[])
+    }
+
+    /// With these options.
+    pub(crate) fn with(host: IpAddr, options: &[&str]) -> Self {
         let data = tempfile::tempdir().unwrap();
         let (http, control) = (free_port(host), free_port(Ipv4Addr::LOCALHOST.into()));
-        let built = || Path::new(env!("CARGO_BIN_EXE_margay-publish")).with_file_name("margay");
-        let program = std::env::var_os("MARGAY").map_or_else(built, PathBuf::from);
         let log = data.path().join("log");
-        let mut command = clean(program);
+        let mut command = clean(margay());
         command
             .args(["--cores", "1", "--udp", &http.to_string(), "--http", &http.to_string()])
-            .args(["--control", &control.to_string(), "--data"])
+            .args(["--control", &control.to_string()])
+            .args(options)
+            .arg("--data")
             .arg(data.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap());
         let child = command.spawn().expect("build margay, or name it by MARGAY");
-        let tracker = Tracker { child, http, _data: data };
-        let is = until_is(|| get(http, "/scrape", "").is_some());
-        assert!(is, "margay does not answer: {}", fs::read_to_string(&log).unwrap());
+        let tracker = Tracker { child, http, control, data };
+        let ready = || get(control, "/health/ready", "").is_some_and(|answer| answer.status == 200);
+        assert!(until_is(ready), "margay is not ready: {}", fs::read_to_string(&log).unwrap());
         tracker
+    }
+
+    /// Where it is asked and told.
+    pub(crate) fn control(&self) -> SocketAddr {
+        self.control
+    }
+
+    /// What a command of its shell prints, which works with its data folder and control listener.
+    pub(crate) fn say(&self, words: &[&str]) -> String {
+        let mut command = clean(margay());
+        command.args(words).arg("--data").arg(self.data.path()).stdin(Stdio::null());
+        if words[0] != "api-token" {
+            command.args(["--control", &self.control.to_string()]);
+        }
+        let said = command.output().unwrap();
+        assert!(said.status.success(), "{words:?}: {}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8(said.stdout).unwrap()
     }
 
     /// Its announce URL.
@@ -468,6 +501,11 @@ pub(crate) fn get(at: SocketAddr, path: &str, head: &str) -> Option<Answer> {
 /// Runs margay-publish with these words to its end.
 pub(crate) fn publisher(words: &[&str]) -> Output {
     clean(program()).args(words).stdin(Stdio::null()).output().unwrap()
+}
+
+fn margay() -> PathBuf {
+    let built = || Path::new(env!("CARGO_BIN_EXE_margay-publish")).with_file_name("margay");
+    std::env::var_os("MARGAY").map_or_else(built, PathBuf::from)
 }
 
 fn program() -> PathBuf {
