@@ -75,7 +75,8 @@ impl Hasher {
                     let outcome = hash(&making, &job);
                     let jobs = &mut lock(&state).jobs;
                     // It may have been given up, and wait again behind others.
-                    if jobs.get(&job.name).is_some_and(|(_, stop, _)| Arc::ptr_eq(stop, &job.stop)) {
+                    if jobs.get(&job.name).is_some_and(|(_, stop, _)| Arc::ptr_eq(stop, &job.stop))
+                    {
                         jobs.remove(&job.name);
                     }
                     let is_wanted = !job.stop.load(Ordering::Relaxed);
