@@ -1,9 +1,13 @@
 //! Files that are whole or not there: written beside, synced, renamed, and the folder synced (rename(2), fsync(2)).
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -40,12 +44,57 @@ pub enum Readers {
 
 /// Puts `bytes` into the file at `path`, whose folder is there. After a crash it is the old one or the new one.
 pub fn write(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), FileError> {
+    put(path, bytes, readers)?;
+    sync_folder_of(path).map_err(FileError::of("write", path))
+}
+
+/// Puts many files there, each at another path, as [`write`] does with one: all are there when it returns `Ok`. After an
+/// error, and after a crash before that, each is the old one or the new one.
+///
+/// What costs is the wait for the disk: several threads wait at a time, so that file systems with a journal sync the
+/// files of all of them at once, and each folder is synced once.
+pub fn write_all(files: &[(PathBuf, Vec<u8>)], readers: Readers) -> Result<(), FileError> {
+    if let [(path, bytes)] = files {
+        return write(path, bytes, readers);
+    }
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+    let put_next = || {
+        while let Some((path, bytes)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(error) = put(path, bytes, readers) {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                // The others have no more to do either.
+                next.store(files.len(), Ordering::Relaxed);
+                return;
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..files.len().min(WAITING_MAX) {
+            // One that cannot be started leaves its part to the others.
+            let _ = thread::Builder::new().spawn_scoped(scope, put_next);
+        }
+        put_next();
+    });
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let mut synced = BTreeSet::new();
+    for (path, _) in files {
+        if synced.insert(path.parent()) {
+            sync_folder_of(path).map_err(FileError::of("write", path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the file there; the folder is not synced.
+fn put(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), FileError> {
     let mut file = OpenOptions::new();
     file.create_new(true);
     let at = beside(path, "");
     // Never into what is there: it may be a link to a file of somebody else.
     remove(&at)?;
-    write_beside(&at, file, bytes, readers, |beside| rename(beside, path))
+    write_beside(&at, file, bytes, readers, |beside| fs::rename(beside, path))
         .map_err(FileError::of("write", path))
 }
 
@@ -155,11 +204,36 @@ fn beside(path: &Path, whose: &str) -> PathBuf {
     path.with_file_name(format!(".{name}{whose}{BESIDE}"))
 }
 
+/// Threads that wait for the disk at a time; more do not make a journal faster.
+const WAITING_MAX: usize = 16;
+
 const BESIDE: &str = ".being-written";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_files_are_there_or_it_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("below")).unwrap();
+        let path = |number: usize| match number % 2 {
+            0 => folder.path().join(number.to_string()),
+            _ => folder.path().join("below").join(number.to_string()),
+        };
+        for count in [0, 1, 2, 100] {
+            let files: Vec<_> =
+                (0..count).map(|number| (path(number), number.to_string().into_bytes())).collect();
+            write_all(&files, Readers::All).unwrap();
+            for (path, bytes) in &files {
+                assert_eq!(fs::read(path).unwrap(), *bytes);
+            }
+        }
+        let gone = folder.path().join("no/such");
+        let files = [(path(0), b"0".to_vec()), (gone, Vec::new()), (path(2), b"2".to_vec())];
+        let error = write_all(&files, Readers::All).unwrap_err();
+        assert!(error.to_string().contains("no/such"), "{error}");
+    }
 
     #[test]
     fn a_file_is_replaced_as_a_whole_and_nothing_is_left_beside() {

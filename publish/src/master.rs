@@ -2,7 +2,8 @@
 //!
 //! `watch` says what is in the folder, `names` what is to be done about it, `hasher` hashes, `steps` take a torrent into
 //! the world and out of it, `feed_writer` writes the feed, and `manifest` keeps what must outlive the process. This file
-//! joins them: one task takes what each of them says, one after the other.
+//! joins them: one task takes what each of them says, one after the other, and as much of it at a time as is there.
+//! What that changes in the manifest is put on disk together, before anybody else is told of it.
 
 mod docroot;
 mod feed_writer;
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 use shard::InfoHash;
 use tokio::sync::{mpsc, watch};
 use tokio::task::block_in_place;
-use tokio::time::interval;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::engine::upload;
 use crate::feed::{self, List};
@@ -62,6 +63,12 @@ struct Master {
     next_key: Option<feed::PublicKey>,
     torrents: HashMap<InfoHash, Torrent>,
     feed: FeedState,
+    /// Torrents whose files are others: written down with the next `commit`.
+    refreshed: HashSet<InfoHash>,
+    /// Torrents that go: written down with the next `commit`, and nothing is done before that.
+    withdrawing: HashSet<InfoHash>,
+    /// Torrents that are published, with their names: as those that go.
+    entering: HashMap<InfoHash, (String, Box<Metainfo>)>,
     /// Torrents that are withdrawn once a list without them is out.
     leaving: HashSet<InfoHash>,
     /// What is published again when it has been withdrawn.
@@ -126,31 +133,156 @@ impl Master {
     /// Works until `stop`.
     async fn work(&mut self, mut arriving: Arriving, stop: tokio_util::sync::CancellationToken) {
         let mut ticks = interval(TICK);
-        let mut reports = interval(REPORT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut report = Instant::now();
+        let (mut events, mut outcomes, mut all_stepped) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                Some(event) = arriving.watched.recv() => self.watched(event),
+                1.. = arriving.watched.recv_many(&mut events, BATCH) => {
+                    events.drain(..).for_each(|event| self.watched(event));
+                }
                 Some(upload::Event::Changed { info_hash, path, how }) = arriving.uploads.recv() => {
                     tracing::info!(torrent = %info_hash, path = %path.display(), ?how, "its file is not what was hashed; it is seeded no more");
                     let acts = self.names.changed(&info_hash);
                     self.act(acts);
                 }
-                Some(outcome) = arriving.hashed.recv() => self.hashed(outcome),
-                Some(stepped) = arriving.stepped.recv() => self.stepped(stepped),
+                1.. = arriving.hashed.recv_many(&mut outcomes, BATCH) => {
+                    outcomes.drain(..).for_each(|outcome| self.hashed(outcome));
+                }
+                1.. = arriving.stepped.recv_many(&mut all_stepped, BATCH) => {
+                    all_stepped.drain(..).for_each(|stepped| self.stepped(stepped));
+                }
                 Some(written) = arriving.written.recv() => self.written(written),
                 Some((command, reply)) = arriving.orders.recv() => {
+                    let done = self.order(command);
+                    self.commit();
                     // Whoever asked may be gone.
-                    let _ = reply.send(self.order(command));
+                    let _ = reply.send(done);
                 }
                 _ = ticks.tick() => {
                     self.do_undone();
                     self.write_feed();
+                    if Instant::now() >= report {
+                        let from = Instant::now();
+                        let status = self.report();
+                        self.status.send_replace(status);
+                        // Of many files it is seldom made: never more than a part of the time.
+                        report = from + REPORT.max(from.elapsed() * REPORT_PART);
+                    }
                 }
-                _ = reports.tick() => {
-                    let status = self.report();
-                    self.status.send_replace(status);
+            }
+            self.commit();
+        }
+    }
+
+    /// What came together is written down together, and then whoever is to be told of it is told. What cannot be written
+    /// down is put off, and all else goes on.
+    fn commit(&mut self) {
+        if !self.refreshed.is_empty() {
+            let refreshed = std::mem::take(&mut self.refreshed);
+            let items: Vec<Item> = refreshed
+                .iter()
+                .filter_map(|info_hash| self.manifest.item(info_hash).cloned())
+                .collect();
+            let torrents = items.len();
+            if let Err(error) = block_in_place(|| self.manifest.put_all(items)) {
+                tracing::warn!(
+                    torrents,
+                    why = crate::chain(&error),
+                    "they will be looked at or hashed again after a start"
+                );
+            }
+        }
+        if !self.withdrawing.is_empty() {
+            self.commit_withdrawing();
+        }
+        if !self.entering.is_empty() {
+            self.commit_entering();
+        }
+    }
+
+    fn commit_withdrawing(&mut self) {
+        let items: Vec<Item> = std::mem::take(&mut self.withdrawing)
+            .iter()
+            .filter_map(|info_hash| self.manifest.item(info_hash))
+            // What is on its way out already goes it once.
+            .filter(|item| item.step != Step::Withdrawing)
+            .map(|item| Item { step: Step::Withdrawing, ..item.clone() })
+            .collect();
+        let leaving: Vec<InfoHash> = items.iter().map(|item| item.info_hash).collect();
+        if block_in_place(|| self.manifest.put_all(items.clone())).is_ok() {
+            self.feed.is_dirty |= !leaving.is_empty();
+            self.leaving.extend(leaving);
+            return;
+        }
+        // As many as there is room for.
+        let mut is_full = false;
+        for item in items {
+            let info_hash = item.info_hash;
+            if is_full {
+                self.undone.push(Undone::Withdraw(info_hash));
+            } else if let Err(error) = block_in_place(|| self.manifest.put_all(vec![item])) {
+                is_full = true;
+                self.put_off(&error, Undone::Withdraw(info_hash));
+            } else {
+                self.leaving.insert(info_hash);
+                self.feed.is_dirty = true;
+            }
+        }
+    }
+
+    fn commit_entering(&mut self) {
+        let mut new = Vec::new();
+        for (info_hash, (name, metainfo)) in std::mem::take(&mut self.entering) {
+            // It may be another one by now, or gone.
+            let torrent = self.names.torrent(&name).filter(|(is, _)| *is == info_hash);
+            let Some((_, look)) = torrent.cloned() else { continue };
+            let Some(files_were) = Files::of(&look) else { continue };
+            if self.manifest.item(&info_hash).is_some() {
+                // It is on its way out, and comes in again behind that.
+                self.returning.insert(info_hash, (name, look, metainfo));
+                continue;
+            }
+            let item = Item {
+                info_hash,
+                title: self.manifest.next_title(&name),
+                size: metainfo.total(),
+                files: metainfo.files.len() as u64,
+                files_were,
+                published: crate::unix_seconds(),
+                root: self.folder.clone(),
+                step: Step::Publishing,
+                name,
+            };
+            new.push((item, look, metainfo));
+        }
+        // Small ones first: where one finds no room, those that follow find none either.
+        new.sort_by_key(|(_, _, metainfo)| metainfo.bytes.len());
+        let (mut new, mut is_full) = (new.into_iter(), false);
+        while new.len() > 0 {
+            let batch: Vec<_> = new.by_ref().take(BATCH).collect();
+            let written: Vec<_> = batch
+                .iter()
+                .map(|(item, _, metainfo)| (item.clone(), metainfo.bytes.clone()))
+                .collect();
+            let all = !is_full && block_in_place(|| self.manifest.begin_all(&written)).is_ok();
+            for ((item, look, metainfo), written) in batch.into_iter().zip(&written) {
+                if is_full {
+                    let undone = Undone::Publish(item.name, item.info_hash, metainfo);
+                    self.undone.push(undone);
+                    continue;
                 }
+                // As many as there is room for.
+                let one = std::slice::from_ref(written);
+                if !all && let Err(error) = block_in_place(|| self.manifest.begin_all(one)) {
+                    is_full = true;
+                    self.put_off(&error, Undone::Publish(item.name, item.info_hash, metainfo));
+                    continue;
+                }
+                self.watcher.published(OsStr::new(&item.name), look);
+                tracing::info!(name = item.name, torrent = %item.info_hash, bytes = item.size, "hashed; it is being published");
+                self.enter(&item, Arc::new(*metainfo));
             }
         }
     }
@@ -254,24 +386,18 @@ impl Master {
             return;
         }
         let before = self.data_trouble.take();
-        let mut undone = std::mem::take(&mut self.undone).into_iter();
-        while self.data_trouble.is_none()
-            && let Some(next) = undone.next()
-        {
+        for next in std::mem::take(&mut self.undone) {
             match next {
                 Undone::Publish(name, info_hash, metainfo) => {
-                    // It may be another one by now, or gone.
-                    let torrent = self.names.torrent(&name).filter(|(is, _)| *is == info_hash);
-                    if let Some((_, look)) = torrent.cloned() {
-                        self.publish(name, look, metainfo);
-                    }
+                    self.entering.insert(info_hash, (name, metainfo));
                 }
-                Undone::Withdraw(info_hash) => self.withdraw(info_hash),
+                Undone::Withdraw(info_hash) => _ = self.withdrawing.insert(info_hash),
+                later if self.data_trouble.is_some() => self.undone.push(later),
                 Undone::Forget(info_hash) => self.forget(&info_hash),
                 Undone::Know(known) => self.know(known),
             }
         }
-        self.undone.extend(undone);
+        self.commit();
         if before.is_some() && self.undone.is_empty() {
             tracing::info!("the data folder can be written to again");
         }
@@ -294,41 +420,23 @@ impl Master {
         let item = Item { files_were, root: self.folder.clone(), ..item.clone() };
         self.watcher.published(OsStr::new(&item.name), look.clone());
         self.seed(&item);
-        if self.manifest.item(&info_hash) != Some(&item)
-            && let Err(error) = block_in_place(|| self.manifest.put(item))
-        {
-            tracing::warn!(torrent = %info_hash, why = crate::chain(&error), "it will be hashed again after a start");
+        if self.manifest.item(&info_hash) != Some(&item) {
+            self.manifest.remember(item);
+            self.refreshed.insert(info_hash);
         }
     }
 
     fn publish(&mut self, name: String, look: Look, metainfo: Box<Metainfo>) {
-        let Some(files_were) = Files::of(&look) else { return };
         let info_hash = metainfo.info_hash;
         if self.manifest.item(&info_hash).is_some() {
             // It is on its way out, and comes in again behind that.
             self.returning.insert(info_hash, (name, look, metainfo));
-            return;
+        } else {
+            self.entering.insert(info_hash, (name, metainfo));
         }
-        let item = Item {
-            info_hash,
-            title: self.manifest.next_title(&name),
-            size: metainfo.total(),
-            files: metainfo.files.len() as u64,
-            files_were,
-            published: crate::unix_seconds(),
-            root: self.folder.clone(),
-            step: Step::Publishing,
-            name,
-        };
-        if let Err(error) = block_in_place(|| self.manifest.begin(item.clone(), &metainfo.bytes)) {
-            return self.put_off(&error, Undone::Publish(item.name, info_hash, metainfo));
-        }
-        self.watcher.published(OsStr::new(&item.name), look);
-        tracing::info!(name = item.name, torrent = %info_hash, bytes = item.size, "hashed; it is being published");
-        self.enter(&item, Arc::new(*metainfo));
     }
 
-    /// A torrent of the manifest goes into the world: it is seeded, and tracker and docroot are told.
+    /// A torrent of the manifest goes into the world: tracker and docroot are told, and then it is seeded.
     fn enter(&mut self, item: &Item, metainfo: Arc<Metainfo>) {
         let bytes = metainfo.bytes.clone();
         let torrent_sha256 = start::sha256(&bytes);
@@ -355,12 +463,7 @@ impl Master {
         }
         tracing::info!(name = item.name, torrent = %info_hash, "it is being withdrawn");
         self.watcher.withdrawn(OsStr::new(&item.name));
-        let item = Item { step: Step::Withdrawing, ..item.clone() };
-        if let Err(error) = block_in_place(|| self.manifest.put(item)) {
-            return self.put_off(&error, Undone::Withdraw(info_hash));
-        }
-        self.leaving.insert(info_hash);
-        self.feed.is_dirty = true;
+        self.withdrawing.insert(info_hash);
     }
 
     /// A torrent has left everywhere.
@@ -378,7 +481,9 @@ impl Master {
             Stepped::Offered(info_hash) => {
                 self.delayed.remove(&info_hash);
                 let Some(item) = self.manifest.item(&info_hash).cloned() else { return };
-                if item.step != Step::Withdrawing {
+                // What was published before the start is seeded since then.
+                let is_new = self.torrents.get(&info_hash).is_some_and(|torrent| !torrent.offered);
+                if item.step != Step::Withdrawing && is_new {
                     self.seed_if_same(&item);
                     if let Some(torrent) = self.torrents.get_mut(&info_hash) {
                         torrent.offered = true;
@@ -418,12 +523,8 @@ impl Master {
                 let item = Item { files_were: now, ..item.clone() };
                 self.names.restore(&item.name, item.info_hash, item.files_were.look());
                 self.seed(&item);
-                if let Err(error) = block_in_place(|| self.manifest.put(item)) {
-                    tracing::warn!(
-                        why = crate::chain(&error),
-                        "it will be looked at again after a start"
-                    );
-                }
+                self.refreshed.insert(item.info_hash);
+                self.manifest.remember(item);
             }
             // The watcher finds the same, and says what it is now.
             _ if item.root == self.folder => self.watcher.again(OsStr::new(&item.name)),
@@ -460,13 +561,15 @@ impl Master {
             .filter_map(|item| self.told(item))
             .collect();
         items.sort_by_key(|item| (item.published, item.info_hash));
-        for told in &items {
-            let item = self.manifest.item(&told.info_hash);
-            if let Some(item) = item.filter(|item| item.step == Step::Publishing).cloned() {
-                self.manifest.put(Item { step: Step::Published, ..item })?;
-                self.feed.new.insert(told.info_hash);
-            }
-        }
+        let new: Vec<Item> = items
+            .iter()
+            .filter_map(|told| self.manifest.item(&told.info_hash))
+            .filter(|item| item.step == Step::Publishing)
+            .map(|item| Item { step: Step::Published, ..item.clone() })
+            .collect();
+        let hashes: Vec<InfoHash> = new.iter().map(|item| item.info_hash).collect();
+        self.manifest.put_all(new)?;
+        self.feed.new.extend(hashes);
         let generation = self.manifest.next_generation()?;
         let items_count = items.len();
         Ok(List {
@@ -590,6 +693,12 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How often the status is made.
 const REPORT: Duration = Duration::from_secs(1);
+
+/// One part of so many of the time is given to it at most.
+const REPORT_PART: u32 = 100;
+
+/// What is taken at a time of what arrives, and put on disk together.
+const BATCH: usize = 256;
 
 /// The least time between two lists.
 const FEED_PAUSE: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ pub mod poll;
 mod report;
 mod start;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use shard::InfoHash;
 use tokio::sync::{mpsc, watch};
 use tokio::task::block_in_place;
-use tokio::time::interval;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::Transfer;
@@ -102,6 +102,10 @@ struct Seeder {
     waits: HashMap<InfoHash, Duration>,
     /// Names of who waits for room.
     waiting: Vec<(String, u64)>,
+    /// What is to be fetched next, in order.
+    wanted: VecDeque<InfoHash>,
+    /// When it is decided anew what is held.
+    choose_at: Instant,
     bytes_max: Option<u64>,
     order: Order,
     fetches_max: usize,
@@ -152,6 +156,9 @@ impl Seeder {
         stop: CancellationToken,
     ) {
         let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut report = Instant::now();
+        let mut all_came = Vec::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -159,14 +166,17 @@ impl Seeder {
                     tracing::warn!(torrent = %info_hash, path = %path.display(), ?how, "its file was changed by somebody; it is fetched again where it is wrong");
                     self.fetch_again(info_hash);
                 }
-                Some(came) = came.recv() => {
-                    if let Came::Polled(at, _) = came {
-                        self.came(came);
-                        // A fifth to both sides, so that Seeders do not come together.
-                        self.poll(at, poll.mul_f64(0.8 + 0.4 * fastrand::f64()), poll);
-                    } else {
-                        self.came(came);
+                1.. = came.recv_many(&mut all_came, BATCH) => {
+                    for came in all_came.drain(..) {
+                        if let Came::Polled(at, _) = came {
+                            self.came(came);
+                            // A fifth to both sides, so that Seeders do not come together.
+                            self.poll(at, poll.mul_f64(0.8 + 0.4 * fastrand::f64()), poll);
+                        } else {
+                            self.came(came);
+                        }
                     }
+                    self.fetch_next();
                 }
                 Some((command, reply)) = orders.recv() => {
                     // Whoever asked may be gone.
@@ -178,8 +188,13 @@ impl Seeder {
                 _ = ticks.tick() => {
                     self.look_at_engine();
                     self.hold_what_fits();
-                    let status = self.report();
-                    self.status.send_replace(status);
+                    if Instant::now() >= report {
+                        let from = Instant::now();
+                        let status = self.report();
+                        self.status.send_replace(status);
+                        // Of many files it is seldom made: never more than a part of the time.
+                        report = from + TICK.max(from.elapsed() * REPORT_PART);
+                    }
                 }
             }
         }
@@ -205,24 +220,36 @@ impl Seeder {
                     // It was withdrawn before the engine had it.
                     let engine = self.engine.clone();
                     tokio::spawn(async move { engine.remove(info_hash, false).await });
+                } else {
+                    self.await_end(info_hash);
                 }
             }
             Came::Released(info_hash, identities) => self.complete(info_hash, &identities),
-            Came::Removed(info_hash, Ok(())) => match block_in_place(|| {
-                self.shelf.remove(&info_hash)
-            }) {
-                Ok(Some(held)) => tracing::info!(name = held.name, torrent = %info_hash, "removed"),
-                Ok(None) => {}
-                Err(error) => self.stays(info_hash, crate::chain(&error)),
-            },
+            Came::Removed(info_hash, Ok(())) => {
+                match block_in_place(|| self.shelf.remove(&info_hash)) {
+                    Ok(Some(held)) => {
+                        tracing::info!(name = held.name, torrent = %info_hash, "removed");
+                    }
+                    Ok(None) => {}
+                    Err(error) => self.stays(info_hash, crate::chain(&error)),
+                }
+                // There is room for another, or for it again.
+                self.choose_soon();
+            }
             Came::Removed(info_hash, Err(why)) => self.stays(info_hash, why),
         }
     }
 
     fn stays(&mut self, info_hash: InfoHash, why: String) {
         tracing::error!(torrent = %info_hash, why, "it cannot be removed; it is tried again");
+        self.has_failed(info_hash, why);
+    }
+
+    /// It is tried again some time later.
+    fn has_failed(&mut self, info_hash: InfoHash, why: String) {
         let again = Instant::now() + self.next_wait(info_hash);
         self.failed.insert(info_hash, (why, again));
+        self.choose_at = self.choose_at.min(again);
     }
 
     fn next_wait(&mut self, info_hash: InfoHash) -> Duration {
@@ -243,6 +270,12 @@ impl Seeder {
 
     /// An answer about a list: what it says is kept before anything is done about it.
     fn polled(&mut self, at: usize, answer: Result<Polled, PollError>) {
+        match &answer {
+            Ok(Polled::New { .. }) => self.choose_at = Instant::now(),
+            // Its list may be the one that holds from now on.
+            Ok(Polled::Same) => self.choose_soon(),
+            Err(_) => {}
+        }
         let held = &self.shelf;
         let heard = block_in_place(|| self.following.hear(at, answer, held, &self.metainfos));
         let gone = match heard {
@@ -262,12 +295,12 @@ impl Seeder {
                 return;
             }
         };
-        let items = self.following.items();
         for info_hash in gone {
             let Some(held) = self.shelf.get(&info_hash).cloned() else { continue };
-            if let Some((_, feed)) = items.get(&info_hash) {
+            if let Some((_, feed)) = self.following.item(&info_hash) {
                 // Another Master has it as well.
-                self.keep(Held { feed: feed.clone(), ..held });
+                let feed = feed.to_owned();
+                self.keep(Held { feed, ..held });
                 continue;
             }
             tracing::info!(name = held.name, torrent = %info_hash, "withdrawn by the Master; it is being removed");
@@ -285,7 +318,29 @@ impl Seeder {
 
     /// Asks for what should be held and is not, and lets go of what has to give way.
     fn hold_what_fits(&mut self) {
-        let items = self.following.items();
+        let from = Instant::now();
+        if from >= self.choose_at {
+            // What has failed is tried again at its time.
+            let due = self.failed.values().map(|(_, at)| *at).filter(|at| *at > from).min();
+            self.choose_at = due.map_or(from + CHOOSE, |due| due.min(from + CHOOSE));
+            self.choose();
+            self.choose_at = self.choose_at.max(from + from.elapsed() * REPORT_PART);
+        }
+        self.fetch_next();
+        if !self.failed.is_empty() {
+            self.remove_what_is_due();
+        }
+    }
+
+    /// Something is another way: it is decided anew what is held, once for all that comes at a time.
+    fn choose_soon(&mut self) {
+        self.choose_at = self.choose_at.min(Instant::now() + TICK);
+    }
+
+    /// Decides what is held, which costs a look at all that is published.
+    fn choose(&mut self) {
+        let items: HashMap<InfoHash, &feed::Item> =
+            self.following.items().map(|item| (item.info_hash, item)).collect();
         // What is neither wanted nor here any more has not failed.
         let matters = |info_hash: &InfoHash| {
             items.contains_key(info_hash) || self.shelf.get(info_hash).is_some()
@@ -294,24 +349,21 @@ impl Seeder {
         self.waits.retain(|info_hash, _| matters(info_hash));
         let mut candidates: Vec<Candidate> = items
             .values()
-            .filter(|(item, _)| !self.own.contains_key(&item.info_hash))
-            .map(|(item, _)| Candidate {
+            .filter(|item| !self.own.contains_key(&item.info_hash))
+            .map(|item| Candidate {
                 info_hash: item.info_hash,
                 size: item.size,
                 published: item.published,
-                seeders: self.seeders(&item.info_hash),
+                seeders: match self.order {
+                    Order::Rarest => self.seeders(&item.info_hash),
+                    Order::Newest | Order::Oldest => None,
+                },
             })
             .collect();
         // What is not in the list and not yet to be removed takes room as well, and is not given up for new ones.
-        let strayed: Vec<(InfoHash, u64)> = self
-            .shelf
-            .iter()
-            .filter(|(info_hash, _)| !items.contains_key(*info_hash))
-            .map(|(info_hash, held)| (*info_hash, held.size))
-            .collect();
-        let room = self
-            .bytes_max
-            .map(|max| max.saturating_sub(strayed.iter().map(|(_, size)| size).sum()));
+        let strayed = self.shelf.iter().filter(|(info_hash, _)| !items.contains_key(*info_hash));
+        let strayed: u64 = strayed.map(|(_, held)| held.size).sum();
+        let room = self.bytes_max.map(|max| max.saturating_sub(strayed));
         let held: HashSet<InfoHash> = self.shelf.iter().map(|(info_hash, _)| *info_hash).collect();
         let chosen = budget::choose(&candidates, &held, room, self.order);
         let wanted: HashSet<InfoHash> = chosen.iter().copied().collect();
@@ -320,13 +372,28 @@ impl Seeder {
             .iter()
             .filter(|candidate| !held.contains(&candidate.info_hash))
             .filter_map(|candidate| {
-                Some((items.get(&candidate.info_hash)?.0.name.clone(), candidate.size))
+                Some((items.get(&candidate.info_hash)?.name.clone(), candidate.size))
             })
             .collect();
         let give_way: Vec<InfoHash> = candidates
             .iter()
             .map(|candidate| candidate.info_hash)
             .filter(|info_hash| held.contains(info_hash))
+            .collect();
+        // Of a feed that has not answered since the start: what was begun goes on, from other Seeders.
+        let begun = self
+            .shelf
+            .iter()
+            .filter(|(_, held)| {
+                held.state == HeldState::Fetching && !self.following.has_list(&held.feed)
+            })
+            .map(|(info_hash, _)| *info_hash);
+        self.wanted = chosen
+            .into_iter()
+            .chain(begun)
+            .filter(|info_hash| {
+                self.shelf.get(info_hash).is_none_or(|held| held.state == HeldState::Fetching)
+            })
             .collect();
         for info_hash in give_way {
             if let Some(held) = self.shelf.get(&info_hash)
@@ -336,20 +403,12 @@ impl Seeder {
                 self.let_go(info_hash);
             }
         }
-        // Of a feed that has not answered since the start: what was begun goes on, from other Seeders.
-        let begun = self
-            .shelf
-            .iter()
-            .filter(|(_, held)| {
-                held.state == HeldState::Fetching && !self.following.has_list(&held.feed)
-            })
-            .map(|(info_hash, _)| *info_hash);
-        let chosen: Vec<InfoHash> = chosen.into_iter().chain(begun).collect();
-        for info_hash in chosen {
-            let under_way = self.fetching.len() + self.asking.len();
-            if under_way >= self.fetches_max {
-                break;
-            }
+    }
+
+    /// Fetches what is wanted, as many at a time as may be.
+    fn fetch_next(&mut self) {
+        while self.fetching.len() + self.asking.len() < self.fetches_max {
+            let Some(info_hash) = self.wanted.pop_front() else { break };
             let is_due = self.failed.get(&info_hash).is_none_or(|(_, at)| Instant::now() >= *at);
             if !is_due || self.asking.contains(&info_hash) || self.fetching.contains_key(&info_hash)
             {
@@ -357,15 +416,15 @@ impl Seeder {
             }
             match self.shelf.get(&info_hash).map(|held| held.state.clone()) {
                 None => {
-                    if let Some((item, feed)) = items.get(&info_hash) {
-                        self.ask(item.clone(), feed.clone());
+                    if let Some((item, feed)) = self.following.item(&info_hash) {
+                        let (item, feed) = (item.clone(), feed.to_owned());
+                        self.ask(item, feed);
                     }
                 }
                 Some(HeldState::Fetching) => self.fetch(info_hash),
                 Some(HeldState::Complete(_) | HeldState::Removing) => {}
             }
         }
-        self.remove_what_is_due();
     }
 
     /// Asks for the `.torrent` file of an item.
@@ -472,6 +531,22 @@ impl Seeder {
         });
     }
 
+    /// Says when a torrent is complete or has failed, sooner than somebody looks: small ones take no time.
+    fn await_end(&self, info_hash: InfoHash) {
+        let (engine, came) = (self.engine.clone(), self.came.clone());
+        tokio::spawn(async move {
+            let mut wait = LOOK_MIN;
+            while let Some(progress) = engine.progress(info_hash).await {
+                if matches!(progress.state, State::Complete(_) | State::Failed(_)) {
+                    let _ = came.send(Came::Progressed(vec![(info_hash, progress)]));
+                    return;
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(TICK);
+            }
+        });
+    }
+
     fn look_at_engine(&self) {
         if self.fetching.is_empty() {
             return;
@@ -551,6 +626,7 @@ impl Seeder {
         let Some(held) = self.shelf.get(&info_hash).cloned() else {
             self.node.leave(&info_hash);
             self.own.remove(&info_hash);
+            self.choose_soon();
             return;
         };
         if !matches!(held.state, HeldState::Complete(_)) {
@@ -558,12 +634,12 @@ impl Seeder {
         }
         self.node.leave(&info_hash);
         self.keep(Held { state: HeldState::Fetching, ..held });
+        self.choose_soon();
     }
 
     fn fails(&mut self, info_hash: InfoHash, name: &str, why: String) {
         tracing::warn!(name, torrent = %info_hash, why, "it cannot be fetched; it is tried again");
-        let again = Instant::now() + self.next_wait(info_hash);
-        self.failed.insert(info_hash, (why, again));
+        self.has_failed(info_hash, why);
         if self.fetching.remove(&info_hash).is_some() {
             self.node.leave(&info_hash);
             let engine = self.engine.clone();
@@ -658,6 +734,7 @@ impl Seeder {
         for info_hash in &failed {
             self.failed.remove(info_hash);
         }
+        self.choose_at = Instant::now();
         match failed.is_empty() {
             true => Err(format!("{name:?} has not failed; `margay seed list` shows what is held")),
             false => Ok(format!("{name:?} is tried again")),
@@ -687,6 +764,18 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
 
 /// How often the engine is looked at.
 const TICK: Duration = Duration::from_millis(500);
+
+/// How soon the engine is looked at again after a torrent was begun; then half as often each time.
+const LOOK_MIN: Duration = Duration::from_millis(5);
+
+/// How often it is decided anew what is held where nothing asks for it sooner: what is rare becomes another.
+const CHOOSE: Duration = Duration::from_secs(5);
+
+/// One part of so many of the time is given to looking at all there is, at most.
+const REPORT_PART: u32 = 100;
+
+/// What is taken at a time of what arrives.
+const BATCH: usize = 256;
 
 /// How long after its first failure a torrent is tried again; twice as long after each that follows.
 const RETRY_MIN: Duration = Duration::from_secs(2);

@@ -96,6 +96,44 @@ impl<T: Serialize + for<'a> Deserialize<'a>> Shelf<T> {
         Ok(())
     }
 
+    /// Torrents are new, with their `.torrent` files. They are all there, or none of them is.
+    pub fn begin_all(&mut self, new: Vec<(InfoHash, T, Bytes)>) -> Result<(), ShelfError> {
+        let torrents: Vec<_> = new
+            .iter()
+            .map(|(info_hash, _, torrent)| (self.path(info_hash, "torrent"), torrent.to_vec()))
+            .collect();
+        let items: Vec<(InfoHash, T)> =
+            new.into_iter().map(|(info_hash, item, _)| (info_hash, item)).collect();
+        let written = durable::write_all(&torrents, Readers::All)
+            .and_then(|()| durable::write_all(&self.texts(&items), Readers::All));
+        if let Err(error) = written {
+            for (info_hash, _) in items {
+                // What stays is removed by the next start, or goes on then.
+                let _ = durable::remove(&self.path(&info_hash, "json"));
+                let _ = durable::remove(&self.path(&info_hash, "torrent"));
+            }
+            return Err(error.into());
+        }
+        self.items.extend(items);
+        Ok(())
+    }
+
+    /// Some that are there are like this from now on. After an error they are what they were, until the next start.
+    pub fn put_all(&mut self, items: Vec<(InfoHash, T)>) -> Result<(), ShelfError> {
+        durable::write_all(&self.texts(&items), Readers::All)?;
+        self.items.extend(items);
+        Ok(())
+    }
+
+    /// The files of items, with what is in them.
+    fn texts(&self, items: &[(InfoHash, T)]) -> Vec<(PathBuf, Vec<u8>)> {
+        let text = |(info_hash, item): &(InfoHash, T)| {
+            let text = serde_json::to_vec(item).expect("what a node knows is JSON");
+            (self.path(info_hash, "json"), text)
+        };
+        items.iter().map(text).collect()
+    }
+
     /// One that is there is like this from now on, until the next start.
     pub fn remember(&mut self, info_hash: InfoHash, item: T) {
         self.items.insert(info_hash, item);
@@ -146,6 +184,30 @@ pub mod hex {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_are_there_or_none_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let hashes: Vec<_> = (1..=9).map(|number| InfoHash([number; 20])).collect();
+        let new = |number: u32| {
+            hashes.iter().map(move |hash| (*hash, number, Bytes::from_static(b"torrent"))).collect()
+        };
+        let mut shelf = Shelf::<u32>::open(folder.path()).unwrap();
+        // Its place is taken.
+        let taken = folder.path().join(format!("{}.json", hashes[4]));
+        fs::create_dir(&taken).unwrap();
+        shelf.begin_all(new(1)).unwrap_err();
+        assert!(shelf.is_empty());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        fs::remove_dir(taken).unwrap();
+        shelf.begin_all(new(1)).unwrap();
+        shelf.put_all(vec![(hashes[0], 2), (hashes[1], 3)]).unwrap();
+        assert_eq!(shelf.torrent(&hashes[8]).unwrap(), "torrent");
+
+        let shelf = Shelf::<u32>::open(folder.path()).unwrap();
+        let kept: Vec<u32> = hashes.iter().map(|hash| *shelf.get(hash).unwrap()).collect();
+        assert_eq!(kept, [2, 3, 1, 1, 1, 1, 1, 1, 1]);
+    }
 
     #[test]
     fn what_was_said_is_there_again_after_a_start_and_half_of_it_is_not() {

@@ -249,6 +249,7 @@ impl Fetching {
 
 /// Follows a torrent until it is complete and safe on the disk, or has failed.
 async fn watch(fetching: Arc<Fetching>) {
+    let mut wait = POLL_MIN;
     let failure = loop {
         // What the storage says comes first: librqbit goes on after some errors, and has only words for the others.
         if let Some(failure) = fetching.files.failure() {
@@ -269,7 +270,8 @@ async fn watch(fetching: Arc<Fetching>) {
                 fetching.set(State::Fetching);
             }
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(POLL);
     };
     fetching.files.close();
     fetching.set(State::Failed(failure));
@@ -305,6 +307,9 @@ fn said<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 ) -> impl FnOnce(E) -> EngineError {
     move |source| EngineError::Engine { what: what.into(), source: source.into() }
 }
+
+/// How soon a torrent is looked at again at first: small ones take no time.
+const POLL_MIN: Duration = Duration::from_millis(5);
 
 /// Peers are silent for two minutes at most (BEP 3).
 const PEER_TIMEOUT: Duration = Duration::from_secs(150);

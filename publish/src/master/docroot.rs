@@ -8,6 +8,7 @@
 //! Nothing else in it is touched.
 
 use std::collections::HashSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use shard::InfoHash;
@@ -37,13 +38,17 @@ impl Docroot {
         format!("{TORRENTS}/{info_hash}.torrent")
     }
 
-    /// Puts a `.torrent` file there.
+    /// Puts a `.torrent` file there, unless it is.
     pub(super) fn put_torrent(
         &self,
         info_hash: &InfoHash,
         torrent: &[u8],
     ) -> Result<(), FileError> {
-        durable::write(&self.folder.join(Self::torrent_path(info_hash)), torrent, Readers::All)
+        let path = self.folder.join(Self::torrent_path(info_hash));
+        match fs::read(&path) {
+            Ok(there) if there == torrent => Ok(()),
+            _ => durable::write(&path, torrent, Readers::All),
+        }
     }
 
     /// Takes one away.
@@ -82,8 +87,6 @@ const TORRENTS: &str = "torrents";
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

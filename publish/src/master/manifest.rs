@@ -11,7 +11,7 @@
 //! Each file is written beside and renamed. A crash between two of them leaves a state that [`Manifest::open`] and the
 //! steps of `master::steps` go on from: every step can be done twice.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -250,22 +250,38 @@ impl Manifest {
         }
     }
 
-    /// A torrent is new: its `.torrent` file first, so that an item always has one.
-    pub(super) fn begin(&mut self, item: Item, torrent: &[u8]) -> Result<(), ManifestError> {
-        let mut known = self.names.get(&item.name).cloned().unwrap_or_default();
-        known.name = item.name.clone();
-        known.times += 1;
-        known.withdrawn = None;
-        let before = self.names.get(&item.name).cloned();
-        self.know(known)?;
-        let begun = self.items.begin(item.info_hash, item, torrent);
-        if begun.is_err()
-            && let Some(before) = before
-        {
-            // It is tried again, and that is not another time.
-            let _ = self.know(before);
+    /// Torrents are new: what is known of their names first, then `.torrent` files, then items, so that an item always
+    /// has one. After an error none of them is there, and another try is not another time of a name.
+    pub(super) fn begin_all(&mut self, new: &[(Item, Bytes)]) -> Result<(), ManifestError> {
+        let mut names = BTreeMap::new();
+        for (item, _) in new {
+            let known = names
+                .entry(item.name.as_str())
+                .or_insert_with(|| self.names.get(&item.name).cloned().unwrap_or_default());
+            known.name = item.name.clone();
+            known.times += 1;
+            known.withdrawn = None;
         }
-        Ok(begun?)
+        let files: Vec<_> =
+            names.values().map(|known| (self.name_file(&known.name), text(known))).collect();
+        let items =
+            new.iter().map(|(item, torrent)| (item.info_hash, item.clone(), torrent.clone()));
+        let begun = durable::write_all(&files, Readers::All)
+            .map_err(ShelfError::from)
+            .and_then(|()| self.items.begin_all(items.collect()));
+        if let Err(error) = begun {
+            for name in names.into_keys() {
+                let file = self.name_file(name);
+                // Where this fails as well, a title has a higher number than it needs.
+                let _ = match self.names.get(name) {
+                    Some(before) => durable::write(&file, &text(before), Readers::All),
+                    None => durable::remove(&file),
+                };
+            }
+            return Err(error.into());
+        }
+        self.names.extend(names.into_values().map(|known| (known.name.clone(), known)));
+        Ok(())
     }
 
     /// The folder that the torrents are of.
@@ -281,9 +297,15 @@ impl Manifest {
         Ok(())
     }
 
-    /// An item is like this from now on.
-    pub(super) fn put(&mut self, item: Item) -> Result<(), ManifestError> {
-        Ok(self.items.put(item.info_hash, item)?)
+    /// Items are like this from now on.
+    pub(super) fn put_all(&mut self, items: Vec<Item>) -> Result<(), ManifestError> {
+        let items = items.into_iter().map(|item| (item.info_hash, item));
+        Ok(self.items.put_all(items.collect())?)
+    }
+
+    /// An item is like this from now on, until the next start.
+    pub(super) fn remember(&mut self, item: Item) {
+        self.items.remember(item.info_hash, item);
     }
 
     /// An item has left everywhere.
@@ -294,12 +316,16 @@ impl Manifest {
 
     /// This is known of a name from now on.
     pub(super) fn know(&mut self, known: Known) -> Result<(), ManifestError> {
-        let hash = digest::digest(&digest::SHA256, known.name.as_bytes());
-        let file: String = hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        let text = serde_json::to_vec(&known).expect("what is known is JSON");
-        durable::write(&self.folder.join(NAMES).join(file + ".json"), &text, Readers::All)?;
+        durable::write(&self.name_file(&known.name), &text(&known), Readers::All)?;
         self.names.insert(known.name.clone(), known);
         Ok(())
+    }
+
+    /// Where it is kept what is known of a name.
+    fn name_file(&self, name: &str) -> PathBuf {
+        let hash = digest::digest(&digest::SHA256, name.as_bytes());
+        let file: String = hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        self.folder.join(NAMES).join(file + ".json")
     }
 
     /// The `.torrent` file of an item.
@@ -323,6 +349,10 @@ impl Manifest {
         self.generation = next;
         Ok(next)
     }
+}
+
+fn text(known: &Known) -> Vec<u8> {
+    serde_json::to_vec(known).expect("what is known is JSON")
 }
 
 const ITEMS: &str = "items";
@@ -352,9 +382,9 @@ mod tests {
     fn what_was_said_is_there_again_after_a_start() {
         let data = tempfile::tempdir().unwrap();
         let mut manifest = Manifest::open(data.path()).unwrap();
-        manifest.begin(item(1, "a"), b"torrent").unwrap();
+        manifest.begin_all(&[(item(1, "a"), Bytes::from_static(b"torrent"))]).unwrap();
         assert_eq!(manifest.next_title("a"), "a (2)");
-        manifest.put(Item { step: Step::Published, ..item(1, "a") }).unwrap();
+        manifest.put_all(vec![Item { step: Step::Published, ..item(1, "a") }]).unwrap();
         assert!(!manifest.is_kept_out(&item(1, "a")));
         let known = manifest.known("a").unwrap().clone();
         let withdrawn = Some(item(1, "a").files_were);
@@ -373,6 +403,34 @@ mod tests {
         let manifest = Manifest::open(data.path()).unwrap();
         assert_eq!(manifest.items().count(), 0);
         assert_eq!(manifest.next_title("a"), "a (2)", "a name is remembered for longer");
+    }
+
+    #[test]
+    fn what_could_not_be_written_has_not_been_there_and_is_no_time_of_its_name() {
+        let data = tempfile::tempdir().unwrap();
+        let mut manifest = Manifest::open(data.path()).unwrap();
+        let new = |number: u8, name| (item(number, name), Bytes::from_static(b"torrent"));
+        manifest.begin_all(&[new(1, "a")]).unwrap();
+        // The place of one of them is taken.
+        let taken = data.path().join(ITEMS).join(format!("{}.json", InfoHash([3; 20])));
+        fs::create_dir(&taken).unwrap();
+        let again = [new(2, "a"), new(3, "b"), new(4, "c")];
+        manifest.begin_all(&again).unwrap_err();
+        fs::remove_dir(&taken).unwrap();
+        for mut manifest in [Manifest::open(data.path()).unwrap(), manifest] {
+            assert_eq!(manifest.items().count(), 1);
+            assert_eq!(["a", "b"].map(|name| manifest.next_title(name)), ["a (2)", "b"]);
+            assert_eq!(manifest.names().count(), 1);
+            manifest.begin_all(&again).unwrap();
+            assert_eq!(manifest.items().count(), 4);
+            again.iter().for_each(|(item, _)| manifest.forget(&item.info_hash).unwrap());
+            for name in ["a", "b", "c"] {
+                let known = manifest.known(name).unwrap().clone();
+                assert_eq!(known.times, if name == "a" { 2 } else { 1 });
+            }
+            fs::remove_dir_all(data.path().join(NAMES)).unwrap();
+            fs::create_dir(data.path().join(NAMES)).unwrap();
+        }
     }
 
     #[test]

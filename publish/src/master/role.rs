@@ -5,18 +5,22 @@
 //! holds content and torrents. When its turn comes, all that the last list has is published by it as it was, whether its
 //! content is here whole or not: nothing is withdrawn by the change.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use persist::{Database, Lease, LeaseOptions, Tenure};
+use shard::InfoHash;
 use tokio::sync::watch;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::BATCH;
 use super::manifest::{Files, Item, Known, Manifest, ManifestError, Step};
 use super::start::{StartError, Turn, folders, publish};
 use crate::durable::{self, FileError, Readers};
@@ -204,8 +208,9 @@ impl Site<'_> {
         let mut manifest = Manifest::open(&self.data)?;
         manifest.is_behind(list.generation)?;
         let known: Vec<Item> = manifest.items().cloned().collect();
+        let told: HashSet<InfoHash> = list.items.iter().map(|listed| listed.info_hash).collect();
         for item in known {
-            if list.items.iter().all(|listed| listed.info_hash != item.info_hash) {
+            if !told.contains(&item.info_hash) {
                 tracing::info!(name = item.name, torrent = %item.info_hash, "it was withdrawn meanwhile, and stays out until it changes");
                 let known = manifest.known(&item.name).cloned().unwrap_or_default();
                 manifest.know(Known {
@@ -220,6 +225,7 @@ impl Site<'_> {
         let shelf: Shelf<Held> = Shelf::open(&standby.join(ITEMS)).map_err(ManifestError::from)?;
         let poller = Poller::new()?;
         let content = standby.join(CONTENT);
+        let mut new: Vec<(Item, Bytes)> = Vec::new();
         for listed in &list.items {
             if manifest.item(&listed.info_hash).is_some() {
                 continue;
@@ -255,9 +261,12 @@ impl Site<'_> {
                 root,
                 step: Step::Publishing,
             };
-            manifest.begin(item, &torrent)?;
+            new.push((item, torrent));
+            if new.len() >= BATCH {
+                manifest.begin_all(&std::mem::take(&mut new))?;
+            }
         }
-        Ok(())
+        Ok(manifest.begin_all(&new)?)
     }
 
     /// The newest list of the others, where one answers.

@@ -263,6 +263,9 @@ pub(super) async fn publish(
             new: HashSet::new(),
             trouble: None,
         },
+        refreshed: HashSet::new(),
+        withdrawing: HashSet::new(),
+        entering: HashMap::new(),
         leaving: HashSet::new(),
         returning: HashMap::new(),
         hashed: HashMap::new(),
@@ -304,8 +307,12 @@ impl Master {
             self.enter(&item, Arc::new(metainfo));
             if self.manifest.is_kept_out(&item) {
                 self.withdraw(item.info_hash);
+            } else if item.step == Step::Published {
+                // Tracker and docroot know it; that they are told once more has time.
+                self.seed_if_same(&item);
             }
         }
+        self.commit();
         if count > 0 {
             tracing::info!(torrents = count, "known from before");
         }

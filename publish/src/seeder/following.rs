@@ -54,6 +54,10 @@ struct Group {
     /// The feed whose list holds.
     followed: Option<usize>,
     list: Option<Arc<List>>,
+    /// Which list that is.
+    digest: Option<[u8; 32]>,
+    /// Where in it each torrent is.
+    places: HashMap<InfoHash, usize>,
 }
 
 /// What outlives the process.
@@ -84,6 +88,8 @@ impl Following {
                     removals: Removals::new(rules),
                     followed: None,
                     list: None,
+                    digest: None,
+                    places: HashMap::new(),
                 });
                 let trusted = TrustedKeys::resume(key, kept.feeds.remove(address.url.as_str()));
                 Followed { address, key, trusted, etag: None, answer: None, trouble: None }
@@ -188,7 +194,12 @@ impl Following {
             return Ok(Vec::new());
         }
         let Some(Ok(signed)) = &self.feeds[at].answer else { return Ok(Vec::new()) };
-        group.list = Some(Arc::new(signed.list.clone()));
+        if group.digest != Some(signed.digest) {
+            group.list = Some(Arc::new(signed.list.clone()));
+            group.digest = Some(signed.digest);
+            let places = signed.list.items.iter().enumerate();
+            group.places = places.map(|(place, item)| (item.info_hash, place)).collect();
+        }
         let group_key = key.to_string();
         let held: Vec<feed::Held<'_>> = shelf
             .iter()
@@ -212,15 +223,17 @@ impl Following {
         self.groups.get(&first.key.to_string())?.list.clone()
     }
 
-    /// All that is published, with the feed's key.
-    pub(super) fn items(&self) -> HashMap<InfoHash, (Item, String)> {
-        let mut items = HashMap::new();
-        for (key, group) in &self.groups {
-            for item in group.list.iter().flat_map(|list| &list.items) {
-                items.insert(item.info_hash, (item.clone(), key.clone()));
-            }
-        }
-        items
+    /// All that is published; what is in several feeds once for each.
+    pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
+        self.groups.values().filter_map(|group| group.list.as_ref()).flat_map(|list| &list.items)
+    }
+
+    /// A torrent that is published, with the feed's key.
+    pub(super) fn item(&self, info_hash: &InfoHash) -> Option<(&Item, &str)> {
+        self.groups.iter().find_map(|(key, group)| {
+            let place = *group.places.get(info_hash)?;
+            Some((group.list.as_ref()?.items.get(place)?, key.as_str()))
+        })
     }
 
     /// Whether a list of the feed with this key has come since the start.

@@ -1,13 +1,13 @@
 //! The start and the end of a Seeder.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -193,6 +193,8 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
         failed: HashMap::new(),
         waits: HashMap::new(),
         waiting: Vec::new(),
+        wanted: VecDeque::new(),
+        choose_at: Instant::now(),
         bytes_max: settings.bytes_max,
         order: settings.order,
         fetches_max: settings.fetches_max,

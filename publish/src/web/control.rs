@@ -96,7 +96,8 @@ async fn index(Shared(control): Shared<Control>) -> impl IntoResponse {
 }
 
 async fn status(Shared(control): Shared<Control>) -> impl IntoResponse {
-    ([(CACHE_CONTROL, "no-store")], Json(control.status.borrow().clone()))
+    let text = serde_json::to_vec(&*control.status.borrow()).expect("a status is plain values");
+    ([(CACHE_CONTROL, "no-store"), (CONTENT_TYPE, "application/json")], text)
 }
 
 async fn metrics(Shared(control): Shared<Control>) -> impl IntoResponse {
