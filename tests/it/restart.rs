@@ -261,7 +261,7 @@ fn a_hangup_reloads_the_lists() {
     let check = |tracker: &Tracker, torrent: [u8; 20], served: bool| {
         if !served {
             // A second error about it within a second would be withheld.
-            thread::sleep(Duration::from_millis(1_100));
+            std::thread::sleep(std::time::Duration::from_millis(1_100));
         }
         for home in HOMES {
             let page = http::fetch(tracker.http(home), http::announce(torrent, 1, "&left=5"));
