@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::BATCH;
+use super::docroot::Docroot;
 use super::manifest::{Files, Item, Known, Manifest, ManifestError, Step};
 use super::start::{StartError, Turn, folders, publish};
 use crate::durable::{self, FileError, Readers};
@@ -225,6 +226,7 @@ impl Site<'_> {
         let shelf: Shelf<Held> = Shelf::open(&standby.join(ITEMS)).map_err(ManifestError::from)?;
         let poller = Poller::new()?;
         let content = standby.join(CONTENT);
+        let docroot = Docroot::open(self.options.docroot())?;
         let mut new: Vec<(Item, Bytes)> = Vec::new();
         for listed in &list.items {
             if manifest.item(&listed.info_hash).is_some() {
@@ -259,8 +261,10 @@ impl Site<'_> {
                 files_were: files_were.unwrap_or(Files::Directory { device: 0, files: Vec::new() }),
                 published: listed.published,
                 root,
-                step: Step::Publishing,
+                // The last list told of it, and so does the first one of this turn.
+                step: Step::Published,
             };
+            block_in_place(|| docroot.put_torrent(&item.info_hash, &torrent))?;
             new.push((item, torrent));
             if new.len() >= BATCH {
                 manifest.begin_all(&std::mem::take(&mut new))?;
