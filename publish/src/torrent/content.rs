@@ -379,6 +379,7 @@ mod tests {
             &folder(&["a", "b/tab\tx"]),
             "the name of \"/root/b/tab\\tx\" has a control character, which aria2",
         );
+        check(&folder(&["a", "b/x\\y"]), "the name of \"/root/b/x\\\\y\" has a backslash");
         check(&folder(&["a", ".../x"]), "a Hidden=...");
         check(&folder(&["a", " "]), "the name of \"/root/ \" is made of dots and spaces");
         check(&folder(&["a:b", "a_b"]), "\"/root/a");
