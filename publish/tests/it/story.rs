@@ -176,6 +176,10 @@ while not handle.status().is_seeding:
     if handle.status().errc.value():
         sys.exit(handle.status().errc.message())
     time.sleep(0.05)
+# It tells the tracker that it is complete, and then that it leaves: at once, the two may come the other way round.
+time.sleep(1)
+session.remove_torrent(handle)
+time.sleep(1)
 "#;
 
 #[test]
