@@ -2,19 +2,13 @@
 
 use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::http::header::HOST;
-use axum::http::uri::Authority;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use ops::host::is_own;
+use ops::host::is_asked_by_address;
 
 /// Passes on what is asked for by an address, and by who says nothing (HTTP/1.0).
 pub(super) async fn check(request: Request, next: Next) -> Response {
-    let own = |authority: Option<Authority>| authority.is_some_and(|at| is_own(at.host()));
-    let hosts = request.headers().get_all(HOST).iter();
-    let in_headers = hosts.map(|host| host.to_str().ok().and_then(|host| host.parse().ok()));
-    let in_uri = request.uri().authority().cloned().map(Some);
-    if in_headers.chain(in_uri).all(own) {
+    if is_asked_by_address(request.headers(), request.uri()) {
         return next.run(request).await;
     }
     (StatusCode::MISDIRECTED_REQUEST, MISDIRECTED).into_response()
@@ -27,7 +21,8 @@ metrics and health under any name are on the listener of --metrics
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use axum::http::uri::Authority;
+    use ops::host::is_own;
 
     #[test]
     fn an_address_or_localhost_is_no_name_that_can_be_pointed_here() {

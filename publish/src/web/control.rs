@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{Request, State as Shared};
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST};
-use axum::http::uri::Authority;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -142,12 +141,7 @@ async fn command(Shared(control): Shared<Control>, Json(command): Json<Command>)
 
 /// Passes on what is asked for by an address or as `localhost`.
 async fn by_address(request: Request, next: Next) -> Response {
-    let own =
-        |authority: Option<Authority>| authority.is_some_and(|at| ops::host::is_own(at.host()));
-    let hosts = request.headers().get_all(HOST).iter();
-    let in_headers = hosts.map(|host| host.to_str().ok().and_then(|host| host.parse().ok()));
-    let in_uri = request.uri().authority().cloned().map(Some);
-    if in_headers.chain(in_uri).all(own) {
+    if ops::host::is_asked_by_address(request.headers(), request.uri()) {
         return next.run(request).await;
     }
     (StatusCode::MISDIRECTED_REQUEST, "this listener is asked by its address or as localhost\n")
