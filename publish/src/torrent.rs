@@ -16,6 +16,7 @@ pub use hash::{HashError, Pieces, Progress};
 pub use identity::Identity;
 pub use metainfo::{File, Metainfo};
 pub use names::Aside;
+pub(crate) use names::PARTIAL_ENDS;
 pub use parse::{FILES_MAX, PART_BYTES_MAX, PATH_BYTES_MAX, TORRENT_BYTES_MAX, TRACKERS_MAX};
 
 /// The largest piece length in bytes that is taken: 256 MiB.

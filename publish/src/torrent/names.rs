@@ -58,6 +58,10 @@ pub(super) enum Said {
     Uploading,
 }
 
+/// The ends of names that tools write to until an upload is whole.
+pub(crate) const PARTIAL_ENDS: [&[u8]; 5] =
+    [b".part", b".filepart", b".tmp", b".crdownload", b".!qB"];
+
 /// What the name of an entry of a folder says.
 ///
 /// Of rsync: `.NAME.` and six letters or digits, not all of them small letters (one in 200 is, and is taken for hidden;
@@ -80,9 +84,7 @@ pub(super) fn said(name: &[u8], is_folder: bool) -> Said {
     if name.starts_with(b"#") || name.ends_with(b"~") {
         return Said::Aside(Aside::Editor);
     }
-    let is_partial = [b".part".as_slice(), b".filepart", b".tmp", b".crdownload", b".!qB"]
-        .iter()
-        .any(|end| name.ends_with(end));
+    let is_partial = PARTIAL_ENDS.iter().any(|end| name.ends_with(end));
     if is_partial && !is_folder { Said::Uploading } else { Said::Content }
 }
 

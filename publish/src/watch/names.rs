@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::torrent::PARTIAL_ENDS;
+
 /// A top-level name that is never published: hidden names, temporary names of uploading tools, `lost+found`.
 pub fn is_ignored(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".") || name == "lost+found" || is_unfinished(name)
@@ -14,11 +16,11 @@ pub fn is_ignored(name: &OsStr) -> bool {
 /// (WinSCP), `*.crdownload`, `*.!qB`, `*.tmp`; an unlinked file shows up as `#inode` (`O_TMPFILE`), or as `.nfs…`.
 pub fn is_unfinished(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    let ends = [&b".part"[..], b".filepart", b".tmp", b"~", b".crdownload", b".!qB"];
+    let mut ends = PARTIAL_ENDS.iter().copied().chain([&b"~"[..]]);
     name.starts_with(b"#")
         || name.starts_with(b".nfs")
         || [&b".~tmp~"[..], b".rsync-partial"].contains(&name)
-        || ends.iter().any(|end| name.len() > end.len() && name.ends_with(end))
+        || ends.any(|end| name.len() > end.len() && name.ends_with(end))
         || is_rsync_temporary(name)
 }
 
