@@ -11,8 +11,8 @@ use shard::InfoHash;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
-use crate::announce::{self, Announcer, Torrent, Transfer, Unsaid};
-use crate::engine::upload::{self, AddError, Limits, ListenError, Uploads};
+use crate::announce::{self, Announcer, Torrent, TorrentStatus, Transfer, Unsaid};
+use crate::engine::upload::{self, AddError, Limits, ListenError, TorrentStats, Uploads};
 use crate::torrent::{Identity, Metainfo};
 
 /// Content that is uploaded, and trackers that are told of it. Clones are the same.
@@ -31,6 +31,21 @@ pub struct Node {
 struct Count {
     uploaded: Arc<AtomicU64>,
     transfer: Arc<Transfer>,
+}
+
+/// What a node uploads and announces at one moment.
+#[derive(Debug)]
+pub struct Activity {
+    /// What is uploaded of each torrent.
+    pub torrents: HashMap<InfoHash, TorrentStats>,
+    /// How each torrent stands with its trackers.
+    pub announced: HashMap<InfoHash, TorrentStatus>,
+    /// Bytes uploaded since the start.
+    pub uploaded: u64,
+    /// Bytes a second of late.
+    pub upload_rate: u64,
+    /// Peers that are connected.
+    pub peers: usize,
 }
 
 /// How a node is reached.
@@ -135,6 +150,28 @@ impl Node {
         self.uploads.remove(info_hash);
         self.announcer.remove(info_hash);
         self.counts().remove(info_hash);
+    }
+
+    /// What is uploaded and announced now.
+    pub fn activity(&self) -> Activity {
+        let uploads = self.uploads.stats();
+        let peers = || uploads.torrents.iter().flat_map(|torrent| &torrent.peers);
+        Activity {
+            uploaded: uploads.uploaded,
+            upload_rate: peers().map(|peer| peer.rate).sum(),
+            peers: peers().count(),
+            torrents: uploads
+                .torrents
+                .into_iter()
+                .map(|torrent| (torrent.info_hash, torrent))
+                .collect(),
+            announced: self
+                .announcer
+                .snapshot()
+                .into_iter()
+                .map(|status| (status.info_hash, status))
+                .collect(),
+        }
     }
 
     /// Ends it: trackers are told within `patience`. Returns those that were not.

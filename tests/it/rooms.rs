@@ -109,8 +109,8 @@ const PUBLISH_ROOMS: &Rooms = &[
     (
         "master",
         &[
-            "announce", "durable", "engine", "feed", "node", "options", "seeder", "shelf",
-            "torrent", "watch", "web",
+            "durable", "engine", "feed", "node", "options", "seeder", "shelf", "torrent", "watch",
+            "web",
         ],
     ),
     ("command", &["durable", "feed", "master", "options", "seeder", "web"]),

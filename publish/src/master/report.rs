@@ -1,12 +1,9 @@
 //! What the Master says of itself.
 
-use std::collections::HashMap;
-
 use shard::InfoHash;
 
 use super::Master;
 use super::manifest::Step;
-use crate::announce::TorrentStatus;
 use crate::engine::upload::TorrentStats;
 use crate::feed::FeedAddress;
 use crate::web::status::{Feed, File, FileState, Role, Status, told_by};
@@ -14,16 +11,7 @@ use crate::web::status::{Feed, File, FileState, Role, Status, told_by};
 impl Master {
     /// How everything is now.
     pub(super) fn report(&self) -> Status {
-        let uploads = self.node.uploads().stats();
-        let by_torrent: HashMap<InfoHash, &TorrentStats> =
-            uploads.torrents.iter().map(|torrent| (torrent.info_hash, torrent)).collect();
-        let announced: HashMap<InfoHash, TorrentStatus> = self
-            .node
-            .announcer()
-            .snapshot()
-            .into_iter()
-            .map(|status| (status.info_hash, status))
-            .collect();
+        let activity = self.node.activity();
         let mut files = Vec::new();
         for (name, state, reason, info_hash) in self.names.states() {
             let item = info_hash.and_then(|info_hash| self.manifest.item(&info_hash));
@@ -37,8 +25,8 @@ impl Master {
                 ..File::default()
             };
             if let Some(info_hash) = info_hash {
-                self.add_torrent(&mut file, &info_hash, by_torrent.get(&info_hash).copied());
-                if let Some(status) = announced.get(&info_hash) {
+                self.add_torrent(&mut file, &info_hash, activity.torrents.get(&info_hash));
+                if let Some(status) = activity.announced.get(&info_hash) {
                     (file.swarm, file.tracker) = told_by(status);
                 }
             }
@@ -54,7 +42,6 @@ impl Master {
                 ..File::default()
             });
         }
-        let peers = uploads.torrents.iter().flat_map(|torrent| &torrent.peers);
         Status {
             role: Role::Master,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -64,9 +51,9 @@ impl Master {
             files,
             seeders: self.served.seeders(),
             troubles: self.troubles(),
-            uploaded: uploads.uploaded,
-            upload_rate: peers.clone().map(|peer| peer.rate).sum(),
-            peers: peers.count(),
+            uploaded: activity.uploaded,
+            upload_rate: activity.upload_rate,
+            peers: activity.peers,
             progress: self.hasher.progress(),
         }
     }

@@ -1,28 +1,13 @@
 //! What a Seeder says of itself.
 
-use std::collections::HashMap;
-
-use shard::InfoHash;
-
 use super::{HeldState, Seeder};
-use crate::announce::TorrentStatus;
 use crate::engine::State;
-use crate::engine::upload::TorrentStats;
 use crate::web::status::{File, FileState, Status, told_by};
 
 impl Seeder {
     /// How everything is now.
     pub(super) fn report(&self) -> Status {
-        let uploads = self.node.uploads().stats();
-        let by_torrent: HashMap<InfoHash, &TorrentStats> =
-            uploads.torrents.iter().map(|torrent| (torrent.info_hash, torrent)).collect();
-        let announced: HashMap<InfoHash, TorrentStatus> = self
-            .node
-            .announcer()
-            .snapshot()
-            .into_iter()
-            .map(|status| (status.info_hash, status))
-            .collect();
+        let activity = self.node.activity();
         let mut files: Vec<File> = self
             .shelf
             .iter()
@@ -41,8 +26,9 @@ impl Seeder {
                         None => FileState::Waiting,
                     },
                 };
-                let stats = by_torrent.get(info_hash);
-                let (swarm, tracker) = announced.get(info_hash).map(told_by).unwrap_or_default();
+                let stats = activity.torrents.get(info_hash);
+                let (swarm, tracker) =
+                    activity.announced.get(info_hash).map(told_by).unwrap_or_default();
                 File {
                     name: held.name.clone(),
                     state,
@@ -74,14 +60,13 @@ impl Seeder {
             info_hash: Some(info_hash.to_string()),
             size: *size,
             done: *size,
-            uploaded: by_torrent.get(info_hash).map_or(0, |stats| stats.uploaded),
+            uploaded: activity.torrents.get(info_hash).map_or(0, |stats| stats.uploaded),
             ..File::default()
         }));
         files.sort_by(|a, b| a.name.cmp(&b.name));
         let fetched = self.fetching.values().filter_map(|fetching| fetching.progress.as_ref());
         let (done, all) = fetched
             .fold((0, 0), |(done, all), progress| (done + progress.bytes, all + progress.total));
-        let peers = uploads.torrents.iter().flat_map(|torrent| &torrent.peers);
         Status {
             role: self.role,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -91,9 +76,9 @@ impl Seeder {
             files,
             seeders: Vec::new(),
             troubles: self.troubles(),
-            uploaded: uploads.uploaded,
-            upload_rate: peers.clone().map(|peer| peer.rate).sum(),
-            peers: peers.count(),
+            uploaded: activity.uploaded,
+            upload_rate: activity.upload_rate,
+            peers: activity.peers,
             progress: (all > 0).then_some((done, all)),
         }
     }
