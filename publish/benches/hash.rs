@@ -76,13 +76,13 @@ fn main() {
         if content.is_single {
             let read = best(total, || read(path));
             line("reading alone, one core", read, openssl);
-            // A thread copies and hashes in turn: so fast it could be at most.
+            // A thread copies and hashes in turn: so fast it could be at most with one piece at a time.
             let both = |read: f64, hash: f64| 1.0 / (1.0 / read + 1.0 / hash);
             let bound = Speed {
                 wall: both(read.wall, memory.wall),
                 processors: both(read.processors, memory.processors),
             };
-            line("reading, then SHA-1 of memory: the bound", bound, openssl);
+            line("reading, then SHA-1 of memory: one by one", bound, openssl);
         }
         for threads in threads(cores) {
             let speed = best(total, || assert_eq!(hash(threads), pieces));

@@ -8,6 +8,7 @@ mod identity;
 mod metainfo;
 mod names;
 mod parse;
+mod sha1;
 
 pub use author::{Options, piece_length_for};
 pub use content::{Content, FOLDERS_MAX, Found, SKIPPED_MAX, Skipped, WalkError};

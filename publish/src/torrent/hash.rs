@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use bytes::Bytes;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::Errno;
 
+use super::sha1::{Digest, One, Two};
 use super::{Content, Identity, PIECE_LENGTH_MAX, TORRENT_BYTES_MAX};
 use crate::beneath::{self, Kind, Named};
 
@@ -69,8 +69,9 @@ pub enum HashError {
 /// What a thread takes at once, at least: read in order, and done before the other threads are long out of work.
 const PORTION_BYTES: u64 = 8 * 1024 * 1024;
 
-/// What is read at once. It stays in the cache of a core until it is hashed; larger ones were slower (benches/hash.rs).
-const BUFFER_BYTES: usize = 128 * 1024;
+/// What is read at once of each of two pieces. It stays in the cache of a core until it is hashed; larger ones were
+/// slower (benches/hash.rs).
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// The clock of a file system stands still for so long at most (a jiffy, before Linux 6.13): bytes that were written in
 /// that time leave no mark.
@@ -81,7 +82,7 @@ impl Content {
     ///
     /// Each descriptor's identity is compared before and after it is read, and at the end the whole content is walked
     /// once more: what was changed, replaced, added or taken away meanwhile gives `Changed`. Reads exactly the bytes
-    /// that the walk found, and never writes. `stop` is looked at for each 128 KiB.
+    /// that the walk found, and never writes. `stop` is looked at for each 64 KiB.
     pub fn hash(
         &self,
         piece_length: u32,
@@ -108,13 +109,15 @@ impl Content {
             end += file.identity.size;
             end
         });
+        // Two pieces are hashed at once, but for what would leave another thread without work.
+        let pieces_min = if count >= 2 * threads.max(1) as u64 { 2 } else { 1 };
         let shared = Shared {
             content: self,
             folder,
             ends: ends.collect(),
             piece_length: u64::from(piece_length),
             count,
-            portion: PORTION_BYTES.div_ceil(u64::from(piece_length)),
+            portion: PORTION_BYTES.div_ceil(u64::from(piece_length)).max(pieces_min),
             next: AtomicU64::new(0),
             progress,
             stop,
@@ -183,6 +186,12 @@ struct Done {
 }
 
 impl Shared<'_> {
+    /// Where a piece begins and ends in the bytes of the torrent.
+    fn bounds(&self, piece: u64) -> (u64, u64) {
+        let at = piece * self.piece_length;
+        (at, (at + self.piece_length).min(self.ends.last().copied().unwrap_or_default()))
+    }
+
     /// Keeps the first error, and ends the other threads.
     fn fail(&self, error: HashError) {
         self.has_failed.store(true, Relaxed);
@@ -193,14 +202,13 @@ impl Shared<'_> {
 
 struct Worker<'s> {
     shared: &'s Shared<'s>,
-    buffer: Vec<u8>,
-    /// The file that was read last, by its place in the content.
-    open: Option<(usize, File)>,
+    /// Each reads half of a portion.
+    readers: [Reader<'s>; 2],
 }
 
 impl<'s> Worker<'s> {
     fn new(shared: &'s Shared<'s>) -> Self {
-        Self { shared, buffer: vec![0; BUFFER_BYTES], open: None }
+        Self { shared, readers: [Reader::new(shared), Reader::new(shared)] }
     }
 
     fn run(&mut self) -> Result<(), HashError> {
@@ -208,47 +216,100 @@ impl<'s> Worker<'s> {
         loop {
             let from = self.shared.next.fetch_add(self.shared.portion, Relaxed);
             if from >= self.shared.count {
-                return self.close();
+                return self.readers.iter_mut().try_for_each(Reader::close);
             }
             let to = (from + self.shared.portion).min(self.shared.count);
             hashes.clear();
-            for piece in from..to {
-                hashes.extend_from_slice(&self.piece(piece)?);
-            }
+            hashes.resize((to - from) as usize, [0; 20]);
+            self.portion(from, &mut hashes)?;
             let mut done =
                 self.shared.done.lock().expect("no thread panics while it holds the pieces");
-            done.hashes[from as usize * 20..to as usize * 20].copy_from_slice(&hashes);
+            done.hashes[from as usize * 20..to as usize * 20]
+                .copy_from_slice(hashes.as_flattened());
         }
     }
 
-    fn piece(&mut self, piece: u64) -> Result<[u8; 20], HashError> {
-        let shared = self.shared;
-        let total = shared.ends.last().copied().unwrap_or_default();
-        let mut at = piece * shared.piece_length;
-        let end = (at + shared.piece_length).min(total);
-        let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
-        let mut index = shared.ends.partition_point(|file_end| *file_end <= at);
-        while at < end {
-            if shared.stop.load(Relaxed) || shared.has_failed.load(Relaxed) {
-                return Err(HashError::Stopped);
+    /// The hashes of pieces that follow one another, of which `from` is the first.
+    fn portion(&mut self, from: u64, hashes: &mut [Digest]) -> Result<(), HashError> {
+        let half = hashes.len() / 2;
+        let (first, rest) = hashes.split_at_mut(half);
+        let (second, odd) = rest.split_at_mut(half);
+        for (at, hashes) in first.iter_mut().zip(second).enumerate() {
+            let pieces = [from + at as u64, from + (half + at) as u64];
+            (*hashes.0, *hashes.1) = self.pair(pieces)?.into();
+        }
+        for hash in odd {
+            *hash = self.readers[1].piece(from + 2 * half as u64)?;
+        }
+        Ok(())
+    }
+
+    fn pair(&mut self, pieces: [u64; 2]) -> Result<[Digest; 2], HashError> {
+        let [(mut first, end), (mut second, last)] = pieces.map(|piece| self.shared.bounds(piece));
+        let [one, other] = &mut self.readers;
+        match Two::new() {
+            Some(mut two) if end - first == last - second => {
+                while first < end {
+                    let wanted = (end - first).min(BUFFER_BYTES as u64) as usize;
+                    two.update([one.read(first, wanted)?, other.read(second, wanted)?]);
+                    first += wanted as u64;
+                    second += wanted as u64;
+                }
+                Ok(two.finish())
             }
+            _ => Ok([one.piece(pieces[0])?, other.piece(pieces[1])?]),
+        }
+    }
+}
+
+/// Reads content from its beginning on.
+struct Reader<'s> {
+    shared: &'s Shared<'s>,
+    buffer: Vec<u8>,
+    /// The file that was read last, by its place in the content.
+    open: Option<(usize, File)>,
+}
+
+impl<'s> Reader<'s> {
+    fn new(shared: &'s Shared<'s>) -> Self {
+        Self { shared, buffer: vec![0; BUFFER_BYTES], open: None }
+    }
+
+    fn piece(&mut self, piece: u64) -> Result<Digest, HashError> {
+        let (mut at, end) = self.shared.bounds(piece);
+        let mut one = One::new();
+        while at < end {
+            let wanted = (end - at).min(BUFFER_BYTES as u64) as usize;
+            one.update(self.read(at, wanted)?);
+            at += wanted as u64;
+        }
+        Ok(one.finish())
+    }
+
+    /// So many bytes of the content from `at` on, at most [`BUFFER_BYTES`].
+    fn read(&mut self, at: u64, wanted: usize) -> Result<&[u8], HashError> {
+        let shared = self.shared;
+        if shared.stop.load(Relaxed) || shared.has_failed.load(Relaxed) {
+            return Err(HashError::Stopped);
+        }
+        let mut index = shared.ends.partition_point(|file_end| *file_end <= at);
+        let mut filled = 0;
+        while filled < wanted {
+            let at = at + filled as u64;
             // Empty ones hold none of it.
             while shared.ends[index] <= at {
                 index += 1;
             }
             let begin = shared.ends[index] - shared.content.files[index].identity.size;
-            let wanted = (end.min(shared.ends[index]) - at).min(BUFFER_BYTES as u64) as usize;
+            let to = wanted.min(filled + (shared.ends[index] - at).min(wanted as u64) as usize);
             self.open(index)?;
             let (_, file) = self.open.as_ref().expect("it was opened in the line above");
-            let bytes = &mut self.buffer[..wanted];
-            file.read_exact_at(bytes, at - begin)
+            file.read_exact_at(&mut self.buffer[filled..to], at - begin)
                 .map_err(|source| self.cannot_read(index, source))?;
-            let bytes = &self.buffer[..wanted];
-            context.update(bytes);
-            at += wanted as u64;
-            shared.progress.bytes.fetch_add(wanted as u64, Relaxed);
+            filled = to;
         }
-        Ok(*context.finish().as_ref().first_chunk().expect("SHA-1 has 20 bytes"))
+        shared.progress.bytes.fetch_add(wanted as u64, Relaxed);
+        Ok(&self.buffer[..wanted])
     }
 
     /// Has this file open, as the walk found it.
@@ -313,6 +374,8 @@ fn yield_to_others() {
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY;
 
     use super::*;
 
