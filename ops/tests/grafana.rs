@@ -76,11 +76,19 @@ fn promtool(folder: &Path, arguments: &[&str]) {
 #[test]
 fn every_metric_that_is_shown_or_alerted_on_is_declared() {
     let shown = [files("dashboards", ".json"), files("alerts", ".yaml")].concat();
+    // The publisher holds this page against its own table, which this package does not know.
+    let page = include_str!("../../docs/publish-metrics.md");
+    let of_publisher: BTreeSet<&str> = names(page);
+    assert!(of_publisher.len() > 10, "only {of_publisher:?}");
     let mut used = BTreeSet::new();
     for path in shown {
         let text = fs::read_to_string(&path).unwrap();
         for name in names(&text) {
-            assert!(declared(name).is_some(), "{}: {name} is not declared", path.display());
+            assert!(
+                declared(name).is_some() || of_publisher.contains(name),
+                "{}: {name} is not declared",
+                path.display()
+            );
             used.insert(name.to_owned());
         }
     }
@@ -132,8 +140,11 @@ fn every_panel_has_a_title_a_description_and_its_own_place() {
 #[test]
 fn promtool_accepts_the_alert_rules_and_their_tests_pass() {
     let folder = grafana().join("alerts");
-    promtool(&folder, &["check", "rules", "margay.rules.yaml"]);
-    promtool(&folder, &["test", "rules", "margay.test.yaml"]);
+    for rules in files("alerts", ".rules.yaml") {
+        let name = rules.file_name().unwrap().to_str().unwrap();
+        promtool(&folder, &["check", "rules", name]);
+        promtool(&folder, &["test", "rules", &name.replace(".rules.", ".test.")]);
+    }
 }
 
 /// A dashboard's expressions, with its variables filled in, are made into recording rules.

@@ -44,6 +44,8 @@ struct Followed {
     /// The last good list, or why there is none.
     answer: Option<Result<Signed, FeedError>>,
     trouble: Option<String>,
+    /// When it was well last, in seconds since 1970.
+    well: u64,
 }
 
 /// Feeds with one key.
@@ -92,7 +94,7 @@ impl Following {
                     places: HashMap::new(),
                 });
                 let trusted = TrustedKeys::resume(key, kept.feeds.remove(address.url.as_str()));
-                Followed { address, key, trusted, etag: None, answer: None, trouble: None }
+                Followed { address, key, trusted, etag: None, answer: None, trouble: None, well: 0 }
             })
             .collect();
         for (key, group) in &mut groups {
@@ -274,7 +276,7 @@ impl Following {
                     epoch: list.map_or(0, |list| list.epoch),
                     generation: list.map_or(0, |list| list.generation),
                     items: list.map_or(0, |list| list.items.len()),
-                    at: list.map_or(0, |list| list.made),
+                    at: feed.well,
                     trouble: feed.trouble.clone(),
                 }
             })
@@ -324,6 +326,7 @@ impl Followed {
     }
 
     fn is_well(&mut self) {
+        self.well = crate::unix_seconds();
         if self.trouble.take().is_some() {
             tracing::info!(feed = %self.address.url, "the feed is well again");
         }

@@ -132,7 +132,7 @@ static ALL: &[Metric] = &[
         name: "margay_publish_feed_timestamp_seconds",
         is_counter: false,
         labels: &["feed"],
-        help: "When a feed was written, or its list was good last, in seconds since 1970.",
+        help: "When a Master wrote its feed, or a Seeder read it last and it was good or unchanged, in seconds since 1970.",
         series: |status| by_feed(status, |feed| feed.at as f64),
     },
     Metric {

@@ -68,7 +68,8 @@ pub struct Feed {
     pub generation: u64,
     /// Torrents in it.
     pub items: usize,
-    /// When it was written or read last, in seconds since 1970.
+    /// When its Master wrote it last, or a Seeder read it last and found it good or unchanged; in seconds since 1970, 0 for
+    /// never.
     pub at: u64,
     /// What is wrong with it.
     pub trouble: Option<String>,
