@@ -10,6 +10,7 @@ mod database;
 mod key;
 mod program;
 mod site_url;
+mod tls;
 mod value;
 
 use std::net::SocketAddr;
@@ -80,6 +81,20 @@ options! {
     ///
     /// An IPv6 address takes IPv6 only, so both families need an address each.
     http: Vec<SocketAddr> = "0.0.0.0:6969", "[::]:6969";
+
+    /// Address to answer HTTPS announces and scrapes on; repeatable, or `none`. It needs `tls-certificate` and `tls-key`.
+    ///
+    /// An IPv6 address takes IPv6 only, so both families need an address each.
+    https: Vec<SocketAddr> = "none";
+
+    /// Certificate of `https` with those that lead to its authority (PEM); repeatable, each with its `tls-key`.
+    ///
+    /// Clients are shown the one that has the name they ask for, else the first. Files that change are read again within
+    /// seconds, and at SIGHUP.
+    tls_certificate: Vec<PathBuf> = "none";
+
+    /// Private key of a `tls-certificate` (PEM), in the same order.
+    tls_key: Vec<PathBuf> = "none";
 
     /// Address of metrics, health and commands, or `none`. Keep it away from the public.
     ///

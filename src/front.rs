@@ -11,12 +11,15 @@ pub mod udp;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ops::counters::{Family, Protocol, Reason};
+use rustls::ServerConfig;
 use shard::Counts;
 
 use crate::core::Engine;
 use crate::core::mesh::message::ReplyTo;
+use crate::net::session::Session;
 use http::kept::Kept;
 use http::seats::Seats;
 use http::shelf::Shelf;
@@ -52,6 +55,10 @@ pub struct Desk {
     pub watch: Watch,
     /// The full scrape, where it is switched on.
     pub shelf: Shelf,
+    /// What new connections with TLS are shown.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// What such connections say is put down here; its buffer is used again.
+    pub tls_in: Vec<u8>,
     /// Into which requests over HTTP are read; a request has room to spare in it.
     pub http_in: Box<[u8]>,
     /// Filled by every run of HTTP replies; its buffer is used again.
@@ -68,9 +75,18 @@ impl Desk {
             kept: Kept::default(),
             watch: Watch::default(),
             shelf: Shelf::default(),
+            tls: None,
+            tls_in: Vec::new(),
             http_in: vec![0; HTTP_READ_BYTES].into_boxed_slice(),
             http_out: Vec::new(),
         }
+    }
+}
+
+impl Desk {
+    /// TLS for a new connection; `None` where there is no certificate.
+    pub fn session(&self) -> Option<Box<Session>> {
+        Session::new(self.tls.clone()?).ok().map(Box::new)
     }
 }
 

@@ -8,5 +8,6 @@ pub mod batch;
 pub mod bind;
 pub mod readiness;
 pub mod ring;
+pub mod session;
 pub mod steer;
 pub mod stream;

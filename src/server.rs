@@ -1,5 +1,6 @@
 //! The whole tracker: built, started in order, watched, and stopped in order.
 
+pub(crate) mod certificates;
 mod core_thread;
 pub(crate) mod cores;
 mod deadline;
@@ -35,6 +36,7 @@ use crate::private::books::restore::Unloaded;
 use crate::private::books::{Books, BooksError};
 use crate::process::clock::Clock;
 use crate::process::memory;
+use certificates::{Certificates, CertificatesError};
 use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
 use listeners::Listeners;
@@ -71,6 +73,9 @@ pub enum ServerError {
     /// A list of torrents has a mistake.
     #[error(transparent)]
     Lists(#[from] ListError),
+    /// The certificates cannot be served.
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
     /// What the API has said of torrents cannot be read.
     #[error(transparent)]
     Register(#[from] RegisterError),
@@ -128,7 +133,9 @@ impl ServerError {
     /// mend it, and another start alone does not.
     pub fn is_mistake(&self) -> bool {
         match self {
-            ServerError::Key(_) | ServerError::Lists(_) => true,
+            ServerError::Key(_)
+            | ServerError::Lists(_)
+            | ServerError::Certificates(CertificatesError::Tls(_)) => true,
             ServerError::Books(error) => error.is_mistake(),
             _ => false,
         }
@@ -176,6 +183,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     let data = Arc::new(DataDir::open(&config.data)?);
     let ids = connection_ids(config, &data)?;
     let lists = Arc::new(read_lists(config)?);
+    let certificates = Certificates::open(config, &data)?;
     let (events, arriving) = crossbeam_channel::bounded(EVENTS_MAX);
     let signals = forward_signals()?;
 
@@ -183,6 +191,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     let listeners = Listeners::bind(config, placement.len())?;
     let state = Arc::new(control_state(&listeners, events.clone()));
     say_sizes(&lists, &state);
+    certificates.iter().for_each(|certificates| certificates.show(&state));
     let control = answer(listeners.control.as_ref(), &state, Pages::All)?;
     let metrics = answer(listeners.metrics.as_ref(), &state, Pages::Metrics)?;
     let addresses = listeners.addresses.clone();
@@ -208,6 +217,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
         clock,
         connection_ids: ids,
         lists: lists.clone(),
+        tls: certificates.as_ref().map(Certificates::config),
     };
     let register = match config.private {
         true => None,
@@ -237,7 +247,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
         clock,
         cores,
         books,
-        lists,
+        (lists, certificates),
         state,
         data,
         (events, arriving),
@@ -277,11 +287,15 @@ struct Server<'c> {
     books: Option<Books>,
     state: Arc<control::State>,
     lists: Arc<TorrentLists>,
+    /// Where there is `https`.
+    certificates: Option<Certificates>,
     snapshots: Snapshots,
     full_scrapes: FullScrapes,
     reconciliation: Reconciliation,
     arriving: Receiver<Event>,
     signals: Receiver<Event>,
+    /// When it was looked last at what nobody sends an event of.
+    looked: Instant,
 }
 
 impl<'c> Server<'c> {
@@ -291,7 +305,7 @@ impl<'c> Server<'c> {
         clock: Clock,
         cores: Cores,
         books: Option<Books>,
-        lists: Arc<TorrentLists>,
+        (lists, certificates): (Arc<TorrentLists>, Option<Certificates>),
         state: Arc<control::State>,
         data: Arc<DataDir>,
         (events, arriving): (Sender<Event>, Receiver<Event>),
@@ -315,12 +329,14 @@ impl<'c> Server<'c> {
             cores,
             books,
             lists,
+            certificates,
             state,
             reconciliation,
             full_scrapes: FullScrapes::new(data, config, events),
             snapshots,
             arriving,
             signals,
+            looked: Instant::now(),
         }
     }
 }
@@ -386,6 +402,7 @@ impl Server<'_> {
         tracing::info!(
             udp = show(&addresses.udp),
             http = show(&addresses.http),
+            https = show(&addresses.https),
             control = one(addresses.control),
             metrics = one(addresses.metrics),
             cores = self.cores.count(),
@@ -428,6 +445,9 @@ impl Server<'_> {
             match event {
                 Event::Signal(SIGHUP) => {
                     let _ = self.reload_lists();
+                    if let Some(certificates) = &mut self.certificates {
+                        let _ = certificates.read(&self.cores, &self.state, true);
+                    }
                     self.say_what_changed();
                 }
                 Event::ListsWanted(reply) => _ = reply.send(self.reload_lists()),
@@ -466,6 +486,12 @@ impl Server<'_> {
     fn start_what_is_due(&mut self) {
         self.clock.follow();
         let now = Instant::now();
+        if self.looked.elapsed() >= LOOK_PERIOD {
+            self.looked = now;
+            if let Some(certificates) = &mut self.certificates {
+                certificates.look(&self.cores, &self.state);
+            }
+        }
         if self.snapshots.due().is_some_and(|due| due <= now) {
             self.snapshots.start(&self.cores, &self.state, self.clock);
         }

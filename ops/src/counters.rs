@@ -172,6 +172,12 @@ pub struct Core {
     pub udp_hops: u64,
     /// Requests received over HTTP that another core owned.
     pub http_hops: u64,
+    /// TLS handshakes with the certificate's key.
+    pub tls_full: u64,
+    /// TLS handshakes with a ticket.
+    pub tls_resumed: u64,
+    /// Connections that were to be TLS, and were not, or of a kind that is not served.
+    pub tls_failures: u64,
     /// Times the core woke up to look for work.
     pub wakeups: u64,
     /// Batches of datagrams received.
@@ -222,6 +228,28 @@ pub struct Lists {
     pub denied: u64,
     /// Readings that found a mistake since the start; the lists before stayed.
     pub reloads_failed: u64,
+}
+
+/// What is known of TLS, for the metrics and for health.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tls {
+    /// The certificates that are shown.
+    pub certificates: Vec<ShownCertificate>,
+    /// Readings that failed since the start; the certificates before stayed.
+    pub failures: u64,
+    /// Why the files cannot be used as they are now.
+    pub trouble: Option<String>,
+}
+
+/// A certificate that is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShownCertificate {
+    /// Where it was read.
+    pub file: String,
+    /// The names that it is for.
+    pub names: String,
+    /// Until when it is valid, in seconds since 1970.
+    pub not_after: i64,
 }
 
 /// The figures of snapshots, for the metrics.

@@ -11,3 +11,4 @@ pub mod metrics;
 pub mod options;
 pub mod process;
 pub mod slot;
+pub mod tls;

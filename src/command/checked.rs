@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use ops::lists::TorrentLists;
+use ops::tls::Served;
 
 use crate::config::{self, Config, ConfigError, Environment};
 use ops::log::ErrorChain;
@@ -56,6 +57,7 @@ fn named(config: &Config) -> Vec<String> {
     let lists = TorrentLists::load(config.allow_list.as_deref(), config.deny_list.as_deref());
     let mut wrong = Vec::new();
     wrong.extend(lists.err().map(said));
+    wrong.extend(config.tls_files().and_then(|files| Served::check(&files)).err().map(said));
     wrong.extend(config.given_connection_id_key().err().map(said));
     wrong.extend(config.given_ocelot_site_password().err().map(said));
     wrong.extend(config.given_ocelot_report_password().err().map(said));

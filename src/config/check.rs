@@ -71,6 +71,9 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
                 .to_owned(),
         ));
     }
+    if let Err(error) = config.tls_files() {
+        found.push(Conflict::new(&["https", "tls-certificate", "tls-key"], error.to_string()));
+    }
     private(config, &mut found);
     open(config, &mut found);
     let (header, request) = (config.http_header_timeout, config.http_request_timeout);
@@ -192,7 +195,12 @@ pub(super) fn idle(config: &Config, settings: &[Setting]) -> Vec<String> {
             "counts for snapshots on demand and at a stop alone: snapshot-interval is off",
         );
     }
-    if !config.http_keep_alive || config.http.is_empty() {
+    if config.https.is_empty() {
+        for name in ["tls-certificate", "tls-key"] {
+            say(name, "does nothing without https");
+        }
+    }
+    if !config.http_keep_alive || config.http.is_empty() && config.https.is_empty() {
         say("http-idle-timeout", "does nothing without connections that are kept alive");
     }
     if written("udp").is_some() && written("http").is_some() {

@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::{any, get, post};
 use axum::{Router, middleware};
 
-use ops::counters::Books;
+use ops::counters::{Books, Tls};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -65,10 +65,27 @@ async fn health(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
         None => text.push_str("cores: all turn\n"),
         Some(stalled) => text.push_str(&format!("cores: {stalled}\n")),
     }
+    text.push_str(&health_of_tls(&state.tls(), super::state::unix_seconds() as i64));
     if let Some(books) = state.books() {
         text.push_str(&health_of_books(&books));
     }
     (status, NOT_CACHED, text)
+}
+
+fn health_of_tls(tls: &Tls, now: i64) -> String {
+    let mut text = String::new();
+    for certificate in &tls.certificates {
+        let days = (certificate.not_after - now).div_euclid(24 * 3600);
+        let file = &certificate.file;
+        text.push_str(&match days {
+            ..0 => format!("certificate: {file} is over for {} days; renew it\n", -days),
+            days => format!("certificate: {file} is valid for {days} days\n"),
+        });
+    }
+    if let Some(why) = &tls.trouble {
+        text.push_str(&format!("certificate: not read again, those before are shown: {why}\n"));
+    }
+    text
 }
 
 fn health_of_books(books: &Books) -> String {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use ops::counters::{Books, Core, Lists, Snapshot};
+use ops::counters::{Books, Core, Lists, Snapshot, Tls};
 use ops::health::{Phase, Watch};
 use ops::metrics::{Exporter, Sample};
 use ops::process;
@@ -32,6 +32,7 @@ pub struct State {
     phase: Mutex<Phase>,
     snapshot: Mutex<Snapshot>,
     lists: Mutex<Lists>,
+    tls: Mutex<Tls>,
     books: OnceLock<Box<dyn Fn() -> Books + Send + Sync>>,
     api: OnceLock<Arc<Api>>,
     metrics: Mutex<Metrics>,
@@ -62,6 +63,7 @@ impl State {
             phase: Mutex::new(Phase::Loading { done: 0, total: 0 }),
             snapshot: Mutex::default(),
             lists: Mutex::default(),
+            tls: Mutex::default(),
             books: OnceLock::new(),
             api: OnceLock::new(),
             metrics: Mutex::new(Metrics { exporter, page: None }),
@@ -94,6 +96,16 @@ impl State {
     /// Changes what is known about the lists of torrents.
     pub fn update_lists(&self, change: impl FnOnce(&mut Lists)) {
         change(&mut lock(&self.lists));
+    }
+
+    /// Says what is known of TLS from now on.
+    pub fn show_tls(&self, tls: Tls) {
+        *lock(&self.tls) = tls;
+    }
+
+    /// What is known of TLS.
+    pub(super) fn tls(&self) -> Tls {
+        lock(&self.tls).clone()
     }
 
     /// Has the books of a private tracker told. `look` is called whenever a page is made, on the control
@@ -154,6 +166,7 @@ impl State {
             phase: self.phase(),
             snapshot: &lock(&self.snapshot),
             lists: *lock(&self.lists),
+            tls: &lock(&self.tls),
             books: books.as_ref(),
             api: self.api.get().map(|api| api.figures()).unwrap_or_default(),
             process: process.as_ref(),
@@ -184,7 +197,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn unix_seconds() -> f64 {
+pub(super) fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 

@@ -29,13 +29,14 @@ use crate::core::family;
 use crate::core::mesh::message::{HttpAsked, Journey};
 use crate::front::SharedCore;
 use crate::net::batch::BATCH_MAX;
+use crate::net::session::Sent;
 use crate::net::stream;
 
 /// Connections accepted before other tasks get their turn.
 const ACCEPTS_PER_TURN: usize = BATCH_MAX;
 
-/// Accepts connections for as long as the core lives.
-pub async fn accept(core: SharedCore, listener: TcpListener) {
+/// Accepts connections for as long as the core lives, with TLS where `is_tls`.
+pub async fn accept(core: SharedCore, listener: TcpListener, is_tls: bool) {
     // The executor does not give its descriptor away, and draining the backlog needs one.
     let waiting = match listener.try_clone() {
         Ok(copy) => stream::adopt_listener(copy),
@@ -44,7 +45,7 @@ pub async fn accept(core: SharedCore, listener: TcpListener) {
     let mut moderation = Moderation::default();
     let mut looked = Instant::now();
     loop {
-        let accepted = match accept_some(&core, &listener) {
+        let accepted = match accept_some(&core, &listener, is_tls) {
             Ok(accepted) => accepted,
             Err(error) => {
                 out_of_descriptors(&error).await;
@@ -60,7 +61,7 @@ pub async fn accept(core: SharedCore, listener: TcpListener) {
             None => match waiting.accept().await {
                 Ok(connection) => {
                     if let Ok(remote) = connection.peer_addr() {
-                        begin(&core, Held::Adopted(connection), remote);
+                        begin(&core, Held::adopted(connection, None), remote, is_tls);
                     }
                 }
                 Err(error) => out_of_descriptors(&error.into()).await,
@@ -69,10 +70,12 @@ pub async fn accept(core: SharedCore, listener: TcpListener) {
     }
 }
 
-fn accept_some(core: &SharedCore, listener: &TcpListener) -> std::io::Result<usize> {
+fn accept_some(core: &SharedCore, listener: &TcpListener, is_tls: bool) -> std::io::Result<usize> {
     for accepted in 0..ACCEPTS_PER_TURN {
         match stream::accept(stream::borrow(listener))? {
-            Some((connection, remote)) => begin(core, Held::Fresh(connection.into()), remote),
+            Some((connection, remote)) => {
+                begin(core, Held::fresh(connection.into(), None), remote, is_tls);
+            }
             None => return Ok(accepted),
         }
     }
@@ -91,26 +94,49 @@ async fn out_of_descriptors(error: &std::io::Error) {
 static UNACCEPTED: Trouble = Trouble::new();
 
 /// A new connection: reads what is there and answers it.
-fn begin(core: &SharedCore, connection: Held, remote: SocketAddr) {
+fn begin(core: &SharedCore, mut connection: Held, remote: SocketAddr, is_tls: bool) {
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
     let mut input = {
         let core = &mut *core.borrow_mut();
         core.engine.counters.front(Protocol::Http, family(remote.ip())).connections += 1;
+        if is_tls {
+            connection.session = core.desk.session();
+            if connection.session.is_none() {
+                return;
+            }
+        }
         std::mem::take(&mut core.desk.http_in)
     };
     match stream::receive(connection.descriptor(), &mut input) {
         Ok(Some(0)) | Err(_) => {}
+        Ok(Some(received)) if is_tls => shake(core, connection, remote, &input[..received]),
         Ok(Some(received)) => go_on(core, connection, remote, &input[..received]),
         Ok(None) => conversation::begin(core, connection, remote, Vec::new(), &[], Next::Begin),
     }
     core.borrow_mut().desk.http_in = input;
 }
 
+/// The first bytes of a connection with TLS: answers them, and waits for what follows.
+fn shake(core: &SharedCore, mut connection: Held, remote: SocketAddr, input: &[u8]) {
+    let mut plain = Vec::new();
+    let session = connection.session.as_mut().expect("it was made for this one");
+    let opened = session.open(input, &mut plain);
+    let Ok(sent) = connection.send(&[], false) else { return };
+    {
+        let core = &mut *core.borrow_mut();
+        core.note_sent(remote.ip(), sent.bytes);
+        if opened.is_err() {
+            return core.engine.counters.tls_failures += 1;
+        }
+    }
+    conversation::begin(core, connection, remote, Vec::new(), &plain, Next::Begin);
+}
+
 /// A connection that another core sent: answers its request and keeps it.
 pub fn arrive(core: &SharedCore, journey: Journey) {
-    let Journey { connection, remote, request, rest } = journey;
+    let Journey { connection, session, remote, request, rest } = journey;
     let mut out = Vec::new();
-    let connection = Held::Fresh(connection);
+    let connection = Held::fresh(connection, session);
     let held = {
         let core = &mut *core.borrow_mut();
         let (now, framing) = (core.engine.clock.now(), request.framing);
@@ -164,7 +190,7 @@ fn go_on(core: &SharedCore, connection: Held, remote: SocketAddr, input: &[u8]) 
 /// that has not been looked at.
 fn settle(
     core: &SharedCore,
-    connection: Held,
+    mut connection: Held,
     remote: SocketAddr,
     out: &[u8],
     rest: &[u8],
@@ -175,21 +201,15 @@ fn settle(
     }
     // Unread input turns the end into a reset, which would take bytes that are held back with it.
     let last = matches!(next, Next::Close) && rest.is_empty();
-    let sent = match out {
-        [] => Ok(None),
-        _ if last => stream::send_last(connection.descriptor(), out),
-        _ => stream::send(connection.descriptor(), out),
-    };
-    let Ok(sent) = sent else { return };
-    let sent = sent.unwrap_or(0);
-    core.borrow_mut().note_sent(remote.ip(), sent);
-    let unsent = &out[sent..];
+    let Ok(Sent { bytes, unsent }) = connection.send(out, last) else { return };
+    core.borrow_mut().note_sent(remote.ip(), bytes);
+    let is_sent = unsent.is_empty() && !connection.has_unsent();
     match next {
-        Next::Close if unsent.is_empty() => {}
-        Next::Travel(owner, request) if unsent.is_empty() => {
-            if let Ok(connection) = connection.into_descriptor() {
+        Next::Close if is_sent => {}
+        Next::Travel(owner, request) if is_sent => {
+            if let Ok((connection, session)) = connection.into_descriptor() {
                 let (request, rest) = (*request, rest.to_vec());
-                travel(core, owner, Journey { connection, remote, request, rest });
+                travel(core, owner, Journey { connection, session, remote, request, rest });
             }
         }
         next => conversation::begin(core, connection, remote, unsent.to_vec(), rest, next),

@@ -179,8 +179,9 @@ fn locked_memory(facts: &Facts) -> Option<Warning> {
 }
 
 fn files(facts: &Facts, config: &Config, cores: usize) -> Option<Warning> {
-    let sockets = cores * (config.udp.len() + config.http.len() + FILES_PER_CORE);
-    let connections = if config.http.is_empty() { 0 } else { config.http_connections_max };
+    let listeners = config.http.len() + config.https.len();
+    let sockets = cores * (config.udp.len() + listeners + FILES_PER_CORE);
+    let connections = if listeners == 0 { 0 } else { config.http_connections_max };
     let needed = (connections + sockets + FILES_BESIDE) as u64;
     (facts.files < needed).then(|| Warning {
         text: format!(

@@ -25,11 +25,14 @@ const HAND_OVER_LOOK: std::time::Duration = std::time::Duration::from_millis(5);
 const HAND_OVER_LOOKS: usize = 2000;
 
 /// The sockets of one core, bound before it starts.
+#[derive(Default)]
 pub(super) struct Sockets {
     /// In the order of the addresses.
     pub(super) udp: Vec<std::net::UdpSocket>,
     /// In the order of the addresses.
     pub(super) http: Vec<std::net::TcpListener>,
+    /// In the order of the addresses.
+    pub(super) https: Vec<std::net::TcpListener>,
 }
 
 /// Serves until [`Command::Stop`].
@@ -41,7 +44,10 @@ pub(super) async fn run(mut core: Core, sockets: Sockets, inbox: Inbox<Message>,
         spawn_local(udp::serve(core.clone(), port)).detach();
     }
     for listener in sockets.http {
-        spawn_local(http::accept(core.clone(), listener)).detach();
+        spawn_local(http::accept(core.clone(), listener, false)).detach();
+    }
+    for listener in sockets.https {
+        spawn_local(http::accept(core.clone(), listener, true)).detach();
     }
     spawn_local(kept::answer(core.clone())).detach();
     spawn_local(watch::watch(core.clone())).detach();
@@ -122,6 +128,7 @@ fn handle(core: &SharedCore, message: Message) {
 fn obey(core: &SharedCore, command: Command) {
     match command {
         Command::Lists(lists) => core.borrow_mut().engine.lists = lists,
+        Command::Certificates(shown) => core.borrow_mut().desk.tls = Some(shown),
         Command::Forget(torrents) => {
             spawn_local(tick::forget(core.clone(), torrents)).detach();
         }

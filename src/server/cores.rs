@@ -39,6 +39,8 @@ pub(super) struct Outfit {
     pub(super) clock: Clock,
     pub(super) connection_ids: ConnectionIds,
     pub(super) lists: Arc<TorrentLists>,
+    /// What connections with TLS are shown.
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     /// Where the tracker is private.
     pub(super) private: Option<PrivateOutfit>,
 }
@@ -227,7 +229,7 @@ impl Seeds {
 impl Part {
     fn build(self) -> (Core, Result<Restored, Unloaded>) {
         let Part { number, seeds, outfit, snapshot, said, mesh } = self;
-        let Outfit { settings, clock, connection_ids, lists, private } = outfit;
+        let Outfit { settings, clock, connection_ids, lists, tls, private } = outfit;
         let cores = mesh.len();
         let mut shard = Shard::new(seeds.open, limits(&settings, cores));
         let now = clock.now();
@@ -259,7 +261,8 @@ impl Part {
         }
         let mut counters = ops::counters::Core::default();
         counters.channels = vec![ops::counters::Channel::default(); cores];
-        let desk = Desk::new(settings.http_connections_max.div_ceil(cores));
+        let mut desk = Desk::new(settings.http_connections_max.div_ceil(cores));
+        desk.tls = tls;
         let engine = Engine {
             number,
             shard,

@@ -22,10 +22,11 @@ pub(super) struct Listeners {
 }
 
 /// Where the tracker listens, with the ports that the system chose for port 0.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(super) struct Addresses {
     pub(super) udp: Vec<SocketAddr>,
     pub(super) http: Vec<SocketAddr>,
+    pub(super) https: Vec<SocketAddr>,
     pub(super) control: Option<SocketAddr>,
     pub(super) metrics: Option<SocketAddr>,
 }
@@ -67,10 +68,9 @@ impl Listeners {
     fn bind_now(config: &Config, cores: usize) -> Result<Self, ServerError> {
         check_free("udp", &config.udp, Type::DGRAM)?;
         check_free("http", &config.http, Type::STREAM)?;
-        let mut sockets: Vec<Sockets> =
-            (0..cores).map(|_| Sockets { udp: Vec::new(), http: Vec::new() }).collect();
-        let mut addresses =
-            Addresses { udp: Vec::new(), http: Vec::new(), control: None, metrics: None };
+        check_free("https", &config.https, Type::STREAM)?;
+        let mut sockets: Vec<Sockets> = (0..cores).map(|_| Sockets::default()).collect();
+        let mut addresses = Addresses::default();
         for &wanted in &config.udp {
             let failed = |source| ServerError::Bind { protocol: "udp", address: wanted, source };
             let buffer = Some(config.udp_receive_buffer.0);
@@ -88,18 +88,35 @@ impl Listeners {
             }
         }
         for &wanted in &config.http {
-            let failed = |source| ServerError::Bind { protocol: "http", address: wanted, source };
-            let bound = group(wanted, cores, bind::tcp, |s| s.local_addr());
-            let Some(group) = unless_no_ipv6(wanted, bound).map_err(failed)? else { continue };
-            addresses.http.push(group[0].local_addr().map_err(failed)?);
-            for (core, socket) in sockets.iter_mut().zip(group) {
-                core.http.push(socket);
-            }
+            let Some(group) = tcp_group("http", wanted, cores, &mut addresses.http)? else {
+                continue;
+            };
+            sockets.iter_mut().zip(group).for_each(|(core, socket)| core.http.push(socket));
+        }
+        for &wanted in &config.https {
+            let Some(group) = tcp_group("https", wanted, cores, &mut addresses.https)? else {
+                continue;
+            };
+            sockets.iter_mut().zip(group).for_each(|(core, socket)| core.https.push(socket));
         }
         let control = one("control", config.control, &mut addresses.control)?;
         let metrics = one("metrics", config.metrics, &mut addresses.metrics)?;
         Ok(Self { cores: sockets, control, metrics, addresses })
     }
+}
+
+/// A listener for each core on one address; `None` where there is no IPv6. Where it is `bound` is noted.
+fn tcp_group(
+    protocol: &'static str,
+    wanted: SocketAddr,
+    cores: usize,
+    bound: &mut Vec<SocketAddr>,
+) -> Result<Option<Vec<TcpListener>>, ServerError> {
+    let failed = |source| ServerError::Bind { protocol, address: wanted, source };
+    let group = group(wanted, cores, bind::tcp, |s| s.local_addr());
+    let Some(group) = unless_no_ipv6(wanted, group).map_err(failed)? else { return Ok(None) };
+    bound.push(group[0].local_addr().map_err(failed)?);
+    Ok(Some(group))
 }
 
 /// A listener that all cores share, where one is wanted, and where it is `bound`.

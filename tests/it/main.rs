@@ -19,6 +19,7 @@ mod restart;
 mod rooms;
 mod routing;
 mod stop;
+mod tls;
 mod tracker;
 mod wire_http;
 mod wire_rules;

@@ -5,6 +5,7 @@
 
 pub(crate) mod bencode;
 pub(crate) mod http;
+pub(crate) mod tls;
 pub(crate) mod udp;
 
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ pub(crate) struct Tracker {
     /// Where it listens, from its ready line.
     udp: Vec<SocketAddr>,
     http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     control: SocketAddr,
     /// Kept for as long as the tracker, when it is its own.
     _own_data: Option<TempDir>,
@@ -98,6 +100,7 @@ impl Tracker {
             log,
             udp: Vec::new(),
             http: Vec::new(),
+            https: Vec::new(),
             control: SocketAddr::new(HOMES[0], 0),
             _own_data: None,
         };
@@ -113,6 +116,7 @@ impl Tracker {
                 .collect()
         };
         (tracker.udp, tracker.http) = (addresses("udp"), addresses("http"));
+        tracker.https = addresses("https");
         tracker.control = addresses("control")[0];
         Ok(tracker)
     }
@@ -125,6 +129,11 @@ impl Tracker {
     /// Where it answers HTTP clients of the family of `home`.
     pub(crate) fn http(&self, home: IpAddr) -> SocketAddr {
         of_family(&self.http, home)
+    }
+
+    /// Where it answers HTTPS clients of the family of `home`.
+    pub(crate) fn https(&self, home: IpAddr) -> SocketAddr {
+        of_family(&self.https, home)
     }
 
     /// Where it answers the operator.

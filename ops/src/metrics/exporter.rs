@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use super::table::{self as t, ALL, Kind, Metric};
 use crate::counters::{
     Api, Books, Channel, Core, Family, Front, Journal, Ledger, Lists, Protocol, Reason,
-    SUSPICION_KINDS, SiteCalls, Snapshot,
+    SUSPICION_KINDS, SiteCalls, Snapshot, Tls,
 };
 use crate::health::Phase;
 use crate::process::Process;
@@ -24,6 +24,8 @@ pub struct Sample<'a> {
     pub snapshot: &'a Snapshot,
     /// The figures of the lists of torrents.
     pub lists: Lists,
+    /// What is known of TLS.
+    pub tls: &'a Tls,
     /// The figures of the books; `None` unless the tracker is private, and then those metrics are missing.
     pub books: Option<&'a Books>,
     /// The figures of the API.
@@ -73,6 +75,7 @@ impl Exporter {
         self.publish_channels(sample.cores);
         self.publish_snapshot(sample.snapshot, sample.now);
         self.publish_lists(&sample.lists);
+        self.publish_tls(sample.tls, sample.cores);
         self.publish_api(&sample.api);
         if let Some(books) = sample.books {
             self.publish_books(books, sample.cores);
@@ -201,6 +204,18 @@ impl Exporter {
         }
         self.set(&t::LIST_TORRENTS, &["deny"], lists.denied as f64);
         self.count(&t::LIST_RELOAD_FAILURES, &[], lists.reloads_failed);
+    }
+
+    fn publish_tls(&self, tls: &Tls, cores: &[Core]) {
+        let sum = |field: fn(&Core) -> u64| cores.iter().map(field).sum::<u64>();
+        self.count(&t::TLS_HANDSHAKES, &["full"], sum(|core| core.tls_full));
+        self.count(&t::TLS_HANDSHAKES, &["resumed"], sum(|core| core.tls_resumed));
+        self.count(&t::TLS_FAILURES, &[], sum(|core| core.tls_failures));
+        self.count(&t::TLS_RELOAD_FAILURES, &[], tls.failures);
+        for certificate in &tls.certificates {
+            let labels = [certificate.file.as_str()];
+            self.set(&t::TLS_CERTIFICATE_EXPIRY, &labels, certificate.not_after as f64);
+        }
     }
 
     fn publish_snapshot(&self, snapshot: &Snapshot, now: f64) {
@@ -410,6 +425,14 @@ mod tests {
             phase: Phase::Ready,
             snapshot,
             lists: Lists { allowed: Some(3), denied: 2, reloads_failed: 1 },
+            tls: &Tls {
+                certificates: vec![ShownCertificate {
+                    file: "a.pem".to_owned(),
+                    names: "a.example".to_owned(),
+                    not_after: 2000,
+                }],
+                ..Tls::default()
+            },
             books,
             process: Some(&process),
             now: 1060.0,
@@ -509,6 +532,7 @@ mod tests {
             phase: Phase::Draining,
             snapshot: &snapshot,
             lists: Lists::default(),
+            tls: &Tls::default(),
             books: None,
             process: None,
             now: 1061.0,

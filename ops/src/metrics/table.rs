@@ -155,6 +155,12 @@ table! {
         LIST_TORRENTS = Gauge "margay_list_torrents" ["list"] Count "Torrents that the list names: `allow`, where there is one, and `deny`.";
         LIST_RELOAD_FAILURES = Counter "margay_list_reload_failures_total" [] Count "Times the lists could not be read again, so that those before stayed.";
     }
+    "TLS" of Every {
+        TLS_HANDSHAKES = Counter "margay_tls_handshakes_total" ["kind"] Count "TLS handshakes: `full`, or `resumed` with a ticket.";
+        TLS_FAILURES = Counter "margay_tls_failures_total" [] Count "Connections to `https` that were no TLS, of a kind that is not served, or whose client did not take the certificate.";
+        TLS_CERTIFICATE_EXPIRY = Gauge "margay_tls_certificate_expiry_timestamp_seconds" ["file"] Seconds "Until when each certificate of `https` is valid.";
+        TLS_RELOAD_FAILURES = Counter "margay_tls_reload_failures_total" [] Count "Times the certificates could not be read again, so that those before stayed.";
+    }
     "Journal" of Private {
         JOURNAL_RECORDS = Counter "margay_journal_records_total" [] Count "Records taken into the journal: what an announce did, or what the site said.";
         JOURNAL_BEGIN = Gauge "margay_journal_begin_sequence" [] Count "Sequence number of the oldest record kept.";

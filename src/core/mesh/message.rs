@@ -19,6 +19,7 @@ use super::late::Late;
 use super::told::Told;
 use super::tracer::Tracer;
 use crate::net::batch::Correspondent;
+use crate::net::session::Session;
 use crate::wire::http::Framing;
 use crate::wire::ocelot::Update;
 use crate::wire::private::ClientRules;
@@ -83,6 +84,8 @@ impl UdpAsked {
 pub struct Journey {
     /// The connection.
     pub connection: OwnedFd,
+    /// Its TLS, where it has any.
+    pub session: Option<Box<Session>>,
     /// The other end of the connection.
     pub remote: SocketAddr,
     /// Its request.
@@ -225,6 +228,8 @@ pub struct Differing {
 pub enum Command {
     /// Use these lists from now on.
     Lists(Arc<TorrentLists>),
+    /// Show these certificates from now on.
+    Certificates(Arc<rustls::ServerConfig>),
     /// Drop the swarms of these torrents, as far as this core owns them.
     Forget(Arc<Vec<InfoHash>>),
     /// Send the shard, piece by piece, for a snapshot. A core that drains sends it as fast as it can.

@@ -10,11 +10,18 @@ use super::requests::Next;
 use crate::core::mesh::message::{HttpAsked, Journey, Message};
 use crate::core::{Refused, family};
 use crate::front::SharedCore;
+use crate::net::session::{self, Sent, Session};
 use crate::net::stream;
 use crate::wire::http::{Failure, write_failure};
 
-/// A connection, and who holds it.
-pub enum Held {
+/// A connection, who holds it, and its TLS.
+pub struct Held {
+    holder: Holder,
+    /// Its TLS, where it has any.
+    pub session: Option<Box<Session>>,
+}
+
+enum Holder {
     /// Accepted or arrived just now.
     Fresh(OwnedFd),
     /// Already known to the executor, which can wait for it.
@@ -22,29 +29,55 @@ pub enum Held {
 }
 
 impl Held {
+    /// One that was accepted or has arrived just now.
+    pub fn fresh(connection: OwnedFd, session: Option<Box<Session>>) -> Self {
+        Self { holder: Holder::Fresh(connection), session }
+    }
+
+    /// One that the executor knows already, and can wait for.
+    pub fn adopted(connection: TcpStream, session: Option<Box<Session>>) -> Self {
+        Self { holder: Holder::Adopted(connection), session }
+    }
+
     /// The connection, for calls that do not wait.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
-        match self {
-            Held::Fresh(connection) => stream::borrow(connection),
-            Held::Adopted(connection) => stream::borrow(connection),
+        match &self.holder {
+            Holder::Fresh(connection) => stream::borrow(connection),
+            Holder::Adopted(connection) => stream::borrow(connection),
         }
     }
 
+    /// Sends what the kernel takes now. `last` bytes are held back for the end of the stream, which has to follow.
+    pub fn send<'o>(&mut self, out: &'o [u8], last: bool) -> std::io::Result<Sent<'o>> {
+        let descriptor = match &self.holder {
+            Holder::Fresh(connection) => stream::borrow(connection),
+            Holder::Adopted(connection) => stream::borrow(connection),
+        };
+        session::send(descriptor, self.session.as_deref_mut(), out, last, last)
+    }
+
+    /// Whether its TLS has something left to be sent.
+    pub fn has_unsent(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.has_unsent())
+    }
+
     /// The connection as something to wait for.
-    pub fn into_stream(self) -> TcpStream {
-        match self {
-            Held::Fresh(connection) => stream::adopt(connection),
-            Held::Adopted(connection) => connection,
-        }
+    pub fn into_stream(self) -> (TcpStream, Option<Box<Session>>) {
+        let stream = match self.holder {
+            Holder::Fresh(connection) => stream::adopt(connection),
+            Holder::Adopted(connection) => connection,
+        };
+        (stream, self.session)
     }
 
     /// The connection as something to send to another core. The executor does not give its own
     /// descriptor away, so one that it knows is duplicated.
-    pub fn into_descriptor(self) -> std::io::Result<OwnedFd> {
-        match self {
-            Held::Fresh(connection) => Ok(connection),
-            Held::Adopted(connection) => stream::borrow(&connection).try_clone_to_owned(),
-        }
+    pub fn into_descriptor(self) -> std::io::Result<(OwnedFd, Option<Box<Session>>)> {
+        let descriptor = match self.holder {
+            Holder::Fresh(connection) => connection,
+            Holder::Adopted(connection) => stream::borrow(&connection).try_clone_to_owned()?,
+        };
+        Ok((descriptor, self.session))
     }
 }
 
@@ -59,10 +92,11 @@ pub fn travel(core: &SharedCore, owner: usize, journey: Journey) {
             _ => return,
         }
     };
-    let Journey { connection, remote, request, rest } = journey;
+    let Journey { connection, session, remote, request, rest } = journey;
+    let mut connection = Held::fresh(connection, session);
     if let HttpAsked::User(asked) = request.asked {
         let next = Next::TryAgain(Box::new(asked), request.framing);
-        return conversation::begin(core, Held::Fresh(connection), remote, Vec::new(), &rest, next);
+        return conversation::begin(core, connection, remote, Vec::new(), &rest, next);
     }
     let core = &mut *core.borrow_mut();
     let mut out = Vec::new();
@@ -77,6 +111,7 @@ pub fn travel(core: &SharedCore, owner: usize, journey: Journey) {
     core.engine.counters.front(Protocol::Http, family(remote.ip())).refuse(Reason::Overload);
     core.note_reply(remote.ip());
     // It fits the socket's empty buffer, and there is nobody to tell if not.
-    let sent = stream::send(stream::borrow(&connection), &out);
-    core.note_sent(remote.ip(), sent.ok().flatten().unwrap_or(0));
+    if let Ok(sent) = connection.send(&out, true) {
+        core.note_sent(remote.ip(), sent.bytes);
+    }
 }

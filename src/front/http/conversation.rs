@@ -6,7 +6,6 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
-use glommio::net::TcpStream;
 use glommio::spawn_local;
 use ops::counters::{Protocol, Reason};
 use shard::{Counts, Event, InfoHash, Seconds};
@@ -21,6 +20,7 @@ use crate::core::mesh::message::{HttpAsked, HttpRequest, Journey, PrivateAnnounc
 use crate::front::heard::Doing;
 use crate::front::http::seats::Seat;
 use crate::front::{Core, SharedCore};
+use crate::net::session::{Handshake, Sent};
 use crate::net::stream::{self, Lent};
 use crate::wire::http::Framing;
 use crate::wire::ocelot;
@@ -126,7 +126,7 @@ impl Conversation {
                 }
                 continue;
             }
-            if !self.output.is_empty() && self.send().await.is_err() {
+            if self.has_unsent() && self.send().await.is_err() {
                 return;
             }
             if let Some(framing) = held {
@@ -137,7 +137,7 @@ impl Conversation {
                 Next::Hold(..) | Next::TryAgain(..) | Next::Confirm(..) => {
                     unreachable!("it was waited for above")
                 }
-                Next::Close => return,
+                Next::Close => return self.take_leave(),
                 Next::Linger => return self.linger().await,
                 Next::Travel(owner, request) => return self.leave(owner, *request),
                 Next::Gather(late, hashes, framing) => {
@@ -217,10 +217,10 @@ impl Conversation {
     /// Goes to the core that owns the torrent.
     fn leave(self, owner: usize, request: HttpRequest) {
         let Self { core, seat, link, remote, input: rest, .. } = self;
-        let connection = link.give_up(&core.borrow().desk.watch);
+        let (connection, session) = link.give_up(&core.borrow().desk.watch);
         drop(seat);
-        if let Ok(connection) = Held::Adopted(connection).into_descriptor() {
-            travel(&core, owner, Journey { connection, remote, request, rest });
+        if let Ok((connection, session)) = Held::adopted(connection, session).into_descriptor() {
+            travel(&core, owner, Journey { connection, session, remote, request, rest });
         }
     }
 
@@ -305,9 +305,14 @@ impl Conversation {
                 let mut output = std::mem::take(&mut core.desk.http_out);
                 output.clear();
                 output.extend(unsent.into_iter().flatten());
-                let begins = self.input.is_empty();
-                let next = self.answer(core, &input[..received], &mut output);
-                let heard = self.send_heard(core, next, begins, &output);
+                let heard = match &self.link.session {
+                    None => Ok(self.hear(core, &input[..received], &mut output)),
+                    Some(_) => self.hear_sealed(core, &input[..received], &mut output),
+                };
+                let heard = heard.and_then(|heard| match heard {
+                    Some((next, begins)) => self.send_heard(core, next, begins, &output),
+                    None => Ok(None),
+                });
                 core.desk.http_out = output;
                 Poll::Ready(heard)
             }
@@ -317,12 +322,64 @@ impl Conversation {
         heard
     }
 
+    /// Answers what these bytes complete; with it, whether they were the first of a request.
+    fn hear(
+        &mut self,
+        core: &mut Core,
+        received: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Option<(Next, bool)> {
+        let begins = self.input.is_empty();
+        Some((self.answer(core, received, output), begins))
+    }
+
+    /// The same for bytes of TLS; nothing when they say nothing yet.
+    fn hear_sealed(
+        &mut self,
+        core: &mut Core,
+        received: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<Option<(Next, bool)>, Ended> {
+        let session = self.link.session.as_mut().expect("it is asked for above");
+        let mut plain = std::mem::take(&mut core.desk.tls_in);
+        plain.clear();
+        let opened = session.open(received, &mut plain);
+        let heard = match (opened, session.tell_handshake()) {
+            (Err(_), _) => {
+                core.engine.counters.tls_failures += 1;
+                // Why, for the client; it is over whether that arrives or not.
+                let _ = self.link.send_now(&[], false);
+                Err(Ended)
+            }
+            (Ok(()), handshake) => {
+                match handshake {
+                    Some(Handshake::Full) => core.engine.counters.tls_full += 1,
+                    Some(Handshake::Resumed) => core.engine.counters.tls_resumed += 1,
+                    None => {}
+                }
+                match plain.is_empty() {
+                    false => Ok(self.hear(core, &plain, output)),
+                    true if session.is_closed() => Err(Ended),
+                    // A part of the handshake, or of a record. What it takes to answer that leaves at once.
+                    true => match self.link.send_now(&[], false) {
+                        Ok(_) if self.link.has_unsent() => Ok(Some((Next::Begin, false))),
+                        Ok(_) => Ok(None),
+                        Err(_) => Err(Ended),
+                    },
+                }
+            }
+        };
+        core.desk.tls_in = plain;
+        heard
+    }
+
     /// Answers what these bytes complete, and keeps the others.
     fn answer(&mut self, core: &mut Core, received: &[u8], output: &mut Vec<u8>) -> Next {
         let seen = self.input.len();
         if seen == 0 {
             // The usual case: the whole request at once, nothing to keep.
-            let seat = Some(self.seat.number());
+            // What is sealed leaves one by one.
+            let seat = self.link.session.is_none().then(|| self.seat.number());
             let (consumed, next) = core.converse(self.remote, received, 0, seat, output);
             self.input.extend_from_slice(&received[consumed..]);
             return next;
@@ -343,7 +400,7 @@ impl Conversation {
         output: &[u8],
     ) -> Result<Option<Next>, Ended> {
         match (&next, output) {
-            (Next::Read, []) => {
+            (Next::Read, []) if !self.link.has_unsent() => {
                 if begins {
                     // The first part of a head: from here on it has its own time, whatever trickles.
                     let time = whole_seconds(core.engine.settings.http_header_timeout);
@@ -359,14 +416,17 @@ impl Conversation {
                 self.output.extend_from_slice(output);
                 Ok(Some(next))
             }
-            _ => match send_now(&self.link.connection, output) {
-                Ok(sent) => {
-                    core.note_sent(self.remote.ip(), sent);
-                    self.output.extend_from_slice(&output[sent..]);
-                    Ok(Some(next))
+            _ => {
+                let last = matches!(next, Next::Close | Next::Linger);
+                match self.link.send_now(output, last) {
+                    Ok(sent) => {
+                        core.note_sent(self.remote.ip(), sent.bytes);
+                        self.output.extend_from_slice(sent.unsent);
+                        Ok(Some(next))
+                    }
+                    Err(_) => Err(Ended),
                 }
-                Err(_) => Err(Ended),
-            },
+            }
         }
     }
 
@@ -385,6 +445,7 @@ impl Conversation {
     /// A connection that is closed while its client is still sending is reset, and a reset may destroy
     /// the reply before the client has read it (RFC 9112, section 9.6).
     async fn linger(mut self) {
+        self.take_leave();
         stream::finish(stream::borrow(&self.link.connection));
         self.give(LINGER_TIME);
         let mut left = LINGER_BYTES_MAX;
@@ -399,16 +460,34 @@ impl Conversation {
 
     /// Sends what was written, for as long as the client takes.
     pub(super) async fn send(&mut self) -> std::io::Result<()> {
-        let bytes = self.output.len();
-        let sent = send_now(&self.link.connection, &self.output)?;
-        if sent < bytes {
+        let output = std::mem::take(&mut self.output);
+        let Sent { mut bytes, unsent } = self.link.send_now(&output, false)?;
+        let sealed = self.link.session.as_mut().map(|session| session.take_unsent());
+        let unsent = sealed.as_deref().unwrap_or(unsent);
+        if !unsent.is_empty() {
             let timeout = self.core.borrow().engine.settings.http_request_timeout;
             self.give(timeout);
-            self.link.connection.write_all(&self.output[sent..]).await?;
+            self.link.connection.write_all(unsent).await?;
+            bytes += unsent.len();
         }
+        // Its room is for the next answer.
+        self.output = output;
         self.output.clear();
         self.core.borrow_mut().note_sent(self.remote.ip(), bytes);
         Ok(())
+    }
+
+    /// Whether something was written and is not sent.
+    fn has_unsent(&self) -> bool {
+        !self.output.is_empty() || self.link.has_unsent()
+    }
+
+    /// Says that nothing more comes, where that has to be said.
+    fn take_leave(&mut self) {
+        if self.link.session.is_some() {
+            // Who is gone does not hear it.
+            let _ = self.link.send_now(&[], true);
+        }
     }
 
     /// Gives the connection this much time from now.
@@ -430,14 +509,6 @@ impl Conversation {
     /// Deadlines are free again.
     pub(super) fn clear_last_deadline(&mut self) {
         self.last_deadline = NEVER;
-    }
-}
-
-/// Sends what the kernel takes at once; how many bytes.
-fn send_now(connection: &TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
-    match bytes {
-        [] => Ok(0),
-        _ => Ok(stream::send(stream::borrow(connection), bytes)?.unwrap_or(0)),
     }
 }
 

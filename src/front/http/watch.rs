@@ -19,6 +19,7 @@ use crate::front::moderation::{self, Moderation};
 use crate::front::{Core, SharedCore};
 use crate::net::batch::BATCH_MAX;
 use crate::net::readiness::Readiness;
+use crate::net::session::{self, Sent, Session};
 use crate::net::stream;
 
 /// Requests of kept connections in a second from which on they are busy. Waiting for each costs a
@@ -49,6 +50,8 @@ pub struct Watch {
 pub struct Link {
     /// For everything but reading requests.
     pub connection: TcpStream,
+    /// Its TLS, where it has any.
+    pub session: Option<Box<Session>>,
     /// Whether the core looks after it while such connections are busy.
     watched: bool,
 }
@@ -75,16 +78,27 @@ impl Watch {
 
 impl Link {
     /// A connection that waits for itself.
-    pub fn new(connection: TcpStream) -> Self {
-        Self { connection, watched: false }
+    pub fn new((connection, session): (TcpStream, Option<Box<Session>>)) -> Self {
+        Self { connection, session, watched: false }
+    }
+
+    /// Sends what the kernel takes at once. With `last` nothing follows.
+    pub fn send_now<'o>(&mut self, out: &'o [u8], last: bool) -> std::io::Result<Sent<'o>> {
+        let connection = stream::borrow(&self.connection);
+        session::send(connection, self.session.as_deref_mut(), out, last, false)
+    }
+
+    /// Whether its TLS has something left to be sent.
+    pub fn has_unsent(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.has_unsent())
     }
 
     /// The connection, to be given to another core.
-    pub fn give_up(self, watch: &Watch) -> TcpStream {
+    pub fn give_up(self, watch: &Watch) -> (TcpStream, Option<Box<Session>>) {
         if let Some(readiness) = watch.readiness.as_ref().filter(|_| self.watched) {
             readiness.give_up(stream::borrow(&self.connection));
         }
-        self.connection
+        (self.connection, self.session)
     }
 
     /// Reads what has come, at most as much as `input` holds; 0 bytes at the end.

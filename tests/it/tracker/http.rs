@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
+use rustls::{ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
 use super::bencode::Value;
@@ -11,8 +12,36 @@ use super::{PATIENCE, endpoints, peer_id};
 
 /// A connection.
 pub(crate) struct Http {
-    stream: TcpStream,
+    stream: Stream,
     read: Vec<u8>,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => &stream.sock,
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Stream::Plain(stream) => stream.write_all(bytes),
+            Stream::Tls(stream) => stream.write_all(bytes),
+        }
+    }
 }
 
 /// A reply.
@@ -38,10 +67,24 @@ impl Http {
     }
 
     fn over(stream: TcpStream) -> Self {
+        Self::prepare(&stream);
+        Self { stream: Stream::Plain(stream), read: Vec::new() }
+    }
+
+    pub(crate) fn prepare(stream: &TcpStream) {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, read: Vec::new() }
+    }
+
+    /// One whose handshake is done.
+    pub(crate) fn over_tls(stream: StreamOwned<ClientConnection, TcpStream>) -> Self {
+        Self { stream: Stream::Tls(Box::new(stream)), read: Vec::new() }
+    }
+
+    /// Whether it was made with a ticket.
+    pub(crate) fn is_resumed(&self) -> bool {
+        matches!(&self.stream, Stream::Tls(stream) if super::tls::is_resumed(stream))
     }
 
     #[track_caller]
@@ -56,12 +99,12 @@ impl Http {
 
     /// Says that nothing more will be sent.
     pub(crate) fn finish(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+        self.stream.socket().shutdown(Shutdown::Write).unwrap();
     }
 
     /// Waits until something has come, and leaves it there.
     pub(crate) fn await_bytes(&self) {
-        assert_eq!(self.stream.peek(&mut [0]).unwrap(), 1);
+        assert_eq!(self.stream.socket().peek(&mut [0]).unwrap(), 1);
     }
 
     /// Asks for `target` as an HTTP/1.1 client does, and reads the reply.
