@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Udp(UdpOptions),
     /// Fill a tracker and load it over HTTP.
     Http(HttpOptions),
+    /// Ask a tracker over HTTPS and measure the CPU time of an answer.
+    Https(HttpsOptions),
     /// Answer as a tracker would, but without swarms: what the system calls cost.
     #[command(subcommand)]
     Bare(Bare),
@@ -39,6 +42,82 @@ pub(crate) enum Command {
     Probe(ProbeOptions),
     /// Print SQL that puts the users and torrents of a population into the database of a private tracker.
     Site(SiteOptions),
+}
+
+/// How each client asks over HTTPS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum HttpsMode {
+    /// A new connection for each announce, TLS 1.3 with a full handshake.
+    Full,
+    /// The same with TLS 1.2.
+    Full12,
+    /// A new connection for each announce, TLS 1.3 with a ticket.
+    Resumed13,
+    /// The same with TLS 1.2.
+    Resumed12,
+    /// Each client keeps its connection.
+    Kept,
+    /// A new connection for each announce, and no TLS.
+    Plain,
+    /// Each client keeps its connection, and there is no TLS.
+    PlainKept,
+}
+
+impl HttpsMode {
+    /// Whether it is TLS 1.3; none without TLS.
+    pub(crate) fn version(self) -> Option<bool> {
+        match self {
+            HttpsMode::Full | HttpsMode::Resumed13 | HttpsMode::Kept => Some(true),
+            HttpsMode::Full12 | HttpsMode::Resumed12 => Some(false),
+            HttpsMode::Plain | HttpsMode::PlainKept => None,
+        }
+    }
+
+    pub(crate) fn is_kept(self) -> bool {
+        matches!(self, HttpsMode::Kept | HttpsMode::PlainKept)
+    }
+
+    pub(crate) fn is_resumed(self) -> bool {
+        matches!(self, HttpsMode::Resumed12 | HttpsMode::Resumed13)
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct HttpsOptions {
+    /// Address of the tracker.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) to: SocketAddr,
+    /// How each client asks.
+    #[arg(long, value_enum)]
+    pub(crate) mode: HttpsMode,
+    /// Clients that ask at once.
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub(crate) clients: usize,
+    /// How long it is measured.
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
+    pub(crate) seconds: f64,
+    /// How long it runs before that.
+    #[arg(long, default_value_t = 0.5, value_name = "SECONDS")]
+    pub(crate) warm_up: f64,
+    /// Process whose CPU time is measured; may be given several times.
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Vec<i32>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BareHttpsOptions {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Its certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: PathBuf,
+    /// The certificate's key (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// Bytes of the reply.
+    #[arg(long, default_value_t = 250, value_name = "BYTES")]
+    pub(crate) reply_bytes: u16,
 }
 
 /// Who is in which swarm.
@@ -207,6 +286,8 @@ pub(crate) enum Bare {
     Udp(BareUdpOptions),
     /// accept, read, write, close, one connection after the other.
     Http(BareHttpOptions),
+    /// TLS by rustls, one connection after the other.
+    Https(BareHttpsOptions),
     /// epoll, read, write; connections stay open.
     HttpKeepAlive(BareHttpOptions),
     /// The same as a task a connection on a glommio executor.

@@ -8,6 +8,7 @@ mod bare;
 mod batch;
 mod cli;
 mod http;
+mod https;
 mod pace;
 mod process;
 mod site;
@@ -70,6 +71,7 @@ fn run(command: &Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Udp(options) => udp_load(options),
         Command::Http(options) => http_load(options),
+        Command::Https(options) => https::load(options),
         Command::Bare(bare) => serve(bare),
         Command::Idle(options) => idle(options),
         Command::Census(options) => take_census(options),
@@ -97,6 +99,12 @@ fn serve(bare: &Bare) -> Result<(), Box<dyn Error>> {
             println!("ready http {}", listener.local_addr()?);
             let reply = bare::http::reply(options.reply_bytes.into(), "keep-alive");
             bare::http::serve_kept(&listener, &reply)?;
+        }
+        Bare::Https(options) => {
+            let listener = TcpListener::bind(options.listen)?;
+            println!("ready https {}", listener.local_addr()?);
+            let reply = bare::http::reply(options.reply_bytes.into(), "close");
+            https::serve(&listener, &options.certificate, &options.key, &reply)?;
         }
         #[cfg(feature = "glommio")]
         Bare::HttpGlommio(options) => {
