@@ -4,6 +4,7 @@
 //! being fetched come in through the same port and are relayed to the engine ([`upload::Uploads::relay`]).
 
 mod content;
+mod disk;
 mod fetch;
 pub mod rqbit;
 pub mod upload;
