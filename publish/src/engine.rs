@@ -7,8 +7,10 @@ mod content;
 mod disk;
 mod fetch;
 pub mod rqbit;
+pub mod transmission;
 pub mod upload;
 pub mod wire;
 
 pub use fetch::{Engine, EngineError, Failure, Fetch, Progress, State, finished};
 pub use rqbit::{Options as RqbitOptions, Rqbit};
+pub use transmission::{Options as TransmissionOptions, Transmission};
