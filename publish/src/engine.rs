@@ -4,10 +4,13 @@
 //! being fetched come in through the same port and are relayed to the engine ([`upload::Uploads::relay`]).
 
 mod content;
+mod disk;
 mod fetch;
 pub mod rqbit;
+pub mod transmission;
 pub mod upload;
 pub mod wire;
 
 pub use fetch::{Engine, EngineError, Failure, Fetch, Progress, State, finished};
 pub use rqbit::{Options as RqbitOptions, Rqbit};
+pub use transmission::{Options as TransmissionOptions, Transmission};

@@ -19,7 +19,9 @@ use ops::options::{Bytes, Name, Secret, SecretError};
 use crate::feed::{FeedAddress, KeyError, KeyPair, PublicKey};
 use crate::watch as watching;
 
-pub use value::{Filter, Folder, Line, Order, Overwrite, PieceLength, SignedFeed, Tier, WebUrl};
+pub use value::{
+    Fetcher, Filter, Folder, Line, Order, Overwrite, PieceLength, SignedFeed, Tier, WebUrl,
+};
 
 options! {
     /// Where the options are.
@@ -259,6 +261,26 @@ options! {
     /// So a Seeder announces with a passkey of its own at a private tracker.
     tracker_override: Vec<Tier> = "none";
 
+    ["Engine"]
+
+    /// What fetches: `rqbit`, within this process, or `transmission`, a transmission-daemon on this machine.
+    engine: Fetcher = "rqbit";
+
+    /// RPC of the transmission-daemon.
+    transmission_url: WebUrl = "http://127.0.0.1:9091/transmission/rpc";
+
+    /// Its `rpc-username`, where it asks for one.
+    transmission_user: Option<Line> = "none";
+
+    /// Its `rpc-password`.
+    ///
+    /// Other users of the machine can read flags: prefer `transmission-password-file` or the environment.
+    @Secret
+    transmission_password: Option<Secret> = "none";
+
+    /// File with that password.
+    transmission_password_file: Option<PathBuf> = "none";
+
     ["Log" ..log: Log]
 }
 
@@ -305,6 +327,14 @@ impl Seeder {
             (FeedAddress { url: feed.url.clone(), key: Some(key) }, key)
         };
         self.feed.iter().map(parsed).collect()
+    }
+
+    /// The password of the transmission-daemon, if there is one.
+    pub fn given_transmission_password(&self) -> Result<Option<Secret>, SecretError> {
+        Secret::given(
+            self.transmission_password.as_ref(),
+            self.transmission_password_file.as_deref(),
+        )
     }
 }
 

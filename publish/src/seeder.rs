@@ -48,7 +48,7 @@ use poll::{PollError, Polled};
 
 pub use poll::Poller;
 
-pub use start::{CONTENT, Ended, ITEMS, Own, Settings, StartError, follow, run};
+pub use start::{By, CONTENT, Ended, ITEMS, Own, Settings, StartError, follow, run};
 
 /// A torrent that is held, or on its way.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use shard::InfoHash;
 use url::Url;
 
+use crate::bencode::write_string;
 use crate::torrent::{Identity, Metainfo};
 
 /// A program that fetches content and verifies it. It announces to nobody but the tracker that it is given.
@@ -48,10 +49,28 @@ pub struct Fetch {
     pub metainfo: Arc<Metainfo>,
     /// The folder that the torrent's files are below. It must exist.
     pub folder: PathBuf,
-    /// Peers that are known now.
+    /// Peers that are known now. An engine may take peers from the tracker alone, so that has to know them as well.
     pub peers: Vec<SocketAddr>,
     /// Tells of peers that become known later: a tracker on this machine.
     pub tracker: Option<Url>,
+}
+
+impl Fetch {
+    /// The torrent with no tracker but its own; its info dictionary is the same byte for byte, and so is the infohash.
+    pub(super) fn torrent(&self, comment: Option<&str>) -> Vec<u8> {
+        let mut out = b"d".to_vec();
+        let tracker = self.tracker.as_ref().map(Url::as_str);
+        for (key, value) in [("announce", tracker), ("comment", comment)] {
+            if let Some(value) = value {
+                write_string(&mut out, key.as_bytes());
+                write_string(&mut out, value.as_bytes());
+            }
+        }
+        write_string(&mut out, b"info");
+        out.extend_from_slice(&self.metainfo.info);
+        out.push(b'e');
+        out
+    }
 }
 
 /// How far a torrent is.
@@ -153,6 +172,21 @@ pub async fn finished(
             State::Checking | State::Fetching => tokio::time::sleep(POLL).await,
         }
     }
+}
+
+/// Work that waits for the disk.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// What an engine says that it did not do, and why.
+pub(super) fn said<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    what: &str,
+) -> impl FnOnce(E) -> EngineError {
+    move |source| EngineError::Engine { what: what.into(), source: source.into() }
 }
 
 /// Progress is looked at so often.

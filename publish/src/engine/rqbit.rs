@@ -27,9 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::storage::{Factory, Files};
 use super::content::Descriptors;
-use super::fetch::{Engine, EngineError, Failure, Fetch, POLL, Progress, State};
-use crate::bencode::write_string;
-use crate::torrent::Metainfo;
+use super::fetch::{Engine, EngineError, Failure, Fetch, POLL, Progress, State, blocking, said};
 
 /// How librqbit is used.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +124,7 @@ impl Rqbit {
             fetch.folder.clone(),
             self.descriptors.clone(),
         ));
+        let torrent = fetch.torrent(None);
         let options = AddTorrentOptions {
             overwrite: true,
             output_folder: Some(fetch.folder.to_string_lossy().into_owned()),
@@ -140,7 +139,6 @@ impl Rqbit {
             storage_factory: Some(Factory::new(files.clone()).boxed()),
             ..AddTorrentOptions::default()
         };
-        let torrent = outer(&fetch.metainfo, fetch.tracker.as_ref().map(url::Url::as_str));
         let added = self.session.add_torrent(AddTorrent::from_bytes(torrent), Some(options)).await;
         let handle = match added.map_err(said("does not take the torrent"))? {
             AddTorrentResponse::Added(_, handle) => handle,
@@ -277,35 +275,9 @@ async fn watch(fetching: Arc<Fetching>) {
     fetching.set(State::Failed(failure));
 }
 
-/// The torrent with no tracker but `tracker`; its info dictionary is the same byte for byte, and so is the infohash.
-fn outer(metainfo: &Metainfo, tracker: Option<&str>) -> Vec<u8> {
-    let mut out = b"d".to_vec();
-    if let Some(tracker) = tracker {
-        write_string(&mut out, b"announce");
-        write_string(&mut out, tracker.as_bytes());
-    }
-    write_string(&mut out, b"info");
-    out.extend_from_slice(&metainfo.info);
-    out.push(b'e');
-    out
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
 fn bytes_per_second(rate: Option<u64>) -> Option<NonZeroU32> {
     // Its limits are numbers of 32 bits: more is no limit.
     NonZeroU32::new(u32::try_from(rate?.max(1)).ok()?)
-}
-
-fn said<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
-    what: &str,
-) -> impl FnOnce(E) -> EngineError {
-    move |source| EngineError::Engine { what: what.into(), source: source.into() }
 }
 
 /// How soon a torrent is looked at again at first: small ones take no time.

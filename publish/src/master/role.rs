@@ -172,6 +172,7 @@ impl Site<'_> {
             bytes_max: None,
             order: Order::Newest,
             fetches_max: FETCHES_MAX,
+            fetcher: seeder::By::Rqbit,
             role: Role::Standby,
             may_be_promoted: by_hand,
             own: self.own()?,

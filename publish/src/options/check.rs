@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ops::options::{Conflict, Setting, overlap, word, written, written_at};
 
-use super::{Master, Overwrite, Peers, Seeder};
+use super::{Fetcher, Master, Overwrite, Peers, Seeder};
 
 /// What a Master cannot be started with.
 pub(super) fn master(options: &Master) -> Vec<Conflict> {
@@ -132,6 +132,27 @@ pub(super) fn seeder(options: &Seeder) -> Vec<Conflict> {
             found.push(Conflict::new(&["feed"], format!("feed {} is there twice", feed.url)));
         }
     }
+    let url = &options.transmission_url.0;
+    if !url.username().is_empty() || url.password().is_some() {
+        found.push(Conflict::new(
+            &["transmission-url"],
+            "transmission-url has a user or password, which others can read there; give transmission-user and transmission-password-file",
+        ));
+    }
+    if options.transmission_password.is_some() && options.transmission_password_file.is_some() {
+        found.push(Conflict::new(
+            &["transmission-password-file", "transmission-password"],
+            "transmission-password and transmission-password-file both give the password; leave one out",
+        ));
+    }
+    let has_password =
+        options.transmission_password.is_some() || options.transmission_password_file.is_some();
+    if has_password && options.transmission_user.is_none() {
+        found.push(Conflict::new(
+            &["transmission-password", "transmission-password-file", "transmission-user"],
+            "a password is given and no user; give transmission-user as well",
+        ));
+    }
     peers(&options.peers, &mut found);
     addresses(&options.peers, &[(&["control", "listen"], options.control)], &mut found);
     found
@@ -160,6 +181,16 @@ pub(super) fn idle_seeder(options: &Seeder, settings: &[Setting]) -> Vec<String>
     let mut found = Vec::new();
     if options.disk_max.is_none() {
         found.extend(word(settings, "order", "says what is fetched first alone: disk-max is none"));
+    }
+    if options.engine != Fetcher::Transmission {
+        for name in [
+            "transmission-url",
+            "transmission-user",
+            "transmission-password",
+            "transmission-password-file",
+        ] {
+            found.extend(word(settings, name, "does nothing: engine is not `transmission`"));
+        }
     }
     exposed(options.control, settings, &mut found);
     found
@@ -290,6 +321,24 @@ mod tests {
             "tracker-api=http://127.0.0.1:6980\ntracker-api-token=0123\ntracker-api-token-file=t",
             "--tracker-api-token-file: tracker-api-token and tracker-api-token-file both give the token; leave \
              one out",
+        );
+    }
+
+    #[test]
+    fn who_asks_transmission_is_said_apart_from_its_url() {
+        check_seeder("engine=transmission\ntransmission-user=a\ntransmission-password-file=p", "");
+        check_seeder(
+            "engine=transmission\ntransmission-url=http://a:b@127.0.0.1:9091/",
+            "--transmission-url: transmission-url has a user or password, which others can read there; give \
+             transmission-user and transmission-password-file",
+        );
+        check_seeder(
+            "engine=transmission\ntransmission-password-file=p",
+            "--transmission-password-file: a password is given and no user; give transmission-user as well",
+        );
+        check_seeder(
+            "transmission-user=a",
+            "--transmission-user does nothing: engine is not `transmission`",
         );
     }
 

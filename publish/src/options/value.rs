@@ -53,6 +53,15 @@ pub enum Order {
     Rarest,
 }
 
+/// What fetches.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Fetcher {
+    /// librqbit, within this process.
+    Rqbit,
+    /// A transmission-daemon on this machine.
+    Transmission,
+}
+
 /// Bytes in a piece: a power of two.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PieceLength(pub u32);
@@ -179,6 +188,20 @@ impl One for Order {
             "newest" => Some(Order::Newest),
             "oldest" => Some(Order::Oldest),
             "rarest" => Some(Order::Rarest),
+            _ => None,
+        }
+    }
+}
+
+impl One for Fetcher {
+    const PLACEHOLDER: &'static str = "ENGINE";
+    const HINT: &'static str = "rqbit or transmission";
+    const WORDS: &'static [&'static str] = &["rqbit", "transmission"];
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "rqbit" => Some(Fetcher::Rqbit),
+            "transmission" => Some(Fetcher::Transmission),
             _ => None,
         }
     }

@@ -9,19 +9,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use ops::options::SecretError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::following::Following;
 use super::poll::Poller;
 use super::{Came, Held, HeldState, Seeder};
 use crate::announce::bridge::Bridge;
 use crate::durable::{self, FileError};
-use crate::engine::{EngineError, Rqbit, RqbitOptions};
+use crate::engine::transmission::Login;
+use crate::engine::{Engine, EngineError, Rqbit, RqbitOptions, Transmission, TransmissionOptions};
 use crate::feed::{BYTES_MAX, FeedAddress, List, PublicKey, RemovalRules};
 use crate::node::{Node, NodeError, NodeOptions};
-use crate::options::{self, Order};
+use crate::options::{self, Fetcher, Order};
 use crate::shelf::{Shelf, ShelfError};
 use crate::torrent::{Identity, Metainfo, TorrentError};
 use crate::web::status::{Role, Status};
@@ -55,6 +58,9 @@ pub enum StartError {
     /// The engine does not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A password cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The engine cannot be told of peers.
     #[error("cannot listen on loopback for the engine")]
     Bridge(#[source] io::Error),
@@ -87,12 +93,27 @@ pub struct Settings {
     pub order: Order,
     /// Torrents that are fetched at a time.
     pub fetches_max: usize,
+    /// What fetches.
+    pub fetcher: By,
     /// A Seeder, or a standby.
     pub role: Role,
     /// A standby becomes the Master when it is told to; otherwise somebody else decides.
     pub may_be_promoted: bool,
     /// Content that is complete elsewhere: it is seeded from there while it is published, and not fetched.
     pub own: Vec<Own>,
+}
+
+/// What fetches.
+pub enum By {
+    /// librqbit, within this process.
+    Rqbit,
+    /// A transmission-daemon on this machine.
+    Transmission {
+        /// Its RPC.
+        url: Url,
+        /// Who asks it.
+        login: Option<Login>,
+    },
 }
 
 /// Content that is complete elsewhere.
@@ -135,11 +156,27 @@ pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(
         bytes_max: options.disk_max.map(|max| max.0 as u64),
         order: options.order,
         fetches_max: options.fetches_max.into(),
+        fetcher: fetcher(options)?,
         role: Role::Seeder,
         may_be_promoted: false,
         own: Vec::new(),
     };
     follow(settings, stop).await.map(drop)
+}
+
+/// What options say that fetches.
+fn fetcher(options: &options::Seeder) -> Result<By, SecretError> {
+    Ok(match options.engine {
+        Fetcher::Rqbit => By::Rqbit,
+        Fetcher::Transmission => {
+            let password = options.given_transmission_password()?;
+            let login = |user: &options::Line| Login { user: user.0.clone(), password };
+            By::Transmission {
+                url: options.transmission_url.0.clone(),
+                login: options.transmission_user.as_ref().map(login),
+            }
+        }
+    })
 }
 
 /// Follows feeds until `stop`, or until it is told to become the Master.
@@ -167,20 +204,35 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
     }
     let (node, uploads) = Node::start(&settings.node).await?;
     tracing::info!(addresses = ?node.addresses(), port = node.port(), "listening for peers");
-    let engine = Rqbit::start(RqbitOptions {
-        peer_id: node.peer_id(),
-        announce_port: node.port(),
-        download_rate: settings.download_rate,
-        upload_rate: settings.node.upload_rate,
-        peers_max: 100,
-        descriptors_max: 128,
-    })
-    .await?;
+    let engine: Arc<dyn Engine> = match settings.fetcher {
+        By::Rqbit => Arc::new(
+            Rqbit::start(RqbitOptions {
+                peer_id: node.peer_id(),
+                announce_port: node.port(),
+                download_rate: settings.download_rate,
+                upload_rate: settings.node.upload_rate,
+                peers_max: PEERS_MAX,
+                descriptors_max: 128,
+            })
+            .await?,
+        ),
+        By::Transmission { url, login } => Arc::new(
+            Transmission::start(TransmissionOptions {
+                url,
+                login,
+                folder: content.clone(),
+                download_rate: settings.download_rate,
+                upload_rate: settings.node.upload_rate,
+                peers_max: PEERS_MAX,
+            })
+            .await?,
+        ),
+    };
     let bridge = Bridge::start(node.announcer().clone()).await.map_err(StartError::Bridge)?;
     let (came, coming) = mpsc::unbounded_channel();
     let mut seeder = Seeder {
         node,
-        engine: Arc::new(engine),
+        engine,
         bridge,
         poller: Poller::new()?,
         shelf,
@@ -333,6 +385,9 @@ pub(super) async fn reached(host: &str, masters: Vec<SocketAddr>) -> Vec<SocketA
 pub const ITEMS: &str = "items";
 /// Folder of their content, in the data folder.
 pub const CONTENT: &str = "content";
+
+/// Peers of a torrent that is fetched, at most.
+const PEERS_MAX: usize = 100;
 
 /// Orders that wait at most.
 const ORDERS_MAX: usize = 16;

@@ -2,6 +2,7 @@
 
 mod changes;
 mod clients;
+mod conforms;
 pub(crate) mod content;
 mod fetching;
 mod floods;

@@ -508,7 +508,7 @@ fn margay() -> PathBuf {
     std::env::var_os("MARGAY").map_or_else(built, PathBuf::from)
 }
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let built = || env!("CARGO_BIN_EXE_margay-publish").into();
     std::env::var_os("MARGAY_PUBLISH").map_or_else(built, PathBuf::from)
 }

@@ -247,18 +247,7 @@ fn transmission_downloads_from_seeders() {
     site.master.stop();
 
     let to = tempfile::tempdir().unwrap();
-    let config = to.path().join("config");
-    fs::create_dir(&config).unwrap();
-    // With uTP on, 3.00 does not try TCP for a while.
-    let settings = format!(
-        r#"{{"dht-enabled":false,"lpd-enabled":false,"pex-enabled":false,"port-forwarding-enabled":false,
-        "utp-enabled":false,"download-dir":"{}","preallocation":0,"rpc-bind-address":"127.0.0.1"}}"#,
-        to.path().display()
-    );
-    fs::write(config.join("settings.json"), settings).unwrap();
-    let mut daemon =
-        leecher(&["transmission-daemon", "--foreground", "--config-dir", config.to_str().unwrap()]);
-    let _daemon = Ends(daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let _daemon = daemon(to.path(), "");
     for name in ["film.mkv", "album"] {
         until("the daemon takes it", || {
             let torrent = site.torrent(name);
@@ -271,6 +260,76 @@ fn transmission_downloads_from_seeders() {
                 && fs::read(to.path().join(name)).ok() == fs::read(site.watched(name)).ok()
         });
     }
+}
+
+/// A Seeder that has transmission-daemon fetch: both are in another namespace than the Master.
+#[test]
+fn a_seeder_fetches_by_transmission() {
+    if !isolated("story::a_seeder_fetches_by_transmission") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let site = Site::of(home, [198, 51, 100, 10].into(), 0, &[]);
+    site.put("film: what?.mkv", &bytes(1, 3_000_001));
+    fs::create_dir_all(site.outside("album/cd 2")).unwrap();
+    for (name, size) in [("album/one", 300_000), ("album/cd 2/two", 7), ("album/empty", 0)] {
+        fs::write(site.outside(name), bytes(size as u64, size)).unwrap();
+    }
+    fs::rename(site.outside("album"), site.watched("album")).unwrap();
+    site.settles();
+
+    let to = tempfile::tempdir().unwrap();
+    let login =
+        r#""rpc-authentication-required":true,"rpc-username":"user","rpc-password":"5ec2e7","#;
+    let _daemon = daemon(to.path(), login);
+    let remote = |words: &[&str]| {
+        let all = ["transmission-remote", "127.0.0.1:9091", "--auth", "user:5ec2e7"];
+        let output = leecher(&[&all, words].concat()).output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    };
+    until("the daemon answers", || remote(&["--session-info"]).is_some());
+    let data = site.home.path().join("by-transmission");
+    let log = fs::File::create(site.home.path().join("by-transmission.log")).unwrap();
+    let program = crate::site::program();
+    let args = ["seed", "run", "--feed", &site.address, "--data", data.to_str().unwrap()];
+    let more = ["--control", "none", "--listen", "198.51.100.11:6881", "--poll", "1s"];
+    let engine =
+        ["--removal-wait", "0s", "--engine", "transmission", "--transmission-user", "user"];
+    let mut seeder = leecher(&[&[program.to_str().unwrap()], &args[..], &more, &engine].concat());
+    seeder.env("MARGAY_SEED_TRANSMISSION_PASSWORD", "5ec2e7").stdout(log.try_clone().unwrap());
+    let _seeder = Ends(seeder.stderr(log).spawn().unwrap());
+    let content = |hash: &shard::InfoHash| data.join("content").join(hash.to_string());
+    let hashes = ["film: what?.mkv", "album"].map(|name| site.published(name).unwrap());
+    hashes.iter().for_each(|hash| site.tracker.has_seeders(hash, 2));
+    for (name, hash) in ["film: what?.mkv", "album"].into_iter().zip(&hashes) {
+        let (held, watched) = (content(hash).join(name), site.watched(name));
+        assert!(tree(&held) == tree(&watched), "{name} has other bytes");
+        assert!(fs::read(held).ok() == fs::read(watched).ok(), "{name} has other bytes");
+    }
+    // What is complete is the Seeder's alone, and goes with its feed.
+    until("the daemon lets go", || {
+        !remote(&["--torrent", "all", "--info"]).unwrap().contains("Hash")
+    });
+    fs::remove_dir_all(site.watched("album")).unwrap();
+    until("it is removed", || !content(&hashes[1]).exists());
+    site.tracker.has_seeders(&hashes[1], 0);
+    site.tracker.has_seeders(&hashes[0], 2);
+}
+
+/// transmission-daemon in the namespace `leecher`, with its files in `folder` and more settings.
+fn daemon(folder: &Path, more: &str) -> Ends {
+    let config = folder.join("config");
+    fs::create_dir(&config).unwrap();
+    // With uTP on, 3.00 does not try TCP for a while.
+    let settings = format!(
+        r#"{{"dht-enabled":false,"lpd-enabled":false,"pex-enabled":false,"port-forwarding-enabled":false,{more}
+        "utp-enabled":false,"download-dir":"{}","preallocation":0,"rpc-bind-address":"127.0.0.1"}}"#,
+        folder.display()
+    );
+    fs::write(config.join("settings.json"), settings).unwrap();
+    let mut daemon =
+        leecher(&["transmission-daemon", "--foreground", "--config-dir", config.to_str().unwrap()]);
+    Ends(daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
 fn leecher(words: &[&str]) -> Command {

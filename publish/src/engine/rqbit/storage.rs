@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use crate::beneath::{self, Kind, Named};
 use crate::engine::content::Descriptors;
+use crate::engine::disk;
 use crate::engine::fetch::Failure;
 use crate::torrent::{Identity, Metainfo};
 
@@ -69,58 +70,15 @@ impl Files {
         self.descriptors.forget(self.number);
     }
 
-    /// Syncs each file and the folders of their names, and says which files they are: the ones that were written.
+    /// Syncs all of it, and says which files they are: the ones that were written.
     pub(super) fn settle(&self) -> Result<Arc<[Identity]>, Failure> {
-        let root = beneath::folder(&self.folder, Named::OrByLink)
-            .map_err(|error| self.failed(&self.folder, &error))?;
-        let mut identities = Vec::with_capacity(self.metainfo.files.len());
-        for (index, file) in self.metainfo.files.iter().enumerate() {
-            let path = &file.path;
-            let sync = || {
-                let opened = self.open(&root, index)?;
-                opened.sync_all()?;
-                beneath::sync_folders(&root, path)?;
-                let metadata = opened.metadata()?;
-                if metadata.len() != file.length {
-                    return Err(io::Error::other("it has another size than the torrent says"));
-                }
-                Ok(Identity::of(&metadata))
-            };
-            identities.push(sync().map_err(|error| self.failed(path, &error))?);
-        }
-        Ok(identities.into())
+        disk::settle(&self.metainfo, &self.folder, |root, index| self.open(root, index))
+            .map_err(|(path, error)| self.failed(&path, &error))
     }
 
     /// Deletes each file, and the folders that are empty then.
     pub(super) fn delete(&self) -> Result<(), (PathBuf, io::Error)> {
-        let root = match beneath::folder(&self.folder, Named::OrByLink) {
-            Ok(root) => root,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err((self.folder.clone(), error)),
-        };
-        let mut first = Ok(());
-        for file in &self.metainfo.files {
-            match beneath::remove(&root, &file.path, false) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound && first.is_ok() => {
-                    first = Err((file.path.clone(), error));
-                }
-                _ => {}
-            }
-        }
-        let mut folders: Vec<&Path> = self
-            .metainfo
-            .files
-            .iter()
-            .flat_map(|file| file.path.ancestors().skip(1))
-            .filter(|path| !path.as_os_str().is_empty())
-            .collect();
-        folders.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
-        folders.dedup();
-        for folder in folders {
-            // One that is not empty holds what is not the torrent's, and stays.
-            let _ = beneath::remove(&root, folder, true);
-        }
-        first
+        disk::delete(&self.metainfo, &self.folder, &[])
     }
 
     /// The file that was written so far.

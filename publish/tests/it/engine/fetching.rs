@@ -163,34 +163,6 @@ mount -t tmpfs -o size=8m none $1/small
 mount -t tmpfs -o ro none $1/read-only";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_interrupted_goes_on() {
-    let made = Made::single(16 << 20);
-    let info_hash = made.metainfo.info_hash;
-    let master = listen(Limits { upload_rate: Some(8 << 20), ..Limits::default() });
-    add(&master, &made);
-    let mut seeder = Seeder::start(b'1').await;
-    seeder.fetch(&made, &[master.addresses()[0]]).await;
-    must(async {
-        while seeder.engine.progress(info_hash).await.unwrap().bytes < 4 << 20 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
-    must(seeder.engine.stop()).await;
-    assert!(seeder.engine.progress(info_hash).await.is_none());
-    let before = master.stats().uploaded;
-    assert!(before < made.metainfo.total());
-    let folder = std::mem::replace(&mut seeder.folder, tempfile::tempdir().unwrap());
-    drop(seeder);
-    let seeder = Seeder { folder, ..Seeder::start(b'1').await };
-    master.set_upload_rate(None);
-    seeder.fetch(&made, &[master.addresses()[0]]).await;
-    seeder.complete(&made).await;
-    let again = before + made.metainfo.total() - master.stats().uploaded;
-    assert!(again >= 3 << 20, "only {again} of {before} bytes were kept");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_is_removed_with_its_files_and_no_others() {
     let made = Made::folder_with_empty_files();
     let master = listen(Limits::default());
@@ -251,7 +223,7 @@ async fn a_file_that_is_deleted_meanwhile_is_noticed() {
     seeder.complete(&made).await;
 }
 
-fn walk(folder: &Path) -> Vec<String> {
+pub(super) fn walk(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(next) = folders.pop() {
