@@ -87,7 +87,7 @@ options! {
     /// An IPv6 address takes IPv6 only, so both families need an address each.
     https: Vec<SocketAddr> = "none";
 
-    /// Certificate of `https` with those that lead to its authority (PEM); repeatable, each with its `tls-key`.
+    /// Certificate of `https` and `control-https` with those that lead to its authority (PEM); repeatable, each with its `tls-key`.
     ///
     /// Clients are shown the one that has the name they ask for, else the first. Files that change are read again within
     /// seconds, and at SIGHUP.
@@ -100,6 +100,11 @@ options! {
     ///
     /// It is asked by an address or as `localhost`, so that no web page can point a name of its own at it.
     control: Option<SocketAddr> = "127.0.0.1:6980";
+
+    /// Address of metrics, health and commands over TLS, or `none`, with the certificates of `tls-certificate`.
+    ///
+    /// For other machines, as `control` itself is for this one. It is asked by a name that is in a certificate.
+    control_https: Option<SocketAddr> = "none";
 
     /// Address of metrics and health alone, or `none`: for a network that may see them, under any name.
     metrics: Option<SocketAddr> = "none";

@@ -25,15 +25,26 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use lease::Lease;
 
 pub use api::{Api, said};
 pub use pages::Pages;
 pub use state::{Command, Declined, State};
+
+/// How a listener is spoken to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// As it is.
+    Plain,
+    /// Over TLS, with the certificates of [`State::show_certificates`].
+    Tls,
+}
 
 /// The running control listener. Dropping it stops it as well, without waiting.
 #[derive(Debug)]
@@ -64,7 +75,12 @@ impl ControlHandle {
 ///
 /// # Errors
 /// When the listener cannot be made non-blocking, or the runtime or the thread cannot be started.
-pub fn spawn(listener: TcpListener, state: Arc<State>, pages: Pages) -> io::Result<ControlHandle> {
+pub fn spawn(
+    listener: TcpListener,
+    state: Arc<State>,
+    pages: Pages,
+    transport: Transport,
+) -> io::Result<ControlHandle> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let runtime =
@@ -74,11 +90,12 @@ pub fn spawn(listener: TcpListener, state: Arc<State>, pages: Pages) -> io::Resu
         tokio::net::TcpListener::from_std(listener)?
     };
     let (stop, stopped) = oneshot::channel();
+    let tls = (transport == Transport::Tls).then(|| state.clone());
     let router = pages::router(state, pages);
     let thread =
         std::thread::Builder::new().name("margay-control".to_owned()).spawn(move || {
             crate::process::thread::give_way();
-            runtime.block_on(serve(listener, router, stopped));
+            runtime.block_on(serve(listener, router, tls, stopped));
         })?;
     Ok(ControlHandle { address, stop, thread })
 }
@@ -87,6 +104,7 @@ pub fn spawn(listener: TcpListener, state: Arc<State>, pages: Pages) -> io::Resu
 async fn serve(
     listener: tokio::net::TcpListener,
     router: Router,
+    tls: Option<Arc<State>>,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
@@ -107,9 +125,12 @@ async fn serve(
             },
             _ = &mut stopped => break,
         };
-        let router = router.clone();
+        let (router, tls) = (router.clone(), tls.clone());
         tokio::spawn(async move {
-            converse(stream, from, router).await;
+            match tls {
+                None => converse(stream, from, Transport::Plain, router).await,
+                Some(state) => converse_over_tls(stream, from, &state, router).await,
+            }
             drop(place);
         });
     }
@@ -117,11 +138,27 @@ async fn serve(
     let _ = timeout(DRAIN_TIME, places.acquire_many(CONNECTIONS_MAX)).await;
 }
 
+/// The same over TLS; the handshake has the time of a header.
+async fn converse_over_tls(stream: TcpStream, from: IpAddr, state: &State, router: Router) {
+    let Some(certificates) = state.certificates() else { return };
+    match timeout(HEADER_TIME, TlsAcceptor::from(certificates).accept(stream)).await {
+        Ok(Ok(stream)) => converse(stream, from, Transport::Tls, router).await,
+        Ok(Err(error)) => tracing::debug!(%error, %from, "a control connection was no TLS"),
+        Err(_) => tracing::debug!(%from, "a TLS handshake took too long"),
+    }
+}
+
 /// One request and its answer. Without keep-alive one time limit covers a slow sender, an idle
 /// client and a slow reader alike; a scraper that comes every few seconds does not miss it.
-async fn converse(stream: TcpStream, from: IpAddr, router: Router) {
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    from: IpAddr,
+    transport: Transport,
+    router: Router,
+) {
     let lease = Lease::new(CONNECTION_TIME);
     let router = router.layer(Extension(lease.clone())).layer(Extension(from));
+    let router = router.layer(Extension(transport));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)

@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use crate::api::audit::Audit;
 use crate::api::token::TokenError;
 use crate::config::{Config, ConfigError, KeyError};
-use crate::control::{self, Api, Pages};
+use crate::control::{self, Api, Pages, Transport};
 use crate::core::connection_id::{self, ConnectionIds};
 use crate::core::mesh::message::Command;
 use crate::private::books::reconcile::{Differed, ReconcileError, Reconciliation};
@@ -84,7 +84,7 @@ pub enum ServerError {
         "cannot listen on {protocol} {address} (option {protocol}): {}", what_to_do(protocol, *address, source)
     )]
     Bind {
-        /// `udp`, `http`, `control` or `metrics`.
+        /// `udp`, `http`, `https`, `control`, `control-https` or `metrics`.
         protocol: &'static str,
         /// The address asked for.
         address: SocketAddr,
@@ -192,8 +192,10 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     let state = Arc::new(control_state(&listeners, events.clone()));
     say_sizes(&lists, &state);
     certificates.iter().for_each(|certificates| certificates.show(&state));
-    let control = answer(listeners.control.as_ref(), &state, Pages::All)?;
-    let metrics = answer(listeners.metrics.as_ref(), &state, Pages::Metrics)?;
+    let control = answer(listeners.control.as_ref(), &state, Pages::All, Transport::Plain)?;
+    let control_https =
+        answer(listeners.control_https.as_ref(), &state, Pages::All, Transport::Tls)?;
+    let metrics = answer(listeners.metrics.as_ref(), &state, Pages::Metrics, Transport::Plain)?;
     let addresses = listeners.addresses.clone();
 
     let snapshot = if config.fresh { None } else { Snapshot::open_newest(&data)? };
@@ -233,7 +235,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
             let audit = site.audit().expect("the books have one").file().clone();
             Some(Api::private(addresses_of_cores, accounts, site, data.path(), audit, clock)?)
         }
-        (None, Some(register)) if config.control.is_some() => {
+        (None, Some(register)) if config.control.or(config.control_https).is_some() => {
             let audit = Arc::new(Audit::new(data.path().to_owned(), config.audit_keep));
             Some(Api::open(addresses_of_cores, register, data.path(), audit, clock)?)
         }
@@ -261,7 +263,10 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     server.watch().inspect_err(|_| deadline::end_within(deadline::FAILURE))?;
     deadline::end_within(deadline::STOP);
     server.stop()?;
-    [control, metrics].into_iter().flatten().for_each(control::ControlHandle::shutdown);
+    [control, control_https, metrics]
+        .into_iter()
+        .flatten()
+        .for_each(control::ControlHandle::shutdown);
     Ok(())
 }
 
@@ -270,10 +275,11 @@ fn answer(
     listener: Option<&TcpListener>,
     state: &Arc<control::State>,
     pages: Pages,
+    transport: Transport,
 ) -> Result<Option<control::ControlHandle>, ServerError> {
     let Some(listener) = listener else { return Ok(None) };
     let listener = listener.try_clone().map_err(|source| system("copy a listener", source))?;
-    control::spawn(listener, state.clone(), pages)
+    control::spawn(listener, state.clone(), pages, transport)
         .map_err(|source| system("start the control listener", source))
         .map(Some)
 }
@@ -404,6 +410,7 @@ impl Server<'_> {
             http = show(&addresses.http),
             https = show(&addresses.https),
             control = one(addresses.control),
+            control_https = one(addresses.control_https),
             metrics = one(addresses.metrics),
             cores = self.cores.count(),
             torrents,

@@ -195,9 +195,9 @@ pub(super) fn idle(config: &Config, settings: &[Setting]) -> Vec<String> {
             "counts for snapshots on demand and at a stop alone: snapshot-interval is off",
         );
     }
-    if config.https.is_empty() {
+    if config.https.is_empty() && config.control_https.is_none() {
         for name in ["tls-certificate", "tls-key"] {
-            say(name, "does nothing without https");
+            say(name, "does nothing without https or control-https");
         }
     }
     if !config.http_keep_alive || config.http.is_empty() && config.https.is_empty() {

@@ -6,9 +6,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ops::host::is_asked_by_address;
 
-/// Passes on what is asked for by an address, and by who says nothing (HTTP/1.0).
+use super::Transport;
+
+/// Passes on what is asked for by an address, and by who says nothing (HTTP/1.0). Over TLS the client has checked the
+/// name: one that somebody points here is in no certificate.
 pub(super) async fn check(request: Request, next: Next) -> Response {
-    if is_asked_by_address(request.headers(), request.uri()) {
+    let is_tls = request.extensions().get() == Some(&Transport::Tls);
+    if is_tls || is_asked_by_address(request.headers(), request.uri()) {
         return next.run(request).await;
     }
     (StatusCode::MISDIRECTED_REQUEST, MISDIRECTED).into_response()

@@ -9,6 +9,7 @@ use ops::health::{Phase, Watch};
 use ops::metrics::{Exporter, Sample};
 use ops::process;
 use ops::slot::Slot;
+use rustls::ServerConfig;
 use tokio::sync::oneshot;
 
 use super::Api;
@@ -33,6 +34,7 @@ pub struct State {
     snapshot: Mutex<Snapshot>,
     lists: Mutex<Lists>,
     tls: Mutex<Tls>,
+    certificates: Mutex<Option<Arc<ServerConfig>>>,
     books: OnceLock<Box<dyn Fn() -> Books + Send + Sync>>,
     api: OnceLock<Arc<Api>>,
     metrics: Mutex<Metrics>,
@@ -64,6 +66,7 @@ impl State {
             snapshot: Mutex::default(),
             lists: Mutex::default(),
             tls: Mutex::default(),
+            certificates: Mutex::default(),
             books: OnceLock::new(),
             api: OnceLock::new(),
             metrics: Mutex::new(Metrics { exporter, page: None }),
@@ -96,6 +99,16 @@ impl State {
     /// Changes what is known about the lists of torrents.
     pub fn update_lists(&self, change: impl FnOnce(&mut Lists)) {
         change(&mut lock(&self.lists));
+    }
+
+    /// Shows new connections over TLS these from now on.
+    pub fn show_certificates(&self, certificates: Arc<ServerConfig>) {
+        *lock(&self.certificates) = Some(certificates);
+    }
+
+    /// What new connections over TLS are shown; `None` where there is nothing.
+    pub(super) fn certificates(&self) -> Option<Arc<ServerConfig>> {
+        lock(&self.certificates).clone()
     }
 
     /// Says what is known of TLS from now on.

@@ -1,4 +1,4 @@
-//! The certificates of `https`: read at the start, again when their files change and at SIGHUP, and the keys of tickets.
+//! The certificates of `https` and `control-https`: read at the start, again when their files change and at SIGHUP, and the keys of tickets.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -48,21 +48,21 @@ pub enum CertificatesError {
 }
 
 impl Certificates {
-    /// Reads what the options name; nothing without `https`.
+    /// Reads what the options name; nothing where nobody is shown any.
     pub(super) fn open(config: &Config, data: &DataDir) -> Result<Option<Self>, ServerError> {
-        if config.https.is_empty() {
-            return Ok(None);
-        }
-        let open = || -> Result<Self, CertificatesError> {
+        let open = || -> Result<Option<Self>, CertificatesError> {
             let files = config.tls_files()?;
+            if files.is_empty() {
+                return Ok(None);
+            }
             let tickets = Arc::new(TicketKeys::open(data.path().join("tls-tickets"), now())?);
             let served = Served::read(&files, tickets.clone())?;
             let (unusable, failures, trouble, reminded) = (None, 0, None, None);
-            Ok(Self { files, tickets, served, unusable, failures, trouble, reminded })
+            Ok(Some(Self { files, tickets, served, unusable, failures, trouble, reminded }))
         };
         let opened = open()?;
-        opened.say("certificate read");
-        Ok(Some(opened))
+        opened.iter().for_each(|opened| opened.say("certificate read"));
+        Ok(opened)
     }
 
     /// What new connections are shown.
@@ -131,6 +131,7 @@ impl Certificates {
             names: certificate.names.join(" "),
             not_after: certificate.not_after,
         });
+        state.show_certificates(self.config());
         state.show_tls(Tls {
             certificates: certificates.collect(),
             failures: self.failures,

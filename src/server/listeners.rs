@@ -17,6 +17,7 @@ pub(super) struct Listeners {
     /// The sockets of each core.
     pub(super) cores: Vec<Sockets>,
     pub(super) control: Option<TcpListener>,
+    pub(super) control_https: Option<TcpListener>,
     pub(super) metrics: Option<TcpListener>,
     pub(super) addresses: Addresses,
 }
@@ -28,6 +29,7 @@ pub(super) struct Addresses {
     pub(super) http: Vec<SocketAddr>,
     pub(super) https: Vec<SocketAddr>,
     pub(super) control: Option<SocketAddr>,
+    pub(super) control_https: Option<SocketAddr>,
     pub(super) metrics: Option<SocketAddr>,
 }
 
@@ -100,8 +102,10 @@ impl Listeners {
             sockets.iter_mut().zip(group).for_each(|(core, socket)| core.https.push(socket));
         }
         let control = one("control", config.control, &mut addresses.control)?;
+        let control_https =
+            one("control-https", config.control_https, &mut addresses.control_https)?;
         let metrics = one("metrics", config.metrics, &mut addresses.metrics)?;
-        Ok(Self { cores: sockets, control, metrics, addresses })
+        Ok(Self { cores: sockets, control, control_https, metrics, addresses })
     }
 }
 

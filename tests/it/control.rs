@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use margay::control::{self, Command, ControlHandle, Declined, Pages, State};
+use margay::control::{self, Command, ControlHandle, Declined, Pages, State, Transport};
 use ops::counters::{Core, Family, Protocol};
 use ops::health::Phase;
 
@@ -37,7 +37,7 @@ impl Control {
         }));
         // Where nobody else listens: the port is free again while other tests run.
         let listener = TcpListener::bind("127.69.80.0:0").unwrap();
-        let handle = control::spawn(listener, state.clone(), pages).unwrap();
+        let handle = control::spawn(listener, state.clone(), pages, Transport::Plain).unwrap();
         Self { state, handle, snapshots }
     }
 

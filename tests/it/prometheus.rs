@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use margay::control::{self, Pages, State};
+use margay::control::{self, Pages, State, Transport};
 use ops::counters::{Books, Channel, Core, Family, Journal, Ledger, Protocol, Reason, Snapshot};
 use ops::health::Phase;
 use ops::metrics::Trackers;
@@ -172,7 +172,7 @@ fn prometheus_reads_the_control_listener_and_the_dashboard_has_no_empty_panel() 
         ..Books::default()
     });
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let control = control::spawn(listener, state.clone(), Pages::All).unwrap();
+    let control = control::spawn(listener, state.clone(), Pages::All, Transport::Plain).unwrap();
     let prometheus = Prometheus::watch(control.address());
     let cores = std::thread::spawn({
         let state = Arc::downgrade(&state);

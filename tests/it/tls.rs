@@ -250,7 +250,7 @@ fn a_start_without_a_usable_certificate_says_why() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (pem, key) = (path("a.pem"), path("a.key"));
     let cases = [
-        ("--https 127.0.0.1:0".to_owned(), "https needs a certificate"),
+        ("--https 127.0.0.1:0".to_owned(), "https and control-https need a certificate"),
         (format!("--https 127.0.0.1:0 --tls-certificate {pem}"), "each certificate needs its key"),
         (Issued::options(folder.path(), "b"), "is not that of the first certificate"),
         (Issued::options(folder.path(), "c"), "cannot read"),
@@ -317,6 +317,43 @@ fn curl_and_openssl_are_answered() {
         assert!(said.contains("HTTP/1.1 200"), "{said}");
     }
     tracker.await_metric("margay_tls_handshakes_total", &["resumed"], 1.0);
+}
+
+#[test]
+fn operators_are_answered_over_tls_by_the_names_of_the_certificate() {
+    let folder = TempDir::new().unwrap();
+    let (first, second) = (issue(&["tracker.test"]), issue(&["tracker.test"]));
+    first.write(folder.path(), "a");
+    let options = Issued::options(folder.path(), "a");
+    let tracker = Tracker::start(
+        &options.replace("--https 127.0.0.1:0,[::1]:0", "--control-https 127.0.0.1:0"),
+    );
+    let at = tracker.logged("ready")["control_https"].as_str().unwrap().parse().unwrap();
+    let ask = |issued: &Issued, request: &str| {
+        let client = Trusting::new(&[issued], true);
+        let mut connection = client.try_connect(at, "tracker.test").ok()?;
+        connection.send(request);
+        Some(connection.page())
+    };
+    let health = "GET /health HTTP/1.1\r\nHost: tracker.test\r\n\r\n";
+    let page = ask(&first, health).unwrap();
+    assert!(page.status == 200 && page.body.starts_with(b"tracker: ready"), "{page:?}");
+    // Not without its header, and not without a token.
+    let snapshot = "POST /snapshot HTTP/1.1\r\nHost: tracker.test\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(ask(&first, snapshot).unwrap().status, 403);
+    let api = "GET /api/v1/torrents HTTP/1.1\r\nHost: tracker.test\r\n\r\n";
+    assert_eq!(ask(&first, api).unwrap().status, 401);
+    // A new certificate is shown here too.
+    second.write(folder.path(), "a");
+    tracker.signal(Signal::HUP);
+    patiently("the new one is shown", || ask(&second, health));
+    assert!(ask(&first, health).is_none());
+    // Who speaks no TLS hears nothing, and holds nobody up.
+    let mut silent = TcpStream::connect(at).unwrap();
+    silent.write_all(health.as_bytes()).unwrap();
+    let mut said = Vec::new();
+    let _ = silent.read_to_end(&mut said);
+    assert!(!said.starts_with(b"HTTP"), "{said:?}");
 }
 
 /// A connection that is kept costs no more than its own memory, and one that has gone nothing.

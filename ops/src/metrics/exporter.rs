@@ -75,7 +75,9 @@ impl Exporter {
         self.publish_channels(sample.cores);
         self.publish_snapshot(sample.snapshot, sample.now);
         self.publish_lists(&sample.lists);
-        self.publish_tls(sample.tls, sample.cores);
+        if !sample.tls.certificates.is_empty() {
+            self.publish_tls(sample.tls, sample.cores);
+        }
         self.publish_api(&sample.api);
         if let Some(books) = sample.books {
             self.publish_books(books, sample.cores);

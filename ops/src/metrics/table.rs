@@ -25,6 +25,8 @@ pub struct Metric {
 pub enum Trackers {
     /// All of them.
     Every,
+    /// One that shows certificates.
+    WithTls,
     /// Those with `--private`.
     Private,
 }
@@ -155,7 +157,7 @@ table! {
         LIST_TORRENTS = Gauge "margay_list_torrents" ["list"] Count "Torrents that the list names: `allow`, where there is one, and `deny`.";
         LIST_RELOAD_FAILURES = Counter "margay_list_reload_failures_total" [] Count "Times the lists could not be read again, so that those before stayed.";
     }
-    "TLS" of Every {
+    "TLS" of WithTls {
         TLS_HANDSHAKES = Counter "margay_tls_handshakes_total" ["kind"] Count "TLS handshakes: `full`, or `resumed` with a ticket.";
         TLS_FAILURES = Counter "margay_tls_failures_total" [] Count "Connections to `https` that were no TLS, of a kind that is not served, or whose client did not take the certificate.";
         TLS_CERTIFICATE_EXPIRY = Gauge "margay_tls_certificate_expiry_timestamp_seconds" ["file"] Seconds "Until when each certificate of `https` is valid.";
@@ -243,6 +245,7 @@ pub fn reference() -> String {
     for (section, of, metrics) in SECTIONS {
         let of = match of {
             Trackers::Every => "",
+            Trackers::WithTls => "Of a tracker with certificates (`--tls-certificate`).\n\n",
             Trackers::Private => "Of a private tracker (`--private`).\n\n",
         };
         write!(page, "\n## {section}\n\n{of}| Name | Kind | Unit | Labels | Meaning |\n")

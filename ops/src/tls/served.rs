@@ -43,7 +43,7 @@ pub enum TlsError {
         keys: usize,
     },
     /// None is named.
-    #[error("https needs a certificate: tls-certificate and tls-key")]
+    #[error("https and control-https need a certificate: tls-certificate and tls-key")]
     None,
     /// The library does not take it.
     #[error("TLS cannot be set up")]
