@@ -319,6 +319,70 @@ fn curl_and_openssl_are_answered() {
     tracker.await_metric("margay_tls_handshakes_total", &["resumed"], 1.0);
 }
 
+/// With the variables that certbot (its `--help`), lego (its page on hooks) and acme.sh (its wiki) document.
+#[test]
+fn what_is_renewed_is_shown_without_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let tls = folder.path().join("tls");
+    let hook = |variables: &[(&str, String)]| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/ops/tls/install-certificate");
+        let mut command = Command::new(script);
+        command.env("MARGAY_TLS", &tls).env("MARGAY_TLS_GROUP", "no-such-group");
+        command.envs(variables.iter().map(|(name, value)| (*name, value)));
+        command.output().unwrap()
+    };
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let renew = |issued: &Issued, certificate: &str, key: &str| {
+        fs::write(folder.path().join(certificate), &issued.certificate).unwrap();
+        fs::write(folder.path().join(key), &issued.key).unwrap();
+    };
+    fs::create_dir(folder.path().join("live")).unwrap();
+    let hooks: [(&str, &str, &[(&str, String)]); 4] = [
+        ("live/fullchain.pem", "live/privkey.pem", &[("RENEWED_LINEAGE", path("live"))]),
+        (
+            "lego.crt",
+            "lego.key",
+            &[("LEGO_CERT_PATH", path("lego.crt")), ("LEGO_CERT_KEY_PATH", path("lego.key"))],
+        ),
+        (
+            "lego5.crt",
+            "lego5.key",
+            &[
+                ("LEGO_HOOK_CERT_PATH", path("lego5.crt")),
+                ("LEGO_HOOK_CERT_KEY_PATH", path("lego5.key")),
+            ],
+        ),
+        (
+            "acme.cer",
+            "acme.key",
+            &[("CERT_FULLCHAIN_PATH", path("acme.cer")), ("CERT_KEY_PATH", path("acme.key"))],
+        ),
+    ];
+    let mut tracker = None;
+    for (certificate, key, variables) in hooks {
+        let issued = issue(&["localhost"]);
+        renew(&issued, certificate, key);
+        let output = hook(variables);
+        assert!(output.status.success(), "{output:?}");
+        let options = format!(
+            "--https 127.0.0.1:0 --tls-certificate {0}/certificate.pem --tls-key {0}/key.pem",
+            tls.display()
+        );
+        let tracker = tracker.get_or_insert_with(|| Tracker::start(&options));
+        let client = Trusting::new(&[&issued], true);
+        let at = tracker.https(HOMES[0]);
+        patiently(certificate, || client.try_connect(at, "localhost").ok());
+        // Without the file nothing is replaced.
+        fs::remove_file(folder.path().join(key)).unwrap();
+        assert_eq!(hook(variables).status.code(), Some(1));
+        client.try_connect(at, "localhost").unwrap();
+    }
+    assert_eq!(hook(&[]).status.code(), Some(2));
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(tls.join("key.pem")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
 #[test]
 fn operators_are_answered_over_tls_by_the_names_of_the_certificate() {
     let folder = TempDir::new().unwrap();
