@@ -1,6 +1,6 @@
 //! The whole tracker: built, started in order, watched, and stopped in order.
 
-pub(crate) mod certificates;
+mod certificates;
 mod core_thread;
 pub(crate) mod cores;
 mod deadline;
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use ops::health::Phase;
 use ops::lists::{ListError, TorrentLists};
+use ops::tls::KeptError;
 use persist::postgres::Heard;
 use persist::register::{Register, RegisterError};
 use persist::{DataDir, DataDirError, Snapshot, SnapshotError};
@@ -36,7 +37,7 @@ use crate::private::books::restore::Unloaded;
 use crate::private::books::{Books, BooksError};
 use crate::process::clock::Clock;
 use crate::process::memory;
-use certificates::{Certificates, CertificatesError};
+use certificates::Certificates;
 use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
 use listeners::Listeners;
@@ -75,7 +76,7 @@ pub enum ServerError {
     Lists(#[from] ListError),
     /// The certificates cannot be served.
     #[error(transparent)]
-    Certificates(#[from] CertificatesError),
+    Certificates(#[from] KeptError),
     /// What the API has said of torrents cannot be read.
     #[error(transparent)]
     Register(#[from] RegisterError),
@@ -135,7 +136,7 @@ impl ServerError {
         match self {
             ServerError::Key(_)
             | ServerError::Lists(_)
-            | ServerError::Certificates(CertificatesError::Tls(_)) => true,
+            | ServerError::Certificates(KeptError::Tls(_)) => true,
             ServerError::Books(error) => error.is_mistake(),
             _ => false,
         }
@@ -453,7 +454,7 @@ impl Server<'_> {
                 Event::Signal(SIGHUP) => {
                     let _ = self.reload_lists();
                     if let Some(certificates) = &mut self.certificates {
-                        let _ = certificates.read(&self.cores, &self.state, true);
+                        certificates.read(&self.cores, &self.state);
                     }
                     self.say_what_changed();
                 }

@@ -4,10 +4,12 @@
 //! Values alone: who accepts connections, and on which thread, is decided elsewhere.
 
 mod certificate;
+mod kept;
 mod served;
 mod tickets;
 
 pub use certificate::{Certificate, CertificateError};
+pub use kept::{Kept, KeptError};
 pub use served::{Served, TlsError};
 pub use tickets::{TicketKeys, TicketsError};
 

@@ -55,7 +55,7 @@ options! {
     /// What is logged: `off`, `error`, `warn`, `info`, `debug` or `trace`.
     ///
     /// Single parts by name after a comma, as in `info,publish::feed=debug`.
-    log: Filter = "info,librqbit=warn,librqbit_core=warn,librqbit_tracker_comms=warn";
+    log: Filter = "info,librqbit=warn,librqbit_core=warn,librqbit_tracker_comms=warn,rustls_platform_verifier=off";
 
     /// How it is logged: `human` or `json`.
     log_format: LogFormat = "human";
@@ -150,6 +150,14 @@ options! {
 
     /// Address to serve the docroot and `/files/` on over HTTP, or `none` where a web server does.
     serve: Option<SocketAddr> = "none";
+
+    /// Certificate that `serve` is spoken to with over TLS, with those that lead to its authority (PEM), or `none`.
+    ///
+    /// It is read again within seconds of a change.
+    tls_certificate: Option<PathBuf> = "none";
+
+    /// Private key of `tls-certificate` (PEM).
+    tls_key: Option<PathBuf> = "none";
 
     /// File with the key that the feed is signed with; `none` takes `feed.key` in the data folder, made at the first start.
     key_file: Option<PathBuf> = "none";

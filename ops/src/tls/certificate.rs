@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -131,6 +132,13 @@ fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
     fs::read(path).map_err(failed)
 }
 
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+    }
+}
+
 /// Host names and addresses, as clients ask for them (RFC 6125: where there are alternative names, the common name is
 /// not one).
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
@@ -138,6 +146,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     if let Some(alternative) = alternative {
         let names = alternative.value.general_names.iter().filter_map(|name| match name {
             GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
             _ => None,
         });
         return names.collect();

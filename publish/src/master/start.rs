@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use ops::tls::KeptError;
 use ring::digest;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,7 @@ use crate::options;
 use crate::torrent::{self, Metainfo, TorrentError};
 use crate::watch::{self as watching, Rules, Watcher};
 use crate::web::status::Status;
-use crate::web::{Content, Control, Listener, ListenerError, public};
+use crate::web::{Certificates, Content, Control, Listener, ListenerError, public};
 
 /// Why a Master does not start, or has ended.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,9 @@ pub enum StartError {
     /// A page cannot be served.
     #[error(transparent)]
     Listener(#[from] ListenerError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] KeptError),
     /// The standby does not start, or has ended.
     #[error(transparent)]
     Standby(#[from] crate::seeder::StartError),
@@ -114,6 +118,18 @@ pub(super) fn folders(options: &options::Master) -> Result<(PathBuf, PathBuf), S
     Ok((data, watch))
 }
 
+/// The certificate that the docroot is served with, where it is one for TLS.
+fn certificates(
+    options: &options::Master,
+    data: &Path,
+) -> Result<Option<Certificates>, StartError> {
+    let (Some(certificate), Some(key)) = (&options.tls_certificate, &options.tls_key) else {
+        return Ok(None);
+    };
+    let tickets = data.join("tls-tickets");
+    Ok(Some(Certificates::open(certificate.clone(), key.clone(), tickets)?))
+}
+
 /// Is the Master until `stop`, or until the turn is over.
 pub(super) async fn publish(
     options: &options::Master,
@@ -139,13 +155,18 @@ pub(super) async fn publish(
     if let Some(at) = options.control {
         let listener = Listener::bind(at).await?;
         tracing::info!(address = %listener.address(), "status, metrics, health and commands");
-        pages.spawn(listener.serve(control.router(), false, stop.clone()));
+        pages.spawn(listener.serve(control.router(), false, None, stop.clone()));
     }
     if let Some(at) = options.serve {
         let listener = Listener::bind(at).await?;
-        tracing::info!(address = %listener.address(), "docroot, feed and files");
+        let certificates = certificates(options, &data)?;
+        let transport = if certificates.is_some() { "https" } else { "http" };
+        tracing::info!(address = %listener.address(), transport, "docroot, feed and files");
+        if let Some(certificates) = &certificates {
+            pages.spawn(certificates.clone().look_after());
+        }
         let router = public(docroot.folder(), served.clone());
-        pages.spawn(listener.serve(router, true, stop.clone()));
+        pages.spawn(listener.serve(router, true, certificates, stop.clone()));
     }
     let node_options = NodeOptions {
         listen: options.peers.listen.clone(),

@@ -107,6 +107,19 @@ pub(super) fn master(options: &Master) -> Vec<Conflict> {
         &[(&["control", "listen"], options.control), (&["serve", "listen"], options.serve)],
         &mut found,
     );
+    let (certificate, key) = (&options.tls_certificate, &options.tls_key);
+    if certificate.is_some() != key.is_some() {
+        found.push(Conflict::new(
+            &["tls-certificate", "tls-key"],
+            "tls-certificate and tls-key belong together; give both, or neither",
+        ));
+    }
+    if certificate.is_some() && options.serve.is_none() {
+        found.push(Conflict::new(
+            &["tls-certificate", "serve"],
+            "tls-certificate is for serve, which is none; add serve, or leave it out",
+        ));
+    }
     if let (Some(serve), Some(control)) = (&options.serve, &options.control)
         && overlap(serve, control)
     {

@@ -200,7 +200,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
     if let Some(at) = settings.control {
         let listener = Listener::bind(at).await?;
         tracing::info!(address = %listener.address(), "status, metrics, health and commands");
-        pages.spawn(listener.serve(control.router(), false, stop.clone()));
+        pages.spawn(listener.serve(control.router(), false, None, stop.clone()));
     }
     let (node, uploads) = Node::start(&settings.node).await?;
     tracing::info!(addresses = ?node.addresses(), port = node.port(), "listening for peers");

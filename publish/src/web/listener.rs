@@ -10,10 +10,14 @@ use axum::extract::ConnectInfo;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+use super::Certificates;
 
 /// A bound listener.
 #[derive(Debug)]
@@ -46,9 +50,15 @@ impl Listener {
         self.address
     }
 
-    /// Answers with `router` until `stop`. A connection may last [`CONNECTION_TIME`]; `transfers` says that large
-    /// content is served, which takes as long as it takes while it moves.
-    pub async fn serve(self, router: Router, transfers: bool, stop: CancellationToken) {
+    /// Answers with `router` until `stop`, over TLS where there are `certificates`. A connection may last
+    /// [`CONNECTION_TIME`]; `transfers` says that large content is served, which takes as long as it takes while it moves.
+    pub async fn serve(
+        self,
+        router: Router,
+        transfers: bool,
+        certificates: Option<Certificates>,
+        stop: CancellationToken,
+    ) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -66,24 +76,44 @@ impl Listener {
             };
             let router = router.clone().layer(axum::Extension(ConnectInfo(from)));
             let stop = stop.clone();
+            let tls = certificates.as_ref().map(|certificates| certificates.config());
             tokio::spawn(async move {
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEADER_TIME)
-                    .keep_alive(transfers)
-                    .max_buf_size(REQUEST_BYTES_MAX)
-                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-                let time = if transfers { TRANSFER_TIME } else { CONNECTION_TIME };
-                tokio::select! {
-                    ended = timeout(time, connection) => {
-                        tracing::trace!(?ended, "a connection ended");
+                match tls {
+                    None => converse(stream, router, transfers, stop).await,
+                    Some(config) => {
+                        let shaken = TlsAcceptor::from(config).accept(stream);
+                        match timeout(HEADER_TIME, shaken).await {
+                            Ok(Ok(stream)) => converse(stream, router, transfers, stop).await,
+                            ended => tracing::debug!(%from, ?ended, "no TLS"),
+                        }
                     }
-                    // Who has said something hears the answer, also when it is what ends this.
-                    () = async { stop.cancelled().await; sleep(DRAIN_TIME).await } => {}
                 }
                 drop(place);
             });
         }
+    }
+}
+
+/// All requests of a connection, and their answers.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    transfers: bool,
+    stop: CancellationToken,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .keep_alive(transfers)
+        .max_buf_size(REQUEST_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let time = if transfers { TRANSFER_TIME } else { CONNECTION_TIME };
+    tokio::select! {
+        ended = timeout(time, connection) => {
+            tracing::trace!(?ended, "a connection ended");
+        }
+        // Who has said something hears the answer, also when it is what ends this.
+        () = async { stop.cancelled().await; sleep(DRAIN_TIME).await } => {}
     }
 }
 

@@ -10,6 +10,7 @@ mod crash;
 mod engine;
 mod failover;
 mod feed;
+mod feed_over_tls;
 mod nginx;
 mod places;
 mod prepared;

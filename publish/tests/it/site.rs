@@ -57,7 +57,8 @@ impl Site {
         for folder in ["in", "out"] {
             fs::create_dir_all(home.path().join(folder)).unwrap();
         }
-        let feed = format!("http://{served}/feed.xml");
+        let scheme = if options.contains(&"--tls-certificate") { "https" } else { "http" };
+        let feed = format!("{scheme}://{served}/feed.xml");
         let data = at("master");
         let key = publisher(&["publish", "key", "--data", &data, "--feed-url", &feed]);
         let address = String::from_utf8(key.stdout).unwrap().trim().to_owned();
@@ -73,7 +74,7 @@ impl Site {
             ("--control", control.to_string()),
             ("--serve", served.to_string()),
             ("--feed-url", feed),
-            ("--files-url", format!("http://{served}/files/")),
+            ("--files-url", format!("{scheme}://{served}/files/")),
             ("--tracker", tracker.announce()),
             ("--listen", free_port(host).to_string()),
         ] {
@@ -270,6 +271,11 @@ impl Program {
         assert!(self.child.is_none(), "{} runs", self.name);
         let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         let mut command = clean(program());
+        // Who is trusted beside what the system trusts.
+        let authority = self.log.with_file_name("authority.pem");
+        if authority.exists() {
+            command.env("SSL_CERT_FILE", authority);
+        }
         command.args(&self.args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
     }
