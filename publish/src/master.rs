@@ -407,7 +407,7 @@ impl Master {
     fn silence(&mut self, info_hash: &InfoHash) {
         self.node.leave(info_hash);
         if let Some(item) = self.manifest.item(info_hash) {
-            self.served.remove_files(&item.files_were.paths(&item.name));
+            self.served.hold_files(*info_hash, &item.files_were.paths(&item.name));
         }
     }
 
@@ -442,6 +442,7 @@ impl Master {
         let torrent_sha256 = start::sha256(&bytes);
         let torrent = Torrent { metainfo, torrent_sha256, offered: item.step == Step::Published };
         self.torrents.insert(item.info_hash, torrent);
+        self.served.hold_files(item.info_hash, &item.files_were.paths(&item.name));
         self.steps.offer(item.info_hash, item.name.clone(), bytes);
     }
 
@@ -450,7 +451,10 @@ impl Master {
         let Some(torrent) = self.torrents.get(&item.info_hash) else { return };
         self.node.leave(&item.info_hash);
         match self.node.seed(&torrent.metainfo, item.root.clone(), item.files_were.identities()) {
-            Ok(()) => self.served.put_files(&item.root, &item.files_were.paths(&item.name)),
+            Ok(()) => {
+                let paths = item.files_were.paths(&item.name);
+                self.served.put_files(item.info_hash, &item.root, &paths);
+            }
             Err(error) => tracing::error!(name = item.name, %error, "it is not seeded"),
         }
     }
@@ -505,6 +509,7 @@ impl Master {
                 self.silence(&info_hash);
                 self.torrents.remove(&info_hash);
                 if let Some(item) = self.manifest.item(&info_hash) {
+                    self.served.remove_files(info_hash, &item.files_were.paths(&item.name));
                     tracing::info!(name = item.name, torrent = %info_hash, "withdrawn");
                 }
                 self.forget(&info_hash);

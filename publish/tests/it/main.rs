@@ -11,6 +11,7 @@ mod engine;
 mod failover;
 mod feed;
 mod nginx;
+mod operating;
 mod places;
 mod prepared;
 mod registered;
