@@ -10,6 +10,7 @@ mod feed_writer;
 mod hasher;
 mod manifest;
 mod names;
+mod orders;
 mod report;
 mod role;
 mod start;
@@ -31,9 +32,9 @@ use crate::engine::upload;
 use crate::feed::{self, List};
 use crate::node::Node;
 use crate::torrent::Metainfo;
-use crate::watch::{Event, Folder, Look, Watcher};
+use crate::watch::{Event, Folder, Look, State, Watcher};
 use crate::web::status::Status;
-use crate::web::{Command, Content, Ordered};
+use crate::web::{Content, Ordered};
 use feed_writer::{FeedWriter, WriteError, Written};
 use hasher::{Hasher, Outcome};
 use manifest::{Files, Item, Known, Manifest, ManifestError, Step};
@@ -313,6 +314,13 @@ impl Master {
             tracing::warn!(name = %name.to_string_lossy(), "a name that is not UTF-8 cannot be published; rename it");
             return;
         };
+        if let State::Changed(how) = &state {
+            tracing::info!(
+                name,
+                ?how,
+                "its files have changed; it is not served until it is known what they are"
+            );
+        }
         let seen = names::seen(state);
         if let Seen::Failed(why) = &seen {
             tracing::warn!(name, why, "it cannot be published");
@@ -350,6 +358,13 @@ impl Master {
                 Act::Withdraw(info_hash) => {
                     self.returning.remove(&info_hash);
                     self.withdraw(info_hash);
+                }
+                Act::Warn(name, why) => {
+                    tracing::warn!(
+                        name,
+                        why,
+                        "it is published and is not served here until this is mended"
+                    );
                 }
                 Act::KeepOut(name, look) => {
                     let known = self.manifest.known(&name).cloned().unwrap_or_default();
@@ -654,43 +669,6 @@ impl Master {
         }
         self.feed.last = Some(Arc::new(list));
     }
-
-    fn order(&mut self, command: Command) -> Result<String, String> {
-        let (name, acts, done) = match command {
-            Command::Withdraw { name } => {
-                let acts = self.names.withdraw(&name)?;
-                (name, acts, "is being withdrawn; it stays out until its content changes")
-            }
-            Command::Republish { name } => {
-                if let Some((info_hash, item)) = self.refused_of(&name) {
-                    let bytes = block_in_place(|| self.manifest.torrent(&info_hash))
-                        .map_err(|error| crate::chain(&error))?;
-                    self.delayed.remove(&info_hash);
-                    self.steps.offer(info_hash, item.name.clone(), bytes);
-                }
-                let acts = self.names.republish(&name)?;
-                (name, acts, "is being published")
-            }
-            Command::Confirm => {
-                if self.lost.is_some() {
-                    self.watcher.accept_folder();
-                }
-                self.confirmed_until = Some(Instant::now() + CONFIRMED);
-                self.feed.is_dirty = true;
-                return Ok("Seeders are told that what has vanished is meant to be gone, for the next hour".to_owned());
-            }
-            Command::Promote => return Err("this is the Master already".to_owned()),
-        };
-        self.act(acts);
-        Ok(format!("{name:?} {done}"))
-    }
-
-    /// The torrent of a name whose steps were refused.
-    fn refused_of(&self, name: &str) -> Option<(InfoHash, Item)> {
-        let mut items = self.manifest.items();
-        let item = items.find(|item| item.name == name && item.step == Step::Publishing)?;
-        self.delayed.contains_key(&item.info_hash).then(|| (item.info_hash, item.clone()))
-    }
 }
 
 /// How often it is looked whether the feed has to be written.
@@ -710,6 +688,3 @@ const FEED_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long after a feed could not be written it is tried again.
 const FEED_RETRY: Duration = Duration::from_secs(5);
-
-/// How long the word holds that what vanished is meant to be gone. Seeders poll more often.
-const CONFIRMED: Duration = Duration::from_secs(3600);

@@ -2,11 +2,53 @@
 
 use std::fs;
 
+use publish::web::status::FileState;
+
 use crate::site::{Site, get, until};
 
 /// What `/files/` answers.
 fn served(site: &Site, path: &str) -> u16 {
     get(site.served, &format!("/files/{path}"), "").unwrap().status
+}
+
+#[test]
+fn a_done_marker_that_comes_late_is_honoured() {
+    let site = Site::start(0);
+    site.put("a.bin", b"one");
+    site.settles();
+    let first = site.published("a.bin");
+    fs::write(site.watched("a.bin"), b"other").unwrap();
+    until("it is held back", || site.master.state("a.bin") == Some(FileState::Failed));
+    assert_eq!(site.published("a.bin"), first);
+    assert_eq!(served(&site, "a.bin"), 410);
+    fs::write(site.watched("a.bin.done"), b"").unwrap();
+    until("it is published anew", || site.published("a.bin") != first);
+    until("it is served", || served(&site, "a.bin") == 200);
+    site.master.says("no trouble");
+}
+
+#[test]
+fn what_was_written_to_in_place_is_in_the_log_and_in_the_health() {
+    let site = Site::start(0);
+    fs::create_dir(site.outside("show")).unwrap();
+    for name in ["a", "b"] {
+        fs::write(site.outside("show").join(name), name).unwrap();
+    }
+    fs::rename(site.outside("show"), site.watched("show")).unwrap();
+    site.put("c.bin", b"one");
+    site.settles();
+    fs::write(site.watched("show/b"), b"other").unwrap();
+    site.master.says("1 published names are not served here; show: b was written to in place");
+    // Emptied, and nothing comes.
+    fs::write(site.watched("c.bin"), b"").unwrap();
+    site.master.says("2 published names are not served here; c.bin: it is empty");
+    let log = site.master.log();
+    let warned = |name: &str, why: &str| {
+        let is = |line: &str| line.contains("WARN") && line.contains(name) && line.contains(why);
+        log.lines().filter(|line| is(line)).count()
+    };
+    assert_eq!(warned("show", "b was written to in place"), 1, "{log}");
+    assert_eq!(warned("c.bin", "it is empty"), 1, "{log}");
 }
 
 #[test]
