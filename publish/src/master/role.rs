@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use persist::{Database, Lease, LeaseOptions, Tenure};
+use persist::{DataDir, Database, Lease, LeaseOptions, Tenure};
 use shard::InfoHash;
 use tokio::sync::watch;
 use tokio::task::block_in_place;
@@ -37,6 +37,7 @@ use crate::web::status::Role;
 /// Runs a Master until `stop`: at work, or standing by.
 pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(), StartError> {
     let (data, folder) = folders(options)?;
+    let _alone = DataDir::open(&data)?;
     let key = options.key()?.public();
     let site = Site { options, data, folder, key };
     if let Some((lease, changes)) = site.lease()? {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use persist::DataDirError;
 use ring::digest;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,9 @@ pub enum StartError {
         /// The watched folder.
         outer: PathBuf,
     },
+    /// The data folder cannot be used, as when another process has it.
+    #[error(transparent)]
+    Data(#[from] DataDirError),
     /// A folder or file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),

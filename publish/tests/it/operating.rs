@@ -4,7 +4,7 @@ use std::fs;
 
 use publish::web::status::FileState;
 
-use crate::site::{Site, get, until};
+use crate::site::{Site, get, publisher, until};
 
 /// What `/files/` answers.
 fn served(site: &Site, path: &str) -> u16 {
@@ -67,4 +67,30 @@ fn unchanged_files_of_a_folder_that_is_published_anew_are_served() {
     fs::remove_dir_all(site.watched("show")).unwrap();
     until("it is withdrawn", || site.published("show").is_none());
     until("it is not known any more", || served(&site, "show/a") == 404);
+}
+
+#[test]
+fn a_data_folder_is_one_processs_alone() {
+    let site = Site::start(1);
+    let at = |name: &str| site.home.path().join(name).display().to_string();
+    let tracker = site.tracker.announce();
+    let (watch, docroot, master, seeder) = (at("in"), at("other"), at("master"), at("seeder-1"));
+    let common = ["--control", "none", "--listen", "127.0.0.1:0", "--data"];
+    let feed = ["--feed-url", "http://127.0.0.1:1/feed.xml", "--tracker", &tracker];
+    let second = [
+        [&["publish", "run", "--watch", &watch, "--docroot", &docroot], &feed[..], &common]
+            .concat()
+            .into_iter()
+            .chain([master.as_str()])
+            .collect::<Vec<_>>(),
+        [&["seed", "run", "--feed", &site.address], &common[..], &[&seeder]].concat(),
+    ];
+    for words in second {
+        let said = publisher(&words);
+        let error = String::from_utf8_lossy(&said.stderr);
+        assert!(!said.status.success(), "{words:?}");
+        assert!(error.contains("is in use by another process (pid "), "{error}");
+    }
+    site.put("a.bin", b"one");
+    site.settles();
 }
