@@ -56,7 +56,7 @@ impl Master {
             feeds: vec![self.feed()],
             files,
             seeders: self.served.seeders(),
-            troubles: self.troubles(&unserved),
+            troubles: self.troubles(&unserved, activity.troubles),
             uploaded: activity.uploaded,
             upload_rate: activity.upload_rate,
             peers: activity.peers,
@@ -91,7 +91,7 @@ impl Master {
         }
     }
 
-    fn troubles(&self, unserved: &[(&str, &str)]) -> Vec<String> {
+    fn troubles(&self, unserved: &[(&str, &str)], trackers: Vec<String>) -> Vec<String> {
         let mut troubles = Vec::new();
         if let Some(why) = &self.lost {
             troubles.push(format!(
@@ -117,6 +117,7 @@ impl Master {
                 name.escape_debug()
             ));
         }
+        troubles.extend(trackers);
         troubles
     }
 }

@@ -288,9 +288,7 @@ pub(super) async fn publish(
     master.work(arriving, stop.clone()).await;
     ready.store(false, Ordering::Relaxed);
     stop.cancel();
-    for unsaid in master.node.stop(STOP_TIME).await {
-        tracing::warn!(torrent = %unsaid.info_hash, tracker = unsaid.tracker, "not told that we stop");
-    }
+    master.node.stop(STOP_TIME).await;
     pages.shutdown().await;
     Ok(())
 }

@@ -288,9 +288,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
     ready.store(false, Ordering::Relaxed);
     stop.cancel();
     seeder.engine.stop().await;
-    for unsaid in seeder.node.stop(STOP_TIME).await {
-        tracing::warn!(torrent = %unsaid.info_hash, tracker = unsaid.tracker, "not told that we stop");
-    }
+    seeder.node.stop(STOP_TIME).await;
     pages.shutdown().await;
     Ok(Ended { promoted: seeder.promoted, list: seeder.following.list() })
 }

@@ -1,10 +1,11 @@
 //! What an operator of a Master meets: names that are held back, folders that are shared or vanish, keys.
 
 use std::fs;
+use std::net::Ipv4Addr;
 
 use publish::web::status::FileState;
 
-use crate::site::{Site, get, publisher, until};
+use crate::site::{Site, free_port, get, publisher, until};
 
 /// What `/files/` answers.
 fn served(site: &Site, path: &str) -> u16 {
@@ -93,4 +94,30 @@ fn a_data_folder_is_one_processs_alone() {
     }
     site.put("a.bin", b"one");
     site.settles();
+}
+
+#[test]
+fn a_tracker_that_does_not_answer_is_told_of_once() {
+    let home = tempfile::tempdir().unwrap();
+    let nobody = free_port(Ipv4Addr::LOCALHOST.into());
+    let url = format!("http://{nobody}/announce");
+    let mut site = Site::of(home, Ipv4Addr::LOCALHOST.into(), 0, &["--tracker", &url]);
+    for name in ["a", "b", "c"] {
+        site.put(name, name.as_bytes());
+    }
+    site.settles();
+    let warned = |site: &Site| {
+        let log = site.master.log();
+        let is = |line: &&str| line.contains("WARN") && line.contains(&url);
+        log.lines().filter(is).map(str::to_owned).collect::<Vec<_>>()
+    };
+    until("it is told of", || !warned(&site).is_empty());
+    // One that answers is told of by nobody.
+    assert!(!site.master.log().contains("the tracker takes announces again"));
+    site.put("d", b"d");
+    site.settles();
+    site.master.stop();
+    let warned = warned(&site);
+    assert_eq!(warned.len(), 1, "{warned:#?}");
+    assert!(warned[0].contains("it is asked again"), "{warned:#?}");
 }
