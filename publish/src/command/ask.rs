@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use reqwest::{Client, Method};
 
-use crate::feed::{FeedAddress, KeyPair};
+use crate::feed::{FeedAddress, KeyPair, OLD_KEY_FILE};
 use crate::options::{Master, Seeder};
 use crate::web::Command;
 use crate::web::page::bytes;
@@ -80,11 +80,13 @@ pub fn key(options: &Master, task: KeyTask, out: &mut dyn Write) -> anyhow::Resu
             KeyPair::begin_rotation(&options.data)?
         }
         KeyTask::Switch => {
+            let key = KeyPair::end_rotation(&options.data)?;
             writeln!(
                 out,
-                "start the Master again: this key signs from then on, and new Seeders are given it"
+                "start the Master again: this key signs from then on, and new Seeders are given it; the old one is kept as \
+                 {OLD_KEY_FILE}"
             )?;
-            KeyPair::end_rotation(&options.data)?
+            key
         }
     };
     match &options.feed_url {

@@ -1,5 +1,6 @@
 //! The feed as files and as what is served: written as a whole, the list before what readers see.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use crate::web::{Content, Served};
 pub(super) struct FeedWriter {
     /// Where they go.
     pub docroot: Docroot,
+    /// The data folder.
+    pub data: PathBuf,
     /// The key that signs them.
     pub key: Arc<KeyPair>,
     /// What the feed says of itself.
@@ -69,6 +72,9 @@ impl FeedWriter {
         {
             self.docroot.put_document(name, &document.bytes, &document.gzip)?;
             self.served.put_document(name, Served { media_type, document: document.clone() });
+        }
+        if let Some(next) = &list.next_key {
+            KeyPair::told_next(&self.data, next)?;
         }
         Ok(())
     }

@@ -188,6 +188,7 @@ pub(super) async fn publish(
     };
     let writer = FeedWriter {
         docroot: docroot.clone(),
+        data: data.clone(),
         key,
         page,
         name: feed_name(&feed_url),

@@ -12,6 +12,14 @@ fn served(site: &Site, path: &str) -> u16 {
     get(site.served, &format!("/files/{path}"), "").unwrap().status
 }
 
+/// What Seeders are given now.
+fn address(site: &Site) -> String {
+    let data = site.home.path().join("master").display().to_string();
+    let feed = format!("http://{}/feed.xml", site.served);
+    let said = publisher(&["publish", "key", "--data", &data, "--feed-url", &feed]);
+    String::from_utf8(said.stdout).unwrap().trim().to_owned()
+}
+
 #[test]
 fn a_done_marker_that_comes_late_is_honoured() {
     let site = Site::start(0);
@@ -120,4 +128,37 @@ fn a_tracker_that_does_not_answer_is_told_of_once() {
     let warned = warned(&site);
     assert_eq!(warned.len(), 1, "{warned:#?}");
     assert!(warned[0].contains("it is asked again"), "{warned:#?}");
+}
+
+#[test]
+fn a_rotation_is_ended_when_a_list_has_named_the_key() {
+    let mut site = Site::start(1);
+    site.put("a.bin", b"one");
+    site.settles();
+    let data = site.home.path().join("master").display().to_string();
+    let feed = format!("http://{}/feed.xml", site.served);
+    let key =
+        |word: &str| publisher(&["publish", "key", word, "--data", &data, "--feed-url", &feed]);
+    assert!(key("--next").status.success());
+    let said = key("--switch");
+    let error = String::from_utf8(said.stderr).unwrap();
+    assert!(!said.status.success() && error.contains("no list has named"), "{error}");
+    assert!(said.stdout.is_empty());
+    site.master.stop();
+    site.master.start_again();
+    site.master.is_ready();
+    until("a list names it", || site.list().unwrap().next_key.is_some());
+    let next = site.list().unwrap().next_key;
+    until("the Seeder has it", || {
+        let kept = fs::read_to_string(site.home.path().join("seeder-1/feeds.json"));
+        kept.is_ok_and(|kept| kept.contains(&next.unwrap().to_string()))
+    });
+    until("it may be switched to", || key("--switch").status.success());
+    assert!(site.home.path().join("master/feed.old.key").exists());
+    site.master.stop();
+    site.master.start_again();
+    site.master.is_ready();
+    site.address = address(&site);
+    site.put("b.bin", b"two");
+    site.settles();
 }
