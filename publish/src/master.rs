@@ -16,6 +16,7 @@ mod role;
 mod start;
 mod steps;
 mod tracker;
+mod upkeep;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -40,6 +41,7 @@ use hasher::{Hasher, Outcome};
 use manifest::{Files, Item, Known, Manifest, ManifestError, Step};
 use names::{Act, Names, Seen};
 use steps::{Stepped, Steps};
+use upkeep::Upkeep;
 
 pub use role::run;
 pub use start::StartError;
@@ -64,6 +66,7 @@ struct Master {
     next_key: Option<feed::PublicKey>,
     torrents: HashMap<InfoHash, Torrent>,
     feed: FeedState,
+    upkeep: Upkeep,
     /// Torrents whose files are others: written down with the next `commit`.
     refreshed: HashSet<InfoHash>,
     /// Torrents that go: written down with the next `commit`, and nothing is done before that.
@@ -164,6 +167,7 @@ impl Master {
                 _ = ticks.tick() => {
                     self.do_undone();
                     self.write_feed();
+                    self.look_after_docroot();
                     if Instant::now() >= report {
                         let from = Instant::now();
                         let status = self.report();
@@ -510,6 +514,7 @@ impl Master {
                     self.feed.is_dirty |= item.step == Step::Publishing;
                 }
             }
+            Stepped::Looked(vanished) => self.vanished(vanished),
             Stepped::Refused(info_hash, why) => {
                 tracing::error!(torrent = %info_hash, why, "it is not published");
                 self.delayed.insert(info_hash, why);

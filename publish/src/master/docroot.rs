@@ -9,11 +9,13 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use shard::InfoHash;
 
 use crate::durable::{self, FileError, Readers};
+use crate::feed::{self, Document};
 
 /// The folder of a web server.
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ impl Docroot {
         let path = self.folder.join(Self::torrent_path(info_hash));
         match fs::read(&path) {
             Ok(there) if there == torrent => Ok(()),
-            _ => durable::write(&path, torrent, Readers::All),
+            _ => self.write(&path, torrent),
         }
     }
 
@@ -64,8 +66,41 @@ impl Docroot {
         text: &[u8],
         packed: &[u8],
     ) -> Result<(), FileError> {
-        durable::write(&self.folder.join(format!("{name}.gz")), packed, Readers::All)?;
-        durable::write(&self.folder.join(name), text, Readers::All)
+        self.write(&self.folder.join(format!("{name}.gz")), packed)?;
+        self.write(&self.folder.join(name), text)
+    }
+
+    /// Those of these torrents whose files are not there.
+    pub(super) fn missing(&self, mut torrents: HashSet<InfoHash>) -> Vec<InfoHash> {
+        for entry in fs::read_dir(self.folder.join(TORRENTS)).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let digits = name.to_str().and_then(|name| name.strip_suffix(".torrent"));
+            if let Some(info_hash) = digits.and_then(|digits| digits.parse().ok()) {
+                torrents.remove(&info_hash);
+            }
+        }
+        torrents.into_iter().collect()
+    }
+
+    /// Whether these documents are there as they were put there.
+    pub(super) fn has_documents(&self, documents: &[(String, Document)]) -> bool {
+        let is = |name: &str, bytes: &[u8]| {
+            small_file(&self.folder.join(name)).is_some_and(|there| there == bytes)
+        };
+        documents.iter().all(|(name, document)| {
+            is(name, &document.bytes) && is(&format!("{name}.gz"), &document.gzip)
+        })
+    }
+
+    /// Writes a file. Somebody may have removed the folders.
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+        match durable::write(path, bytes, Readers::All) {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
+                durable::folder(&self.folder.join(TORRENTS))?;
+                durable::write(path, bytes, Readers::All)
+            }
+            written => written,
+        }
     }
 
     /// Removes torrents that `wanted` does not hold, and what a crash left beside. Returns how many were too many.
@@ -81,6 +116,12 @@ impl Docroot {
         }
         Ok(removed)
     }
+}
+
+/// A file that is no larger than a list may be.
+fn small_file(path: &Path) -> Option<Vec<u8>> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    (metadata.is_file() && metadata.len() <= feed::BYTES_MAX as u64).then(|| fs::read(path).ok())?
 }
 
 const TORRENTS: &str = "torrents";

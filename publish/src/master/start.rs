@@ -21,6 +21,7 @@ use super::manifest::{Item, Manifest, ManifestError, Step};
 use super::names::Names;
 use super::steps::{Steps, Turns};
 use super::tracker::TrackerApi;
+use super::upkeep::Upkeep;
 use super::{Arriving, FeedState, Master};
 use crate::durable::{self, FileError};
 use crate::feed::{FeedAddress, KeyError, KeyPair, Page};
@@ -268,6 +269,7 @@ pub(super) async fn publish(
             new: HashSet::new(),
             trouble: None,
         },
+        upkeep: Upkeep::new(),
         refreshed: HashSet::new(),
         withdrawing: HashSet::new(),
         entering: HashMap::new(),

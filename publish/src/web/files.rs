@@ -50,6 +50,12 @@ impl Content {
         write(&self.documents).insert(name.to_owned(), served);
     }
 
+    /// The documents that are served, with their names.
+    pub fn documents(&self) -> Vec<(String, Document)> {
+        let documents = read(&self.documents);
+        documents.iter().map(|(name, served)| (name.clone(), served.document.clone())).collect()
+    }
+
     /// These files of a torrent, by their paths below `/files/`, are served while they are what they were.
     pub fn put_files(&self, torrent: InfoHash, root: &Path, files: &[(PathBuf, Identity)]) {
         let mut served = write(&self.files);

@@ -162,3 +162,25 @@ fn a_rotation_is_ended_when_a_list_has_named_the_key() {
     site.put("b.bin", b"two");
     site.settles();
 }
+
+#[test]
+fn what_vanishes_from_the_docroot_is_written_again() {
+    let site = Site::start(0);
+    for name in ["a.bin", "b.bin"] {
+        site.put(name, name.as_bytes());
+    }
+    site.settles();
+    let docroot = site.home.path().join("docroot");
+    fs::remove_file(site.torrent("a.bin")).unwrap();
+    fs::write(docroot.join("feed.list"), "of another program").unwrap();
+    until("it is said", || site.master.log().contains("it is written again"));
+    until("the list is there", || {
+        fs::read(docroot.join("feed.list")).is_ok_and(|list| list.starts_with(b"margay-list"))
+    });
+    site.settles();
+    fs::remove_dir_all(&docroot).unwrap();
+    until("all is there again", || docroot.join("feed.xml").exists());
+    until("and the list", || docroot.join("feed.list").exists());
+    site.settles();
+    site.master.says("no trouble");
+}
