@@ -5,6 +5,7 @@
 //! joins them: one task takes what each of them says, one after the other, and as much of it at a time as is there.
 //! What that changes in the manifest is put on disk together, before anybody else is told of it.
 
+mod claim;
 mod docroot;
 mod feed_writer;
 mod hasher;
@@ -43,6 +44,7 @@ use names::{Act, Names, Seen};
 use steps::{Stepped, Steps};
 use upkeep::Upkeep;
 
+pub use claim::{NEW_KEY, has_published};
 pub use role::run;
 pub use start::StartError;
 

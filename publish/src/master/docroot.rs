@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use shard::InfoHash;
 
 use crate::durable::{self, FileError, Readers};
-use crate::feed::{self, Document};
+use crate::feed::{self, Document, Signed};
 
 /// The folder of a web server.
 #[derive(Clone, Debug)]
@@ -33,6 +33,47 @@ impl Docroot {
     /// Where it is.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The lists in `folder`, by the names of their files. What is no list is none of ours.
+    pub(super) fn lists(folder: &Path) -> Result<Vec<(String, Signed)>, FileError> {
+        let mut lists = Vec::new();
+        for (name, path) in durable::files(folder)? {
+            if name.ends_with(LIST)
+                && let Some(bytes) = small_file(&path)
+                && let Ok(signed) = feed::read_of_anyone(&bytes)
+            {
+                lists.push((name, signed));
+            }
+        }
+        lists.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(lists)
+    }
+
+    /// Removes our feeds of other names than that of `own`, the file of the list: they would be served for ever as they
+    /// were last. Returns the names of their lists.
+    pub(super) fn remove_renamed(&self, own: &str) -> Result<Vec<String>, FileError> {
+        let mut lists: Vec<String> =
+            Self::lists(&self.folder)?.into_iter().map(|(name, _)| name).collect();
+        lists.retain(|name| name != own);
+        for list in &lists {
+            // The feed for readers is beside it, under a name that ends otherwise, and names it.
+            let stem = list.strip_suffix(LIST).unwrap_or(list);
+            let is_of = |text: &[u8]| {
+                let text = String::from_utf8_lossy(text);
+                text.contains(feed::NAMESPACE) && text.contains(&format!("/{list}<"))
+            };
+            for (name, path) in durable::files(&self.folder)? {
+                let is_beside = name.rsplit_once('.').map_or(&*name, |(stem, _)| stem) == stem;
+                if is_beside && name != *own && small_file(&path).is_some_and(|text| is_of(&text)) {
+                    durable::remove(&self.folder.join(format!("{name}.gz")))?;
+                    durable::remove(&path)?;
+                }
+            }
+            durable::remove(&self.folder.join(format!("{list}.gz")))?;
+            durable::remove(&self.folder.join(list))?;
+        }
+        Ok(lists)
     }
 
     /// The path of a torrent below the docroot, as it stands in its URL.
@@ -125,6 +166,9 @@ fn small_file(path: &Path) -> Option<Vec<u8>> {
 }
 
 const TORRENTS: &str = "torrents";
+
+/// What the names of lists end in.
+pub(super) const LIST: &str = ".list";
 
 #[cfg(test)]
 mod tests {

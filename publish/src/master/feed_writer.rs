@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use url::Url;
 
-use super::docroot::Docroot;
+use super::docroot::{Docroot, LIST};
 use crate::durable::FileError;
 use crate::feed::{self, FeedError, KeyPair, List, Page};
 use crate::web::{Content, Served};
@@ -81,9 +81,9 @@ impl FeedWriter {
 }
 
 /// `feed.xml` → `feed.list`, as `FeedAddress::list_url` has it.
-fn list_name(name: &str) -> String {
+pub(super) fn list_name(name: &str) -> String {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    format!("{stem}.list")
+    format!("{stem}{LIST}")
 }
 
 /// The name of the feed's file: the last part of its address.

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::BATCH;
+use super::claim;
 use super::docroot::Docroot;
 use super::manifest::{Files, Item, Known, Manifest, ManifestError, Step};
 use super::start::{StartError, Turn, folders, publish};
@@ -38,7 +39,7 @@ use crate::web::status::Role;
 pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(), StartError> {
     let (data, folder) = folders(options)?;
     let _alone = DataDir::open(&data)?;
-    let key = options.key()?.public();
+    let key = claim::key(options)?.public();
     let site = Site { options, data, folder, key };
     if let Some((lease, changes)) = site.lease()? {
         let lease = Arc::new(lease);

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use publish::web::status::FileState;
 
-use crate::site::{Site, free_port, get, publisher, until};
+use crate::site::{Site, free_port, get, publisher, tree, until};
 
 /// What `/files/` answers.
 fn served(site: &Site, path: &str) -> u16 {
@@ -131,6 +131,55 @@ fn a_tracker_that_does_not_answer_is_told_of_once() {
 }
 
 #[test]
+fn a_docroot_of_another_key_is_not_touched() {
+    let mut site = Site::start(0);
+    site.put("a.bin", b"one");
+    site.settles();
+    let docroot = site.home.path().join("docroot");
+    let before = tree(&docroot);
+    site.master.stop();
+    let own = site.home.path().join("master/feed.key");
+    let aside = site.home.path().join("kept.key");
+    fs::rename(&own, &aside).unwrap();
+
+    // The key is gone: none is made behind the operator's back.
+    let said = site.master.is_refused();
+    assert!(said.contains("there is no key in") && said.contains("--docroot"), "{said}");
+    assert!(!own.exists());
+
+    // Another Master, of which the docroot is not.
+    let other = site.home.path().join("other").display().to_string();
+    let feed = format!("http://{}/feed.xml", site.served);
+    let made = publisher(&["publish", "key", "--data", &other, "--feed-url", &feed]);
+    let new = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    let own_data = site.home.path().join("master").display().to_string();
+    site.master.set("--data", &other);
+    let said = site.master.is_refused();
+    let key = |address: &str| address.rsplit_once('=').unwrap().1.to_owned();
+    for part in [key(&site.address), key(&new), "--docroot".to_owned(), "feed.list".to_owned()] {
+        assert!(said.contains(&part), "{part} in {said}");
+    }
+    assert_eq!(tree(&docroot), before);
+
+    // The key is back.
+    fs::rename(&aside, &own).unwrap();
+    site.master.set("--data", &own_data);
+    site.master.start_again();
+    site.master.is_ready();
+    site.settles();
+    site.master.stop();
+
+    // It is lost for good, and the operator says so.
+    fs::remove_file(&own).unwrap();
+    fs::remove_file(docroot.join("feed.list")).unwrap();
+    site.master.start_again();
+    site.master.is_ready();
+    assert!(site.master.log().contains("a new one was made"), "{}", site.master.log());
+    site.address = address(&site);
+    site.settles();
+}
+
+#[test]
 fn a_rotation_is_ended_when_a_list_has_named_the_key() {
     let mut site = Site::start(1);
     site.put("a.bin", b"one");
@@ -161,6 +210,26 @@ fn a_rotation_is_ended_when_a_list_has_named_the_key() {
     site.address = address(&site);
     site.put("b.bin", b"two");
     site.settles();
+}
+
+#[test]
+fn a_feed_that_has_another_name_is_not_left_behind() {
+    let mut site = Site::start(0);
+    site.put("a.bin", b"one");
+    site.settles();
+    site.master.stop();
+    let docroot = site.home.path().join("docroot");
+    fs::write(docroot.join("feed.html"), "ours").unwrap();
+    site.master.set("--feed-url", &format!("http://{}/news.xml", site.served));
+    site.master.start_again();
+    site.master.is_ready();
+    until("the new one is there", || docroot.join("news.list").exists());
+    until("and for readers", || docroot.join("news.xml").exists());
+    let names: Vec<String> = tree(&docroot).into_keys().collect();
+    let old: Vec<_> = names.iter().filter(|name| name.starts_with("feed.")).collect();
+    assert_eq!(old, ["feed.html"]);
+    assert_eq!(get(site.served, "/feed.list", "").unwrap().status, 404);
+    assert!(site.master.log().contains("the feed has another name now"));
 }
 
 #[test]
