@@ -28,6 +28,7 @@ pub mod datagram;
 mod driver;
 mod http;
 mod names;
+mod outages;
 mod pace;
 mod said;
 mod schedule;
@@ -209,6 +210,7 @@ impl Announcer {
         let shared = Arc::new(driver::Shared::new(schedule::Schedule::new(options, random)));
         let end = shared.end.clone().drop_guard();
         tokio::spawn(driver::drive(Arc::clone(&shared), asker));
+        tokio::spawn(outages::tell(Arc::downgrade(&shared)));
         Ok(Self { shared, _end: Arc::new(end) })
     }
 
@@ -274,6 +276,11 @@ impl Announcer {
             schedule.torrents().filter_map(|info_hash| schedule.status(&info_hash, now)).collect();
         all.sort_by_key(|status| status.info_hash.0);
         all
+    }
+
+    /// Trackers that have taken no announces for some minutes, a line each with what to do.
+    pub fn troubles(&self) -> Vec<String> {
+        self.shared.outages().troubles(Instant::now())
     }
 
     /// The counters of a torrent that is announced.

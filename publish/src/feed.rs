@@ -21,10 +21,10 @@ pub use document::{Document, unpack};
 pub use error::FeedError;
 pub use follower::{Follower, Verdict};
 pub use item::{Item, NameFault, check_name, title};
-pub use key::{KEY_FILE, KeyError, KeyPair, NEXT_KEY_FILE, PublicKey};
+pub use key::{KEY_FILE, KeyError, KeyPair, NEXT_KEY_FILE, OLD_KEY_FILE, PublicKey};
 pub use list::{
     BYTES_MAX, ITEMS_MAX, LINE_BYTES_MAX, List, MASTERS_MAX, NAME_BYTES_MAX, SIZE_MAX, Signed,
-    TITLE_BYTES_MAX, TORRENT_BYTES_MAX, URL_BYTES_MAX, read, sign, write,
+    TITLE_BYTES_MAX, TORRENT_BYTES_MAX, URL_BYTES_MAX, read, read_of_anyone, sign, write,
 };
 pub use removals::{Held, Removals, Rules as RemovalRules, State as RemovalState};
 pub use rss::{ITEMS as RSS_ITEMS, NAMESPACE, Page, rss};

@@ -5,16 +5,19 @@
 //! joins them: one task takes what each of them says, one after the other, and as much of it at a time as is there.
 //! What that changes in the manifest is put on disk together, before anybody else is told of it.
 
+mod claim;
 mod docroot;
 mod feed_writer;
 mod hasher;
 mod manifest;
 mod names;
+mod orders;
 mod report;
 mod role;
 mod start;
 mod steps;
 mod tracker;
+mod upkeep;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -31,15 +34,17 @@ use crate::engine::upload;
 use crate::feed::{self, List};
 use crate::node::Node;
 use crate::torrent::Metainfo;
-use crate::watch::{Event, Folder, Look, Watcher};
+use crate::watch::{Event, Folder, Look, State, Watcher};
 use crate::web::status::Status;
-use crate::web::{Command, Content, Ordered};
+use crate::web::{Content, Ordered};
 use feed_writer::{FeedWriter, WriteError, Written};
 use hasher::{Hasher, Outcome};
 use manifest::{Files, Item, Known, Manifest, ManifestError, Step};
 use names::{Act, Names, Seen};
 use steps::{Stepped, Steps};
+use upkeep::Upkeep;
 
+pub use claim::{NEW_KEY, has_published};
 pub use role::run;
 pub use start::StartError;
 
@@ -63,6 +68,7 @@ struct Master {
     next_key: Option<feed::PublicKey>,
     torrents: HashMap<InfoHash, Torrent>,
     feed: FeedState,
+    upkeep: Upkeep,
     /// Torrents whose files are others: written down with the next `commit`.
     refreshed: HashSet<InfoHash>,
     /// Torrents that go: written down with the next `commit`, and nothing is done before that.
@@ -163,6 +169,7 @@ impl Master {
                 _ = ticks.tick() => {
                     self.do_undone();
                     self.write_feed();
+                    self.look_after_docroot();
                     if Instant::now() >= report {
                         let from = Instant::now();
                         let status = self.report();
@@ -313,6 +320,13 @@ impl Master {
             tracing::warn!(name = %name.to_string_lossy(), "a name that is not UTF-8 cannot be published; rename it");
             return;
         };
+        if let State::Changed(how) = &state {
+            tracing::info!(
+                name,
+                ?how,
+                "its files have changed; it is not served until it is known what they are"
+            );
+        }
         let seen = names::seen(state);
         if let Seen::Failed(why) = &seen {
             tracing::warn!(name, why, "it cannot be published");
@@ -350,6 +364,13 @@ impl Master {
                 Act::Withdraw(info_hash) => {
                     self.returning.remove(&info_hash);
                     self.withdraw(info_hash);
+                }
+                Act::Warn(name, why) => {
+                    tracing::warn!(
+                        name,
+                        why,
+                        "it is published and is not served here until this is mended"
+                    );
                 }
                 Act::KeepOut(name, look) => {
                     let known = self.manifest.known(&name).cloned().unwrap_or_default();
@@ -407,7 +428,7 @@ impl Master {
     fn silence(&mut self, info_hash: &InfoHash) {
         self.node.leave(info_hash);
         if let Some(item) = self.manifest.item(info_hash) {
-            self.served.remove_files(&item.files_were.paths(&item.name));
+            self.served.hold_files(*info_hash, &item.files_were.paths(&item.name));
         }
     }
 
@@ -442,6 +463,7 @@ impl Master {
         let torrent_sha256 = start::sha256(&bytes);
         let torrent = Torrent { metainfo, torrent_sha256, offered: item.step == Step::Published };
         self.torrents.insert(item.info_hash, torrent);
+        self.served.hold_files(item.info_hash, &item.files_were.paths(&item.name));
         self.steps.offer(item.info_hash, item.name.clone(), bytes);
     }
 
@@ -450,7 +472,10 @@ impl Master {
         let Some(torrent) = self.torrents.get(&item.info_hash) else { return };
         self.node.leave(&item.info_hash);
         match self.node.seed(&torrent.metainfo, item.root.clone(), item.files_were.identities()) {
-            Ok(()) => self.served.put_files(&item.root, &item.files_were.paths(&item.name)),
+            Ok(()) => {
+                let paths = item.files_were.paths(&item.name);
+                self.served.put_files(item.info_hash, &item.root, &paths);
+            }
             Err(error) => tracing::error!(name = item.name, %error, "it is not seeded"),
         }
     }
@@ -491,6 +516,7 @@ impl Master {
                     self.feed.is_dirty |= item.step == Step::Publishing;
                 }
             }
+            Stepped::Looked(vanished) => self.vanished(vanished),
             Stepped::Refused(info_hash, why) => {
                 tracing::error!(torrent = %info_hash, why, "it is not published");
                 self.delayed.insert(info_hash, why);
@@ -505,6 +531,7 @@ impl Master {
                 self.silence(&info_hash);
                 self.torrents.remove(&info_hash);
                 if let Some(item) = self.manifest.item(&info_hash) {
+                    self.served.remove_files(info_hash, &item.files_were.paths(&item.name));
                     tracing::info!(name = item.name, torrent = %info_hash, "withdrawn");
                 }
                 self.forget(&info_hash);
@@ -649,43 +676,6 @@ impl Master {
         }
         self.feed.last = Some(Arc::new(list));
     }
-
-    fn order(&mut self, command: Command) -> Result<String, String> {
-        let (name, acts, done) = match command {
-            Command::Withdraw { name } => {
-                let acts = self.names.withdraw(&name)?;
-                (name, acts, "is being withdrawn; it stays out until its content changes")
-            }
-            Command::Republish { name } => {
-                if let Some((info_hash, item)) = self.refused_of(&name) {
-                    let bytes = block_in_place(|| self.manifest.torrent(&info_hash))
-                        .map_err(|error| crate::chain(&error))?;
-                    self.delayed.remove(&info_hash);
-                    self.steps.offer(info_hash, item.name.clone(), bytes);
-                }
-                let acts = self.names.republish(&name)?;
-                (name, acts, "is being published")
-            }
-            Command::Confirm => {
-                if self.lost.is_some() {
-                    self.watcher.accept_folder();
-                }
-                self.confirmed_until = Some(Instant::now() + CONFIRMED);
-                self.feed.is_dirty = true;
-                return Ok("Seeders are told that what has vanished is meant to be gone, for the next hour".to_owned());
-            }
-            Command::Promote => return Err("this is the Master already".to_owned()),
-        };
-        self.act(acts);
-        Ok(format!("{name:?} {done}"))
-    }
-
-    /// The torrent of a name whose steps were refused.
-    fn refused_of(&self, name: &str) -> Option<(InfoHash, Item)> {
-        let mut items = self.manifest.items();
-        let item = items.find(|item| item.name == name && item.step == Step::Publishing)?;
-        self.delayed.contains_key(&item.info_hash).then(|| (item.info_hash, item.clone()))
-    }
 }
 
 /// How often it is looked whether the feed has to be written.
@@ -705,6 +695,3 @@ const FEED_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long after a feed could not be written it is tried again.
 const FEED_RETRY: Duration = Duration::from_secs(5);
-
-/// How long the word holds that what vanished is meant to be gone. Seeders poll more often.
-const CONFIRMED: Duration = Duration::from_secs(3600);

@@ -1,6 +1,6 @@
 //! What a Master and a Seeder have in common: complete content is uploaded and announced.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use shard::InfoHash;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
-use crate::announce::{self, Announcer, Torrent, TorrentStatus, Transfer, Unsaid};
+use crate::announce::{self, Announcer, Torrent, TorrentStatus, Transfer};
 use crate::engine::upload::{self, AddError, Limits, ListenError, TorrentStats, Uploads};
 use crate::torrent::{Identity, Metainfo};
 
@@ -25,6 +25,8 @@ pub struct Node {
     /// Trackers that are announced to instead of those in torrents.
     tiers: Option<Arc<Vec<Vec<String>>>>,
     counts: Arc<Mutex<HashMap<InfoHash, Count>>>,
+    /// URLs of trackers that cannot be asked, and that this was told of.
+    refused: Arc<Mutex<HashSet<String>>>,
 }
 
 /// What is uploaded of a torrent, and where the announcer reads it.
@@ -46,6 +48,8 @@ pub struct Activity {
     pub upload_rate: u64,
     /// Peers that are connected.
     pub peers: usize,
+    /// Trackers that have taken no announces for some minutes, a line each.
+    pub troubles: Vec<String>,
 }
 
 /// How a node is reached.
@@ -85,7 +89,15 @@ impl Node {
         let told = announce::Options { peer_id, ..announce::Options::new(port)? };
         let announcer = Announcer::start(told).await?;
         let tiers = (!options.tiers.is_empty()).then(|| Arc::new(options.tiers.clone()));
-        let node = Self { uploads, announcer, peer_id, port, tiers, counts: Arc::default() };
+        let node = Self {
+            uploads,
+            announcer,
+            peer_id,
+            port,
+            tiers,
+            counts: Arc::default(),
+            refused: Arc::default(),
+        };
         tokio::spawn(count(Arc::downgrade(&node.counts)));
         Ok((node, events))
     }
@@ -141,7 +153,10 @@ impl Node {
             every_tier: true,
         };
         for (url, why) in self.announcer.add(torrent, transfer) {
-            tracing::warn!(torrent = %metainfo.name, url, %why, "this tracker cannot be asked");
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            if refused.len() < REFUSED_MAX && refused.insert(url.clone()) {
+                tracing::warn!(torrent = %metainfo.name, url, %why, "this tracker cannot be asked");
+            }
         }
     }
 
@@ -160,6 +175,7 @@ impl Node {
             uploaded: uploads.uploaded,
             upload_rate: peers().map(|peer| peer.rate).sum(),
             peers: peers().count(),
+            troubles: self.announcer.troubles(),
             torrents: uploads
                 .torrents
                 .into_iter()
@@ -174,10 +190,16 @@ impl Node {
         }
     }
 
-    /// Ends it: trackers are told within `patience`. Returns those that were not.
-    pub async fn stop(&self, patience: Duration) -> Vec<Unsaid> {
+    /// Ends it: trackers are told within `patience`, and the log says which were not.
+    pub async fn stop(&self, patience: Duration) {
         let (unsaid, ()) = tokio::join!(self.announcer.stop(patience), self.uploads.stop());
-        unsaid
+        let mut trackers: BTreeMap<String, u64> = BTreeMap::new();
+        for unsaid in unsaid {
+            *trackers.entry(unsaid.tracker).or_default() += 1;
+        }
+        for (tracker, torrents) in trackers {
+            tracing::warn!(tracker, torrents, "not told that we stop; it will find out by time");
+        }
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<InfoHash, Count>> {
@@ -199,3 +221,6 @@ async fn count(counts: std::sync::Weak<Mutex<HashMap<InfoHash, Count>>>) {
         }
     }
 }
+
+/// URLs of trackers that cannot be asked and are told of.
+const REFUSED_MAX: usize = 1_024;

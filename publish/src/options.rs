@@ -16,7 +16,7 @@ use ops::log::LogFormat;
 use ops::options;
 use ops::options::{Bytes, Name, Secret, SecretError};
 
-use crate::feed::{FeedAddress, KeyError, KeyPair, PublicKey};
+use crate::feed::{FeedAddress, KEY_FILE, KeyError, KeyPair, PublicKey};
 use crate::watch as watching;
 
 pub use value::{
@@ -310,10 +310,12 @@ impl Master {
 
     /// The key that the feed is signed with, which is made where there is none.
     pub fn key(&self) -> Result<KeyPair, KeyError> {
-        match &self.key_file {
-            Some(path) => KeyPair::open_file(path),
-            None => KeyPair::open(&self.data),
-        }
+        KeyPair::open_file(&self.key_path())
+    }
+
+    /// Where the key of the feed is.
+    pub fn key_path(&self) -> PathBuf {
+        self.key_file.clone().unwrap_or_else(|| self.data.join(KEY_FILE))
     }
 
     /// The token of the tracker's API, if there is one.

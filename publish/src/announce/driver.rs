@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::Refusal;
 use super::ask::Asker;
+use super::outages::Outages;
 use super::schedule::{Ask, Next, Outcome, Schedule};
 use super::{Event, Found};
 
@@ -19,6 +20,7 @@ use super::{Event, Found};
 #[derive(Debug)]
 pub(crate) struct Shared {
     schedule: Mutex<Schedule>,
+    outages: Mutex<Outages>,
     /// Something is to be done.
     pub(crate) wake: Notify,
     /// All are told, and nothing is under way.
@@ -35,6 +37,7 @@ impl Shared {
     pub(crate) fn new(schedule: Schedule) -> Self {
         Self {
             schedule: Mutex::new(schedule),
+            outages: Mutex::default(),
             wake: Notify::new(),
             done: Notify::new(),
             hurry: CancellationToken::new(),
@@ -46,6 +49,11 @@ impl Shared {
     /// The schedule; held for no longer than it takes to look.
     pub(crate) fn schedule(&self) -> MutexGuard<'_, Schedule> {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Trackers that are not well.
+    pub(super) fn outages(&self) -> MutexGuard<'_, Outages> {
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who wants to hear of peers.

@@ -9,6 +9,7 @@
 
 mod lines;
 mod state;
+mod trackers;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};

@@ -9,7 +9,8 @@ use anyhow::{Context, bail};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use reqwest::{Client, Method};
 
-use crate::feed::{FeedAddress, KeyPair};
+use crate::feed::{FeedAddress, KeyPair, OLD_KEY_FILE};
+use crate::master;
 use crate::options::{Master, Seeder};
 use crate::web::Command;
 use crate::web::page::bytes;
@@ -69,6 +70,7 @@ pub fn key(options: &Master, task: KeyTask, out: &mut dyn Write) -> anyhow::Resu
             "a key of --key-file is changed by whoever brings it to all Masters: put the new one there, and start them again"
         );
     }
+    let was_there = options.key_path().exists();
     let key = match task {
         KeyTask::Show => options.key()?,
         KeyTask::Next => {
@@ -80,11 +82,13 @@ pub fn key(options: &Master, task: KeyTask, out: &mut dyn Write) -> anyhow::Resu
             KeyPair::begin_rotation(&options.data)?
         }
         KeyTask::Switch => {
+            let key = KeyPair::end_rotation(&options.data)?;
             writeln!(
                 out,
-                "start the Master again: this key signs from then on, and new Seeders are given it"
+                "start the Master again: this key signs from then on, and new Seeders are given it; the old one is kept as \
+                 {OLD_KEY_FILE}"
             )?;
-            KeyPair::end_rotation(&options.data)?
+            key
         }
     };
     match &options.feed_url {
@@ -92,7 +96,15 @@ pub fn key(options: &Master, task: KeyTask, out: &mut dyn Write) -> anyhow::Resu
             let address = FeedAddress { url: url.0.clone(), key: Some(key.public()) };
             writeln!(out, "{address}")?;
         }
-        None => writeln!(out, "{}", key.public())?,
+        None => {
+            writeln!(out, "{}", key.public())?;
+            eprintln!(
+                "this is the key alone: with --feed-url, or with --config, it is the address that `margay seed --feed` takes"
+            );
+        }
+    }
+    if !was_there && master::has_published(&options.data) {
+        eprintln!("{}", master::NEW_KEY);
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Keys: what a Master signs with, and what a Seeder knows it by.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 
-use crate::durable::{self, Readers};
+use crate::durable::{self, FileError, Readers};
 
 /// The file of the key in the Master's data folder: PKCS#8 (RFC 5958), mode 0600.
 pub const KEY_FILE: &str = "feed.key";
 /// The file of the key that is to follow, while a rotation is under way.
 pub const NEXT_KEY_FILE: &str = "feed.next.key";
+/// The file of the key that was before, once a rotation is over.
+pub const OLD_KEY_FILE: &str = "feed.old.key";
+/// The file that says which key a list has named as the one to follow.
+const TOLD_FILE: &str = "feed.next.told";
 
 /// An ed25519 public key (RFC 8032). As text it is 43 characters of base64url (RFC 4648, section 5).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,11 +89,36 @@ impl KeyPair {
         Self::open_file(&folder.join(NEXT_KEY_FILE))
     }
 
-    /// Ends a rotation: the key that was to follow is now the key, and the old one is gone.
+    /// A list is out that names `next` as the key that follows.
+    pub fn told_next(folder: &Path, next: &PublicKey) -> Result<(), FileError> {
+        if Self::is_told(folder, next) {
+            return Ok(());
+        }
+        let path = folder.join(TOLD_FILE);
+        durable::write(&path, format!("{next}\n").as_bytes(), Readers::All)
+    }
+
+    fn is_told(folder: &Path, next: &PublicKey) -> bool {
+        let told = fs::read_to_string(folder.join(TOLD_FILE));
+        told.is_ok_and(|told| PublicKey::parse(told.trim()) == Some(*next))
+    }
+
+    /// Ends a rotation: the key that was to follow is now the key, and the old one is kept aside. Not before a list was
+    /// out that names it: no Seeder would follow.
     pub fn end_rotation(folder: &Path) -> Result<Self, KeyError> {
         let (next, key) = (folder.join(NEXT_KEY_FILE), folder.join(KEY_FILE));
         let pair = Self::read(&next)?.ok_or_else(|| KeyError::NoNext { path: next.clone() })?;
+        if !Self::is_told(folder, &pair.public()) {
+            return Err(KeyError::Untold { path: next });
+        }
+        if let Some(old) = Self::read_bytes(&key)? {
+            let aside = folder.join(OLD_KEY_FILE);
+            durable::write(&aside, &old, Readers::Owner)
+                .map_err(|error| KeyError::Write { path: aside, source: error.source })?;
+        }
         durable::rename(&next, &key).map_err(|source| KeyError::Write { path: key, source })?;
+        // What is left of it says nothing of another key.
+        let _ = durable::remove(&folder.join(TOLD_FILE));
         Ok(pair)
     }
 
@@ -125,6 +154,13 @@ impl KeyPair {
     }
 
     fn read(path: &Path) -> Result<Option<Self>, KeyError> {
+        let Some(bytes) = Self::read_bytes(path)? else { return Ok(None) };
+        let pair = Ed25519KeyPair::from_pkcs8(&bytes)
+            .map_err(|error| KeyError::Damaged { path: path.to_owned(), why: error.to_string() })?;
+        Ok(Some(Self { pair }))
+    }
+
+    fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
         let failed = |source| KeyError::Read { path: path.to_owned(), source };
         let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -135,9 +171,7 @@ impl KeyPair {
         }
         let mut bytes = Vec::new();
         file.take(KEY_FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
-        let pair = Ed25519KeyPair::from_pkcs8(&bytes)
-            .map_err(|error| KeyError::Damaged { path: path.to_owned(), why: error.to_string() })?;
-        Ok(Some(Self { pair }))
+        Ok(Some(bytes))
     }
 
     /// Never over one that is there.
@@ -210,6 +244,15 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
+    /// No Seeder knows of the key that is to follow.
+    #[error(
+        "no list has named {path} yet, and no Seeder would follow it: start the Master again, wait until all Seeders have \
+         asked it, and switch then"
+    )]
+    Untold {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system has no randomness.
     #[error(
         "the system gives no random bytes (getrandom), so no key can be made; see whether /dev/urandom is there"
@@ -270,9 +313,17 @@ mod tests {
         let new = KeyPair::begin_rotation(folder.path()).unwrap().public();
         assert_eq!(KeyPair::begin_rotation(folder.path()).unwrap().public(), new);
         assert_eq!(KeyPair::open(folder.path()).unwrap().public(), old);
+        KeyPair::told_next(folder.path(), &old).unwrap();
+        assert!(matches!(KeyPair::end_rotation(folder.path()), Err(KeyError::Untold { .. })));
+        assert_eq!(KeyPair::open(folder.path()).unwrap().public(), old);
+        KeyPair::told_next(folder.path(), &new).unwrap();
         assert_eq!(KeyPair::end_rotation(folder.path()).unwrap().public(), new);
         assert_eq!(KeyPair::open(folder.path()).unwrap().public(), new);
         assert!(KeyPair::next(folder.path()).unwrap().is_none());
+        let aside = KeyPair::open_file(&folder.path().join(OLD_KEY_FILE)).unwrap();
+        assert_eq!(aside.public(), old);
+        KeyPair::begin_rotation(folder.path()).unwrap();
+        assert!(matches!(KeyPair::end_rotation(folder.path()), Err(KeyError::Untold { .. })));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The feed as files and as what is served: written as a whole, the list before what readers see.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 use url::Url;
 
-use super::docroot::Docroot;
+use super::docroot::{Docroot, LIST};
 use crate::durable::FileError;
 use crate::feed::{self, FeedError, KeyPair, List, Page};
 use crate::web::{Content, Served};
@@ -16,6 +17,8 @@ use crate::web::{Content, Served};
 pub(super) struct FeedWriter {
     /// Where they go.
     pub docroot: Docroot,
+    /// The data folder.
+    pub data: PathBuf,
     /// The key that signs them.
     pub key: Arc<KeyPair>,
     /// What the feed says of itself.
@@ -70,14 +73,17 @@ impl FeedWriter {
             self.docroot.put_document(name, &document.bytes, &document.gzip)?;
             self.served.put_document(name, Served { media_type, document: document.clone() });
         }
+        if let Some(next) = &list.next_key {
+            KeyPair::told_next(&self.data, next)?;
+        }
         Ok(())
     }
 }
 
 /// `feed.xml` → `feed.list`, as `FeedAddress::list_url` has it.
-fn list_name(name: &str) -> String {
+pub(super) fn list_name(name: &str) -> String {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    format!("{stem}.list")
+    format!("{stem}{LIST}")
 }
 
 /// The name of the feed's file: the last part of its address.

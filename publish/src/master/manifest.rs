@@ -355,9 +355,9 @@ fn text(known: &Known) -> Vec<u8> {
     serde_json::to_vec(known).expect("what is known is JSON")
 }
 
-const ITEMS: &str = "items";
+pub(super) const ITEMS: &str = "items";
 const NAMES: &str = "names";
-const GENERATION: &str = "generation";
+pub(super) const GENERATION: &str = "generation";
 const FOLDER: &str = "folder.json";
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! but when its file is gone, or when other content of it has been hashed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use shard::InfoHash;
 
@@ -76,6 +77,8 @@ pub(super) enum Act {
     Publish(String, InfoHash, Look),
     /// Take a torrent out of feed, docroot, tracker and swarm.
     Withdraw(InfoHash),
+    /// Tell the operator that a name is not served, and why.
+    Warn(String, String),
     /// Keep in mind that the operator wants a name out while its files are these.
     KeepOut(String, Option<Look>),
 }
@@ -94,6 +97,9 @@ struct Name {
     kept_out: Option<Look>,
     /// Why the files that are there could not be published.
     failed: Option<(Look, String)>,
+    /// The files that were written to in place and are another torrent, and what is said of that: until it is said that
+    /// all of it is there.
+    held_back: Option<(Look, String)>,
 }
 
 /// All names.
@@ -137,7 +143,14 @@ impl Names {
                 }
                 self.names.remove(name);
             }
-            Seen::Uploading | Seen::Settling | Seen::Waiting(_) | Seen::Failed(_) => {
+            Seen::Waiting(why) => {
+                entry.cancel(name, &mut acts);
+                entry.silence(&mut acts);
+                if entry.torrent.is_some() {
+                    acts.push(Act::Warn(name.to_owned(), why));
+                }
+            }
+            Seen::Uploading | Seen::Settling | Seen::Failed(_) => {
                 entry.cancel(name, &mut acts);
                 entry.silence(&mut acts);
             }
@@ -167,7 +180,9 @@ impl Names {
                     acts.push(Act::Refresh(info_hash, files.clone()));
                 }
                 _ if matches!(entry.seen, Some(Seen::Overwritten(_))) => {
-                    entry.failed = Some((files.clone(), OVERWRITTEN.to_owned()));
+                    let why = overwritten(entry.torrent.as_ref().map(|(_, was)| was), files);
+                    entry.held_back = Some((files.clone(), why.clone()));
+                    acts.push(Act::Warn(name.to_owned(), why));
                 }
                 _ => {
                     if let Some((other, _)) = entry.torrent.replace((info_hash, files.clone())) {
@@ -223,6 +238,7 @@ impl Names {
         };
         let mut acts = Vec::new();
         entry.failed = None;
+        entry.held_back = None;
         if entry.kept_out.take().is_some() {
             acts.push(Act::KeepOut(name.to_owned(), None));
         }
@@ -269,6 +285,12 @@ impl Name {
             return;
         }
         self.failed = None;
+        // What settles after all has its done-marker by now.
+        let is_whole = matches!(self.seen, Some(Seen::Settled(_)));
+        if !is_whole && self.held_back.as_ref().is_some_and(|(held, _)| *held == files) {
+            return;
+        }
+        self.held_back = None;
         match &self.torrent {
             Some((info_hash, known)) if *known == files => {
                 if self.silent {
@@ -307,7 +329,7 @@ impl Name {
             Some(Seen::Failed(why)) => (FileState::Failed, Some(why)),
             _ if self.hashing.is_some() => (FileState::Hashing, None),
             _ if self.kept_out.is_some() => (FileState::Withdrawn, None),
-            _ => match (&self.failed, &self.torrent) {
+            _ => match (self.failed.as_ref().or(self.held_back.as_ref()), &self.torrent) {
                 (Some((_, why)), _) => (FileState::Failed, Some(why)),
                 (None, Some(_)) if !self.silent => (FileState::Seeding, None),
                 (None, Some(_)) => (FileState::Settling, None),
@@ -317,13 +339,30 @@ impl Name {
     }
 }
 
-const OVERWRITTEN: &str = "it was written to in place, and nothing says that all of it is there: rename a whole file \
-    over it, make its done-marker, or say `margay publish republish NAME`";
+/// What is said of a name that was written to in place, and which of its files were.
+fn overwritten(was: Option<&Look>, now: &Look) -> String {
+    let mut written = was.into_iter().flat_map(|was| was.written_in_place(now));
+    let which = match (written.next(), written.count()) {
+        (Some(path), _) if path.as_os_str().is_empty() => "it was".to_owned(),
+        (Some(path), 0) => format!("{} was", shown(path)),
+        (Some(path), more) => format!("{} and {more} more of its files were", shown(path)),
+        (None, _) => "it was".to_owned(),
+    };
+    format!(
+        "{which} written to in place, and nothing says that all of it is there: rename a whole file over it, make its \
+         done-marker, or say `margay publish republish NAME`"
+    )
+}
+
+fn shown(path: &Path) -> impl std::fmt::Display {
+    path.to_string_lossy().escape_debug().to_string()
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::torrent::Identity;
+    use crate::watch::Entry;
 
     const A: InfoHash = InfoHash([1; 20]);
     const B: InfoHash = InfoHash([2; 20]);
@@ -375,9 +414,62 @@ mod tests {
         let hash = Act::Hash("a".to_owned(), files(2));
         let hashes = std::slice::from_ref(&hash);
         assert_eq!(names.see("a", Seen::Overwritten(files(2))), hashes);
-        assert_eq!(names.hear("a", &files(2), Hashed::Torrent(B)), []);
+        let warning = Act::Warn("a".to_owned(), overwritten(None, &files(2)));
+        assert_eq!(names.hear("a", &files(2), Hashed::Torrent(B)), [warning]);
         assert_eq!(names.states().next().unwrap().1, FileState::Failed);
         assert_eq!(names.republish("a").unwrap(), [hash]);
+        let publish = Act::Publish("a".to_owned(), B, files(2));
+        assert_eq!(names.hear("a", &files(2), Hashed::Torrent(B)), [Act::Withdraw(A), publish]);
+    }
+
+    #[test]
+    fn what_was_written_to_in_place_is_named() {
+        let directory = |changed: [i128; 3]| Look::Directory {
+            device: 1,
+            files: ["a", "b/c", "d"]
+                .iter()
+                .zip(changed)
+                .map(|(path, modified)| Entry {
+                    path: path.into(),
+                    identity: Identity {
+                        device: 1,
+                        inode: 5,
+                        size: 5,
+                        modified,
+                        changed: modified,
+                    },
+                })
+                .collect(),
+            unfinished: None,
+        };
+        let was = directory([7, 7, 7]);
+        let said = |changed| overwritten(Some(&was), &directory(changed));
+        assert!(said([7, 8, 7]).starts_with("b/c was written to in place"), "{}", said([7, 8, 7]));
+        assert!(
+            said([8, 8, 8]).starts_with("a and 2 more of its files were"),
+            "{}",
+            said([8, 8, 8])
+        );
+    }
+
+    #[test]
+    fn what_is_published_and_cannot_be_served_is_told_of() {
+        let mut names = published(1, A);
+        let why = "it is empty".to_owned();
+        let told = [Act::Silence(A), Act::Warn("a".to_owned(), why.clone())];
+        assert_eq!(names.see("a", Seen::Waiting(why.clone())), told);
+        assert_eq!(Names::default().see("a", Seen::Waiting(why)), [], "it was never served");
+    }
+
+    #[test]
+    fn a_done_marker_that_comes_late_is_honoured() {
+        let mut names = published(1, A);
+        names.see("a", Seen::Uploading);
+        let hash = [Act::Hash("a".to_owned(), files(2))];
+        assert_eq!(names.see("a", Seen::Overwritten(files(2))), hash);
+        assert!(matches!(names.hear("a", &files(2), Hashed::Torrent(B))[..], [Act::Warn(..)]));
+        assert_eq!(names.see("a", Seen::Overwritten(files(2))), [], "it stays held back");
+        assert_eq!(names.see("a", Seen::Settled(files(2))), hash);
         let publish = Act::Publish("a".to_owned(), B, files(2));
         assert_eq!(names.hear("a", &files(2), Hashed::Torrent(B)), [Act::Withdraw(A), publish]);
     }

@@ -13,6 +13,7 @@ impl Master {
     pub(super) fn report(&self) -> Status {
         let activity = self.node.activity();
         let mut files = Vec::new();
+        let mut unserved: Vec<(&str, &str)> = Vec::new();
         for (name, state, reason, info_hash) in self.names.states() {
             let item = info_hash.and_then(|info_hash| self.manifest.item(&info_hash));
             let mut file = File {
@@ -24,6 +25,11 @@ impl Master {
                 done: self.hasher.done(name).unwrap_or_else(|| item.map_or(0, |item| item.size)),
                 ..File::default()
             };
+            if let (FileState::Failed | FileState::Waiting, Some(why), Some(_)) =
+                (state, reason, info_hash)
+            {
+                unserved.push((name, why));
+            }
             if let Some(info_hash) = info_hash {
                 self.add_torrent(&mut file, &info_hash, activity.torrents.get(&info_hash));
                 if let Some(status) = activity.announced.get(&info_hash) {
@@ -50,7 +56,7 @@ impl Master {
             feeds: vec![self.feed()],
             files,
             seeders: self.served.seeders(),
-            troubles: self.troubles(),
+            troubles: self.troubles(&unserved, activity.troubles),
             uploaded: activity.uploaded,
             upload_rate: activity.upload_rate,
             peers: activity.peers,
@@ -85,7 +91,7 @@ impl Master {
         }
     }
 
-    fn troubles(&self) -> Vec<String> {
+    fn troubles(&self, unserved: &[(&str, &str)], trackers: Vec<String>) -> Vec<String> {
         let mut troubles = Vec::new();
         if let Some(why) = &self.lost {
             troubles.push(format!(
@@ -104,6 +110,14 @@ impl Master {
             troubles
                 .push(format!("{} torrents wait for their next step: {why}", self.delayed.len()));
         }
+        if let Some((name, why)) = unserved.first() {
+            troubles.push(format!(
+                "{} published names are not served here; {}: {why}",
+                unserved.len(),
+                name.escape_debug()
+            ));
+        }
+        troubles.extend(trackers);
         troubles
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use persist::{Database, Lease, LeaseOptions, Tenure};
+use persist::{DataDir, Database, Lease, LeaseOptions, Tenure};
 use shard::InfoHash;
 use tokio::sync::watch;
 use tokio::task::block_in_place;
@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::BATCH;
+use super::claim;
 use super::docroot::Docroot;
 use super::manifest::{Files, Item, Known, Manifest, ManifestError, Step};
 use super::start::{StartError, Turn, folders, publish};
@@ -37,7 +38,8 @@ use crate::web::status::Role;
 /// Runs a Master until `stop`: at work, or standing by.
 pub async fn run(options: &options::Master, stop: CancellationToken) -> Result<(), StartError> {
     let (data, folder) = folders(options)?;
-    let key = options.key()?.public();
+    let _alone = DataDir::open(&data)?;
+    let key = claim::key(options)?.public();
     let site = Site { options, data, folder, key };
     if let Some((lease, changes)) = site.lease()? {
         let lease = Arc::new(lease);

@@ -10,17 +10,20 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ops::tls::KeptError;
+use persist::DataDirError;
 use ring::digest;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::claim::{self, ClaimError};
 use super::docroot::Docroot;
-use super::feed_writer::{FeedWriter, feed_name};
+use super::feed_writer::{FeedWriter, feed_name, list_name};
 use super::hasher::{Hasher, Making};
 use super::manifest::{Item, Manifest, ManifestError, Step};
 use super::names::Names;
 use super::steps::{Steps, Turns};
 use super::tracker::TrackerApi;
+use super::upkeep::Upkeep;
 use super::{Arriving, FeedState, Master};
 use crate::durable::{self, FileError};
 use crate::feed::{FeedAddress, KeyError, KeyPair, Page};
@@ -42,6 +45,12 @@ pub enum StartError {
         /// The watched folder.
         outer: PathBuf,
     },
+    /// The data folder cannot be used, as when another process has it.
+    #[error(transparent)]
+    Data(#[from] DataDirError),
+    /// The docroot has a feed that is not this Master's.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// A folder or file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
@@ -141,7 +150,7 @@ pub(super) async fn publish(
     let stop = stop.child_token();
     let manifest = Manifest::open(&data)?;
     let docroot = Docroot::open(options.docroot())?;
-    let key = Arc::new(options.key()?);
+    let key = Arc::new(claim::key(options)?);
     let next_key = KeyPair::next(&data)?.map(|key| key.public());
     let feed_url = options.feed_url().0.clone();
     let address = FeedAddress { url: feed_url.clone(), key: Some(key.public()) };
@@ -205,6 +214,7 @@ pub(super) async fn publish(
     };
     let writer = FeedWriter {
         docroot: docroot.clone(),
+        data: data.clone(),
         key,
         page,
         name: feed_name(&feed_url),
@@ -231,6 +241,14 @@ pub(super) async fn publish(
     let strayed = docroot.tidy(&wanted)?;
     if strayed > 0 {
         tracing::info!(strayed, "torrents that nobody knew were removed from the docroot");
+    }
+    for list in docroot.remove_renamed(&list_name(&feed_name(&feed_url)))? {
+        tracing::warn!(
+            list,
+            feed = %feed_url,
+            "the feed has another name now, and its files under the old one were removed: who follows the old address finds \
+             nothing there until he is given the new one"
+        );
     }
     let mut names = Names::default();
     let stays = |item: &&Item| item.step != Step::Withdrawing && !manifest.is_kept_out(item);
@@ -284,6 +302,7 @@ pub(super) async fn publish(
             new: HashSet::new(),
             trouble: None,
         },
+        upkeep: Upkeep::new(),
         refreshed: HashSet::new(),
         withdrawing: HashSet::new(),
         entering: HashMap::new(),
@@ -305,9 +324,7 @@ pub(super) async fn publish(
     master.work(arriving, stop.clone()).await;
     ready.store(false, Ordering::Relaxed);
     stop.cancel();
-    for unsaid in master.node.stop(STOP_TIME).await {
-        tracing::warn!(torrent = %unsaid.info_hash, tracker = unsaid.tracker, "not told that we stop");
-    }
+    master.node.stop(STOP_TIME).await;
     pages.shutdown().await;
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! In: tracker, swarm, docroot, feed. Out: feed, docroot, tracker, swarm. So nobody is told of what is not there yet, and
 //! nothing goes that somebody is still told of.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::docroot::Docroot;
 use super::tracker::{TrackerApi, TrackerError};
+use super::upkeep::Vanished;
+use crate::feed::Document;
 
 /// What the steps of many torrents need.
 #[derive(Clone, Debug)]
@@ -74,6 +76,8 @@ pub(super) enum Stepped {
     Delayed(InfoHash, String),
     /// Docroot and tracker have it no more.
     Withdrawn(InfoHash),
+    /// The docroot was looked at.
+    Looked(Vanished),
 }
 
 impl Steps {
@@ -108,6 +112,22 @@ impl Steps {
                     Err(Failure::ForNow(why)) => Err(why),
                 }
             }
+        });
+    }
+
+    /// Looks whether these torrents are in the docroot, and these documents, which are of `generation`.
+    pub(super) fn look(
+        &self,
+        torrents: HashSet<InfoHash>,
+        documents: Vec<(String, Document)>,
+        generation: u64,
+    ) {
+        let steps = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let is_feed = steps.docroot.has_documents(&documents);
+            let torrents = steps.docroot.missing(torrents);
+            let feed = (!is_feed).then_some(generation);
+            steps.say(Stepped::Looked(Vanished { torrents, feed }));
         });
     }
 

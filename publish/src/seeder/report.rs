@@ -75,7 +75,7 @@ impl Seeder {
             feeds: self.following.report(),
             files,
             seeders: Vec::new(),
-            troubles: self.troubles(),
+            troubles: self.troubles().into_iter().chain(activity.troubles).collect(),
             uploaded: activity.uploaded,
             upload_rate: activity.upload_rate,
             peers: activity.peers,

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ops::options::SecretError;
+use persist::{DataDir, DataDirError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,9 @@ use crate::web::{Control, Listener, ListenerError};
 /// Why a Seeder does not start, or has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The data folder cannot be used, as when another process has it.
+    #[error(transparent)]
+    Data(#[from] DataDirError),
     /// A folder or file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
@@ -136,6 +140,8 @@ pub struct Ended {
 
 /// Runs a Seeder until `stop`.
 pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(), StartError> {
+    durable::folder(&options.data)?;
+    let _alone = DataDir::open(&options.data)?;
     let settings = Settings {
         data: options.data.clone(),
         control: options.control,
@@ -282,9 +288,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
     ready.store(false, Ordering::Relaxed);
     stop.cancel();
     seeder.engine.stop().await;
-    for unsaid in seeder.node.stop(STOP_TIME).await {
-        tracing::warn!(torrent = %unsaid.info_hash, tracker = unsaid.tracker, "not told that we stop");
-    }
+    seeder.node.stop(STOP_TIME).await;
     pages.shutdown().await;
     Ok(Ended { promoted: seeder.promoted, list: seeder.following.list() })
 }

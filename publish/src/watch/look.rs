@@ -56,6 +56,27 @@ impl Look {
         }
     }
 
+    /// The files that were written to in place since: the same inode under the same path is not what it was. Paths are
+    /// those below the name; that of a file itself is empty.
+    pub fn written_in_place<'a>(&'a self, now: &'a Look) -> impl Iterator<Item = &'a Path> {
+        let is_written =
+            |a: &Identity, b: &Identity| (a.device, a.inode) == (b.device, b.inode) && a != b;
+        let (one, many) = match (self, now) {
+            (Look::File(a), Look::File(b)) => (is_written(a, b).then_some(Path::new("")), None),
+            (Look::Directory { files: a, .. }, Look::Directory { files: b, .. }) => {
+                (None, Some((a, b)))
+            }
+            _ => (None, None),
+        };
+        let below = many.into_iter().flat_map(move |(a, b)| {
+            b.iter().filter(move |file| {
+                a.binary_search_by(|old| old.path.cmp(&file.path))
+                    .is_ok_and(|at| is_written(&a[at].identity, &file.identity))
+            })
+        });
+        one.into_iter().chain(below.map(|file| file.path.as_path()))
+    }
+
     /// The identities of all files.
     pub fn identities(&self) -> impl Iterator<Item = &Identity> {
         let (one, many) = match self {

@@ -17,6 +17,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use shard::InfoHash;
 use tower::ServiceExt;
 use tower_http::services::{ServeDir, ServeFile};
 
@@ -38,8 +39,8 @@ pub struct Served {
 pub struct Content {
     /// Documents by their name.
     documents: RwLock<HashMap<String, Served>>,
-    /// Published files by their path below `/files/`: where they are, and which they were.
-    files: RwLock<HashMap<PathBuf, (PathBuf, Identity)>>,
+    /// Published files by their path below `/files/`. While a name is published anew, two torrents have the same ones.
+    files: RwLock<HashMap<PathBuf, Vec<File>>>,
     seeders: Mutex<HashMap<String, (Seeder, Instant)>>,
 }
 
@@ -49,21 +50,41 @@ impl Content {
         write(&self.documents).insert(name.to_owned(), served);
     }
 
-    /// These files, by their paths below `/files/`, are served while they are what they were.
-    pub fn put_files(&self, root: &Path, files: &[(PathBuf, Identity)]) {
+    /// The documents that are served, with their names.
+    pub fn documents(&self) -> Vec<(String, Document)> {
+        let documents = read(&self.documents);
+        documents.iter().map(|(name, served)| (name.clone(), served.document.clone())).collect()
+    }
+
+    /// These files of a torrent, by their paths below `/files/`, are served while they are what they were.
+    pub fn put_files(&self, torrent: InfoHash, root: &Path, files: &[(PathBuf, Identity)]) {
         let mut served = write(&self.files);
         for (path, identity) in files {
-            served.insert(path.clone(), (root.join(path), *identity));
+            let of = served.entry(path.clone()).or_default();
+            of.retain(|file| file.torrent != torrent);
+            of.push(File { torrent, at: root.join(path), identity: Some(*identity) });
         }
     }
 
-    /// These are not any more.
-    pub fn remove_files(&self, files: &[(PathBuf, Identity)]) {
+    /// The torrent is published and these files of it are not served: they are not what they were, or not for now.
+    pub fn hold_files(&self, torrent: InfoHash, files: &[(PathBuf, Identity)]) {
         let mut served = write(&self.files);
-        for (path, identity) in files {
-            // A newer file of the same name stays.
-            if served.get(path).is_some_and(|(_, is)| is == identity) {
-                served.remove(path);
+        for (path, _) in files {
+            let of = served.entry(path.clone()).or_default();
+            of.retain(|file| file.torrent != torrent);
+            of.insert(0, File { torrent, at: PathBuf::new(), identity: None });
+        }
+    }
+
+    /// The torrent is not published any more. What another one has of its files goes on.
+    pub fn remove_files(&self, torrent: InfoHash, files: &[(PathBuf, Identity)]) {
+        let mut served = write(&self.files);
+        for (path, _) in files {
+            if let Some(of) = served.get_mut(path) {
+                of.retain(|file| file.torrent != torrent);
+                if of.is_empty() {
+                    served.remove(path);
+                }
             }
         }
     }
@@ -104,6 +125,24 @@ impl Content {
         if known.len() < SEEDERS_MAX || known.contains_key(&key) {
             known.insert(key, (seeder, Instant::now()));
         }
+    }
+}
+
+/// A file that a torrent has.
+#[derive(Clone, Debug)]
+struct File {
+    torrent: InfoHash,
+    /// Where it is.
+    at: PathBuf,
+    /// Which it was; none while it is not served.
+    identity: Option<Identity>,
+}
+
+impl File {
+    /// A symbolic link that took its place has another inode.
+    async fn is_what_it_was(&self) -> bool {
+        let Some(identity) = self.identity else { return false };
+        tokio::fs::symlink_metadata(&self.at).await.is_ok_and(|now| Identity::of(&now) == identity)
     }
 }
 
@@ -179,16 +218,21 @@ async fn file(
     UrlPath(path): UrlPath<String>,
     request: Request,
 ) -> Response {
-    let found = read(&content.files).get(Path::new(&path)).cloned();
-    let Some((path, identity)) = found else {
+    let found = read(&content.files).get(Path::new(&path)).cloned().unwrap_or_default();
+    if found.is_empty() {
         return (StatusCode::NOT_FOUND, "this is not published\n").into_response();
-    };
-    // A symbolic link that took its place has another inode.
-    let is_same =
-        tokio::fs::symlink_metadata(&path).await.is_ok_and(|now| Identity::of(&now) == identity);
-    if !is_same {
-        return (StatusCode::GONE, "this has changed since it was published\n").into_response();
     }
+    let mut served = None;
+    // The newest last.
+    for file in found.into_iter().rev() {
+        if file.is_what_it_was().await {
+            served = Some(file.at);
+            break;
+        }
+    }
+    let Some(path) = served else {
+        return (StatusCode::GONE, "this has changed since it was published\n").into_response();
+    };
     match ServeFile::new(path).oneshot(request).await {
         Ok(response) => response.map(Body::new).into_response(),
         Err(never) => match never {},
@@ -223,3 +267,41 @@ const SEEDERS_MAX: usize = 10_000;
 const NAME_CHARS_MAX: usize = 64;
 
 const FIELDS_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_two_torrents_have_is_served_until_the_last_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["a", "b"].map(|name| {
+            fs::write(folder.path().join(name), name).unwrap();
+            let identity = Identity::of(&fs::metadata(folder.path().join(name)).unwrap());
+            (PathBuf::from(name), identity)
+        });
+        let content = Arc::new(Content::default());
+        let ask = async |name: &str| {
+            let request =
+                Request::builder().uri(format!("/files/{name}")).body(Body::empty()).unwrap();
+            public(folder.path(), content.clone()).oneshot(request).await.unwrap().status().as_u16()
+        };
+        let (old, new) = (InfoHash([1; 20]), InfoHash([2; 20]));
+        assert_eq!(ask("a").await, 404);
+        content.put_files(old, folder.path(), &files[..1]);
+        assert_eq!((ask("a").await, ask("b").await), (200, 404));
+        content.hold_files(old, &files[..1]);
+        assert_eq!(ask("a").await, 410);
+        content.put_files(new, folder.path(), &files);
+        content.hold_files(old, &files[..1]);
+        assert_eq!((ask("a").await, ask("b").await), (200, 200));
+        content.remove_files(old, &files[..1]);
+        assert_eq!((ask("a").await, ask("b").await), (200, 200));
+        fs::write(folder.path().join("b"), "longer").unwrap();
+        assert_eq!((ask("a").await, ask("b").await), (200, 410));
+        content.remove_files(new, &files);
+        assert_eq!((ask("a").await, ask("b").await), (404, 404));
+    }
+}

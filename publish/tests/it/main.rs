@@ -12,6 +12,7 @@ mod failover;
 mod feed;
 mod feed_over_tls;
 mod nginx;
+mod operating;
 mod places;
 mod prepared;
 mod registered;

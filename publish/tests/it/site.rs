@@ -294,6 +294,22 @@ impl Program {
         }
     }
 
+    /// Starts it, which it refuses, and returns what it says.
+    pub(crate) fn is_refused(&self) -> String {
+        assert!(self.child.is_none(), "{} runs", self.name);
+        let words: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let said = publisher(&words);
+        let error = String::from_utf8(said.stderr).unwrap();
+        assert_eq!(said.status.code(), Some(1), "{} starts: {error}", self.name);
+        error
+    }
+
+    /// Changes the value of an option from the next start on.
+    pub(crate) fn set(&mut self, option: &str, value: &str) {
+        let at = self.args.iter().position(|word| word == option).unwrap();
+        self.args[at + 1] = value.to_owned();
+    }
+
     /// Adds an option from the next start on.
     pub(crate) fn with(&mut self, option: &[&str]) {
         self.args.extend(option.iter().map(|word| word.to_string()));

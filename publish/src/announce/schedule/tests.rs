@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::outages;
 use super::*;
 
 const A: &str = "http://a.example/announce";
@@ -456,4 +457,37 @@ fn ten_thousand_torrents_take_little() {
         assert!(bytes <= 1_500);
         kept.push(desk);
     }
+}
+
+#[test]
+fn a_tracker_is_as_it_is_to_all_its_torrents() {
+    let mut desk = Desk::new();
+    let failing = |desk: &Desk| {
+        let mut trackers = desk.schedule.trackers();
+        trackers.sort_by(|a, b| a.url.cmp(&b.url));
+        let said = |tracker: &outages::Tracker| (tracker.failing, tracker.torrents);
+        trackers.iter().map(said).collect::<Vec<_>>()
+    };
+    desk.add(1, &[&[A]], 0);
+    let ask = desk.await_ask();
+    desk.answer(&ask, 1_800);
+    desk.add(2, &[&[A], &[B]], 0);
+    assert_eq!(failing(&desk), [(0, 2), (0, 1)]);
+    let ask = desk.await_ask();
+    desk.refuse(&ask);
+    assert_eq!(failing(&desk), [(1, 2), (0, 1)], "it is refused alone");
+    let ask = desk.await_said("b.example", Event::Started, 0..=60);
+    desk.fail(&ask);
+    assert_eq!(failing(&desk), [(1, 2), (1, 1)]);
+    loop {
+        let ask = desk.await_ask();
+        if &*ask.address.host == "a.example" {
+            desk.answer(&ask, 1_800);
+            break;
+        }
+        desk.fail(&ask);
+    }
+    assert_eq!(failing(&desk), [(0, 2), (1, 1)]);
+    desk.schedule.remove(&InfoHash([2; 20]), desk.now);
+    assert_eq!(failing(&desk), [(0, 1)]);
 }

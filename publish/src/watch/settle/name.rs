@@ -195,21 +195,9 @@ impl Name {
 
     /// A file that is published was written to: the same inode under the same path is no longer what it was.
     fn is_overwritten(&self, look: &Look) -> bool {
-        let written =
-            |a: &Identity, b: &Identity| (a.device, a.inode) == (b.device, b.inode) && a != b;
-        if self.replaced {
-            return false;
-        }
-        match (self.published.as_ref(), look) {
-            (Some(Look::File(a)), Look::File(b)) => written(a, b),
-            (Some(Look::Directory { files: a, .. }), Look::Directory { files: b, .. }) => {
-                b.iter().any(|file| {
-                    a.binary_search_by(|old| old.path.cmp(&file.path))
-                        .is_ok_and(|at| written(&a[at].identity, &file.identity))
-                })
-            }
-            _ => false,
-        }
+        let published = self.published.as_ref();
+        !self.replaced
+            && published.is_some_and(|published| published.written_in_place(look).next().is_some())
     }
 
     /// A published directory that is on another device and empty is one whose file system is not mounted.
