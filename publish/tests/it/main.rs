@@ -10,6 +10,7 @@ mod crash;
 mod engine;
 mod failover;
 mod feed;
+mod keys;
 mod nginx;
 mod places;
 mod prepared;

@@ -216,7 +216,7 @@ impl Seen {
         let targets = self.targets.lock().unwrap();
         let times: Vec<Instant> = targets.iter().map(|(at, _)| *at).collect();
         let within = |from: &Instant| {
-            times.iter().filter(|at| (*from..*from + Duration::from_secs(1)).contains(at)).count()
+            times.iter().filter(|at| (*from..*from + Duration::from_secs(1)).contains(*at)).count()
         };
         times.iter().map(within).max().unwrap_or(0)
     }
