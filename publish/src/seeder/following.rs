@@ -300,16 +300,13 @@ impl Following {
         self.feeds
             .iter()
             .map(|feed| {
-                let list = feed
-                    .answer
-                    .as_ref()
-                    .and_then(|answer| answer.as_ref().ok())
-                    .map(|signed| &signed.list);
+                let group = &self.groups[&feed.key.to_string()];
+                let last = group.follower.last(feed.address.url.as_str());
                 Feed {
                     address: feed.address.to_string(),
-                    epoch: list.map_or(0, |list| list.epoch),
-                    generation: list.map_or(0, |list| list.generation),
-                    items: list.map_or(0, |list| list.items.len()),
+                    epoch: last.map_or(0, |last| last.epoch),
+                    generation: last.map_or(0, |last| last.generation),
+                    items: last.map_or(0, |last| last.items),
                     at: feed.well,
                     trouble: feed.trouble.clone(),
                 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use publish::web::status::FileState;
 
-use crate::site::{Site, publisher, seeder, until};
+use crate::site::{Site, bytes, publisher, seeder, until};
 
 #[test]
 fn what_a_lost_key_leaves_belongs_to_the_new_feed_or_is_shown() {
@@ -79,4 +79,26 @@ fn what_a_rotation_led_to_takes_over_all_that_is_held() {
         seeder("seeder-1", site.home.path(), Ipv4Addr::LOCALHOST.into(), &site.address);
     site.settles();
     site.seeders[0].says("no trouble");
+}
+
+#[test]
+fn the_last_good_list_is_known_while_the_master_is_away() {
+    let mut site = Site::start(1);
+    site.put("a", &bytes(1, 50_000));
+    site.put("b", &bytes(2, 50_000));
+    site.settles();
+    let feed = |site: &Site| site.seeders[0].status().unwrap().feeds.swap_remove(0);
+    let (list, said) = (site.list().unwrap(), feed(&site));
+    assert_eq!((said.epoch, said.generation, said.items), (list.epoch, list.generation, 2));
+    site.master.stop();
+    site.seeders[0].stop();
+    site.seeders[0].start_again();
+    site.seeders[0].says("does not answer");
+    let now = feed(&site);
+    assert_eq!((now.epoch, now.generation, now.items), (said.epoch, said.generation, 2));
+    let text = site.seeders[0].order(&["seed", "status"]);
+    assert!(
+        text.contains(&format!("epoch {}, list {}, 2 torrents", said.epoch, said.generation)),
+        "{text}"
+    );
 }
