@@ -284,7 +284,19 @@ pub fn man(out: &mut dyn Write) -> io::Result<()> {
 
 /// What else stands in the man page.
 const MORE: [ManSection; 3] = [
-    ("SIGNALS", &[("SIGTERM, SIGINT", "Tell the trackers and end; a second one ends at once.")]),
+    (
+        "SIGNALS",
+        &[
+            (
+                "SIGTERM, SIGINT",
+                "Tell the trackers and end; a second one, a second later or more, ends at once.",
+            ),
+            (
+                "SIGHUP",
+                "Say in the log which options have changed in the configuration; they count from the next start.",
+            ),
+        ],
+    ),
     (
         "EXIT STATUS",
         &[

@@ -15,6 +15,7 @@ mod nginx;
 mod places;
 mod prepared;
 mod registered;
+mod signals;
 mod site;
 mod story;
 mod torrent;
