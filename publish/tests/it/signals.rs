@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use publish::web::status::FileState;
 use rustix::process::Signal;
 
 use crate::site::{Program, Site, bytes, until};
@@ -48,4 +49,34 @@ fn a_stop_that_is_said_twice_at_once_is_one() {
     until("it stops", || site.master.log().contains("stopping"));
     site.master.stop();
     assert!(!site.master.log().contains("ended at once"));
+}
+
+#[test]
+fn a_stop_while_it_fetches_is_no_error() {
+    let mut site = Site::start(1);
+    site.seeders[0].stop();
+    site.seeders[0].with(&["--download-rate", "2MiB"]);
+    site.put("a", &bytes(1, 40_000_000));
+    site.put("b", &bytes(2, 40_000_000));
+    until("both are published", || site.list().is_some_and(|list| list.items.len() == 2));
+    for _ in 0..3 {
+        site.seeders[0].start_again();
+        site.seeders[0].is_ready();
+        until("it fetches", || {
+            let files = site.seeders[0].status().map(|status| status.files).unwrap_or_default();
+            files.iter().filter(|file| file.state == FileState::Fetching && file.peers > 0).count()
+                == 2
+        });
+        let before = site.seeders[0].status().unwrap().progress.unwrap().0;
+        until("it gets on", || {
+            let progress = site.seeders[0].status().and_then(|status| status.progress);
+            progress.is_some_and(|(done, _)| done > before)
+        });
+        site.seeders[0].stop();
+    }
+    let log = site.seeders[0].log();
+    for word in ["ERROR", "FATAL", "librqbit"] {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(word)).collect();
+        assert!(lines.is_empty(), "{lines:#?}");
+    }
 }
