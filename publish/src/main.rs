@@ -2,13 +2,14 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use ops::log;
-use ops::options::{self, ConfigError, Environment, Loaded, Options};
+use ops::options::{self, ConfigError, Environment, Flags, Loaded, Options};
 use publish::command::ask::{self, KEY, PLACE};
 use publish::command::cli::{self, ConfigRequest, Request};
-use publish::command::serve;
+use publish::command::serve::{self, Changed};
 use publish::options::{Log, Master, Seeder};
 
 fn main() -> ExitCode {
@@ -31,14 +32,14 @@ fn answer(request: Request) -> anyhow::Result<()> {
     let mut text = Vec::new();
     match request {
         Request::Publish(flags) => {
-            let loaded = options::load::<Master>(flags, &environment())?;
+            let (loaded, changed) = load::<Master>(flags)?;
             start_log(&loaded.config.log, &loaded);
-            return serve::publish(&loaded.config);
+            return serve::publish(&loaded.config, changed);
         }
         Request::Seed(flags) => {
-            let loaded = options::load::<Seeder>(flags, &environment())?;
+            let (loaded, changed) = load::<Seeder>(flags)?;
             start_log(&loaded.config.log, &loaded);
-            return serve::seed(&loaded.config);
+            return serve::seed(&loaded.config, changed);
         }
         Request::PublishConfig(request) => text.extend(config::<Master>(request)?.bytes()),
         Request::SeedConfig(request) => text.extend(config::<Seeder>(request)?.bytes()),
@@ -62,6 +63,17 @@ fn answer(request: Request) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }
+}
+
+/// The options, and what says later which are others by then.
+fn load<O: Options + Send + Sync + 'static>(
+    flags: Flags,
+) -> Result<(Arc<Loaded<O>>, Changed), ConfigError> {
+    let loaded = Arc::new(options::load::<O>(flags.clone(), &environment())?);
+    let before = loaded.clone();
+    let changed =
+        move || options::load::<O>(flags.clone(), &environment()).map(|now| before.differing(&now));
+    Ok((loaded, Box::new(changed)))
 }
 
 fn config<O: Options>(request: ConfigRequest) -> Result<String, ConfigError> {

@@ -54,8 +54,9 @@ options! {
 
     /// What is logged: `off`, `error`, `warn`, `info`, `debug` or `trace`.
     ///
-    /// Single parts by name after a comma, as in `info,publish::feed=debug`.
-    log: Filter = "info,librqbit=warn,librqbit_core=warn,librqbit_tracker_comms=warn,rustls_platform_verifier=off";
+    /// Single parts by name after a comma, as in `info,publish::feed=debug`. What librqbit says of its own is off: what
+    /// comes of it is said by the Seeder, once. So it is with TLS.
+    log: Filter = "info,librqbit=off,librqbit_core=off,librqbit_tracker_comms=off,rustls_platform_verifier=off";
 
     /// How it is logged: `human` or `json`.
     log_format: LogFormat = "human";

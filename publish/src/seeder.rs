@@ -15,6 +15,7 @@ mod following;
 pub mod poll;
 mod report;
 mod start;
+mod unfollowed;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
@@ -276,12 +277,12 @@ impl Seeder {
             Ok(Polled::Same) => self.choose_soon(),
             Err(_) => {}
         }
-        let held = &self.shelf;
-        let heard = block_in_place(|| self.following.hear(at, answer, held, &self.metainfos));
-        let gone = match heard {
-            Ok(gone) => {
+        match block_in_place(|| self.following.hear(at, answer)) {
+            Ok(holds) => {
                 self.trouble = None;
-                gone
+                if holds {
+                    self.remove_what_vanished(at);
+                }
             }
             Err(error) => {
                 let why = crate::chain(&error);
@@ -294,8 +295,21 @@ impl Seeder {
                 self.trouble = Some(why);
                 return;
             }
-        };
-        for info_hash in gone {
+        }
+        if let Some((feed, host, masters)) = self.following.masters(at) {
+            let came = self.came.clone();
+            tokio::spawn(async move {
+                let masters = start::reached(&host, masters).await;
+                let _ = came.send(Came::Masters(feed, masters));
+            });
+        }
+        self.hold_what_fits();
+    }
+
+    /// By the list of a feed that holds.
+    fn remove_what_vanished(&mut self, at: usize) {
+        self.adopt();
+        for info_hash in self.following.look(at, &self.shelf, &self.metainfos) {
             let Some(held) = self.shelf.get(&info_hash).cloned() else { continue };
             if let Some((_, feed)) = self.following.item(&info_hash) {
                 // Another Master has it as well.
@@ -306,14 +320,6 @@ impl Seeder {
             tracing::info!(name = held.name, torrent = %info_hash, "withdrawn by the Master; it is being removed");
             self.let_go(info_hash);
         }
-        if let Some((feed, host, masters)) = self.following.masters(at) {
-            let came = self.came.clone();
-            tokio::spawn(async move {
-                let masters = start::reached(&host, masters).await;
-                let _ = came.send(Came::Masters(feed, masters));
-            });
-        }
-        self.hold_what_fits();
     }
 
     /// Asks for what should be held and is not, and lets go of what has to give way.
@@ -385,7 +391,7 @@ impl Seeder {
             .shelf
             .iter()
             .filter(|(_, held)| {
-                held.state == HeldState::Fetching && !self.following.has_list(&held.feed)
+                held.state == HeldState::Fetching && self.following.awaits(&held.feed)
             })
             .map(|(info_hash, _)| *info_hash);
         self.wanted = chosen
@@ -403,6 +409,7 @@ impl Seeder {
                 self.let_go(info_hash);
             }
         }
+        self.leave_unfollowed();
     }
 
     /// Fetches what is wanted, as many at a time as may be.
@@ -640,6 +647,10 @@ impl Seeder {
     fn fails(&mut self, info_hash: InfoHash, name: &str, why: String) {
         tracing::warn!(name, torrent = %info_hash, why, "it cannot be fetched; it is tried again");
         self.has_failed(info_hash, why);
+        self.stop_fetching(info_hash);
+    }
+
+    fn stop_fetching(&mut self, info_hash: InfoHash) {
         if self.fetching.remove(&info_hash).is_some() {
             self.node.leave(&info_hash);
             let engine = self.engine.clone();
@@ -724,6 +735,7 @@ impl Seeder {
                 );
             }
             Command::Promote => return Err("this is a Seeder and no standby".to_owned()),
+            Command::Drop { key } => return self.drop_unfollowed(key),
         };
         let failed: Vec<InfoHash> = self
             .shelf

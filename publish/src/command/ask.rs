@@ -39,6 +39,8 @@ pub enum Ask {
     Confirm,
     /// To be the Master from now on.
     Promote,
+    /// To remove what is held for a feed of this key, which is not followed any more.
+    Drop(String),
 }
 
 /// Asks the Master that `options` say the place of, and writes its answer; as JSON where that is wanted.
@@ -149,6 +151,7 @@ impl Place {
             Ask::Republish(names) => each(names, |name| Command::Republish { name }),
             Ask::Confirm => vec![Command::Confirm],
             Ask::Promote => vec![Command::Promote],
+            Ask::Drop(key) => vec![Command::Drop { key: key.clone() }],
         };
         for command in commands {
             let body = serde_json::to_string(&command)?;

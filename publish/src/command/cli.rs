@@ -119,6 +119,15 @@ fn seed() -> Command {
         .subcommand(asking("status", "Say how the Seeder is").arg(json()).arg(follow()))
         .subcommand(asking("list", "List what it holds, and what it waits for").arg(json()))
         .subcommand(asking("retry", "Fetch names again that failed, without waiting").arg(names()))
+        .subcommand(
+            asking("drop", "Remove what is held for a feed that is not followed any more").arg(
+                Arg::new("key")
+                    .required(true)
+                    .value_name("KEY")
+                    .allow_hyphen_values(true)
+                    .help("The key of that feed, as /health names it"),
+            ),
+        )
         .subcommand(config::<Seeder>())
 }
 
@@ -239,6 +248,11 @@ fn seed_request(matches: &ArgMatches) -> Request {
                 false,
             )
         }
+        Some(("drop", said)) => {
+            let key: &String = said.get_one("key").expect("clap requires it");
+            let flags = with(options::given_of::<Seeder>(said, PLACE));
+            Request::AskSeeder(flags, Ask::Drop(key.clone()), false)
+        }
         Some(("config", said)) => {
             Request::SeedConfig(config_request(said, |said| with(options::given::<Seeder>(said))))
         }
@@ -270,7 +284,19 @@ pub fn man(out: &mut dyn Write) -> io::Result<()> {
 
 /// What else stands in the man page.
 const MORE: [ManSection; 3] = [
-    ("SIGNALS", &[("SIGTERM, SIGINT", "Tell the trackers and end; a second one ends at once.")]),
+    (
+        "SIGNALS",
+        &[
+            (
+                "SIGTERM, SIGINT",
+                "Tell the trackers and end; a second one, a second later or more, ends at once.",
+            ),
+            (
+                "SIGHUP",
+                "Say in the log which options have changed in the configuration; they count from the next start.",
+            ),
+        ],
+    ),
     (
         "EXIT STATUS",
         &[

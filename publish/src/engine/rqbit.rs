@@ -214,11 +214,11 @@ impl Engine for Rqbit {
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         async move {
-            self.lock().drain().for_each(|(_, fetching)| {
-                fetching.stop.cancel();
-                fetching.files.close();
-            });
+            let fetches: Vec<_> = self.lock().drain().map(|(_, fetching)| fetching).collect();
+            fetches.iter().for_each(|fetching| fetching.stop.cancel());
+            // Files are closed when nobody writes any more: it would be taken for a broken disk.
             self.session.stop().await;
+            fetches.iter().for_each(|fetching| fetching.files.close());
         }
         .boxed()
     }

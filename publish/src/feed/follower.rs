@@ -25,6 +25,19 @@ struct Seen {
     epoch: u64,
     generation: u64,
     digest: [u8; 32],
+    #[serde(default)]
+    items: usize,
+}
+
+/// What is known of a feed's list that was good last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Good {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// Torrents in it.
+    pub items: usize,
 }
 
 /// What came of a poll of all feeds.
@@ -45,6 +58,7 @@ impl Follower {
     /// generation; an epoch below that of another feed is refused. A feed with a new key, which the caller trusts, begins
     /// anew.
     pub fn choose(&mut self, answers: &[(&str, Result<&Signed, FeedError>)]) -> Verdict {
+        let before = self.seen.clone();
         let mut refused = Vec::new();
         let mut good = Vec::new();
         for (at, (feed, answer)) in answers.iter().enumerate() {
@@ -56,11 +70,25 @@ impl Follower {
         let seen_epoch = self.seen.values().map(|seen| seen.epoch).max().unwrap_or_default();
         let (current, behind): (Vec<_>, Vec<_>) =
             good.into_iter().partition(|(_, epoch)| *epoch == seen_epoch);
+        // What is refused is not remembered either.
+        for (at, _) in &behind {
+            let feed = answers[*at].0;
+            match before.get(feed) {
+                Some(seen) => _ = self.seen.insert(feed.to_owned(), *seen),
+                None => _ = self.seen.remove(feed),
+            }
+        }
         refused.extend(
             behind.into_iter().map(|(at, epoch)| (at, FeedError::Superseded { epoch, seen_epoch })),
         );
         refused.sort_by_key(|(at, _)| *at);
         Verdict { followed: current.first().map(|(at, _)| *at), refused }
+    }
+
+    /// The last good list of a feed, also of a process before this one; what was refused does not count.
+    pub fn last(&self, feed: &str) -> Option<Good> {
+        let Seen { epoch, generation, items, .. } = *self.seen.get(feed)?;
+        Some(Good { epoch, generation, items })
     }
 
     /// Forgets the feeds that are no longer configured: their epochs count no more.
@@ -84,7 +112,8 @@ impl Follower {
                 return Err(FeedError::Changed { epoch, generation });
             }
         }
-        let seen = Seen { key: signed.key, epoch, generation, digest: signed.digest };
+        let items = signed.list.items.len();
+        let seen = Seen { key: signed.key, epoch, generation, digest: signed.digest, items };
         self.seen.insert(feed.to_owned(), seen);
         Ok(())
     }
@@ -156,6 +185,24 @@ mod tests {
             "the old one came back"
         );
         assert_eq!(poll(&mut follower, &["a 3/7", "b 2/2"]), "0 1:Superseded");
+    }
+
+    #[test]
+    fn what_is_refused_is_not_the_last_good_list() {
+        let mut follower = Follower::default();
+        let numbers = |follower: &Follower, feed| {
+            follower.last(feed).map(|good| (good.epoch, good.generation))
+        };
+        poll(&mut follower, &["a 1/22", "b 1/3"]);
+        for refused in ["a 1/1", "a 1/22,9", "broken"] {
+            poll(&mut follower, &[refused]);
+            assert_eq!(numbers(&follower, "0"), Some((1, 22)), "{refused}");
+        }
+        poll(&mut follower, &["broken", "b 2/4"]);
+        poll(&mut follower, &["a 1/23", "b 2/4"]);
+        assert_eq!(numbers(&follower, "0"), Some((1, 22)), "another Master has taken over");
+        poll(&mut follower, &["broken", "broken", "c 1/9"]);
+        assert_eq!((numbers(&follower, "1"), numbers(&follower, "2")), (Some((2, 4)), None));
     }
 
     #[test]

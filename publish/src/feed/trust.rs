@@ -32,6 +32,11 @@ impl TrustedKeys {
         }
     }
 
+    /// The key in the configuration when this was kept, where a rotation led from it to `configured`.
+    pub fn led_to(&self, configured: &PublicKey) -> Option<PublicKey> {
+        (self.configured != *configured && self.current == *configured).then_some(self.configured)
+    }
+
     /// The key that signs now, as far as is known here.
     pub fn current(&self) -> PublicKey {
         self.current

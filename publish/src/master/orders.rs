@@ -36,6 +36,7 @@ impl Master {
                 return Ok("Seeders are told that what has vanished is meant to be gone, for the next hour".to_owned());
             }
             Command::Promote => return Err("this is the Master already".to_owned()),
+            Command::Drop { .. } => return Err("this is the Master and no Seeder".to_owned()),
         };
         self.act(acts);
         Ok(format!("{name:?} {done}"))

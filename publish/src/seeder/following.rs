@@ -31,6 +31,8 @@ pub(super) struct Following {
     feeds: Vec<Followed>,
     /// By the configured key.
     groups: HashMap<String, Group>,
+    /// Keys that were configured before, with what a rotation led to and is configured now.
+    successors: HashMap<String, String>,
     started: Instant,
 }
 
@@ -81,19 +83,27 @@ impl Following {
             false => Kept::default(),
         };
         let mut groups = HashMap::new();
+        let mut successors = HashMap::new();
         let feeds: Vec<Followed> = feeds
             .into_iter()
             .map(|(address, key)| {
                 let group = key.to_string();
-                groups.entry(group.clone()).or_insert_with(|| Group {
-                    follower: kept.followers.remove(&group).unwrap_or_default(),
+                let before = kept.feeds.remove(address.url.as_str());
+                let old = before.as_ref().and_then(|before| before.led_to(&key));
+                let old = old.map(|old| old.to_string());
+                let seen = kept.followers.remove(&group);
+                // What was seen of it before the operator wrote the new key down.
+                let seen = seen.or_else(|| kept.followers.remove(old.as_ref()?));
+                successors.extend(old.map(|old| (old, group.clone())));
+                groups.entry(group).or_insert_with(|| Group {
+                    follower: seen.unwrap_or_default(),
                     removals: Removals::new(rules),
                     followed: None,
                     list: None,
                     digest: None,
                     places: HashMap::new(),
                 });
-                let trusted = TrustedKeys::resume(key, kept.feeds.remove(address.url.as_str()));
+                let trusted = TrustedKeys::resume(key, before);
                 Followed { address, key, trusted, etag: None, answer: None, trouble: None, well: 0 }
             })
             .collect();
@@ -105,7 +115,7 @@ impl Following {
                 .collect();
             group.follower.keep(&of_group);
         }
-        Ok(Self { path, feeds, groups, started: Instant::now() })
+        Ok(Self { path, feeds, groups, successors, started: Instant::now() })
     }
 
     /// How many feeds there are.
@@ -119,7 +129,7 @@ impl Following {
         (feed.address.list_url(), feed.etag.clone())
     }
 
-    /// An answer of a feed. Returns what is to be removed now.
+    /// An answer of a feed. Says whether its list holds, and is to be looked at ([`Following::look`]).
     ///
     /// # Errors
     /// When what was seen cannot be kept; nothing is done about the answer then.
@@ -127,15 +137,13 @@ impl Following {
         &mut self,
         at: usize,
         answer: Result<Polled, PollError>,
-        shelf: &Shelf<Held>,
-        complete: &HashMap<InfoHash, Arc<Metainfo>>,
-    ) -> Result<Vec<InfoHash>, ShelfError> {
+    ) -> Result<bool, ShelfError> {
         let feed = &mut self.feeds[at];
         match answer {
             Err(error) => {
                 feed.etag = None;
                 feed.complains(crate::chain(&error));
-                return Ok(Vec::new());
+                return Ok(false);
             }
             Ok(Polled::Same) => {}
             Ok(Polled::New { bytes, etag }) => {
@@ -193,22 +201,34 @@ impl Following {
         }
         group.followed = followed.or(group.followed);
         if followed != Some(at) {
-            return Ok(Vec::new());
+            return Ok(false);
         }
-        let Some(Ok(signed)) = &self.feeds[at].answer else { return Ok(Vec::new()) };
+        let Some(Ok(signed)) = &self.feeds[at].answer else { return Ok(false) };
         if group.digest != Some(signed.digest) {
             group.list = Some(Arc::new(signed.list.clone()));
             group.digest = Some(signed.digest);
             let places = signed.list.items.iter().enumerate();
             group.places = places.map(|(place, item)| (item.info_hash, place)).collect();
         }
-        let group_key = key.to_string();
+        Ok(true)
+    }
+
+    /// What is to be removed now, by the list of a feed that holds. `known` are the torrents of the shelf.
+    pub(super) fn look(
+        &mut self,
+        at: usize,
+        shelf: &Shelf<Held>,
+        known: &HashMap<InfoHash, Arc<Metainfo>>,
+    ) -> Vec<InfoHash> {
+        let group_key = self.feeds[at].key.to_string();
+        let Some(group) = self.groups.get_mut(&group_key) else { return Vec::new() };
+        let Some(list) = &group.list else { return Vec::new() };
         let held: Vec<feed::Held<'_>> = shelf
             .iter()
             .filter(|(info_hash, held)| {
                 held.feed == group_key
                     && held.state != HeldState::Removing
-                    && complete.contains_key(*info_hash)
+                    && known.contains_key(*info_hash)
             })
             .map(|(info_hash, held)| feed::Held {
                 info_hash: *info_hash,
@@ -216,7 +236,7 @@ impl Following {
                 complete: matches!(held.state, HeldState::Complete(_)),
             })
             .collect();
-        Ok(group.removals.look(Ok(&signed.list), &held, self.started.elapsed().as_secs()))
+        group.removals.look(Ok(list), &held, self.started.elapsed().as_secs())
     }
 
     /// The list that holds of the first feed's key.
@@ -238,9 +258,23 @@ impl Following {
         })
     }
 
-    /// Whether a list of the feed with this key has come since the start.
-    pub(super) fn has_list(&self, key: &str) -> bool {
-        self.groups.get(key).is_some_and(|group| group.list.is_some())
+    /// Whether a feed with this key is followed.
+    pub(super) fn follows(&self, key: &str) -> bool {
+        self.groups.contains_key(key)
+    }
+
+    /// The key that a rotation led to from this one.
+    pub(super) fn successor(&self, key: &str) -> Option<&str> {
+        self.successors.get(key).map(String::as_str)
+    }
+
+    /// Whether lists that have not come since the start may name what is held for the feed with this key. Where it is
+    /// not followed any more, each of them may.
+    pub(super) fn awaits(&self, key: &str) -> bool {
+        match self.groups.get(key) {
+            Some(group) => group.list.is_none(),
+            None => self.groups.values().any(|group| group.list.is_none()),
+        }
     }
 
     /// Where the Masters of the feed are, of which an answer came: the key, the feed's host, the addresses.
@@ -266,16 +300,13 @@ impl Following {
         self.feeds
             .iter()
             .map(|feed| {
-                let list = feed
-                    .answer
-                    .as_ref()
-                    .and_then(|answer| answer.as_ref().ok())
-                    .map(|signed| &signed.list);
+                let group = &self.groups[&feed.key.to_string()];
+                let last = group.follower.last(feed.address.url.as_str());
                 Feed {
                     address: feed.address.to_string(),
-                    epoch: list.map_or(0, |list| list.epoch),
-                    generation: list.map_or(0, |list| list.generation),
-                    items: list.map_or(0, |list| list.items.len()),
+                    epoch: last.map_or(0, |last| last.epoch),
+                    generation: last.map_or(0, |last| last.generation),
+                    items: last.map_or(0, |last| last.items),
                     at: feed.well,
                     trouble: feed.trouble.clone(),
                 }
@@ -283,12 +314,15 @@ impl Following {
             .collect()
     }
 
-    /// What is wrong, in words.
-    pub(super) fn troubles(&self) -> Vec<String> {
+    /// What is wrong, in words, of who holds so many torrents in all.
+    pub(super) fn troubles(&self, held_in_all: usize) -> Vec<String> {
         let feeds = self.feeds.iter().filter_map(|feed| {
             feed.trouble.as_ref().map(|why| format!("feed {}: {why}", feed.address.url))
         });
         let held_back = self.groups.values().filter_map(|group| match group.removals.state() {
+            state @ RemovalState::HeldBack { held, .. } if held != held_in_all => {
+                Some(format!("{state}; {held_in_all} are held in all, with those of other feeds"))
+            }
             state @ RemovalState::HeldBack { .. } => Some(state.to_string()),
             _ => None,
         });

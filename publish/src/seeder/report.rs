@@ -1,5 +1,6 @@
 //! What a Seeder says of itself.
 
+use super::unfollowed::UNFOLLOWED;
 use super::{HeldState, Seeder};
 use crate::engine::State;
 use crate::web::status::{File, FileState, Status, told_by};
@@ -26,13 +27,15 @@ impl Seeder {
                         None => FileState::Waiting,
                     },
                 };
+                let is_unfollowed = !self.following.follows(&held.feed);
+                let reason = failed.or_else(|| is_unfollowed.then(|| UNFOLLOWED.to_owned()));
                 let stats = activity.torrents.get(info_hash);
                 let (swarm, tracker) =
                     activity.announced.get(info_hash).map(told_by).unwrap_or_default();
                 File {
                     name: held.name.clone(),
                     state,
-                    reason: failed,
+                    reason,
                     info_hash: Some(info_hash.to_string()),
                     size: held.size,
                     done: match &held.state {
@@ -84,7 +87,9 @@ impl Seeder {
     }
 
     fn troubles(&self) -> Vec<String> {
-        let mut troubles = self.following.troubles();
+        let held = self.shelf.iter().filter(|(_, held)| held.state != HeldState::Removing);
+        let mut troubles = self.following.troubles(held.count());
+        troubles.extend(self.unfollowed_in_words());
         if let Some(why) = &self.trouble {
             troubles
                 .push(format!("what the feed says cannot be kept, and it is not followed: {why}"));

@@ -296,6 +296,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
 impl Seeder {
     /// Goes on with what a start finds: what is complete and unchanged is seeded, without hashing it.
     fn resume(&mut self) -> Result<(), StartError> {
+        self.adopt();
         let all: Vec<Held> = self.shelf.iter().map(|(_, held)| held.clone()).collect();
         for held in all {
             let info_hash = held.info_hash;

@@ -38,6 +38,11 @@ pub enum Command {
     Confirm,
     /// A standby becomes the Master.
     Promote,
+    /// What a Seeder holds for a feed that it does not follow any more goes.
+    Drop {
+        /// The feed's key.
+        key: String,
+    },
 }
 
 /// A command with the place for its answer: what was done, or why not, for people.

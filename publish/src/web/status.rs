@@ -62,9 +62,9 @@ impl Role {
 pub struct Feed {
     /// Its address, with the key that signs it.
     pub address: String,
-    /// Epoch of the Master that made the last list.
+    /// Epoch of the Master that made the last list; of a Seeder the last good one, also from before its start.
     pub epoch: u64,
-    /// Number of the last list.
+    /// Number of that list.
     pub generation: u64,
     /// Torrents in it.
     pub items: usize,

@@ -87,6 +87,19 @@ impl Site {
         Site { home, tracker, master, seeders, address, served }
     }
 
+    /// The feed's address, as the Master's data folder has its key now.
+    pub(crate) fn printed_address(&self) -> String {
+        let (feed, _) = self.address.split_once('#').unwrap();
+        let data = self.home.path().join("master").display().to_string();
+        let key = publisher(&["publish", "key", "--data", &data, "--feed-url", feed]);
+        String::from_utf8(key.stdout).unwrap().trim().to_owned()
+    }
+
+    /// The feed's key.
+    pub(crate) fn key(&self) -> String {
+        self.address.parse::<FeedAddress>().unwrap().key.unwrap().to_string()
+    }
+
     /// A path in the watched folder.
     pub(crate) fn watched(&self, name: &str) -> PathBuf {
         self.home.path().join("in").join(name)
