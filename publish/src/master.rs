@@ -36,7 +36,7 @@ use crate::node::Node;
 use crate::torrent::Metainfo;
 use crate::watch::{Event, Folder, Look, State, Watcher};
 use crate::web::status::Status;
-use crate::web::{Content, Ordered};
+use crate::web::{Certificates, Content, Ordered};
 use feed_writer::{FeedWriter, WriteError, Written};
 use hasher::{Hasher, Outcome};
 use manifest::{Files, Item, Known, Manifest, ManifestError, Step};
@@ -92,6 +92,8 @@ struct Master {
     undone_next: Instant,
     /// Why the data folder cannot be written to.
     data_trouble: Option<String>,
+    /// Those that the docroot is served with, where it is over TLS.
+    certificates: Option<Certificates>,
     status: watch::Sender<Status>,
     started: u64,
 }

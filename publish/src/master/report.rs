@@ -6,6 +6,7 @@ use super::Master;
 use super::manifest::Step;
 use crate::engine::upload::TorrentStats;
 use crate::feed::FeedAddress;
+use crate::web::Certificates;
 use crate::web::status::{Feed, File, FileState, Role, Status, told_by};
 
 impl Master {
@@ -117,6 +118,7 @@ impl Master {
                 name.escape_debug()
             ));
         }
+        troubles.extend(self.certificates.as_ref().and_then(Certificates::trouble));
         troubles.extend(trackers);
         troubles
     }

@@ -166,16 +166,16 @@ pub(super) async fn publish(
         tracing::info!(address = %listener.address(), "status, metrics, health and commands");
         pages.spawn(listener.serve(control.router(), false, None, stop.clone()));
     }
+    let certificates = certificates(options, &data)?;
     if let Some(at) = options.serve {
         let listener = Listener::bind(at).await?;
-        let certificates = certificates(options, &data)?;
         let transport = if certificates.is_some() { "https" } else { "http" };
         tracing::info!(address = %listener.address(), transport, "docroot, feed and files");
         if let Some(certificates) = &certificates {
             pages.spawn(certificates.clone().look_after());
         }
         let router = public(docroot.folder(), served.clone());
-        pages.spawn(listener.serve(router, true, certificates, stop.clone()));
+        pages.spawn(listener.serve(router, true, certificates.clone(), stop.clone()));
     }
     let node_options = NodeOptions {
         listen: options.peers.listen.clone(),
@@ -315,6 +315,7 @@ pub(super) async fn publish(
         undone: Vec::new(),
         undone_next: Instant::now(),
         data_trouble: None,
+        certificates,
         status,
         started: crate::unix_seconds(),
     };
