@@ -234,7 +234,7 @@ options! {
     /// Take a peer's address from the `ip` parameter of its announce, from `trusted-network` only.
     ip_parameter: bool = "false";
 
-    /// Network whose word about another address is taken; repeatable.
+    /// Network of clients whose word about another address of theirs is taken (`ip`); repeatable. Proxies are `trusted-proxy`.
     trusted_network: Vec<IpNet> = "none";
 
     /// Answer `GET /scrape` without an infohash with the counts of all torrents.

@@ -36,7 +36,7 @@ impl Core {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn client_behind(&mut self, head: &Head<'_>, connection: IpAddr) -> IpAddr {
         let settings = &self.engine.settings;
         let kind = match settings.forwarded_header {

@@ -284,7 +284,7 @@ Counters start at 0 with the process. Labels: `protocol` is `udp` or `http`; `fa
 `ipv6` (an IPv4-mapped address is `ipv4`); `core` is the number of a core; `what` is
 `user`, `torrent` or `token`; `result` is `done`, `unauthorized`, `refused` or `unavailable`; `reason` is one of
 `malformed`, `connection_id`, `source`, `torrent`, `full`, `overload`, `passkey`, `client`, `rights`,
-`clients`, `downloads`, `too_large`, `timeout`, `connections`, `not_found`. A channel has a series for every pair of cores up to 16 cores; above that,
+`clients`, `downloads`, `proxy`, `too_large`, `timeout`, `connections`, `not_found`. A channel has a series for every pair of cores up to 16 cores; above that,
 `from` is `all` and the channels into one core are summed, so that the number of series stays bounded.
 
 This page is made from the table in `ops/src/metrics/table.rs`:

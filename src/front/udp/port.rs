@@ -98,7 +98,7 @@ impl Desk {
 }
 
 /// Adds a reply that goes by a proxy, behind the header that it wants there.
-#[cold]
+#[inline(never)]
 fn push_proxied(
     outbox: &mut Outbox,
     to: Correspondent,
