@@ -29,7 +29,7 @@ pub use ops::options::{
     Bytes, ConfigError, Declared, Environment, Mistake, Name, Secret, SecretError, duration, show,
 };
 pub use site_url::SiteUrl;
-pub use value::{OcelotFlavour, Refusals};
+pub use value::{ForwardedHeader, OcelotFlavour, Refusals};
 
 /// The tracker's options as they were found, and what there is to say about them.
 pub type Loaded = options::Loaded<Config>;
@@ -108,6 +108,28 @@ options! {
 
     /// Address of metrics and health alone, or `none`: for a network that may see them, under any name.
     metrics: Option<SocketAddr> = "none";
+
+    ["Behind a proxy"]
+
+    /// Network of proxies whose word is taken on where a request came from; repeatable. See docs/proxies.md.
+    ///
+    /// They say it in `forwarded-header`, or by the PROXY protocol at an address of `proxy-protocol`. What others say is not
+    /// looked at. Keep out of it whatever a client can connect from, or send through.
+    trusted_proxy: Vec<IpNet> = "none";
+
+    /// Header in which a `trusted-proxy` says it: `x-forwarded-for`, `forwarded` (RFC 7239), `x-real-ip`, or `none`.
+    ///
+    /// It is read from the right, past further trusted proxies, to the first address that is not one of theirs. Take the one
+    /// that the proxy sets: another may come from the client.
+    forwarded_header: ForwardedHeader = "x-forwarded-for";
+
+    /// Address of `udp`, `http` or `https` where each connection and each datagram begins with the PROXY protocol;
+    /// repeatable.
+    ///
+    /// Versions 1 and 2 over TCP, before TLS; version 2 and Cloudflare's simple form over UDP. Without its header, and from
+    /// others than a `trusted-proxy`, nothing is answered there. The address is written as in `udp`, `http` or `https`; one
+    /// that stands in several is meant in all.
+    proxy_protocol: Vec<SocketAddr> = "none";
 
     ["Announce interval"]
 
@@ -212,7 +234,7 @@ options! {
     /// Take a peer's address from the `ip` parameter of its announce, from `trusted-network` only.
     ip_parameter: bool = "false";
 
-    /// Network whose word about another address is taken; repeatable.
+    /// Network of clients whose word about another address of theirs is taken (`ip`); repeatable. Proxies are `trusted-proxy`.
     trusted_network: Vec<IpNet> = "none";
 
     /// Answer `GET /scrape` without an infohash with the counts of all torrents.

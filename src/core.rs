@@ -2,6 +2,7 @@
 //! are [`crate::front`]'s.
 
 pub mod connection_id;
+pub mod crowd;
 pub mod interval;
 pub mod load;
 pub mod mesh;
@@ -19,6 +20,7 @@ use shard::{Announce, Counts, Event, InfoHash, Refusal, Reply, Seconds, Shard};
 use crate::api::OpenState;
 use crate::config::{Config, Refusals};
 use crate::core::connection_id::ConnectionIds;
+use crate::core::crowd::Crowd;
 use crate::core::interval::Controller;
 use crate::core::mesh::Address;
 use crate::core::mesh::ask::Stood;
@@ -44,6 +46,8 @@ pub struct Engine {
     pub clock: Clock,
     /// Issues and checks the connection ids of UDP.
     pub connection_ids: ConnectionIds,
+    /// Whether somebody hides where announces come from.
+    pub crowd: Crowd,
     /// Which interval to answer.
     pub interval: Controller,
     /// Which torrents are allowed.
@@ -191,6 +195,7 @@ impl Engine {
                 .map(|outcome| (interval, outcome))
                 .map_err(Refused::Full)
         };
+        self.crowd.note(announce.address);
         let front = self.counters.front(protocol, family);
         match applied {
             Ok((interval, outcome)) => {

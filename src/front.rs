@@ -1,6 +1,7 @@
 //! The front ends: requests in, replies out, on the thread of the core they reached.
 
 pub mod ask;
+pub mod door;
 pub mod heard;
 pub mod http;
 pub mod moderation;

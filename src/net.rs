@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod bind;
 pub mod readiness;
+pub mod remote;
 pub mod ring;
 pub mod session;
 pub mod steer;

@@ -1,6 +1,8 @@
 //! Plain counters of one core. The core adds to them without atomics; about once a second it hands a
 //! copy to the control thread, which turns them into metrics.
 
+use std::net::IpAddr;
+
 use shard::Totals;
 
 /// The protocol a request came over.
@@ -73,6 +75,8 @@ pub enum Reason {
     Clients,
     /// Private: more downloads of a user at once than his group allows.
     Downloads,
+    /// At a listener with the PROXY protocol: not from a trusted proxy, or without its header.
+    Proxy,
     /// HTTP: larger than the request limit.
     TooLarge,
     /// HTTP: not complete in time.
@@ -85,7 +89,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 16] = [
         Reason::Malformed,
         Reason::ConnectionId,
         Reason::Source,
@@ -97,6 +101,7 @@ impl Reason {
         Reason::Rights,
         Reason::Clients,
         Reason::Downloads,
+        Reason::Proxy,
         Reason::TooLarge,
         Reason::Timeout,
         Reason::Connections,
@@ -117,6 +122,7 @@ impl Reason {
             Reason::Rights => "rights",
             Reason::Clients => "clients",
             Reason::Downloads => "downloads",
+            Reason::Proxy => "proxy",
             Reason::TooLarge => "too_large",
             Reason::Timeout => "timeout",
             Reason::Connections => "connections",
@@ -178,6 +184,10 @@ pub struct Core {
     pub tls_resumed: u64,
     /// Connections that were to be TLS, and were not, or of a kind that is not served.
     pub tls_failures: u64,
+    /// Announces over HTTP for which a trusted proxy did not say where they come from.
+    pub proxies_silent: u64,
+    /// The private address that most announces came from at the last look, and their share in percent, where there is one.
+    pub crowd: Option<(IpAddr, u8)>,
     /// Times the core woke up to look for work.
     pub wakeups: u64,
     /// Batches of datagrams received.

@@ -1,5 +1,6 @@
 //! The log: one line for each event that an operator acts on, to standard error.
 
+mod daily;
 mod filter;
 
 use std::fs::File;
@@ -13,6 +14,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
+pub use daily::Daily;
 pub use filter::{LogFilter, LogFormat};
 
 /// Sends events, and those of libraries that use the `log` crate, to standard error from here on.

@@ -1,10 +1,11 @@
 //! The meaning of options for each other: defaults that follow another option, and values that exclude each other.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ops::options::{self, Conflict, Declared, Origin, Setting, overlap, written};
 
-use super::{Config, OPTIONS};
+use super::{Config, ForwardedHeader, OPTIONS};
 
 /// Lets the defaults that nobody wrote over follow the options they depend on.
 ///
@@ -64,6 +65,7 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             "ip-parameter needs a trusted-network; nobody's word is taken without one".to_owned(),
         ));
     }
+    proxies(config, &mut found);
     if config.allow_list.is_some() && !config.listed {
         found.push(Conflict::new(
             &["listed", "allow-list"],
@@ -89,6 +91,24 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
         ));
     }
     found
+}
+
+/// Finds the PROXY protocol where nobody listens, and where nobody is believed.
+fn proxies(config: &Config, found: &mut Vec<Conflict>) {
+    let listening = [&config.udp, &config.http, &config.https];
+    let unknown = |address: &&SocketAddr| !listening.iter().any(|some| some.contains(address));
+    for address in config.proxy_protocol.iter().filter(unknown) {
+        found.push(Conflict::new(
+            &["proxy-protocol", "udp", "http", "https"],
+            format!("proxy-protocol {address} is no address of udp, http or https; write it as it stands there"),
+        ));
+    }
+    if !config.proxy_protocol.is_empty() && config.trusted_proxy.is_empty() {
+        found.push(Conflict::new(
+            &["proxy-protocol", "trusted-proxy"],
+            "proxy-protocol needs a trusted-proxy; nobody's word is taken without one".to_owned(),
+        ));
+    }
 }
 
 fn private(config: &Config, found: &mut Vec<Conflict>) {
@@ -199,6 +219,14 @@ pub(super) fn idle(config: &Config, settings: &[Setting]) -> Vec<String> {
         for name in ["tls-certificate", "tls-key"] {
             say(name, "does nothing without https or control-https");
         }
+    }
+    let has_http = !config.http.is_empty() || !config.https.is_empty();
+    let reads_headers = config.forwarded_header != ForwardedHeader::None && has_http;
+    if !config.trusted_proxy.is_empty() && config.proxy_protocol.is_empty() && !reads_headers {
+        say("trusted-proxy", "does nothing without proxy-protocol or a forwarded-header over HTTP");
+    }
+    if config.trusted_proxy.is_empty() {
+        say("forwarded-header", "does nothing without trusted-proxy");
     }
     if !config.http_keep_alive || config.http.is_empty() && config.https.is_empty() {
         say("http-idle-timeout", "does nothing without connections that are kept alive");
@@ -408,6 +436,32 @@ mod tests {
             "port=6980",
             "--port: control (127.0.0.1:6980) and http (0.0.0.0:6980) want the same port",
         );
+    }
+
+    #[test]
+    fn a_proxy_is_believed_where_it_is_named() {
+        check("trusted-proxy=10.0.0.1/32", "");
+        check("trusted-proxy=10.0.0.1/32 proxy-protocol=0.0.0.0:6969", "");
+        check(
+            "proxy-protocol=0.0.0.0:6969",
+            "--proxy-protocol: proxy-protocol needs a trusted-proxy; nobody's word is taken without one",
+        );
+        check(
+            "trusted-proxy=10.0.0.1/32 proxy-protocol=127.0.0.1:6969,[::]:6969",
+            "--proxy-protocol: proxy-protocol 127.0.0.1:6969 is no address of udp, http or https; write it as it \
+             stands there",
+        );
+        check_idle(
+            "forwarded-header=forwarded",
+            "--forwarded-header does nothing without trusted-proxy",
+        );
+        check_idle("trusted-proxy=10.0.0.1/32 forwarded-header=forwarded", "");
+        let silent = "trusted-proxy=10.0.0.1/32 forwarded-header=none";
+        check_idle(
+            silent,
+            "--trusted-proxy does nothing without proxy-protocol or a forwarded-header over HTTP",
+        );
+        check_idle(&format!("{silent} proxy-protocol=0.0.0.0:6969"), "");
     }
 
     fn config(interval: &str) -> Config {

@@ -22,6 +22,19 @@ pub enum Refusals {
     Quiet,
 }
 
+/// The header in which trusted proxies say where a request came from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// `X-Real-IP`.
+    XRealIp,
+    /// None of them.
+    None,
+}
+
 impl One for ConnectionIdKey {
     const PLACEHOLDER: &'static str = "KEY";
     const HINT: &'static str = "a key of 64 hex digits";
@@ -63,6 +76,22 @@ impl One for Refusals {
         match text {
             "failure" => Some(Refusals::Failure),
             "quiet" => Some(Refusals::Quiet),
+            _ => None,
+        }
+    }
+}
+
+impl One for ForwardedHeader {
+    const PLACEHOLDER: &'static str = "HEADER";
+    const HINT: &'static str = "x-forwarded-for, forwarded, x-real-ip or none";
+    const WORDS: &'static [&'static str] = &["x-forwarded-for", "forwarded", "x-real-ip", "none"];
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "x-forwarded-for" => Some(ForwardedHeader::XForwardedFor),
+            "forwarded" => Some(ForwardedHeader::Forwarded),
+            "x-real-ip" => Some(ForwardedHeader::XRealIp),
+            "none" => Some(ForwardedHeader::None),
             _ => None,
         }
     }

@@ -65,6 +65,12 @@ async fn health(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
         None => text.push_str("cores: all turn\n"),
         Some(stalled) => text.push_str(&format!("cores: {stalled}\n")),
     }
+    if let Some((address, percent)) = state.crowd() {
+        text.push_str(&format!(
+            "addresses: {percent}% of the announces come from {address}, a private address: something in front of the \
+             tracker hides who announces; see docs/proxies.md\n"
+        ));
+    }
     text.push_str(&health_of_tls(&state.tls(), super::state::unix_seconds() as i64));
     if let Some(books) = state.books() {
         text.push_str(&health_of_books(&books));

@@ -1,5 +1,6 @@
 //! What the control listener knows: filled by the cores and the server, read by the pages.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -159,6 +160,11 @@ impl State {
         let turning = self.phase().ready();
         let stalled = turning.then(|| lock(&self.watch).look(&self.cores(), Instant::now()));
         stalled.flatten().map(|stalled| stalled.to_string())
+    }
+
+    /// The private address that most announces come from on some core, and their share in percent.
+    pub(super) fn crowd(&self) -> Option<(IpAddr, u8)> {
+        self.cores().iter().filter_map(|core| core.crowd).max_by_key(|(_, percent)| *percent)
     }
 
     /// The page of metrics. Made anew when the last one is older than [`PAGE_AGE`], so that many

@@ -1,5 +1,7 @@
 //! Where the engine meets its private side: announces of users, and what the site changed, which every core is told.
 
+use std::net::IpAddr;
+
 use ops::counters::{Family, Protocol};
 use persist::Trouble;
 use shard::{Seconds, private};
@@ -35,6 +37,10 @@ impl Engine {
         now: Seconds,
     ) -> Booked {
         let interval = self.next_interval(now);
+        let at = &announce.endpoints;
+        if let Some(address) = at.address_v4().map(IpAddr::V4).or(at.address_v6().map(IpAddr::V6)) {
+            self.crowd.note(address);
+        }
         let Self { private, random, reply, counters, draining, clock, .. } = self;
         let private = private.as_mut().expect("announces of users come to a private tracker");
         let (draining, steady) = (*draining, clock.steady_at(now));

@@ -16,7 +16,9 @@ pub mod seats;
 pub mod shelf;
 pub mod watch;
 
-use std::net::{SocketAddr, TcpListener};
+pub(super) use conversation::whole_seconds;
+
+use std::net::{IpAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use ops::counters::Protocol;
@@ -27,16 +29,18 @@ use super::http::requests::Next;
 use super::moderation::{self, Moderation};
 use crate::core::family;
 use crate::core::mesh::message::{HttpAsked, Journey};
-use crate::front::SharedCore;
+use crate::front::door::{self, Door};
+use crate::front::{Core, SharedCore};
 use crate::net::batch::BATCH_MAX;
+use crate::net::remote::Remote;
 use crate::net::session::Sent;
 use crate::net::stream;
 
 /// Connections accepted before other tasks get their turn.
 const ACCEPTS_PER_TURN: usize = BATCH_MAX;
 
-/// Accepts connections for as long as the core lives, with TLS where `is_tls`.
-pub async fn accept(core: SharedCore, listener: TcpListener, is_tls: bool) {
+/// Accepts connections that come in by `door` for as long as the core lives.
+pub async fn accept(core: SharedCore, listener: TcpListener, door: Door) {
     // The executor does not give its descriptor away, and draining the backlog needs one.
     let waiting = match listener.try_clone() {
         Ok(copy) => stream::adopt_listener(copy),
@@ -45,7 +49,7 @@ pub async fn accept(core: SharedCore, listener: TcpListener, is_tls: bool) {
     let mut moderation = Moderation::default();
     let mut looked = Instant::now();
     loop {
-        let accepted = match accept_some(&core, &listener, is_tls) {
+        let accepted = match accept_some(&core, &listener, door) {
             Ok(accepted) => accepted,
             Err(error) => {
                 out_of_descriptors(&error).await;
@@ -61,7 +65,7 @@ pub async fn accept(core: SharedCore, listener: TcpListener, is_tls: bool) {
             None => match waiting.accept().await {
                 Ok(connection) => {
                     if let Ok(remote) = connection.peer_addr() {
-                        begin(&core, Held::adopted(connection, None), remote, is_tls);
+                        begin(&core, Held::adopted(connection, None), remote.ip(), door);
                     }
                 }
                 Err(error) => out_of_descriptors(&error.into()).await,
@@ -70,11 +74,11 @@ pub async fn accept(core: SharedCore, listener: TcpListener, is_tls: bool) {
     }
 }
 
-fn accept_some(core: &SharedCore, listener: &TcpListener, is_tls: bool) -> std::io::Result<usize> {
+fn accept_some(core: &SharedCore, listener: &TcpListener, door: Door) -> std::io::Result<usize> {
     for accepted in 0..ACCEPTS_PER_TURN {
         match stream::accept(stream::borrow(listener))? {
             Some((connection, remote)) => {
-                begin(core, Held::fresh(connection.into(), None), remote, is_tls);
+                begin(core, Held::fresh(connection.into(), None), remote.ip(), door);
             }
             None => return Ok(accepted),
         }
@@ -94,16 +98,16 @@ async fn out_of_descriptors(error: &std::io::Error) {
 static UNACCEPTED: Trouble = Trouble::new();
 
 /// A new connection: reads what is there and answers it.
-fn begin(core: &SharedCore, mut connection: Held, remote: SocketAddr, is_tls: bool) {
-    let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+fn begin(core: &SharedCore, mut connection: Held, remote: IpAddr, door: Door) {
+    let remote = Remote::new(remote);
+    let Door { is_tls, is_proxied } = door;
+    if is_proxied {
+        return door::stream::greet(core, connection, remote.connection(), is_tls);
+    }
     let mut input = {
         let core = &mut *core.borrow_mut();
-        core.engine.counters.front(Protocol::Http, family(remote.ip())).connections += 1;
-        if is_tls {
-            connection.session = core.desk.session();
-            if connection.session.is_none() {
-                return;
-            }
+        if !core.welcome(&mut connection, remote, is_tls) {
+            return;
         }
         std::mem::take(&mut core.desk.http_in)
     };
@@ -116,15 +120,44 @@ fn begin(core: &SharedCore, mut connection: Held, remote: SocketAddr, is_tls: bo
     core.borrow_mut().desk.http_in = input;
 }
 
+/// A connection that a proxy has brought, with what came behind its header: answers that.
+pub(super) fn enter(
+    core: &SharedCore,
+    mut connection: Held,
+    remote: Remote,
+    input: &[u8],
+    is_tls: bool,
+) {
+    if !core.borrow_mut().welcome(&mut connection, remote, is_tls) {
+        return;
+    }
+    match input {
+        [] => conversation::begin(core, connection, remote, Vec::new(), &[], Next::Begin),
+        _ if is_tls => shake(core, connection, remote, input),
+        _ => go_on(core, connection, remote, input),
+    }
+}
+
+impl Core {
+    /// Counts a new connection, and begins its TLS where there is to be any; false when that cannot be.
+    fn welcome(&mut self, connection: &mut Held, remote: Remote, is_tls: bool) -> bool {
+        self.engine.counters.front(Protocol::Http, family(remote.connection())).connections += 1;
+        if is_tls {
+            connection.session = self.desk.session();
+        }
+        connection.session.is_some() == is_tls
+    }
+}
+
 /// The first bytes of a connection with TLS: answers them, and waits for what follows.
-fn shake(core: &SharedCore, mut connection: Held, remote: SocketAddr, input: &[u8]) {
+fn shake(core: &SharedCore, mut connection: Held, remote: Remote, input: &[u8]) {
     let mut plain = Vec::new();
     let session = connection.session.as_mut().expect("it was made for this one");
     let opened = session.open(input, &mut plain);
     let Ok(sent) = connection.send(&[], false) else { return };
     {
         let core = &mut *core.borrow_mut();
-        core.note_sent(remote.ip(), sent.bytes);
+        core.note_sent(remote.client(), sent.bytes);
         if opened.is_err() {
             return core.engine.counters.tls_failures += 1;
         }
@@ -134,7 +167,7 @@ fn shake(core: &SharedCore, mut connection: Held, remote: SocketAddr, input: &[u
 
 /// A connection that another core sent: answers its request and keeps it.
 pub fn arrive(core: &SharedCore, journey: Journey) {
-    let Journey { connection, session, remote, request, rest } = journey;
+    let Journey { connection, session, mut remote, request, rest } = journey;
     let mut out = Vec::new();
     let connection = Held::fresh(connection, session);
     let held = {
@@ -151,11 +184,11 @@ pub fn arrive(core: &SharedCore, journey: Journey) {
                 None
             }
             HttpAsked::Site(update) => {
-                Some(core.answer_update(update, framing, remote.ip(), now, &mut out))
+                Some(core.answer_update(update, framing, remote.client(), now, &mut out))
             }
         };
         if held.is_none() {
-            core.note_reply(remote.ip());
+            core.note_reply(remote.client());
         }
         held
     };
@@ -166,19 +199,20 @@ pub fn arrive(core: &SharedCore, journey: Journey) {
         (Some(over), _) => over,
         (None, []) => Next::Read,
         (None, _) => {
-            let (consumed, next) = core.borrow_mut().converse(remote, &rest, 0, None, &mut out);
+            let (consumed, next) =
+                core.borrow_mut().converse(&mut remote, &rest, 0, None, &mut out);
             return settle(core, connection, remote, &out, &rest[consumed..], next);
         }
     };
     settle(core, connection, remote, &out, &rest, next);
 }
 
-fn go_on(core: &SharedCore, connection: Held, remote: SocketAddr, input: &[u8]) {
+fn go_on(core: &SharedCore, connection: Held, mut remote: Remote, input: &[u8]) {
     let (mut out, consumed, next) = {
         let core = &mut *core.borrow_mut();
         let mut out = std::mem::take(&mut core.desk.http_out);
         out.clear();
-        let (consumed, next) = core.converse(remote, input, 0, None, &mut out);
+        let (consumed, next) = core.converse(&mut remote, input, 0, None, &mut out);
         (out, consumed, next)
     };
     settle(core, connection, remote, &out, &input[consumed..], next);
@@ -191,7 +225,7 @@ fn go_on(core: &SharedCore, connection: Held, remote: SocketAddr, input: &[u8]) 
 fn settle(
     core: &SharedCore,
     mut connection: Held,
-    remote: SocketAddr,
+    remote: Remote,
     out: &[u8],
     rest: &[u8],
     next: Next,
@@ -202,7 +236,7 @@ fn settle(
     // Unread input turns the end into a reset, which would take bytes that are held back with it.
     let last = matches!(next, Next::Close) && rest.is_empty();
     let Ok(Sent { bytes, unsent }) = connection.send(out, last) else { return };
-    core.borrow_mut().note_sent(remote.ip(), bytes);
+    core.borrow_mut().note_sent(remote.client(), bytes);
     let is_sent = unsent.is_empty() && !connection.has_unsent();
     match next {
         Next::Close if is_sent => {}

@@ -20,7 +20,6 @@ use crate::private::core::Booked;
 use crate::private::core::outgoing::{Waited, Waiter};
 use crate::private::site::Site;
 use crate::wire::Key;
-use crate::wire::http::forwarded::{Forwarded, client_address};
 use crate::wire::http::{Framing, Head};
 use crate::wire::private::{self, Announced, Asked, Dialect, Target};
 use crate::wire::query;
@@ -176,7 +175,7 @@ impl Core {
             refused::say_passkey(Protocol::Http, remote, &passkey);
             self.trace_disabled(&passkey, Protocol::Http, remote, &asked);
         })?;
-        self.announce_of(user, &asked, head, remote).inspect_err(|refusal| {
+        self.announce_of(user, &asked, remote).inspect_err(|refusal| {
             self.trace_refusal(user, Protocol::Http, remote, &asked, refusal);
         })
     }
@@ -185,7 +184,6 @@ impl Core {
         &self,
         user: User,
         asked: &Asked<'_>,
-        head: &Head<'_>,
         remote: IpAddr,
     ) -> Result<PrivateAnnounce, private::Refusal<'static>> {
         let private = self.engine.private();
@@ -203,9 +201,7 @@ impl Core {
                 });
             }
         };
-        let trusted = &self.engine.settings.trusted_network;
-        let address = client_address(remote, &Forwarded::of(head), trusted);
-        let located = private::locate(asked, address, trusted);
+        let located = private::locate(asked, remote, &self.engine.settings.trusted_network);
         let numwant = asked.numwant.peers(
             asked.event,
             self.engine.settings.numwant_default,

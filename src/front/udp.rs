@@ -91,9 +91,16 @@ impl Core {
         self.engine.counters.udp_batches += 1;
         self.engine.counters.udp_datagrams += received as u64;
         let mut waiting = std::mem::take(&mut self.desk.ports[port].waiting);
+        let is_proxied = self.desk.ports[port].is_proxied;
         for slot in 0..received {
-            if let Some((datagram, from)) = inbox.datagram(slot) {
-                self.hear_datagram(port, datagram, from, now, &mut waiting);
+            let Some((datagram, from)) = inbox.datagram(slot) else { continue };
+            match is_proxied {
+                false => self.hear_datagram(port, datagram, from, now, &mut waiting),
+                true => {
+                    if let Some((datagram, from)) = self.behind_proxy(datagram, from) {
+                        self.hear_datagram(port, datagram, from, now, &mut waiting);
+                    }
+                }
             }
         }
         self.apply(port, &mut waiting, now);

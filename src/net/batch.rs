@@ -22,11 +22,68 @@ const CONTROL_BYTES: usize = 48;
 /// address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Correspondent {
-    /// Their address and port, as the socket's family shows it.
+    /// Their address and port, as the socket's family shows it, or as a proxy says it.
     pub remote: SocketAddr,
-    /// Our address, where the socket is bound to all of them and the kernel told; with the interface
-    /// index for IPv6, which link-local addresses need.
-    pub local: Option<(IpAddr, u32)>,
+    /// How the reply gets there.
+    pub path: Path,
+}
+
+/// How a reply gets to who asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Path {
+    /// Straight, and from this address of ours, where the socket is bound to all of them and the kernel told; with the
+    /// interface index for IPv6, which link-local addresses need.
+    Direct(Option<(IpAddr, u32)>),
+    /// By a proxy. It leaves from the address that the socket is bound to; where that is all of them, from the one that
+    /// the kernel takes for the way there.
+    Proxied(Via),
+}
+
+/// A proxy that passes datagrams on. It is small, as it goes with every request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Via {
+    address: Ipv6Addr,
+    scope: u32,
+    port: u16,
+    echo_port: u16,
+    echo: Option<Ipv6Addr>,
+}
+
+impl Via {
+    /// The proxy at this address and port, as the socket's family shows it; replies by it carry a header with the address
+    /// `echo` in it, where there is one.
+    pub fn new(proxy: SocketAddr, echo: Option<SocketAddr>) -> Self {
+        let scope = match proxy {
+            SocketAddr::V4(_) => 0,
+            SocketAddr::V6(proxy) => proxy.scope_id(),
+        };
+        Self {
+            address: as_v6(proxy.ip()),
+            scope,
+            port: proxy.port(),
+            echo_port: echo.map_or(0, |echo| echo.port()),
+            echo: echo.map(|echo| as_v6(echo.ip())),
+        }
+    }
+
+    fn proxy(&self) -> SocketAddr {
+        match self.address.to_ipv4_mapped() {
+            Some(address) => SocketAddrV4::new(address, self.port).into(),
+            None => SocketAddrV6::new(self.address, self.port, 0, self.scope).into(),
+        }
+    }
+
+    /// The address that replies carry in a header.
+    pub fn echo(&self) -> Option<SocketAddr> {
+        Some(SocketAddrV6::new(self.echo?, self.echo_port, 0, 0).into())
+    }
+}
+
+fn as_v6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
 }
 
 /// A buffer of control messages, aligned as `cmsghdr` wants it.
@@ -105,7 +162,7 @@ impl Inbox {
         let bytes = &self.datagrams[slot][..(header.msg_len as usize).min(DATAGRAM_BYTES_MAX)];
         let remote = socket_address(&self.addresses[slot])?;
         let local = local_address(&header.msg_hdr, &self.controls[slot]);
-        Some((bytes, Correspondent { remote, local }))
+        Some((bytes, Correspondent { remote, path: Path::Direct(local) }))
     }
 }
 
@@ -222,12 +279,16 @@ impl Outbox {
             vector.iov_len = end - start;
             start = *end;
             let header = &mut self.headers[slot].msg_hdr;
-            header.msg_namelen = write_socket_address(to.remote, &mut self.addresses[slot]);
+            let (receiver, local) = match &to.path {
+                Path::Direct(local) => (to.remote, *local),
+                Path::Proxied(via) => (via.proxy(), None),
+            };
+            header.msg_namelen = write_socket_address(receiver, &mut self.addresses[slot]);
             header.msg_name = (&raw mut self.addresses[slot]).cast();
             header.msg_iov = vector;
             header.msg_iovlen = 1;
             let control = &mut self.controls[slot];
-            header.msg_controllen = to.local.map_or(0, |local| write_local_address(local, control));
+            header.msg_controllen = local.map_or(0, |local| write_local_address(local, control));
             header.msg_control = match header.msg_controllen {
                 0 => ptr::null_mut(),
                 _ => control.0.as_mut_ptr().cast(),
@@ -430,7 +491,7 @@ mod tests {
         let mut outbox = Outbox::new();
         let nowhere = "255.255.255.255:9".parse().unwrap();
         for remote in [nowhere, client.local_addr().unwrap(), nowhere] {
-            outbox.push(Correspondent { remote, local: None }, |out| out.push(1));
+            outbox.push(Correspondent { remote, path: Path::Direct(None) }, |out| out.push(1));
         }
         let sent = outbox.flush(server.as_fd());
         assert_eq!(sent, Sent { replies: 1, bytes: 1, dropped: 2 });

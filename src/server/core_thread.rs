@@ -11,6 +11,7 @@ use glommio::spawn_local;
 
 use crate::core::mesh::Inbox;
 use crate::core::mesh::message::{Command, Message};
+use crate::front::door::Door;
 use crate::front::http::{kept, watch};
 use crate::front::udp::port::Port;
 use crate::front::{self, http, udp};
@@ -27,27 +28,23 @@ const HAND_OVER_LOOKS: usize = 2000;
 /// The sockets of one core, bound before it starts.
 #[derive(Default)]
 pub(super) struct Sockets {
+    /// In the order of the addresses; with it, whether the PROXY protocol is spoken there.
+    pub(super) udp: Vec<(std::net::UdpSocket, bool)>,
     /// In the order of the addresses.
-    pub(super) udp: Vec<std::net::UdpSocket>,
-    /// In the order of the addresses.
-    pub(super) http: Vec<std::net::TcpListener>,
-    /// In the order of the addresses.
-    pub(super) https: Vec<std::net::TcpListener>,
+    pub(super) http: Vec<(std::net::TcpListener, Door)>,
 }
 
 /// Serves until [`Command::Stop`].
 pub(super) async fn run(mut core: Core, sockets: Sockets, inbox: Inbox<Message>, slot: Arc<Slot>) {
-    core.desk.ports = sockets.udp.into_iter().map(Port::new).collect();
+    core.desk.ports =
+        sockets.udp.into_iter().map(|(socket, is_proxied)| Port::new(socket, is_proxied)).collect();
     let ports = core.desk.ports.len();
     let core: SharedCore = Rc::new(RefCell::new(core));
     for port in 0..ports {
         spawn_local(udp::serve(core.clone(), port)).detach();
     }
-    for listener in sockets.http {
-        spawn_local(http::accept(core.clone(), listener, false)).detach();
-    }
-    for listener in sockets.https {
-        spawn_local(http::accept(core.clone(), listener, true)).detach();
+    for (listener, door) in sockets.http {
+        spawn_local(http::accept(core.clone(), listener, door)).detach();
     }
     spawn_local(kept::answer(core.clone())).detach();
     spawn_local(watch::watch(core.clone())).detach();

@@ -16,6 +16,7 @@ use super::{Event, ServerError};
 use crate::config::Config;
 use crate::control;
 use crate::core::connection_id::ConnectionIds;
+use crate::core::crowd::Crowd;
 use crate::core::interval::{Controller, Policy};
 use crate::core::mesh::barrier;
 use crate::core::mesh::gather::Gather;
@@ -281,6 +282,7 @@ impl Part {
             moments: fastrand::Rng::with_seed(!seeds.answers),
             reply: Reply::default(),
             unheard: Unheard::default(),
+            crowd: Crowd::default(),
         };
         (Core { engine, desk }, restored)
     }

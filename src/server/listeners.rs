@@ -9,6 +9,7 @@ use socket2::Type;
 
 use super::ServerError;
 use crate::config::Config;
+use crate::front::door::Door;
 use crate::net::{bind, steer};
 use crate::server::core_thread::Sockets;
 
@@ -78,28 +79,33 @@ impl Listeners {
             let buffer = Some(config.udp_receive_buffer.0);
             let bound = group(wanted, cores, |at| bind::udp(at, buffer), |s| s.local_addr());
             let Some(group) = unless_no_ipv6(wanted, bound).map_err(failed)? else { continue };
+            let is_proxied = config.proxy_protocol.contains(&wanted);
+            // The kernel does not know where the infohash is behind a header of any length.
             if config.steering
                 && cores > 1
+                && !is_proxied
                 && let Err(error) = steer::attach(&group[0], cores as u32)
             {
                 tracing::warn!(%error, address = %wanted, "the kernel refuses to steer datagrams to their cores; cores pass them on instead, which costs more");
             }
             addresses.udp.push(group[0].local_addr().map_err(failed)?);
             for (core, socket) in sockets.iter_mut().zip(group) {
-                core.udp.push(socket);
+                core.udp.push((socket, is_proxied));
             }
         }
         for &wanted in &config.http {
             let Some(group) = tcp_group("http", wanted, cores, &mut addresses.http)? else {
                 continue;
             };
-            sockets.iter_mut().zip(group).for_each(|(core, socket)| core.http.push(socket));
+            let door = Door { is_tls: false, is_proxied: config.proxy_protocol.contains(&wanted) };
+            sockets.iter_mut().zip(group).for_each(|(core, socket)| core.http.push((socket, door)));
         }
         for &wanted in &config.https {
             let Some(group) = tcp_group("https", wanted, cores, &mut addresses.https)? else {
                 continue;
             };
-            sockets.iter_mut().zip(group).for_each(|(core, socket)| core.https.push(socket));
+            let door = Door { is_tls: true, is_proxied: config.proxy_protocol.contains(&wanted) };
+            sockets.iter_mut().zip(group).for_each(|(core, socket)| core.http.push((socket, door)));
         }
         let control = one("control", config.control, &mut addresses.control)?;
         let control_https =

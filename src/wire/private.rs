@@ -1,9 +1,9 @@
 //! The requests and answers of a private tracker: passkeys, counters, refusals with the texts that sites and client
-//! tools know, and who a client is behind a proxy.
+//! tools know, and where a client says that it is.
 //!
 //! A stream goes through [`parse_head`] and [`Target::of`], the query of an announce through
 //! [`Asked::parse`], a datagram through [`Asked::of_udp`]. Then come the passkey, the address
-//! ([`client_address`], [`locate`]) and the client ([`ClientRules`]). A scrape is read with
+//! ([`locate`]) and the client ([`ClientRules`]). A scrape is read with
 //! [`crate::wire::query::parse_scrape`]. Answers leave through [`write_announce`], [`write_scrape`] and
 //! [`write_failure`], over UDP through [`crate::wire::udp`]. What the site itself asks is in
 //! [`crate::wire::ocelot`].

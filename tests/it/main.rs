@@ -14,6 +14,7 @@ mod ocelot;
 mod private;
 mod program;
 mod prometheus;
+mod proxied;
 mod refusals;
 mod restart;
 mod rooms;

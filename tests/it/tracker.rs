@@ -136,6 +136,21 @@ impl Tracker {
         of_family(&self.https, home)
     }
 
+    /// Where it answers UDP clients at this address.
+    pub(crate) fn udp_at(&self, address: IpAddr) -> SocketAddr {
+        *self.udp.iter().find(|at| at.ip() == address).unwrap()
+    }
+
+    /// Where it answers HTTP clients at this address.
+    pub(crate) fn http_at(&self, address: IpAddr) -> SocketAddr {
+        *self.http.iter().find(|at| at.ip() == address).unwrap()
+    }
+
+    /// Where it answers HTTPS clients at this address.
+    pub(crate) fn https_at(&self, address: IpAddr) -> SocketAddr {
+        *self.https.iter().find(|at| at.ip() == address).unwrap()
+    }
+
     /// Where it answers the operator.
     pub(crate) fn control(&self) -> SocketAddr {
         self.control

@@ -75,6 +75,7 @@ impl Exporter {
         self.publish_channels(sample.cores);
         self.publish_snapshot(sample.snapshot, sample.now);
         self.publish_lists(&sample.lists);
+        self.publish_proxies(sample.cores);
         if !sample.tls.certificates.is_empty() {
             self.publish_tls(sample.tls, sample.cores);
         }
@@ -206,6 +207,12 @@ impl Exporter {
         }
         self.set(&t::LIST_TORRENTS, &["deny"], lists.denied as f64);
         self.count(&t::LIST_RELOAD_FAILURES, &[], lists.reloads_failed);
+    }
+
+    fn publish_proxies(&self, cores: &[Core]) {
+        self.count(&t::PROXIES_SILENT, &[], cores.iter().map(|core| core.proxies_silent).sum());
+        let percent = cores.iter().filter_map(|core| core.crowd).map(|(_, percent)| percent).max();
+        self.set(&t::CROWD_RATIO, &[], f64::from(percent.unwrap_or(0)) / 100.0);
     }
 
     fn publish_tls(&self, tls: &Tls, cores: &[Core]) {

@@ -157,6 +157,10 @@ table! {
         LIST_TORRENTS = Gauge "margay_list_torrents" ["list"] Count "Torrents that the list names: `allow`, where there is one, and `deny`.";
         LIST_RELOAD_FAILURES = Counter "margay_list_reload_failures_total" [] Count "Times the lists could not be read again, so that those before stayed.";
     }
+    "Proxies" of Every {
+        PROXIES_SILENT = Counter "margay_proxies_silent_total" [] Count "Announces over HTTP that a `trusted-proxy` passed on without saying in `forwarded-header` where they come from.";
+        CROWD_RATIO = Gauge "margay_crowd_ratio" [] Ratio "Share of the announces of the last minutes that came from one private address, where that is more than half on some core: a proxy or a container network hides who announces. Otherwise 0.";
+    }
     "TLS" of WithTls {
         TLS_HANDSHAKES = Counter "margay_tls_handshakes_total" ["kind"] Count "TLS handshakes: `full`, or `resumed` with a ticket.";
         TLS_FAILURES = Counter "margay_tls_failures_total" [] Count "Connections to `https` that were no TLS, of a kind that is not served, or whose client did not take the certificate.";
@@ -280,7 +284,7 @@ Counters start at 0 with the process. Labels: `protocol` is `udp` or `http`; `fa
 `ipv6` (an IPv4-mapped address is `ipv4`); `core` is the number of a core; `what` is
 `user`, `torrent` or `token`; `result` is `done`, `unauthorized`, `refused` or `unavailable`; `reason` is one of
 `malformed`, `connection_id`, `source`, `torrent`, `full`, `overload`, `passkey`, `client`, `rights`,
-`clients`, `downloads`, `too_large`, `timeout`, `connections`, `not_found`. A channel has a series for every pair of cores up to 16 cores; above that,
+`clients`, `downloads`, `proxy`, `too_large`, `timeout`, `connections`, `not_found`. A channel has a series for every pair of cores up to 16 cores; above that,
 `from` is `all` and the channels into one core are summed, so that the number of series stays bounded.
 
 This page is made from the table in `ops/src/metrics/table.rs`:

@@ -1,6 +1,6 @@
 //! Messages of cores to each other, and of the control side to them.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use super::late::Late;
 use super::told::Told;
 use super::tracer::Tracer;
 use crate::net::batch::Correspondent;
+use crate::net::remote::Remote;
 use crate::net::session::Session;
 use crate::wire::http::Framing;
 use crate::wire::ocelot::Update;
@@ -86,8 +87,8 @@ pub struct Journey {
     pub connection: OwnedFd,
     /// Its TLS, where it has any.
     pub session: Option<Box<Session>>,
-    /// The other end of the connection.
-    pub remote: SocketAddr,
+    /// Who is at the other end, and who asked.
+    pub remote: Remote,
     /// Its request.
     pub request: HttpRequest,
     /// The bytes that the client has sent beyond this request.

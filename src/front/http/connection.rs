@@ -108,10 +108,10 @@ pub fn travel(core: &SharedCore, owner: usize, journey: Journey) {
             write_failure(&mut out, framing, &Failure { reason, intervals: None, retry: None });
         }
     }
-    core.engine.counters.front(Protocol::Http, family(remote.ip())).refuse(Reason::Overload);
-    core.note_reply(remote.ip());
+    core.engine.counters.front(Protocol::Http, family(remote.client())).refuse(Reason::Overload);
+    core.note_reply(remote.client());
     // It fits the socket's empty buffer, and there is nobody to tell if not.
     if let Ok(sent) = connection.send(&out, true) {
-        core.note_sent(remote.ip(), sent.bytes);
+        core.note_sent(remote.client(), sent.bytes);
     }
 }

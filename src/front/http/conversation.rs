@@ -1,7 +1,6 @@
 //! A connection that lasts: kept alive, slow to ask, slow to read, or waiting for other cores.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use crate::core::mesh::message::{HttpAsked, HttpRequest, Journey, PrivateAnnounc
 use crate::front::heard::Doing;
 use crate::front::http::seats::Seat;
 use crate::front::{Core, SharedCore};
+use crate::net::remote::Remote;
 use crate::net::session::{Handshake, Sent};
 use crate::net::stream::{self, Lent};
 use crate::wire::http::Framing;
@@ -46,7 +46,7 @@ pub(super) struct Conversation {
     // Dropped before the connection it speaks of is closed.
     seat: Seat,
     link: Link,
-    remote: SocketAddr,
+    remote: Remote,
     /// Read and not yet answered.
     input: Vec<u8>,
     /// Written and not yet sent.
@@ -64,7 +64,7 @@ struct Ended;
 pub fn begin(
     core: &SharedCore,
     connection: Held,
-    remote: SocketAddr,
+    remote: Remote,
     unsent: Vec<u8>,
     input: &[u8],
     next: Next,
@@ -79,7 +79,7 @@ pub fn begin(
     };
     let Some(seat) = seat else {
         let mut core = core.borrow_mut();
-        let front = core.engine.counters.front(Protocol::Http, family(remote.ip()));
+        let front = core.engine.counters.front(Protocol::Http, family(remote.client()));
         return front.refuse(Reason::Connections);
     };
     let conversation = Conversation {
@@ -107,7 +107,7 @@ impl Conversation {
             let held = match &next {
                 Next::Hold(late, framing) => {
                     late.wait().await;
-                    self.core.borrow_mut().note_reply(self.remote.ip());
+                    self.core.borrow_mut().note_reply(self.remote.client());
                     Some(*framing)
                 }
                 _ => None,
@@ -149,7 +149,7 @@ impl Conversation {
                         return;
                     }
                     drop(loan);
-                    self.core.borrow_mut().note_reply(self.remote.ip());
+                    self.core.borrow_mut().note_reply(self.remote.client());
                     self.after_reply(framing)
                 }
                 next @ (Next::Begin | Next::Read | Next::Batched) => {
@@ -192,7 +192,7 @@ impl Conversation {
                 Some(Next::TryAgain(..)) => {}
                 Some(next) => return Some(next),
                 None => {
-                    core.note_reply(self.remote.ip());
+                    core.note_reply(self.remote.client());
                     break;
                 }
             }
@@ -209,7 +209,7 @@ impl Conversation {
             Ok(()) => ocelot::write_success(&mut self.output, framing),
             Err(why) => ocelot::write_failure(&mut self.output, framing, &why),
         }
-        self.core.borrow_mut().note_reply(self.remote.ip());
+        self.core.borrow_mut().note_reply(self.remote.client());
         self.send().await.map_err(|_| Ended)?;
         Ok(self.after_reply(framing))
     }
@@ -231,7 +231,7 @@ impl Conversation {
         counts: &[Option<Counts>],
         framing: Framing,
     ) -> Next {
-        let remote = self.remote.ip();
+        let remote = self.remote.client();
         {
             let core = &mut *self.core.borrow_mut();
             core.answer_http_scrape(remote, framing, hashes, counts, &mut self.output);
@@ -249,7 +249,8 @@ impl Conversation {
             return Next::Read;
         }
         let core = &mut *self.core.borrow_mut();
-        let (consumed, next) = core.converse(self.remote, &self.input, 0, None, &mut self.output);
+        let (consumed, next) =
+            core.converse(&mut self.remote, &self.input, 0, None, &mut self.output);
         self.input.drain(..consumed);
         next
     }
@@ -380,12 +381,12 @@ impl Conversation {
             // The usual case: the whole request at once, nothing to keep.
             // What is sealed leaves one by one.
             let seat = self.link.session.is_none().then(|| self.seat.number());
-            let (consumed, next) = core.converse(self.remote, received, 0, seat, output);
+            let (consumed, next) = core.converse(&mut self.remote, received, 0, seat, output);
             self.input.extend_from_slice(&received[consumed..]);
             return next;
         }
         self.input.extend_from_slice(received);
-        let (consumed, next) = core.converse(self.remote, &self.input, seen, None, output);
+        let (consumed, next) = core.converse(&mut self.remote, &self.input, seen, None, output);
         self.input.drain(..consumed);
         next
     }
@@ -420,7 +421,7 @@ impl Conversation {
                 let last = matches!(next, Next::Close | Next::Linger);
                 match self.link.send_now(output, last) {
                     Ok(sent) => {
-                        core.note_sent(self.remote.ip(), sent.bytes);
+                        core.note_sent(self.remote.client(), sent.bytes);
                         self.output.extend_from_slice(sent.unsent);
                         Ok(Some(next))
                     }
@@ -473,7 +474,7 @@ impl Conversation {
         // Its room is for the next answer.
         self.output = output;
         self.output.clear();
-        self.core.borrow_mut().note_sent(self.remote.ip(), bytes);
+        self.core.borrow_mut().note_sent(self.remote.client(), bytes);
         Ok(())
     }
 
@@ -513,6 +514,6 @@ impl Conversation {
 }
 
 /// Rounded up: deadlines are looked at once a second.
-fn whole_seconds(time: Duration) -> Seconds {
+pub(in crate::front) fn whole_seconds(time: Duration) -> Seconds {
     Seconds(time.as_secs_f64().ceil() as u32)
 }

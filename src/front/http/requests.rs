@@ -1,6 +1,6 @@
 //! Requests over HTTP (BEP 3, 48), and their answers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use ops::counters::{Protocol, Reason};
@@ -12,6 +12,7 @@ use crate::core::{Refused, Scraped, TurnedAway, family};
 use crate::front::heard::Doing;
 use crate::front::http::shelf::Loan;
 use crate::front::{Core, refused};
+use crate::net::remote::Remote;
 use crate::wire::http::{
     Announced, Failure, Framing, Head, Malformed, Parsed, Persistence, Retry, Target, parse_head,
     write_announce, write_failure, write_not_found, write_root, write_scrape,
@@ -66,11 +67,11 @@ impl Next {
 
 impl Core {
     /// Answers every complete request of `input` that can be answered here; how many bytes that took,
-    /// and what the connection needs next. `seen` bytes were looked at before in vain. An announce that is
+    /// and what the connection needs next. `remote` says from then on who asked last. `seen` bytes were looked at before in vain. An announce that is
     /// all there is of a connection with a `seat` is answered later, with others.
     pub fn converse(
         &mut self,
-        remote: SocketAddr,
+        remote: &mut Remote,
         input: &[u8],
         mut seen: usize,
         seat: Option<usize>,
@@ -88,25 +89,28 @@ impl Core {
                 Ok(Parsed::Partial) => return (consumed, Next::Read),
                 Ok(Parsed::Complete { head, consumed }) => (head, consumed),
                 Err(malformed) => {
-                    self.refuse_malformed(remote.ip(), malformed, out);
+                    remote.set_client(remote.connection());
+                    self.refuse_malformed(remote.client(), malformed, out);
                     return (input.len(), Next::Linger);
                 }
             };
             seen = 0;
             consumed += taken;
-            let front = self.engine.counters.front(Protocol::Http, family(remote.ip()));
+            let client = self.client_of(&head, remote.connection());
+            remote.set_client(client);
+            let front = self.engine.counters.front(Protocol::Http, family(client));
             front.received_bytes += taken as u64;
             let framing = self.framing(&head);
             let next = match head.target() {
                 _ if self.engine.private.is_some() => {
-                    self.hear_private(&head, taken, framing, remote.ip(), now, out)
+                    self.hear_private(&head, taken, framing, client, now, out)
                 }
                 Target::Announce(_) => {
                     let alone = out.is_empty() && consumed == input.len() && framing.keeps();
                     let seat = seat.filter(|_| alone);
-                    self.hear_announce(&head, framing, remote.ip(), seat, out)
+                    self.hear_announce(&head, framing, client, seat, out)
                 }
-                Target::Scrape(_) => self.hear_scrape(&head, framing, remote.ip(), now, out),
+                Target::Scrape(_) => self.hear_scrape(&head, framing, client, now, out),
                 Target::Root if !query::has_info_hash(head.query) => {
                     write_root(out, framing);
                     None
@@ -114,7 +118,7 @@ impl Core {
                 Target::Root | Target::Unknown => {
                     self.engine
                         .counters
-                        .front(Protocol::Http, family(remote.ip()))
+                        .front(Protocol::Http, family(client))
                         .refuse(Reason::NotFound);
                     write_not_found(out, framing, head.query);
                     None
@@ -122,7 +126,7 @@ impl Core {
             };
             match next {
                 Some(next) => return (consumed, next),
-                None => self.note_reply(remote.ip()),
+                None => self.note_reply(client),
             }
             if let Some(over) = Next::after_the_last(framing, &input[consumed..]) {
                 return (consumed, over);

@@ -8,8 +8,9 @@ use shard::Announce;
 
 use crate::core::family;
 use crate::front::{Core, Desk};
-use crate::net::batch::{Correspondent, Outbox};
+use crate::net::batch::{Correspondent, Outbox, Path, Via};
 use crate::net::stream;
+use crate::wire::proxy;
 use crate::wire::udp::Transaction;
 
 /// A socket, and what goes through it.
@@ -20,6 +21,8 @@ pub struct Port {
     outbox: Outbox,
     /// Announces that wait to be applied together.
     pub waiting: Waiting,
+    /// Whether each datagram begins with the PROXY protocol.
+    pub is_proxied: bool,
     family: Family,
 }
 
@@ -48,10 +51,11 @@ impl Waiting {
 
 impl Port {
     /// The port for `socket`, from now on this executor's; nothing waiting.
-    pub fn new(socket: std::net::UdpSocket) -> Self {
+    pub fn new(socket: std::net::UdpSocket, is_proxied: bool) -> Self {
         let family = socket.local_addr().map_or(Family::V4, |address| family(address.ip()));
         let socket = Rc::new(stream::adopt_udp(socket));
-        Self { socket, outbox: Outbox::new(), waiting: Waiting::default(), family }
+        let (outbox, waiting) = (Outbox::new(), Waiting::default());
+        Self { socket, outbox, waiting, is_proxied, family }
     }
 }
 
@@ -68,7 +72,11 @@ impl Desk {
             self.flush(counters, port);
         }
         counters.front(Protocol::Udp, family(to.remote.ip().to_canonical())).responses += 1;
-        self.ports[port].outbox.push(to, write);
+        let outbox = &mut self.ports[port].outbox;
+        match to.path {
+            Path::Direct(_) => outbox.push(to, write),
+            Path::Proxied(via) => push_proxied(outbox, to, via, write),
+        }
     }
 
     /// Sends the replies that wait to leave by `port`.
@@ -87,6 +95,27 @@ impl Desk {
             }
         }
     }
+}
+
+/// Adds a reply that goes by a proxy, behind the header that it wants there.
+#[inline(never)]
+fn push_proxied(
+    outbox: &mut Outbox,
+    to: Correspondent,
+    via: Via,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    outbox.push(to, |out| {
+        let start = out.len();
+        if let Some(proxy) = via.echo() {
+            proxy::write_simple(out, to.remote, proxy);
+        }
+        let begin = out.len();
+        write(out);
+        if out.len() == begin {
+            out.truncate(start);
+        }
+    });
 }
 
 impl Core {

@@ -81,6 +81,7 @@ pub(super) async fn report(core: SharedCore, slot: Arc<Slot>) {
         core.engine.follow_clock();
         core.engine.counters.connections_open = core.desk.seats.borrow().taken() as u64;
         core.engine.measure(&mut meter);
+        core.engine.counters.crowd = core.engine.crowd.look(core.engine.clock.steady());
         core.end_what_is_late();
         slot.store(&core.engine.counters);
     }

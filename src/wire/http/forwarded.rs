@@ -12,8 +12,29 @@ use memchr::{memchr, memrchr};
 
 use super::Head;
 
-/// The proxies' word on where a request came from: `X-Forwarded-For`; without it `Forwarded` (RFC 7239), without both
-/// `X-Real-IP`.
+/// The header in which proxies say where a request came from. They set one kind, and pass the others on as a client wrote
+/// them; so one kind is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// `X-Forwarded-For`: addresses with commas between them, one added by each proxy.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239): elements with `for=` in them, one added by each proxy.
+    Forwarded,
+    /// `X-Real-IP`: one address, by a proxy that sets it and adds to nothing.
+    XRealIp,
+}
+
+impl Kind {
+    fn name(self) -> &'static [u8] {
+        match self {
+            Kind::XForwardedFor => b"x-forwarded-for",
+            Kind::Forwarded => b"forwarded",
+            Kind::XRealIp => b"x-real-ip",
+        }
+    }
+}
+
+/// The proxies' word on where a request came from.
 #[derive(Clone, Copy)]
 pub struct Forwarded<'a> {
     kind: Kind,
@@ -22,39 +43,22 @@ pub struct Forwarded<'a> {
     count: usize,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// Addresses with commas between them, one added by each proxy; or just one.
-    List,
-    /// Elements with `for=` in them.
-    Elements,
-}
-
 impl<'a> Forwarded<'a> {
-    /// Nothing was said.
-    pub const NONE: Forwarded<'static> = Forwarded::new(Kind::List);
-
-    const fn new(kind: Kind) -> Self {
-        Self { kind, lines: [&[]; LINES_MAX], count: 0 }
-    }
-
-    /// Takes what the headers of `head` say; of a header in more than 8 lines, the last 8. Reads all headers, so a
-    /// caller asks only where the connection is a proxy's.
-    pub fn of(head: &Head<'a>) -> Self {
-        let mut list = Self::new(Kind::List);
-        let mut elements = Self::new(Kind::Elements);
-        let mut single = Self::new(Kind::List);
+    /// Takes what the headers of `head` say in this kind; of a header in more than 8 lines, the last 8. Reads all headers,
+    /// so a caller asks only where the connection is a proxy's.
+    pub fn of(head: &Head<'a>, kind: Kind) -> Self {
+        let mut found = Self { kind, lines: [&[]; LINES_MAX], count: 0 };
         for (name, value) in head.headers() {
-            if name.eq_ignore_ascii_case(b"x-forwarded-for") {
-                list.add(value);
-            } else if name.eq_ignore_ascii_case(b"forwarded") {
-                elements.add(value);
-            } else if name.eq_ignore_ascii_case(b"x-real-ip") {
-                single = Self::new(Kind::List);
-                single.add(value);
+            if name.eq_ignore_ascii_case(kind.name()) {
+                found.add(value);
             }
         }
-        [list, elements, single].into_iter().find(|found| found.count > 0).unwrap_or(list)
+        found
+    }
+
+    /// No proxy has said anything in this header.
+    pub fn says_nothing(&self) -> bool {
+        self.count == 0
     }
 
     fn add(&mut self, line: &'a [u8]) {
@@ -73,14 +77,13 @@ impl<'a> Forwarded<'a> {
             .rev()
             .flat_map(move |line| lines[line].rsplit(|&byte| byte == b','))
             .map(<[u8]>::trim_ascii)
-            .filter(|hop| !hop.is_empty())
-            .map(move |hop| if kind == Kind::List { Some(hop) } else { element_for(hop) })
+            .map(move |hop| if kind == Kind::Forwarded { element_for(hop) } else { Some(hop) })
     }
 }
 
 impl fmt::Debug for Forwarded<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Forwarded(in {} lines)", self.count)
+        write!(f, "{:?}(in {} lines)", self.kind, self.count)
     }
 }
 
@@ -88,7 +91,7 @@ impl fmt::Debug for Forwarded<'_> {
 /// trusted proxy; then what it said, and so on to the left.
 ///
 /// A hop that is no address ends the reading: the request came from the last proxy before it then, as far as anybody
-/// can tell. So does the beginning of the list.
+/// can tell. So does an empty one, which a proxy leaves that does not know, and the beginning of the list.
 pub fn client_address(remote: IpAddr, forwarded: &Forwarded<'_>, trusted: &[IpNet]) -> IpAddr {
     let mut address = remote.to_canonical();
     let mut hops = forwarded.hops();
@@ -102,7 +105,7 @@ pub fn client_address(remote: IpAddr, forwarded: &Forwarded<'_>, trusted: &[IpNe
 }
 
 /// Whether an address is in one of these networks.
-pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&address))
 }
 
@@ -127,12 +130,57 @@ fn hop_address(hop: &[u8]) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// The value after `for=` in an element of RFC 7239.
+/// The value of `for` in an element of RFC 7239, section 4; `None` where there is none, two, or something that is no pair.
+///
+/// A list is split at every comma, also at those within quotes: what proxies write is not to depend on quotes that a
+/// client has opened to the left of it. So an element may be the end of a quoted text that has a client's words in it
+/// (`host="…, for=192.0.2.1"`). It has a quote where none may be then, and is none.
 fn element_for(element: &[u8]) -> Option<&[u8]> {
-    element.split(|&byte| byte == b';').find_map(|pair| {
-        let (name, value) = pair.split_at(memchr(b'=', pair)?);
-        name.trim_ascii().eq_ignore_ascii_case(b"for").then(|| value[1..].trim_ascii())
-    })
+    let mut found = None;
+    let mut rest = element;
+    loop {
+        let (name, after) = rest.split_at(memchr(b'=', rest)?);
+        let (value, after) = value(&after[1..])?;
+        let name = name.trim_ascii();
+        if name.is_empty() || !name.iter().all(|&byte| is_of_token(byte)) {
+            return None;
+        }
+        if name.eq_ignore_ascii_case(b"for") && found.replace(value).is_some() {
+            return None;
+        }
+        match after.trim_ascii_start() {
+            [] => return found,
+            [b';', more @ ..] => rest = more,
+            _ => return None,
+        }
+        if rest.trim_ascii().is_empty() {
+            return found;
+        }
+    }
+}
+
+/// The value at the start of `text`, quoted or not, and what stands behind it. Addresses are taken without quotes, too,
+/// though they have letters in them that ask for quotes.
+fn value(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let Some((b'"', inside)) = text.split_first() else {
+        let is_end = |&byte: &u8| matches!(byte, b';' | b' ' | b'\t');
+        let end = text.iter().position(is_end).unwrap_or(text.len());
+        let is_sound = |&byte: &u8| is_of_token(byte) || matches!(byte, b'[' | b']' | b':');
+        return text[..end].iter().all(is_sound).then(|| text.split_at(end));
+    };
+    let mut at = 0;
+    loop {
+        match inside.get(at)? {
+            b'"' => return Some((&inside[..at], &inside[at + 1..])),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// The letters of a token (RFC 9110, section 5.6.2).
+fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn unquoted(text: &[u8]) -> &[u8] {

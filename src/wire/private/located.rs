@@ -23,10 +23,9 @@ pub struct Located {
     pub illegal: bool,
 }
 
-/// Where the client of an announce from `address` (see [`crate::wire::http::forwarded::client_address`]) can be reached: there, and
-/// where it claims to be when `address` is in a trusted network. A claim holds for its own family, and
-/// only public addresses can be claimed; of two for the same family, `ipv4=` and `ipv6=` go before
-/// `ip=`. One with a port (BEP 7) is reached at that port.
+/// Where the client of an announce from `address` can be reached: there, and where it claims to be when `address` is in a
+/// trusted network. A claim holds for its own family, and only public addresses can be claimed; of two for the same
+/// family, `ipv4=` and `ipv6=` go before `ip=`. One with a port (BEP 7) is reached at that port.
 pub fn locate(asked: &Asked<'_>, address: IpAddr, trusted: &[IpNet]) -> Located {
     let address = address.to_canonical();
     let mut endpoints = Endpoints::from(SocketAddr::new(address, asked.port));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 
 use rustls::{ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
@@ -55,7 +55,12 @@ pub(crate) struct Page {
 
 impl Http {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).unwrap())
+        Self::on(TcpStream::connect(address).unwrap())
+    }
+
+    /// The same from an address of this machine.
+    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        Self::on(stream_from(source, address))
     }
 
     /// The same with room for 64 KiB of what it has not read.
@@ -63,10 +68,11 @@ impl Http {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(64 * 1024).unwrap();
         socket.connect(&address.into()).unwrap();
-        Self::over(socket.into())
+        Self::on(socket.into())
     }
 
-    fn over(stream: TcpStream) -> Self {
+    /// One over a connection that is there.
+    pub(crate) fn on(stream: TcpStream) -> Self {
         Self::prepare(&stream);
         Self { stream: Stream::Plain(stream), read: Vec::new() }
     }
@@ -200,6 +206,14 @@ impl Page {
         assert_eq!(dictionary.find("peers"), None, "peers with a failure");
         String::from_utf8(dictionary.text("failure reason").to_vec()).unwrap()
     }
+}
+
+/// A connection from an address of this machine.
+pub(crate) fn stream_from(source: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.into()
 }
 
 /// The reply to one request on a connection that ends with it.

@@ -78,7 +78,11 @@ impl Trusting {
 
     /// Connects and asks for `name`; why the handshake fails otherwise.
     pub(crate) fn try_connect(&self, address: SocketAddr, name: &str) -> Result<Http, String> {
-        let stream = TcpStream::connect(address).unwrap();
+        self.over(TcpStream::connect(address).unwrap(), name)
+    }
+
+    /// The same over a connection that is there.
+    pub(crate) fn over(&self, stream: TcpStream, name: &str) -> Result<Http, String> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut client = ClientConnection::new(self.0.clone(), name).unwrap();
         Http::prepare(&stream);
