@@ -393,6 +393,7 @@ const METADATA: Metadata<'_> = Metadata::new("margay", Level::INFO, None);
 mod tests {
     use super::super::table::Trackers;
     use super::*;
+    use crate::counters::ShownCertificate;
     use shard::Totals;
     use std::io::Write;
     use std::process::{Command, Stdio};
