@@ -74,11 +74,11 @@ pub fn spawn(listener: TcpListener, state: Arc<State>, pages: Pages) -> io::Resu
         tokio::net::TcpListener::from_std(listener)?
     };
     let (stop, stopped) = oneshot::channel();
-    let router = pages::router(state, pages);
+    let router = pages::router(state.clone(), pages);
     let thread =
         std::thread::Builder::new().name("margay-control".to_owned()).spawn(move || {
             crate::process::thread::give_way();
-            runtime.block_on(serve(listener, router, stopped));
+            runtime.block_on(serve(listener, state, router, stopped));
         })?;
     Ok(ControlHandle { address, stop, thread })
 }
@@ -86,6 +86,7 @@ pub fn spawn(listener: TcpListener, state: Arc<State>, pages: Pages) -> io::Resu
 /// Accepts until `stopped` resolves, which it also does when the handle is dropped.
 async fn serve(
     listener: tokio::net::TcpListener,
+    state: Arc<State>,
     router: Router,
     mut stopped: oneshot::Receiver<()>,
 ) {
@@ -107,6 +108,9 @@ async fn serve(
             },
             _ = &mut stopped => break,
         };
+        if !state.lets_in(from) {
+            continue;
+        }
         let router = router.clone();
         tokio::spawn(async move {
             converse(stream, from, router).await;

@@ -11,6 +11,7 @@
 
 mod audit;
 mod database;
+mod gate;
 mod judgement;
 mod networks;
 mod ranges;
@@ -29,15 +30,28 @@ use table::{TableV4, TableV6};
 
 pub use audit::Audit;
 pub use database::DatabaseError;
+pub use gate::Gate;
 pub use judgement::{Country, Judgement, Rule, Verdict};
 pub use networks::NetworkRule;
-pub use sources::{Screening, ScreeningError, Sizes, Sources};
+pub use sources::{Changed, Screening, ScreeningError, Sizes, Sources};
 
 /// What the rules say of each address. It does not change; other rules make another one.
 #[derive(Clone, Debug)]
 pub struct Table {
     v4: TableV4,
     v6: TableV6,
+}
+
+/// The IPv4 addresses that one stands for, where it is of a form that does.
+pub fn stands_for(address: IpAddr) -> Vec<IpAddr> {
+    let IpAddr::V6(v6) = address else { return Vec::new() };
+    let is_in = |(start, len): &(u128, u8)| (u128::from(v6) ^ start) >> (128 - len) == 0;
+    if !stands_for::PREFIXES.iter().any(is_in) {
+        return Vec::new();
+    }
+    let mut addresses = stands_for::addresses(v6).map(IpAddr::from).to_vec();
+    addresses.dedup();
+    addresses
 }
 
 impl Table {
@@ -65,7 +79,7 @@ impl Table {
         if second.verdict > first.verdict { second } else { first }
     }
 
-    /// Whether anything that this table says is not "served".
+    /// Whether who comes from an address gets nothing.
     #[inline]
     pub fn refuses(&self, address: IpAddr) -> bool {
         self.judge(address).verdict == Verdict::Deny

@@ -20,6 +20,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use ops::counters::Protocol;
+use ops::screening::Verdict;
 use persist::Trouble;
 
 use super::http::connection::{Held, travel};
@@ -98,6 +99,9 @@ fn begin(core: &SharedCore, mut connection: Held, remote: SocketAddr, is_tls: bo
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
     let mut input = {
         let core = &mut *core.borrow_mut();
+        if core.engine.screen(remote.ip(), Protocol::Http) == Verdict::Deny {
+            return;
+        }
         core.engine.counters.front(Protocol::Http, family(remote.ip())).connections += 1;
         if is_tls {
             connection.session = core.desk.session();

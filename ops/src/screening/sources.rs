@@ -106,6 +106,10 @@ pub struct Screening {
     marks: Vec<(PathBuf, Option<Mark>)>,
 }
 
+/// How files are that have changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Changed(Vec<Option<Mark>>);
+
 /// What a file is changed by: another one, another size, another time.
 type Mark = (u64, u64, Option<SystemTime>);
 
@@ -251,11 +255,11 @@ impl Screening {
         around.max_by_key(|rule| (rule.network.prefix_len(), !rule.is_allowed))
     }
 
-    /// The marks of the files as they are now, where one is another one than when they were read.
-    pub fn changed(&self) -> Option<Vec<Option<Mark>>> {
+    /// How the files are now, where one is another one than when they were read.
+    pub fn changed(&self) -> Option<Changed> {
         let marks: Vec<_> = self.marks.iter().map(|(path, _)| mark(path)).collect();
         let is_same = self.marks.iter().zip(&marks).all(|((_, before), now)| before == now);
-        (!is_same).then_some(marks)
+        (!is_same).then_some(Changed(marks))
     }
 }
 
