@@ -6,5 +6,6 @@ pub mod cli;
 pub mod journal;
 pub mod lists;
 pub mod publisher;
+pub mod screen;
 pub mod site;
 pub mod snapshot;

@@ -9,6 +9,7 @@ mod check;
 mod database;
 mod key;
 mod program;
+mod screening;
 mod site_url;
 mod tls;
 mod value;
@@ -29,7 +30,7 @@ pub use ops::options::{
     Bytes, ConfigError, Declared, Environment, Mistake, Name, Secret, SecretError, duration, show,
 };
 pub use site_url::SiteUrl;
-pub use value::{ForwardedHeader, OcelotFlavour, Refusals};
+pub use value::{Country, ForwardedHeader, OcelotFlavour, Refusals, Unknown};
 
 /// The tracker's options as they were found, and what there is to say about them.
 pub type Loaded = options::Loaded<Config>;
@@ -216,6 +217,40 @@ options! {
     ///
     /// Read again on SIGHUP; a file with a mistake leaves the list as it was.
     deny_list: Option<PathBuf> = "none";
+
+    ["Screening"]
+
+    /// Country that gets nothing, by its two letters (ISO 3166-1); repeatable. It needs a `screen-database`.
+    ///
+    /// Over UDP that is silence, over HTTP the connection is closed at once. What goes before what is in docs/screening.md;
+    /// `margay screen ADDRESS` says what happens to an address and why.
+    screen_deny_country: Vec<Country> = "none";
+
+    /// Country that is served, and others are not; repeatable. It needs a `screen-database`.
+    screen_allow_country: Vec<Country> = "none";
+
+    /// File with networks that get nothing, one a line; repeatable.
+    ///
+    /// The longest network that is on a list counts, and goes before countries. Read again within seconds when it
+    /// changes, and on SIGHUP; a file with a mistake leaves all rules as they were.
+    screen_deny_list: Vec<PathBuf> = "none";
+
+    /// File with networks that are served whatever else is said of them, one a line; repeatable.
+    screen_allow_list: Vec<PathBuf> = "none";
+
+    /// Database of countries in MaxMind's format (`.mmdb`), of IPv4, IPv6 or both; repeatable.
+    ///
+    /// The country is `country.iso_code` or `country_code`; of an address the first file that names one counts. Read again
+    /// as the lists are.
+    screen_database: Vec<PathBuf> = "none";
+
+    /// What happens to an address whose country no database names, where there are rules about countries: `allow`, `deny`
+    /// or `defer`.
+    ///
+    /// Who is deferred is told nobody, and to come back in a minute or two. The default is `deny` with
+    /// `screen-allow-country`, else `allow`; give `deny` where a country must not be served in any case. Private
+    /// addresses are in no country, and are served unless a list names them.
+    screen_unknown: Unknown = "allow";
 
     ["Answers"]
 

@@ -90,12 +90,11 @@ pub fn spawn(
         tokio::net::TcpListener::from_std(listener)?
     };
     let (stop, stopped) = oneshot::channel();
-    let tls = (transport == Transport::Tls).then(|| state.clone());
-    let router = pages::router(state, pages);
+    let router = pages::router(state.clone(), pages);
     let thread =
         std::thread::Builder::new().name("margay-control".to_owned()).spawn(move || {
             crate::process::thread::give_way();
-            runtime.block_on(serve(listener, router, tls, stopped));
+            runtime.block_on(serve(listener, state, router, transport, stopped));
         })?;
     Ok(ControlHandle { address, stop, thread })
 }
@@ -103,8 +102,9 @@ pub fn spawn(
 /// Accepts until `stopped` resolves, which it also does when the handle is dropped.
 async fn serve(
     listener: tokio::net::TcpListener,
+    state: Arc<State>,
     router: Router,
-    tls: Option<Arc<State>>,
+    transport: Transport,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
@@ -125,11 +125,14 @@ async fn serve(
             },
             _ = &mut stopped => break,
         };
-        let (router, tls) = (router.clone(), tls.clone());
+        if !state.lets_in(from) {
+            continue;
+        }
+        let (router, state) = (router.clone(), state.clone());
         tokio::spawn(async move {
-            match tls {
-                None => converse(stream, from, Transport::Plain, router).await,
-                Some(state) => converse_over_tls(stream, from, &state, router).await,
+            match transport {
+                Transport::Plain => converse(stream, from, transport, router).await,
+                Transport::Tls => converse_over_tls(stream, from, &state, router).await,
             }
             drop(place);
         });

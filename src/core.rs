@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use ops::counters::{self, Family, Protocol, Reason};
 use ops::lists::{Standing, Standings, TorrentLists, Verdict};
+use ops::screening::{Gate, Table, Verdict as Screened};
 use persist::Trouble;
 use shard::{Announce, Counts, Event, InfoHash, Refusal, Reply, Seconds, Shard};
 
@@ -54,6 +55,10 @@ pub struct Engine {
     pub lists: Arc<TorrentLists>,
     /// What the API has said of torrents that this core owns.
     pub said: Standings,
+    /// Which addresses are served.
+    pub gate: Gate,
+    /// So many rounds of the sweep are to be made sooner, as rules about addresses have changed.
+    pub hurried_rounds: u8,
     /// The other cores; this one's own address is among them.
     pub mesh: Vec<Address<Message>>,
     /// Scrapes that wait for other cores.
@@ -103,6 +108,9 @@ pub enum Refused {
     /// There is no full scrape to be had now.
     #[error(transparent)]
     FullScrape(NotLent),
+    /// The country of its address is not known.
+    #[error("Tracker busy, please try again")]
+    Deferred,
     /// The tracker is stopping.
     #[error("Tracker is restarting, please try again")]
     Draining,
@@ -114,7 +122,9 @@ impl Refused {
         match self {
             Refused::Torrent | Refused::Withdrawn(_) => Reason::Torrent,
             Refused::Full(_) => Reason::Full,
-            Refused::Overload | Refused::FullScrape(_) | Refused::Draining => Reason::Overload,
+            Refused::Overload | Refused::FullScrape(_) | Refused::Deferred | Refused::Draining => {
+                Reason::Overload
+            }
         }
     }
 }
@@ -139,6 +149,9 @@ pub const SOON: Seconds = Seconds(60);
 
 /// When a client comes back that will not be served, as sites are used to.
 pub const LATE: Seconds = Seconds(5400);
+
+/// A peer may move to where the sweep has been already, but not twice.
+pub const HURRIED_ROUNDS: u8 = 2;
 
 /// Where the torrents of a scrape are known.
 pub enum Scraped {
@@ -169,6 +182,32 @@ impl Engine {
     pub fn elsewhere(&self, info_hash: &InfoHash) -> Option<usize> {
         let owner = self.owner(info_hash);
         (owner != self.number).then_some(owner)
+    }
+
+    /// What happens to who comes from an address, which is canonical. Nothing is looked at where there are no rules.
+    #[inline]
+    pub fn screen(&mut self, address: IpAddr, protocol: Protocol) -> Screened {
+        match self.gate.has_rules() {
+            false => Screened::Allow,
+            true => self.screen_by_rules(address, protocol),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn screen_by_rules(&mut self, address: IpAddr, protocol: Protocol) -> Screened {
+        let now = self.clock.now();
+        self.gate.judge(address, protocol.label(), now, &mut self.counters.screened)
+    }
+
+    /// Has other rules about addresses from now on; peers that they refuse leave with the next rounds of the sweep.
+    pub fn screen_by(&mut self, table: Arc<Table>) {
+        self.gate.put(table);
+        self.hurried_rounds = HURRIED_ROUNDS;
+        match &mut self.private {
+            None => self.shard.sweep_anew(),
+            Some(private) => private.swarms.sweep_anew(),
+        }
     }
 
     /// Applies an announce of a torrent that this core owns and leaves the answer in `self.reply`; the interval to answer.
@@ -258,9 +297,11 @@ impl Engine {
                 Refusals::Failure => TurnedAway::Failure(self.interval.current()),
                 Refusals::Quiet => TurnedAway::Nobody { interval: LATE, says_why: true },
             },
-            Refused::Full(_) | Refused::Overload | Refused::FullScrape(_) | Refused::Draining => {
-                TurnedAway::Nobody { interval: self.soon(), says_why: false }
-            }
+            Refused::Full(_)
+            | Refused::Overload
+            | Refused::FullScrape(_)
+            | Refused::Deferred
+            | Refused::Draining => TurnedAway::Nobody { interval: self.soon(), says_why: false },
         }
     }
 

@@ -8,7 +8,7 @@ use margay::api::describe;
 use margay::command::checked::CheckError;
 use margay::command::cli::{self, Flags, Request};
 use margay::command::site::{self, SiteError};
-use margay::command::{books, checked, journal, lists, publisher, snapshot};
+use margay::command::{books, checked, journal, lists, publisher, screen, snapshot};
 use margay::config::{self, ConfigError, Environment, Loaded};
 use margay::process::clock::Clock;
 use margay::process::limits;
@@ -64,6 +64,10 @@ fn answer(request: Request) -> anyhow::Result<()> {
         Request::List(flags, which, command) => {
             let config = config::load_only(lists::OPTIONS, flags, &environment())?;
             lists::run(which, &command, &config, &mut text)?;
+        }
+        Request::Screen(flags, addresses) => {
+            let config = config::load_only(screen::OPTIONS, flags, &environment())?;
+            return Ok(screen::run(&addresses, &config, &mut io::stdout())?);
         }
         Request::Site(flags, request) => {
             let config = config::load_only(site::OPTIONS, flags, &environment())?;

@@ -6,6 +6,7 @@ pub(crate) mod cores;
 mod deadline;
 mod full_scrapes;
 mod listeners;
+mod screening;
 pub(crate) mod snapshots;
 
 use std::fmt::Display;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use ops::health::Phase;
 use ops::lists::{ListError, TorrentLists};
+use ops::screening::ScreeningError;
 use ops::tls::KeptError;
 use persist::postgres::Heard;
 use persist::register::{Register, RegisterError};
@@ -42,6 +44,7 @@ use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
 use listeners::Listeners;
 use ops::log::ErrorChain;
+use screening::Screening;
 use snapshots::{Outcome, Snapshots};
 
 /// Why the tracker could not start or had to stop.
@@ -74,6 +77,9 @@ pub enum ServerError {
     /// A list of torrents has a mistake.
     #[error(transparent)]
     Lists(#[from] ListError),
+    /// The rules about addresses cannot be used.
+    #[error(transparent)]
+    Screening(#[from] ScreeningError),
     /// The certificates cannot be served.
     #[error(transparent)]
     Certificates(#[from] KeptError),
@@ -136,6 +142,7 @@ impl ServerError {
         match self {
             ServerError::Key(_)
             | ServerError::Lists(_)
+            | ServerError::Screening(_)
             | ServerError::Certificates(KeptError::Tls(_)) => true,
             ServerError::Books(error) => error.is_mistake(),
             _ => false,
@@ -184,6 +191,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     let data = Arc::new(DataDir::open(&config.data)?);
     let ids = connection_ids(config, &data)?;
     let lists = Arc::new(read_lists(config)?);
+    let screening = Screening::open(config)?;
     let certificates = Certificates::open(config, &data)?;
     let (events, arriving) = crossbeam_channel::bounded(EVENTS_MAX);
     let signals = forward_signals()?;
@@ -193,6 +201,10 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     let state = Arc::new(control_state(&listeners, events.clone()));
     say_sizes(&lists, &state);
     certificates.iter().for_each(|certificates| certificates.show(&state));
+    if let Some(screening) = &screening {
+        state.screen_by(screening.table());
+        screening.show(&state);
+    }
     let control = answer(listeners.control.as_ref(), &state, Pages::All, Transport::Plain)?;
     let control_https =
         answer(listeners.control_https.as_ref(), &state, Pages::All, Transport::Tls)?;
@@ -220,6 +232,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
         clock,
         connection_ids: ids,
         lists: lists.clone(),
+        screening: screening.as_ref().map(Screening::table),
         tls: certificates.as_ref().map(Certificates::config),
     };
     let register = match config.private {
@@ -250,7 +263,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
         clock,
         cores,
         books,
-        (lists, certificates),
+        (lists, screening, certificates),
         state,
         data,
         (events, arriving),
@@ -294,6 +307,8 @@ struct Server<'c> {
     books: Option<Books>,
     state: Arc<control::State>,
     lists: Arc<TorrentLists>,
+    /// Where there are rules about addresses.
+    screening: Option<Screening>,
     /// Where there is `https`.
     certificates: Option<Certificates>,
     snapshots: Snapshots,
@@ -312,7 +327,11 @@ impl<'c> Server<'c> {
         clock: Clock,
         cores: Cores,
         books: Option<Books>,
-        (lists, certificates): (Arc<TorrentLists>, Option<Certificates>),
+        (lists, screening, certificates): (
+            Arc<TorrentLists>,
+            Option<Screening>,
+            Option<Certificates>,
+        ),
         state: Arc<control::State>,
         data: Arc<DataDir>,
         (events, arriving): (Sender<Event>, Receiver<Event>),
@@ -336,6 +355,7 @@ impl<'c> Server<'c> {
             cores,
             books,
             lists,
+            screening,
             certificates,
             state,
             reconciliation,
@@ -453,6 +473,9 @@ impl Server<'_> {
             match event {
                 Event::Signal(SIGHUP) => {
                     let _ = self.reload_lists();
+                    if let Some(screening) = &mut self.screening {
+                        let _ = screening.read(&self.cores, &self.state);
+                    }
                     if let Some(certificates) = &mut self.certificates {
                         certificates.read(&self.cores, &self.state);
                     }
@@ -496,6 +519,9 @@ impl Server<'_> {
         let now = Instant::now();
         if self.looked.elapsed() >= LOOK_PERIOD {
             self.looked = now;
+            if let Some(screening) = &mut self.screening {
+                screening.look(&self.cores, &self.state);
+            }
             if let Some(certificates) = &mut self.certificates {
                 certificates.look(&self.cores, &self.state);
             }

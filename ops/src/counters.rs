@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use shard::Totals;
 
+use crate::screening::{Country, Rule, Sizes};
+
 /// The protocol a request came over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
@@ -167,6 +169,45 @@ pub struct Channel {
     pub capacity: u64,
 }
 
+/// Who was turned away for its address. Everything counts up from the start of the process.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Screened {
+    /// By [`Rule`], and then by country and one, with 0 for none; empty until somebody was.
+    denied: Vec<u64>,
+    /// Told nobody, as the country is not known.
+    pub deferred: u64,
+}
+
+impl Screened {
+    /// Counts somebody who got nothing.
+    pub fn deny(&mut self, rule: Rule, country: Option<Country>) {
+        if self.denied.is_empty() {
+            self.denied = vec![0; Rule::ALL.len() * COUNTRIES];
+        }
+        let country = country.map_or(0, |country| country.index() + 1);
+        self.denied[rule as usize * COUNTRIES + country] += 1;
+    }
+
+    /// Those who got nothing, by rule and country, as far as there are any.
+    pub fn denied(&self) -> impl Iterator<Item = (Rule, Option<Country>, u64)> {
+        let some = self.denied.iter().enumerate().filter(|(_, count)| **count > 0);
+        some.map(|(at, count)| {
+            let country = (at % COUNTRIES).checked_sub(1).map(Country::at);
+            (Rule::ALL[at / COUNTRIES], country, *count)
+        })
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        self.deferred += other.deferred;
+        self.denied.resize(self.denied.len().max(other.denied.len()), 0);
+        self.denied.iter_mut().zip(&other.denied).for_each(|(all, more)| *all += more);
+    }
+}
+
+/// All countries, and none.
+const COUNTRIES: usize = Country::COUNT + 1;
+
 /// All counters of one core.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Core {
@@ -188,6 +229,8 @@ pub struct Core {
     pub proxies_silent: u64,
     /// The private address that most announces came from at the last look, and their share in percent, where there is one.
     pub crowd: Option<(IpAddr, u8)>,
+    /// Who was turned away for its address.
+    pub screened: Screened,
     /// Times the core woke up to look for work.
     pub wakeups: u64,
     /// Batches of datagrams received.
@@ -238,6 +281,17 @@ pub struct Lists {
     pub denied: u64,
     /// Readings that found a mistake since the start; the lists before stayed.
     pub reloads_failed: u64,
+}
+
+/// What is known of the rules of screening, for the metrics and for health.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Screening {
+    /// How much there is of everything; `None` without rules.
+    pub sizes: Option<Sizes>,
+    /// Readings that failed since the start; the rules before stayed.
+    pub failures: u64,
+    /// Why the files cannot be used as they are now.
+    pub trouble: Option<String>,
 }
 
 /// What is known of TLS, for the metrics and for health.

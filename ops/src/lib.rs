@@ -10,5 +10,6 @@ pub mod log;
 pub mod metrics;
 pub mod options;
 pub mod process;
+pub mod screening;
 pub mod slot;
 pub mod tls;

@@ -1,11 +1,14 @@
 //! A swarm of a few to some hundred peers: one list for each family.
 
+use std::net::IpAddr;
+
+use crate::PeerState;
 use crate::family::{Family, twins};
 use crate::list::{LIST_MAX, List, find};
 use crate::peer::{Mark, Peer};
 use crate::stores::Pools;
 use crate::swarm::Joined;
-use crate::{PeerState, Seconds};
+use crate::sweep::Goes;
 
 /// Both families' lists.
 #[derive(Debug)]
@@ -71,17 +74,16 @@ impl Blocks {
         peer
     }
 
-    /// Drops from one family whoever has been silent for too long; how many.
+    /// Drops from one family whoever goes; how many.
     pub(crate) fn expire<E: Family>(
         &mut self,
         pools: &mut Pools,
-        timeout: Seconds,
-        now: Seconds,
+        goes: &Goes<'_, impl Fn(IpAddr) -> bool>,
     ) -> usize {
         let before = E::list(self).len();
         for at in (0..before).rev() {
             // From the end: what fills the gap has been looked at already.
-            if E::list(self).peers(E::pool(pools))[at].seen.is_older(timeout, now) {
+            if goes.takes(&E::list(self).peers(E::pool(pools))[at]) {
                 self.take::<E>(pools, at);
             }
         }

@@ -1,5 +1,8 @@
 //! A large swarm: a table for each kind of peer of each family.
 
+use std::net::IpAddr;
+
+use crate::PeerState;
 use crate::blocks::Blocks;
 use crate::family::{Family, twins};
 use crate::hash::Keys;
@@ -7,9 +10,9 @@ use crate::list::LIST_MAX;
 use crate::peer::{Endpoint, Mark, Peer, V4, V6};
 use crate::stores::Pools;
 use crate::swarm::Joined;
+use crate::sweep::Goes;
 use crate::table::{Place, Record, Table};
 use crate::tags::TagIndex;
-use crate::{PeerState, Seconds};
 
 /// The peers of one family: seeders, partial seeds, leechers.
 pub(crate) type Tables<E> = [Table<Peer<E>>; 3];
@@ -172,7 +175,7 @@ impl Crowd {
         Some((was, peer.mark))
     }
 
-    /// Drops from one bucket whoever has been silent for too long; how many were looked at, and
+    /// Drops from one bucket whoever goes; how many were looked at, and
     /// how many dropped. Merges buckets at the table's end only, so a sweep goes from the last
     /// bucket to the first.
     pub(crate) fn expire_bucket<E: Family>(
@@ -180,14 +183,13 @@ impl Crowd {
         pools: &mut Pools,
         state: PeerState,
         bucket: usize,
-        timeout: Seconds,
-        now: Seconds,
+        goes: &Goes<'_, impl Fn(IpAddr) -> bool>,
     ) -> (usize, usize) {
         let len = E::tables(self)[state as usize].bucket(E::pool(pools), bucket).len();
         let mut dropped = 0;
         for at in (0..len).rev() {
             let peer = E::tables(self)[state as usize].bucket(E::pool(pools), bucket)[at];
-            if peer.seen.is_older(timeout, now) {
+            if goes.takes(&peer) {
                 self.take::<E>(pools, state, Place { bucket, at });
                 dropped += 1;
             }

@@ -60,5 +60,5 @@ pub use request::{Announce, Counters, Endpoint, Endpoints};
 pub use rules::{HeldToken, Rules, RulesCursor};
 pub use stamp::Stamp;
 pub use swarms::{AHEAD_MAX, Facts, Gone, Limits, Outcome, Refusal, Swarms, Totals};
-pub use sweep::Swept;
+pub use sweep::{Refused, Swept};
 pub use terms::{Freeleech, Terms, User};

@@ -157,8 +157,23 @@ impl Shard {
     /// timed out: silent peers, and swarms that stayed empty. Call it until a sweep has `finished`
     /// at least every few hours.
     pub fn expire(&mut self, now: Seconds, budget: usize) -> Expired {
+        self.expire_refusing(now, budget, &|_| false)
+    }
+
+    /// The same, and drops peers of whose address `is_refused` says so.
+    pub fn expire_refusing(
+        &mut self,
+        now: Seconds,
+        budget: usize,
+        is_refused: &impl Fn(IpAddr) -> bool,
+    ) -> Expired {
         self.now = self.now.max(now);
-        self.sweep(now, budget)
+        self.sweep(now, budget, is_refused)
+    }
+
+    /// Has the sweep begin anew, for what is refused since.
+    pub fn sweep_anew(&mut self) {
+        self.sweep = Sweep::default();
     }
 
     /// Appends about `peers_max` peers' worth of swarms to `piece`, from `cursor` on; true when the

@@ -1,11 +1,14 @@
 //! A swarm: 64 bytes that hold three IPv4 peers, or say where the others are.
 
+use std::net::IpAddr;
+
 use crate::blocks::Blocks;
 use crate::crowd::Crowd;
 use crate::family::Family;
 use crate::list::{Parts, find};
 use crate::peer::{Mark, Peer, V4, V6};
 use crate::stores::Stores;
+use crate::sweep::Goes;
 use crate::{Counts, InfoHash, PeerState, Seconds};
 
 /// A swarm's place in the slab: one cache line.
@@ -176,23 +179,27 @@ impl Entry {
         left
     }
 
-    /// Drops from a swarm that is no crowd whoever has been silent for too long; how many.
-    pub(crate) fn expire(&mut self, stores: &mut Stores, timeout: Seconds, now: Seconds) -> usize {
+    /// Drops from a swarm that is no crowd whoever goes; how many.
+    pub(crate) fn expire(
+        &mut self,
+        stores: &mut Stores,
+        goes: &Goes<'_, impl Fn(IpAddr) -> bool>,
+    ) -> usize {
         let dropped = match &mut self.body {
             Body::Free { .. } | Body::Empty { .. } | Body::Crowd(_) => 0,
             Body::Few { parts, peers } => {
                 let before = parts.len();
                 for at in (0..before).rev() {
                     // From the end: what fills the gap has been looked at already.
-                    if peers[at].seen.is_older(timeout, now) {
+                    if goes.takes(&peers[at]) {
                         parts.remove(peers, at);
                     }
                 }
                 before - parts.len()
             }
             Body::Blocks(blocks) => {
-                blocks.expire::<V4>(&mut stores.pools, timeout, now)
-                    + blocks.expire::<V6>(&mut stores.pools, timeout, now)
+                blocks.expire::<V4>(&mut stores.pools, goes)
+                    + blocks.expire::<V6>(&mut stores.pools, goes)
             }
         };
         if dropped > 0 {

@@ -1,8 +1,10 @@
 //! Expiry: a walk over all the swarms in steps of a bounded size.
 
+use std::net::IpAddr;
+
 use crate::crowd::STATES;
 use crate::family::Family;
-use crate::peer::{V4, V6};
+use crate::peer::{Peer, V4, V6};
 use crate::store::Shard;
 use crate::swarm::Body;
 use crate::{PeerState, Seconds};
@@ -37,6 +39,23 @@ struct InCrowd {
 
 const TABLES: usize = 2 * STATES.len();
 
+/// Which peers a sweep drops.
+pub(crate) struct Goes<'r, R> {
+    /// Who is silent for longer.
+    timeout: Seconds,
+    now: Seconds,
+    /// Whose address is refused.
+    is_refused: &'r R,
+}
+
+impl<R: Fn(IpAddr) -> bool> Goes<'_, R> {
+    #[inline]
+    pub(crate) fn takes<E: Family>(&self, peer: &Peer<E>) -> bool {
+        peer.seen.is_older(self.timeout, self.now)
+            || (self.is_refused)(peer.endpoint.parts().0.into())
+    }
+}
+
 impl InCrowd {
     fn table(table: usize) -> Self {
         Self { table, buckets_left: usize::MAX }
@@ -44,7 +63,12 @@ impl InCrowd {
 }
 
 impl Shard {
-    pub(crate) fn sweep(&mut self, now: Seconds, budget: usize) -> Expired {
+    pub(crate) fn sweep(
+        &mut self,
+        now: Seconds,
+        budget: usize,
+        is_refused: &impl Fn(IpAddr) -> bool,
+    ) -> Expired {
         let mut expired = Expired::default();
         let mut looked = self.stores.bury(budget);
         loop {
@@ -59,8 +83,10 @@ impl Shard {
             looked += match self.slab.entry(self.sweep.slot).body {
                 Body::Free { .. } => self.next_slot(),
                 Body::Empty { since } => self.sweep_empty(since, now, &mut expired),
-                Body::Few { .. } | Body::Blocks(_) => self.sweep_lists(now, &mut expired),
-                Body::Crowd(number) => self.sweep_bucket(number, now, &mut expired),
+                Body::Few { .. } | Body::Blocks(_) => {
+                    self.sweep_lists(now, is_refused, &mut expired)
+                }
+                Body::Crowd(number) => self.sweep_bucket(number, now, is_refused, &mut expired),
             };
             if looked >= budget {
                 return expired;
@@ -81,11 +107,16 @@ impl Shard {
         self.next_slot()
     }
 
-    fn sweep_lists(&mut self, now: Seconds, expired: &mut Expired) -> usize {
+    fn sweep_lists(
+        &mut self,
+        now: Seconds,
+        is_refused: &impl Fn(IpAddr) -> bool,
+        expired: &mut Expired,
+    ) -> usize {
         let slot = self.sweep.slot;
         let before = self.tally(slot);
-        let timeout = self.limits.peer_timeout;
-        let dropped = self.slab.entry_mut(slot).expire(&mut self.stores, timeout, now);
+        let goes = Goes { timeout: self.limits.peer_timeout, now, is_refused };
+        let dropped = self.slab.entry_mut(slot).expire(&mut self.stores, &goes);
         if dropped > 0 {
             self.account(slot, before);
             expired.peers += dropped;
@@ -95,7 +126,13 @@ impl Shard {
     }
 
     /// Sweeps one bucket of a crowd; after its last one the swarm may have become a small one.
-    fn sweep_bucket(&mut self, number: u32, now: Seconds, expired: &mut Expired) -> usize {
+    fn sweep_bucket(
+        &mut self,
+        number: u32,
+        now: Seconds,
+        is_refused: &impl Fn(IpAddr) -> bool,
+        expired: &mut Expired,
+    ) -> usize {
         let slot = self.sweep.slot;
         let mut at = self.sweep.crowd.unwrap_or(InCrowd::table(0));
         if at.table == TABLES {
@@ -105,10 +142,11 @@ impl Shard {
         }
         let before = self.tally(slot);
         let state = STATES[at.table % STATES.len()];
+        let goes = Goes { timeout: self.limits.peer_timeout, now, is_refused };
         let (looked, dropped) = if at.table < STATES.len() {
-            self.expire_bucket::<V4>(number, state, &mut at.buckets_left, now)
+            self.expire_bucket::<V4>(number, state, &mut at.buckets_left, &goes)
         } else {
-            self.expire_bucket::<V6>(number, state, &mut at.buckets_left, now)
+            self.expire_bucket::<V6>(number, state, &mut at.buckets_left, &goes)
         };
         if at.buckets_left == 0 {
             at = InCrowd::table(at.table + 1);
@@ -126,12 +164,12 @@ impl Shard {
         number: u32,
         state: PeerState,
         buckets_left: &mut usize,
-        now: Seconds,
+        goes: &Goes<'_, impl Fn(IpAddr) -> bool>,
     ) -> (usize, usize) {
         let (crowd, pools) = self.stores.crowd_mut(number);
         *buckets_left = E::tables(crowd)[state as usize].buckets().min(*buckets_left);
         let Some(bucket) = buckets_left.checked_sub(1) else { return (0, 0) };
         *buckets_left = bucket;
-        crowd.expire_bucket::<E>(pools, state, bucket, self.limits.peer_timeout, now)
+        crowd.expire_bucket::<E>(pools, state, bucket, goes)
     }
 }

@@ -58,6 +58,8 @@ fn named(config: &Config) -> Vec<String> {
     let mut wrong = Vec::new();
     wrong.extend(lists.err().map(said));
     wrong.extend(config.tls_files().and_then(|files| Served::check(&files)).err().map(said));
+    let screening = config.screening().map(|sources| sources.read(false));
+    wrong.extend(screening.and_then(Result::err).map(said));
     wrong.extend(config.given_connection_id_key().err().map(said));
     wrong.extend(config.given_ocelot_site_password().err().map(said));
     wrong.extend(config.given_ocelot_report_password().err().map(said));

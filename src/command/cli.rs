@@ -4,6 +4,7 @@ mod site;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -15,7 +16,7 @@ use ops::options::{self, ManSection};
 
 use crate::command::lists::{ListCommand, Which};
 use crate::command::site::{SiteRequest, TokenCommand};
-use crate::command::{books, lists};
+use crate::command::{books, lists, screen};
 use crate::config;
 
 pub use ops::options::Flags;
@@ -47,6 +48,8 @@ pub enum Request {
     CheckBooks(Flags),
     /// Change a list of torrents, or look at it.
     List(Flags, Which, ListCommand),
+    /// Say what the rules about addresses say of these.
+    Screen(Flags, Vec<IpAddr>),
     /// Ask a running private tracker.
     Site(Flags, SiteRequest),
     /// See to the tokens of its API.
@@ -89,6 +92,19 @@ pub fn command() -> Command {
         ])
         .subcommand(list("deny", "Refuse torrents: a list of an open tracker, in a file"))
         .subcommand(list("allow", "Serve these torrents and no others: a list in a file"))
+        .subcommand(
+            Command::new("screen")
+                .about("Say what the rules about addresses say of some, and why")
+                .arg(
+                    Arg::new("address")
+                        .required(true)
+                        .num_args(1..)
+                        .value_name("ADDRESS")
+                        .help("An address of IPv4 or IPv6")
+                        .value_parser(clap::value_parser!(IpAddr)),
+                )
+                .args(config::args_of(screen::OPTIONS)),
+        )
         .subcommand(
             Command::new("completions").about("Write completions for a shell").arg(
                 Arg::new("shell")
@@ -274,6 +290,12 @@ pub fn parse() -> Result<Request, clap::Error> {
             given.extend(outer);
             Request::CheckBooks(given)
         }
+        Some(("screen", inner)) => {
+            let mut given = config::given_of(inner, screen::OPTIONS);
+            given.extend(outer);
+            let addresses = inner.get_many("address").unwrap_or_default().copied().collect();
+            Request::Screen(given, addresses)
+        }
         Some(("completions", inner)) => {
             Request::Completions(*inner.get_one("shell").expect("clap requires the shell"))
         }
@@ -330,7 +352,10 @@ const MORE: [ManSection; 4] = [
                 "SIGTERM, SIGINT",
                 "Write a last snapshot and end; a second one, from a second later on, ends at once.",
             ),
-            ("SIGHUP", "Read the lists of torrents again."),
+            (
+                "SIGHUP",
+                "Read the lists of torrents, the rules about addresses and the certificates again.",
+            ),
         ],
     ),
     (

@@ -72,6 +72,11 @@ async fn health(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
         ));
     }
     text.push_str(&health_of_tls(&state.tls(), super::state::unix_seconds() as i64));
+    if let Some(why) = &state.screening().trouble {
+        text.push_str(&format!(
+            "screening: rules not read again, those before are in force; mend the file: {why}\n"
+        ));
+    }
     if let Some(books) = state.books() {
         text.push_str(&health_of_books(&books));
     }

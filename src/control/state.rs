@@ -1,16 +1,18 @@
 //! What the control listener knows: filled by the cores and the server, read by the pages.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use ops::counters::{Books, Core, Lists, Snapshot, Tls};
+use ops::counters::{Books, Core, Lists, Screened, Screening, Snapshot, Tls};
 use ops::health::{Phase, Watch};
 use ops::metrics::{Exporter, Sample};
 use ops::process;
+use ops::screening::{Gate, Table, Verdict};
 use ops::slot::Slot;
 use rustls::ServerConfig;
+use shard::Seconds;
 use tokio::sync::oneshot;
 
 use super::Api;
@@ -36,6 +38,9 @@ pub struct State {
     lists: Mutex<Lists>,
     tls: Mutex<Tls>,
     certificates: Mutex<Option<Arc<ServerConfig>>>,
+    screening: Mutex<Screening>,
+    /// Who may ask here, and who was turned away.
+    gate: Mutex<(Gate, Screened)>,
     books: OnceLock<Box<dyn Fn() -> Books + Send + Sync>>,
     api: OnceLock<Arc<Api>>,
     metrics: Mutex<Metrics>,
@@ -68,6 +73,8 @@ impl State {
             lists: Mutex::default(),
             tls: Mutex::default(),
             certificates: Mutex::default(),
+            screening: Mutex::default(),
+            gate: Mutex::default(),
             books: OnceLock::new(),
             api: OnceLock::new(),
             metrics: Mutex::new(Metrics { exporter, page: None }),
@@ -120,6 +127,32 @@ impl State {
     /// What is known of TLS.
     pub(super) fn tls(&self) -> Tls {
         lock(&self.tls).clone()
+    }
+
+    /// Says what is known of the rules about addresses from now on.
+    pub fn show_screening(&self, screening: Screening) {
+        *lock(&self.screening) = screening;
+    }
+
+    /// What is known of the rules about addresses.
+    pub(super) fn screening(&self) -> Screening {
+        lock(&self.screening).clone()
+    }
+
+    /// Lets in by these rules about addresses from now on.
+    pub fn screen_by(&self, table: Arc<Table>) {
+        lock(&self.gate).0.put(table);
+    }
+
+    /// Whether who comes from an address may ask here. Whoever is on this machine may: a rule that is too wide must not
+    /// keep its operator out.
+    pub(super) fn lets_in(&self, address: IpAddr) -> bool {
+        if address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST {
+            return true;
+        }
+        let (gate, screened) = &mut *lock(&self.gate);
+        let now = Seconds(unix_seconds() as u32);
+        gate.judge(address, "control", now, screened) != Verdict::Deny
     }
 
     /// Has the books of a private tracker told. `look` is called whenever a page is made, on the control
@@ -186,6 +219,8 @@ impl State {
             snapshot: &lock(&self.snapshot),
             lists: *lock(&self.lists),
             tls: &lock(&self.tls),
+            screening: &lock(&self.screening),
+            screened: &lock(&self.gate).1,
             books: books.as_ref(),
             api: self.api.get().map(|api| api.figures()).unwrap_or_default(),
             process: process.as_ref(),

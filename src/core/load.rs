@@ -74,10 +74,20 @@ impl Engine {
             return;
         }
         let now = self.clock.now();
-        let expired = match &mut self.private {
-            Some(private) => private.sweep(now, budget),
-            None => self.shard.expire(self.clock.steady_at(now), budget).peers,
+        let steady = self.clock.steady_at(now);
+        let (expired, finished) = match (&mut self.private, self.gate.table()) {
+            (Some(private), table) => private.sweep(now, budget, table),
+            (None, None) => {
+                let expired = self.shard.expire(steady, budget);
+                (expired.peers, expired.finished)
+            }
+            (None, Some(table)) => {
+                let is_refused = |address| table.refuses(address);
+                let expired = self.shard.expire_refusing(steady, budget, &is_refused);
+                (expired.peers, expired.finished)
+            }
         };
+        self.hurried_rounds -= u8::from(finished && self.hurried_rounds > 0);
         self.counters.expired_peers += expired as u64;
     }
 

@@ -22,6 +22,7 @@ use std::net::{IpAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use ops::counters::Protocol;
+use ops::screening::Verdict;
 use persist::Trouble;
 
 use super::http::connection::{Held, travel};
@@ -106,7 +107,7 @@ fn begin(core: &SharedCore, mut connection: Held, remote: IpAddr, door: Door) {
     }
     let mut input = {
         let core = &mut *core.borrow_mut();
-        if !core.welcome(&mut connection, remote, is_tls) {
+        if core.turns_away(remote) || !core.welcome(&mut connection, remote, is_tls) {
             return;
         }
         std::mem::take(&mut core.desk.http_in)
@@ -128,8 +129,11 @@ pub(super) fn enter(
     input: &[u8],
     is_tls: bool,
 ) {
-    if !core.borrow_mut().welcome(&mut connection, remote, is_tls) {
-        return;
+    {
+        let core = &mut *core.borrow_mut();
+        if core.turns_away(remote) || !core.welcome(&mut connection, remote, is_tls) {
+            return;
+        }
     }
     match input {
         [] => conversation::begin(core, connection, remote, Vec::new(), &[], Next::Begin),
@@ -139,6 +143,12 @@ pub(super) fn enter(
 }
 
 impl Core {
+    /// Whether a connection is refused for its address. That of a trusted proxy is asked of each request, by whose it is.
+    fn turns_away(&mut self, remote: Remote) -> bool {
+        let address = remote.connection();
+        self.engine.screen(address, Protocol::Http) == Verdict::Deny && !self.is_proxy(address)
+    }
+
     /// Counts a new connection, and begins its TLS where there is to be any; false when that cannot be.
     fn welcome(&mut self, connection: &mut Held, remote: Remote, is_tls: bool) -> bool {
         self.engine.counters.front(Protocol::Http, family(remote.connection())).connections += 1;

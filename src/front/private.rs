@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 
 use ops::counters::{Protocol, Reason};
+use ops::screening::Verdict;
 use shard::private::{Announce, Passkey, Refusal, User};
 use shard::{Counts, Families, InfoHash, Seconds};
 
@@ -112,7 +113,19 @@ impl Core {
         match Target::of(head, head_bytes) {
             Target::Announce(key) => {
                 match self.ask_private(head, key, remote) {
-                    Ok(asked) => return self.go_to_owner(asked, framing, now, out),
+                    Ok(asked) => {
+                        let others = [asked.remote].into_iter().filter(|other| *other != remote);
+                        return match self.screen_named(
+                            &asked.announce,
+                            others,
+                            remote,
+                            Protocol::Http,
+                        ) {
+                            Verdict::Allow => self.go_to_owner(asked, framing, now, out),
+                            Verdict::Deny => Some(Next::Close),
+                            Verdict::Defer => self.defer_private(head, head_bytes, framing, out),
+                        };
+                    }
                     Err(refusal) => {
                         let said = Asked::parse(head.query, Dialect::Standard).ok();
                         let passkey = said.and_then(|asked| asked.passkey(key).ok());
@@ -150,6 +163,41 @@ impl Core {
                 None
             }
         }
+    }
+
+    /// What happens to an announce for the addresses that it names beside the one it came from.
+    fn screen_named(
+        &mut self,
+        announce: &Announce,
+        others: impl Iterator<Item = IpAddr>,
+        remote: IpAddr,
+        protocol: Protocol,
+    ) -> Verdict {
+        if !self.engine.gate.has_rules() {
+            return Verdict::Allow;
+        }
+        let endpoints = &announce.endpoints;
+        let (v4, v6) = (endpoints.address_v4(), endpoints.address_v6());
+        let named = [v4.map(IpAddr::from), v6.map(IpAddr::from)].into_iter().flatten();
+        let named = named.filter(|named| *named != remote).chain(others);
+        let strictest =
+            |strictest: Verdict, address| strictest.max(self.engine.screen(address, protocol));
+        named.fold(Verdict::Allow, strictest)
+    }
+
+    /// Tells who is deferred nobody, and to come back soon; what is no announce gets nothing.
+    #[cold]
+    pub fn defer_private(
+        &mut self,
+        head: &Head<'_>,
+        head_bytes: usize,
+        framing: Framing,
+        out: &mut Vec<u8>,
+    ) -> Option<Next> {
+        let Target::Announce(_) = Target::of(head, head_bytes) else { return Some(Next::Close) };
+        let told = TurnedAway::Nobody { interval: self.engine.soon(), says_why: false };
+        write_refusal(out, framing, &crate::core::Refused::Deferred, told);
+        None
     }
 
     fn refuse_site(&mut self, remote: IpAddr, framing: Framing, out: &mut Vec<u8>) -> Option<Next> {
@@ -421,7 +469,21 @@ impl Core {
         let mut url_data = [0; URL_DATA_BYTES_MAX];
         let url_data = announce.options.url_data(&mut url_data);
         let asked = Asked::of_udp(announce, url_data);
-        match self.ask_private_udp(&asked, address) {
+        let heard = self.ask_private_udp(&asked, address);
+        if let Ok(announce_of_user) = &heard {
+            let others = std::iter::empty();
+            match self.screen_named(announce_of_user, others, address, Protocol::Udp) {
+                Verdict::Allow => {}
+                Verdict::Deny => return,
+                Verdict::Defer => {
+                    let (interval, transaction) = (self.engine.soon(), announce.transaction);
+                    return self.push(port, from, |out| {
+                        write_announce(out, transaction, interval, Counts::default(), &[]);
+                    });
+                }
+            }
+        }
+        match heard {
             Ok(announce_of_user) => match self.engine.elsewhere(&announce_of_user.info_hash) {
                 None => {
                     waiting.private.push(announce_of_user);

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use glommio::net::UdpSocket;
 use ops::counters::{Protocol, Reason};
+use ops::screening::Verdict;
 use persist::Trouble;
 use shard::{Announce, Counts, InfoHash, Seconds};
 
@@ -141,6 +142,9 @@ impl Core {
         waiting: &mut Waiting,
     ) {
         let address = from.remote.ip().to_canonical();
+        if self.engine.gate.has_rules() && !self.lets_in_udp(port, datagram, from, address, now) {
+            return;
+        }
         let front = self.engine.counters.front(Protocol::Udp, family(address));
         front.received_bytes += datagram.len() as u64;
         if !can_be_answered(from.remote) {
@@ -186,6 +190,39 @@ impl Core {
                 refused::say(Protocol::Udp, address, &malformed);
             }
         }
+    }
+
+    /// Whether the rules about addresses let a datagram in; who is deferred is answered here.
+    #[cold]
+    #[inline(never)]
+    fn lets_in_udp(
+        &mut self,
+        port: usize,
+        datagram: &[u8],
+        from: Correspondent,
+        address: IpAddr,
+        now: Seconds,
+    ) -> bool {
+        match self.engine.screen(address, Protocol::Udp) {
+            Verdict::Allow => return true,
+            Verdict::Deny => return false,
+            Verdict::Defer => {}
+        }
+        match udp::parse(datagram) {
+            _ if !can_be_answered(from.remote) => {}
+            // It is needed for the announce.
+            Ok(Request::Connect(_)) => return true,
+            Ok(Request::Announce(announce))
+                if self.is_good(announce.connection_id, address, now) =>
+            {
+                let interval = self.engine.soon();
+                self.push(port, from, |out| {
+                    write_announce(out, announce.transaction, interval, Counts::default(), &[]);
+                });
+            }
+            _ => {}
+        }
+        false
     }
 
     /// Answers a scrape whose connection id is good, here or when other cores have counted.

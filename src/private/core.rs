@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ops::counters::{self, Family, Protocol, Reason};
+use ops::screening::Table;
 use persist::Trouble;
 use persist::journal::{self, Answer, Columns};
 use shard::private::{
@@ -260,19 +261,26 @@ impl Private {
         }
     }
 
-    /// Looks at the next peers of the sweep and drops who has been silent for too long; how many.
-    pub fn sweep(&mut self, now: Seconds, budget: usize) -> usize {
+    /// Looks at the next peers of the sweep and drops who has been silent for too long, and whose address the rules
+    /// refuse; how many, and whether that was the last of a round.
+    pub fn sweep(&mut self, now: Seconds, budget: usize, rules: Option<&Table>) -> (usize, bool) {
         if self.outgoing.is_crowded() {
             // Who leaves while the journal takes nothing would be back after a crash.
-            return 0;
+            return (0, false);
         }
         self.gone.clear();
-        let swept = self.swarms.expire(now, budget, &mut self.gone);
+        let swept = match rules {
+            None => self.swarms.expire(now, budget, &mut self.gone),
+            Some(rules) => {
+                let is_refused = |address| rules.refuses(address);
+                self.swarms.expire_refusing(now, budget, Some(&is_refused), &mut self.gone)
+            }
+        };
         for gone in self.gone.iter().filter(|gone| gone.swarm.is_some()) {
             self.outgoing.push(*gone);
         }
         self.count_gone();
-        swept.peers
+        (swept.peers, swept.finished)
     }
 
     /// Whose passkey this is, or was and is good still. The time is asked for where it matters.

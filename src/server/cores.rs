@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 use glommio::{BuilderErrorKind, ExecutorJoinHandle, GlommioError};
 use ops::lists::{Standing, Standings, TorrentLists};
+use ops::screening::{Gate, Table};
 use persist::{Grace, Restored, Snapshot, Trouble};
 use shard::{InfoHash, Limits, Reply, Seconds, Shard};
 
@@ -23,7 +24,7 @@ use crate::core::mesh::gather::Gather;
 use crate::core::mesh::message::{Command, Message};
 use crate::core::mesh::unheard::Unheard;
 use crate::core::mesh::{self, Address};
-use crate::core::{Engine, route};
+use crate::core::{Engine, HURRIED_ROUNDS, route};
 use crate::front::{Core, Desk};
 use crate::private::books::PrivateOutfit;
 use crate::private::books::restore;
@@ -40,6 +41,8 @@ pub(super) struct Outfit {
     pub(super) clock: Clock,
     pub(super) connection_ids: ConnectionIds,
     pub(super) lists: Arc<TorrentLists>,
+    /// Which addresses are served, where there are rules about that.
+    pub(super) screening: Option<Arc<Table>>,
     /// What connections with TLS are shown.
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     /// Where the tracker is private.
@@ -230,7 +233,7 @@ impl Seeds {
 impl Part {
     fn build(self) -> (Core, Result<Restored, Unloaded>) {
         let Part { number, seeds, outfit, snapshot, said, mesh } = self;
-        let Outfit { settings, clock, connection_ids, lists, tls, private } = outfit;
+        let Outfit { settings, clock, connection_ids, lists, screening, tls, private } = outfit;
         let cores = mesh.len();
         let mut shard = Shard::new(seeds.open, limits(&settings, cores));
         let now = clock.now();
@@ -274,6 +277,9 @@ impl Part {
             interval,
             lists,
             said,
+            // The swarms are those of before the rules.
+            hurried_rounds: if screening.is_some() { HURRIED_ROUNDS } else { 0 },
+            gate: Gate::new(screening),
             mesh,
             gather: Gather::new(),
             settings,

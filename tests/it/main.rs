@@ -19,6 +19,7 @@ mod refusals;
 mod restart;
 mod rooms;
 mod routing;
+mod screening;
 mod stop;
 mod tls;
 mod tracker;

@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use super::table::{self as t, ALL, Kind, Metric};
 use crate::counters::{
     Api, Books, Channel, Core, Family, Front, Journal, Ledger, Lists, Protocol, Reason,
-    SUSPICION_KINDS, SiteCalls, Snapshot, Tls,
+    SUSPICION_KINDS, Screened, Screening, SiteCalls, Snapshot, Tls,
 };
 use crate::health::Phase;
 use crate::process::Process;
@@ -26,6 +26,10 @@ pub struct Sample<'a> {
     pub lists: Lists,
     /// What is known of TLS.
     pub tls: &'a Tls,
+    /// What is known of the rules of screening.
+    pub screening: &'a Screening,
+    /// Who was turned away for its address elsewhere than on a core.
+    pub screened: &'a Screened,
     /// The figures of the books; `None` unless the tracker is private, and then those metrics are missing.
     pub books: Option<&'a Books>,
     /// The figures of the API.
@@ -79,6 +83,7 @@ impl Exporter {
         if !sample.tls.certificates.is_empty() {
             self.publish_tls(sample.tls, sample.cores);
         }
+        self.publish_screening(sample);
         self.publish_api(&sample.api);
         if let Some(books) = sample.books {
             self.publish_books(books, sample.cores);
@@ -213,6 +218,24 @@ impl Exporter {
         self.count(&t::PROXIES_SILENT, &[], cores.iter().map(|core| core.proxies_silent).sum());
         let percent = cores.iter().filter_map(|core| core.crowd).map(|(_, percent)| percent).max();
         self.set(&t::CROWD_RATIO, &[], f64::from(percent.unwrap_or(0)) / 100.0);
+    }
+
+    fn publish_screening(&self, sample: &Sample<'_>) {
+        let mut screened = sample.screened.clone();
+        sample.cores.iter().for_each(|core| screened.add(&core.screened));
+        for (rule, country, count) in screened.denied() {
+            let country = country.map_or("none".to_owned(), |country| country.to_string());
+            self.count(&t::SCREENED, &[rule.label(), &country], count);
+        }
+        self.count(&t::SCREENING_DEFERRED, &[], screened.deferred);
+        self.count(&t::SCREENING_RELOAD_FAILURES, &[], sample.screening.failures);
+        if let Some(sizes) = &sample.screening.sizes {
+            let set = |metric, label: &str, size: usize| self.set(metric, &[label], size as f64);
+            set(&t::SCREENING_NETWORKS, "deny", sizes.denied_networks);
+            set(&t::SCREENING_NETWORKS, "allow", sizes.allowed_networks);
+            set(&t::SCREENING_RANGES, Family::V4.label(), sizes.ranges_v4);
+            set(&t::SCREENING_RANGES, Family::V6.label(), sizes.ranges_v6);
+        }
     }
 
     fn publish_tls(&self, tls: &Tls, cores: &[Core]) {
@@ -403,6 +426,7 @@ mod tests {
     use super::super::table::Trackers;
     use super::*;
     use crate::counters::ShownCertificate;
+    use crate::screening::{Country, Rule, Sizes};
     use shard::Totals;
     use std::io::Write;
     use std::process::{Command, Stdio};
@@ -429,6 +453,8 @@ mod tests {
     fn exporter_of(cores: &[Core], snapshot: &Snapshot, books: Option<&Books>) -> Exporter {
         let mut exporter = Exporter::new("1.2.3", 1000.0);
         let process = Process { resident_bytes: 4096, cpu_seconds: 1.25, ..Process::default() };
+        let mut screened = Screened::default();
+        screened.deny(Rule::Country, Country::parse("CU"));
         exporter.publish(&Sample {
             api: Api { unauthorized: 2, ..Api::default() },
             cores,
@@ -443,6 +469,8 @@ mod tests {
                 }],
                 ..Tls::default()
             },
+            screening: &Screening { sizes: Some(Sizes::default()), ..Screening::default() },
+            screened: &screened,
             books,
             process: Some(&process),
             now: 1060.0,
@@ -543,6 +571,8 @@ mod tests {
             snapshot: &snapshot,
             lists: Lists::default(),
             tls: &Tls::default(),
+            screening: &Screening::default(),
+            screened: &Screened::default(),
             books: None,
             process: None,
             now: 1061.0,

@@ -110,10 +110,13 @@ impl Members {
     }
 
     /// A crowd with the memory that its peers are in.
-    pub(crate) fn parts(&mut self, number: u32) -> (&mut Crowd, &mut Pool<Face>, &mut Accounts) {
+    pub(crate) fn parts(
+        &mut self,
+        number: u32,
+    ) -> (&mut Crowd, &mut Pool<Face>, &mut Accounts, &Wides) {
         let crowd = self.crowds.get_mut(number).as_deref_mut();
         let crowd = crowd.expect("a swarm's crowd is there while it is");
-        (crowd, &mut self.faces, &mut self.accounts)
+        (crowd, &mut self.faces, &mut self.accounts, &self.wides)
     }
 
     /// Shows the peers of a swarm one by one, until `show` says that is enough.

@@ -1,12 +1,18 @@
 //! How peers leave without saying so: in steps of a bounded size.
 
+use std::net::IpAddr;
+
 use super::face::Face;
 use super::hybrid::Whom;
 use super::members::{TABLES, state_of};
 use super::torrent::{Body, Role, Standing};
+use super::wides::Wides;
 use super::{Gone, Stamp, Swarm, Swarms, Terms, UserId};
 use crate::table::Place;
 use crate::{InfoHash, PeerState, Seconds};
+
+/// Whose address is refused, where some are.
+pub type Refused<'r> = Option<&'r dyn Fn(IpAddr) -> bool>;
 
 /// The outcome of a step of the sweep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -56,6 +62,15 @@ impl Sweep {
     }
 }
 
+/// Whether a peer has an address that is refused.
+#[inline]
+fn is_at_refused(face: &Face, wides: &Wides, is_refused: Refused<'_>) -> bool {
+    let Some(is_refused) = is_refused else { return false };
+    let endpoints = face.endpoints(wides);
+    let (v4, v6) = (endpoints.address_v4(), endpoints.address_v6());
+    v4.is_some_and(|v4| is_refused(v4.into())) || v6.is_some_and(|v6| is_refused(v6.into()))
+}
+
 /// Peers that leave at once with their torrent.
 const UNREGISTER_STEP: usize = 256;
 
@@ -102,6 +117,22 @@ impl Swarms {
     /// for too long, those of users and torrents no longer there, and tokens and reasons that are over.
     /// Peers that left are appended to `gone`.
     pub fn expire(&mut self, now: Seconds, budget: usize, gone: &mut Vec<Gone>) -> Swept {
+        self.expire_refusing(now, budget, None, gone)
+    }
+
+    /// Has the sweep begin anew, for what is refused since.
+    pub fn sweep_anew(&mut self) {
+        (self.sweep.slot, self.sweep.crowd) = (0, None);
+    }
+
+    /// The same, and drops peers of one of whose addresses `is_refused` says so.
+    pub fn expire_refusing(
+        &mut self,
+        now: Seconds,
+        budget: usize,
+        is_refused: Refused<'_>,
+        gone: &mut Vec<Gone>,
+    ) -> Swept {
         let before = gone.len();
         let mut looked = self.bury(budget, now, gone);
         self.tokens.sweep(now, SIDE_BUDGET.min(budget));
@@ -116,25 +147,25 @@ impl Swarms {
                 self.sweep.round = self.sweep.round.wrapping_add(1);
                 finished = true;
             } else {
-                looked += self.sweep_slot(now, gone);
+                looked += self.sweep_slot(now, is_refused, gone);
             }
         }
         self.rights.settle(self.sweep.round, RULINGS_BUDGET);
         Swept { peers: gone.len() - before, finished }
     }
 
-    fn sweep_slot(&mut self, now: Seconds, gone: &mut Vec<Gone>) -> usize {
+    fn sweep_slot(&mut self, now: Seconds, is_refused: Refused<'_>, gone: &mut Vec<Gone>) -> usize {
         let torrent = self.torrents.get(self.sweep.slot);
         match (torrent.standing, &torrent.body) {
             (Standing::Free | Standing::Dying, _) => self.next_slot(),
             // Of a second name too, where nobody leaves: whoever leaves the first swarm leaves that one.
             (Standing::Registered, Body::List(_)) => {
-                let looked = self.sweep_list(now, gone);
+                let looked = self.sweep_list(now, is_refused, gone);
                 looked + self.next_slot()
             }
             (Standing::Registered, Body::Crowd(number)) => {
                 let number = *number;
-                self.sweep_bucket(number, now, gone)
+                self.sweep_bucket(number, now, is_refused, gone)
             }
         }
     }
@@ -144,7 +175,7 @@ impl Swarms {
         1
     }
 
-    fn sweep_list(&mut self, now: Seconds, gone: &mut Vec<Gone>) -> usize {
+    fn sweep_list(&mut self, now: Seconds, is_refused: Refused<'_>, gone: &mut Vec<Gone>) -> usize {
         let silence = self.silence(now);
         let torrent = self.torrents.get_mut(self.sweep.slot);
         let is_second = torrent.role == Role::Second;
@@ -156,7 +187,8 @@ impl Swarms {
             // From the end: what fills the gap has been looked at already.
             let state = list.parts.state(at);
             let mut face = list.peers(&members.faces)[at];
-            let stays = self.rights.write(&mut face, state);
+            let stays = self.rights.write(&mut face, state)
+                && !is_at_refused(&face, &members.wides, is_refused);
             let silent =
                 || silence.is_too_long(members.accounts.heard(face.account, face.mark.is_large()));
             if !is_second && (!stays || silent()) {
@@ -170,7 +202,13 @@ impl Swarms {
     }
 
     /// Sweeps one bucket of a crowd; after its last one the swarm may have become a small one.
-    fn sweep_bucket(&mut self, number: u32, now: Seconds, gone: &mut Vec<Gone>) -> usize {
+    fn sweep_bucket(
+        &mut self,
+        number: u32,
+        now: Seconds,
+        is_refused: Refused<'_>,
+        gone: &mut Vec<Gone>,
+    ) -> usize {
         let slot = self.sweep.slot;
         let mut at = self.sweep.crowd.unwrap_or(InCrowd::table(0));
         if at.table == TABLES {
@@ -186,14 +224,15 @@ impl Swarms {
             let is_second = self.torrents.get(slot).role == Role::Second;
             let mut left = std::mem::take(&mut self.sweep.faces);
             let members = &mut self.members;
-            let (crowd, faces, accounts) = members.parts(number);
+            let (crowd, faces, accounts, wides) = members.parts(number);
             let table = &mut crowd.tables[at.table];
             let state = state_of(at.table);
             table.bucket(faces, bucket).iter().for_each(|face| accounts.prefetch(face.account));
             looked = table.bucket(faces, bucket).len();
             for place in (0..looked).rev().map(|at| Place { bucket, at }) {
                 let mut face = table.bucket(faces, bucket)[place.at];
-                let stays = self.rights.write(&mut face, state);
+                let stays =
+                    self.rights.write(&mut face, state) && !is_at_refused(&face, wides, is_refused);
                 let silent =
                     || silence.is_too_long(accounts.heard(face.account, face.mark.is_large()));
                 if !is_second && (!stays || silent()) {

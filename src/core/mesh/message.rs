@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use ops::lists::TorrentLists;
+use ops::screening::Table;
 use persist::postgres::SaidAt;
 use shard::private::{self, Change, Endpoints, Rules, User, UserId};
 use shard::{Announce, Counts, InfoHash, Piece, Seconds};
@@ -229,6 +230,8 @@ pub struct Differing {
 pub enum Command {
     /// Use these lists from now on.
     Lists(Arc<TorrentLists>),
+    /// Serve by these rules about addresses from now on.
+    Screening(Arc<Table>),
     /// Show these certificates from now on.
     Certificates(Arc<rustls::ServerConfig>),
     /// Drop the swarms of these torrents, as far as this core owns them.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use ops::counters::{Protocol, Reason};
+use ops::screening::Verdict;
 use shard::{Counts, Families, InfoHash, Scope, Seconds};
 
 use crate::core::mesh::late::Late;
@@ -101,7 +102,11 @@ impl Core {
             let front = self.engine.counters.front(Protocol::Http, family(client));
             front.received_bytes += taken as u64;
             let framing = self.framing(&head);
+            let screened = self.engine.screen(client, Protocol::Http);
             let next = match head.target() {
+                // Rules may have changed since the connection began.
+                _ if screened == Verdict::Deny => Some(Next::Close),
+                _ if screened == Verdict::Defer => self.defer(&head, taken, framing, out),
                 _ if self.engine.private.is_some() => {
                     self.hear_private(&head, taken, framing, client, now, out)
                 }
@@ -134,6 +139,23 @@ impl Core {
         }
     }
 
+    /// Tells who is deferred nobody, and to come back soon; what is no announce gets nothing.
+    #[cold]
+    fn defer(
+        &mut self,
+        head: &Head<'_>,
+        head_bytes: usize,
+        framing: Framing,
+        out: &mut Vec<u8>,
+    ) -> Option<Next> {
+        if self.engine.private.is_some() {
+            return self.defer_private(head, head_bytes, framing, out);
+        }
+        let Target::Announce(_) = head.target() else { return Some(Next::Close) };
+        self.refuse_http(framing, Refused::Deferred, out);
+        None
+    }
+
     fn framing(&self, head: &Head<'_>) -> Framing {
         let framing = head.framing();
         if self.engine.settings.http_keep_alive && !self.engine.draining {
@@ -163,6 +185,16 @@ impl Core {
         let numwant =
             asked.numwant.peers(asked.event, settings.numwant_default, settings.numwant_max);
         let address = self.announced_address(&asked, remote);
+        if address != remote {
+            match self.engine.screen(address, Protocol::Http) {
+                Verdict::Allow => {}
+                Verdict::Deny => return Some(Next::Close),
+                Verdict::Defer => {
+                    self.refuse_http(framing, Refused::Deferred, out);
+                    return None;
+                }
+            }
+        }
         let announce = asked.to_engine(address, Families { v4: true, v6: true }, numwant);
         let asked = HttpAnnounce {
             announce,

@@ -17,6 +17,9 @@ const SWEEP_BUDGET: usize = 1024;
 /// How long a sweep over the whole shard takes, so that a peer leaves at most this late.
 const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 
+/// The same when rules about addresses have changed, so that whom they refuse is gone within a minute.
+const HURRIED_SWEEP_PERIOD: Duration = Duration::from_secs(15);
+
 /// The shortest and the longest time between two steps of the sweep.
 const SWEEP_STEP: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
 
@@ -33,7 +36,11 @@ pub(super) async fn sweep(core: SharedCore) {
             let engine = &mut core.borrow_mut().engine;
             engine.sweep(SWEEP_BUDGET);
             let steps = engine.walked() / SWEEP_BUDGET + 1;
-            (SWEEP_PERIOD / steps as u32).clamp(SWEEP_STEP.0, SWEEP_STEP.1)
+            let period = match engine.hurried_rounds {
+                0 => SWEEP_PERIOD,
+                _ => HURRIED_SWEEP_PERIOD,
+            };
+            (period / steps as u32).clamp(SWEEP_STEP.0, SWEEP_STEP.1)
         };
         sleep(pause).await;
     }

@@ -1,0 +1,92 @@
+//! Screening: which addresses are served, by network and by country.
+//!
+//! Rules come from lists of networks, from options that name countries, and from databases that say in which country an
+//! address is. They are read by a thread beside the cores and made into one [`Table`], which a core gets behind an `Arc`
+//! and only asks for a [`Judgement`]. What goes before what is said in `docs/screening.md`:
+//!
+//! 1. The network with the longest prefix that a list names, and of two that are the same the one that is refused.
+//! 2. Addresses that mean something only nearby are served.
+//! 3. The country, by the first database that names one.
+//! 4. What is to happen where there are rules about countries and none is known.
+
+mod audit;
+mod database;
+mod gate;
+mod judgement;
+mod networks;
+mod ranges;
+mod sources;
+mod stands_for;
+mod table;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod written;
+
+use std::net::IpAddr;
+
+use judgement::Code;
+use table::{TableV4, TableV6};
+
+pub use audit::Audit;
+pub use database::DatabaseError;
+pub use gate::Gate;
+pub use judgement::{Country, Judgement, Rule, Verdict};
+pub use networks::NetworkRule;
+pub use sources::{Changed, Screening, ScreeningError, Sizes, Sources};
+
+/// What the rules say of each address. It does not change; other rules make another one.
+#[derive(Clone, Debug)]
+pub struct Table {
+    v4: TableV4,
+    v6: TableV6,
+}
+
+/// The IPv4 addresses that one stands for, where it is of a form that does.
+pub fn stands_for(address: IpAddr) -> Vec<IpAddr> {
+    let IpAddr::V6(v6) = address else { return Vec::new() };
+    let is_in = |(start, len): &(u128, u8)| (u128::from(v6) ^ start) >> (128 - len) == 0;
+    if !stands_for::PREFIXES.iter().any(is_in) {
+        return Vec::new();
+    }
+    let mut addresses = stands_for::addresses(v6).map(IpAddr::from).to_vec();
+    addresses.dedup();
+    addresses
+}
+
+impl Table {
+    /// What the rules say of an address. One that stands for IPv4 addresses is judged as those, by the strictest of what
+    /// is said of them, unless a list names its own network within the form that it has.
+    #[inline]
+    pub fn judge(&self, address: IpAddr) -> Judgement {
+        let code = match address {
+            IpAddr::V4(address) => self.v4.find(address.into()),
+            IpAddr::V6(address) => match self.v6.find(address.into()) {
+                Code::STANDS_FOR => return self.judge_what_it_stands_for(address),
+                code => code,
+            },
+        };
+        match code {
+            Code::SERVED => Judgement::SERVED,
+            code => code.judgement(),
+        }
+    }
+
+    #[cold]
+    fn judge_what_it_stands_for(&self, address: std::net::Ipv6Addr) -> Judgement {
+        let judge = |address: std::net::Ipv4Addr| self.v4.find(address.into()).judgement();
+        let [first, second] = stands_for::addresses(address).map(judge);
+        if second.verdict > first.verdict { second } else { first }
+    }
+
+    /// Whether who comes from an address gets nothing.
+    #[inline]
+    pub fn refuses(&self, address: IpAddr) -> bool {
+        self.judge(address).verdict == Verdict::Deny
+    }
+
+    /// How much memory it takes.
+    pub fn bytes(&self) -> usize {
+        self.v4.bytes() + self.v6.bytes()
+    }
+}
