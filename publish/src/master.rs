@@ -313,13 +313,15 @@ impl Master {
                 return;
             }
             Event::Folder(Folder::Lost(why)) => {
-                tracing::error!(folder = %self.folder.display(), why, "the watched folder is lost; nothing is withdrawn. If it is another one on purpose, say `margay publish confirm`");
+                tracing::error!(folder = %self.folder.display(), why, "the watched folder is lost; nothing is withdrawn, and nothing new is published until it is back. If it is another one on purpose, say `margay publish confirm`");
                 self.lost = Some(why);
                 return;
             }
         };
         let Some(name) = name.to_str() else {
-            tracing::warn!(name = %name.to_string_lossy(), "a name that is not UTF-8 cannot be published; rename it");
+            if self.names.see_unreadable(&name, &names::seen(state)) {
+                tracing::warn!(name = %name.to_string_lossy(), "{}", names::UNREADABLE);
+            }
             return;
         };
         if let State::Changed(how) = &state {

@@ -4,6 +4,7 @@
 //! but when its file is gone, or when other content of it has been hashed.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use shard::InfoHash;
@@ -106,6 +107,8 @@ struct Name {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     names: BTreeMap<String, Name>,
+    /// Those that are not UTF-8, as they are shown.
+    unreadable: BTreeMap<OsString, String>,
 }
 
 impl Names {
@@ -156,6 +159,20 @@ impl Names {
             }
         }
         acts
+    }
+
+    /// Something is seen of a name that is not UTF-8. Says whether it is new.
+    pub(super) fn see_unreadable(&mut self, name: &OsStr, seen: &Seen) -> bool {
+        match seen {
+            Seen::Gone => {
+                self.unreadable.remove(name);
+                false
+            }
+            _ => {
+                let shown = name.to_string_lossy().into_owned();
+                self.unreadable.insert(name.to_owned(), shown).is_none()
+            }
+        }
     }
 
     /// Hashing of a name has come to an end.
@@ -257,11 +274,15 @@ impl Names {
     pub(super) fn states(
         &self,
     ) -> impl Iterator<Item = (&str, FileState, Option<&str>, Option<InfoHash>)> {
-        self.names.iter().map(|(name, entry)| {
+        let names = self.names.iter().map(|(name, entry)| {
             let (state, reason) = entry.state();
             let info_hash = entry.torrent.as_ref().map(|(info_hash, _)| *info_hash);
             (name.as_str(), state, reason, info_hash)
-        })
+        });
+        let unreadable = self.unreadable.values();
+        names.chain(
+            unreadable.map(|name| (name.as_str(), FileState::Failed, Some(UNREADABLE), None)),
+        )
     }
 
     fn entry(&mut self, name: &str) -> &mut Name {
@@ -338,6 +359,9 @@ impl Name {
         }
     }
 }
+
+/// What is said of a name that is not UTF-8.
+pub(super) const UNREADABLE: &str = "a name that is not UTF-8 cannot be published; rename it";
 
 /// What is said of a name that was written to in place, and which of its files were.
 fn overwritten(was: Option<&Look>, now: &Look) -> String {

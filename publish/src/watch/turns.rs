@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use super::folder::{Event, Folder, How, Options};
 use super::inbox::{Inbox, Order, Shared, limit, notice};
@@ -290,7 +290,6 @@ impl Turns {
 
     fn tell_watching(&mut self, how: How) {
         let Place { resolved, identity, .. } = &self.place;
-        info!(folder = %resolved.display(), ?how, "watching");
         self.outbox.push_back(Event::Folder(Folder::Watching {
             path: resolved.clone(),
             identity: *identity,
@@ -302,7 +301,6 @@ impl Turns {
         if self.stage == stage {
             return;
         }
-        error!("{reason}; nothing is withdrawn, and nothing new is published until it is back");
         self.stage = stage;
         self.inotify = None;
         self.outbox.push_back(Event::Folder(Folder::Lost(reason)));

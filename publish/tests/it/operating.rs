@@ -1,8 +1,11 @@
 //! What an operator of a Master meets: names that are held back, folders that are shared or vanish, keys.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::ffi::OsStrExt;
 
+use publish::feed::PublicKey;
 use publish::web::status::FileState;
 
 use crate::site::{Site, free_port, get, publisher, tree, until};
@@ -247,9 +250,43 @@ fn what_vanishes_from_the_docroot_is_written_again() {
         fs::read(docroot.join("feed.list")).is_ok_and(|list| list.starts_with(b"margay-list"))
     });
     site.settles();
-    fs::remove_dir_all(&docroot).unwrap();
+    // A list may be on its way there.
+    until("it is removed", || fs::remove_dir_all(&docroot).is_ok());
     until("all is there again", || docroot.join("feed.xml").exists());
     until("and the list", || docroot.join("feed.list").exists());
     site.settles();
     site.master.says("no trouble");
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_has_failed_with_the_reason() {
+    let site = Site::start(0);
+    let name = site.home.path().join("in").join(OsStr::from_bytes(b"bad\xff.bin"));
+    fs::write(&name, b"one").unwrap();
+    let failed = || {
+        let files = site.master.status().map(|status| status.files).unwrap_or_default();
+        files.into_iter().find(|file| file.name == "bad\u{fffd}.bin")
+    };
+    until("it is shown", || failed().is_some());
+    let file = failed().unwrap();
+    assert_eq!(file.state, FileState::Failed);
+    assert!(file.reason.as_ref().unwrap().contains("rename it"), "{file:?}");
+    let log = site.master.log();
+    assert_eq!(log.matches("not UTF-8").count(), 1, "{log}");
+    assert_eq!(log.matches("watching folder").count(), 1, "{log}");
+    fs::remove_file(&name).unwrap();
+    until("it is gone", || failed().is_none());
+}
+
+#[test]
+fn a_key_without_its_address_says_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().display().to_string();
+    let said = publisher(&["publish", "key", "--data", &data]);
+    let (out, error) = (said.stdout, String::from_utf8(said.stderr).unwrap());
+    assert!(PublicKey::parse(String::from_utf8(out).unwrap().trim()).is_some());
+    assert!(error.contains("--feed-url"), "{error}");
+    let said =
+        publisher(&["publish", "key", "--data", &data, "--feed-url", "http://h.example/f.xml"]);
+    assert!(said.stderr.is_empty(), "{said:?}");
 }
