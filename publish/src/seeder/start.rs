@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::failures::Failures;
 use super::following::Following;
 use super::poll::Poller;
 use super::{Came, Held, HeldState, Seeder};
@@ -242,8 +243,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
         own: HashMap::new(),
         asking: HashSet::new(),
         fetching: HashMap::new(),
-        failed: HashMap::new(),
-        waits: HashMap::new(),
+        failures: Failures::default(),
         waiting: Vec::new(),
         wanted: VecDeque::new(),
         choose_at: Instant::now(),
@@ -332,7 +332,7 @@ impl Seeder {
             let path: PathBuf = entry.map_err(FileError::of("read", &self.content))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if name.parse().is_ok_and(|info_hash| self.shelf.get(&info_hash).is_none()) {
-                super::remove_folder(&path).map_err(FileError::of("remove", &path))?;
+                super::removal::remove_folder(&path).map_err(FileError::of("remove", &path))?;
             }
         }
         Ok(())
