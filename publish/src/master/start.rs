@@ -137,12 +137,12 @@ pub(super) async fn publish(
     let ready = control.ready();
     let mut pages = tokio::task::JoinSet::new();
     if let Some(at) = options.control {
-        let listener = Listener::bind(at).await?;
+        let listener = Listener::bind("control", at).await?;
         tracing::info!(address = %listener.address(), "status, metrics, health and commands");
         pages.spawn(listener.serve(control.router(), false, stop.clone()));
     }
     if let Some(at) = options.serve {
-        let listener = Listener::bind(at).await?;
+        let listener = Listener::bind("serve", at).await?;
         tracing::info!(address = %listener.address(), "docroot, feed and files");
         let router = public(docroot.folder(), served.clone());
         pages.spawn(listener.serve(router, true, stop.clone()));

@@ -199,7 +199,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
     let ready = control.ready();
     let mut pages = tokio::task::JoinSet::new();
     if let Some(at) = settings.control {
-        let listener = Listener::bind(at).await?;
+        let listener = Listener::bind("control", at).await?;
         tracing::info!(address = %listener.address(), "status, metrics, health and commands");
         pages.spawn(listener.serve(control.router(), false, stop.clone()));
     }
