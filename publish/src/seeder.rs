@@ -121,6 +121,8 @@ struct Seeder {
     /// Why what is known cannot be kept.
     trouble: Option<String>,
     started: u64,
+    /// What Masters know it by.
+    name: String,
 }
 
 struct Fetching {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use super::following::Following;
 use super::poll::Poller;
 use super::{Came, Held, HeldState, Seeder};
 use crate::announce::bridge::Bridge;
-use crate::durable::{self, FileError};
+use crate::durable::{self, FileError, Readers};
 use crate::engine::transmission::Login;
 use crate::engine::{Engine, EngineError, Rqbit, RqbitOptions, Transmission, TransmissionOptions};
 use crate::feed::{BYTES_MAX, FeedAddress, List, PublicKey, RemovalRules};
@@ -231,6 +231,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
     };
     let bridge = Bridge::start(node.announcer().clone()).await.map_err(StartError::Bridge)?;
     let (came, coming) = mpsc::unbounded_channel();
+    let name = name(&data, &node.peer_id());
     let mut seeder = Seeder {
         node,
         engine,
@@ -258,6 +259,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
         promoted: false,
         trouble: None,
         started: crate::unix_seconds(),
+        name,
     };
     seeder.resume()?;
     for Own { metainfo, root, identities } in settings.own {
@@ -358,13 +360,32 @@ impl Seeder {
             self.shelf.iter().filter(|(_, held)| matches!(held.state, HeldState::Complete(_)));
         let (count, bytes) =
             complete.fold((0, 0), |(count, bytes), (_, held)| (count + 1, bytes + held.size));
-        let id: String =
-            self.node.peer_id()[8..].iter().map(|letter| char::from(*letter)).collect();
         format!(
-            "name={id}; holds={count}; bytes={bytes}; generation={}",
+            "name={}; holds={count}; bytes={bytes}; generation={}",
+            self.name,
             self.following.generation()
         )
     }
+}
+
+/// What Masters know the Seeder of this data folder by, over its starts.
+fn name(data: &Path, peer_id: &[u8; 20]) -> String {
+    let path = data.join(NAME);
+    if let Ok(kept) = fs::read_to_string(&path)
+        && (1..=NAME_BYTES_MAX).contains(&kept.len())
+        && kept.bytes().all(|letter| letter.is_ascii_alphanumeric())
+    {
+        return kept;
+    }
+    let name: String = peer_id[8..].iter().map(|letter| char::from(*letter)).collect();
+    if let Err(error) = durable::write(&path, name.as_bytes(), Readers::All) {
+        // Then it is counted twice for a while after the next start.
+        tracing::warn!(
+            why = crate::chain(&error),
+            "the name of this Seeder cannot be written down"
+        );
+    }
+    name
 }
 
 /// Where Masters are: an unspecified address stands for the host of the feed.
@@ -384,6 +405,11 @@ pub(super) async fn reached(host: &str, masters: Vec<SocketAddr>) -> Vec<SocketA
 
 /// Folder of what is known of torrents, in the data folder.
 pub const ITEMS: &str = "items";
+/// File of the Seeder's name, in the data folder.
+const NAME: &str = "seeder.name";
+
+const NAME_BYTES_MAX: usize = 64;
+
 /// Folder of their content, in the data folder.
 pub const CONTENT: &str = "content";
 

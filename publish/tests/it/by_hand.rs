@@ -1,6 +1,20 @@
 //! What somebody does by hand to a Seeder that runs: it is noticed without a peer that asks, and mended or said.
 
-use crate::site::{Site, publisher};
+use crate::site::{Site, publisher, until};
+
+#[test]
+fn a_seeder_that_is_started_again_is_the_same_to_its_master() {
+    let mut site = Site::start(1);
+    let seen = |site: &Site| site.master.status().unwrap().seeders;
+    until("it is seen", || !seen(&site).is_empty());
+    site.seeders[0].stop();
+    let before = seen(&site);
+    site.seeders[0].start_again();
+    site.seeders[0].is_ready();
+    until("it is seen again", || seen(&site).iter().any(|seeder| seeder.at > before[0].at + 1));
+    let now = seen(&site);
+    assert!(now.len() == 1 && now[0].name == before[0].name, "{before:?} {now:?}");
+}
 
 #[test]
 fn a_port_that_is_taken_is_named_with_its_option() {
