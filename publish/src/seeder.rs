@@ -13,6 +13,7 @@
 mod budget;
 mod failures;
 mod following;
+mod looking;
 pub mod poll;
 mod removal;
 mod report;
@@ -48,6 +49,7 @@ use crate::web::{Command, Ordered};
 use budget::Candidate;
 use failures::{Failures, Say};
 use following::Following;
+use looking::{Looked, Looking};
 use poll::{PollError, Polled};
 
 pub use poll::Poller;
@@ -123,6 +125,7 @@ struct Seeder {
     started: u64,
     /// What Masters know it by.
     name: String,
+    looking: Looking,
 }
 
 struct Fetching {
@@ -146,6 +149,8 @@ enum Came {
     Begun(InfoHash, Result<(), String>),
     /// The engine has let go of a torrent that is complete.
     Released(InfoHash, Arc<[Identity]>),
+    /// What is held was looked at.
+    Looked(Looked),
     /// A torrent's files are gone, or could not be removed.
     Removed(InfoHash, Result<(), String>),
 }
@@ -191,6 +196,7 @@ impl Seeder {
                 }
                 _ = ticks.tick() => {
                     self.look_at_engine();
+                    self.look_at_disk();
                     self.hold_what_fits();
                     if Instant::now() >= report {
                         let from = Instant::now();
@@ -227,6 +233,7 @@ impl Seeder {
                     self.await_end(info_hash);
                 }
             }
+            Came::Looked(looked) => self.looked(looked),
             Came::Released(info_hash, identities) => self.complete(info_hash, &identities),
             Came::Removed(info_hash, removed) => self.removed(info_hash, removed),
         }
@@ -378,7 +385,8 @@ impl Seeder {
 
     /// Fetches what is wanted, as many at a time as may be.
     fn fetch_next(&mut self) {
-        while self.fetching.len() + self.asking.len() < self.fetches_max {
+        while !self.looking.is_lost() && self.fetching.len() + self.asking.len() < self.fetches_max
+        {
             let Some(info_hash) = self.wanted.pop_front() else { break };
             let is_due = self.failures.is_due(&info_hash, Instant::now());
             if !is_due || self.asking.contains(&info_hash) || self.fetching.contains_key(&info_hash)

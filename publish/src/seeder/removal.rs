@@ -15,6 +15,9 @@ impl Seeder {
     /// By the list of a feed that holds.
     pub(super) fn remove_what_vanished(&mut self, at: usize) {
         self.adopt();
+        if self.looking.is_lost() {
+            return;
+        }
         for info_hash in self.following.look(at, &self.shelf, &self.metainfos) {
             let Some(held) = self.shelf.get(&info_hash).cloned() else { continue };
             if let Some((_, feed)) = self.following.item(&info_hash) {
@@ -31,7 +34,7 @@ impl Seeder {
     /// A torrent goes: it is said first, so that a crash goes on with it.
     pub(super) fn let_go(&mut self, info_hash: InfoHash) {
         let Some(held) = self.shelf.get(&info_hash).cloned() else { return };
-        if held.state == HeldState::Removing {
+        if held.state == HeldState::Removing || self.looking.is_lost() {
             return;
         }
         self.keep(Held { state: HeldState::Removing, ..held });

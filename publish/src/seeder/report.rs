@@ -1,5 +1,6 @@
 //! What a Seeder says of itself.
 
+use super::looking::LOST;
 use super::unfollowed::UNFOLLOWED;
 use super::{HeldState, Seeder};
 use crate::engine::State;
@@ -19,6 +20,7 @@ impl Seeder {
                 let state = match (&held.state, &failed) {
                     (HeldState::Removing, _) => FileState::Withdrawing,
                     (_, Some(_)) => FileState::Failed,
+                    (HeldState::Complete(_), None) if self.looking.is_lost() => FileState::Waiting,
                     (HeldState::Complete(_), None) => FileState::Seeding,
                     (HeldState::Fetching, None) => match progress.map(|progress| &progress.state) {
                         Some(State::Checking) => FileState::Hashing,
@@ -102,6 +104,9 @@ impl Seeder {
         let held = self.shelf.iter().filter(|(_, held)| held.state != HeldState::Removing);
         let mut troubles = self.following.troubles(held.count());
         troubles.extend(self.unfollowed_in_words());
+        if self.looking.is_lost() {
+            troubles.push(format!("{}: {LOST}", self.content.display()));
+        }
         if let Some(why) = &self.trouble {
             troubles
                 .push(format!("what the feed says cannot be kept, and it is not followed: {why}"));

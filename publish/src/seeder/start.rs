@@ -17,6 +17,7 @@ use url::Url;
 
 use super::failures::Failures;
 use super::following::Following;
+use super::looking::{self, Looking};
 use super::poll::Poller;
 use super::{Came, Held, HeldState, Seeder};
 use crate::announce::bridge::Bridge;
@@ -232,6 +233,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
     let bridge = Bridge::start(node.announcer().clone()).await.map_err(StartError::Bridge)?;
     let (came, coming) = mpsc::unbounded_channel();
     let name = name(&data, &node.peer_id());
+    let looking = Looking::begin(&content).map_err(FileError::of("read", &content))?;
     let mut seeder = Seeder {
         node,
         engine,
@@ -260,6 +262,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
         trouble: None,
         started: crate::unix_seconds(),
         name,
+        looking,
     };
     seeder.resume()?;
     for Own { metainfo, root, identities } in settings.own {
@@ -308,15 +311,7 @@ impl Seeder {
             let metainfo = Arc::new(metainfo);
             self.metainfos.insert(info_hash, metainfo.clone());
             let HeldState::Complete(identities) = &held.state else { continue };
-            let folder = self.folder(&info_hash);
-            let is_same = metainfo.files.iter().zip(identities).all(|(file, was)| {
-                let now = fs::symlink_metadata(folder.join(&file.path));
-                // Numbers of devices change with a start of the machine.
-                now.is_ok_and(|now| {
-                    now.is_file() && Identity { device: was.device, ..Identity::of(&now) } == *was
-                })
-            });
-            if is_same && identities.len() == metainfo.files.len() {
+            if looking::is_same(&metainfo, &self.folder(&info_hash), identities) {
                 self.seed(&held, identities.clone());
             } else {
                 tracing::warn!(name = held.name, torrent = %info_hash, "its files are not what they were; it is checked, and fetched where it is wrong");
