@@ -11,8 +11,11 @@
 //! ```
 
 mod budget;
+mod failures;
 mod following;
+mod looking;
 pub mod poll;
+mod removal;
 mod report;
 mod start;
 mod unfollowed;
@@ -44,7 +47,9 @@ use crate::torrent::{Identity, Metainfo};
 use crate::web::status::{Role, Status};
 use crate::web::{Command, Ordered};
 use budget::Candidate;
+use failures::{Failures, Say};
 use following::Following;
+use looking::{Looked, Looking};
 use poll::{PollError, Polled};
 
 pub use poll::Poller;
@@ -97,10 +102,8 @@ struct Seeder {
     asking: HashSet<InfoHash>,
     /// Torrents that are being fetched, with what was last seen of it.
     fetching: HashMap<InfoHash, Fetching>,
-    /// What could not be fetched, why, and when it is tried again.
-    failed: HashMap<InfoHash, (String, Instant)>,
-    /// How long the next try of what failed waits: a Master that starts again is back in seconds.
-    waits: HashMap<InfoHash, Duration>,
+    /// What could not be fetched or removed.
+    failures: Failures,
     /// Names of who waits for room.
     waiting: Vec<(String, u64)>,
     /// What is to be fetched next, in order.
@@ -120,6 +123,9 @@ struct Seeder {
     /// Why what is known cannot be kept.
     trouble: Option<String>,
     started: u64,
+    /// What Masters know it by.
+    name: String,
+    looking: Looking,
 }
 
 struct Fetching {
@@ -143,6 +149,8 @@ enum Came {
     Begun(InfoHash, Result<(), String>),
     /// The engine has let go of a torrent that is complete.
     Released(InfoHash, Arc<[Identity]>),
+    /// What is held was looked at.
+    Looked(Looked),
     /// A torrent's files are gone, or could not be removed.
     Removed(InfoHash, Result<(), String>),
 }
@@ -188,6 +196,7 @@ impl Seeder {
                 }
                 _ = ticks.tick() => {
                     self.look_at_engine();
+                    self.look_at_disk();
                     self.hold_what_fits();
                     if Instant::now() >= report {
                         let from = Instant::now();
@@ -213,8 +222,7 @@ impl Seeder {
             }
             Came::Progressed(all) => self.progressed(all),
             Came::Begun(info_hash, Err(why)) => {
-                let name = self.shelf.get(&info_hash).map(|held| held.name.clone());
-                self.fails(info_hash, &name.unwrap_or_default(), why);
+                self.fails(info_hash, &self.name(&info_hash), why);
             }
             Came::Begun(info_hash, Ok(())) => {
                 if !self.fetching.contains_key(&info_hash) {
@@ -225,39 +233,24 @@ impl Seeder {
                     self.await_end(info_hash);
                 }
             }
+            Came::Looked(looked) => self.looked(looked),
             Came::Released(info_hash, identities) => self.complete(info_hash, &identities),
-            Came::Removed(info_hash, Ok(())) => {
-                match block_in_place(|| self.shelf.remove(&info_hash)) {
-                    Ok(Some(held)) => {
-                        tracing::info!(name = held.name, torrent = %info_hash, "removed");
-                    }
-                    Ok(None) => {}
-                    Err(error) => self.stays(info_hash, crate::chain(&error)),
-                }
-                // There is room for another, or for it again.
-                self.choose_soon();
-            }
-            Came::Removed(info_hash, Err(why)) => self.stays(info_hash, why),
+            Came::Removed(info_hash, removed) => self.removed(info_hash, removed),
         }
     }
 
-    fn stays(&mut self, info_hash: InfoHash, why: String) {
-        tracing::error!(torrent = %info_hash, why, "it cannot be removed; it is tried again");
-        self.has_failed(info_hash, why);
+    /// It is tried again some time later. Returns what the log is to say of it.
+    fn has_failed(&mut self, info_hash: InfoHash, name: &str, why: String) -> Say {
+        let now = Instant::now();
+        let say = self.failures.fail(info_hash, name, why, now);
+        if let Some(due) = self.failures.next_due(now) {
+            self.choose_at = self.choose_at.min(due);
+        }
+        say
     }
 
-    /// It is tried again some time later.
-    fn has_failed(&mut self, info_hash: InfoHash, why: String) {
-        let again = Instant::now() + self.next_wait(info_hash);
-        self.failed.insert(info_hash, (why, again));
-        self.choose_at = self.choose_at.min(again);
-    }
-
-    fn next_wait(&mut self, info_hash: InfoHash) -> Duration {
-        let wait = self.waits.entry(info_hash).or_insert(RETRY_MIN);
-        let now = *wait;
-        *wait = (now * 2).min(RETRY_MAX);
-        now
+    fn name(&self, info_hash: &InfoHash) -> String {
+        self.shelf.get(info_hash).map(|held| held.name.clone()).unwrap_or_default()
     }
 
     /// What is to be known after a start. Where that cannot be written, as on a full disk, what is here goes on, and a
@@ -306,36 +299,18 @@ impl Seeder {
         self.hold_what_fits();
     }
 
-    /// By the list of a feed that holds.
-    fn remove_what_vanished(&mut self, at: usize) {
-        self.adopt();
-        for info_hash in self.following.look(at, &self.shelf, &self.metainfos) {
-            let Some(held) = self.shelf.get(&info_hash).cloned() else { continue };
-            if let Some((_, feed)) = self.following.item(&info_hash) {
-                // Another Master has it as well.
-                let feed = feed.to_owned();
-                self.keep(Held { feed, ..held });
-                continue;
-            }
-            tracing::info!(name = held.name, torrent = %info_hash, "withdrawn by the Master; it is being removed");
-            self.let_go(info_hash);
-        }
-    }
-
     /// Asks for what should be held and is not, and lets go of what has to give way.
     fn hold_what_fits(&mut self) {
         let from = Instant::now();
         if from >= self.choose_at {
             // What has failed is tried again at its time.
-            let due = self.failed.values().map(|(_, at)| *at).filter(|at| *at > from).min();
+            let due = self.failures.next_due(from);
             self.choose_at = due.map_or(from + CHOOSE, |due| due.min(from + CHOOSE));
             self.choose();
             self.choose_at = self.choose_at.max(from + from.elapsed() * REPORT_PART);
         }
         self.fetch_next();
-        if !self.failed.is_empty() {
-            self.remove_what_is_due();
-        }
+        self.remove_what_is_due();
     }
 
     /// Something is another way: it is decided anew what is held, once for all that comes at a time.
@@ -347,12 +322,6 @@ impl Seeder {
     fn choose(&mut self) {
         let items: HashMap<InfoHash, &feed::Item> =
             self.following.items().map(|item| (item.info_hash, item)).collect();
-        // What is neither wanted nor here any more has not failed.
-        let matters = |info_hash: &InfoHash| {
-            items.contains_key(info_hash) || self.shelf.get(info_hash).is_some()
-        };
-        self.failed.retain(|info_hash, _| matters(info_hash));
-        self.waits.retain(|info_hash, _| matters(info_hash));
         let mut candidates: Vec<Candidate> = items
             .values()
             .filter(|item| !self.own.contains_key(&item.info_hash))
@@ -373,6 +342,8 @@ impl Seeder {
         let held: HashSet<InfoHash> = self.shelf.iter().map(|(info_hash, _)| *info_hash).collect();
         let chosen = budget::choose(&candidates, &held, room, self.order);
         let wanted: HashSet<InfoHash> = chosen.iter().copied().collect();
+        // What is neither wanted nor here any more has not failed.
+        self.failures.keep(|info_hash| wanted.contains(info_hash) || held.contains(info_hash));
         candidates.retain(|candidate| !wanted.contains(&candidate.info_hash));
         self.waiting = candidates
             .iter()
@@ -414,9 +385,10 @@ impl Seeder {
 
     /// Fetches what is wanted, as many at a time as may be.
     fn fetch_next(&mut self) {
-        while self.fetching.len() + self.asking.len() < self.fetches_max {
+        while !self.looking.is_lost() && self.fetching.len() + self.asking.len() < self.fetches_max
+        {
             let Some(info_hash) = self.wanted.pop_front() else { break };
-            let is_due = self.failed.get(&info_hash).is_none_or(|(_, at)| Instant::now() >= *at);
+            let is_due = self.failures.is_due(&info_hash, Instant::now());
             if !is_due || self.asking.contains(&info_hash) || self.fetching.contains_key(&info_hash)
             {
                 continue;
@@ -494,7 +466,7 @@ impl Seeder {
                     match block_in_place(|| self.shelf.begin(item.info_hash, held, &bytes)) {
                         Err(error) => crate::chain(&error),
                         Ok(()) => {
-                            self.failed.remove(&item.info_hash);
+                            self.failures.tries(&item.info_hash);
                             self.metainfos.insert(item.info_hash, Arc::new(metainfo));
                             return self.fetch(item.info_hash);
                         }
@@ -514,7 +486,7 @@ impl Seeder {
             let why = format!("cannot use {}: {error}", folder.display());
             return self.fails(info_hash, &held.name, why);
         }
-        self.failed.remove(&info_hash);
+        self.failures.tries(&info_hash);
         tracing::info!(name = held.name, torrent = %info_hash, bytes = held.size, "fetching");
         let transfer: Arc<Transfer> = Arc::default();
         transfer.left.store(held.size, Ordering::Relaxed);
@@ -598,8 +570,7 @@ impl Seeder {
                     });
                 }
                 State::Failed(failure) => {
-                    let name = self.shelf.get(&info_hash).map(|held| held.name.clone());
-                    self.fails(info_hash, &name.unwrap_or_default(), failure.to_string());
+                    self.fails(info_hash, &self.name(&info_hash), failure.to_string());
                 }
             }
         }
@@ -613,8 +584,7 @@ impl Seeder {
         }
         let held = Held { state: HeldState::Complete(identities.to_vec()), ..held };
         self.keep(held.clone());
-        self.failed.remove(&info_hash);
-        self.waits.remove(&info_hash);
+        self.failures.ends(&info_hash);
         self.bridge.withdraw(&info_hash);
         tracing::info!(name = held.name, torrent = %info_hash, "fetched; seeding");
         self.seed(&held, identities.to_vec());
@@ -645,8 +615,15 @@ impl Seeder {
     }
 
     fn fails(&mut self, info_hash: InfoHash, name: &str, why: String) {
-        tracing::warn!(name, torrent = %info_hash, why, "it cannot be fetched; it is tried again");
-        self.has_failed(info_hash, why);
+        match self.has_failed(info_hash, name, why.clone()) {
+            Say::First => {
+                tracing::warn!(name, torrent = %info_hash, why, "it cannot be fetched; it is tried again");
+            }
+            Say::Still(torrents) => {
+                tracing::warn!(torrents, name, why, "these still fail; they are tried again");
+            }
+            Say::Nothing => {}
+        }
         self.stop_fetching(info_hash);
     }
 
@@ -659,52 +636,6 @@ impl Seeder {
                 let _ = engine.remove(info_hash, false).await;
             });
         }
-    }
-
-    /// A torrent goes: it is said first, so that a crash goes on with it.
-    fn let_go(&mut self, info_hash: InfoHash) {
-        let Some(held) = self.shelf.get(&info_hash).cloned() else { return };
-        if held.state == HeldState::Removing {
-            return;
-        }
-        self.keep(Held { state: HeldState::Removing, ..held });
-        self.failed.remove(&info_hash);
-        self.waits.remove(&info_hash);
-        self.remove(info_hash);
-    }
-
-    fn remove_what_is_due(&mut self) {
-        let due: Vec<InfoHash> = self
-            .shelf
-            .iter()
-            .filter(|(_, held)| held.state == HeldState::Removing)
-            .filter(|(info_hash, _)| {
-                self.failed.get(info_hash).is_some_and(|(_, at)| Instant::now() >= *at)
-            })
-            .map(|(info_hash, _)| *info_hash)
-            .collect();
-        for info_hash in due {
-            self.failed.remove(&info_hash);
-            self.remove(info_hash);
-        }
-    }
-
-    fn remove(&mut self, info_hash: InfoHash) {
-        self.node.leave(&info_hash);
-        self.bridge.withdraw(&info_hash);
-        self.metainfos.remove(&info_hash);
-        let is_fetching = self.fetching.remove(&info_hash).is_some();
-        let (engine, came, folder) =
-            (self.engine.clone(), self.came.clone(), self.folder(&info_hash));
-        tokio::spawn(async move {
-            if is_fetching {
-                // It may not have taken it.
-                let _ = engine.remove(info_hash, false).await;
-            }
-            let removed = tokio::task::spawn_blocking(move || remove_folder(&folder)).await;
-            let removed = removed.unwrap_or(Ok(())).map_err(|error| error.to_string());
-            let _ = came.send(Came::Removed(info_hash, removed));
-        });
     }
 
     /// Where a torrent's content is.
@@ -738,13 +669,14 @@ impl Seeder {
             Command::Drop { key } => return self.drop_unfollowed(key),
         };
         let failed: Vec<InfoHash> = self
-            .shelf
+            .failures
             .iter()
-            .filter(|(info_hash, held)| held.name == *name && self.failed.contains_key(*info_hash))
+            .filter(|(_, failed)| failed.name == *name)
             .map(|(info_hash, _)| *info_hash)
             .collect();
+        let now = Instant::now();
         for info_hash in &failed {
-            self.failed.remove(info_hash);
+            self.failures.now(info_hash, now);
         }
         self.choose_at = Instant::now();
         match failed.is_empty() {
@@ -766,14 +698,6 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a torrent's folder with all that is in it. Symbolic links in it are removed and not followed.
-fn remove_folder(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
-
 /// How often the engine is looked at.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -788,9 +712,3 @@ const REPORT_PART: u32 = 100;
 
 /// What is taken at a time of what arrives.
 const BATCH: usize = 256;
-
-/// How long after its first failure a torrent is tried again; twice as long after each that follows.
-const RETRY_MIN: Duration = Duration::from_secs(2);
-
-/// The longest of these times.
-const RETRY_MAX: Duration = Duration::from_secs(60);

@@ -139,6 +139,20 @@ impl<T: Serialize + for<'a> Deserialize<'a>> Shelf<T> {
         self.items.insert(info_hash, item);
     }
 
+    /// Writes one that is there once more, as its files are gone from the folder, or the folder is.
+    pub fn restore(&self, info_hash: &InfoHash, torrent: &[u8]) -> Result<(), ShelfError> {
+        let Some(item) = self.items.get(info_hash) else { return Ok(()) };
+        durable::folder(&self.folder)?;
+        let text = serde_json::to_vec(item).expect("what a node knows is JSON");
+        durable::write(&self.path(info_hash, "torrent"), torrent, Readers::All)?;
+        Ok(durable::write(&self.path(info_hash, "json"), &text, Readers::All)?)
+    }
+
+    /// The files of one: what is known of it, and its `.torrent` file.
+    pub fn paths(&self, info_hash: &InfoHash) -> [PathBuf; 2] {
+        [self.path(info_hash, "json"), self.path(info_hash, "torrent")]
+    }
+
     /// One is gone.
     pub fn remove(&mut self, info_hash: &InfoHash) -> Result<Option<T>, ShelfError> {
         durable::remove(&self.path(info_hash, "json"))?;

@@ -122,7 +122,9 @@ pub enum AddError {
 pub enum ListenError {
     /// An address cannot be listened on.
     #[error(
-        "cannot listen for peers on {address}; is another program there, or is it not an address of this machine?"
+        "cannot listen for peers on {address} (option listen); it runs already, another program has the port (`ss -tlnp \
+         sport = :{port}` says which), or the address is none of this machine",
+        port = address.port()
     )]
     Bind {
         /// The address.

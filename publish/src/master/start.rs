@@ -162,13 +162,13 @@ pub(super) async fn publish(
     let ready = control.ready();
     let mut pages = tokio::task::JoinSet::new();
     if let Some(at) = options.control {
-        let listener = Listener::bind(at).await?;
+        let listener = Listener::bind("control", at).await?;
         tracing::info!(address = %listener.address(), "status, metrics, health and commands");
         pages.spawn(listener.serve(control.router(), false, None, stop.clone()));
     }
     let certificates = certificates(options, &data)?;
     if let Some(at) = options.serve {
-        let listener = Listener::bind(at).await?;
+        let listener = Listener::bind("serve", at).await?;
         let transport = if certificates.is_some() { "https" } else { "http" };
         tracing::info!(address = %listener.address(), transport, "docroot, feed and files");
         if let Some(certificates) = &certificates {

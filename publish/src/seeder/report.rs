@@ -1,5 +1,6 @@
 //! What a Seeder says of itself.
 
+use super::looking::LOST;
 use super::unfollowed::UNFOLLOWED;
 use super::{HeldState, Seeder};
 use crate::engine::State;
@@ -15,10 +16,11 @@ impl Seeder {
             .map(|(info_hash, held)| {
                 let progress =
                     self.fetching.get(info_hash).and_then(|fetching| fetching.progress.as_ref());
-                let failed = self.failed.get(info_hash).map(|(why, _)| why.clone());
+                let failed = self.failures.get(info_hash).map(|failed| failed.why.clone());
                 let state = match (&held.state, &failed) {
                     (HeldState::Removing, _) => FileState::Withdrawing,
                     (_, Some(_)) => FileState::Failed,
+                    (HeldState::Complete(_), None) if self.looking.is_lost() => FileState::Waiting,
                     (HeldState::Complete(_), None) => FileState::Seeding,
                     (HeldState::Fetching, None) => match progress.map(|progress| &progress.state) {
                         Some(State::Checking) => FileState::Hashing,
@@ -27,7 +29,8 @@ impl Seeder {
                         None => FileState::Waiting,
                     },
                 };
-                let is_unfollowed = !self.following.follows(&held.feed);
+                let is_unfollowed =
+                    held.state != HeldState::Removing && !self.following.follows(&held.feed);
                 let reason = failed.or_else(|| is_unfollowed.then(|| UNFOLLOWED.to_owned()));
                 let stats = activity.torrents.get(info_hash);
                 let (swarm, tracker) =
@@ -50,6 +53,17 @@ impl Seeder {
                 }
             })
             .collect();
+        // Those whose `.torrent` file is not here.
+        let bare =
+            self.failures.iter().filter(|(info_hash, _)| self.shelf.get(info_hash).is_none());
+        files.extend(bare.map(|(info_hash, failed)| File {
+            name: failed.name.clone(),
+            state: FileState::Failed,
+            reason: Some(failed.why.clone()),
+            info_hash: Some(info_hash.to_string()),
+            size: self.following.item(info_hash).map_or(0, |(item, _)| item.size),
+            ..File::default()
+        }));
         files.extend(self.waiting.iter().map(|(name, size)| File {
             name: name.clone(),
             state: FileState::Waiting,
@@ -76,9 +90,9 @@ impl Seeder {
             started: self.started,
             folder: self.content.display().to_string(),
             feeds: self.following.report(),
+            troubles: self.troubles(&files).into_iter().chain(activity.troubles).collect(),
             files,
             seeders: Vec::new(),
-            troubles: self.troubles().into_iter().chain(activity.troubles).collect(),
             uploaded: activity.uploaded,
             upload_rate: activity.upload_rate,
             peers: activity.peers,
@@ -86,19 +100,28 @@ impl Seeder {
         }
     }
 
-    fn troubles(&self) -> Vec<String> {
+    fn troubles(&self, files: &[File]) -> Vec<String> {
         let held = self.shelf.iter().filter(|(_, held)| held.state != HeldState::Removing);
         let mut troubles = self.following.troubles(held.count());
         troubles.extend(self.unfollowed_in_words());
+        if self.looking.is_lost() {
+            troubles.push(format!("{}: {LOST}", self.content.display()));
+        }
         if let Some(why) = &self.trouble {
             troubles
                 .push(format!("what the feed says cannot be kept, and it is not followed: {why}"));
         }
-        if let Some((why, _)) = self.failed.values().next() {
-            troubles.push(format!(
-                "{} torrents have failed and are tried again: {why}",
-                self.failed.len()
-            ));
+        for (state, what) in [
+            (FileState::Failed, "have failed and are tried again"),
+            (FileState::Withdrawing, "cannot be removed, which is tried again"),
+        ] {
+            let mut such = files
+                .iter()
+                .filter(|file| file.state == state)
+                .filter_map(|file| file.reason.as_ref());
+            if let Some(why) = such.next() {
+                troubles.push(format!("{} torrents {what}: {why}", 1 + such.count()));
+            }
         }
         troubles
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,11 +16,13 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::failures::Failures;
 use super::following::Following;
+use super::looking::{self, Looking};
 use super::poll::Poller;
 use super::{Came, Held, HeldState, Seeder};
 use crate::announce::bridge::Bridge;
-use crate::durable::{self, FileError};
+use crate::durable::{self, FileError, Readers};
 use crate::engine::transmission::Login;
 use crate::engine::{Engine, EngineError, Rqbit, RqbitOptions, Transmission, TransmissionOptions};
 use crate::feed::{BYTES_MAX, FeedAddress, List, PublicKey, RemovalRules};
@@ -204,7 +206,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
     let ready = control.ready();
     let mut pages = tokio::task::JoinSet::new();
     if let Some(at) = settings.control {
-        let listener = Listener::bind(at).await?;
+        let listener = Listener::bind("control", at).await?;
         tracing::info!(address = %listener.address(), "status, metrics, health and commands");
         pages.spawn(listener.serve(control.router(), false, None, stop.clone()));
     }
@@ -236,6 +238,8 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
     };
     let bridge = Bridge::start(node.announcer().clone()).await.map_err(StartError::Bridge)?;
     let (came, coming) = mpsc::unbounded_channel();
+    let name = name(&data, &node.peer_id());
+    let looking = Looking::begin(&content).map_err(FileError::of("read", &content))?;
     let mut seeder = Seeder {
         node,
         engine,
@@ -248,8 +252,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
         own: HashMap::new(),
         asking: HashSet::new(),
         fetching: HashMap::new(),
-        failed: HashMap::new(),
-        waits: HashMap::new(),
+        failures: Failures::default(),
         waiting: Vec::new(),
         wanted: VecDeque::new(),
         choose_at: Instant::now(),
@@ -264,6 +267,8 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
         promoted: false,
         trouble: None,
         started: crate::unix_seconds(),
+        name,
+        looking,
     };
     seeder.resume()?;
     for Own { metainfo, root, identities } in settings.own {
@@ -310,15 +315,7 @@ impl Seeder {
             let metainfo = Arc::new(metainfo);
             self.metainfos.insert(info_hash, metainfo.clone());
             let HeldState::Complete(identities) = &held.state else { continue };
-            let folder = self.folder(&info_hash);
-            let is_same = metainfo.files.iter().zip(identities).all(|(file, was)| {
-                let now = fs::symlink_metadata(folder.join(&file.path));
-                // Numbers of devices change with a start of the machine.
-                now.is_ok_and(|now| {
-                    now.is_file() && Identity { device: was.device, ..Identity::of(&now) } == *was
-                })
-            });
-            if is_same && identities.len() == metainfo.files.len() {
+            if looking::is_same(&metainfo, &self.folder(&info_hash), identities) {
                 self.seed(&held, identities.clone());
             } else {
                 tracing::warn!(name = held.name, torrent = %info_hash, "its files are not what they were; it is checked, and fetched where it is wrong");
@@ -336,7 +333,7 @@ impl Seeder {
             let path: PathBuf = entry.map_err(FileError::of("read", &self.content))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if name.parse().is_ok_and(|info_hash| self.shelf.get(&info_hash).is_none()) {
-                super::remove_folder(&path).map_err(FileError::of("remove", &path))?;
+                super::removal::remove_folder(&path).map_err(FileError::of("remove", &path))?;
             }
         }
         Ok(())
@@ -362,13 +359,32 @@ impl Seeder {
             self.shelf.iter().filter(|(_, held)| matches!(held.state, HeldState::Complete(_)));
         let (count, bytes) =
             complete.fold((0, 0), |(count, bytes), (_, held)| (count + 1, bytes + held.size));
-        let id: String =
-            self.node.peer_id()[8..].iter().map(|letter| char::from(*letter)).collect();
         format!(
-            "name={id}; holds={count}; bytes={bytes}; generation={}",
+            "name={}; holds={count}; bytes={bytes}; generation={}",
+            self.name,
             self.following.generation()
         )
     }
+}
+
+/// What Masters know the Seeder of this data folder by, over its starts.
+fn name(data: &Path, peer_id: &[u8; 20]) -> String {
+    let path = data.join(NAME);
+    if let Ok(kept) = fs::read_to_string(&path)
+        && (1..=NAME_BYTES_MAX).contains(&kept.len())
+        && kept.bytes().all(|letter| letter.is_ascii_alphanumeric())
+    {
+        return kept;
+    }
+    let name: String = peer_id[8..].iter().map(|letter| char::from(*letter)).collect();
+    if let Err(error) = durable::write(&path, name.as_bytes(), Readers::All) {
+        // Then it is counted twice for a while after the next start.
+        tracing::warn!(
+            why = crate::chain(&error),
+            "the name of this Seeder cannot be written down"
+        );
+    }
+    name
 }
 
 /// Where Masters are: an unspecified address stands for the host of the feed.
@@ -388,6 +404,11 @@ pub(super) async fn reached(host: &str, masters: Vec<SocketAddr>) -> Vec<SocketA
 
 /// Folder of what is known of torrents, in the data folder.
 pub const ITEMS: &str = "items";
+/// File of the Seeder's name, in the data folder.
+const NAME: &str = "seeder.name";
+
+const NAME_BYTES_MAX: usize = 64;
+
 /// Folder of their content, in the data folder.
 pub const CONTENT: &str = "content";
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use shard::InfoHash;
 use tokio::task::block_in_place;
 
+use super::looking::LOST;
 use super::{Held, HeldState, Seeder};
 use crate::web::page::bytes;
 
@@ -85,6 +86,9 @@ impl Seeder {
             return Err("nothing is removed: not every feed that is followed was read since the start, and one may name \
                         some of it; say it again when /health has no trouble with feeds"
                 .to_owned());
+        }
+        if self.looking.is_lost() {
+            return Err(format!("{}: {LOST}", self.content.display()));
         }
         self.adopt();
         let of_it =

@@ -28,8 +28,14 @@ pub struct Listener {
 
 /// Why nothing is answered there.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}; another program may, or the address is none of this machine")]
+#[error(
+    "cannot listen on {address} (option {option}); it runs already, another program has the port (`ss -tlnp sport = \
+     :{port}` says which), or the address is none of this machine",
+    port = address.port()
+)]
 pub struct ListenerError {
+    /// The option that says where.
+    pub option: &'static str,
     /// Where.
     pub address: SocketAddr,
     /// The system's error.
@@ -37,9 +43,9 @@ pub struct ListenerError {
 }
 
 impl Listener {
-    /// Binds `address`; port 0 takes any.
-    pub async fn bind(address: SocketAddr) -> Result<Self, ListenerError> {
-        let failed = |source| ListenerError { address, source };
+    /// Binds `address`, which `option` says; port 0 takes any.
+    pub async fn bind(option: &'static str, address: SocketAddr) -> Result<Self, ListenerError> {
+        let failed = |source| ListenerError { option, address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address })

@@ -5,6 +5,7 @@
 mod announce;
 mod attacks;
 mod bridge;
+mod by_hand;
 mod command;
 mod crash;
 mod engine;

@@ -172,6 +172,45 @@ fn full_data_folders_delay_and_nothing_else() {
     site.seeders[0].says("no trouble");
 }
 
+#[test]
+fn a_full_disk_of_a_seeder_is_said_once_of_each_torrent() {
+    if !in_a_namespace("a_full_disk_of_a_seeder_is_said_once_of_each_torrent") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("seeder-1")).unwrap();
+    mount(&home.path().join("seeder-1"), "2m");
+    let site = Site::of(home, std::net::Ipv4Addr::LOCALHOST.into(), 1, &[]);
+    let folder = |name: &str, seed| {
+        fs::create_dir(site.outside(name)).unwrap();
+        for number in 0..300 {
+            let file = site.outside(name).join(format!("a file of quite a long name {number}"));
+            fs::write(file, bytes(seed, 20_000)).unwrap();
+        }
+        fs::rename(site.outside(name), site.watched(name)).unwrap();
+    };
+    let seeder = &site.seeders[0];
+    // The `.torrent` file of one has no place: it is in the list too, and counted.
+    seeder.signal(rustix::process::Signal::STOP);
+    folder("more", 2);
+    until("it is published", || site.published("more").is_some());
+    let place = format!("seeder-1/items/{}.torrent", site.published("more").unwrap());
+    fs::create_dir(site.home.path().join(place)).unwrap();
+    seeder.signal(rustix::process::Signal::CONT);
+    until("it has failed", || seeder.state("more") == Some(FileState::Failed));
+    folder("many", 1);
+    seeder.says("trouble: 2 torrents have failed and are tried again");
+    let tries = || seeder.log().matches("fetching name=\"many\"").count();
+    until("it is tried again", || tries() >= 4);
+    until("the last try has failed", || seeder.state("many") == Some(FileState::Failed));
+    let log = seeder.log();
+    let complaints: Vec<&str> =
+        log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+    let of = |name: &str| complaints.iter().filter(|line| line.contains(name)).count();
+    assert!(of("cannot be fetched") == 2 && of("librqbit") == 0, "{complaints:#?}");
+    assert!(complaints.len() < 10, "{complaints:#?}");
+}
+
 /// Leaves not a byte.
 fn fill(path: &Path) {
     use std::io::Write;

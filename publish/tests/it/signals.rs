@@ -43,36 +43,34 @@ fn a_hangup_says_what_has_changed_and_ends_nothing() {
 
 #[test]
 fn a_stop_that_is_said_twice_at_once_is_one() {
-    let mut site = Site::start(0);
+    let mut site = Site::start(1);
     // As timeout(1) sends it: to its child, and to the group that its child is in.
-    site.master.signal(Signal::TERM);
-    until("it stops", || site.master.log().contains("stopping"));
-    site.master.stop();
-    assert!(!site.master.log().contains("ended at once"));
+    let seeder = &mut site.seeders[0];
+    seeder.signal(Signal::TERM);
+    until("it stops", || seeder.log().contains("stopping"));
+    seeder.stop();
+    assert!(!seeder.log().contains("ended at once"));
 }
 
 #[test]
 fn a_stop_while_it_fetches_is_no_error() {
     let mut site = Site::start(1);
     site.seeders[0].stop();
-    site.seeders[0].with(&["--download-rate", "2MiB"]);
-    site.put("a", &bytes(1, 40_000_000));
-    site.put("b", &bytes(2, 40_000_000));
+    for name in ["a", "b"] {
+        fs::File::create(site.outside(name)).unwrap().set_len(SIZE).unwrap();
+        fs::rename(site.outside(name), site.watched(name)).unwrap();
+    }
     until("both are published", || site.list().is_some_and(|list| list.items.len() == 2));
-    for _ in 0..3 {
+    for _ in 0..4 {
         site.seeders[0].start_again();
         site.seeders[0].is_ready();
         until("it fetches", || {
             let files = site.seeders[0].status().map(|status| status.files).unwrap_or_default();
-            files.iter().filter(|file| file.state == FileState::Fetching && file.peers > 0).count()
-                == 2
-        });
-        let before = site.seeders[0].status().unwrap().progress.unwrap().0;
-        until("it gets on", || {
-            let progress = site.seeders[0].status().and_then(|status| status.progress);
-            progress.is_some_and(|(done, _)| done > before)
+            files.iter().any(|file| file.state == FileState::Fetching && file.done > 0)
         });
         site.seeders[0].stop();
+        let data = site.seeders[0].data(site.home.path());
+        ["items", "content"].iter().for_each(|name| fs::remove_dir_all(data.join(name)).unwrap());
     }
     let log = site.seeders[0].log();
     for word in ["ERROR", "FATAL", "librqbit"] {
@@ -80,3 +78,6 @@ fn a_stop_while_it_fetches_is_no_error() {
         assert!(lines.is_empty(), "{lines:#?}");
     }
 }
+
+/// So large that it is stopped in the middle.
+const SIZE: u64 = 400_000_000;

@@ -115,7 +115,8 @@ impl Files {
 
     /// Makes the file, with all the room that it will take where the file system can do that.
     fn make(&self, index: usize) -> io::Result<()> {
-        if self.closed.load(Ordering::Acquire) {
+        // One that cannot be made is enough: it has failed, and the rest would fill the disk and the log.
+        if self.closed.load(Ordering::Acquire) || self.failure().is_some() {
             return Ok(());
         }
         let (root, known) = (beneath::folder(&self.folder, Named::OrByLink)?, self.inodes()[index]);
