@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// When something was said last.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Daily(Mutex<Option<Instant>>);
 
 impl Daily {
