@@ -13,6 +13,9 @@ pub enum ScreenError {
     /// The rules cannot be used.
     #[error(transparent)]
     Screening(#[from] ScreeningError),
+    /// The options do not fit each other.
+    #[error("{0}")]
+    Options(String),
     /// There are none.
     #[error(
         "there are no rules about addresses: give the tracker's screen-… options here too, or --config with its file"
@@ -47,6 +50,9 @@ pub const OPTIONS: &[&str] = &[
 /// # Errors
 /// When one is not served, or there are no rules that can be used.
 pub fn run(addresses: &[IpAddr], config: &Config, out: &mut impl Write) -> Result<(), ScreenError> {
+    if let Some((_, mistake)) = config.screening_mistakes().next() {
+        return Err(ScreenError::Options(mistake));
+    }
     let sources = config.screening().ok_or(ScreenError::NoRules)?;
     let rules = sources.read(true)?;
     let mut not_served = 0;

@@ -79,7 +79,7 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     if let Err(error) = config.tls_files() {
         found.push(Conflict::new(&["https", "tls-certificate", "tls-key"], error.to_string()));
     }
-    screening(config, &mut found);
+    found.extend(config.screening_mistakes().map(|(names, text)| Conflict::new(names, text)));
     private(config, &mut found);
     open(config, &mut found);
     let (header, request) = (config.http_header_timeout, config.http_request_timeout);
@@ -111,32 +111,6 @@ fn proxies(config: &Config, found: &mut Vec<Conflict>) {
         found.push(Conflict::new(
             &["proxy-protocol", "trusted-proxy"],
             "proxy-protocol needs a trusted-proxy; nobody's word is taken without one".to_owned(),
-        ));
-    }
-}
-
-fn screening(config: &Config, found: &mut Vec<Conflict>) {
-    let (deny, allow) = (&config.screen_deny_country, &config.screen_allow_country);
-    let has_countries = !deny.is_empty() || !allow.is_empty();
-    if has_countries && config.screen_database.is_empty() {
-        found.push(Conflict::new(
-            &["screen-deny-country", "screen-allow-country", "screen-database"],
-            "screen-deny-country and screen-allow-country need a screen-database, which says who is where".to_owned(),
-        ));
-    }
-    if let Some(both) = deny.iter().find(|country| allow.contains(country)) {
-        found.push(Conflict::new(
-            &["screen-deny-country", "screen-allow-country"],
-            format!("{} is both in screen-deny-country and in screen-allow-country", both.0),
-        ));
-    }
-    if !config.screen_allow_list.is_empty() && !has_countries && config.screen_deny_list.is_empty()
-    {
-        found.push(Conflict::new(
-            &["screen-allow-list", "screen-deny-list"],
-            "screen-allow-list excepts networks from other rules, and there are none; to serve these alone, name \
-             0.0.0.0/0 and ::/0 in a screen-deny-list"
-                .to_owned(),
         ));
     }
 }

@@ -159,7 +159,7 @@ fn e3_peers_that_a_new_rule_refuses_are_gone_and_told_to_nobody() {
     let mut tracker = Tracker::start_on(data.path(), &args);
     let torrents: Vec<_> = (0..50).map(|number| hash(&format!("torrent {number}"))).collect();
     for torrent in &torrents {
-        [2, 3].map(|number| seed(&tracker, host(number), *torrent, 7000));
+        [2, 3].into_iter().for_each(|number| seed(&tracker, host(number), *torrent, 7000));
         seed(&tracker, HOMES[1], *torrent, 7000);
     }
     // A swarm of many, of which half go.
@@ -292,13 +292,12 @@ fn e6_an_address_that_is_named_is_judged_too() {
         assert_eq!(asked(refused).escape_ascii().to_string(), "", "{refused}");
     }
     for deferred in ["77.1.1.1", "2b00::1"] {
-        let answer = asked(deferred);
         let answer = http::fetch(
             tracker.http(HOMES[0]),
             announce(torrent, 1, &format!("&left=0&ip={deferred}")),
         )
         .dictionary();
-        let _ = answer.find("failure reason").is_none().then_some(()).expect("a success");
+        assert!(answer.find("failure reason").is_none());
         assert_eq!((counts(&answer)[..2].to_vec(), peers(&answer).len()), (vec![0, 0], 0));
         let interval = answer.integer("interval");
         assert!((60..=120).contains(&interval), "{interval}");
@@ -311,7 +310,7 @@ fn e6_an_address_that_is_named_is_judged_too() {
         ["1.1.1.1:1", "5.5.5.5:1"].map(|address| address.parse().unwrap()).into()
     );
     tracker.await_metric("margay_screened_total", &["rule=\"country\"", "country=\"CU\""], 4.0);
-    tracker.await_metric("margay_screening_deferred_total", &[], 4.0);
+    tracker.await_metric("margay_screening_deferred_total", &[], 2.0);
 }
 
 #[test]
