@@ -372,7 +372,8 @@ fn name(data: &Path, peer_id: &[u8; 20]) -> String {
     let path = data.join(NAME);
     if let Ok(kept) = fs::read_to_string(&path)
         && (1..=NAME_BYTES_MAX).contains(&kept.len())
-        && kept.bytes().all(|letter| letter.is_ascii_alphanumeric())
+        // The letters of a peer ID.
+        && kept.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"-_".contains(&letter))
     {
         return kept;
     }
