@@ -337,7 +337,8 @@ fn what_is_renewed_is_shown_without_a_restart() {
         fs::write(folder.path().join(key), &issued.key).unwrap();
     };
     fs::create_dir(folder.path().join("live")).unwrap();
-    let hooks: [(&str, &str, &[(&str, String)]); 4] = [
+    type Hook<'h> = (&'h str, &'h str, &'h [(&'h str, String)]);
+    let hooks: [Hook<'_>; 4] = [
         ("live/fullchain.pem", "live/privkey.pem", &[("RENEWED_LINEAGE", path("live"))]),
         (
             "lego.crt",
