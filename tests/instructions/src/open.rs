@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use fastrand::Rng;
 use margay::front::Core;
 use margay::net::batch::{BATCH_MAX, Correspondent, Inbox, Outbox};
+use margay::net::remote::Remote;
 use margay::process::clock::Clock;
 use margay::wire::percent;
 use margay::wire::udp::{self, PEERS_V4_MAX, Request, Transaction, write_announce};
@@ -183,9 +184,10 @@ impl Walk for Http {
         let Self { core, crowd, random, out } = self;
         let peers = crowd.some(random, ANNOUNCES);
         for peer in &peers {
-            let (request, remote) = (request("", *peer, 1 << 30), remote(*peer));
+            let (request, mut remote) =
+                (request("", *peer, 1 << 30), Remote::new(remote(*peer).ip()));
             out.clear();
-            counted(&mut || _ = core.converse(remote, &request, 0, None, out));
+            counted(&mut || _ = core.converse(&mut remote, &request, 0, None, out));
             assert!(out.starts_with(b"HTTP/1.1 200"), "no answer to an announce");
         }
         assert_eq!(core.engine.shard.totals().peers_v4, crowd.peers() as usize, "all were known");

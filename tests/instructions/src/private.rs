@@ -7,6 +7,7 @@ use fastrand::Rng;
 use margay::core::mesh::Inbox;
 use margay::core::mesh::message::Message;
 use margay::front::Core;
+use margay::net::remote::Remote;
 use margay::private::core::Private;
 use margay::private::core::early::Early;
 use margay::private::core::outgoing::Outgoing;
@@ -91,9 +92,10 @@ impl Walk for Users {
         for peer in &peers {
             *uploaded += 1 << 20;
             let path = format!("/{}", passkey(peer.user()).reveal());
-            let (request, remote) = (request(&path, *peer, *uploaded), remote(*peer));
+            let request = request(&path, *peer, *uploaded);
+            let mut remote = Remote::new(remote(*peer).ip());
             out.clear();
-            counted(&mut || _ = core.converse(remote, &request, 0, None, out));
+            counted(&mut || _ = core.converse(&mut remote, &request, 0, None, out));
             assert!(out.starts_with(b"HTTP/1.1 200"), "no answer to an announce");
         }
         assert_eq!(facts(core), before + peers.len(), "each makes a fact");

@@ -64,6 +64,9 @@ pub(crate) fn core(
         moments: Rng::with_seed(77),
         reply: Reply::default(),
         unheard: Default::default(),
+        hurried_rounds: 0,
+        gate: Default::default(),
+        crowd: Default::default(),
     };
     (Core { engine, desk }, inboxes.remove(0))
 }
