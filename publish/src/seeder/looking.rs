@@ -102,12 +102,12 @@ impl Seeder {
         self.looking.next = None;
         let (content, inode, came) = (self.content.clone(), self.looking.inode, self.came.clone());
         spawn_blocking(move || {
-            let _ = came.send(Came::Looked(look(&content, inode, &objects, from)));
+            let _ = came.send(Came::Looked(look(&content, inode, &objects)));
         });
     }
 
     pub(super) fn looked(&mut self, looked: Looked) {
-        self.looking.next = Some(Instant::now() + looked.took * REPORT_PART);
+        self.looking.next = Some(Instant::now() + (looked.took * REPORT_PART).min(PAUSE_MAX));
         if looked.is_lost != self.looking.is_lost {
             self.looking.is_lost = looked.is_lost;
             return match looked.is_lost {
@@ -170,7 +170,8 @@ impl Seeder {
     }
 }
 
-fn look(content: &Path, inode: u64, objects: &[Object], from: Instant) -> Looked {
+fn look(content: &Path, inode: u64, objects: &[Object]) -> Looked {
+    let from = Instant::now();
     let is_there = || {
         let found = fs::symlink_metadata(content);
         found.is_ok_and(|found| found.is_dir() && found.ino() == inode)
@@ -200,6 +201,9 @@ pub(super) fn is_same(metainfo: &Metainfo, folder: &Path, identities: &[Identity
             })
         })
 }
+
+/// The longest time between two looks: on a busy machine one may take long, and on a slow disk.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Files that are looked at before others have their turn.
 const FILES: usize = 1000;

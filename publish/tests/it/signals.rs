@@ -80,4 +80,4 @@ fn a_stop_while_it_fetches_is_no_error() {
 }
 
 /// So large that it is stopped in the middle.
-const SIZE: u64 = 400_000_000;
+const SIZE: u64 = 150_000_000;
