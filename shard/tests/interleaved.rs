@@ -277,3 +277,37 @@ fn a_removed_crowd_gives_its_memory_to_the_next() {
         sweep(&mut shard, START);
     }
 }
+
+#[test]
+fn who_is_refused_is_gone_after_two_rounds_whatever_happens_meanwhile() {
+    let (mut random, mut reply) = (fastrand::Rng::with_seed(12), Reply::default());
+    for (clients, torrents) in [(40, 20), (4000, 3), (20_000, 2)] {
+        let mut shard = Shard::new(7, LIMITS);
+        let is_refused = |address: IpAddr| match address {
+            IpAddr::V4(address) => u32::from(address) % 3 == 0,
+            IpAddr::V6(address) => u128::from(address).is_multiple_of(3),
+        };
+        let mut enter = |shard: &mut Shard, random: &mut fastrand::Rng, all: bool| {
+            let announce = announce(random, clients, torrents);
+            if all || !is_refused(announce.address) {
+                shard.announce(&announce, START, random, &mut reply).unwrap();
+            }
+        };
+        (0..4 * clients).for_each(|_| enter(&mut shard, &mut random, true));
+        // Half-way through a round.
+        shard.expire(START, clients as usize / 2);
+        shard.sweep_anew();
+        for _ in 0..2 {
+            while !shard.expire_refusing(START, 7, &is_refused).finished {
+                (0..5).for_each(|_| enter(&mut shard, &mut random, false));
+            }
+        }
+        let pieces = export(&mut shard, 777, |_| ());
+        let v4 = pieces.iter().flat_map(|piece| &piece.peers_v4).map(|peer| peer.address.into());
+        let v6 = pieces.iter().flat_map(|piece| &piece.peers_v6).map(|peer| peer.address.into());
+        let left: Vec<IpAddr> = v4.chain(v6).collect();
+        assert!(left.len() > clients as usize / 3, "{} of {clients} are there", left.len());
+        assert!(!left.into_iter().any(is_refused), "{clients} clients");
+        check_consistent(&mut shard, START);
+    }
+}

@@ -118,3 +118,26 @@ fn nobody_who_stays_is_missing_in_a_snapshot_while_others_leave() {
         assert!(leaving.iter().all(|client| found.contains(client)), "seed {seed}");
     }
 }
+
+#[test]
+fn who_is_refused_leaves_as_who_falls_silent() {
+    for clients in [90, 6000] {
+        let mut swarms = swarms(clients, |client| client);
+        let is_refused = |address: std::net::IpAddr| match address {
+            std::net::IpAddr::V4(address) => u32::from(address).is_multiple_of(3),
+            std::net::IpAddr::V6(_) => false,
+        };
+        let mut gone = Vec::new();
+        swarms.expire(NOW, 50, &mut gone);
+        assert!(gone.is_empty());
+        swarms.sweep_anew();
+        for _ in 0..2 {
+            while !swarms.expire_refusing(NOW, 100, Some(&is_refused), &mut gone).finished {}
+        }
+        let refused = (0..clients).filter(|client| (0x2d00_0000 + client) % 3 == 0).count();
+        assert_eq!(gone.len(), refused);
+        assert_eq!(swarms.totals().peers, clients as usize - refused);
+        // Each is a record, by which a crash does not bring it back.
+        assert!(gone.iter().all(|gone| gone.swarm.is_some() && gone.at == NOW));
+    }
+}
