@@ -3,7 +3,8 @@
 //! A datagram goes through [`udp`]. A TCP stream goes through [`http`] for its head, through
 //! [`query`] (and [`percent`]) for what the client says there, and its answer back through [`http`],
 //! which writes [`bencode`]. A private tracker reads and writes [`private`] instead of [`query`] and
-//! the replies of [`http`], and answers its site through [`ocelot`]. What proxies put in front of either is read by [`proxy`]. Nothing here panics or allocates on what a client sends, with one
+//! the replies of [`http`], and answers its site through [`ocelot`]. What proxies put in front of either is read
+//! by [`proxy`]. Nothing here panics or allocates on what a client sends, with one
 //! exception: buffers that the caller lends grow to the size of the answer.
 
 #![forbid(unsafe_code)]

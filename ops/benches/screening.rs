@@ -1,11 +1,11 @@
 //! Screening: making a table of 600,000 prefixes of each family, and asking it.
 //!
 //! Workload: a database with 600,000 IPv4 networks of /12 to /28 and 600,000 IPv6 networks of /28 to /64, whose countries
-//! differ from those of their neighbours; 4,000,000 look-ups of random addresses in
-//! them, in random order; once with three countries refused, as an embargo has it, and once with every second one, so that
-//! next to nothing can be put together. Units: seconds to read and make the table, bytes of memory, nanoseconds of CPU a look-up. Beside it the
-//! database's own look-up (without reading the record) and a binary search in the same ranges. A look-up over 60 ns would
-//! be worth another structure.
+//! differ from those of their neighbours; 4,000,000 look-ups of random addresses in them, in random order; once with
+//! three countries refused, as an embargo has it, and once with every second one, so that next to nothing can be put
+//! together. Units: seconds to read and make the table, bytes of memory, nanoseconds of CPU a look-up. Beside it the
+//! database's own look-up (without reading the record) and a binary search in the same ranges. A look-up over 60 ns
+//! would be worth another structure.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

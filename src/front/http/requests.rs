@@ -67,9 +67,9 @@ impl Next {
 }
 
 impl Core {
-    /// Answers every complete request of `input` that can be answered here; how many bytes that took,
-    /// and what the connection needs next. `remote` says from then on who asked last. `seen` bytes were looked at before in vain. An announce that is
-    /// all there is of a connection with a `seat` is answered later, with others.
+    /// Answers every complete request of `input` that can be answered here; how many bytes that took, and what the
+    /// connection needs next. `remote` says from then on who asked last. `seen` bytes were looked at before in vain. An
+    /// announce that is all there is of a connection with a `seat` is answered later, with others.
     pub fn converse(
         &mut self,
         remote: &mut Remote,
