@@ -12,6 +12,7 @@ use crate::counters::{
 };
 use crate::health::Phase;
 use crate::process::Process;
+use crate::screening::Rule;
 
 /// Everything the metrics are made of, at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -223,6 +224,10 @@ impl Exporter {
     fn publish_screening(&self, sample: &Sample<'_>) {
         let mut screened = sample.screened.clone();
         sample.cores.iter().for_each(|core| screened.add(&core.screened));
+        // From the start on, so that a first refusal is an increase.
+        for rule in [Rule::Network, Rule::Unknown] {
+            self.count(&t::SCREENED, &[rule.label(), "none"], 0);
+        }
         for (rule, country, count) in screened.denied() {
             let country = country.map_or("none".to_owned(), |country| country.to_string());
             self.count(&t::SCREENED, &[rule.label(), &country], count);
@@ -426,7 +431,7 @@ mod tests {
     use super::super::table::Trackers;
     use super::*;
     use crate::counters::ShownCertificate;
-    use crate::screening::{Country, Rule, Sizes};
+    use crate::screening::{Country, Sizes};
     use shard::Totals;
     use std::io::Write;
     use std::process::{Command, Stdio};
