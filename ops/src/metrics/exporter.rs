@@ -234,13 +234,12 @@ impl Exporter {
         }
         self.count(&t::SCREENING_DEFERRED, &[], screened.deferred);
         self.count(&t::SCREENING_RELOAD_FAILURES, &[], sample.screening.failures);
-        if let Some(sizes) = &sample.screening.sizes {
-            let set = |metric, label: &str, size: usize| self.set(metric, &[label], size as f64);
-            set(&t::SCREENING_NETWORKS, "deny", sizes.denied_networks);
-            set(&t::SCREENING_NETWORKS, "allow", sizes.allowed_networks);
-            set(&t::SCREENING_RANGES, Family::V4.label(), sizes.ranges_v4);
-            set(&t::SCREENING_RANGES, Family::V6.label(), sizes.ranges_v6);
-        }
+        let sizes = sample.screening.sizes.unwrap_or_default();
+        let set = |metric, label: &str, size: usize| self.set(metric, &[label], size as f64);
+        set(&t::SCREENING_NETWORKS, "deny", sizes.denied_networks);
+        set(&t::SCREENING_NETWORKS, "allow", sizes.allowed_networks);
+        set(&t::SCREENING_RANGES, Family::V4.label(), sizes.ranges_v4);
+        set(&t::SCREENING_RANGES, Family::V6.label(), sizes.ranges_v6);
     }
 
     fn publish_tls(&self, tls: &Tls, cores: &[Core]) {

@@ -16,6 +16,8 @@ fn what_a_lost_key_leaves_belongs_to_the_new_feed_or_is_shown() {
     site.seeders[0].stop();
     site.master.stop();
     fs::remove_file(site.home.path().join("master/feed.key")).unwrap();
+    // What the old key has signed is in the way of a new one, until the operator takes it away.
+    fs::remove_file(site.home.path().join("docroot/feed.list")).unwrap();
     fs::remove_file(site.watched("d")).unwrap();
     site.master.start_again();
     site.master.is_ready();
