@@ -16,7 +16,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use ops::screening::{Country, Sources, Verdict};
 
 #[path = "../src/screening/written.rs"]
-#[allow(dead_code)]
+#[allow(dead_code)] // Tests use the rest of it.
 mod written;
 
 fn main() {

@@ -13,3 +13,4 @@ pub mod process;
 pub mod screening;
 pub mod slot;
 pub mod tls;
+pub mod watched;

@@ -33,7 +33,7 @@ pub use database::DatabaseError;
 pub use gate::Gate;
 pub use judgement::{Country, Judgement, Rule, Verdict};
 pub use networks::NetworkRule;
-pub use sources::{Changed, Screening, ScreeningError, Sizes, Sources};
+pub use sources::{Screening, ScreeningError, Sizes, Sources};
 
 /// What the rules say of each address. It does not change; other rules make another one.
 #[derive(Clone, Debug)]

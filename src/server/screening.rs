@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use ops::counters::Screening as Shown;
 use ops::log::ErrorChain;
-use ops::screening::{Changed, Screening as Read, ScreeningError, Sources};
+use ops::screening::{Screening as Read, ScreeningError, Sources};
+use ops::watched::Changed;
 
 use super::cores::Cores;
 use crate::config::Config;

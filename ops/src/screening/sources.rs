@@ -1,9 +1,8 @@
 //! Where rules come from, and how they become a table.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use ipnet::IpNet;
 
@@ -14,6 +13,7 @@ use super::networks::{self, NetworkRule};
 use super::ranges::{Prefix, Range, Ranges, flatten, overlay};
 use super::stands_for;
 use super::table::{TableV4, TableV6};
+use crate::watched::{Changed, Watched};
 
 /// What rules are made of, as the options name it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,16 +102,8 @@ pub struct Screening {
     pub sizes: Sizes,
     /// All networks of lists, of rules that were read to be explained.
     pub networks: Vec<NetworkRule>,
-    /// Of each file what tells whether it has changed.
-    marks: Vec<(PathBuf, Option<Mark>)>,
+    watched: Watched,
 }
-
-/// How files are that have changed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Changed(Vec<Option<Mark>>);
-
-/// What a file is changed by: another one, another size, another time.
-type Mark = (u64, u64, Option<SystemTime>);
 
 impl Sources {
     /// Whether there is any rule.
@@ -131,8 +123,7 @@ impl Sources {
     /// When a file cannot be used.
     pub fn read(&self, is_explained: bool) -> Result<Screening, ScreeningError> {
         let files = [&self.deny_lists, &self.allow_lists, &self.databases].into_iter().flatten();
-        // Before they are read: what changes meanwhile is read again.
-        let marks = files.map(|path| (path.clone(), mark(path))).collect();
+        let watched = Watched::now(files);
         let mut networks = Vec::new();
         for path in &self.deny_lists {
             networks::read(path, false, &mut networks)?;
@@ -160,7 +151,7 @@ impl Sources {
         if !is_explained {
             networks = Vec::new();
         }
-        Ok(Screening { table: Arc::new(table), sizes, networks, marks })
+        Ok(Screening { table: Arc::new(table), sizes, networks, watched })
     }
 
     fn table(&self, networks: &[NetworkRule], countries: &Countries, is_explained: bool) -> Table {
@@ -257,16 +248,8 @@ impl Screening {
 
     /// How the files are now, where one is another one than when they were read.
     pub fn changed(&self) -> Option<Changed> {
-        let marks: Vec<_> = self.marks.iter().map(|(path, _)| mark(path)).collect();
-        let is_same = self.marks.iter().zip(&marks).all(|((_, before), now)| before == now);
-        (!is_same).then_some(Changed(marks))
+        self.watched.changed()
     }
-}
-
-fn mark(path: &Path) -> Option<Mark> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.ino(), metadata.len(), metadata.modified().ok()))
 }
 
 /// Addresses that mean something only nearby, and so are in no country: of this host, private, of a carrier, link-local.

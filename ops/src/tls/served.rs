@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -11,6 +10,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, Resol
 use rustls::sign::CertifiedKey;
 
 use super::{Certificate, CertificateError, Files};
+use crate::watched::Watched;
 
 /// Certificates as they were when they were read last, ready to be shown.
 #[derive(Clone, Debug)]
@@ -19,12 +19,8 @@ pub struct Served {
     pub certificates: Vec<Certificate>,
     /// For the threads that accept connections.
     pub config: Arc<ServerConfig>,
-    /// Of each file what tells whether it has changed.
-    marks: Vec<(PathBuf, Option<Mark>)>,
+    watched: Watched,
 }
-
-/// What a file is changed by: another one, another size, another time.
-type Mark = (u64, u64, Option<SystemTime>);
 
 /// Why TLS cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -75,12 +71,12 @@ impl Served {
     /// When one cannot be used: none is shown then.
     pub fn read(files: &[Files], tickets: Arc<dyn ProducesTickets>) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        // Before they are read: what changes meanwhile is read again.
-        let marks = marks(files);
+        let paths = files.iter().flat_map(|files| [&files.certificate, &files.key]);
+        let watched = Watched::now(paths);
         let read = |files| Certificate::read(files, &provider);
         let certificates = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let config = config(provider, &certificates, tickets).map_err(TlsError::Library)?;
-        Ok(Self { certificates, config: Arc::new(config), marks })
+        Ok(Self { certificates, config: Arc::new(config), watched })
     }
 
     /// Reads all of them, as [`Served::read`], to see whether they can be used.
@@ -101,7 +97,7 @@ impl Served {
 
     /// Whether a file is another one than when they were read.
     pub fn has_changed(&self) -> bool {
-        self.marks.iter().any(|(path, mark)| self::mark(path) != *mark)
+        self.watched.changed().is_some()
     }
 }
 
@@ -120,17 +116,6 @@ fn config(
     // A client gets a new one with each connection, and opens one at a time.
     config.send_tls13_tickets = 1;
     Ok(config)
-}
-
-fn marks(files: &[Files]) -> Vec<(PathBuf, Option<Mark>)> {
-    let paths = files.iter().flat_map(|files| [&files.certificate, &files.key]);
-    paths.map(|path| (path.clone(), mark(path))).collect()
-}
-
-fn mark(path: &PathBuf) -> Option<Mark> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.ino(), metadata.len(), metadata.modified().ok()))
 }
 
 /// Finds the certificate for the name that a client asks for (SNI, RFC 6066 section 3).
