@@ -23,6 +23,7 @@ use ipnet::IpNet;
 use ops::log::{LogFilter, LogFormat};
 use ops::options;
 use ops::options::{Flags, Table};
+use ops::screening::{Country, Verdict};
 
 pub use database::GivenDatabaseError;
 pub use key::{ConnectionIdKey, KeyError};
@@ -30,7 +31,7 @@ pub use ops::options::{
     Bytes, ConfigError, Declared, Environment, Mistake, Name, Secret, SecretError, duration, show,
 };
 pub use site_url::SiteUrl;
-pub use value::{Country, ForwardedHeader, OcelotFlavour, Refusals, Unknown};
+pub use value::{ForwardedHeader, OcelotFlavour, Refusals};
 
 /// The tracker's options as they were found, and what there is to say about them.
 pub type Loaded = options::Loaded<Config>;
@@ -250,7 +251,7 @@ options! {
     /// Who is deferred is told nobody, and to come back in a minute or two. The default is `deny` with
     /// `screen-allow-country`, else `allow`; give `deny` where a country must not be served in any case. Private
     /// addresses are in no country, and are served unless a list names them.
-    screen_unknown: Unknown = "allow";
+    screen_unknown: Verdict = "allow";
 
     ["Answers"]
 

@@ -7,15 +7,13 @@ use super::Config;
 impl Config {
     /// Where the rules come from; `None` without any.
     pub fn screening(&self) -> Option<Sources> {
-        let countries =
-            |countries: &[super::Country]| countries.iter().map(|country| country.0).collect();
         let sources = Sources {
-            deny_countries: countries(&self.screen_deny_country),
-            allow_countries: countries(&self.screen_allow_country),
+            deny_countries: self.screen_deny_country.clone(),
+            allow_countries: self.screen_allow_country.clone(),
             deny_lists: self.screen_deny_list.clone(),
             allow_lists: self.screen_allow_list.clone(),
             databases: self.screen_database.clone(),
-            unknown: self.screen_unknown.verdict(),
+            unknown: self.screen_unknown,
         };
         (!sources.is_empty()).then_some(sources)
     }
@@ -34,8 +32,7 @@ impl Config {
             (names, text.to_owned())
         });
         let both = deny.iter().find(|country| allow.contains(country)).map(|both| {
-            let text =
-                format!("{} is both in screen-deny-country and in screen-allow-country", both.0);
+            let text = format!("{both} is both in screen-deny-country and in screen-allow-country");
             (&names[..2], text)
         });
         let excepts_nothing = !self.screen_allow_list.is_empty()

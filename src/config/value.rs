@@ -1,7 +1,6 @@
 //! Values that options of a tracker alone have.
 
 use ops::options::One;
-use ops::screening::Verdict;
 
 use super::{ConnectionIdKey, SiteUrl};
 
@@ -13,32 +12,6 @@ pub enum OcelotFlavour {
     /// That of Orpheus' Ocelot 2.
     Orpheus,
 }
-
-/// What happens to an address whose country nobody knows, where there are rules about countries.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Unknown {
-    /// It is served.
-    Allow,
-    /// It gets nothing.
-    Deny,
-    /// It is told nobody, and to come back soon.
-    Defer,
-}
-
-impl Unknown {
-    /// The same as the rules have it.
-    pub fn verdict(self) -> Verdict {
-        match self {
-            Unknown::Allow => Verdict::Allow,
-            Unknown::Deny => Verdict::Deny,
-            Unknown::Defer => Verdict::Defer,
-        }
-    }
-}
-
-/// A country by its two letters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Country(pub ops::screening::Country);
 
 /// How clients are told that they will not be served.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -92,30 +65,6 @@ impl One for OcelotFlavour {
             "orpheus" => Some(OcelotFlavour::Orpheus),
             _ => None,
         }
-    }
-}
-
-impl One for Unknown {
-    const PLACEHOLDER: &'static str = "WHAT";
-    const HINT: &'static str = "allow, deny or defer";
-    const WORDS: &'static [&'static str] = &["allow", "deny", "defer"];
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "allow" => Some(Unknown::Allow),
-            "deny" => Some(Unknown::Deny),
-            "defer" => Some(Unknown::Defer),
-            _ => None,
-        }
-    }
-}
-
-impl One for Country {
-    const PLACEHOLDER: &'static str = "COUNTRY";
-    const HINT: &'static str = "a country of two letters such as CU (ISO 3166-1)";
-
-    fn parse(text: &str) -> Option<Self> {
-        ops::screening::Country::parse(text).map(Country)
     }
 }
 

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::Secret;
 use crate::log::{LogFilter, LogFormat};
+use crate::screening::{Country, Verdict};
 
 /// A size in bytes, written `4096`, `512KiB` or `1MiB`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -298,6 +299,30 @@ impl One for Name {
         let is_name = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
         let begins = text.bytes().next().is_some_and(|c| c.is_ascii_lowercase());
         (begins && text.len() <= 63 && text.bytes().all(is_name)).then(|| Self(text.to_owned()))
+    }
+}
+
+impl One for Verdict {
+    const PLACEHOLDER: &'static str = "WHAT";
+    const HINT: &'static str = "allow, deny or defer";
+    const WORDS: &'static [&'static str] = &["allow", "deny", "defer"];
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "allow" => Some(Verdict::Allow),
+            "deny" => Some(Verdict::Deny),
+            "defer" => Some(Verdict::Defer),
+            _ => None,
+        }
+    }
+}
+
+impl One for Country {
+    const PLACEHOLDER: &'static str = "COUNTRY";
+    const HINT: &'static str = "a country of two letters such as CU (ISO 3166-1)";
+
+    fn parse(text: &str) -> Option<Self> {
+        Country::parse(text)
     }
 }
 
