@@ -9,3 +9,4 @@ pub mod publisher;
 pub mod screen;
 pub mod site;
 pub mod snapshot;
+pub mod take_over;

@@ -1,6 +1,7 @@
 //! The engine of a core: its shard, its counters, and the way to the other cores. It decides with values; sockets
 //! are [`crate::front`]'s.
 
+pub mod changes;
 pub mod connection_id;
 pub mod crowd;
 pub mod interval;
@@ -16,10 +17,13 @@ use ops::counters::{self, Family, Protocol, Reason};
 use ops::lists::{Standing, Standings, TorrentLists, Verdict};
 use ops::screening::{Gate, Table, Verdict as Screened};
 use persist::Trouble;
-use shard::{Announce, Counts, Event, InfoHash, Refusal, Reply, Seconds, Shard};
+use shard::{
+    Announce, Counts, Event, InfoHash, Outcome, PeerChange, Refusal, Reply, Seconds, Shard,
+};
 
 use crate::api::OpenState;
 use crate::config::{Config, Refusals};
+use crate::core::changes::Changes;
 use crate::core::connection_id::ConnectionIds;
 use crate::core::crowd::Crowd;
 use crate::core::interval::Controller;
@@ -65,6 +69,10 @@ pub struct Engine {
     pub gather: Gather<ReplyTo>,
     /// The site's changes that other cores have not heard yet.
     pub unheard: Unheard,
+    /// What changes is noted, as another process takes over.
+    pub changes: Option<Box<Changes>>,
+    /// Another process has taken over: connections end with their next answer.
+    pub is_succeeded: bool,
     /// Set when the tracker stops: from then on clients only leave.
     pub draining: bool,
     /// The source of all chance on this core, but for intervals.
@@ -231,7 +239,12 @@ impl Engine {
             let silent_from = self.interval.silent_from(interval, steady);
             self.shard
                 .announce_until(announce, steady, silent_from, &mut self.random, &mut self.reply)
-                .map(|outcome| (interval, outcome))
+                .map(|outcome| {
+                    if self.changes.is_some() {
+                        self.note_change(announce, silent_from, outcome);
+                    }
+                    (interval, outcome)
+                })
                 .map_err(Refused::Full)
         };
         self.crowd.note(announce.address);
@@ -248,6 +261,26 @@ impl Engine {
                 front.refuse(refused.reason());
                 Err(refused)
             }
+        }
+    }
+
+    /// Notes for the process that takes over what an announce has made.
+    #[cold]
+    #[inline(never)]
+    fn note_change(&mut self, announce: &Announce, silent_from: Seconds, outcome: Outcome) {
+        let silent_from = self.clock.wall_at(silent_from);
+        let change = PeerChange::of(announce, silent_from, outcome, self.reply.counts);
+        if let (Some(changes), Some(change)) = (&mut self.changes, change) {
+            changes.note(change);
+        }
+    }
+
+    /// Does what the process before this one has done since the snapshot that this core has loaded.
+    pub fn follow(&mut self, changes: &[PeerChange], is_late: bool) {
+        let (now, ahead) = (self.clock.steady(), self.clock.ahead());
+        for change in changes {
+            let silent_from = Seconds((i64::from(change.silent_from.0) - ahead).max(0) as u32);
+            self.shard.follow(&PeerChange { silent_from, ..*change }, is_late, now);
         }
     }
 

@@ -13,6 +13,7 @@ pub mod udp;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ops::counters::{Family, Protocol, Reason};
 use rustls::ServerConfig;
@@ -34,6 +35,33 @@ pub type SharedCore = Rc<RefCell<Core>>;
 /// Bytes read at a time over HTTP.
 pub const HTTP_READ_BYTES: usize = 4096;
 
+/// Whether requests are taken from the sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// They are.
+    On,
+    /// Another process may take over: not for the moment.
+    Paused,
+    /// It has: never again.
+    Over,
+}
+
+/// How often it is looked whether a pause is over.
+const PAUSE_LOOK: Duration = Duration::from_millis(2);
+
+/// Waits while requests are not to be taken from the sockets; false when they never will be again.
+#[cold]
+async fn wait_for_reading(core: &SharedCore) -> bool {
+    loop {
+        let reading = core.borrow().desk.reading;
+        match reading {
+            Reading::On => return true,
+            Reading::Paused => glommio::timer::sleep(PAUSE_LOOK).await,
+            Reading::Over => return false,
+        }
+    }
+}
+
 /// All that one thread owns.
 pub struct Core {
     /// Its state, by which it decides.
@@ -44,6 +72,8 @@ pub struct Core {
 
 /// The sockets of a core, and what is on its way through them.
 pub struct Desk {
+    /// Whether requests are taken from the sockets.
+    pub reading: Reading,
     /// The UDP sockets, in the order of their addresses.
     pub ports: Vec<Port>,
     /// Which errors have left by them within this second.
@@ -70,6 +100,7 @@ impl Desk {
     /// Without sockets, and with room for so many connections that last.
     pub fn new(connections_max: usize) -> Self {
         Self {
+            reading: Reading::On,
             ports: Vec::new(),
             errors: Errors::default(),
             seats: Seats::new(connections_max),

@@ -6,6 +6,7 @@ pub mod config;
 pub mod control;
 pub mod core;
 pub mod front;
+pub mod handover;
 pub mod net;
 pub mod private;
 pub mod process;

@@ -8,7 +8,7 @@ use margay::api::describe;
 use margay::command::checked::CheckError;
 use margay::command::cli::{self, Flags, Request};
 use margay::command::site::{self, SiteError};
-use margay::command::{books, checked, journal, lists, publisher, screen, snapshot};
+use margay::command::{books, checked, journal, lists, publisher, screen, snapshot, take_over};
 use margay::config::{self, ConfigError, Environment, Loaded};
 use margay::process::clock::Clock;
 use margay::process::limits;
@@ -40,7 +40,11 @@ fn main() -> ExitCode {
 fn answer(request: Request) -> anyhow::Result<()> {
     let mut text = Vec::new();
     match request {
-        Request::Run(flags) => return run(flags),
+        Request::Run(flags, takes_over) => return run(flags, takes_over),
+        Request::TakeOver(flags) => {
+            let config = config::load_only(take_over::OPTIONS, flags, &environment())?;
+            return Ok(take_over::run(&config, &mut io::stdout())?);
+        }
         Request::ConfigPrint => text.extend(config::sample().bytes()),
         Request::ConfigReference => text.extend(config::reference().bytes()),
         Request::ConfigShow(flags) => text.extend(config::show(&load(flags)?).bytes()),
@@ -97,7 +101,7 @@ fn answer(request: Request) -> anyhow::Result<()> {
     }
 }
 
-fn run(flags: Flags) -> anyhow::Result<()> {
+fn run(flags: Flags, takes_over: bool) -> anyhow::Result<()> {
     memory::keep_large_blocks_apart();
     let loaded = load(flags.clone())?;
     let config = &loaded.config;
@@ -105,7 +109,7 @@ fn run(flags: Flags) -> anyhow::Result<()> {
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     limits::prepare(config)?;
     let changed = || load(flags.clone()).map(|now| loaded.differing(&now));
-    Ok(server::run(config, &changed)?)
+    Ok(server::run(config, &changed, takes_over)?)
 }
 
 fn load(flags: Flags) -> Result<Loaded, ConfigError> {

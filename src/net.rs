@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod bind;
+pub mod link;
 pub mod readiness;
 pub mod remote;
 pub mod ring;

@@ -4,151 +4,53 @@ mod certificates;
 mod core_thread;
 pub(crate) mod cores;
 mod deadline;
+mod error;
 mod full_scrapes;
 mod listeners;
+mod predecessor;
 mod screening;
+mod signals;
 pub(crate) mod snapshots;
+mod successor;
 
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use ops::health::Phase;
 use ops::lists::{ListError, TorrentLists};
-use ops::screening::ScreeningError;
-use ops::tls::KeptError;
 use persist::postgres::Heard;
-use persist::register::{Register, RegisterError};
-use persist::{DataDir, DataDirError, Snapshot, SnapshotError};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
-use signal_hook::iterator::Signals;
+use persist::register::Register;
+use persist::{DataDir, Snapshot};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::sync::oneshot;
 
 use crate::api::audit::Audit;
-use crate::api::token::TokenError;
-use crate::config::{Config, ConfigError, KeyError};
+use crate::config::{Config, ConfigError};
 use crate::control::{self, Api, Pages, Transport};
 use crate::core::connection_id::{self, ConnectionIds};
 use crate::core::mesh::message::Command;
 use crate::private::books::reconcile::{Differed, ReconcileError, Reconciliation};
 use crate::private::books::restore::Unloaded;
-use crate::private::books::{Books, BooksError};
+use crate::private::books::Books;
 use crate::process::clock::Clock;
 use crate::process::memory;
 use certificates::Certificates;
 use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
-use listeners::Listeners;
+use listeners::{Addresses, Listeners};
 use ops::log::ErrorChain;
+use predecessor::Predecessor;
 use screening::Screening;
 use snapshots::{Outcome, Snapshots};
+use successor::{Successors, Visit};
 
-/// Why the tracker could not start or had to stop.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The data directory cannot be used.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// There are snapshots, and none can be used or safely passed over.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    /// A core could not load its swarms.
-    #[error(transparent)]
-    Unloaded(#[from] Unloaded),
-    /// The books of a private tracker cannot be opened.
-    #[error(transparent)]
-    Books(#[from] BooksError),
-    /// The key of the connection ids cannot be read or made.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The same for the file in the data directory.
-    #[error(transparent)]
-    KeyFile(#[from] connection_id::KeyError),
-    /// The system gives no random bytes.
-    #[error("the system gives no random bytes for the keys of the tables")]
-    Random(#[source] getrandom::Error),
-    /// The token for operators cannot be left in the data directory.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// A list of torrents has a mistake.
-    #[error(transparent)]
-    Lists(#[from] ListError),
-    /// The rules about addresses cannot be used.
-    #[error(transparent)]
-    Screening(#[from] ScreeningError),
-    /// The certificates cannot be served.
-    #[error(transparent)]
-    Certificates(#[from] KeptError),
-    /// What the API has said of torrents cannot be read.
-    #[error(transparent)]
-    Register(#[from] RegisterError),
-    /// An address cannot be listened on.
-    #[error(
-        "cannot listen on {protocol} {address} (option {protocol}): {}", what_to_do(protocol, *address, source)
-    )]
-    Bind {
-        /// `udp`, `http`, `https`, `control`, `control-https` or `metrics`.
-        protocol: &'static str,
-        /// The address asked for.
-        address: SocketAddr,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The snapshot at the stop was not written; the log says why.
-    #[error(
-        "the last snapshot was not written: the next start goes on from the one before it, and what peers did since is \
-         forgotten until they announce"
-    )]
-    LastSnapshot,
-    /// A core's thread did not start.
-    #[error(
-        "cannot start core {core}: {reason}; glommio needs io_uring (see `sysctl kernel.io_uring_disabled`) and a few hundred KiB of locked memory (`ulimit -l`)"
-    )]
-    Core {
-        /// Its number.
-        core: usize,
-        /// The reason that glommio gave.
-        reason: String,
-    },
-    /// A core's thread ended by a mistake in the program.
-    #[error(
-        "core {0} has failed; see the message above. The newest snapshot is used at the next start"
-    )]
-    CoreFailed(usize),
-    /// The journal's thread ended by a mistake in the program.
-    #[error(
-        "the thread of the journal has failed; see the message above. What it has written is used at the next \
-         start"
-    )]
-    JournalFailed,
-    /// Something else the system refused.
-    #[error("cannot {what}")]
-    System {
-        /// The action that was tried.
-        what: &'static str,
-        /// The system's error.
-        source: io::Error,
-    },
-}
-
-impl ServerError {
-    /// It is about a file or a URL that the options name, as `margay config check` finds it too: somebody has to
-    /// mend it, and another start alone does not.
-    pub fn is_mistake(&self) -> bool {
-        match self {
-            ServerError::Key(_)
-            | ServerError::Lists(_)
-            | ServerError::Screening(_)
-            | ServerError::Certificates(KeptError::Tls(_)) => true,
-            ServerError::Books(error) => error.is_mistake(),
-            _ => false,
-        }
-    }
-}
+pub use error::ServerError;
 
 /// An event that the main thread waits for.
 pub(crate) enum Event {
@@ -170,48 +72,80 @@ pub(crate) enum Event {
     Reconciled(Result<Differed, ReconcileError>),
     /// The full scrape under way is made, or could not be.
     FullScrapeMade(Made),
+    /// About a process that takes over.
+    Visit(Visit),
 }
 
 /// Events that wait for the main thread at most; each source has few under way.
 const EVENTS_MAX: usize = 4096;
 
-/// Signals that wait for the main thread.
-const SIGNALS_MAX: usize = 4;
-
 /// How often it is looked at what nobody sends an event of.
 const LOOK_PERIOD: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the connections have ended that are left.
+const LEAVE_LOOK: Duration = Duration::from_millis(100);
+
+/// How much longer than an idle connection they may take.
+const LEAVE_GRACE: Duration = Duration::from_secs(10);
 
 /// Says which options would have other values now than at the start.
 pub type Changed<'c> = &'c dyn Fn() -> Result<Vec<&'static str>, ConfigError>;
 
-/// Runs the tracker until a signal stops it. At SIGHUP `changed` is asked, and the log says what it says.
-pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
+/// This program, as it was called at the start; a successor is what is there then.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Runs the tracker until a signal stops it or another process takes over; with `takes_over` it takes over itself. At
+/// SIGHUP `changed` is asked, and the log says what it says.
+pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<(), ServerError> {
     let started = Instant::now();
+    if let Ok(program) = std::env::current_exe() {
+        let _ = PROGRAM.set(program);
+    }
     let clock = Clock::start();
-    let data = Arc::new(DataDir::open(&config.data)?);
+    let signals = signals::forward()?;
+    let is_ending = || {
+        let signal = signals.try_iter().find(|event| !matches!(event, Event::Signal(SIGHUP)));
+        signal.is_some()
+    };
+    let mut before = match takes_over {
+        true => Some(Predecessor::meet(&config.data, config.private)?),
+        false => None,
+    };
+    let data = match before.as_mut().and_then(Predecessor::lock) {
+        Some(lock) => DataDir::adopt(&config.data, lock),
+        None => DataDir::open(&config.data)?,
+    };
+    let data = Arc::new(data);
     let ids = connection_ids(config, &data)?;
     let lists = Arc::new(read_lists(config)?);
     let screening = Screening::open(config)?;
     let certificates = Certificates::open(config, &data)?;
     let (events, arriving) = crossbeam_channel::bounded(EVENTS_MAX);
-    let signals = forward_signals()?;
 
     let placement = cores::placement(config.cores);
-    let listeners = Listeners::bind(config, placement.len())?;
-    let state = Arc::new(control_state(&listeners, events.clone()));
+    let count = placement.len();
+    let mut inherited =
+        before.as_mut().map(|before| std::mem::take(&mut before.inherited)).unwrap_or_default();
+    let mut listeners = Listeners::bind(config, count, &mut inherited)?;
+    let state = Arc::new(control_state(&listeners.addresses, count, events.clone()));
     say_sizes(&lists, &state);
     certificates.iter().for_each(|certificates| certificates.show(&state));
     if let Some(screening) = &screening {
         state.screen_by(screening.table());
         screening.show(&state);
     }
-    let control = answer(listeners.control.as_ref(), &state, Pages::All, Transport::Plain)?;
-    let control_https =
-        answer(listeners.control_https.as_ref(), &state, Pages::All, Transport::Tls)?;
-    let metrics = answer(listeners.metrics.as_ref(), &state, Pages::Metrics, Transport::Plain)?;
+    // While the process before serves, it answers here as well.
+    let mut answering = match before.is_some() {
+        true => Vec::new(),
+        false => answer_all(&listeners, &state)?,
+    };
     let addresses = listeners.addresses.clone();
 
-    let snapshot = if config.fresh { None } else { Snapshot::open_newest(&data)? };
+    let snapshot = match &mut before {
+        _ if config.fresh => None,
+        None => Snapshot::open_newest(&data)?,
+        Some(before) => Some(Snapshot::open(before.snapshot(&is_ending)?)?),
+    };
     if let Some(snapshot) = &snapshot {
         snapshot.expect_private(config.private)?;
         say_what_is_loaded(snapshot, &state);
@@ -221,7 +155,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     if config.private {
         let events = events.clone();
         let seen = move |seen| _ = events.send(Event::Seen(seen));
-        let slots = (0..placement.len()).map(|core| state.slot(core)).collect();
+        let slots = (0..count).map(|core| state.slot(core)).collect();
         let opened = Books::open(config, &data, slots, clock, snapshot.as_ref(), seen)?;
         state.show_books(opened.figures());
         books = Some(opened);
@@ -241,7 +175,21 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     };
     let said: Vec<_> =
         register.iter().flat_map(|register| control::said(register, clock)).collect();
-    let cores = Cores::start(&outfit, placement, listeners, snapshot, said, &state)?;
+    let snapshot = snapshot.map(|snapshot| {
+        let grace = match before.is_some() {
+            true => snapshot.grace_of_hand_over(clock.now()),
+            false => snapshot.grace(clock.now()),
+        };
+        (snapshot, grace)
+    });
+    let (sockets, mut copies) = match before.is_some() {
+        true => (None, Vec::new()),
+        false => {
+            let (sockets, copies) = listeners.for_cores(config, count);
+            (Some(sockets), copies)
+        }
+    };
+    let cores = Cores::start(&outfit, placement, sockets, snapshot, said, &state)?;
     let addresses_of_cores = cores.addresses();
     let api = match (&books, register) {
         (Some(books), _) => {
@@ -265,23 +213,63 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
         books,
         (lists, screening, certificates),
         state,
-        data,
-        (events, arriving),
-        signals,
+        data.clone(),
+        (events.clone(), arriving),
+        signals.clone(),
     );
     server.wait_until_ready(loading).inspect_err(|_| deadline::end_within(deadline::FAILURE))?;
     // Tables that grew while users and torrents were loaded have left holes of what they were before.
     memory::give_back();
+    if let Some(mut before) = before {
+        let (promises, reload) = before.follow(&server.cores, &is_ending)?;
+        let (sockets, given) = listeners.for_cores(config, count);
+        copies = given;
+        server.cores.take_over(promises, sockets)?;
+        before.succeed(&server.cores);
+        data.sign();
+        answering = answer_all(&listeners, &server.state)?;
+        if reload {
+            server.read_again();
+        }
+    }
+    server.successors = Some(Successors::open(&config.data, copies, events));
     server.state.set_phase(Phase::Ready);
     server.log_ready(&addresses, started.elapsed());
-    server.watch().inspect_err(|_| deadline::end_within(deadline::FAILURE))?;
-    deadline::end_within(deadline::STOP);
-    server.stop()?;
-    [control, control_https, metrics]
-        .into_iter()
-        .flatten()
-        .for_each(control::ControlHandle::shutdown);
+    let end = server.watch().inspect_err(|_| deadline::end_within(deadline::FAILURE))?;
+    match end {
+        End::Stopped => {
+            deadline::end_within(deadline::STOP);
+            server.stop()?;
+            answering.into_iter().for_each(control::ControlHandle::shutdown);
+        }
+        End::Succeeded => {
+            answering.into_iter().for_each(control::ControlHandle::shutdown);
+            server.leave();
+        }
+    }
     Ok(())
+}
+
+/// How serving has ended.
+enum End {
+    /// A signal has ended it.
+    Stopped,
+    /// Another process serves.
+    Succeeded,
+}
+
+/// Answers on all listeners of the control side.
+fn answer_all(
+    listeners: &Listeners,
+    state: &Arc<control::State>,
+) -> Result<Vec<control::ControlHandle>, ServerError> {
+    let Listeners { control, control_https, metrics, .. } = listeners;
+    let all = [
+        answer(control.as_ref(), state, Pages::All, Transport::Plain)?,
+        answer(control_https.as_ref(), state, Pages::All, Transport::Tls)?,
+        answer(metrics.as_ref(), state, Pages::Metrics, Transport::Plain)?,
+    ];
+    Ok(all.into_iter().flatten().collect())
 }
 
 /// Answers on a listener, where there is one.
@@ -314,6 +302,10 @@ struct Server<'c> {
     snapshots: Snapshots,
     full_scrapes: FullScrapes,
     reconciliation: Reconciliation,
+    /// Processes that take over; none before this one serves.
+    successors: Option<Successors>,
+    /// What has come while something else was waited for.
+    postponed: VecDeque<Event>,
     arriving: Receiver<Event>,
     signals: Receiver<Event>,
     /// When it was looked last at what nobody sends an event of.
@@ -361,6 +353,8 @@ impl<'c> Server<'c> {
             reconciliation,
             full_scrapes: FullScrapes::new(data, config, events),
             snapshots,
+            successors: None,
+            postponed: VecDeque::new(),
             arriving,
             signals,
             looked: Instant::now(),
@@ -413,7 +407,7 @@ impl Server<'_> {
         Ok(())
     }
 
-    fn log_ready(&self, addresses: &listeners::Addresses, took: Duration) {
+    fn log_ready(&self, addresses: &Addresses, took: Duration) {
         let (mut torrents, mut peers) = (0, 0);
         for restored in &self.cores.restored {
             torrents += restored.swarms;
@@ -443,7 +437,10 @@ impl Server<'_> {
 
     /// The next event; what cores say of themselves is not kept waiting by anything else. `None` when nothing has
     /// happened until then, or for some seconds.
-    fn next_event(&self, until: Option<Instant>) -> Option<Event> {
+    fn next_event(&mut self, until: Option<Instant>) -> Option<Event> {
+        if let Some(event) = self.postponed.pop_front() {
+            return Some(event);
+        }
         let look = Instant::now() + LOOK_PERIOD;
         let until = until.map_or(look, |until| until.min(look));
         if let Ok(event) = self.cores.news.try_recv().or_else(|_| self.signals.try_recv()) {
@@ -457,11 +454,15 @@ impl Server<'_> {
         }
     }
 
-    /// Serves until a signal ends it.
-    fn watch(&mut self) -> Result<(), ServerError> {
+    /// Serves until a signal ends it, or another process serves.
+    fn watch(&mut self) -> Result<End, ServerError> {
         loop {
+            if self.hands_over() {
+                return Ok(End::Succeeded);
+            }
+            let succession = self.successors.as_ref().and_then(Successors::due);
             let due = [self.snapshots.due(), self.full_scrapes.due(), self.reconciliation.due()];
-            let due = due.into_iter().flatten().min();
+            let due = due.into_iter().flatten().chain(succession).min();
             let Some(event) = self.next_event(due) else {
                 if self.books.as_ref().is_some_and(Books::journal_has_ended) {
                     return Err(ServerError::JournalFailed);
@@ -472,20 +473,17 @@ impl Server<'_> {
             self.clock.follow();
             match event {
                 Event::Signal(SIGHUP) => {
-                    let _ = self.reload_lists();
-                    if let Some(screening) = &mut self.screening {
-                        let _ = screening.read(&self.cores, &self.state);
-                    }
-                    if let Some(certificates) = &mut self.certificates {
-                        certificates.read(&self.cores, &self.state);
-                    }
+                    self.read_again();
                     self.say_what_changed();
                 }
                 Event::ListsWanted(reply) => _ = reply.send(self.reload_lists()),
-                Event::Signal(_) => return Ok(()),
+                Event::Signal(_) => return Ok(End::Stopped),
                 Event::SnapshotWanted => self.snapshots.start(&self.cores, &self.state, self.clock),
                 Event::SnapshotDone(outcome) => {
-                    self.snapshots.done(outcome, &self.state);
+                    let written = self.snapshots.done(outcome, &self.state);
+                    if let Some(successors) = &mut self.successors {
+                        successors.snapshot_done(written.as_deref(), &self.cores);
+                    }
                     if let Some(books) = &self.books {
                         books.release(self.snapshots.journal_needed_from());
                     }
@@ -504,6 +502,7 @@ impl Server<'_> {
                         books.release(self.snapshots.journal_needed_from());
                     }
                 }
+                Event::Visit(visit) => self.receive(visit),
                 Event::CoreEnded(core) => return Err(self.cores.failed(core)),
                 Event::CoreReady(..) => {}
             }
@@ -512,6 +511,75 @@ impl Server<'_> {
             }
             self.start_what_is_due();
         }
+    }
+
+    /// Reads lists, rules about addresses and certificates again.
+    fn read_again(&mut self) {
+        let _ = self.reload_lists();
+        if let Some(screening) = &mut self.screening {
+            let _ = screening.read(&self.cores, &self.state);
+        }
+        if let Some(certificates) = &mut self.certificates {
+            certificates.read(&self.cores, &self.state);
+        }
+        if let Some(successors) = &mut self.successors {
+            successors.reload();
+        }
+    }
+
+    /// Hears somebody who takes over, or speaks of that.
+    fn receive(&mut self, visit: Visit) {
+        let Some(successors) = &mut self.successors else { return };
+        match visit {
+            Visit::StartWanted(asking) => successors.start(asking),
+            Visit::Ended(text) => successors.ended(&text),
+            Visit::Said(number, said) => successors.said(number, said, &self.cores),
+            Visit::Successor(talk) => {
+                let declined = self.books.as_ref().map(
+                    |_| "a private tracker cannot be taken over: stop it and start the other one",
+                );
+                // What the API would change now, the other one would not know.
+                self.state.set_handing_over(true);
+                successors.welcome(talk, &self.cores, &self.snapshots.data(), declined);
+            }
+        }
+    }
+
+    /// Does what is next for a process that takes over; true when it has.
+    fn hands_over(&mut self) -> bool {
+        let Some(successors) = &mut self.successors else { return false };
+        if successors.wants_snapshot() && !self.snapshots.under_way() {
+            self.snapshots.start(&self.cores, &self.state, self.clock);
+            if self.snapshots.under_way() {
+                successors.snapshot_begun();
+            }
+        }
+        let handed = successors.is_ready(&self.cores)
+            && successors.hand_over(&self.cores, &self.arriving, &mut self.postponed);
+        self.state.set_handing_over(successors.is_coming());
+        handed
+    }
+
+    /// Ends the connections that are left after another process serves, and then the cores. Nothing is written: that is
+    /// the other one's.
+    fn leave(self) {
+        let until = Instant::now() + self.config.http_idle_timeout + LEAVE_GRACE;
+        loop {
+            match successor::stand(&self.cores) {
+                Ok(cores) if cores.iter().any(|core| core.connections > 0) => {}
+                _ => break,
+            }
+            let ends = self
+                .signals
+                .recv_timeout(LEAVE_LOOK)
+                .is_ok_and(|event| !matches!(event, Event::Signal(SIGHUP)));
+            if ends || Instant::now() > until {
+                break;
+            }
+        }
+        deadline::end_within(deadline::FAILURE);
+        self.cores.stop();
+        tracing::info!("left");
     }
 
     fn start_what_is_due(&mut self) {
@@ -621,7 +689,7 @@ impl Server<'_> {
 
     fn wait_for_snapshot(&mut self) -> Result<(), ServerError> {
         match self.next_event(None) {
-            Some(Event::SnapshotDone(outcome)) => self.snapshots.done(outcome, &self.state),
+            Some(Event::SnapshotDone(outcome)) => _ = self.snapshots.done(outcome, &self.state),
             Some(Event::CoreEnded(core)) => return Err(self.cores.failed(core)),
             _ => {}
         }
@@ -670,79 +738,15 @@ fn say_what_is_loaded(snapshot: &Snapshot, state: &control::State) {
     });
 }
 
-fn control_state(listeners: &Listeners, events: Sender<Event>) -> control::State {
-    let udp_ports = listeners.addresses.udp.iter().map(SocketAddr::port).collect();
-    control::State::new(listeners.cores.len(), udp_ports, move |command| {
+fn control_state(addresses: &Addresses, cores: usize, events: Sender<Event>) -> control::State {
+    let udp_ports = addresses.udp.iter().map(SocketAddr::port).collect();
+    control::State::new(cores, udp_ports, move |command| {
         let event = match command {
             control::Command::Snapshot => Event::SnapshotWanted,
             control::Command::Lists(reply) => Event::ListsWanted(reply),
         };
         events.try_send(event).map_err(|_| control::Declined("the tracker is busy; try again"))
     })
-}
-
-/// Signals have a queue of their own, so that one that ends the tracker is never lost behind something else. A
-/// second one ends it at once, whatever the main thread waits for.
-/// A signal to stop that comes sooner after the first one is taken for the same.
-const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
-
-fn forward_signals() -> Result<Receiver<Event>, ServerError> {
-    // Without a handler, a limit on the size of files (setrlimit(2)) would end the process; with one, writing
-    // fails, as on a full disk.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGXFSZ])
-        .map_err(|source| system("listen for signals", source))?;
-    let (forward, arriving) = crossbeam_channel::bounded(SIGNALS_MAX);
-    std::thread::Builder::new()
-        .name("margay-signals".to_owned())
-        .spawn(move || {
-            let mut ending: Option<Instant> = None;
-            for signal in signals.forever().filter(|signal| *signal != SIGXFSZ) {
-                if [SIGUSR1, SIGUSR2].contains(&signal) {
-                    tracing::warn!(
-                        signal,
-                        "nothing is done at this signal; SIGHUP reads the lists again, SIGTERM stops, and `POST \
-                         /snapshot` on the control listener writes a snapshot"
-                    );
-                    continue;
-                }
-                let ends = signal != SIGHUP;
-                match ending {
-                    // timeout(1) and shells may send the first one twice.
-                    Some(since) if ends && since.elapsed() < SECOND_SIGNAL_AFTER => continue,
-                    Some(_) if ends => {
-                        tracing::warn!("stopped by a second signal, without a last snapshot");
-                        std::process::exit(1);
-                    }
-                    _ if ends => ending = Some(Instant::now()),
-                    _ => {}
-                }
-                // A busy main thread reads the lists once for several; the last place is for the end.
-                if ends || forward.len() + 1 < SIGNALS_MAX {
-                    let _ = forward.try_send(Event::Signal(signal));
-                }
-            }
-        })
-        .map_err(|source| system("start a thread", source))?;
-    Ok(arriving)
-}
-
-/// Says what is in the way of an address, and who knows more.
-fn what_to_do(protocol: &str, address: SocketAddr, source: &io::Error) -> String {
-    let port = address.port();
-    let kind = if protocol == "udp" { 'u' } else { 't' };
-    match source.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "another process has it; `ss -{kind}lnp sport = :{port}` says which; end that one, or give another \
-             address"
-        ),
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address; `ip address` shows those that it has".to_owned()
-        }
-        io::ErrorKind::PermissionDenied => format!(
-            "port {port} is for processes with CAP_NET_BIND_SERVICE; give another one, or that right"
-        ),
-        _ => "give another address".to_owned(),
-    }
 }
 
 fn system(what: &'static str, source: io::Error) -> ServerError {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A data directory that belongs to this process until it is dropped (or the process dies).
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub struct DataDir {
     path: PathBuf,
     /// Locked as long as it is open.
-    _lock: File,
+    lock: File,
 }
 
 /// Why a directory cannot be used.
@@ -70,11 +70,29 @@ impl DataDir {
             .mode(0o750)
             .create(&path)
             .map_err(|source| DataDirError::Create { path: path.clone(), source })?;
-        let lock = lock(&path)?;
+        let lock = self::lock(&path)?;
         probe(&path).map_err(|source| DataDirError::NotWritable { path: path.clone(), source })?;
-        let dir = Self { path, _lock: lock };
+        let dir = Self { path, lock };
         dir.remove_unfinished();
         Ok(dir)
+    }
+
+    /// The directory of the process that this one takes over from, which has given its `lock`: that stays until both
+    /// are gone. Nothing is removed, as that one may be writing.
+    pub fn adopt(path: impl Into<PathBuf>, lock: File) -> Self {
+        Self { path: path.into(), lock }
+    }
+
+    /// Says in the lock which process has it.
+    pub fn sign(&self) {
+        // Only for a message, so it does not matter when a full disk has no room for it.
+        let text = format!("{}\n", std::process::id());
+        let _ = self.lock.set_len(0).and_then(|()| self.lock.write_all_at(text.as_bytes(), 0));
+    }
+
+    /// The descriptor of its lock, for a process that takes over.
+    pub fn lock(&self) -> &File {
+        &self.lock
     }
 
     /// The directory.

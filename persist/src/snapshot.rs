@@ -268,6 +268,11 @@ impl Snapshot {
         self.bytes
     }
 
+    /// The rule by which peers come over when this process takes over from another one at `now`.
+    pub fn grace_of_hand_over(&self, now: Seconds) -> Grace {
+        Grace::handed_over(self.meta, now)
+    }
+
     /// The rule by which peers come back when the tracker starts at `now`; all cores use the same
     /// one. Logs when the snapshot is too old for its peers, or younger than the clock says.
     pub fn grace(&self, now: Seconds) -> Grace {

@@ -35,6 +35,7 @@ mod tags;
 mod choose;
 mod downloads;
 mod export;
+mod follow;
 mod prefetch;
 mod scope;
 mod sweep;
@@ -45,6 +46,7 @@ pub mod private;
 
 pub use choose::{SEEDERS_FOR_NOTHING, SPARE_LOOKS};
 pub use export::Cursor;
+pub use follow::PeerChange;
 pub use id::{ClientTag, InfoHash, lasting_key};
 pub use piece::{PeerRecord, PeerState, Piece, SwarmRecord};
 pub use request::{Announce, Counts, Event, Families, Refusal, Reply};

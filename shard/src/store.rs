@@ -243,6 +243,11 @@ impl Shard {
         self.totals.peers_v4 + self.totals.peers_v6 + self.slab.walked()
     }
 
+    /// The time has come to this.
+    pub(crate) fn take_note_of(&mut self, now: Seconds) {
+        self.now = self.now.max(now);
+    }
+
     /// The shard's totals now. Costs nothing: the numbers are kept as they change.
     pub fn totals(&self) -> Totals {
         self.totals
@@ -290,7 +295,7 @@ impl Shard {
 
     /// The swarm to join: the one found, or a new one if there is room for it and its first peer.
     #[inline]
-    fn slot_for(
+    pub(crate) fn slot_for(
         &mut self,
         info_hash: InfoHash,
         hash: u64,
@@ -444,7 +449,7 @@ impl Shard {
     }
 
     #[inline]
-    fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.totals.peers_v4 + self.totals.peers_v6 < self.limits.peers_max
     }
 
@@ -504,7 +509,7 @@ impl Shard {
 
 /// Whether it says that nothing is left and it has downloaded nothing.
 #[inline]
-fn may_have_nothing(announce: &Announce) -> bool {
+pub(crate) fn may_have_nothing(announce: &Announce) -> bool {
     announce.left == 0 && announce.downloaded == 0
 }
 

@@ -10,13 +10,13 @@ use std::sync::LazyLock;
 
 use clap::builder::{EnumValueParser, OsStringValueParser, PathBufValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::Shell;
 use ops::options::{self, ManSection};
 
 use crate::command::lists::{ListCommand, Which};
 use crate::command::site::{SiteRequest, TokenCommand};
-use crate::command::{books, lists, screen};
+use crate::command::{books, lists, screen, take_over};
 use crate::config;
 
 pub use ops::options::Flags;
@@ -24,8 +24,10 @@ pub use ops::options::Flags;
 /// What the user wants.
 #[derive(Debug)]
 pub enum Request {
-    /// Run the tracker.
-    Run(Flags),
+    /// Run the tracker; by taking over from the process that serves (true).
+    Run(Flags, bool),
+    /// Have the running tracker start its successor.
+    TakeOver(Flags),
     /// Write the commented sample file.
     ConfigPrint,
     /// Write the reference page of all options.
@@ -72,10 +74,17 @@ pub fn command() -> Command {
         .after_help("Without a command margay runs the tracker.")
         .subcommand_required(false)
         .args(config::args())
+        .arg(takes_over())
         .subcommand(
             Command::new("run")
                 .about("Run the tracker; the same as no command")
-                .args(config::args()),
+                .args(config::args())
+                .arg(takes_over()),
+        )
+        .subcommand(
+            Command::new("take-over")
+                .about("Have the running tracker start the program as it is on the disk now, which takes over from it")
+                .args(config::args_of(take_over::OPTIONS)),
         )
         .subcommand(config_command())
         .subcommand(snapshot_command())
@@ -115,6 +124,13 @@ pub fn command() -> Command {
             ),
         )
         .subcommand(Command::new("man").about("Write the man page, for `man -l -`"))
+}
+
+/// The flag of a process that takes over from another one.
+fn takes_over() -> Arg {
+    Arg::new("take-over").long("take-over").action(ArgAction::SetTrue).help(
+        "Take over from the process that serves from this data folder: its sockets and its swarms",
+    )
 }
 
 /// A command of the publisher, which reads what follows it, `--help` as well.
@@ -265,8 +281,16 @@ pub fn parse() -> Result<Request, clap::Error> {
         return Ok(request);
     }
     Ok(match matches.subcommand() {
-        None => Request::Run(outer),
-        Some(("run", inner)) => Request::Run(flags(inner)),
+        None => Request::Run(outer, matches.get_flag("take-over")),
+        Some(("run", inner)) => {
+            let takes_over = matches.get_flag("take-over") || inner.get_flag("take-over");
+            Request::Run(flags(inner), takes_over)
+        }
+        Some(("take-over", inner)) => {
+            let mut given = config::given_of(inner, take_over::OPTIONS);
+            given.extend(outer);
+            Request::TakeOver(given)
+        }
         Some(("config", inner)) => match inner.subcommand() {
             Some(("print", _)) => Request::ConfigPrint,
             Some(("reference", _)) => Request::ConfigReference,

@@ -403,8 +403,7 @@ pub(super) async fn answer(
         }
         (Some(api), _) => api,
     };
-    let draining = state.phase() == Phase::Draining;
-    let answered = api.hear(request, address, draining, &lease).await;
+    let answered = api.hear(request, address, state.unavailable(), &lease).await;
     api.note(answered.as_ref().map(|_| ()));
     answered.unwrap_or_else(|failure| fail(&failure, &path))
 }
@@ -414,7 +413,7 @@ impl Api {
         self: &Arc<Self>,
         request: Request,
         address: IpAddr,
-        draining: bool,
+        unavailable: Option<&'static str>,
         lease: &Lease,
     ) -> Result<Response, Failure> {
         let found = route::find(request.method().as_str(), request.uri().path());
@@ -441,8 +440,8 @@ impl Api {
             if !open::knows(call) {
                 return Err(Failure::NotPrivate);
             }
-            if draining {
-                return Err(Failure::Unavailable("stopping"));
+            if let Some(unavailable) = unavailable {
+                return Err(Failure::Unavailable(unavailable));
             }
             if let Some(value) = self.look_open(register, call, &parts, &query).await? {
                 return Ok(respond(StatusCode::OK, &value));

@@ -1,6 +1,7 @@
 //! What the control listener knows: filled by the cores and the server, read by the pages.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -34,6 +35,8 @@ pub struct Declined(pub &'static str);
 pub struct State {
     slots: Vec<Arc<Slot>>,
     phase: Mutex<Phase>,
+    /// Another process takes over.
+    is_handing_over: AtomicBool,
     snapshot: Mutex<Snapshot>,
     lists: Mutex<Lists>,
     tls: Mutex<Tls>,
@@ -69,6 +72,7 @@ impl State {
         Self {
             slots: (0..cores).map(|_| Arc::default()).collect(),
             phase: Mutex::new(Phase::Loading { done: 0, total: 0 }),
+            is_handing_over: AtomicBool::new(false),
             snapshot: Mutex::default(),
             lists: Mutex::default(),
             tls: Mutex::default(),
@@ -153,6 +157,20 @@ impl State {
         let (gate, screened) = &mut *lock(&self.gate);
         let now = Seconds(unix_seconds() as u32);
         gate.judge(address, "control", now, screened) != Verdict::Deny
+    }
+
+    /// Says whether another process takes over: until it serves, the API changes nothing.
+    pub fn set_handing_over(&self, is_handing_over: bool) {
+        self.is_handing_over.store(is_handing_over, Ordering::Relaxed);
+    }
+
+    /// Why the API changes nothing now; `None` where it does.
+    pub(super) fn unavailable(&self) -> Option<&'static str> {
+        match self.phase() {
+            Phase::Draining => Some("stopping"),
+            _ if self.is_handing_over.load(Ordering::Relaxed) => Some("being taken over"),
+            _ => None,
+        }
     }
 
     /// Has the books of a private tracker told. `look` is called whenever a page is made, on the control

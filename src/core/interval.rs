@@ -13,6 +13,7 @@ mod returns;
 use shard::Seconds;
 
 use crate::core::mesh::message::Wish;
+use crate::core::mesh::succession::Promises;
 
 use returns::Returns;
 
@@ -140,6 +141,23 @@ impl Controller {
         let base = u64::from(self.policy.base.0);
         let due = base.saturating_sub(u64::from(away.0));
         self.returns.promise_evenly(peers * due / base, Seconds(due as u32), now);
+    }
+
+    /// The interval now in seconds, and how many were told to come back when.
+    pub fn promises(&self) -> Promises {
+        Promises { interval: self.interval, due: self.returns.all().collect() }
+    }
+
+    /// Goes on where another process was: keeps what that one has promised, a `part`th of `parts` of it.
+    pub fn go_on(&mut self, promises: &Promises, (part, parts): (u32, u32), now: Seconds) {
+        self.returns.advance(now);
+        let (least, most) = (f64::from(self.policy.base.0), f64::from(self.policy.max.0));
+        self.interval = self.interval.max(promises.interval).clamp(least, most);
+        for (due, clients) in &promises.due {
+            let (clients, part, parts) = (u64::from(*clients), u64::from(part), u64::from(parts));
+            let here = clients * (part + 1) / parts - clients * part / parts;
+            self.returns.promise_many(*due, here as u32, now);
+        }
     }
 
     /// The interval for one answer, between `min` and `max`. Remembers when that client is due.

@@ -11,6 +11,7 @@ pub mod edition;
 pub mod gather;
 pub mod late;
 pub mod message;
+pub mod succession;
 pub mod told;
 pub mod tracer;
 pub mod unheard;

@@ -31,7 +31,7 @@ use super::moderation::{self, Moderation};
 use crate::core::family;
 use crate::core::mesh::message::{HttpAsked, Journey};
 use crate::front::door::{self, Door};
-use crate::front::{Core, SharedCore};
+use crate::front::{Core, Reading, SharedCore, wait_for_reading};
 use crate::net::batch::BATCH_MAX;
 use crate::net::remote::Remote;
 use crate::net::session::Sent;
@@ -50,6 +50,10 @@ pub async fn accept(core: SharedCore, listener: TcpListener, door: Door) {
     let mut moderation = Moderation::default();
     let mut looked = Instant::now();
     loop {
+        // What the ring accepts meanwhile, as it was asked to, is answered all the same.
+        if core.borrow().desk.reading != Reading::On && !wait_for_reading(&core).await {
+            return;
+        }
         let accepted = match accept_some(&core, &listener, door) {
             Ok(accepted) => accepted,
             Err(error) => {

@@ -21,7 +21,7 @@ use super::moderation::{self, Moderation};
 use crate::core::mesh::message::{Message, ReplyTo, UdpAnnounce, UdpAsked};
 use crate::core::{Engine, Refused, Scraped, TurnedAway, family};
 use crate::front::udp::port::Waiting;
-use crate::front::{Core, SharedCore, refused};
+use crate::front::{Core, Reading, SharedCore, refused, wait_for_reading};
 use crate::net::batch::{BATCH_MAX, Correspondent, Inbox};
 use crate::net::stream;
 use crate::wire::private;
@@ -37,6 +37,9 @@ pub async fn serve(core: SharedCore, port: usize) {
     let mut moderation = Moderation::default();
     let mut looked = Instant::now();
     loop {
+        if core.borrow().desk.reading != Reading::On && !wait_for_reading(&core).await {
+            return;
+        }
         let received = match inbox.receive(stream::borrow(&*socket)) {
             Ok(received) => received,
             Err(error) => {
@@ -261,7 +264,8 @@ impl Core {
         announce.numwant.peers(announce.event, self.engine.settings.numwant_default, cap)
     }
 
-    pub(super) fn pass_on(&mut self, owner: usize, journey: UdpAnnounce) {
+    pub(super) fn pass_on(&mut self, owner: usize, mut journey: UdpAnnounce) {
+        journey.port = self.desk.ports[journey.port].place;
         let family = family(journey.asked.address());
         self.engine.counters.udp_hops += 1;
         if self.engine.send(owner, Message::Announce(journey)).is_err() {

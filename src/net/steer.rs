@@ -34,6 +34,29 @@ pub fn attach(socket: &UdpSocket, cores: u32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Steers the group of `socket` no longer: the kernel chooses.
+pub fn detach(socket: &UdpSocket) -> io::Result<()> {
+    let nothing: libc::c_int = 0;
+    // SAFETY: the option takes an `int` that it does not look at, and the length given is that of it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_DETACH_REUSEPORT_BPF,
+            (&raw const nothing).cast(),
+            size_of::<libc::c_int>() as u32,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            // It was not.
+            error if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
 /// `len >= 36 ? u32[16] : u32[12]`, modulo the number of cores. A datagram shorter than 16 bytes
 /// stops the program at its load, which returns 0: the first core, which drops it.
 fn program(cores: u32) -> [libc::sock_filter; 7] {

@@ -1,16 +1,19 @@
 //! The thread of a core: what runs on it, and how it ends.
 
 mod export;
+mod succession;
 mod tick;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crossbeam_channel::Receiver;
 use glommio::spawn_local;
 
 use crate::core::mesh::Inbox;
 use crate::core::mesh::message::{Command, Message};
+use crate::core::mesh::succession::Step;
 use crate::front::door::Door;
 use crate::front::http::{kept, watch};
 use crate::front::udp::port::Port;
@@ -28,24 +31,22 @@ const HAND_OVER_LOOKS: usize = 2000;
 /// The sockets of one core, bound before it starts.
 #[derive(Default)]
 pub(super) struct Sockets {
-    /// In the order of the addresses; with it, whether the PROXY protocol is spoken there.
-    pub(super) udp: Vec<(std::net::UdpSocket, bool)>,
+    /// First one for each address, in their order; with it, the place of its address, and whether the PROXY protocol is
+    /// spoken there.
+    pub(super) udp: Vec<(std::net::UdpSocket, usize, bool)>,
     /// In the order of the addresses.
     pub(super) http: Vec<(std::net::TcpListener, Door)>,
 }
 
-/// Serves until [`Command::Stop`].
-pub(super) async fn run(mut core: Core, sockets: Sockets, inbox: Inbox<Message>, slot: Arc<Slot>) {
-    core.desk.ports =
-        sockets.udp.into_iter().map(|(socket, is_proxied)| Port::new(socket, is_proxied)).collect();
-    let ports = core.desk.ports.len();
+/// Serves until [`Command::Stop`]: the sockets that come by `sockets`, at once or when it is told to.
+pub(super) async fn run(
+    core: Core,
+    sockets: Receiver<Sockets>,
+    inbox: Inbox<Message>,
+    slot: Arc<Slot>,
+) {
     let core: SharedCore = Rc::new(RefCell::new(core));
-    for port in 0..ports {
-        spawn_local(udp::serve(core.clone(), port)).detach();
-    }
-    for (listener, door) in sockets.http {
-        spawn_local(http::accept(core.clone(), listener, door)).detach();
-    }
+    serve(&core, &sockets);
     spawn_local(kept::answer(core.clone())).detach();
     spawn_local(watch::watch(core.clone())).detach();
     spawn_local(tick::sweep(core.clone())).detach();
@@ -53,17 +54,35 @@ pub(super) async fn run(mut core: Core, sockets: Sockets, inbox: Inbox<Message>,
     if core.borrow().engine.private.is_some() {
         spawn_local(tick::dispatch(core.clone())).detach();
     }
-    attend(core, inbox).await;
+    attend(core, inbox, sockets).await;
+}
+
+/// Serves the sockets that wait to be, if there are any.
+fn serve(core: &SharedCore, sockets: &Receiver<Sockets>) {
+    let Ok(Sockets { udp, http }) = sockets.try_recv() else { return };
+    let ports = udp.into_iter().map(|(socket, place, proxied)| Port::new(socket, proxied, place));
+    core.borrow_mut().desk.ports = ports.collect();
+    for port in 0..core.borrow().desk.ports.len() {
+        spawn_local(udp::serve(core.clone(), port)).detach();
+    }
+    for (listener, door) in http {
+        spawn_local(http::accept(core.clone(), listener, door)).detach();
+    }
 }
 
 /// Works off the inbox until the core is told to stop.
-async fn attend(core: SharedCore, inbox: Inbox<Message>) {
+async fn attend(core: SharedCore, inbox: Inbox<Message>, sockets: Receiver<Sockets>) {
     loop {
         inbox.wait().await;
         for _ in 0..MESSAGES_PER_TURN {
             let Some(message) = inbox.take() else { break };
             if let Message::Command(Command::Stop) = message {
                 return hand_over(&core, &inbox).await;
+            }
+            if let Message::Command(Command::Succession(Step::Serve(done))) = &message {
+                serve(&core, &sockets);
+                let _ = done.try_send(());
+                continue;
             }
             handle(&core, message);
         }
@@ -153,6 +172,7 @@ fn obey(core: &SharedCore, command: Command) {
         | Command::Interval(_)
         | Command::Trace(_)
         | Command::TraceIntoLog(..) => core.borrow_mut().engine.obey_command(command),
+        Command::Succession(step) => succession::take(core, step),
         Command::Drain => core.borrow_mut().engine.draining = true,
         Command::Stop => unreachable!("`attend` returns at this one"),
     }

@@ -12,7 +12,7 @@ use ops::screening::{Gate, Table};
 use persist::{Grace, Restored, Snapshot, Trouble};
 use shard::{InfoHash, Limits, Reply, Seconds, Shard};
 
-use super::listeners::Listeners;
+use super::predecessor::TakeOverError;
 use super::{Event, ServerError};
 use crate::config::Config;
 use crate::control;
@@ -22,6 +22,7 @@ use crate::core::interval::{Controller, Policy};
 use crate::core::mesh::barrier;
 use crate::core::mesh::gather::Gather;
 use crate::core::mesh::message::{Command, Message};
+use crate::core::mesh::succession::{Promises, Step};
 use crate::core::mesh::unheard::Unheard;
 use crate::core::mesh::{self, Address};
 use crate::core::{Engine, HURRIED_ROUNDS, route};
@@ -31,7 +32,7 @@ use crate::private::books::restore;
 use crate::private::books::restore::Unloaded;
 use crate::process::clock::Clock;
 use crate::process::thread;
-use crate::server::core_thread;
+use crate::server::core_thread::{self, Sockets};
 use ops::slot::Slot;
 
 /// The outfit that every core gets a copy of.
@@ -52,6 +53,8 @@ pub(super) struct Outfit {
 /// The running cores.
 pub(super) struct Cores {
     addresses: Vec<Address<Message>>,
+    /// By which each core gets its sockets.
+    givers: Vec<Sender<Sockets>>,
     handles: Vec<Option<ExecutorJoinHandle<()>>>,
     /// The news of cores about themselves: that they serve, and that they have ended. They have a queue of their own,
     /// with room for all of it, so that nothing of it is ever lost behind something else.
@@ -100,13 +103,13 @@ fn place(
 }
 
 impl Cores {
-    /// Starts a thread for each core. Each loads its own swarms, says so with an event, and serves; the API has said
-    /// what is `said` of torrents before.
+    /// Starts a thread for each core. Each loads its own swarms, says so with an event, and serves its `sockets`, or
+    /// those of [`Cores::serve`]; the API has said what is `said` of torrents before.
     pub(super) fn start(
         outfit: &Outfit,
         placement: Vec<Option<usize>>,
-        listeners: Listeners,
-        snapshot: Option<Snapshot>,
+        sockets: Option<Vec<Sockets>>,
+        snapshot: Option<(Snapshot, Grace)>,
         said: impl IntoIterator<Item = (InfoHash, Standing)>,
         state: &control::State,
     ) -> Result<Self, ServerError> {
@@ -116,15 +119,17 @@ impl Cores {
             standings[route::owner(&info_hash, count)].put(info_hash, standing);
         }
         let (news, heard) = crossbeam_channel::bounded(count * NEWS_OF_A_CORE);
-        let snapshot = snapshot.map(|snapshot| {
-            let grace = snapshot.grace(outfit.clock.now());
-            (Arc::new(snapshot), grace)
-        });
+        let snapshot = snapshot.map(|(snapshot, grace)| (Arc::new(snapshot), grace));
         let (addresses, inboxes) = mesh::inboxes(count);
         let mut handles = Vec::with_capacity(count);
-        let sockets = listeners.cores.into_iter().zip(inboxes);
+        let (givers, receivers): (Vec<_>, Vec<_>) =
+            (0..count).map(|_| crossbeam_channel::bounded(1)).unzip();
+        for (sockets, giver) in sockets.into_iter().flatten().zip(&givers) {
+            let _ = giver.try_send(sockets); // There is room.
+        }
+        let receivers = receivers.into_iter().zip(inboxes);
         for (number, (((sockets, inbox), cpu), said)) in
-            sockets.zip(placement).zip(standings).enumerate()
+            receivers.zip(placement).zip(standings).enumerate()
         {
             let part = Part {
                 number,
@@ -152,7 +157,7 @@ impl Cores {
                 .push(Some(handle.map_err(|reason| ServerError::Core { core: number, reason })?));
         }
         let (news, _news, missed) = (heard, news, Cell::new(false));
-        Ok(Self { addresses, handles, news, _news, missed, restored: Vec::new() })
+        Ok(Self { addresses, givers, handles, news, _news, missed, restored: Vec::new() })
     }
 
     /// Why the tracker has to end, when a core has ended by itself.
@@ -189,6 +194,22 @@ impl Cores {
     /// Whether a core has missed something since this was asked the last time.
     pub(super) fn has_missed(&self) -> bool {
         self.missed.take()
+    }
+
+    /// Has every core keep what the process before has promised, and serve these sockets; waits until they do.
+    pub(super) fn take_over(
+        &self,
+        promises: Vec<Promises>,
+        sockets: Vec<Sockets>,
+    ) -> Result<(), TakeOverError> {
+        if !promises.is_empty() {
+            self.tell_all(&Command::Succession(Step::Keep(Arc::new(promises))));
+        }
+        for (sockets, giver) in sockets.into_iter().zip(&self.givers) {
+            let _ = giver.try_send(sockets); // There is room.
+        }
+        let served = barrier::ask_all(&self.addresses, Step::Serve);
+        served.map(|_| ()).map_err(|error| TakeOverError::Core(Box::new(error)))
     }
 
     /// Ends all cores and waits for their threads.
@@ -261,6 +282,8 @@ impl Part {
         };
         if let (Some((_, grace)), Ok(restored)) = (&snapshot, &restored) {
             let peers = (restored.peers_v4 + restored.peers_v6) as u64;
+            // In a take-over the process before says what it has promised.
+            let peers = if grace.is_handed_over() { 0 } else { peers };
             interval.expect(peers, grace.downtime(), now);
         }
         let mut counters = ops::counters::Core::default();
@@ -283,6 +306,8 @@ impl Part {
             mesh,
             gather: Gather::new(),
             settings,
+            changes: None,
+            is_succeeded: false,
             draining: false,
             random: fastrand::Rng::with_seed(seeds.answers),
             moments: fastrand::Rng::with_seed(!seeds.answers),

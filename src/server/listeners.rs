@@ -1,7 +1,9 @@
 //! All sockets of all cores, bound before anything is started.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,17 +12,50 @@ use socket2::Type;
 use super::ServerError;
 use crate::config::Config;
 use crate::front::door::Door;
+use crate::handover::{Given, Kind};
 use crate::net::{bind, steer};
 use crate::server::core_thread::Sockets;
 
 /// Bound sockets, not yet served.
 pub(super) struct Listeners {
-    /// The sockets of each core.
-    pub(super) cores: Vec<Sockets>,
+    udp: Vec<Group<UdpSocket>>,
+    http: Vec<Group<TcpListener>>,
     pub(super) control: Option<TcpListener>,
     pub(super) control_https: Option<TcpListener>,
     pub(super) metrics: Option<TcpListener>,
     pub(super) addresses: Addresses,
+    /// Copies of them all, for whom this process is succeeded by.
+    copies: Vec<(Given, OwnedFd)>,
+}
+
+/// The sockets of one address: one for each core, in their order, or as many as the process before had.
+struct Group<S> {
+    kind: Kind,
+    /// The address as the configuration has it,
+    wanted: SocketAddr,
+    /// and the one that they have.
+    address: SocketAddr,
+    door: Door,
+    sockets: Vec<S>,
+    /// The process before has bound some of them.
+    is_inherited: bool,
+}
+
+/// Sockets of the process before.
+#[derive(Debug, Default)]
+pub(super) struct Inherited(BTreeMap<(Kind, Option<SocketAddr>), BTreeMap<usize, OwnedFd>>);
+
+impl Inherited {
+    /// One more.
+    pub(super) fn put(&mut self, given: Given, descriptor: OwnedFd) {
+        let Given { kind, address, place } = given;
+        self.0.entry((kind, address)).or_default().insert(place, descriptor);
+    }
+
+    /// Those of an address, in the order of the group; none where there are none.
+    pub(super) fn take(&mut self, kind: Kind, address: Option<SocketAddr>) -> Vec<OwnedFd> {
+        self.0.remove(&(kind, address)).unwrap_or_default().into_values().collect()
+    }
 }
 
 /// Where the tracker listens, with the ports that the system chose for port 0.
@@ -47,10 +82,14 @@ const MOMENT: Duration = Duration::from_millis(100);
 impl Listeners {
     /// [`Listeners::bind_now`], again and again for a while where an address is in use: that may be by the
     /// tracker that has just been stopped.
-    pub(super) fn bind(config: &Config, cores: usize) -> Result<Self, ServerError> {
+    pub(super) fn bind(
+        config: &Config,
+        cores: usize,
+        inherited: &mut Inherited,
+    ) -> Result<Self, ServerError> {
         let began = Instant::now();
         loop {
-            match Self::bind_now(config, cores) {
+            match Self::bind_now(config, cores, inherited) {
                 Err(error) if is_in_use(&error) && began.elapsed() < PATIENCE => {
                     thread::sleep(PAUSE);
                 }
@@ -67,98 +106,205 @@ impl Listeners {
     }
 
     /// Binds every address once for each of `cores` cores, in core order: that is how the kernel
-    /// numbers the sockets of a group.
-    fn bind_now(config: &Config, cores: usize) -> Result<Self, ServerError> {
-        check_free("udp", &config.udp, Type::DGRAM)?;
-        check_free("http", &config.http, Type::STREAM)?;
-        check_free("https", &config.https, Type::STREAM)?;
-        let mut sockets: Vec<Sockets> = (0..cores).map(|_| Sockets::default()).collect();
+    /// numbers the sockets of a group. An address that the process before had keeps its sockets.
+    fn bind_now(
+        config: &Config,
+        cores: usize,
+        inherited: &mut Inherited,
+    ) -> Result<Self, ServerError> {
+        let (mut udp, mut http, mut copies) = (Vec::new(), Vec::new(), Vec::new());
         let mut addresses = Addresses::default();
         for &wanted in &config.udp {
-            let failed = |source| ServerError::Bind { protocol: "udp", address: wanted, source };
-            let buffer = Some(config.udp_receive_buffer.0);
-            let bound = group(wanted, cores, |at| bind::udp(at, buffer), |s| s.local_addr());
-            let Some(group) = unless_no_ipv6(wanted, bound).map_err(failed)? else { continue };
-            let is_proxied = config.proxy_protocol.contains(&wanted);
-            // The kernel does not know where the infohash is behind a header of any length.
-            if config.steering
-                && cores > 1
-                && !is_proxied
-                && let Err(error) = steer::attach(&group[0], cores as u32)
-            {
-                tracing::warn!(%error, address = %wanted, "the kernel refuses to steer datagrams to their cores; cores pass them on instead, which costs more");
-            }
-            addresses.udp.push(group[0].local_addr().map_err(failed)?);
-            for (core, socket) in sockets.iter_mut().zip(group) {
-                core.udp.push((socket, is_proxied));
-            }
-        }
-        for &wanted in &config.http {
-            let Some(group) = tcp_group("http", wanted, cores, &mut addresses.http)? else {
-                continue;
-            };
+            let bind = |at| bind::udp(at, Some(config.udp_receive_buffer.0));
             let door = Door { is_tls: false, is_proxied: config.proxy_protocol.contains(&wanted) };
-            sockets.iter_mut().zip(group).for_each(|(core, socket)| core.http.push((socket, door)));
+            let asked = Asked { kind: Kind::Udp, wanted, door, cores };
+            if let Some(group) = asked.group(inherited, Type::DGRAM, bind)? {
+                addresses.udp.push(group.address);
+                udp.push(group);
+            }
         }
-        for &wanted in &config.https {
-            let Some(group) = tcp_group("https", wanted, cores, &mut addresses.https)? else {
-                continue;
+        let plain = config.http.iter().map(|wanted| (Kind::Http, *wanted));
+        let sealed = config.https.iter().map(|wanted| (Kind::Https, *wanted));
+        for (kind, wanted) in plain.chain(sealed) {
+            let (is_tls, is_proxied) =
+                (kind == Kind::Https, config.proxy_protocol.contains(&wanted));
+            let asked = Asked { kind, wanted, door: Door { is_tls, is_proxied }, cores };
+            if let Some(group) = asked.group(inherited, Type::STREAM, bind::tcp)? {
+                match is_tls {
+                    true => addresses.https.push(group.address),
+                    false => addresses.http.push(group.address),
+                }
+                http.push(group);
+            }
+        }
+        let mut one = |kind, wanted| one(kind, wanted, inherited, &mut copies);
+        let (control, at) = one(Kind::Control, config.control)?.unzip();
+        addresses.control = at;
+        let (control_https, at) = one(Kind::ControlHttps, config.control_https)?.unzip();
+        addresses.control_https = at;
+        let (metrics, at) = one(Kind::Metrics, config.metrics)?.unzip();
+        addresses.metrics = at;
+        Ok(Self { udp, http, control, control_https, metrics, addresses, copies })
+    }
+
+    /// The sockets of each of `cores` cores, and copies of all for whom this process is succeeded by. Where the process before had fewer cores, the others are bound now, behind
+    /// those: the places of the former stay. Where it had more, cores get several of an address.
+    pub(super) fn for_cores(
+        &mut self,
+        config: &Config,
+        cores: usize,
+    ) -> (Vec<Sockets>, Vec<(Given, OwnedFd)>) {
+        let mut sockets: Vec<Sockets> = (0..cores).map(|_| Sockets::default()).collect();
+        let (mut further, mut copies) = (Vec::new(), std::mem::take(&mut self.copies));
+        for (place, group) in std::mem::take(&mut self.udp).into_iter().enumerate() {
+            let bind = |at| bind::udp(at, Some(config.udp_receive_buffer.0));
+            let group = group.complete(cores, bind, &mut copies);
+            let Group { address, door, sockets: group, is_inherited, .. } = group;
+            // The kernel does not know where the infohash is behind a header of any length.
+            let is_steered = config.steering && cores > 1 && !door.is_proxied;
+            let steered = match is_steered {
+                true => steer::attach(&group[0], cores as u32),
+                false if is_inherited => steer::detach(&group[0]),
+                false => Ok(()),
             };
-            let door = Door { is_tls: true, is_proxied: config.proxy_protocol.contains(&wanted) };
-            sockets.iter_mut().zip(group).for_each(|(core, socket)| core.http.push((socket, door)));
+            if let Err(error) = steered {
+                tracing::warn!(%error, %address, "the kernel refuses to steer datagrams to their cores; cores pass them on instead, which costs more");
+            }
+            for (at, socket) in group.into_iter().enumerate() {
+                match at < cores {
+                    true => sockets[at].udp.push((socket, place, door.is_proxied)),
+                    false => further.push((at % cores, (socket, place, door.is_proxied))),
+                }
+            }
         }
-        let control = one("control", config.control, &mut addresses.control)?;
-        let control_https =
-            one("control-https", config.control_https, &mut addresses.control_https)?;
-        let metrics = one("metrics", config.metrics, &mut addresses.metrics)?;
-        Ok(Self { cores: sockets, control, control_https, metrics, addresses })
+        further.into_iter().for_each(|(core, socket)| sockets[core].udp.push(socket));
+        for group in std::mem::take(&mut self.http) {
+            let group = group.complete(cores, bind::tcp, &mut copies);
+            for (at, socket) in group.sockets.into_iter().enumerate() {
+                sockets[at % cores].http.push((socket, group.door));
+            }
+        }
+        (sockets, copies)
     }
 }
 
-/// A listener for each core on one address; `None` where there is no IPv6. Where it is `bound` is noted.
-fn tcp_group(
-    protocol: &'static str,
+/// A group that is wanted.
+struct Asked {
+    kind: Kind,
     wanted: SocketAddr,
+    door: Door,
     cores: usize,
-    bound: &mut Vec<SocketAddr>,
-) -> Result<Option<Vec<TcpListener>>, ServerError> {
-    let failed = |source| ServerError::Bind { protocol, address: wanted, source };
-    let group = group(wanted, cores, bind::tcp, |s| s.local_addr());
-    let Some(group) = unless_no_ipv6(wanted, group).map_err(failed)? else { return Ok(None) };
-    bound.push(group[0].local_addr().map_err(failed)?);
-    Ok(Some(group))
 }
 
-/// A listener that all cores share, where one is wanted, and where it is `bound`.
+impl Asked {
+    /// Inherits it or binds it; `None` where there is no IPv6.
+    fn group<S: AsFd + From<OwnedFd> + Bound>(
+        self,
+        inherited: &mut Inherited,
+        socket: Type,
+        bind: impl Fn(SocketAddr) -> io::Result<S>,
+    ) -> Result<Option<Group<S>>, ServerError> {
+        let Asked { kind, wanted, door, cores } = self;
+        let failed =
+            |source| ServerError::Bind { protocol: kind.option(), address: wanted, source };
+        let descriptors = inherited.take(kind, Some(wanted));
+        let is_inherited = !descriptors.is_empty();
+        let sockets = if is_inherited {
+            descriptors.into_iter().map(S::from).collect()
+        } else {
+            check_free(kind.option(), wanted, socket)?;
+            let bound = group(wanted, cores, bind);
+            let Some(group) = unless_no_ipv6(wanted, bound).map_err(failed)? else {
+                return Ok(None);
+            };
+            group
+        };
+        let address = sockets[0].bound().map_err(failed)?;
+        Ok(Some(Group { kind, wanted, address, door, sockets, is_inherited }))
+    }
+}
+
+impl<S: AsFd + From<OwnedFd>> Group<S> {
+    /// With a socket for each core at least, and copies of all. Where one cannot be bound now, two cores read from one.
+    fn complete(
+        mut self,
+        cores: usize,
+        bind: impl Fn(SocketAddr) -> io::Result<S>,
+        copies: &mut Vec<(Given, OwnedFd)>,
+    ) -> Self {
+        let Self { kind, wanted, address, .. } = self;
+        while self.sockets.len() < cores {
+            let bound = bind(address).or_else(|error| {
+                tracing::warn!(%error, %address, "a further core gets no socket of its own, and shares one");
+                self.sockets[0].as_fd().try_clone_to_owned().map(S::from)
+            });
+            match bound {
+                Ok(socket) => self.sockets.push(socket),
+                Err(error) => {
+                    tracing::error!(%error, %address, "a further core gets no socket");
+                    break;
+                }
+            }
+        }
+        for (place, socket) in self.sockets.iter().enumerate() {
+            match socket.as_fd().try_clone_to_owned() {
+                Ok(copy) => copies.push((Given { kind, address: Some(wanted), place }, copy)),
+                Err(error) => {
+                    tracing::warn!(%error, %address, "a socket cannot be copied; nobody will take over");
+                }
+            }
+        }
+        self
+    }
+}
+
+/// A socket that knows where it is bound.
+trait Bound {
+    fn bound(&self) -> io::Result<SocketAddr>;
+}
+
+impl Bound for UdpSocket {
+    fn bound(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+}
+
+impl Bound for TcpListener {
+    fn bound(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+}
+
+/// A listener that all cores share, where one is wanted, and where it is bound.
 fn one(
-    protocol: &'static str,
+    kind: Kind,
     wanted: Option<SocketAddr>,
-    bound: &mut Option<SocketAddr>,
-) -> Result<Option<TcpListener>, ServerError> {
+    inherited: &mut Inherited,
+    copies: &mut Vec<(Given, OwnedFd)>,
+) -> Result<Option<(TcpListener, SocketAddr)>, ServerError> {
     let Some(address) = wanted else { return Ok(None) };
-    let failed = |source| ServerError::Bind { protocol, address, source };
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    *bound = Some(listener.local_addr().map_err(failed)?);
-    Ok(Some(listener))
+    let failed = |source| ServerError::Bind { protocol: kind.option(), address, source };
+    let listener = match inherited.take(kind, wanted).pop() {
+        Some(descriptor) => TcpListener::from(descriptor),
+        None => TcpListener::bind(address).map_err(failed)?,
+    };
+    let given = Given { kind, address: wanted, place: 0 };
+    copies.push((given, listener.as_fd().try_clone_to_owned().map_err(failed)?));
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok(Some((listener, bound)))
 }
 
 fn is_in_use(error: &ServerError) -> bool {
     matches!(error, ServerError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
 }
 
-/// Refuses addresses that somebody else listens on, which binding a group to them would not.
-fn check_free(
-    protocol: &'static str,
-    addresses: &[SocketAddr],
-    kind: Type,
-) -> Result<(), ServerError> {
-    match addresses.iter().find(|address| bind::in_use(**address, kind)) {
-        None => Ok(()),
-        Some(&address) => {
-            let source = io::ErrorKind::AddrInUse.into();
-            Err(ServerError::Bind { protocol, address, source })
-        }
+/// Refuses an address that somebody else listens on, which binding a group to it would not.
+fn check_free(protocol: &'static str, address: SocketAddr, kind: Type) -> Result<(), ServerError> {
+    if bind::in_use(address, kind) {
+        let source = io::ErrorKind::AddrInUse.into();
+        return Err(ServerError::Bind { protocol, address, source });
     }
+    Ok(())
 }
 
 /// `None` for all of IPv6 on a machine without any: the default asks for both families, and a tracker
@@ -181,14 +327,13 @@ fn unless_no_ipv6<S>(wanted: SocketAddr, bound: io::Result<S>) -> io::Result<Opt
 }
 
 /// Binds one socket a core; the first settles the port when `wanted` leaves it open.
-fn group<S>(
+fn group<S: Bound>(
     wanted: SocketAddr,
     cores: usize,
     bind: impl Fn(SocketAddr) -> io::Result<S>,
-    address: impl Fn(&S) -> io::Result<SocketAddr>,
 ) -> io::Result<Vec<S>> {
     let first = bind(wanted)?;
-    let bound = address(&first)?;
+    let bound = first.bound()?;
     let mut group = vec![first];
     for _ in 1..cores {
         group.push(bind(bound)?);

@@ -1,5 +1,6 @@
 //! When snapshots are written, and by whom: one at a time, on a thread of its own.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -104,6 +105,11 @@ impl Snapshots {
         self.failed_last
     }
 
+    /// The data folder that they are in.
+    pub(super) fn data(&self) -> Arc<DataDir> {
+        self.data.clone()
+    }
+
     /// Starts a snapshot, unless one is under way.
     pub(super) fn start(&mut self, cores: &Cores, state: &State, clock: Clock) {
         self.due = self.every.map(|every| Instant::now() + every);
@@ -151,8 +157,8 @@ impl Snapshots {
         }
     }
 
-    /// Takes note of how a snapshot went.
-    pub(super) fn done(&mut self, outcome: Outcome, state: &State) {
+    /// Takes note of how a snapshot went; the file, when it is written.
+    pub(super) fn done(&mut self, outcome: Outcome, state: &State) -> Option<PathBuf> {
         self.under_way = false;
         self.failed_last = outcome.result.is_err();
         self.journal_needed_from = outcome.journal_needed_from.or(self.journal_needed_from);
@@ -174,6 +180,7 @@ impl Snapshots {
                     known.peers = written.totals.peers();
                     known.torrents = written.totals.swarms;
                 });
+                Some(written.path)
             }
             Err(error) => {
                 let next = match state.phase() {
@@ -186,6 +193,7 @@ impl Snapshots {
                     "snapshot not written; the ones before are untouched"
                 );
                 state.update_snapshot(|known| known.failed += 1);
+                None
             }
         }
     }

@@ -18,12 +18,24 @@ pub const DOWNTIME_MAX: Seconds = Seconds(24 * 60 * 60);
 pub struct Grace {
     meta: Meta,
     now: Seconds,
+    /// The tracker has not been away.
+    is_handed_over: bool,
 }
 
 impl Grace {
     /// The rule for a snapshot that was written with `meta` and is restored at `now`.
     pub fn new(meta: Meta, now: Seconds) -> Self {
-        Self { meta, now }
+        Self { meta, now, is_handed_over: false }
+    }
+
+    /// The rule where a process takes over from another one that serves until then: peers are as old as they are.
+    pub fn handed_over(meta: Meta, now: Seconds) -> Self {
+        Self { meta, now, is_handed_over: true }
+    }
+
+    /// Whether the tracker has not been away.
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over
     }
 
     /// When the restore happens.
@@ -33,6 +45,9 @@ impl Grace {
 
     /// How long the tracker was away; zero when the clock has been set back since.
     pub fn downtime(&self) -> Seconds {
+        if self.is_handed_over {
+            return Seconds(0);
+        }
         self.now.since(self.meta.written_at)
     }
 
@@ -48,6 +63,9 @@ impl Grace {
     /// written, and all peers after [`DOWNTIME_MAX`].
     #[inline]
     pub fn last_seen(&self, last_seen: Seconds) -> Option<Seconds> {
+        if self.is_handed_over {
+            return (self.now.since(last_seen) <= self.meta.peer_timeout).then_some(last_seen);
+        }
         let age = self.meta.written_at.since(last_seen);
         if age > self.meta.peer_timeout || self.is_over() {
             return None;
@@ -60,6 +78,19 @@ impl Grace {
 mod tests {
     use super::super::format::Mode;
     use super::*;
+
+    #[test]
+    fn what_is_handed_over_is_as_old_as_it_is() {
+        let grace = Grace::handed_over(META, Seconds(101_000));
+        for (last_seen, believed) in
+            [(101_500, true), (100_000, true), (97_000, true), (96_999, false)]
+        {
+            let expected = believed.then_some(Seconds(last_seen));
+            assert_eq!(grace.last_seen(Seconds(last_seen)), expected, "{last_seen}");
+        }
+        assert_eq!(grace.downtime(), Seconds(0));
+        assert!(!Grace::handed_over(META, Seconds(1_000_000)).is_over());
+    }
 
     const META: Meta = Meta {
         written_at: Seconds(100_000),

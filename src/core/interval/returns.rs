@@ -51,6 +51,26 @@ impl Returns {
         }
     }
 
+    /// Counts as many clients that come back at `due`.
+    pub(super) fn promise_many(&mut self, due: Seconds, clients: u32, now: Seconds) {
+        let slot = due.0 / self.slot_seconds;
+        if due > now && slot < self.head.saturating_add(SLOTS as u32) {
+            let count = &mut self.slots[slot as usize % SLOTS];
+            let before = *count;
+            *count = count.saturating_add(clients);
+            self.total += u64::from(*count - before);
+        }
+    }
+
+    /// The moments that clients come back at, and how many.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Seconds, u32)> {
+        let slots = self.head..self.head.saturating_add(SLOTS as u32);
+        let moment = |slot: u32| Seconds(ends(slot, self.slot_seconds) - 1);
+        slots
+            .map(move |slot| (moment(slot), self.slots[slot as usize % SLOTS]))
+            .filter(|(_, clients)| *clients > 0)
+    }
+
     /// Counts `clients` that come back one by one from `now` on, for `span`.
     pub(super) fn promise_evenly(&mut self, clients: u64, span: Seconds, now: Seconds) {
         let slots = u64::from(span.0 / self.slot_seconds).min(SLOTS as u64 - 1);

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{RecvTimeoutError, Sender};
 
 use crate::core::mesh::Address;
 use crate::core::mesh::message::{Command, Message};
+use crate::core::mesh::succession::Step;
 
 /// Why the cores are not past something.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,25 @@ pub(crate) fn hand_over(cores: &[Address<Message>]) -> Result<(), Unreached> {
     Ok(())
 }
 
+/// Has every core take a step of a take-over and say something; what they say, in any order.
+pub(crate) fn ask_all<T>(
+    cores: &[Address<Message>],
+    step: impl FnOnce(Sender<T>) -> Step,
+) -> Result<Vec<T>, Unreached> {
+    let (sender, answers) = crossbeam_channel::bounded(cores.len());
+    tell_all(cores, &Command::Succession(step(sender)))?;
+    let until = Instant::now() + STEP_PATIENCE;
+    let answer = |_| match answers.recv_deadline(until) {
+        Ok(answer) => Ok(answer),
+        Err(RecvTimeoutError::Timeout) => Err(Unreached::Stuck),
+        Err(RecvTimeoutError::Disconnected) => Err(Unreached::Ended),
+    };
+    cores.iter().map(answer).collect()
+}
+
+/// How long a core may take for a step of a take-over.
+const STEP_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Gives every core a command, also when some do not take it.
 pub(crate) fn tell_all(cores: &[Address<Message>], command: &Command) -> Result<(), Unreached> {
     let until = Instant::now() + INBOX_PATIENCE;
@@ -47,6 +67,11 @@ pub(crate) fn tell_all(cores: &[Address<Message>], command: &Command) -> Result<
         told = tell(address, command.clone(), until).and(told);
     }
     told
+}
+
+/// Gives one core a command.
+pub(crate) fn tell_one(core: &Address<Message>, command: Command) -> Result<(), Unreached> {
+    tell(core, command, Instant::now() + INBOX_PATIENCE)
 }
 
 /// Waits for room in a core's inbox, which one that serves makes at once.

@@ -17,6 +17,7 @@ use super::ask::Ask;
 use super::edition::Edition;
 use super::gather::GatherId;
 use super::late::Late;
+use super::succession::Step;
 use super::told::Told;
 use super::tracer::Tracer;
 use crate::net::batch::Correspondent;
@@ -267,6 +268,8 @@ pub enum Command {
     Trace(Arc<Tracer>),
     /// Write a user's announces into the log (true), or do so no longer.
     TraceIntoLog(UserId, bool),
+    /// Another process takes over, or this one does.
+    Succession(Step),
     /// Change nothing in the shard any more; refuse what would.
     Drain,
     /// End.

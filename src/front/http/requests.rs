@@ -158,7 +158,10 @@ impl Core {
 
     fn framing(&self, head: &Head<'_>) -> Framing {
         let framing = head.framing();
-        if self.engine.settings.http_keep_alive && !self.engine.draining {
+        if self.engine.settings.http_keep_alive
+            && !self.engine.draining
+            && !self.engine.is_succeeded
+        {
             framing
         } else {
             framing.closing()

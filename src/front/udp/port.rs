@@ -23,6 +23,8 @@ pub struct Port {
     pub waiting: Waiting,
     /// Whether each datagram begins with the PROXY protocol.
     pub is_proxied: bool,
+    /// The place of its address among all; there may be several sockets of one address.
+    pub place: usize,
     family: Family,
 }
 
@@ -50,12 +52,12 @@ impl Waiting {
 }
 
 impl Port {
-    /// The port for `socket`, from now on this executor's; nothing waiting.
-    pub fn new(socket: std::net::UdpSocket, is_proxied: bool) -> Self {
+    /// The port for `socket`, from now on this executor's, whose address has this place; nothing waiting.
+    pub fn new(socket: std::net::UdpSocket, is_proxied: bool, place: usize) -> Self {
         let family = socket.local_addr().map_or(Family::V4, |address| family(address.ip()));
         let socket = Rc::new(stream::adopt_udp(socket));
         let (outbox, waiting) = (Outbox::new(), Waiting::default());
-        Self { socket, outbox, waiting, is_proxied, family }
+        Self { socket, outbox, waiting, is_proxied, place, family }
     }
 }
 

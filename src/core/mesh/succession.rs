@@ -1,0 +1,43 @@
+//! What cores say when another process takes over, and what they are told in that.
+
+use crossbeam_channel::Sender;
+use shard::{PeerChange, Seconds};
+
+/// What one core has promised to its clients.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Promises {
+    /// The interval in seconds, before jitter.
+    pub interval: f64,
+    /// When clients come back, and how many.
+    pub due: Vec<(Seconds, u32)>,
+}
+
+/// How a core is, when it has done all that it was told before.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Standing {
+    /// Which core.
+    pub core: usize,
+    /// What it has promised; the moments are those of the wall clock.
+    pub promises: Promises,
+    /// Connections that last.
+    pub connections: usize,
+}
+
+/// A step of a take-over.
+#[derive(Clone)]
+pub enum Step {
+    /// Hand on what is changed from now on, or no longer.
+    Note(Option<Sender<Vec<PeerChange>>>),
+    /// Take no more requests from the sockets (false), or again (true).
+    Read(bool),
+    /// Say how you are, and hand on all that was noted.
+    Stand(Sender<Standing>),
+    /// Another process has taken over: end connections with their next answer.
+    Succeeded,
+    /// Do what the process before has done; `true` when that counts as well by now.
+    Follow(std::sync::Arc<Vec<PeerChange>>, bool),
+    /// Keep what the process before has promised: the part of each core there.
+    Keep(std::sync::Arc<Vec<Promises>>),
+    /// Serve the sockets that wait for you, and say so.
+    Serve(Sender<()>),
+}

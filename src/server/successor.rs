@@ -1,0 +1,490 @@
+//! The process that takes over from this one.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use ops::log::ErrorChain;
+use persist::DataDir;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use shard::PeerChange;
+
+use super::Event;
+use super::cores::Cores;
+use crate::core::mesh::barrier::{self, Unreached};
+use crate::core::mesh::message::Command;
+use crate::core::mesh::succession::{Standing, Step};
+use crate::handover::{self, Given, HandoverError, Heard, Kind, PROTOCOL, Said, Talk};
+use crate::net::link::{DESCRIPTORS_MAX, Meeting};
+
+/// How long a successor may take from its first word until it has loaded.
+const LOAD_PATIENCE: Duration = Duration::from_secs(900);
+
+/// How long it may take to serve from the moment when this process has stopped reading.
+const SERVE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long who connects may take to say what for.
+const FIRST_WORD: Duration = Duration::from_secs(2);
+
+/// Parcels of changes that may wait for the successor. More mean that it does not read.
+const PARCELS_MAX: usize = 20_000;
+
+/// Parcels that may be on their way when this process stops reading.
+const PARCELS_FEW: usize = 4;
+
+/// How soon it is looked again whether so few are.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What is said by whoever connects, for the main thread.
+pub(crate) enum Visit {
+    /// A process would take over.
+    Successor(Talk),
+    /// Somebody wants a successor started, and hears what becomes of it.
+    StartWanted(Talk),
+    /// The successor with this number says something, or is gone.
+    Said(u64, Result<Said, HandoverError>),
+    /// The successor that was started has ended, with this for people.
+    Ended(String),
+}
+
+/// Where successors come, and the one that there is.
+pub(super) struct Successors {
+    sockets: Vec<(Given, OwnedFd)>,
+    events: Sender<Event>,
+    current: Option<Successor>,
+    /// How many there were.
+    many: u64,
+    /// Who wants to know what becomes of a successor.
+    asking: Option<Talk>,
+}
+
+/// A process that takes over.
+struct Successor {
+    /// Counted from the first.
+    number: u64,
+    talk: Arc<Talk>,
+    pid: i32,
+    /// By which it can be ended, and no other process that gets its number.
+    handle: OwnedFd,
+    began: Instant,
+    stage: Stage,
+    /// Changes that wait to be told, an empty parcel asks for `told`.
+    parcels: Sender<Vec<PeerChange>>,
+    told: Receiver<()>,
+    /// Somebody has asked that everything is read again.
+    reload: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// A snapshot is to be begun.
+    Welcomed,
+    /// It is being written.
+    Snapshot,
+    /// The successor loads it.
+    Loading,
+    /// It has.
+    Loaded,
+}
+
+impl Successors {
+    /// Waits for them in this data folder. Without that nothing is worse, but that nobody can take over.
+    pub(super) fn open(data: &Path, sockets: Vec<(Given, OwnedFd)>, events: Sender<Event>) -> Self {
+        if let Err(error) = receive(data, events.clone()) {
+            tracing::warn!(%error, data = %data.display(), "nobody can take over from this process: its socket in the data folder cannot be made");
+        }
+        Self { sockets, events, current: None, many: 0, asking: None }
+    }
+
+    /// Whether somebody is taking over.
+    pub(super) fn is_coming(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// When it is to be looked again; `None` when nothing is under way.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let current = self.current.as_ref()?;
+        Some(match current.stage {
+            Stage::Loaded => Instant::now() + LOOK,
+            _ => current.began + LOAD_PATIENCE,
+        })
+    }
+
+    /// Everything is to be read again by whoever takes over.
+    pub(super) fn reload(&mut self) {
+        if let Some(current) = &mut self.current {
+            current.reload = true;
+        }
+    }
+
+    /// Starts a successor: this program as it is on the disk now, with the same arguments.
+    pub(super) fn start(&mut self, asking: Talk) {
+        if self.current.is_some() || self.asking.is_some() {
+            let text = "a successor is being started already".to_owned();
+            _ = asking.say(&Said::Outcome { done: false, text });
+            return;
+        }
+        match spawn() {
+            Ok(child) => {
+                tracing::info!(pid = child.id(), "a successor was started");
+                self.asking = Some(asking);
+                self.watch(child);
+            }
+            Err(error) => {
+                let text = format!("cannot start a successor: {error}");
+                tracing::error!(%error, "cannot start a successor");
+                _ = asking.say(&Said::Outcome { done: false, text });
+            }
+        }
+    }
+
+    /// Waits for the end of a successor that this process has started.
+    fn watch(&self, mut child: Child) {
+        let events = self.events.clone();
+        let wait = move || {
+            let ended = match child.wait() {
+                Ok(status) => format!("the successor has ended: {status}; its messages say why"),
+                Err(error) => format!("nobody knows what became of the successor: {error}"),
+            };
+            _ = events.send(Event::Visit(Visit::Ended(ended)));
+        };
+        let thread = std::thread::Builder::new().name("margay-successor".to_owned());
+        if let Err(error) = thread.spawn(wait) {
+            tracing::warn!(%error, "cannot start a thread that watches the successor");
+        }
+    }
+
+    /// A successor that was started has ended.
+    pub(super) fn ended(&mut self, text: &str) {
+        if let Some(asking) = self.asking.take() {
+            tracing::error!("{text}; this process goes on");
+            let text = format!("{text}; the process before goes on");
+            _ = asking.say(&Said::Outcome { done: false, text });
+        }
+    }
+
+    /// Hears who would take over, and gives the sockets. True when changes are noted from now on, and a snapshot is
+    /// wanted that begins now.
+    pub(super) fn welcome(
+        &mut self,
+        talk: Talk,
+        cores: &Cores,
+        data: &DataDir,
+        declined: Option<&str>,
+    ) -> bool {
+        let declined = match &self.current {
+            Some(current) => Some(format!("process {} is taking over already", current.pid)),
+            None => declined.map(str::to_owned),
+        };
+        if let Some(why) = declined {
+            tracing::warn!(why, "a process that would take over was refused");
+            _ = talk.say(&Said::Refused { why });
+            return false;
+        }
+        self.many += 1;
+        match self.begin(talk, cores, data) {
+            Ok(current) => {
+                tracing::info!(
+                    pid = current.pid,
+                    "a process takes over; it gets a snapshot and what changes since"
+                );
+                self.current = Some(current);
+                true
+            }
+            Err(error) => {
+                tracing::error!(error = %ErrorChain(&*error), "a process cannot take over");
+                barrier::tell_all(&cores.addresses(), &Command::Succession(Step::Note(None))).ok();
+                false
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        talk: Talk,
+        cores: &Cores,
+        data: &DataDir,
+    ) -> Result<Successor, Box<dyn std::error::Error>> {
+        let (pid, _) = talk.link().other()?;
+        let raw = Pid::from_raw(pid).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let handle = pidfd_open(raw, PidfdFlags::empty())?;
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        talk.say(&Said::Welcome { version, cores: cores.count() })?;
+        let lock = (Given { kind: Kind::Lock, address: None, place: 0 }, data.lock().as_fd());
+        let sockets = self.sockets.iter().map(|(given, socket)| (*given, socket.as_fd()));
+        let all: Vec<(Given, BorrowedFd<'_>)> = [lock].into_iter().chain(sockets).collect();
+        for some in all.chunks(DESCRIPTORS_MAX) {
+            let (given, descriptors): (Vec<_>, Vec<_>) = some.iter().copied().unzip();
+            talk.give(&Said::Sockets { given }, &descriptors)?;
+        }
+        talk.say(&Said::AllSockets)?;
+        let talk = Arc::new(talk);
+        let (parcels, waiting) = crossbeam_channel::unbounded();
+        let told = forward(talk.clone(), waiting)?;
+        let number = self.many;
+        hear(number, talk.clone(), self.events.clone())?;
+        let note = Command::Succession(Step::Note(Some(parcels.clone())));
+        barrier::tell_all(&cores.addresses(), &note)?;
+        let (began, stage) = (Instant::now(), Stage::Welcomed);
+        Ok(Successor { number, talk, pid, handle, began, stage, parcels, told, reload: false })
+    }
+
+    /// A snapshot that the successor can begin with has been begun.
+    pub(super) fn snapshot_begun(&mut self) {
+        if let Some(current) = &mut self.current
+            && current.stage == Stage::Welcomed
+        {
+            current.stage = Stage::Snapshot;
+        }
+    }
+
+    /// Whether a snapshot is still to be begun for the successor.
+    pub(super) fn wants_snapshot(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.stage == Stage::Welcomed)
+    }
+
+    /// A snapshot is written, or could not be.
+    pub(super) fn snapshot_done(&mut self, written: Option<&Path>, cores: &Cores) {
+        let Some(current) = &mut self.current else { return };
+        if current.stage != Stage::Snapshot {
+            return;
+        }
+        let Some(path) = written else {
+            return self.give_up("the snapshot for it cannot be written", cores);
+        };
+        current.stage = Stage::Loading;
+        if let Err(error) = current.talk.say(&Said::Snapshot { path: path.to_owned() }) {
+            self.give_up(&ErrorChain(&error).to_string(), cores);
+        }
+    }
+
+    /// The successor with this number has said something.
+    pub(super) fn said(&mut self, number: u64, said: Result<Said, HandoverError>, cores: &Cores) {
+        let Some(current) = &mut self.current else { return };
+        if current.number != number {
+            return;
+        }
+        match said {
+            Ok(Said::Loaded) if current.stage == Stage::Loading => current.stage = Stage::Loaded,
+            Ok(said) => self.give_up(&format!("it says what it should not: {said:?}"), cores),
+            Err(error) => self.give_up(&ErrorChain(&error).to_string(), cores),
+        }
+    }
+
+    /// Looks how far the successor is; true when it has loaded and followed nearly all.
+    pub(super) fn is_ready(&mut self, cores: &Cores) -> bool {
+        let Some(current) = &self.current else { return false };
+        if current.began.elapsed() > LOAD_PATIENCE || current.parcels.len() > PARCELS_MAX {
+            self.give_up("it takes too long", cores);
+            return false;
+        }
+        current.stage == Stage::Loaded && current.parcels.len() <= PARCELS_FEW
+    }
+
+    /// Stops reading, says the last, and waits until the successor serves; true when it does. Otherwise this process reads
+    /// again, and the successor is ended.
+    /// What else comes meanwhile is put into `others`.
+    pub(super) fn hand_over(
+        &mut self,
+        cores: &Cores,
+        arriving: &Receiver<Event>,
+        others: &mut VecDeque<Event>,
+    ) -> bool {
+        let Some(current) = &self.current else { return false };
+        let began = Instant::now();
+        let handed = current.hand_over(cores, arriving, others);
+        match handed {
+            Ok(()) => {
+                let pid = current.pid;
+                let gap = began.elapsed();
+                tracing::info!(
+                    pid,
+                    gap_milliseconds = gap.as_secs_f64() * 1000.0,
+                    "a successor serves"
+                );
+                if let Some(asking) = self.asking.take() {
+                    let text = format!(
+                        "process {pid} has taken over; nobody read for {:.1} ms",
+                        gap.as_secs_f64() * 1000.0
+                    );
+                    _ = asking.say(&Said::Outcome { done: true, text });
+                }
+                true
+            }
+            Err(error) => {
+                // It must not serve beside this process.
+                let _ = pidfd_send_signal(&current.handle, Signal::KILL);
+                self.give_up(&ErrorChain(&*error).to_string(), cores);
+                false
+            }
+        }
+    }
+
+    /// Goes on without a successor.
+    fn give_up(&mut self, why: &str, cores: &Cores) {
+        let Some(current) = self.current.take() else { return };
+        let resumed = [Step::Read(true), Step::Note(None)]
+            .map(|step| barrier::tell_all(&cores.addresses(), &Command::Succession(step)));
+        tracing::error!(
+            pid = current.pid,
+            why,
+            resumed = resumed.iter().all(Result::is_ok),
+            "a process has not taken over; this one goes on"
+        );
+        let _ = current.talk.say(&Said::Refused { why: why.to_owned() });
+        current.talk.link().end();
+        if let Some(asking) = self.asking.take() {
+            let text =
+                format!("the successor has not taken over: {why}; the process before goes on");
+            _ = asking.say(&Said::Outcome { done: false, text });
+        }
+    }
+}
+
+impl Successor {
+    fn hand_over(
+        &self,
+        cores: &Cores,
+        arriving: &Receiver<Event>,
+        others: &mut VecDeque<Event>,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let addresses = cores.addresses();
+        barrier::tell_all(&addresses, &Command::Succession(Step::Read(false)))?;
+        // When all have answered once, nobody reads; when all have answered twice, what they had sent each other is done.
+        stand(cores)?;
+        let standings = stand(cores)?;
+        self.flush()?;
+        for standing in &standings {
+            self.talk.say(&Said::promises(standing.core, &standing.promises))?;
+        }
+        self.talk.say(&Said::Yours { reload: self.reload })?;
+        let until = Instant::now() + SERVE_PATIENCE;
+        loop {
+            match arriving.recv_deadline(until)? {
+                Event::Visit(Visit::Said(number, said)) if number == self.number => match said? {
+                    Said::Serving => break,
+                    said => return Err(HandoverError::Unexpected(format!("{said:?}")).into()),
+                },
+                other => others.push_back(other),
+            }
+        }
+        barrier::tell_all(&addresses, &Command::Succession(Step::Succeeded))?;
+        Ok(())
+    }
+
+    /// Waits until all changes that were handed on have been told.
+    fn flush(&self) -> Result<(), Box<dyn std::error::Error>> {
+        self.parcels.send(Vec::new())?;
+        Ok(self.told.recv_timeout(SERVE_PATIENCE)?)
+    }
+}
+
+/// How the cores are, when they have done all that they were told before.
+pub(super) fn stand(cores: &Cores) -> Result<Vec<Standing>, Unreached> {
+    let mut standings = barrier::ask_all(&cores.addresses(), Step::Stand)?;
+    standings.sort_by_key(|standing| standing.core);
+    Ok(standings)
+}
+
+/// Receives who comes, for as long as the process lives.
+fn receive(data: &Path, events: Sender<Event>) -> io::Result<()> {
+    let meeting = Meeting::open(&handover::meeting(data))?;
+    let receive = move || {
+        loop {
+            let visit = meeting.accept().map(Talk::new).map(first_word);
+            match visit {
+                Ok(Ok(visit)) => {
+                    if events.send(Event::Visit(visit)).is_err() {
+                        return;
+                    }
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(error = %ErrorChain(&error), "somebody connected who would take over, and was not understood");
+                }
+                Err(error) => {
+                    tracing::error!(%error, "nobody can take over any more");
+                    return;
+                }
+            }
+        }
+    };
+    std::thread::Builder::new().name("margay-visits".to_owned()).spawn(receive)?;
+    Ok(())
+}
+
+fn first_word(talk: Talk) -> Result<Visit, HandoverError> {
+    let (_, user) = talk.link().other()?;
+    if user != 0 && user != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::from(io::ErrorKind::PermissionDenied).into());
+    }
+    match talk.hear(Some(FIRST_WORD))? {
+        Heard::Said(Said::Start, _) => Ok(Visit::StartWanted(talk)),
+        Heard::Said(Said::Hello { protocol: PROTOCOL, .. }, _) => Ok(Visit::Successor(talk)),
+        Heard::Said(Said::Hello { version, .. }, _) => {
+            let why = format!(
+                "margay {} serves, and {version} speaks another version of the hand-over: stop the one, then start the \
+                 other",
+                env!("CARGO_PKG_VERSION")
+            );
+            talk.say(&Said::Refused { why: why.clone() })?;
+            Err(HandoverError::Refused(why))
+        }
+        Heard::Said(said, _) => Err(HandoverError::Unexpected(format!("{said:?}"))),
+        Heard::Changes(_) => Err(HandoverError::Unexpected("changes".to_owned())),
+    }
+}
+
+/// Tells the successor what changes, on a thread of its own; says when it has come to an empty parcel.
+fn forward(talk: Arc<Talk>, waiting: Receiver<Vec<PeerChange>>) -> io::Result<Receiver<()>> {
+    let (say_told, told) = crossbeam_channel::bounded(1);
+    let forward = move || {
+        for parcel in waiting {
+            let done = match parcel.is_empty() {
+                true => say_told.try_send(()).is_ok(),
+                false => talk.tell(&parcel).is_ok(),
+            };
+            if !done {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("margay-changes".to_owned()).spawn(forward)?;
+    Ok(told)
+}
+
+/// Brings what the successor says to the main thread, until it is gone.
+fn hear(number: u64, talk: Arc<Talk>, events: Sender<Event>) -> io::Result<()> {
+    let hear = move || {
+        loop {
+            let said = match talk.hear(None) {
+                Ok(Heard::Said(said, _)) => Ok(said),
+                Ok(Heard::Changes(_)) => Err(HandoverError::Unexpected("changes".to_owned())),
+                Err(error) => Err(error),
+            };
+            let is_over = said.is_err();
+            if events.send(Event::Visit(Visit::Said(number, said))).is_err() || is_over {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("margay-after".to_owned()).spawn(hear)?;
+    Ok(())
+}
+
+/// This program as it is on the disk, with the same arguments, to take over.
+fn spawn() -> io::Result<Child> {
+    let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if !arguments.iter().any(|argument| argument == TAKE_OVER) {
+        arguments.push(TAKE_OVER.into());
+    }
+    let program = super::PROGRAM.get().cloned().map_or_else(std::env::current_exe, Ok)?;
+    std::process::Command::new(program).args(arguments).stdin(Stdio::null()).spawn()
+}
+
+/// The flag of a process that takes over.
+const TAKE_OVER: &str = "--take-over";
