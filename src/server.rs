@@ -35,9 +35,9 @@ use crate::config::{Config, ConfigError};
 use crate::control::{self, Api, Pages, Transport};
 use crate::core::connection_id::{self, ConnectionIds};
 use crate::core::mesh::message::Command;
+use crate::private::books::Books;
 use crate::private::books::reconcile::{Differed, ReconcileError, Reconciliation};
 use crate::private::books::restore::Unloaded;
-use crate::private::books::Books;
 use crate::process::clock::Clock;
 use crate::process::memory;
 use certificates::Certificates;
@@ -186,6 +186,7 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
         true => (None, Vec::new()),
         false => {
             let (sockets, copies) = listeners.for_cores(config, count);
+            listeners.steer(config, count);
             (Some(sockets), copies)
         }
     };
@@ -221,10 +222,12 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
     // Tables that grew while users and torrents were loaded have left holes of what they were before.
     memory::give_back();
     if let Some(mut before) = before {
-        let (promises, reload) = before.follow(&server.cores, &is_ending)?;
         let (sockets, given) = listeners.for_cores(config, count);
         copies = given;
-        server.cores.take_over(promises, sockets)?;
+        server.cores.open(sockets)?;
+        let (promises, reload) = before.follow(&server.cores, &is_ending)?;
+        listeners.steer(config, count);
+        server.cores.serve(promises)?;
         before.succeed(&server.cores);
         data.sign();
         answering = answer_all(&listeners, &server.state)?;
@@ -564,18 +567,12 @@ impl Server<'_> {
     /// the other one's.
     fn leave(self) {
         let until = Instant::now() + self.config.http_idle_timeout + LEAVE_GRACE;
-        loop {
-            match successor::stand(&self.cores) {
-                Ok(cores) if cores.iter().any(|core| core.connections > 0) => {}
-                _ => break,
-            }
-            let ends = self
-                .signals
-                .recv_timeout(LEAVE_LOOK)
-                .is_ok_and(|event| !matches!(event, Event::Signal(SIGHUP)));
-            if ends || Instant::now() > until {
-                break;
-            }
+        let is_ending = || {
+            let event = self.signals.recv_timeout(LEAVE_LOOK);
+            event.is_ok_and(|event| !matches!(event, Event::Signal(SIGHUP)))
+        };
+        if let Some(successors) = &self.successors {
+            successors.leave(&self.cores, until, &is_ending);
         }
         deadline::end_within(deadline::FAILURE);
         self.cores.stop();

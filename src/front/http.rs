@@ -42,15 +42,9 @@ const ACCEPTS_PER_TURN: usize = BATCH_MAX;
 
 /// Accepts connections that come in by `door` for as long as the core lives.
 pub async fn accept(core: SharedCore, listener: TcpListener, door: Door) {
-    // The executor does not give its descriptor away, and draining the backlog needs one.
-    let waiting = match listener.try_clone() {
-        Ok(copy) => stream::adopt_listener(copy),
-        Err(error) => return tracing::error!(%error, "cannot copy a listener; it is not served"),
-    };
     let mut moderation = Moderation::default();
     let mut looked = Instant::now();
     loop {
-        // What the ring accepts meanwhile, as it was asked to, is answered all the same.
         if core.borrow().desk.reading != Reading::On && !wait_for_reading(&core).await {
             return;
         }
@@ -67,14 +61,11 @@ pub async fn accept(core: SharedCore, listener: TcpListener, door: Door) {
         match pause {
             Some(pause) => moderation::rest(pause, looked).await,
             None if accepted == ACCEPTS_PER_TURN => glommio::executor().yield_now().await,
-            None => match waiting.accept().await {
-                Ok(connection) => {
-                    if let Ok(remote) = connection.peer_addr() {
-                        begin(&core, Held::adopted(connection, None), remote.ip(), door);
-                    }
+            None => {
+                if let Err(error) = stream::acceptable(stream::borrow(&listener)).await {
+                    out_of_descriptors(&error).await;
                 }
-                Err(error) => out_of_descriptors(&error.into()).await,
-            },
+            }
         }
     }
 }

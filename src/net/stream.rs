@@ -1,12 +1,15 @@
 //! TCP connections, taken as they are: whatever can be done now is done now. And descriptors on their
 //! way to the executor.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
 
+use futures_lite::AsyncRead;
 use glommio::io::BufferedFile;
-use glommio::net::{TcpListener, TcpStream, UdpSocket};
+use glommio::net::{TcpStream, UdpSocket};
 use socket2::{SockRef, Socket};
 
 /// Accepts a connection that is waiting; `None` when there is none.
@@ -83,10 +86,15 @@ pub fn adopt(connection: OwnedFd) -> TcpStream {
     unsafe { TcpStream::from_raw_fd(connection.into_raw_fd()) }
 }
 
-/// Hands a listener to the executor of this thread.
-pub fn adopt_listener(listener: std::net::TcpListener) -> TcpListener {
-    // SAFETY: as in `adopt`.
-    unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
+/// Waits until a connection can be accepted, and leaves it where it is.
+///
+/// An operation of the ring that accepts would take one even when nobody wants it any more, and it would be lost with the
+/// ring; one that only looks takes nothing. glommio has such a look for streams alone: so a copy of the listener is
+/// taken for a stream, reading from which fails as soon as there is something (`ENOTCONN`, recv(2)).
+pub async fn acceptable(listener: BorrowedFd<'_>) -> io::Result<()> {
+    let mut copy = adopt(listener.try_clone_to_owned()?);
+    let _ = poll_fn(|context| Pin::new(&mut copy).poll_read(context, &mut [0])).await;
+    Ok(())
 }
 
 /// Hands a UDP socket to the executor of this thread.

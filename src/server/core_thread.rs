@@ -46,7 +46,9 @@ pub(super) async fn run(
     slot: Arc<Slot>,
 ) {
     let core: SharedCore = Rc::new(RefCell::new(core));
-    serve(&core, &sockets);
+    let mut doors = Doors { sockets, listeners: Vec::new() };
+    doors.open(&core);
+    doors.serve(&core);
     spawn_local(kept::answer(core.clone())).detach();
     spawn_local(watch::watch(core.clone())).detach();
     spawn_local(tick::sweep(core.clone())).detach();
@@ -54,24 +56,58 @@ pub(super) async fn run(
     if core.borrow().engine.private.is_some() {
         spawn_local(tick::dispatch(core.clone())).detach();
     }
-    attend(core, inbox, sockets).await;
+    attend(core, inbox, doors).await;
 }
 
-/// Serves the sockets that wait to be, if there are any.
-fn serve(core: &SharedCore, sockets: &Receiver<Sockets>) {
-    let Ok(Sockets { udp, http }) = sockets.try_recv() else { return };
-    let ports = udp.into_iter().map(|(socket, place, proxied)| Port::new(socket, proxied, place));
-    core.borrow_mut().desk.ports = ports.collect();
-    for port in 0..core.borrow().desk.ports.len() {
-        spawn_local(udp::serve(core.clone(), port)).detach();
+/// Sockets on their way to be served.
+struct Doors {
+    sockets: Receiver<Sockets>,
+    /// Those of TCP that are not served yet.
+    listeners: Vec<(std::net::TcpListener, Door)>,
+}
+
+impl Doors {
+    /// Takes the sockets that have come.
+    fn open(&mut self, core: &SharedCore) {
+        let Ok(Sockets { udp, http }) = self.sockets.try_recv() else { return };
+        let port = |(socket, place, is_proxied)| Port::new(socket, is_proxied, place);
+        core.borrow_mut().desk.ports = udp.into_iter().map(port).collect();
+        self.listeners = http;
     }
-    for (listener, door) in http {
-        spawn_local(http::accept(core.clone(), listener, door)).detach();
+
+    /// Serves what was opened.
+    fn serve(&mut self, core: &SharedCore) {
+        let ports = core.borrow().desk.ports.len();
+        for port in 0..ports {
+            spawn_local(udp::serve(core.clone(), port)).detach();
+        }
+        for (listener, door) in self.listeners.drain(..) {
+            spawn_local(http::accept(core.clone(), listener, door)).detach();
+        }
+    }
+
+    /// Does a step of a take-over that is about sockets; hands back any other message.
+    #[expect(clippy::result_large_err, reason = "a message comes back as it went, without a box")]
+    fn step(&mut self, core: &SharedCore, message: Message) -> Result<(), Message> {
+        let done = match message {
+            Message::Command(Command::Succession(Step::Open(done))) => {
+                self.open(core);
+                done
+            }
+            Message::Command(Command::Succession(Step::Serve(done))) => {
+                self.serve(core);
+                done
+            }
+            other => return Err(other),
+        };
+        // Whoever waits for it may have given up.
+        let _ = done.try_send(());
+        Ok(())
     }
 }
 
 /// Works off the inbox until the core is told to stop.
-async fn attend(core: SharedCore, inbox: Inbox<Message>, sockets: Receiver<Sockets>) {
+async fn attend(core: SharedCore, inbox: Inbox<Message>, mut doors: Doors) {
     loop {
         inbox.wait().await;
         for _ in 0..MESSAGES_PER_TURN {
@@ -79,11 +115,7 @@ async fn attend(core: SharedCore, inbox: Inbox<Message>, sockets: Receiver<Socke
             if let Message::Command(Command::Stop) = message {
                 return hand_over(&core, &inbox).await;
             }
-            if let Message::Command(Command::Succession(Step::Serve(done))) = &message {
-                serve(&core, &sockets);
-                let _ = done.try_send(());
-                continue;
-            }
+            let Err(message) = doors.step(&core, message) else { continue };
             handle(&core, message);
         }
         core.borrow_mut().flush_all();

@@ -196,20 +196,25 @@ impl Cores {
         self.missed.take()
     }
 
-    /// Has every core keep what the process before has promised, and serve these sockets; waits until they do.
-    pub(super) fn take_over(
-        &self,
-        promises: Vec<Promises>,
-        sockets: Vec<Sockets>,
-    ) -> Result<(), TakeOverError> {
-        if !promises.is_empty() {
-            self.tell_all(&Command::Succession(Step::Keep(Arc::new(promises))));
-        }
+    /// Has every core take these sockets, without serving them.
+    pub(super) fn open(&self, sockets: Vec<Sockets>) -> Result<(), TakeOverError> {
         for (sockets, giver) in sockets.into_iter().zip(&self.givers) {
             let _ = giver.try_send(sockets); // There is room.
         }
-        let served = barrier::ask_all(&self.addresses, Step::Serve);
-        served.map(|_| ()).map_err(|error| TakeOverError::Core(Box::new(error)))
+        self.step(Step::Open)
+    }
+
+    /// Has every core keep what the process before has promised, and serve its sockets; waits until they do.
+    pub(super) fn serve(&self, promises: Vec<Promises>) -> Result<(), TakeOverError> {
+        if !promises.is_empty() {
+            self.tell_all(&Command::Succession(Step::Keep(Arc::new(promises))));
+        }
+        self.step(Step::Serve)
+    }
+
+    fn step(&self, step: impl FnOnce(Sender<()>) -> Step) -> Result<(), TakeOverError> {
+        let done = barrier::ask_all(&self.addresses, step);
+        done.map(|_| ()).map_err(|error| TakeOverError::Core(Box::new(error)))
     }
 
     /// Ends all cores and waits for their threads.

@@ -24,6 +24,7 @@ pub(super) struct Listeners {
     pub(super) control_https: Option<TcpListener>,
     pub(super) metrics: Option<TcpListener>,
     pub(super) addresses: Addresses,
+    steered: Vec<Steered>,
     /// Copies of them all, for whom this process is succeeded by.
     copies: Vec<(Given, OwnedFd)>,
 }
@@ -144,7 +145,8 @@ impl Listeners {
         addresses.control_https = at;
         let (metrics, at) = one(Kind::Metrics, config.metrics)?.unzip();
         addresses.metrics = at;
-        Ok(Self { udp, http, control, control_https, metrics, addresses, copies })
+        let steered = Vec::new();
+        Ok(Self { udp, http, control, control_https, metrics, addresses, steered, copies })
     }
 
     /// The sockets of each of `cores` cores, and copies of all for whom this process is succeeded by. Where the process before had fewer cores, the others are bound now, behind
@@ -160,15 +162,8 @@ impl Listeners {
             let bind = |at| bind::udp(at, Some(config.udp_receive_buffer.0));
             let group = group.complete(cores, bind, &mut copies);
             let Group { address, door, sockets: group, is_inherited, .. } = group;
-            // The kernel does not know where the infohash is behind a header of any length.
-            let is_steered = config.steering && cores > 1 && !door.is_proxied;
-            let steered = match is_steered {
-                true => steer::attach(&group[0], cores as u32),
-                false if is_inherited => steer::detach(&group[0]),
-                false => Ok(()),
-            };
-            if let Err(error) = steered {
-                tracing::warn!(%error, %address, "the kernel refuses to steer datagrams to their cores; cores pass them on instead, which costs more");
+            if let Ok(first) = group[0].try_clone() {
+                self.steered.push(Steered { first, address, door, is_inherited });
             }
             for (at, socket) in group.into_iter().enumerate() {
                 match at < cores {
@@ -186,6 +181,31 @@ impl Listeners {
         }
         (sockets, copies)
     }
+
+    /// Has the kernel steer datagrams to `cores` cores from now on.
+    pub(super) fn steer(&mut self, config: &Config, cores: usize) {
+        for Steered { first, address, door, is_inherited } in self.steered.drain(..) {
+            // The kernel does not know where the infohash is behind a header of any length.
+            let is_steered = config.steering && cores > 1 && !door.is_proxied;
+            let steered = match is_steered {
+                true => steer::attach(&first, cores as u32),
+                false if is_inherited => steer::detach(&first),
+                false => Ok(()),
+            };
+            if let Err(error) = steered {
+                tracing::warn!(%error, %address, "the kernel refuses to steer datagrams to their cores; cores pass them on instead, which costs more");
+            }
+        }
+    }
+}
+
+/// A group of UDP sockets, for the kernel to be told how to choose among them.
+struct Steered {
+    /// A copy of one of them.
+    first: UdpSocket,
+    address: SocketAddr,
+    door: Door,
+    is_inherited: bool,
 }
 
 /// A group that is wanted.

@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use ops::log::ErrorChain;
 use persist::DataDir;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -73,9 +73,9 @@ struct Successor {
     handle: OwnedFd,
     began: Instant,
     stage: Stage,
-    /// Changes that wait to be told, an empty parcel asks for `told`.
+    /// What waits to be said: changes by the cores, and the rest by [`Successor::say`].
     parcels: Sender<Vec<PeerChange>>,
-    told: Receiver<()>,
+    words: Sender<Word>,
     /// Somebody has asked that everything is read again.
     reload: bool,
 }
@@ -225,13 +225,13 @@ impl Successors {
         talk.say(&Said::AllSockets)?;
         let talk = Arc::new(talk);
         let (parcels, waiting) = crossbeam_channel::unbounded();
-        let told = forward(talk.clone(), waiting)?;
+        let words = forward(talk.clone(), waiting)?;
         let number = self.many;
         hear(number, talk.clone(), self.events.clone())?;
         let note = Command::Succession(Step::Note(Some(parcels.clone())));
         barrier::tell_all(&cores.addresses(), &note)?;
         let (began, stage) = (Instant::now(), Stage::Welcomed);
-        Ok(Successor { number, talk, pid, handle, began, stage, parcels, told, reload: false })
+        Ok(Successor { number, talk, pid, handle, began, stage, parcels, words, reload: false })
     }
 
     /// A snapshot that the successor can begin with has been begun.
@@ -325,6 +325,26 @@ impl Successors {
         }
     }
 
+    /// Waits until the connections have ended that this process still has, though not for long beyond `until`, and all that
+    /// they have changed is told. `is_ending` says whether not to wait.
+    pub(super) fn leave(&self, cores: &Cores, until: Instant, is_ending: &dyn Fn() -> bool) {
+        // One may be on its way from a core to another when none has it.
+        let mut empty = 0;
+        while empty < 2 {
+            match stand(cores) {
+                Ok(cores) if cores.iter().any(|core| core.connections > 0) => empty = 0,
+                Ok(_) => empty += 1,
+                Err(_) => break,
+            }
+            if is_ending() || Instant::now() > until {
+                break;
+            }
+        }
+        if let Some(current) = &self.current {
+            current.flush();
+        }
+    }
+
     /// Goes on without a successor.
     fn give_up(&mut self, why: &str, cores: &Cores) {
         let Some(current) = self.current.take() else { return };
@@ -355,14 +375,12 @@ impl Successor {
     ) -> Result<(), Box<dyn std::error::Error>> {
         let addresses = cores.addresses();
         barrier::tell_all(&addresses, &Command::Succession(Step::Read(false)))?;
-        // When all have answered once, nobody reads; when all have answered twice, what they had sent each other is done.
-        stand(cores)?;
+        // When all have answered, nobody reads. What they have sent each other before is told with what is late.
         let standings = stand(cores)?;
-        self.flush()?;
         for standing in &standings {
-            self.talk.say(&Said::promises(standing.core, &standing.promises))?;
+            self.say(Said::promises(standing.core, &standing.promises))?;
         }
-        self.talk.say(&Said::Yours { reload: self.reload })?;
+        self.say(Said::Yours { reload: self.reload })?;
         let until = Instant::now() + SERVE_PATIENCE;
         loop {
             match arriving.recv_deadline(until)? {
@@ -377,11 +395,25 @@ impl Successor {
         Ok(())
     }
 
-    /// Waits until all changes that were handed on have been told.
-    fn flush(&self) -> Result<(), Box<dyn std::error::Error>> {
-        self.parcels.send(Vec::new())?;
-        Ok(self.told.recv_timeout(SERVE_PATIENCE)?)
+    /// Says something, after the changes that were handed on before.
+    fn say(&self, said: Said) -> Result<(), Box<dyn std::error::Error>> {
+        Ok(self.words.send(Word::Said(Box::new(said)))?)
     }
+
+    /// Waits until everything has been said.
+    fn flush(&self) {
+        let (sender, said) = crossbeam_channel::bounded(1);
+        if self.words.send(Word::Nothing(sender)).is_ok() {
+            let _ = said.recv_timeout(SERVE_PATIENCE);
+        }
+    }
+}
+
+/// What is said to a successor beside changes.
+enum Word {
+    Said(Box<Said>),
+    /// Only that all before it is.
+    Nothing(Sender<()>),
 }
 
 /// How the cores are, when they have done all that they were told before.
@@ -439,23 +471,32 @@ fn first_word(talk: Talk) -> Result<Visit, HandoverError> {
     }
 }
 
-/// Tells the successor what changes, on a thread of its own; says when it has come to an empty parcel.
-fn forward(talk: Arc<Talk>, waiting: Receiver<Vec<PeerChange>>) -> io::Result<Receiver<()>> {
-    let (say_told, told) = crossbeam_channel::bounded(1);
+/// Says to the successor what changes and what else there is, on a thread of its own. A word is said after the changes
+/// that were handed on before it.
+fn forward(talk: Arc<Talk>, parcels: Receiver<Vec<PeerChange>>) -> io::Result<Sender<Word>> {
+    let (sender, words) = crossbeam_channel::unbounded();
+    let tell = move |talk: &Talk| parcels.try_iter().all(|parcel| talk.tell(&parcel).is_ok());
     let forward = move || {
-        for parcel in waiting {
-            let done = match parcel.is_empty() {
-                true => say_told.try_send(()).is_ok(),
-                false => talk.tell(&parcel).is_ok(),
-            };
-            if !done {
+        loop {
+            let word = words.recv_timeout(FORWARD_LOOK);
+            let said = tell(&talk)
+                && match word {
+                    Ok(Word::Said(said)) => talk.say(&said).is_ok(),
+                    Ok(Word::Nothing(done)) => done.try_send(()).is_ok(),
+                    Err(RecvTimeoutError::Timeout) => true,
+                    Err(RecvTimeoutError::Disconnected) => false,
+                };
+            if !said {
                 return;
             }
         }
     };
     std::thread::Builder::new().name("margay-changes".to_owned()).spawn(forward)?;
-    Ok(told)
+    Ok(sender)
 }
+
+/// How often it is looked for changes.
+const FORWARD_LOOK: Duration = Duration::from_millis(2);
 
 /// Brings what the successor says to the main thread, until it is gone.
 fn hear(number: u64, talk: Arc<Talk>, events: Sender<Event>) -> io::Result<()> {

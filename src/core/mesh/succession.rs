@@ -38,6 +38,8 @@ pub enum Step {
     Follow(std::sync::Arc<Vec<PeerChange>>, bool),
     /// Keep what the process before has promised: the part of each core there.
     Keep(std::sync::Arc<Vec<Promises>>),
-    /// Serve the sockets that wait for you, and say so.
+    /// Take the sockets that wait for you, and say so: others may send you what is to be answered by them.
+    Open(Sender<()>),
+    /// Serve them, and say so.
     Serve(Sender<()>),
 }

@@ -37,7 +37,9 @@ pub(super) fn take(core: &SharedCore, step: Step) {
         }
         Step::Follow(changes, is_late) => core.borrow_mut().engine.follow(&changes, is_late),
         Step::Keep(promises) => keep(&mut core.borrow_mut(), &promises),
-        Step::Serve(_) => unreachable!("the sockets are where the inbox is attended"),
+        Step::Open(_) | Step::Serve(_) => {
+            unreachable!("the sockets are where the inbox is attended")
+        }
     }
 }
 
