@@ -4,6 +4,7 @@
 //! program lives in these files, each around one system interface, but for the place where a connection is
 //! lent ([`stream::Lent`]).
 
+pub mod activation;
 pub mod batch;
 pub mod bind;
 pub mod link;

@@ -12,6 +12,7 @@ mod screening;
 mod signals;
 pub(crate) mod snapshots;
 mod successor;
+mod systemd;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -124,8 +125,10 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
 
     let placement = cores::placement(config.cores);
     let count = placement.len();
-    let mut inherited =
-        before.as_mut().map(|before| std::mem::take(&mut before.inherited)).unwrap_or_default();
+    let mut inherited = match &mut before {
+        Some(before) => std::mem::take(&mut before.inherited),
+        None => systemd::sockets(config),
+    };
     let mut listeners = Listeners::bind(config, count, &mut inherited)?;
     let state = Arc::new(control_state(&listeners.addresses, count, events.clone()));
     say_sizes(&lists, &state);
@@ -235,12 +238,15 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
             server.read_again();
         }
     }
+    systemd::keep(&copies);
     server.successors = Some(Successors::open(&config.data, copies, events));
     server.state.set_phase(Phase::Ready);
     server.log_ready(&addresses, started.elapsed());
+    systemd::ready();
     let end = server.watch().inspect_err(|_| deadline::end_within(deadline::FAILURE))?;
     match end {
         End::Stopped => {
+            systemd::stopping();
             deadline::end_within(deadline::STOP);
             server.stop()?;
             answering.into_iter().for_each(control::ControlHandle::shutdown);
@@ -250,6 +256,7 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
             server.leave();
         }
     }
+    systemd::finish();
     Ok(())
 }
 
@@ -371,6 +378,7 @@ impl Server<'_> {
         let mut missing = self.cores.count();
         let (mut restored_peers, mut lists_wanted) = (0, Vec::new());
         while missing > 0 {
+            systemd::more_time(2 * LOOK_PERIOD);
             match self.next_event(None) {
                 Some(Event::CoreReady(restored)) => {
                     let restored = restored?;

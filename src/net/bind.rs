@@ -23,21 +23,27 @@ pub fn udp(address: SocketAddr, receive_buffer: Option<usize>) -> io::Result<Udp
         socket.set_recv_buffer_size(bytes)?;
         socket.set_send_buffer_size(bytes)?;
     }
+    settle_udp(&socket, address)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Makes a UDP socket as [`udp`] makes one, but for the size of its buffers.
+pub(super) fn settle_udp(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     if address.is_ipv4() {
         // "Don't fragment", without looking at what routers say about a path: replies are far below
         // any path's MTU (1,232 bytes at most, 320 with 50 peers). An unfragmentable packet needs no
         // IP identification, whose making is 2% of an answer.
-        set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
+        set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
     }
     if address.ip().is_unspecified() {
         // Which of this machine's addresses was asked, so that the reply leaves from there.
         match address {
-            SocketAddr::V4(_) => set_flag(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO)?,
-            SocketAddr::V6(_) => set_flag(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?,
+            SocketAddr::V4(_) => set_flag(socket, libc::IPPROTO_IP, libc::IP_PKTINFO)?,
+            SocketAddr::V6(_) => set_flag(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?,
         }
     }
-    socket.bind(&address.into())?;
-    Ok(socket.into())
+    Ok(())
 }
 
 /// A TCP listener of the group that shares `address`; IPv6 ones take no IPv4.
@@ -45,10 +51,15 @@ pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = shared(address, Type::STREAM, Protocol::TCP)?;
     // Connections of the last process may still be in TIME_WAIT after a restart.
     socket.set_reuse_address(true)?;
-    set_option(&socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS)?;
+    settle_tcp(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Makes a listener as [`tcp`] makes one.
+pub(super) fn settle_tcp(socket: &Socket) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS)
 }
 
 /// Whether somebody listens on `address` already. The sockets of a group share it with one another, and

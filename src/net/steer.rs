@@ -50,8 +50,8 @@ pub fn detach(socket: &UdpSocket) -> io::Result<()> {
     match result {
         0 => Ok(()),
         _ => match io::Error::last_os_error() {
-            // It was not.
-            error if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            // It was not, or it is no group.
+            error if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Ok(()),
             error => Err(error),
         },
     }

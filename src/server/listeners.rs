@@ -53,6 +53,11 @@ impl Inherited {
         self.0.entry((kind, address)).or_default().insert(place, descriptor);
     }
 
+    /// How many there are of an address.
+    pub(super) fn count(&self, kind: Kind, address: SocketAddr) -> usize {
+        self.0.get(&(kind, Some(address))).map_or(0, BTreeMap::len)
+    }
+
     /// Those of an address, in the order of the group; none where there are none.
     pub(super) fn take(&mut self, kind: Kind, address: Option<SocketAddr>) -> Vec<OwnedFd> {
         self.0.remove(&(kind, address)).unwrap_or_default().into_values().collect()

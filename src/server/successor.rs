@@ -16,6 +16,7 @@ use shard::PeerChange;
 
 use super::Event;
 use super::cores::Cores;
+use super::systemd;
 use crate::core::mesh::barrier::{self, Unreached};
 use crate::core::mesh::message::Command;
 use crate::core::mesh::succession::{Standing, Step};
@@ -302,6 +303,7 @@ impl Successors {
             Ok(()) => {
                 let pid = current.pid;
                 let gap = began.elapsed();
+                systemd::succeeded_by(pid);
                 tracing::info!(
                     pid,
                     gap_milliseconds = gap.as_secs_f64() * 1000.0,

@@ -21,6 +21,7 @@ mod rooms;
 mod routing;
 mod screening;
 mod stop;
+mod systemd;
 mod take_over;
 mod tls;
 mod tracker;

@@ -84,6 +84,16 @@ impl Tracker {
         })
     }
 
+    /// The same by another program, which is given the tracker's command line as its last arguments.
+    pub(crate) fn start_by(by: &mut Command, data: &Path, args: &str) -> Self {
+        let tracker = command(data, args);
+        by.arg(tracker.get_program()).args(tracker.get_args());
+        by.stdin(Stdio::null()).stdout(Stdio::null());
+        Self::try_spawn(std::mem::replace(by, Command::new("true"))).unwrap_or_else(|ended| {
+            panic!("the tracker ended with {:?}: {}", ended.code, ended.err)
+        })
+    }
+
     /// The same where it may not come to be ready.
     pub(crate) fn try_start_on(data: &Path, args: &str) -> Result<Self, Ended> {
         Self::try_spawn(command(data, args))
