@@ -363,6 +363,7 @@ const MORE: [ManSection; 4] = [
                 "api-local.token",
                 "In the data folder of a private tracker: what the commands ask with.",
             ),
+            ("take-over.socket", "In the data folder: where a process is heard that takes over."),
             (
                 "connection-id.key",
                 "In the data folder: by it UDP clients are known again after a restart.",

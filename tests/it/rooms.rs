@@ -22,6 +22,7 @@ const ROOMS: &Rooms = &[
     ("core::connection_id", &["process"]),
     ("api", &["wire", "private::users", "private::torrents", "core::route", "core::connection_id"]),
     ("core::mesh", &["wire", "net", "api"]),
+    ("handover", &["net", "core::mesh"]),
     ("private::site", &["wire", "config", "private::users", "private::torrents", "api"]),
     (
         "private::core",
@@ -83,9 +84,10 @@ const ROOMS: &Rooms = &[
             "private::books",
             "front",
             "control",
+            "handover",
         ],
     ),
-    ("command", &["wire", "config", "api"]),
+    ("command", &["wire", "config", "api", "handover"]),
 ];
 
 /// Those of the publisher, in `publish/src`.

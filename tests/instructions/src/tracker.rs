@@ -59,6 +59,8 @@ pub(crate) fn core(
         mesh,
         gather: Gather::new(),
         settings,
+        changes: None,
+        is_succeeded: false,
         draining: false,
         random: Rng::with_seed(1),
         moments: Rng::with_seed(77),
