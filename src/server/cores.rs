@@ -1,6 +1,7 @@
 //! The threads of the cores: where they run, how they start and end.
 
 mod executor;
+mod pulse;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::process::clock::Clock;
 use crate::process::thread;
 use crate::server::core_thread::{self, Sockets};
 use ops::slot::Slot;
+use pulse::Pulse;
 
 /// The outfit that every core gets a copy of.
 #[derive(Clone)]
@@ -55,6 +57,7 @@ pub(super) struct Cores {
     addresses: Vec<Address<Message>>,
     /// By which each core gets its sockets.
     givers: Vec<Sender<Sockets>>,
+    _pulse: Pulse,
     handles: Vec<Option<ExecutorJoinHandle<()>>>,
     /// The news of cores about themselves: that they serve, and that they have ended. They have a queue of their own,
     /// with room for all of it, so that nothing of it is ever lost behind something else.
@@ -127,6 +130,8 @@ impl Cores {
         for (sockets, giver) in sockets.into_iter().flatten().zip(&givers) {
             let _ = giver.try_send(sockets); // There is room.
         }
+        let pulse = Pulse::begin()
+            .map_err(|source| ServerError::System { what: "start a thread", source })?;
         let receivers = receivers.into_iter().zip(inboxes);
         for (number, (((sockets, inbox), cpu), said)) in
             receivers.zip(placement).zip(standings).enumerate()
@@ -142,7 +147,9 @@ impl Cores {
             let (slot, news) = (state.slot(number), news.clone());
             // Here already: the executor may not come to run what it is given, where io_uring is forbidden.
             let ended = Ended { core: number, news: news.clone(), slot: slot.clone() };
+            let pulse = pulse.clone();
             let serve = move || async move {
+                glommio::spawn_local(pulse.take_part()).detach();
                 let _ended = ended;
                 let (core, restored) = part.build();
                 let loaded = restored.is_ok();
@@ -157,7 +164,16 @@ impl Cores {
                 .push(Some(handle.map_err(|reason| ServerError::Core { core: number, reason })?));
         }
         let (news, _news, missed) = (heard, news, Cell::new(false));
-        Ok(Self { addresses, givers, handles, news, _news, missed, restored: Vec::new() })
+        Ok(Self {
+            addresses,
+            givers,
+            _pulse: pulse,
+            handles,
+            news,
+            _news,
+            missed,
+            restored: Vec::new(),
+        })
     }
 
     /// Why the tracker has to end, when a core has ended by itself.

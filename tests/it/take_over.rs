@@ -90,7 +90,7 @@ impl Load {
                         Announce::seeder(torrent("udp", peer), port(peer)).event(COMPLETED)
                     }
                 };
-                if asked % (rate * 60).max(1) == 0 {
+                if asked.is_multiple_of((rate * 60).max(1)) {
                     client = Udp::connect(tracker);
                 }
                 socket.send(&client.announce_request(&announce)).unwrap();
