@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod batch;
 pub mod bind;
+pub mod filter;
 pub mod link;
 pub mod readiness;
 pub mod remote;

@@ -245,6 +245,12 @@ pub struct Core {
     pub udp_send_drops: u64,
     /// Errors over UDP in whose place there was silence, as their receiver had been told just before.
     pub udp_errors_withheld: u64,
+    /// Datagrams that the kernel dropped at sockets of this core that had a filter against a flood.
+    pub udp_filter_drops: u64,
+    /// Sockets that have such a filter now.
+    pub udp_filters: u64,
+    /// The share of connects that such a filter drops by chance, of 2^16; the most of them.
+    pub udp_connects_shed: u64,
     /// Nanoseconds of CPU time the core's thread has used.
     pub busy_nanos: u64,
     /// Nanoseconds since the core's thread began, taken together with `busy_nanos`: the busy ratio is

@@ -6,10 +6,11 @@
 
 pub mod errors;
 pub mod port;
+pub mod shedding;
 
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use glommio::net::UdpSocket;
 use ops::counters::{Protocol, Reason};
@@ -21,6 +22,7 @@ use super::moderation::{self, Moderation};
 use crate::core::mesh::message::{Message, ReplyTo, UdpAnnounce, UdpAsked};
 use crate::core::{Engine, Refused, Scraped, TurnedAway, family};
 use crate::front::udp::port::Waiting;
+use crate::front::udp::shedding::Seen;
 use crate::front::{Core, Reading, SharedCore, refused, wait_for_reading};
 use crate::net::batch::{BATCH_MAX, Correspondent, Inbox};
 use crate::net::stream;
@@ -47,15 +49,19 @@ pub async fn serve(core: SharedCore, port: usize) {
                 if let Some(times) = DEAF.again("") {
                     tracing::error!(%error, times, "cannot receive datagrams; trying again each second");
                 }
-                glommio::timer::sleep(std::time::Duration::from_secs(1)).await;
+                glommio::timer::sleep(Duration::from_secs(1)).await;
                 continue;
             }
         };
         if received > 0 {
-            core.borrow_mut().answer_batch(port, &inbox, received);
+            let core = &mut *core.borrow_mut();
+            let before = Seen::of(&core.engine.counters);
+            core.answer_batch(port, &inbox, received);
+            core.watch_for_flood(port, Seen::of(&core.engine.counters).since(before));
         }
         let now = Instant::now();
-        let pause = moderation.pause(received, now - looked);
+        let longest = core.borrow().desk.ports[port].guard.pause_max();
+        let pause = moderation.pause(received, now - looked).map(|pause| pause.min(longest));
         looked = now;
         match pause {
             Some(pause) => moderation::rest(pause, looked).await,

@@ -20,6 +20,7 @@ mod restart;
 mod rooms;
 mod routing;
 mod screening;
+mod shedding;
 mod stop;
 mod systemd;
 mod take_over;

@@ -19,7 +19,7 @@ const ROOMS: &Rooms = &[
     ("private::torrents", &[]),
     ("core::route", &[]),
     ("process", &["config", "net"]),
-    ("core::connection_id", &["process"]),
+    ("core::connection_id", &["net", "process"]),
     ("api", &["wire", "private::users", "private::torrents", "core::route", "core::connection_id"]),
     ("core::mesh", &["wire", "net", "api"]),
     ("handover", &["net", "core::mesh"]),

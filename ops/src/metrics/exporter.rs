@@ -161,6 +161,10 @@ impl Exporter {
             self.count(&t::UDP_DATAGRAMS, &labels, core.udp_datagrams);
             self.count(&t::HTTP_BATCHES, &labels, core.http_batches);
             self.count(&t::HTTP_BATCHED, &labels, core.http_batched);
+            self.set(&t::UDP_FILTERS, &labels, core.udp_filters as f64);
+            self.count(&t::UDP_FILTER_DROPS, &labels, core.udp_filter_drops);
+            let shed = core.udp_connects_shed as f64 / f64::from(1 << 16);
+            self.set(&t::UDP_CONNECTS_SHED_RATIO, &labels, shed);
             self.count(&t::UDP_SEND_DROPS, &labels, core.udp_send_drops);
             self.count(&t::UDP_ERRORS_WITHHELD, &labels, core.udp_errors_withheld);
             self.count(&t::HOPS, &[&name, Protocol::Udp.label()], core.udp_hops);

@@ -128,7 +128,10 @@ table! {
         CORE_WAKEUPS = Counter "margay_core_wakeups_total" ["core"] Count "Times the core woke up to look for work.";
         UDP_BATCHES = Counter "margay_udp_batches_total" ["core"] Count "Batches of datagrams received.";
         UDP_DATAGRAMS = Counter "margay_udp_datagrams_total" ["core"] Count "Datagrams received.";
-        UDP_RECEIVE_DROPS = Counter "margay_udp_receive_drops_total" [] Count "Datagrams the kernel dropped at the tracker's UDP ports, mostly because a receive buffer was full.";
+        UDP_RECEIVE_DROPS = Counter "margay_udp_receive_drops_total" [] Count "Datagrams the kernel dropped at the tracker's UDP ports: as a receive buffer was full, or in a flood by a filter (`margay_udp_filter_drops_total`).";
+        UDP_FILTERS = Gauge "margay_udp_filters" ["core"] Count "Sockets on which a filter drops what can only be dropped, as such datagrams flood in; otherwise 0.";
+        UDP_FILTER_DROPS = Counter "margay_udp_filter_drops_total" ["core"] Count "Of margay_udp_receive_drops_total, those at sockets with such a filter while it was there: nearly all by it.";
+        UDP_CONNECTS_SHED_RATIO = Gauge "margay_udp_connects_shed_ratio" ["core"] Ratio "Share of the connects that such a filter drops by chance, as they come faster than the core can answer them.";
         UDP_SEND_DROPS = Counter "margay_udp_send_drops_total" ["core"] Count "Replies dropped because the kernel did not take them at once.";
         UDP_ERRORS_WITHHELD = Counter "margay_udp_errors_withheld_total" ["core"] Count "Errors not sent over UDP, as their receiver had been told the same within the second: it asks again without a pause.";
         HTTP_BATCHES = Counter "margay_http_batches_total" ["core"] Count "Batches of kept connections found ready together, while such connections are busy.";

@@ -7,9 +7,10 @@ use ops::counters::{self, Family, Protocol};
 use shard::Announce;
 
 use crate::core::family;
+use crate::front::udp::shedding::Guard;
 use crate::front::{Core, Desk};
 use crate::net::batch::{Correspondent, Outbox, Path, Via};
-use crate::net::stream;
+use crate::net::{filter, stream};
 use crate::wire::proxy;
 use crate::wire::udp::Transaction;
 
@@ -25,7 +26,10 @@ pub struct Port {
     pub is_proxied: bool,
     /// The place of its address among all; there may be several sockets of one address.
     pub place: usize,
-    family: Family,
+    /// Watches for floods.
+    pub guard: Guard,
+    /// Of its addresses.
+    pub family: Family,
 }
 
 /// The announces of a batch, parsed and not yet applied, and who sent each.
@@ -57,7 +61,9 @@ impl Port {
         let family = socket.local_addr().map_or(Family::V4, |address| family(address.ip()));
         let socket = Rc::new(stream::adopt_udp(socket));
         let (outbox, waiting) = (Outbox::new(), Waiting::default());
-        Self { socket, outbox, waiting, is_proxied, place, family }
+        // One that a process before put on knows the time and the flood of then.
+        let _ = filter::detach(stream::borrow(&*socket));
+        Self { socket, outbox, waiting, is_proxied, place, guard: Guard::default(), family }
     }
 }
 

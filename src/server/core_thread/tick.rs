@@ -86,6 +86,7 @@ pub(super) async fn report(core: SharedCore, slot: Arc<Slot>) {
         sleep(REPORT_PERIOD).await;
         let core = &mut *core.borrow_mut();
         core.engine.follow_clock();
+        core.look_after_filters();
         core.engine.counters.connections_open = core.desk.seats.borrow().taken() as u64;
         core.engine.measure(&mut meter);
         core.engine.counters.crowd = core.engine.crowd.look(core.engine.clock.steady());

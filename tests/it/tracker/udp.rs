@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{PATIENCE, endpoints, peer_id};
 
@@ -128,6 +128,28 @@ impl Udp {
         let reply = self.receive();
         assert_eq!(reply[4..8], datagram[12..16], "the transaction comes back");
         reply
+    }
+
+    /// The same when it comes in time; replies to what was asked before are passed over.
+    pub(crate) fn ask_within(&self, datagram: impl AsRef<[u8]>, time: Duration) -> Option<Vec<u8>> {
+        let (datagram, until) = (datagram.as_ref(), Instant::now() + time);
+        self.send(datagram);
+        let mut reply = vec![0; 65536];
+        let answer = loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break None;
+            }
+            self.socket.set_read_timeout(Some(left)).unwrap();
+            match self.socket.recv(&mut reply) {
+                Ok(length) if reply[4..8] == datagram[12..16] => {
+                    break Some(reply[..length].to_vec());
+                }
+                _ => {}
+            }
+        };
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        answer
     }
 
     /// Nobody answers this datagram: the reply to a connect that is sent behind it comes first. With

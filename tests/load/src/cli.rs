@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::flood::Kind;
 use crate::pace::Arrivals;
 use crate::source::SOURCES_MAX;
 use crate::swarms::Swarms;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     /// Answer as a tracker would, but without swarms: what the system calls cost.
     #[command(subcommand)]
     Bare(Bare),
+    /// Flood a tracker from forged addresses, beside honest clients; in network namespaces only.
+    Flood(FloodOptions),
     /// Measure processes for some time without any load.
     Idle(IdleOptions),
     /// Scrape all torrents over UDP and print the sums and a fingerprint of all counts.
@@ -316,6 +319,46 @@ pub(crate) struct BareUdpOptions {
     /// Datagrams moved by one system call at most.
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) batch: u8,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FloodOptions {
+    /// Address of the tracker (IPv4).
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) to: SocketAddr,
+    /// What the flood is made of; without, there is none.
+    #[arg(long, value_enum)]
+    pub(crate) kind: Option<Kind>,
+    /// Packets a second; without, as many as this CPU can send.
+    #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// Addresses that the flood is said to come from, from 10.78.0.1 on.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) sources: u32,
+    /// How long the honest ask.
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// How long the flood lasts before they begin.
+    #[arg(long, default_value_t = 0.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) lead: f64,
+    /// Honest clients, from 10.77.0.1 on; they get their connection ids before the flood begins.
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) clients: u32,
+    /// Their announces a second, all together.
+    #[arg(long, default_value_t = 500.0, value_name = "PER_SECOND", value_parser = rate)]
+    pub(crate) honest_rate: f64,
+    /// Connects a second of honest clients that have no id yet.
+    #[arg(long, default_value_t = 50.0, value_name = "PER_SECOND", value_parser = rate)]
+    pub(crate) newcomer_rate: f64,
+    /// Everything random follows from this number.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Process whose CPU time and memory are measured; may be given several times.
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Vec<i32>,
+    /// Print a line of JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

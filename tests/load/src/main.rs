@@ -7,6 +7,7 @@
 mod bare;
 mod batch;
 mod cli;
+mod flood;
 mod http;
 mod https;
 mod pace;
@@ -73,6 +74,7 @@ fn run(command: &Command) -> Result<(), Box<dyn Error>> {
         Command::Http(options) => http_load(options),
         Command::Https(options) => https::load(options),
         Command::Bare(bare) => serve(bare),
+        Command::Flood(options) => flood::run(options),
         Command::Idle(options) => idle(options),
         Command::Census(options) => take_census(options),
         Command::Probe(options) => probe(options),
