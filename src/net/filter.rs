@@ -99,9 +99,20 @@ pub fn detach(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Datagrams that `socket` has dropped since it was made: by its filter, or as its queue was full. The kernel counts both
-/// as one, and modulo 2^32.
-pub fn drops(socket: impl AsFd) -> io::Result<u32> {
+/// The queue of a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Queue {
+    /// Bytes of memory that is taken by what waits in it.
+    pub taken: u32,
+    /// How many there may be.
+    pub room: u32,
+    /// Datagrams that were dropped since the socket was made: by its filter, or as the queue was full. The kernel counts
+    /// both as one, and modulo 2^32.
+    pub drops: u32,
+}
+
+/// The queue of `socket`.
+pub fn queue(socket: impl AsFd) -> io::Result<Queue> {
     let mut figures = [0_u32; FIGURES];
     let mut length = size_of_val(&figures) as u32;
     // SAFETY: the kernel writes at most `length` bytes, which is what `figures` has.
@@ -114,11 +125,16 @@ pub fn drops(socket: impl AsFd) -> io::Result<u32> {
             &raw mut length,
         )
     };
-    if result == 0 { Ok(figures[DROPS]) } else { Err(io::Error::last_os_error()) }
+    match result {
+        0 => Ok(Queue { taken: figures[TAKEN], room: figures[ROOM], drops: figures[DROPS] }),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
-/// The figures of `SO_MEMINFO` (`linux/sock_diag.h`), and which of them is `SK_MEMINFO_DROPS`.
+/// The figures of `SO_MEMINFO` (`linux/sock_diag.h`), and which of them are `SK_MEMINFO_RMEM_ALLOC`, `_RCVBUF` and `_DROPS`.
 const FIGURES: usize = 9;
+const TAKEN: usize = 0;
+const ROOM: usize = 1;
 const DROPS: usize = 8;
 
 #[cfg(test)]

@@ -17,15 +17,21 @@ use shard::Seconds;
 use crate::front::Core;
 use crate::front::udp::port::Port;
 use crate::net::batch::BATCH_MAX;
-use crate::net::filter::{self, ALL_CONNECTS, Sieve};
+use crate::net::filter::{self, ALL_CONNECTS, Queue, Sieve};
 use crate::net::stream;
 
-/// What is decided, is decided after so long, or so many datagrams.
+/// What is decided, is decided after so long, or so many datagrams, or so many looks that found as much as they can and no
+/// other.
 const WINDOW: Duration = Duration::from_millis(100);
 const WINDOW_DATAGRAMS: u64 = 2048;
+const WINDOW_FULL_LOOKS: u64 = 8;
 
-/// So many datagrams to be dropped in a window are a flood: 5,000 a second or a quarter of all.
+/// So many datagrams to be dropped in a window are a flood: 5,000 a second; and so is a quarter of all where the core is
+/// behind.
 const JUNK_MAX: u64 = 512;
+
+/// A queue with so little room left, of a whole, is one that fills: 150 connects wait in it.
+const QUEUE_MAX: f64 = 1.0 / 16.0;
 
 /// Connects a second that a core answers in any case, however busy it is.
 const CONNECTS_MIN: f64 = 10_000.0;
@@ -156,6 +162,7 @@ impl Window {
     fn is_over(&self, now: Instant) -> bool {
         self.seen.datagrams >= WINDOW_DATAGRAMS
             || self.seen.junk >= JUNK_MAX
+            || self.full_looks >= WINDOW_FULL_LOOKS && self.full_looks == self.looks
             || self.began.is_none_or(|began| now - began >= WINDOW)
     }
 
@@ -164,14 +171,15 @@ impl Window {
         self.full_looks * 2 > self.looks
     }
 
-    fn finding(&self, elapsed: Duration) -> Finding {
+    fn finding(&self, elapsed: Duration, queue: Queue) -> Finding {
         let Seen { datagrams, connects, junk } = self.seen;
-        if junk >= JUNK_MAX {
+        if junk >= JUNK_MAX || self.is_behind() && junk * 4 >= datagrams {
             return Finding::Junk;
         }
+        let is_filling = f64::from(queue.taken) > f64::from(queue.room) * QUEUE_MAX;
         let are_most = connects * 3 > datagrams * 2;
         let are_many = connects as f64 > CONNECTS_MIN * elapsed.as_secs_f64();
-        match self.is_behind() && are_most && are_many {
+        match self.is_behind() && is_filling && are_most && are_many {
             true => Finding::Connects,
             false => Finding::Quiet,
         }
@@ -203,11 +211,11 @@ impl Guard {
     }
 
     /// Ends the window; what it shows, and how long it was.
-    fn close(&mut self, now: Instant) -> (Window, Finding, Duration) {
+    fn close(&mut self, queue: Queue, now: Instant) -> (Window, Finding, Duration) {
         let window =
             mem::replace(&mut self.window, Window { began: Some(now), ..Window::default() });
         let elapsed = window.began.map_or(WINDOW, |began| now - began);
-        (window, window.finding(elapsed), elapsed)
+        (window, window.finding(elapsed, queue), elapsed)
     }
 }
 
@@ -253,10 +261,12 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn fit_filter(&mut self, port: usize, now: Instant) {
-        let (window, finding, elapsed) = self.desk.ports[port].guard.close(now);
+        let Port { guard, socket, .. } = &mut self.desk.ports[port];
+        let queue = filter::queue(stream::borrow(&**socket)).unwrap_or_default();
+        let (window, finding, elapsed) = guard.close(queue, now);
         match &mut self.desk.ports[port].guard.shedding {
             None if finding == Finding::Quiet => {}
-            None => self.begin_to_shed(port, finding, now),
+            None => self.begin_to_shed(port, finding, queue.drops, now),
             Some(shedding) => {
                 shedding.share.follow(&window, finding, elapsed);
                 if !shedding.fits() {
@@ -292,8 +302,8 @@ impl Core {
             guards().map(Guard::connects_shed).max().unwrap_or(0);
     }
 
-    fn begin_to_shed(&mut self, port: usize, finding: Finding, now: Instant) {
-        let Port { guard, socket, is_proxied, family, .. } = &mut self.desk.ports[port];
+    fn begin_to_shed(&mut self, port: usize, finding: Finding, drops: u32, now: Instant) {
+        let Port { guard, is_proxied, family, .. } = &self.desk.ports[port];
         // Behind a header of any length a filter finds nothing.
         if *is_proxied || guard.refused.is_some_and(|refused| now - refused < REFUSED_PAUSE) {
             return;
@@ -302,7 +312,6 @@ impl Core {
         if finding == Finding::Connects {
             share.of_all *= SHARE_KEPT[0];
         }
-        let drops = filter::drops(stream::borrow(&**socket)).unwrap_or_default();
         let is_v6 = *family == counters::Family::V6;
         let (slots, connects) = (self.tag_slots(), share.of_all as u32);
         let sieve = Sieve { is_v6, slots, connects };
@@ -342,7 +351,8 @@ impl Core {
     fn count_drops(&mut self, port: usize, now: Instant) -> Option<Instant> {
         let Port { guard, socket, .. } = &mut self.desk.ports[port];
         let shedding = guard.shedding.as_mut()?;
-        let drops = filter::drops(stream::borrow(&**socket)).unwrap_or(shedding.drops);
+        let queue = filter::queue(stream::borrow(&**socket));
+        let drops = queue.map_or(shedding.drops, |queue| queue.drops);
         let dropped = drops.wrapping_sub(shedding.drops);
         shedding.drops = drops;
         DROPPED.fetch_add(dropped.into(), Ordering::Relaxed);
@@ -397,28 +407,27 @@ mod tests {
     fn settle(arriving: f64, capacity: f64) -> (f64, f64) {
         let mut guard = Guard::default();
         let mut share = Share { of_all: ALL_CONNECTS.into(), is_found: false };
-        let (mut now, mut queue) = (Instant::now(), 0.0_f64);
-        let mut answered = Vec::new();
+        let (mut now, mut queue, mut time) = (Instant::now(), 0.0_f64, 0.0_f64);
+        let mut answered = 0.0;
         for step in 0..20_000 {
             let look = Duration::from_micros(500);
             now += look;
             let let_in = arriving * look.as_secs_f64() * share.of_all / f64::from(ALL_CONNECTS);
-            queue = (queue + let_in).min(1300.0);
-            let mut left = (capacity * look.as_secs_f64()).min(queue);
-            queue -= left;
-            if step >= 10_000 {
-                answered.push(left);
-            }
-            while left >= 1.0 {
-                let datagrams = left.min(BATCH_MAX as f64) as u64;
-                left -= datagrams as f64;
+            queue = (queue + let_in).min(ROOM);
+            // What it could have answered and was not there is not made up for.
+            time = time.min(0.0) + capacity * look.as_secs_f64();
+            while time > 0.0 && queue >= 1.0 {
+                let datagrams = queue.min(BATCH_MAX as f64).floor();
+                (queue, time) = (queue - datagrams, time - datagrams);
+                answered += if step >= 10_000 { datagrams / 5.0 } else { 0.0 };
+                let datagrams = datagrams as u64;
                 if guard.note(Seen { datagrams, connects: datagrams, junk: 0 }, now) {
-                    let (window, finding, elapsed) = guard.close(now);
+                    let queue = Queue { taken: queue as u32, room: ROOM as u32, drops: 0 };
+                    let (window, finding, elapsed) = guard.close(queue, now);
                     share.follow(&window, finding, elapsed);
                 }
             }
         }
-        let answered: f64 = answered.iter().sum::<f64>() / 5.0;
         (share.of_all / f64::from(ALL_CONNECTS), answered)
     }
 
@@ -438,6 +447,13 @@ mod tests {
         }
     }
 
+    /// Connects that a queue has room for.
+    const ROOM: f64 = 2700.0;
+
+    fn queue(taken: u32) -> Queue {
+        Queue { taken, room: 1000, drops: 0 }
+    }
+
     fn window(looks: u64, seen: Seen) -> Window {
         let full_looks = if seen.datagrams >= looks * BATCH_MAX as u64 { looks } else { 0 };
         Window { began: None, seen, looks, full_looks }
@@ -445,26 +461,32 @@ mod tests {
 
     #[test]
     fn a_flood_is_told_from_what_is_busy() {
-        let found = |looks, datagrams, connects, junk| {
-            window(looks, Seen { datagrams, connects, junk }).finding(WINDOW)
+        let found = |looks, datagrams, connects, junk, taken| {
+            window(looks, Seen { datagrams, connects, junk }).finding(WINDOW, queue(taken))
         };
-        assert_eq!(found(100, 1200, 0, 10), Finding::Quiet);
-        assert_eq!(found(100, 1200, 0, 600), Finding::Junk);
-        assert_eq!(found(32, 2048, 700, 0), Finding::Quiet, "busy with announces");
-        assert_eq!(found(32, 2048, 2000, 0), Finding::Connects);
-        assert_eq!(found(500, 6000, 6000, 0), Finding::Quiet, "many, and all are answered");
+        assert_eq!(found(100, 1200, 0, 10, 0), Finding::Quiet);
+        assert_eq!(found(100, 1200, 0, 600, 0), Finding::Junk);
+        assert_eq!(found(8, 512, 0, 200, 0), Finding::Junk, "as the core is behind");
+        assert_eq!(found(32, 2048, 700, 0, 900), Finding::Quiet, "busy with announces");
+        assert_eq!(found(32, 2048, 2000, 0, 900), Finding::Connects);
+        assert_eq!(found(32, 2048, 2000, 0, 10), Finding::Quiet, "after a pause of the core");
+        assert_eq!(found(500, 6000, 6000, 0, 10), Finding::Quiet, "many, and all are answered");
     }
 
     #[test]
     fn a_window_ends_by_time_or_by_what_came() {
         let (mut guard, now) = (Guard::default(), Instant::now());
         assert!(guard.note(Seen { datagrams: 1, connects: 0, junk: 0 }, now), "the first");
-        guard.close(now);
+        guard.close(queue(0), now);
         let few = Seen { datagrams: 3, connects: 0, junk: 3 };
         assert!(!guard.note(few, now));
         assert!(guard.note(few, now + WINDOW));
         assert!(guard.note(Seen { datagrams: 600, connects: 0, junk: 600 }, now));
-        guard.close(now);
+        guard.close(queue(0), now);
         assert!(guard.note(Seen { datagrams: WINDOW_DATAGRAMS, connects: 0, junk: 0 }, now));
+        guard.close(queue(0), now);
+        let full = Seen { datagrams: BATCH_MAX as u64, connects: 0, junk: 0 };
+        assert!((1..WINDOW_FULL_LOOKS).all(|_| !guard.note(full, now)));
+        assert!(guard.note(full, now), "nothing but full looks");
     }
 }

@@ -136,7 +136,11 @@ fn c18_connects_pass_by_chance() {
         passed += 1;
     }
     assert!((100..300).contains(&passed), "{passed} of 800 connects, 200 is the mean");
-    assert_eq!(drops(&pair.receiver).unwrap(), 800 - passed);
+    assert_eq!(queue(&pair.receiver).unwrap().drops, 800 - passed);
+    assert_eq!(queue(&pair.receiver).unwrap().taken, 0);
+    pair.sender.send(&request(1, 0, 98, 0)).unwrap();
+    let Queue { taken, room, .. } = queue(&pair.receiver).unwrap();
+    assert!(taken > 98 && taken < room, "{taken} of {room}");
 }
 
 #[test]
