@@ -171,6 +171,11 @@ impl Window {
         self.full_looks * 2 > self.looks
     }
 
+    /// Whether the core nearly always has. One that could answer a little more has a queue after each pause that it makes.
+    fn has_time(&self) -> bool {
+        self.full_looks * 8 <= self.looks
+    }
+
     fn finding(&self, elapsed: Duration, queue: Queue) -> Finding {
         let Seen { datagrams, connects, junk } = self.seen;
         if junk >= JUNK_MAX || self.is_behind() && junk * 4 >= datagrams {
@@ -224,7 +229,7 @@ impl Share {
         if finding == Finding::Connects {
             let kept = SHARE_KEPT[usize::from(self.is_found)];
             self.of_all = (self.of_all * kept).max(SHARE_MIN);
-        } else if !window.is_behind() {
+        } else if window.has_time() {
             self.is_found = true;
             let gained = self.of_all * SHARE_GAIN * elapsed.min(WINDOW).as_secs_f64();
             self.of_all = (self.of_all + gained).min(ALL_CONNECTS.into());

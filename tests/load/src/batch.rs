@@ -41,6 +41,19 @@ impl From<SocketAddr> for Name {
     }
 }
 
+impl Name {
+    /// A neighbour of a packet socket: IPv4 packets by a device, to a hardware address (`packet(7)`).
+    pub(crate) fn neighbour(device: i32, hardware: [u8; 6]) -> Self {
+        let mut bytes = [0; 28];
+        bytes[..2].copy_from_slice(&(libc::AF_PACKET as u16).to_ne_bytes());
+        bytes[2..4].copy_from_slice(&(libc::ETH_P_IP as u16).to_be_bytes());
+        bytes[4..8].copy_from_slice(&device.to_ne_bytes());
+        bytes[11] = hardware.len() as u8;
+        bytes[12..18].copy_from_slice(&hardware);
+        Self { bytes, len: size_of::<libc::sockaddr_ll>() as u32 }
+    }
+}
+
 /// `IP_PKTINFO` ancillary data: which of the machine's addresses a datagram leaves from.
 #[derive(Clone, Copy)]
 #[repr(C)]

@@ -329,6 +329,9 @@ pub(crate) struct FloodOptions {
     /// What the flood is made of; without, there is none.
     #[arg(long, value_enum)]
     pub(crate) kind: Option<Kind>,
+    /// The network device by which the tracker is a neighbour.
+    #[arg(long, default_value = "client", value_name = "NAME")]
+    pub(crate) device: String,
     /// Packets a second; without, as many as this CPU can send.
     #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
     pub(crate) rate: Option<f64>,

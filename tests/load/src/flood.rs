@@ -1,7 +1,7 @@
 //! A flood beside honest clients: junk as fast as asked for, and how many of the honest are answered meanwhile.
 //!
-//! One thread does both by turns, so that the honest do not wait for a CPU that the flood keeps busy. Junk leaves by a
-//! raw socket from addresses that nobody has, so this is for network namespaces only.
+//! One thread does both by turns, so that the honest do not wait for a CPU that the flood keeps busy. Junk leaves
+//! from addresses that nobody has, so this is for network namespaces only.
 
 mod honest;
 mod junk;
@@ -52,7 +52,7 @@ fn flood(
     let (before, cpu_before) = (rss()?, cpu()?);
     let mut most = before;
     let mut junk = match options.kind {
-        Some(kind) => Some(Junk::open(kind, to, options.sources, honest.id())?),
+        Some(kind) => Some(Junk::open(kind, to, &options.device, options.sources, honest.id())?),
         None => None,
     };
     let mut rng = Rng::with_seed(options.seed);
@@ -71,6 +71,8 @@ fn flood(
             (None, _) => 0,
             (Some(_), None) => BATCH,
             (Some(_), Some(pace)) => {
+                // A burst of what could not be sent in time is another flood than the one asked for.
+                pace.skip_to(began.saturating_sub(BEHIND_MAX));
                 (0..BATCH).take_while(|_| pace.due(began, &mut rng).is_some()).count()
             }
         };
@@ -78,8 +80,10 @@ fn flood(
             sent += junk.send(count)?;
         }
         honest.exchange(now())?;
+        honest.announces.stalls.mark(now(), 0);
         if count < BATCH / 4 {
             std::thread::sleep(NAP);
+            honest.announces.stalls.mark(now(), NAP.as_nanos() as u64);
         }
         if began - looked > nanos(0.1) {
             looked = began;
@@ -97,7 +101,7 @@ fn print(options: &FloodOptions, honest: &Honest, outcome: &Outcome) {
     let rate = outcome.sent as f64 / outcome.seconds;
     let announces = &honest.announces;
     let [(_, p50), _, (_, p99), _, (_, max), ..] = announces.latencies_us();
-    let (asked, answered) = (honest.asked, announces.answers);
+    let (asked, answered) = (honest.asked, announces.answers + honest.touched);
     let [before, most, after] = outcome.rss_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20));
     let (newcomers, welcomed) = (honest.newcomers, honest.welcomed);
     let (low, high) = (honest.interval_min, honest.interval_max);
@@ -134,5 +138,8 @@ fn address(net: Ipv4Addr, index: u32) -> Ipv4Addr {
 
 /// How long the flood goes on when no honest client asks any more, in seconds: their last answers are awaited.
 const SETTLE: f64 = 0.5;
+
+/// How far the flood may be behind, in nanoseconds.
+const BEHIND_MAX: u64 = 500_000;
 
 const NAP: std::time::Duration = std::time::Duration::from_micros(20);

@@ -29,6 +29,11 @@ impl Pace {
         self.next as u64
     }
 
+    /// Leaves out what should have begun before `from`: it is not made up for.
+    pub(crate) fn skip_to(&mut self, from: u64) {
+        self.next = self.next.max(from as f64);
+    }
+
     /// Takes the next start if its time has come.
     pub(crate) fn due(&mut self, now: u64, rng: &mut Rng) -> Option<u64> {
         let start = self.next();
@@ -51,6 +56,16 @@ mod tests {
         let mut pace = Pace::new(10_000.0, arrivals, 0);
         let mut rng = Rng::with_seed(1);
         std::iter::from_fn(|| pace.due(999_999_999, &mut rng)).count()
+    }
+
+    #[test]
+    fn what_is_skipped_is_not_made_up_for() {
+        let mut pace = Pace::new(1000.0, Arrivals::Even, 0);
+        let mut rng = Rng::with_seed(1);
+        pace.skip_to(500_000_000);
+        assert_eq!(std::iter::from_fn(|| pace.due(509_999_999, &mut rng)).count(), 10);
+        pace.skip_to(0);
+        assert_eq!(pace.due(509_999_999, &mut rng), None);
     }
 
     #[test]

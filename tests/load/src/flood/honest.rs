@@ -31,8 +31,10 @@ pub(crate) struct Honest {
     rng: Rng,
     /// Announces sent with a good id.
     pub(crate) asked: u64,
-    /// Those that were answered.
+    /// Those that were answered, but for:
     pub(crate) announces: Tally,
+    /// Those of them that this end stood still for, so that nobody knows how long they took.
+    pub(crate) touched: u64,
     /// Connects of those who have no id.
     pub(crate) newcomers: u64,
     /// Those that were answered.
@@ -60,6 +62,7 @@ impl Honest {
             rng: Rng::with_seed(options.seed),
             asked: 0,
             announces: Tally::new(),
+            touched: 0,
             newcomers: 0,
             welcomed: 0,
             interval_min: u32::MAX,
@@ -124,7 +127,10 @@ impl Honest {
             }
             Some(Reply::Announce { transaction, .. }) => {
                 let Some(request) = self.flight.land(transaction) else { return };
-                self.announces.answer(datagram.len(), request.since, now);
+                match self.announces.stalls.touched(request.since) {
+                    true => self.touched += 1,
+                    false => self.announces.answer(datagram.len(), request.since, now),
+                }
                 let interval = u32_at(datagram, 8).unwrap_or(0);
                 self.interval_min = self.interval_min.min(interval);
                 self.interval_max = self.interval_max.max(interval);

@@ -1,14 +1,14 @@
-//! What a flood is made of: packets with headers of their own, from addresses that nobody has.
+//! What a flood is made of: packets with IP headers of their own, from addresses that nobody has. They leave by a packet
+//! socket (packet(7)), past the IP stack of this end, which would cost as much as the rest of it.
 
+use std::fs;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, OwnedFd};
 
 use clap::ValueEnum;
 use fastrand::Rng;
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt};
 
 use super::{JUNK_NET, address};
 use crate::batch::{Batch, Name};
@@ -25,7 +25,7 @@ pub(crate) enum Kind {
     Ids,
 }
 
-/// A raw socket, and packets for it.
+/// A packet socket, and packets for it.
 pub(crate) struct Junk {
     socket: OwnedFd,
     to: Name,
@@ -37,20 +37,22 @@ pub(crate) struct Junk {
 }
 
 impl Junk {
-    /// Junk for `to` from so many sources; `genuine` is a connection id that is good at the moment.
+    /// Junk for `to`, a neighbour by `device`, from so many sources; `genuine` is a connection id that is good at the moment.
     pub(crate) fn open(
         kind: Kind,
         to: SocketAddrV4,
+        device: &str,
         sources: u32,
         genuine: u64,
     ) -> io::Result<Self> {
-        // IPPROTO_RAW: the packets bring their IP headers (raw(7)).
+        // Without a protocol it receives nothing.
         let socket =
-            socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw)?;
+            socket(AddressFamily::Packet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
         let _ = setsockopt(&socket, sockopt::SndBufForce, &(8 << 20));
         let mut rng = Rng::with_seed(5);
         let packets = (0..PACKETS).map(|_| packet(kind, to, genuine, &mut rng)).collect();
-        let (to, batch) = (std::net::SocketAddr::V4(to).into(), Batch::new());
+        let to = Name::neighbour(device_number(device)?, hardware_address(*to.ip())?);
+        let batch = Batch::new();
         Ok(Self { socket, to, packets, next: 0, sources, source: 0, batch })
     }
 
@@ -62,6 +64,8 @@ impl Junk {
             self.batch.push(self.to, None, |buffer| {
                 buffer[..packet.len()].copy_from_slice(packet);
                 buffer[12..16].copy_from_slice(&source);
+                let sum = checksum(&buffer[..20]);
+                buffer[10..12].copy_from_slice(&sum.to_be_bytes());
                 packet.len()
             });
             self.next = (self.next + 1) % PACKETS;
@@ -75,8 +79,29 @@ impl Junk {
     }
 }
 
-/// An IPv4 packet without its source, which is written when it is sent; the kernel fills in the checksum of the IP
-/// header. UDP has none, which IPv4 allows: a network card would have checked it.
+/// The checksum of an IP header (RFC 791) that has zero in its place.
+fn checksum(header: &[u8]) -> u16 {
+    let words = header.as_chunks().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
+    let sum: u32 = words.sum();
+    !((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+fn device_number(device: &str) -> io::Result<i32> {
+    let text = fs::read_to_string(format!("/sys/class/net/{device}/ifindex"))?;
+    text.trim().parse().map_err(io::Error::other)
+}
+
+/// Of a neighbour that has been spoken to.
+fn hardware_address(of: Ipv4Addr) -> io::Result<[u8; 6]> {
+    let table = fs::read_to_string("/proc/net/arp")?;
+    let line = table.lines().find(|line| line.split(' ').next() == Some(&of.to_string()));
+    let text = line.and_then(|line| line.split_whitespace().nth(3)).unwrap_or_default();
+    let bytes: Vec<u8> = text.split(':').flat_map(|byte| u8::from_str_radix(byte, 16)).collect();
+    bytes.try_into().map_err(|_| io::Error::other(format!("{of} is not a neighbour")))
+}
+
+/// An IPv4 packet without its source and its IP header's checksum, which are written when it is sent. UDP has none, which
+/// IPv4 allows: a network card would have checked it.
 fn packet(kind: Kind, to: SocketAddrV4, genuine: u64, rng: &mut Rng) -> Vec<u8> {
     let mut payload = [0; 256];
     let length = match kind {
@@ -122,6 +147,15 @@ const PACKETS: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_sums_up_to_nothing() {
+        let mut header =
+            [0x45, 0, 0, 73, 0, 0, 0x40, 0, 64, 17, 0, 0, 192, 168, 0, 1, 192, 168, 0, 199];
+        assert_eq!(checksum(&header), 0xb861, "the example of everybody");
+        header[10..12].copy_from_slice(&checksum(&header).to_be_bytes());
+        assert_eq!(checksum(&header), 0);
+    }
 
     #[test]
     fn a_packet_says_its_lengths_and_where_it_goes() {
