@@ -116,7 +116,7 @@ impl ConnectionIds {
             let earliest = i64::from(now.0) - i64::from((self.lifetime + FILTER_SLACK).0);
             for epoch in earliest.max(0) >> EPOCH_BITS..=latest >> EPOCH_BITS {
                 let epoch = epoch as u32;
-                let slot = (epoch & SLOTS - 1) as u8;
+                let slot = (epoch & (SLOTS - 1)) as u8;
                 match slots.iter_mut().find(|(known, ..)| *known == slot) {
                     None => slots.push((slot, epoch, Some(self.make_tag_key(epoch)))),
                     Some((_, known, _)) if *known == epoch => {}
@@ -304,7 +304,7 @@ mod tests {
     fn c4_an_id_of_before_the_tags_is_good() {
         let ids = ConnectionIds::new(&KEY, Seconds(0));
         for address in ["192.0.2.1", "2001:db8::1"] {
-            let mac = ids.mac(ip(address), NOW) & (1 << TIMELESS_BITS) - 1;
+            let mac = ids.mac(ip(address), NOW) & ((1 << TIMELESS_BITS) - 1);
             let id = u64::from(NOW.0 as u16) << TIMELESS_BITS | mac;
             assert!(ids.check(id, ip(address), NOW + Seconds(100)));
             assert!(!ids.check(id, ip(address), NOW + Seconds(131)));

@@ -153,7 +153,8 @@ mod tests {
         let mut header =
             [0x45, 0, 0, 73, 0, 0, 0x40, 0, 64, 17, 0, 0, 192, 168, 0, 1, 192, 168, 0, 199];
         assert_eq!(checksum(&header), 0xb861, "the example of everybody");
-        header[10..12].copy_from_slice(&checksum(&header).to_be_bytes());
+        let sum = checksum(&header).to_be_bytes();
+        header[10..12].copy_from_slice(&sum);
         assert_eq!(checksum(&header), 0);
     }
 
