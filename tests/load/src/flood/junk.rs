@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_header_sums_up_to_nothing() {
         let mut header =
-            [0x45, 0, 0, 73, 0, 0, 0x40, 0, 64, 17, 0, 0, 192, 168, 0, 1, 192, 168, 0, 199];
+            [0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 64, 17, 0, 0, 192, 168, 0, 1, 192, 168, 0, 199];
         assert_eq!(checksum(&header), 0xb861, "the example of everybody");
         let sum = checksum(&header).to_be_bytes();
         header[10..12].copy_from_slice(&sum);
