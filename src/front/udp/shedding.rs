@@ -14,8 +14,8 @@ use ops::counters::{self, Protocol, Reason};
 use persist::Trouble;
 use shard::Seconds;
 
-use crate::front::Core;
 use crate::front::udp::port::Port;
+use crate::front::{Core, Reading};
 use crate::net::batch::BATCH_MAX;
 use crate::net::filter::{self, ALL_CONNECTS, Queue, Sieve};
 use crate::net::stream;
@@ -274,7 +274,8 @@ impl Core {
             None => self.begin_to_shed(port, finding, queue.drops, now),
             Some(shedding) => {
                 shedding.share.follow(&window, finding, elapsed);
-                if !shedding.fits() {
+                // As much junk comes through no filter of ours: another process may have taken it off.
+                if !shedding.fits() || finding == Finding::Junk {
                     shedding.sieve.connects = shedding.share.of_all as u32;
                     self.put_filter(port, now);
                 }
@@ -284,6 +285,10 @@ impl Core {
 
     /// Looks after filters by the clock: counts what they dropped, gives them the keys of the time, and takes them off.
     pub fn look_after_filters(&mut self) {
+        // The sockets may be another process's.
+        if self.desk.reading != Reading::On {
+            return;
+        }
         let now = Instant::now();
         for port in 0..self.desk.ports.len() {
             let Some(busy) = self.count_drops(port, now) else { continue };
