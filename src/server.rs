@@ -6,6 +6,7 @@ pub(crate) mod cores;
 mod deadline;
 mod full_scrapes;
 mod listeners;
+mod lookups;
 mod screening;
 pub(crate) mod snapshots;
 
@@ -33,6 +34,7 @@ use crate::api::token::TokenError;
 use crate::config::{Config, ConfigError, KeyError};
 use crate::control::{self, Api, Pages, Transport};
 use crate::core::connection_id::{self, ConnectionIds};
+use crate::core::mesh::barrier;
 use crate::core::mesh::message::Command;
 use crate::private::books::reconcile::{Differed, ReconcileError, Reconciliation};
 use crate::private::books::restore::Unloaded;
@@ -43,6 +45,7 @@ use certificates::Certificates;
 use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
 use listeners::Listeners;
+use lookups::LookupsError;
 use ops::log::ErrorChain;
 use screening::Screening;
 use snapshots::{Outcome, Snapshots};
@@ -80,6 +83,9 @@ pub enum ServerError {
     /// The rules about addresses cannot be used.
     #[error(transparent)]
     Screening(#[from] ScreeningError),
+    /// Countries cannot be looked up.
+    #[error(transparent)]
+    Lookups(#[from] LookupsError),
     /// The certificates cannot be served.
     #[error(transparent)]
     Certificates(#[from] KeptError),
@@ -143,6 +149,7 @@ impl ServerError {
             ServerError::Key(_)
             | ServerError::Lists(_)
             | ServerError::Screening(_)
+            | ServerError::Lookups(LookupsError::Servers(_) | LookupsError::NoServer)
             | ServerError::Certificates(KeptError::Tls(_)) => true,
             ServerError::Books(error) => error.is_mistake(),
             _ => false,
@@ -205,6 +212,11 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
         state.screen_by(screening.table());
         screening.show(&state);
     }
+    let lookups = lookups::open(config, clock)?;
+    if let Some((ask, _, shared)) = &lookups {
+        let shared = shared.clone();
+        state.look_up(ask.clone(), move || shared.figures());
+    }
     let control = answer(listeners.control.as_ref(), &state, Pages::All, Transport::Plain)?;
     let control_https =
         answer(listeners.control_https.as_ref(), &state, Pages::All, Transport::Tls)?;
@@ -233,6 +245,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
         connection_ids: ids,
         lists: lists.clone(),
         screening: screening.as_ref().map(Screening::table),
+        lookups: lookups.as_ref().map(|(ask, ..)| ask.clone()),
         tls: certificates.as_ref().map(Certificates::config),
     };
     let register = match config.private {
@@ -243,6 +256,14 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
         register.iter().flat_map(|register| control::said(register, clock)).collect();
     let cores = Cores::start(&outfit, placement, listeners, snapshot, said, &state)?;
     let addresses_of_cores = cores.addresses();
+    if let Some((_, asked, _)) = lookups {
+        let (cores, state) = (cores.addresses(), state.clone());
+        asked.answer(move |said| {
+            state.hear_countries(&said);
+            // Who misses it asks again.
+            let _ = barrier::tell_all(&cores, &Command::Countries(said));
+        })?;
+    }
     let api = match (&books, register) {
         (Some(books), _) => {
             let (accounts, site) = (books.accounts.clone(), books.site.clone());

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ops::options::{self, Conflict, Declared, Origin, Setting, overlap, written};
 
+use ops::screening::lookups::{Preset, RecordKind};
+
 use super::{Config, ForwardedHeader, OPTIONS};
 
 /// Lets the defaults that nobody wrote over follow the options they depend on.
@@ -39,6 +41,16 @@ pub(super) fn give_way(settings: &mut [Setting]) {
     follow("screen-unknown", &|config| {
         if config.screen_allow_country.is_empty() { "allow" } else { "deny" }.to_owned()
     });
+    let preset = |value: fn(Preset) -> String, other: &str| {
+        let other = other.to_owned();
+        move |config: &Config| config.screen_dns.map_or(other.clone(), value)
+    };
+    follow("screen-dns-zone", &preset(|preset| preset.zone_v4().to_owned(), "none"));
+    let zone_v6 = |preset: Preset| preset.zone_v6().unwrap_or("none").to_owned();
+    follow("screen-dns-zone-v6", &preset(zone_v6, "none"));
+    let record = |preset: Preset| RecordKind::WORDS[preset.record() as usize].to_owned();
+    follow("screen-dns-record", &preset(record, "txt"));
+    follow("screen-dns-field", &preset(|preset| preset.field().to_string(), "1"));
     follow("listed", &|config| config.allow_list.is_some().to_string());
     follow("numwant-default", &|config| config.numwant_max.min(50).to_string());
 }
@@ -211,8 +223,13 @@ pub(super) fn idle(config: &Config, settings: &[Setting]) -> Vec<String> {
         }
     }
     if config.screen_deny_country.is_empty() && config.screen_allow_country.is_empty() {
-        for name in ["screen-database", "screen-unknown"] {
+        for name in ["screen-database", "screen-unknown", "screen-dns"] {
             say(name, "does nothing without screen-deny-country or screen-allow-country");
+        }
+    }
+    if config.lookups().is_none() {
+        for name in ["screen-dns-server", "screen-dns-rate", "screen-dns-networks"] {
+            say(name, "does nothing without screen-dns or a zone");
         }
     }
     if !config.full_scrape {
