@@ -30,7 +30,7 @@ class Authority:
         by = ["-CA", authority, "-CAkey", key, "-CAcreateserial", "-days", "2", "-extfile", extensions]
         openssl("x509", "-req", "-in", request, *by, "-out", self.certificate)
         subprocess.run(["mount", "--bind", authority, BUNDLE], check=True)
-        # libtorrent and librqbit, and Transmission.
+        # libtorrent, and Transmission.
         os.environ["SSL_CERT_FILE"] = os.environ["CURL_CA_BUNDLE"] = BUNDLE
 
 

@@ -120,7 +120,6 @@ def over_tls():
         yield Case(Download, "libtorrent", "aria2", "https", family)
         yield Case(Download, "aria2", "transmission", "https", family)
         yield Case(Download, "transmission", "libtorrent", "https", family)
-        yield Case(Download, "rqbit", "rtorrent", "https", family, whole=True)
         yield Case(Curl, None, None, "https", family)
 
 
