@@ -32,7 +32,7 @@ pub use ops::options::{
     Bytes, ConfigError, Declared, Environment, Mistake, Name, Secret, SecretError, duration, show,
 };
 pub use site_url::SiteUrl;
-pub use value::{ForwardedHeader, OcelotFlavour, Refusals};
+pub use value::{FileMode, ForwardedHeader, HttpAddress, OcelotFlavour, Refusals};
 
 /// The tracker's options as they were found, and what there is to say about them.
 pub type Loaded = options::Loaded<Config>;
@@ -82,8 +82,14 @@ options! {
 
     /// Address to answer HTTP announces and scrapes on (BEP 3); repeatable, or `none`.
     ///
-    /// An IPv6 address takes IPv6 only, so both families need an address each.
-    http: Vec<SocketAddr> = "0.0.0.0:6969", "[::]:6969";
+    /// An IPv6 address takes IPv6 only, so both families need an address each. `unix:/PATH` is a Unix socket for a proxy on
+    /// this machine, which is believed as a `trusted-proxy` is (docs/proxies.md).
+    http: Vec<HttpAddress> = "0.0.0.0:6969", "[::]:6969";
+
+    /// Who may connect to Unix sockets of `http`, as the mode of a file.
+    ///
+    /// Whoever can connect can say that requests come from anybody: keep it to the group of the proxy.
+    http_unix_mode: FileMode = "0660";
 
     /// Address to answer HTTPS announces and scrapes on; repeatable, or `none`. It needs `tls-certificate` and `tls-key`.
     ///
@@ -132,7 +138,7 @@ options! {
     /// Versions 1 and 2 over TCP, before TLS; version 2 and Cloudflare's simple form over UDP. Without its header, and from
     /// others than a `trusted-proxy`, nothing is answered there. The address is written as in `udp`, `http` or `https`; one
     /// that stands in several is meant in all.
-    proxy_protocol: Vec<SocketAddr> = "none";
+    proxy_protocol: Vec<HttpAddress> = "none";
 
     ["Announce interval"]
 

@@ -12,3 +12,4 @@ pub mod ring;
 pub mod session;
 pub mod steer;
 pub mod stream;
+pub mod unix;

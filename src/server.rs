@@ -104,6 +104,22 @@ pub enum ServerError {
         /// The system's error.
         source: io::Error,
     },
+    /// A Unix socket cannot be listened on.
+    #[error(
+        "cannot listen on unix:{} (option http): {}",
+        path.display(),
+        match source.kind() {
+            io::ErrorKind::AddrInUse => "another process listens there; end that one, or give another path",
+            io::ErrorKind::AlreadyExists => "there is a file that is no socket; give another path",
+            _ => "its folder has to be there, and to be written to by the tracker's user",
+        }
+    )]
+    BindUnix {
+        /// Its path.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The snapshot at the stop was not written; the log says why.
     #[error(
         "the last snapshot was not written: the next start goes on from the one before it, and what peers did since is \
@@ -204,7 +220,8 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     let signals = forward_signals()?;
 
     let placement = cores::placement(config.cores);
-    let listeners = Listeners::bind(config, placement.len())?;
+    let mut listeners = Listeners::bind(config, placement.len())?;
+    let unix = std::mem::take(&mut listeners.unix);
     let state = Arc::new(control_state(&listeners, events.clone()));
     say_sizes(&lists, &state);
     certificates.iter().for_each(|certificates| certificates.show(&state));
@@ -298,6 +315,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     server.watch().inspect_err(|_| deadline::end_within(deadline::FAILURE))?;
     deadline::end_within(deadline::STOP);
     server.stop()?;
+    drop(unix);
     [control, control_https, metrics]
         .into_iter()
         .flatten()
@@ -450,6 +468,7 @@ impl Server<'_> {
         tracing::info!(
             udp = show(&addresses.udp),
             http = show(&addresses.http),
+            unix = self.config.http.iter().filter(|address| address.at().is_none()).count(),
             https = show(&addresses.https),
             control = one(addresses.control),
             control_https = one(addresses.control_https),

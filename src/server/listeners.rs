@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use socket2::Type;
 
 use super::ServerError;
-use crate::config::Config;
+use crate::config::{Config, HttpAddress};
 use crate::front::door::Door;
+use crate::net::unix::UnixSocket;
 use crate::net::{bind, steer};
 use crate::server::core_thread::Sockets;
 
@@ -17,6 +18,8 @@ use crate::server::core_thread::Sockets;
 pub(super) struct Listeners {
     /// The sockets of each core.
     pub(super) cores: Vec<Sockets>,
+    /// Unix sockets, whose files go with them.
+    pub(super) unix: Vec<UnixSocket>,
     pub(super) control: Option<TcpListener>,
     pub(super) control_https: Option<TcpListener>,
     pub(super) metrics: Option<TcpListener>,
@@ -70,16 +73,18 @@ impl Listeners {
     /// numbers the sockets of a group.
     fn bind_now(config: &Config, cores: usize) -> Result<Self, ServerError> {
         check_free("udp", &config.udp, Type::DGRAM)?;
-        check_free("http", &config.http, Type::STREAM)?;
+        let http: Vec<_> = config.http.iter().filter_map(HttpAddress::at).collect();
+        check_free("http", &http, Type::STREAM)?;
         check_free("https", &config.https, Type::STREAM)?;
         let mut sockets: Vec<Sockets> = (0..cores).map(|_| Sockets::default()).collect();
         let mut addresses = Addresses::default();
+        let is_proxied = |at| config.proxy_protocol.contains(&HttpAddress::At(at));
         for &wanted in &config.udp {
             let failed = |source| ServerError::Bind { protocol: "udp", address: wanted, source };
             let buffer = Some(config.udp_receive_buffer.0);
             let bound = group(wanted, cores, |at| bind::udp(at, buffer), |s| s.local_addr());
             let Some(group) = unless_no_ipv6(wanted, bound).map_err(failed)? else { continue };
-            let is_proxied = config.proxy_protocol.contains(&wanted);
+            let is_proxied = is_proxied(wanted);
             // The kernel does not know where the infohash is behind a header of any length.
             if config.steering
                 && cores > 1
@@ -93,25 +98,37 @@ impl Listeners {
                 core.udp.push((socket, is_proxied));
             }
         }
-        for &wanted in &config.http {
+        for wanted in http {
             let Some(group) = tcp_group("http", wanted, cores, &mut addresses.http)? else {
                 continue;
             };
-            let door = Door { is_tls: false, is_proxied: config.proxy_protocol.contains(&wanted) };
+            let door = Door { is_proxied: is_proxied(wanted), ..Door::default() };
             sockets.iter_mut().zip(group).for_each(|(core, socket)| core.http.push((socket, door)));
         }
         for &wanted in &config.https {
             let Some(group) = tcp_group("https", wanted, cores, &mut addresses.https)? else {
                 continue;
             };
-            let door = Door { is_tls: true, is_proxied: config.proxy_protocol.contains(&wanted) };
+            let door = Door { is_tls: true, is_proxied: is_proxied(wanted), is_unix: false };
             sockets.iter_mut().zip(group).for_each(|(core, socket)| core.http.push((socket, door)));
+        }
+        let mut unix = Vec::new();
+        for address in &config.http {
+            let HttpAddress::Unix(path) = address else { continue };
+            let failed = |source| ServerError::BindUnix { path: path.clone(), source };
+            let socket = UnixSocket::bind(path, config.http_unix_mode.0).map_err(failed)?;
+            let is_proxied = config.proxy_protocol.contains(address);
+            let door = Door { is_tls: false, is_proxied, is_unix: true };
+            for core in &mut sockets {
+                core.http.push((socket.listener().map_err(failed)?, door));
+            }
+            unix.push(socket);
         }
         let control = one("control", config.control, &mut addresses.control)?;
         let control_https =
             one("control-https", config.control_https, &mut addresses.control_https)?;
         let metrics = one("metrics", config.metrics, &mut addresses.metrics)?;
-        Ok(Self { cores: sockets, control, control_https, metrics, addresses })
+        Ok(Self { cores: sockets, unix, control, control_https, metrics, addresses })
     }
 }
 
@@ -143,7 +160,12 @@ fn one(
 }
 
 fn is_in_use(error: &ServerError) -> bool {
-    matches!(error, ServerError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    match error {
+        ServerError::Bind { source, .. } | ServerError::BindUnix { source, .. } => {
+            source.kind() == io::ErrorKind::AddrInUse
+        }
+        _ => false,
+    }
 }
 
 /// Refuses addresses that somebody else listens on, which binding a group to them would not.
