@@ -98,7 +98,9 @@ mod tests {
         let listener = bound.listener().unwrap();
         let (accepted, address) = stream::accept(stream::borrow(&listener)).unwrap().unwrap();
         assert_eq!(address, None);
-        assert_eq!((&accepted).bytes().next().unwrap().unwrap(), b'a');
+        let mut said = [0];
+        (&accepted).read_exact(&mut said).unwrap();
+        assert_eq!(said, *b"a");
         assert_eq!(kind(&path), Some(io::ErrorKind::AddrInUse));
         drop(bound);
         assert!(!path.exists());
