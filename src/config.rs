@@ -23,6 +23,7 @@ use ipnet::IpNet;
 use ops::log::{LogFilter, LogFormat};
 use ops::options;
 use ops::options::{Flags, Table};
+use ops::screening::lookups::{Preset, RecordKind, Zone};
 use ops::screening::{Country, Verdict};
 
 pub use database::GivenDatabaseError;
@@ -31,7 +32,7 @@ pub use ops::options::{
     Bytes, ConfigError, Declared, Environment, Mistake, Name, Secret, SecretError, duration, show,
 };
 pub use site_url::SiteUrl;
-pub use value::{ForwardedHeader, OcelotFlavour, Refusals};
+pub use value::{FileMode, ForwardedHeader, HttpAddress, OcelotFlavour, Refusals};
 
 /// The tracker's options as they were found, and what there is to say about them.
 pub type Loaded = options::Loaded<Config>;
@@ -81,8 +82,14 @@ options! {
 
     /// Address to answer HTTP announces and scrapes on (BEP 3); repeatable, or `none`.
     ///
-    /// An IPv6 address takes IPv6 only, so both families need an address each.
-    http: Vec<SocketAddr> = "0.0.0.0:6969", "[::]:6969";
+    /// An IPv6 address takes IPv6 only, so both families need an address each. `unix:/PATH` is a Unix socket for a proxy on
+    /// this machine, which is believed as a `trusted-proxy` is (docs/proxies.md).
+    http: Vec<HttpAddress> = "0.0.0.0:6969", "[::]:6969";
+
+    /// Who may connect to Unix sockets of `http`, as the mode of a file.
+    ///
+    /// Whoever can connect can say that requests come from anybody: keep it to the group of the proxy.
+    http_unix_mode: FileMode = "0660";
 
     /// Address to answer HTTPS announces and scrapes on; repeatable, or `none`. It needs `tls-certificate` and `tls-key`.
     ///
@@ -131,7 +138,7 @@ options! {
     /// Versions 1 and 2 over TCP, before TLS; version 2 and Cloudflare's simple form over UDP. Without its header, and from
     /// others than a `trusted-proxy`, nothing is answered there. The address is written as in `udp`, `http` or `https`; one
     /// that stands in several is meant in all.
-    proxy_protocol: Vec<SocketAddr> = "none";
+    proxy_protocol: Vec<HttpAddress> = "none";
 
     ["Announce interval"]
 
@@ -221,13 +228,13 @@ options! {
 
     ["Screening"]
 
-    /// Country that gets nothing, by its two letters (ISO 3166-1); repeatable. It needs a `screen-database`.
+    /// Country that gets nothing, by its two letters (ISO 3166-1); repeatable. It needs a `screen-database` or `screen-dns`.
     ///
     /// Over UDP that is silence, over HTTP the connection is closed at once. What goes before what is in docs/screening.md;
     /// `margay screen ADDRESS` says what happens to an address and why.
     screen_deny_country: Vec<Country> = "none";
 
-    /// Country that is served, and others are not; repeatable. It needs a `screen-database`.
+    /// Country that is served, and others are not; repeatable. It needs a `screen-database` or `screen-dns`.
     screen_allow_country: Vec<Country> = "none";
 
     /// File with networks that get nothing, one a line; repeatable.
@@ -245,13 +252,41 @@ options! {
     /// as the lists are.
     screen_database: Vec<PathBuf> = "none";
 
-    /// What happens to an address whose country no database names, where there are rules about countries: `allow`, `deny`
-    /// or `defer`.
+    /// What happens to an address whose country is not known, where there are rules about countries: `allow`, `deny` or
+    /// `defer`.
     ///
+    /// With `screen-dns` that is also while a country is being looked up.
     /// Who is deferred is told nobody, and to come back in a minute or two. The default is `deny` with
     /// `screen-allow-country`, else `allow`; give `deny` where a country must not be served in any case. Private
     /// addresses are in no country, and are served unless a list names them.
     screen_unknown: Verdict = "allow";
+
+    /// Who is asked by DNS for countries that no database names: `cymru` (Team Cymru) or `nerd.dk`.
+    ///
+    /// It says the zones, records and field of the answer, each of which an option below says otherwise. Look-ups go on
+    /// beside the answers to clients, which never wait for them: `screen-unknown` says what happens meanwhile.
+    screen_dns: Option<Preset> = "none";
+
+    /// DNS zone that is asked for the countries of IPv4 addresses, as `4.3.2.1.ZONE`.
+    screen_dns_zone: Option<Zone> = "none";
+
+    /// DNS zone that is asked for the countries of IPv6 addresses, by its 32 hexadecimal digits.
+    screen_dns_zone_v6: Option<Zone> = "none";
+
+    /// What the zones answer with: `txt`, a text that names a country, or `a`, an address 127.0.x.y with its number.
+    screen_dns_record: RecordKind = "txt";
+
+    /// Which field of a text is the country, from 1. Fields are parted by `|`, `,` or `;`.
+    screen_dns_field: usize = "1" in "1" ..= "32";
+
+    /// Name server that is asked, as an address with a port; repeatable. Without one, those of `/etc/resolv.conf`.
+    screen_dns_server: Vec<SocketAddr> = "none";
+
+    /// Most questions a second to the name servers.
+    screen_dns_rate: usize = "100" in "1" ..= "100000";
+
+    /// Most networks whose countries are remembered: a /24 or /48 each, about 40 bytes on each core.
+    screen_dns_networks: usize = "250000" in "1000" ..= "10000000";
 
     ["Answers"]
 

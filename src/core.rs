@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use ops::counters::{self, Family, Protocol, Reason};
 use ops::lists::{Standing, Standings, TorrentLists, Verdict};
+use ops::screening::lookups::Said;
 use ops::screening::{Gate, Table, Verdict as Screened};
 use persist::Trouble;
 use shard::{
@@ -174,6 +175,32 @@ pub fn family(address: IpAddr) -> Family {
     if address.is_ipv4() { Family::V4 } else { Family::V6 }
 }
 
+/// Leaves only peers in an answer whom the rules about addresses do not refuse.
+#[cold]
+fn withhold_refused(gate: &Gate, reply: &mut Reply) {
+    keep_if(&mut reply.peers_v4, |peer: &[u8; 6]| {
+        let address: [u8; 4] = peer[..4].try_into().expect("an address and a port");
+        !gate.refuses(address.into())
+    });
+    keep_if(&mut reply.peers_v6, |peer: &[u8; 18]| {
+        let address: [u8; 16] = peer[..16].try_into().expect("an address and a port");
+        !gate.refuses(IpAddr::from(address))
+    });
+}
+
+/// Keeps those of compact peers of which `is_kept` says so, in their order.
+fn keep_if<const N: usize>(peers: &mut Vec<u8>, is_kept: impl Fn(&[u8; N]) -> bool) {
+    let mut kept = 0;
+    for at in (0..peers.len() / N * N).step_by(N) {
+        let peer: [u8; N] = peers[at..at + N].try_into().expect("so long");
+        if is_kept(&peer) {
+            peers[kept..kept + N].copy_from_slice(&peer);
+            kept += N;
+        }
+    }
+    peers.truncate(kept);
+}
+
 impl Engine {
     /// The core that owns `info_hash`. The second name of a hybrid torrent is owned where the first one is.
     #[inline]
@@ -205,7 +232,20 @@ impl Engine {
     #[inline(never)]
     fn screen_by_rules(&mut self, address: IpAddr, protocol: Protocol) -> Screened {
         let now = self.clock.now();
-        self.gate.judge(address, protocol.label(), now, &mut self.counters.screened)
+        let verdict = self.gate.judge(address, protocol.label(), now, &mut self.counters.screened);
+        // A datagram may say that it comes from anywhere.
+        if protocol == Protocol::Http {
+            self.gate.ask(now);
+        }
+        verdict
+    }
+
+    /// Takes in what look-ups say of countries. Who is refused since leaves with the next rounds of the sweep.
+    pub fn hear_countries(&mut self, said: &[Said]) {
+        if self.gate.take_in(said) {
+            // A round may be half over, and does not begin anew: others may be refused again and again.
+            self.hurried_rounds = HURRIED_ROUNDS + 1;
+        }
     }
 
     /// Has other rules about addresses from now on; peers that they refuse leave with the next rounds of the sweep.
@@ -216,6 +256,14 @@ impl Engine {
             None => self.shard.sweep_anew(),
             Some(private) => private.swarms.sweep_anew(),
         }
+    }
+
+    /// Takes those out of the answer whom new rules about addresses refuse: until the sweep has come by everywhere, some of
+    /// them are in swarms.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::core) fn withhold_refused(&mut self) {
+        withhold_refused(&self.gate, &mut self.reply);
     }
 
     /// Applies an announce of a torrent that this core owns and leaves the answer in `self.reply`; the interval to answer.
@@ -247,6 +295,9 @@ impl Engine {
                 })
                 .map_err(Refused::Full)
         };
+        if self.hurried_rounds > 0 {
+            self.withhold_refused();
+        }
         self.crowd.note(announce.address);
         let front = self.counters.front(protocol, family);
         match applied {

@@ -7,6 +7,7 @@ use anyhow::Context;
 use margay::api::describe;
 use margay::command::checked::CheckError;
 use margay::command::cli::{self, Flags, Request};
+use margay::command::screen::ScreenError;
 use margay::command::site::{self, SiteError};
 use margay::command::{books, checked, journal, lists, publisher, screen, snapshot, take_over};
 use margay::config::{self, ConfigError, Environment, Loaded};
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             // Starting again does not help against a wrong configuration, and systemd is told so.
             let is_mistake = error.is::<ConfigError>()
                 || error.is::<CheckError>()
+                || error.downcast_ref().is_some_and(ScreenError::is_mistake)
                 || error.downcast_ref().is_some_and(ServerError::is_mistake);
             ExitCode::from(if is_mistake { 2 } else { 1 })
         }

@@ -15,3 +15,4 @@ pub mod ring;
 pub mod session;
 pub mod steer;
 pub mod stream;
+pub mod unix;

@@ -7,6 +7,7 @@ mod deadline;
 mod error;
 mod full_scrapes;
 mod listeners;
+mod lookups;
 mod predecessor;
 mod screening;
 mod signals;
@@ -35,6 +36,7 @@ use crate::api::audit::Audit;
 use crate::config::{Config, ConfigError};
 use crate::control::{self, Api, Pages, Transport};
 use crate::core::connection_id::{self, ConnectionIds};
+use crate::core::mesh::barrier;
 use crate::core::mesh::message::Command;
 use crate::private::books::Books;
 use crate::private::books::reconcile::{Differed, ReconcileError, Reconciliation};
@@ -130,12 +132,18 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
         None => systemd::sockets(config),
     };
     let mut listeners = Listeners::bind(config, count, &mut inherited)?;
+    let unix = std::mem::take(&mut listeners.unix);
     let state = Arc::new(control_state(&listeners.addresses, count, events.clone()));
     say_sizes(&lists, &state);
     certificates.iter().for_each(|certificates| certificates.show(&state));
     if let Some(screening) = &screening {
         state.screen_by(screening.table());
         screening.show(&state);
+    }
+    let lookups = lookups::open(config, clock)?;
+    if let Some((ask, _, shared)) = &lookups {
+        let shared = shared.clone();
+        state.look_up(ask.clone(), move || shared.figures());
     }
     // While the process before serves, it answers here as well.
     let mut answering = match before.is_some() {
@@ -170,6 +178,7 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
         connection_ids: ids,
         lists: lists.clone(),
         screening: screening.as_ref().map(Screening::table),
+        lookups: lookups.as_ref().map(|(ask, ..)| ask.clone()),
         tls: certificates.as_ref().map(Certificates::config),
     };
     let register = match config.private {
@@ -195,6 +204,14 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
     };
     let cores = Cores::start(&outfit, placement, sockets, snapshot, said, &state)?;
     let addresses_of_cores = cores.addresses();
+    if let Some((_, asked, _)) = lookups {
+        let (cores, state) = (cores.addresses(), state.clone());
+        asked.answer(move |said| {
+            state.hear_countries(&said);
+            // Who misses it asks again.
+            let _ = barrier::tell_all(&cores, &Command::Countries(said));
+        })?;
+    }
     let api = match (&books, register) {
         (Some(books), _) => {
             let (accounts, site) = (books.accounts.clone(), books.site.clone());
@@ -249,6 +266,7 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
             systemd::stopping();
             deadline::end_within(deadline::STOP);
             server.stop()?;
+            drop(unix);
             answering.into_iter().for_each(control::ControlHandle::shutdown);
         }
         End::Succeeded => {
@@ -434,6 +452,7 @@ impl Server<'_> {
         tracing::info!(
             udp = show(&addresses.udp),
             http = show(&addresses.http),
+            unix = self.config.http.iter().filter(|address| address.at().is_none()).count(),
             https = show(&addresses.https),
             control = one(addresses.control),
             control_https = one(addresses.control_https),

@@ -300,6 +300,27 @@ pub struct Screening {
     pub trouble: Option<String>,
 }
 
+/// Look-ups of countries, for the metrics and for health. Everything counts up from the start of the process.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Lookups {
+    /// A country was said.
+    pub found: u64,
+    /// It was said that there is none.
+    pub nowhere: u64,
+    /// No name server answered, or they answered that they cannot.
+    pub failed: u64,
+    /// The answer could not be understood.
+    pub unreadable: u64,
+    /// Addresses that could not be asked for, as too many waited.
+    pub left_out: u64,
+    /// Networks whose countries are remembered.
+    pub networks: u64,
+    /// Addresses that wait to be asked for, or for an answer.
+    pub waiting: u64,
+    /// Why none succeed.
+    pub trouble: Option<String>,
+}
+
 /// What is known of TLS, for the metrics and for health.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Tls {

@@ -7,12 +7,14 @@
 //! 1. The network with the longest prefix that a list names, and of two that are the same the one that is refused.
 //! 2. Addresses that mean something only nearby are served.
 //! 3. The country, by the first database that names one.
-//! 4. What is to happen where there are rules about countries and none is known.
+//! 4. The same by a DNS provider ([`lookups`]), for addresses whose country no database names.
+//! 5. What is to happen where there are rules about countries and none is known.
 
 mod audit;
 mod database;
 mod gate;
 mod judgement;
+pub mod lookups;
 mod networks;
 mod ranges;
 mod sources;
@@ -40,6 +42,8 @@ pub use sources::{Screening, ScreeningError, Sizes, Sources};
 pub struct Table {
     v4: TableV4,
     v6: TableV6,
+    /// What the rules say of each country, by its place and one, and first of all of those in none.
+    of_countries: Box<[Code]>,
 }
 
 /// The IPv4 addresses that one stands for, where it is of a form that does.
@@ -59,30 +63,45 @@ impl Table {
     /// is said of them, unless a list names its own network within the form that it has.
     #[inline]
     pub fn judge(&self, address: IpAddr) -> Judgement {
-        let code = match address {
-            IpAddr::V4(address) => self.v4.find(address.into()),
-            IpAddr::V6(address) => match self.v6.find(address.into()) {
-                Code::STANDS_FOR => return self.judge_what_it_stands_for(address),
-                code => code,
-            },
-        };
-        match code {
+        match self.find(address) {
             Code::SERVED => Judgement::SERVED,
             code => code.judgement(),
         }
     }
 
-    #[cold]
-    fn judge_what_it_stands_for(&self, address: std::net::Ipv6Addr) -> Judgement {
-        let judge = |address: std::net::Ipv4Addr| self.v4.find(address.into()).judgement();
-        let [first, second] = stands_for::addresses(address).map(judge);
-        if second.verdict > first.verdict { second } else { first }
-    }
-
-    /// Whether who comes from an address gets nothing.
+    /// Whether who comes from an address gets nothing. Without a branch on the answer, so that many looks in a row wait
+    /// for memory together.
     #[inline]
     pub fn refuses(&self, address: IpAddr) -> bool {
-        self.judge(address).verdict == Verdict::Deny
+        self.find(address).is_denial()
+    }
+
+    #[inline]
+    fn find(&self, address: IpAddr) -> Code {
+        match address {
+            IpAddr::V4(address) => self.v4.find(address.into()),
+            IpAddr::V6(address) => match self.v6.find(address.into()) {
+                Code::STANDS_FOR => self.find_what_it_stands_for(address),
+                code => code,
+            },
+        }
+    }
+
+    #[cold]
+    fn find_what_it_stands_for(&self, address: std::net::Ipv6Addr) -> Code {
+        let [first, second] =
+            stands_for::addresses(address).map(|address| self.v4.find(address.into()));
+        // Of two as strict the one of which more may be known later.
+        let strictness = |code: Code| {
+            let judgement = code.judgement();
+            (judgement.verdict, judgement.rule == Rule::Unknown)
+        };
+        if strictness(second) > strictness(first) { second } else { first }
+    }
+
+    /// What the rules about countries say of who is in this one; of who is in none, as far as anybody knows.
+    pub fn judge_country(&self, country: Option<Country>) -> Judgement {
+        self.of_countries[country.map_or(0, |country| country.index() + 1)].judgement()
     }
 
     /// How much memory it takes.

@@ -6,6 +6,7 @@
 mod content;
 mod disk;
 mod fetch;
+mod gateway;
 pub mod rqbit;
 pub mod transmission;
 pub mod upload;

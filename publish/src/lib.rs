@@ -11,6 +11,7 @@ pub mod feed;
 pub mod master;
 pub mod node;
 pub mod options;
+pub mod screening;
 pub mod seeder;
 pub mod shelf;
 pub mod torrent;

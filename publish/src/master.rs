@@ -33,6 +33,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::engine::upload;
 use crate::feed::{self, List};
 use crate::node::Node;
+use crate::screening::Screening;
 use crate::torrent::Metainfo;
 use crate::watch::{Event, Folder, Look, State, Watcher};
 use crate::web::status::Status;
@@ -94,6 +95,7 @@ struct Master {
     data_trouble: Option<String>,
     /// Those that the docroot is served with, where it is over TLS.
     certificates: Option<Certificates>,
+    screening: Screening,
     status: watch::Sender<Status>,
     started: u64,
 }

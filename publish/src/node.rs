@@ -13,6 +13,7 @@ use tokio::time::interval;
 
 use crate::announce::{self, Announcer, Torrent, TorrentStatus, Transfer};
 use crate::engine::upload::{self, AddError, Limits, ListenError, TorrentStats, Uploads};
+use crate::screening::Screening;
 use crate::torrent::{Identity, Metainfo};
 
 /// Content that is uploaded, and trackers that are told of it. Clones are the same.
@@ -63,6 +64,8 @@ pub struct NodeOptions {
     pub upload_rate: Option<u64>,
     /// Trackers that are announced to instead of those in torrents, tier by tier; none for those in torrents.
     pub tiers: Vec<Vec<String>>,
+    /// Who gets nothing for its address.
+    pub screening: Screening,
 }
 
 /// Why a node does not start.
@@ -83,7 +86,9 @@ impl Node {
     ) -> Result<(Self, mpsc::UnboundedReceiver<upload::Event>), NodeError> {
         let peer_id = announce::peer_id()?;
         let limits = Limits { upload_rate: options.upload_rate, ..Limits::default() };
-        let (uploads, events) = Uploads::listen(&options.listen, limits, peer_id)?;
+        let screening = options.screening.clone();
+        let (uploads, events) =
+            Uploads::listen_screened(&options.listen, limits, peer_id, screening)?;
         let listened = uploads.addresses().first().map_or(0, SocketAddr::port);
         let port = options.announce_port.unwrap_or(listened);
         let told = announce::Options { peer_id, ..announce::Options::new(port)? };

@@ -1,7 +1,7 @@
 //! Every option of the publisher, declared once: those of the Master and those of a Seeder.
 //!
 //! [`Master`] and [`Seeder`] are two tables, as one machine may run both. What they share is in groups: [`File`],
-//! [`Peers`] and [`Log`]. Flags, variables, TOML keys, help and pages are made of them by `ops::options`, as the
+//! [`Peers`], [`Screening`] and [`Log`]. Flags, variables, TOML keys, help and pages are made of them by `ops::options`, as the
 //! tracker's are.
 
 mod check;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use ops::log::LogFormat;
 use ops::options;
 use ops::options::{Bytes, Name, Secret, SecretError};
+use ops::screening::{Country, Sources, Verdict};
 
 use crate::feed::{FeedAddress, KEY_FILE, KeyError, KeyPair, PublicKey};
 use crate::watch as watching;
@@ -46,6 +47,68 @@ options! {
 
     /// Most bytes a second that are uploaded to all peers together.
     upload_rate: Option<Bytes> = "none" in "1KiB" ..= "1024GiB";
+}
+
+options! {
+    /// Who gets nothing for its address.
+    pub struct Screening;
+
+    /// Country that gets nothing, by its two letters (ISO 3166-1); repeatable. It needs a `screen-database`.
+    ///
+    /// No connection of it is answered and none is made to it, for content, feed and peers. What goes before what is in
+    /// docs/screening.md; `margay screen ADDRESS`, with the same options, says what happens to an address and why.
+    screen_deny_country: Vec<Country> = "none";
+
+    /// Country that is served, and others are not; repeatable. It needs a `screen-database`.
+    screen_allow_country: Vec<Country> = "none";
+
+    /// File with networks that get nothing, one a line; repeatable.
+    ///
+    /// Read again within seconds when it changes, and on SIGHUP; a file with a mistake leaves all rules as they were.
+    screen_deny_list: Vec<PathBuf> = "none";
+
+    /// File with networks that are served whatever else is said of them, one a line; repeatable.
+    screen_allow_list: Vec<PathBuf> = "none";
+
+    /// Database of countries in MaxMind's format (`.mmdb`), of IPv4, IPv6 or both; repeatable.
+    screen_database: Vec<PathBuf> = "none";
+
+    /// What happens to an address whose country no database names, where there are rules about countries: `allow` or
+    /// `deny`. `defer` is `deny` here.
+    ///
+    /// The default is `deny` with `screen-allow-country`, else `allow`.
+    screen_unknown: Option<Verdict> = "none";
+}
+
+impl Screening {
+    /// What the rules are made of; `None` without any.
+    pub fn sources(&self) -> Option<Sources> {
+        let sources = self.all();
+        (!sources.is_empty()).then_some(sources)
+    }
+
+    /// What is wrong with these options together, and which ones those are.
+    pub(crate) fn mistakes(
+        &self,
+    ) -> impl Iterator<Item = (&'static [&'static str], String)> + use<> {
+        self.all().mistakes()
+    }
+
+    fn all(&self) -> Sources {
+        let follows = match self.screen_allow_country[..] {
+            [] => Verdict::Allow,
+            _ => Verdict::Deny,
+        };
+        Sources {
+            deny_countries: self.screen_deny_country.clone(),
+            allow_countries: self.screen_allow_country.clone(),
+            deny_lists: self.screen_deny_list.clone(),
+            allow_lists: self.screen_allow_list.clone(),
+            databases: self.screen_database.clone(),
+            unknown: self.screen_unknown.unwrap_or(follows),
+            has_lookups: false,
+        }
+    }
 }
 
 options! {
@@ -165,6 +228,8 @@ options! {
 
     ["Peers" ..peers: Peers]
 
+    ["Screening" ..screening: Screening]
+
     ["Tracker"]
 
     /// Control listener of a margay that is told which torrents it serves: `http://HOST:PORT`.
@@ -269,6 +334,8 @@ options! {
     ///
     /// So a Seeder announces with a passkey of its own at a private tracker.
     tracker_override: Vec<Tier> = "none";
+
+    ["Screening" ..screening: Screening]
 
     ["Engine"]
 

@@ -42,6 +42,7 @@ use crate::engine::{Engine, Fetch, Progress, State, upload};
 use crate::feed;
 use crate::node::Node;
 use crate::options::Order;
+use crate::screening::Screening;
 use crate::shelf::{Shelf, hex};
 use crate::torrent::{Identity, Metainfo};
 use crate::web::status::{Role, Status};
@@ -126,6 +127,7 @@ struct Seeder {
     /// What Masters know it by.
     name: String,
     looking: Looking,
+    screening: Screening,
 }
 
 struct Fetching {

@@ -34,6 +34,13 @@ pub enum ScreenError {
     Output(#[from] io::Error),
 }
 
+impl ScreenError {
+    /// Whether there are no rules to ask by, as something in the options or in the files has to be mended first.
+    pub fn is_mistake(&self) -> bool {
+        matches!(self, Self::Screening(_) | Self::Options(_) | Self::NoRules)
+    }
+}
+
 /// Options of the tracker that this command looks at.
 pub const OPTIONS: &[&str] = &[
     "config",
@@ -43,6 +50,11 @@ pub const OPTIONS: &[&str] = &[
     "screen-allow-list",
     "screen-database",
     "screen-unknown",
+    "screen-dns",
+    "screen-dns-zone",
+    "screen-dns-zone-v6",
+    "screen-dns-record",
+    "screen-dns-field",
 ];
 
 /// Says of each address what happens to it, a line each.
@@ -77,7 +89,10 @@ pub fn run(addresses: &[IpAddr], config: &Config, out: &mut impl Write) -> Resul
             (Rule::None, _) => "no rule is about it".to_owned(),
             (Rule::Network, _) => network(&rules, address, &stands_for, judgement.verdict),
             (Rule::Country, Some(country)) => format!("its country is {country}"),
-            (Rule::Country | Rule::Unknown, _) => "no database names its country".to_owned(),
+            (Rule::Country | Rule::Unknown, _) => match question(config, address, &stands_for) {
+                Some(name) => format!("no database names its country, the tracker looks {name} up"),
+                None => "no database names its country".to_owned(),
+            },
         };
         writeln!(out, "{address}{of}: {what}: {why}")?;
     }
@@ -85,6 +100,12 @@ pub fn run(addresses: &[IpAddr], config: &Config, out: &mut impl Write) -> Resul
         0 => Ok(()),
         not_served => Err(ScreenError::NotServed { not_served, all: addresses.len() }),
     }
+}
+
+/// The name in the DNS that says the country of an address.
+fn question(config: &Config, address: IpAddr, stands_for: &[IpAddr]) -> Option<String> {
+    let address = stands_for.first().copied().unwrap_or(address);
+    config.lookups()?.question(address)
 }
 
 /// Which network of a list decided.

@@ -1,11 +1,12 @@
 //! The meaning of options for each other: defaults that follow another option, and values that exclude each other.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use ops::options::{self, Conflict, Declared, Origin, Setting, overlap, written};
 
-use super::{Config, ForwardedHeader, OPTIONS};
+use ops::screening::lookups::{Preset, RecordKind};
+
+use super::{Config, ForwardedHeader, HttpAddress, OPTIONS};
 
 /// Lets the defaults that nobody wrote over follow the options they depend on.
 ///
@@ -39,6 +40,16 @@ pub(super) fn give_way(settings: &mut [Setting]) {
     follow("screen-unknown", &|config| {
         if config.screen_allow_country.is_empty() { "allow" } else { "deny" }.to_owned()
     });
+    let preset = |value: fn(Preset) -> String, other: &str| {
+        let other = other.to_owned();
+        move |config: &Config| config.screen_dns.map_or(other.clone(), value)
+    };
+    follow("screen-dns-zone", &preset(|preset| preset.zone_v4().to_owned(), "none"));
+    let zone_v6 = |preset: Preset| preset.zone_v6().unwrap_or("none").to_owned();
+    follow("screen-dns-zone-v6", &preset(zone_v6, "none"));
+    let record = |preset: Preset| RecordKind::WORDS[preset.record() as usize].to_owned();
+    follow("screen-dns-record", &preset(record, "txt"));
+    follow("screen-dns-field", &preset(|preset| preset.field().to_string(), "1"));
     follow("listed", &|config| config.allow_list.is_some().to_string());
     follow("numwant-default", &|config| config.numwant_max.min(50).to_string());
 }
@@ -99,15 +110,19 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
 
 /// Finds the PROXY protocol where nobody listens, and where nobody is believed.
 fn proxies(config: &Config, found: &mut Vec<Conflict>) {
-    let listening = [&config.udp, &config.http, &config.https];
-    let unknown = |address: &&SocketAddr| !listening.iter().any(|some| some.contains(address));
+    let of_udp_and_https = || config.udp.iter().chain(&config.https);
+    let unknown = |address: &&HttpAddress| {
+        let is_at = address.at().is_some_and(|at| of_udp_and_https().any(|other| *other == at));
+        !is_at && !config.http.contains(address)
+    };
     for address in config.proxy_protocol.iter().filter(unknown) {
         found.push(Conflict::new(
             &["proxy-protocol", "udp", "http", "https"],
             format!("proxy-protocol {address} is no address of udp, http or https; write it as it stands there"),
         ));
     }
-    if !config.proxy_protocol.is_empty() && config.trusted_proxy.is_empty() {
+    let is_over_unix = |address: &HttpAddress| address.at().is_none();
+    if !config.proxy_protocol.iter().all(is_over_unix) && config.trusted_proxy.is_empty() {
         found.push(Conflict::new(
             &["proxy-protocol", "trusted-proxy"],
             "proxy-protocol needs a trusted-proxy; nobody's word is taken without one".to_owned(),
@@ -211,8 +226,13 @@ pub(super) fn idle(config: &Config, settings: &[Setting]) -> Vec<String> {
         }
     }
     if config.screen_deny_country.is_empty() && config.screen_allow_country.is_empty() {
-        for name in ["screen-database", "screen-unknown"] {
+        for name in ["screen-database", "screen-unknown", "screen-dns"] {
             say(name, "does nothing without screen-deny-country or screen-allow-country");
+        }
+    }
+    if config.lookups().is_none() {
+        for name in ["screen-dns-server", "screen-dns-rate", "screen-dns-networks"] {
+            say(name, "does nothing without screen-dns or a zone");
         }
     }
     if !config.full_scrape {
@@ -234,8 +254,12 @@ pub(super) fn idle(config: &Config, settings: &[Setting]) -> Vec<String> {
     if !config.trusted_proxy.is_empty() && config.proxy_protocol.is_empty() && !reads_headers {
         say("trusted-proxy", "does nothing without proxy-protocol or a forwarded-header over HTTP");
     }
-    if config.trusted_proxy.is_empty() {
-        say("forwarded-header", "does nothing without trusted-proxy");
+    let has_unix = config.http.iter().any(|address| address.at().is_none());
+    if config.trusted_proxy.is_empty() && !has_unix {
+        say("forwarded-header", "does nothing without trusted-proxy or a Unix socket");
+    }
+    if !has_unix {
+        say("http-unix-mode", "does nothing without a Unix socket in http");
     }
     if !config.http_keep_alive || config.http.is_empty() && config.https.is_empty() {
         say("http-idle-timeout", "does nothing without connections that are kept alive");
@@ -308,12 +332,20 @@ fn intervals(config: &Config, found: &mut Vec<Conflict>) {
 
 fn addresses(config: &Config, found: &mut Vec<Conflict>) {
     let Config { udp, http, control, metrics, .. } = config;
+    let mut unix: Vec<_> = http.iter().filter(|address| address.at().is_none()).collect();
+    let count = unix.len();
+    unix.sort_unstable();
+    unix.dedup();
+    if unix.len() < count {
+        found.push(Conflict::new(&["http"], "http names a Unix socket twice".to_owned()));
+    }
     if udp.is_empty() && http.is_empty() {
         found.push(Conflict::new(
             &["udp", "http"],
             "udp and http are both `none`; there is nothing to answer on".to_owned(),
         ));
     }
+    let http = &http.iter().filter_map(HttpAddress::at).collect::<Vec<_>>();
     for (between, addresses) in [(&["udp"], udp), (&["http"], http)] {
         for (count, address) in addresses.iter().enumerate() {
             if addresses[..count].iter().any(|other| overlap(other, address)) {
@@ -437,9 +469,11 @@ mod tests {
         let flags = vec![(option("port"), vec!["7000".to_owned()])];
         let Config { udp, http, .. } = load(flags.clone(), &Vec::new()).unwrap().config;
         let everywhere = ["0.0.0.0:7000", "[::]:7000"].map(|text| text.parse().unwrap());
+        let http: Vec<_> = http.iter().filter_map(HttpAddress::at).collect();
         assert_eq!((&udp[..], &http[..]), (&everywhere[..], &everywhere[..]));
         let more = [&flags[..], &[(option("udp"), vec!["127.0.0.1:1".to_owned()])]].concat();
         let Config { udp, http, .. } = load(more, &Vec::new()).unwrap().config;
+        let http: Vec<_> = http.iter().filter_map(HttpAddress::at).collect();
         assert_eq!((udp, &http[..]), (vec!["127.0.0.1:1".parse().unwrap()], &everywhere[..]));
         check(
             "port=6980",
@@ -462,7 +496,18 @@ mod tests {
         );
         check_idle(
             "forwarded-header=forwarded",
-            "--forwarded-header does nothing without trusted-proxy",
+            "--forwarded-header does nothing without trusted-proxy or a Unix socket",
+        );
+        check_idle("forwarded-header=forwarded http=unix:/a http-unix-mode=0600", "");
+        check_idle(
+            "http-unix-mode=0600",
+            "--http-unix-mode does nothing without a Unix socket in http",
+        );
+        check("http=unix:/a proxy-protocol=unix:/a", "");
+        check("http=unix:/a,unix:/a", "--http: http names a Unix socket twice");
+        check(
+            "proxy-protocol=unix:/a",
+            "--proxy-protocol: proxy-protocol unix:/a is no address of udp, http or https; write it as it stands there",
         );
         check_idle("trusted-proxy=10.0.0.1/32 forwarded-header=forwarded", "");
         let silent = "trusted-proxy=10.0.0.1/32 forwarded-header=none";

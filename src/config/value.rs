@@ -1,5 +1,9 @@
 //! Values that options of a tracker alone have.
 
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
 use ops::options::One;
 
 use super::{ConnectionIdKey, SiteUrl};
@@ -33,6 +37,71 @@ pub enum ForwardedHeader {
     XRealIp,
     /// None of them.
     None,
+}
+
+/// Where HTTP is answered.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum HttpAddress {
+    /// An address with a port.
+    At(SocketAddr),
+    /// A Unix socket, by its path.
+    Unix(PathBuf),
+}
+
+impl HttpAddress {
+    /// The address with a port, where it is one.
+    pub fn at(&self) -> Option<SocketAddr> {
+        match self {
+            Self::At(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for HttpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The rights to a file, as chmod(1) takes them in digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct FileMode(pub u32);
+
+/// A path in an address of a Unix socket has so many bytes at most, with the one that ends it (unix(7)).
+const UNIX_PATH_MAX: usize = 107;
+
+impl One for HttpAddress {
+    const PLACEHOLDER: &'static str = "ADDRESS";
+    const HINT: &'static str = "an address with a port such as 0.0.0.0:6969 or [::]:6969, or unix:/PATH with at most 107 letters";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix("unix:") {
+            None => SocketAddr::parse(text).map(Self::At),
+            Some(path) => {
+                let fits =
+                    path.starts_with('/') && path.len() <= UNIX_PATH_MAX && !path.ends_with('/');
+                fits.then(|| Self::Unix(path.into()))
+            }
+        }
+    }
+
+    fn advice(text: &str) -> Option<String> {
+        SocketAddr::advice(text)
+    }
+}
+
+impl One for FileMode {
+    const PLACEHOLDER: &'static str = "MODE";
+    const HINT: &'static str = "the mode of a file such as 0660";
+
+    fn parse(text: &str) -> Option<Self> {
+        let is_mode = (3..=4).contains(&text.len()) && (text.len() == 3 || text.starts_with('0'));
+        u32::from_str_radix(text, 8).ok().filter(|_| is_mode).map(Self)
+    }
 }
 
 impl One for ConnectionIdKey {

@@ -77,6 +77,11 @@ async fn health(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
             "screening: rules not read again, those before are in force; mend the file: {why}\n"
         ));
     }
+    if let Some(why) = &state.lookups().trouble {
+        text.push_str(&format!(
+            "screening: countries cannot be looked up, what is known stays; see to the name servers: {why}\n"
+        ));
+    }
     if let Some(books) = state.books() {
         text.push_str(&health_of_books(&books));
     }

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use ops::counters::{Books, Core, Lists, Screened, Screening, Snapshot, Tls};
+use ops::counters::{Books, Core, Lists, Lookups, Screened, Screening, Snapshot, Tls};
 use ops::health::{Phase, Watch};
 use ops::metrics::{Exporter, Sample};
 use ops::process;
+use ops::screening::lookups::{Ask, Said};
 use ops::screening::{Gate, Table, Verdict};
 use ops::slot::Slot;
 use rustls::ServerConfig;
@@ -42,6 +43,7 @@ pub struct State {
     tls: Mutex<Tls>,
     certificates: Mutex<Option<Arc<ServerConfig>>>,
     screening: Mutex<Screening>,
+    lookups: OnceLock<Box<dyn Fn() -> Lookups + Send + Sync>>,
     /// Who may ask here, and who was turned away.
     gate: Mutex<(Gate, Screened)>,
     books: OnceLock<Box<dyn Fn() -> Books + Send + Sync>>,
@@ -78,6 +80,7 @@ impl State {
             tls: Mutex::default(),
             certificates: Mutex::default(),
             screening: Mutex::default(),
+            lookups: OnceLock::new(),
             gate: Mutex::default(),
             books: OnceLock::new(),
             api: OnceLock::new(),
@@ -148,6 +151,24 @@ impl State {
         lock(&self.gate).0.put(table);
     }
 
+    /// Looks countries up that no database names from now on; `look` says how that goes, and must not block. Once; who
+    /// comes later is not asked.
+    pub fn look_up(&self, ask: Ask, look: impl Fn() -> Lookups + Send + Sync + 'static) {
+        let gate = &mut lock(&self.gate).0;
+        *gate = std::mem::take(gate).with_lookups(Some(ask), LOOKED_UP_MAX);
+        let _ = self.lookups.set(Box::new(look));
+    }
+
+    /// Takes in what look-ups say of countries.
+    pub fn hear_countries(&self, said: &[Said]) {
+        lock(&self.gate).0.take_in(said);
+    }
+
+    /// How look-ups of countries go.
+    pub(super) fn lookups(&self) -> Lookups {
+        self.lookups.get().map(|look| look()).unwrap_or_default()
+    }
+
     /// Whether who comes from an address may ask here. Whoever is on this machine may: a rule that is too wide must not
     /// keep its operator out.
     pub(super) fn lets_in(&self, address: IpAddr) -> bool {
@@ -156,7 +177,9 @@ impl State {
         }
         let (gate, screened) = &mut *lock(&self.gate);
         let now = Seconds(unix_seconds() as u32);
-        gate.judge(address, "control", now, screened) != Verdict::Deny
+        let verdict = gate.judge(address, "control", now, screened);
+        gate.ask(now);
+        verdict != Verdict::Deny
     }
 
     /// Says whether another process takes over: until it serves, the API changes nothing.
@@ -238,6 +261,7 @@ impl State {
             lists: *lock(&self.lists),
             tls: &lock(&self.tls),
             screening: &lock(&self.screening),
+            lookups: &self.lookups(),
             screened: &lock(&self.gate).1,
             books: books.as_ref(),
             api: self.api.get().map(|api| api.figures()).unwrap_or_default(),
@@ -272,6 +296,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
+
+/// Networks whose countries are remembered for those who ask here.
+const LOOKED_UP_MAX: usize = 10_000;
 
 /// How old a page of metrics may be. Below a second, so that a scraper that comes every second always
 /// gets a new one.

@@ -75,14 +75,15 @@ impl Engine {
         }
         let now = self.clock.now();
         let steady = self.clock.steady_at(now);
-        let (expired, finished) = match (&mut self.private, self.gate.table()) {
-            (Some(private), table) => private.sweep(now, budget, table),
-            (None, None) => {
+        let gate = &self.gate;
+        let (expired, finished) = match &mut self.private {
+            Some(private) => private.sweep(now, budget, gate),
+            None if !gate.has_rules() => {
                 let expired = self.shard.expire(steady, budget);
                 (expired.peers, expired.finished)
             }
-            (None, Some(table)) => {
-                let is_refused = |address| table.refuses(address);
+            None => {
+                let is_refused = |address| gate.refuses(address);
                 let expired = self.shard.expire_refusing(steady, budget, &is_refused);
                 (expired.peers, expired.finished)
             }

@@ -45,7 +45,11 @@ impl Engine {
         let private = private.as_mut().expect("announces of users come to a private tracker");
         let (draining, steady) = (*draining, clock.steady_at(now));
         let lent = Lent { random, reply, counters, draining, interval, waits, steady };
-        private.book(announce, protocol, family, now, lent)
+        let booked = private.book(announce, protocol, family, now, lent);
+        if self.hurried_rounds > 0 {
+            self.withhold_refused();
+        }
+        booked
     }
 
     /// Sends on to the journal what somebody waits for.

@@ -13,8 +13,9 @@ use ops::log::Daily;
 
 use crate::config::ForwardedHeader;
 use crate::front::Core;
+use crate::net::remote::Remote;
 use crate::wire::http::Head;
-use crate::wire::http::forwarded::{Forwarded, Kind, client_address, is_trusted};
+use crate::wire::http::forwarded::{Forwarded, Kind, client_behind, is_trusted};
 use crate::wire::query;
 
 /// How one enters by a listener.
@@ -24,20 +25,23 @@ pub struct Door {
     pub is_tls: bool,
     /// With the PROXY protocol, before TLS.
     pub is_proxied: bool,
+    /// By a Unix socket.
+    pub is_unix: bool,
 }
 
 impl Core {
-    /// Where the request with this head came from over a connection from that address.
+    /// Where the request with this head came from over that connection.
     #[inline]
-    pub(super) fn client_of(&mut self, head: &Head<'_>, connection: IpAddr) -> IpAddr {
-        match self.engine.settings.trusted_proxy.is_empty() {
-            true => connection,
-            false => self.client_behind(head, connection),
+    pub(super) fn client_of(&mut self, head: &Head<'_>, remote: Remote) -> IpAddr {
+        match self.engine.settings.trusted_proxy.is_empty() && !remote.is_unix() {
+            true => remote.connection(),
+            false => self.client_behind(head, remote),
         }
     }
 
     #[inline(never)]
-    fn client_behind(&mut self, head: &Head<'_>, connection: IpAddr) -> IpAddr {
+    fn client_behind(&mut self, head: &Head<'_>, remote: Remote) -> IpAddr {
+        let connection = remote.connection();
         let settings = &self.engine.settings;
         let kind = match settings.forwarded_header {
             ForwardedHeader::None => return connection,
@@ -46,7 +50,7 @@ impl Core {
             ForwardedHeader::XRealIp => Kind::XRealIp,
         };
         let trusted = &settings.trusted_proxy;
-        if !is_trusted(connection, trusted) {
+        if !remote.is_unix() && !is_trusted(connection, trusted) {
             return connection;
         }
         let forwarded = Forwarded::of(head, kind);
@@ -61,7 +65,7 @@ impl Core {
                 );
             }
         }
-        client_address(connection, &forwarded, trusted)
+        client_behind(connection, true, &forwarded, trusted)
     }
 
     /// Whether what comes from there begins with the PROXY protocol.

@@ -18,7 +18,7 @@ pub mod watch;
 
 pub(super) use conversation::whole_seconds;
 
-use std::net::{IpAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use ops::counters::Protocol;
@@ -73,13 +73,23 @@ pub async fn accept(core: SharedCore, listener: TcpListener, door: Door) {
 fn accept_some(core: &SharedCore, listener: &TcpListener, door: Door) -> std::io::Result<usize> {
     for accepted in 0..ACCEPTS_PER_TURN {
         match stream::accept(stream::borrow(listener))? {
-            Some((connection, remote)) => {
-                begin(core, Held::fresh(connection.into(), None), remote.ip(), door);
+            Some((connection, address)) => {
+                if let Some(remote) = remote(address, door) {
+                    begin(core, Held::fresh(connection.into(), None), remote, door);
+                }
             }
             None => return Ok(accepted),
         }
     }
     Ok(ACCEPTS_PER_TURN)
+}
+
+/// Who is at the other end of a new connection; `None` where the kernel cannot say.
+fn remote(address: Option<SocketAddr>, door: Door) -> Option<Remote> {
+    match door.is_unix {
+        true => Some(Remote::unix()),
+        false => address.map(|address| Remote::new(address.ip())),
+    }
 }
 
 /// Connections wait in the kernel meanwhile; those that end free descriptors.
@@ -94,11 +104,10 @@ async fn out_of_descriptors(error: &std::io::Error) {
 static UNACCEPTED: Trouble = Trouble::new();
 
 /// A new connection: reads what is there and answers it.
-fn begin(core: &SharedCore, mut connection: Held, remote: IpAddr, door: Door) {
-    let remote = Remote::new(remote);
-    let Door { is_tls, is_proxied } = door;
+fn begin(core: &SharedCore, mut connection: Held, remote: Remote, door: Door) {
+    let Door { is_tls, is_proxied, .. } = door;
     if is_proxied {
-        return door::stream::greet(core, connection, remote.connection(), is_tls);
+        return door::stream::greet(core, connection, remote, is_tls);
     }
     let mut input = {
         let core = &mut *core.borrow_mut();
@@ -141,7 +150,9 @@ impl Core {
     /// Whether a connection is refused for its address. That of a trusted proxy is asked of each request, by whose it is.
     fn turns_away(&mut self, remote: Remote) -> bool {
         let address = remote.connection();
-        self.engine.screen(address, Protocol::Http) == Verdict::Deny && !self.is_proxy(address)
+        !remote.is_unix()
+            && self.engine.screen(address, Protocol::Http) == Verdict::Deny
+            && !self.is_proxy(address)
     }
 
     /// Counts a new connection, and begins its TLS where there is to be any; false when that cannot be.

@@ -180,9 +180,12 @@ impl Core {
         let (v4, v6) = (endpoints.address_v4(), endpoints.address_v6());
         let named = [v4.map(IpAddr::from), v6.map(IpAddr::from)].into_iter().flatten();
         let named = named.filter(|named| *named != remote).chain(others);
-        let strictest =
-            |strictest: Verdict, address| strictest.max(self.engine.screen(address, protocol));
-        named.fold(Verdict::Allow, strictest)
+        let now = self.engine.clock.now();
+        named.fold(Verdict::Allow, |strictest: Verdict, address| {
+            let verdict = self.engine.screen(address, protocol);
+            self.engine.gate.ask(now);
+            strictest.max(verdict)
+        })
     }
 
     /// Tells who is deferred nobody, and to come back soon; what is no announce gets nothing.

@@ -212,7 +212,11 @@ impl Core {
         address: IpAddr,
         now: Seconds,
     ) -> bool {
-        match self.engine.screen(address, Protocol::Udp) {
+        let verdict = self.engine.screen(address, Protocol::Udp);
+        if self.engine.gate.is_due() {
+            self.ask_for_country(datagram, address, verdict, now);
+        }
+        match verdict {
             Verdict::Allow => return true,
             Verdict::Deny => return false,
             Verdict::Defer => {}
@@ -232,6 +236,25 @@ impl Core {
             _ => {}
         }
         false
+    }
+
+    /// Asks for the country of who has shown that it has this address; of who is refused until it is known, and so can
+    /// show nothing, when it begins.
+    fn ask_for_country(
+        &mut self,
+        datagram: &[u8],
+        address: IpAddr,
+        verdict: Verdict,
+        now: Seconds,
+    ) {
+        let is_to_be_asked = match udp::parse(datagram) {
+            Ok(Request::Connect(_)) => verdict == Verdict::Deny,
+            Ok(Request::Announce(announce)) => self.is_good(announce.connection_id, address, now),
+            Ok(Request::Scrape(_)) | Err(_) => false,
+        };
+        if is_to_be_asked {
+            self.engine.gate.ask(now);
+        }
     }
 
     /// Answers a scrape whose connection id is good, here or when other cores have counted.

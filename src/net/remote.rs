@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Who is at the other end of a connection, and who asks through it. They differ behind proxies that say in a header who
 /// asks: those may bring requests of many over one connection.
@@ -8,13 +8,24 @@ use std::net::IpAddr;
 pub struct Remote {
     connection: IpAddr,
     client: IpAddr,
+    is_unix: bool,
 }
 
 impl Remote {
     /// Whose connection it is; of one that begins with the PROXY protocol, whose that says it is.
     pub fn new(connection: IpAddr) -> Self {
         let connection = connection.to_canonical();
-        Self { connection, client: connection }
+        Self { connection, client: connection, is_unix: false }
+    }
+
+    /// A proxy of this machine, over a Unix socket: it has no address, and who may connect is said by the socket's file.
+    pub fn unix() -> Self {
+        Self { is_unix: true, ..Self::new(Ipv4Addr::LOCALHOST.into()) }
+    }
+
+    /// Whether it is a proxy of this machine, over a Unix socket.
+    pub fn is_unix(self) -> bool {
+        self.is_unix
     }
 
     /// Whose connection it is, an IPv4 address where it is one in the form of IPv6.

@@ -12,14 +12,11 @@ use glommio::io::BufferedFile;
 use glommio::net::{TcpStream, UdpSocket};
 use socket2::{SockRef, Socket};
 
-/// Accepts a connection that is waiting; `None` when there is none.
-pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(Socket, SocketAddr)>> {
+/// Accepts a connection that is waiting, with its address where it has one; `None` when there is none.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(Socket, Option<SocketAddr>)>> {
     loop {
         match SockRef::from(&listener).accept() {
-            Ok((socket, address)) => match address.as_socket() {
-                Some(address) => return Ok(Some((socket, address))),
-                None => continue,
-            },
+            Ok((socket, address)) => return Ok(Some((socket, address.as_socket()))),
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => return Ok(None),
                 // The client is gone already (accept(2) lists these); the next may be there.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ops::counters::{self, Family, Protocol, Reason};
-use ops::screening::Table;
+use ops::screening::Gate;
 use persist::Trouble;
 use persist::journal::{self, Answer, Columns};
 use shard::private::{
@@ -263,15 +263,15 @@ impl Private {
 
     /// Looks at the next peers of the sweep and drops who has been silent for too long, and whose address the rules
     /// refuse; how many, and whether that was the last of a round.
-    pub fn sweep(&mut self, now: Seconds, budget: usize, rules: Option<&Table>) -> (usize, bool) {
+    pub fn sweep(&mut self, now: Seconds, budget: usize, rules: &Gate) -> (usize, bool) {
         if self.outgoing.is_crowded() {
             // Who leaves while the journal takes nothing would be back after a crash.
             return (0, false);
         }
         self.gone.clear();
-        let swept = match rules {
-            None => self.swarms.expire(now, budget, &mut self.gone),
-            Some(rules) => {
+        let swept = match rules.has_rules() {
+            false => self.swarms.expire(now, budget, &mut self.gone),
+            true => {
                 let is_refused = |address| rules.refuses(address);
                 self.swarms.expire_refusing(now, budget, Some(&is_refused), &mut self.gone)
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 use glommio::{BuilderErrorKind, ExecutorJoinHandle, GlommioError};
 use ops::lists::{Standing, Standings, TorrentLists};
+use ops::screening::lookups::Ask;
 use ops::screening::{Gate, Table};
 use persist::{Grace, Restored, Snapshot, Trouble};
 use shard::{InfoHash, Limits, Reply, Seconds, Shard};
@@ -46,6 +47,8 @@ pub(super) struct Outfit {
     pub(super) lists: Arc<TorrentLists>,
     /// Which addresses are served, where there are rules about that.
     pub(super) screening: Option<Arc<Table>>,
+    /// Asks for countries that no database names, where they are looked up.
+    pub(super) lookups: Option<Ask>,
     /// What connections with TLS are shown.
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     /// Where the tracker is private.
@@ -275,7 +278,8 @@ impl Seeds {
 impl Part {
     fn build(self) -> (Core, Result<Restored, Unloaded>) {
         let Part { number, seeds, outfit, snapshot, said, mesh } = self;
-        let Outfit { settings, clock, connection_ids, lists, screening, tls, private } = outfit;
+        let Outfit { settings, clock, connection_ids, lists, screening, lookups, tls, private } =
+            outfit;
         let cores = mesh.len();
         let mut shard = Shard::new(seeds.open, limits(&settings, cores));
         let now = clock.now();
@@ -323,7 +327,7 @@ impl Part {
             said,
             // The swarms are those of before the rules.
             hurried_rounds: if screening.is_some() { HURRIED_ROUNDS } else { 0 },
-            gate: Gate::new(screening),
+            gate: Gate::new(screening).with_lookups(lookups, settings.screen_dns_networks),
             mesh,
             gather: Gather::new(),
             settings,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use ops::lists::ListError;
 use ops::screening::ScreeningError;
@@ -9,6 +10,7 @@ use ops::tls::KeptError;
 use persist::register::RegisterError;
 use persist::{DataDirError, SnapshotError};
 
+use super::lookups::LookupsError;
 use super::predecessor::TakeOverError;
 use crate::api::token::TokenError;
 use crate::config::KeyError;
@@ -49,6 +51,9 @@ pub enum ServerError {
     /// The rules about addresses cannot be used.
     #[error(transparent)]
     Screening(#[from] ScreeningError),
+    /// Countries cannot be looked up.
+    #[error(transparent)]
+    Lookups(#[from] LookupsError),
     /// The certificates cannot be served.
     #[error(transparent)]
     Certificates(#[from] KeptError),
@@ -64,6 +69,22 @@ pub enum ServerError {
         protocol: &'static str,
         /// The address asked for.
         address: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A Unix socket cannot be listened on.
+    #[error(
+        "cannot listen on unix:{} (option http): {}",
+        path.display(),
+        match source.kind() {
+            io::ErrorKind::AddrInUse => "another process listens there; end that one, or give another path",
+            io::ErrorKind::AlreadyExists => "there is a file that is no socket; give another path",
+            _ => "its folder has to be there, and to be written to by the tracker's user",
+        }
+    )]
+    BindUnix {
+        /// Its path.
+        path: PathBuf,
         /// The system's error.
         source: io::Error,
     },
@@ -115,6 +136,7 @@ impl ServerError {
             ServerError::Key(_)
             | ServerError::Lists(_)
             | ServerError::Screening(_)
+            | ServerError::Lookups(LookupsError::Servers(_) | LookupsError::NoServer)
             | ServerError::Certificates(KeptError::Tls(_)) => true,
             ServerError::Books(error) => error.is_mistake(),
             _ => false,

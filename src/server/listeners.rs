@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use socket2::Type;
 
 use super::ServerError;
-use crate::config::Config;
+use crate::config::{Config, HttpAddress};
 use crate::front::door::Door;
 use crate::handover::{Given, Kind};
+use crate::net::unix::UnixSocket;
 use crate::net::{bind, steer};
 use crate::server::core_thread::Sockets;
 
@@ -20,6 +21,10 @@ use crate::server::core_thread::Sockets;
 pub(super) struct Listeners {
     udp: Vec<Group<UdpSocket>>,
     http: Vec<Group<TcpListener>>,
+    /// Unix sockets, whose files go with them.
+    pub(super) unix: Vec<UnixSocket>,
+    /// Copies of them for each core.
+    unix_listeners: Vec<(TcpListener, Door)>,
     pub(super) control: Option<TcpListener>,
     pub(super) control_https: Option<TcpListener>,
     pub(super) metrics: Option<TcpListener>,
@@ -120,21 +125,23 @@ impl Listeners {
     ) -> Result<Self, ServerError> {
         let (mut udp, mut http, mut copies) = (Vec::new(), Vec::new(), Vec::new());
         let mut addresses = Addresses::default();
+        let is_proxied = |at| config.proxy_protocol.contains(&HttpAddress::At(at));
         for &wanted in &config.udp {
             let bind = |at| bind::udp(at, Some(config.udp_receive_buffer.0));
-            let door = Door { is_tls: false, is_proxied: config.proxy_protocol.contains(&wanted) };
+            let door = Door { is_proxied: is_proxied(wanted), ..Door::default() };
             let asked = Asked { kind: Kind::Udp, wanted, door, cores };
             if let Some(group) = asked.group(inherited, Type::DGRAM, bind)? {
                 addresses.udp.push(group.address);
                 udp.push(group);
             }
         }
-        let plain = config.http.iter().map(|wanted| (Kind::Http, *wanted));
+        let plain = config.http.iter().filter_map(HttpAddress::at);
+        let plain = plain.map(|wanted| (Kind::Http, wanted));
         let sealed = config.https.iter().map(|wanted| (Kind::Https, *wanted));
         for (kind, wanted) in plain.chain(sealed) {
-            let (is_tls, is_proxied) =
-                (kind == Kind::Https, config.proxy_protocol.contains(&wanted));
-            let asked = Asked { kind, wanted, door: Door { is_tls, is_proxied }, cores };
+            let is_tls = kind == Kind::Https;
+            let door = Door { is_tls, is_proxied: is_proxied(wanted), is_unix: false };
+            let asked = Asked { kind, wanted, door, cores };
             if let Some(group) = asked.group(inherited, Type::STREAM, bind::tcp)? {
                 match is_tls {
                     true => addresses.https.push(group.address),
@@ -143,6 +150,18 @@ impl Listeners {
                 http.push(group);
             }
         }
+        let (mut unix, mut unix_listeners) = (Vec::new(), Vec::new());
+        for address in &config.http {
+            let HttpAddress::Unix(path) = address else { continue };
+            let failed = |source| ServerError::BindUnix { path: path.clone(), source };
+            let socket = UnixSocket::bind(path, config.http_unix_mode.0).map_err(failed)?;
+            let is_proxied = config.proxy_protocol.contains(address);
+            let door = Door { is_tls: false, is_proxied, is_unix: true };
+            for _ in 0..cores {
+                unix_listeners.push((socket.listener().map_err(failed)?, door));
+            }
+            unix.push(socket);
+        }
         let mut one = |kind, wanted| one(kind, wanted, inherited, &mut copies);
         let (control, at) = one(Kind::Control, config.control)?.unzip();
         addresses.control = at;
@@ -150,8 +169,18 @@ impl Listeners {
         addresses.control_https = at;
         let (metrics, at) = one(Kind::Metrics, config.metrics)?.unzip();
         addresses.metrics = at;
-        let steered = Vec::new();
-        Ok(Self { udp, http, control, control_https, metrics, addresses, steered, copies })
+        Ok(Self {
+            udp,
+            http,
+            unix,
+            unix_listeners,
+            control,
+            control_https,
+            metrics,
+            addresses,
+            steered: Vec::new(),
+            copies,
+        })
     }
 
     /// The sockets of each of `cores` cores, and copies of all for whom this process is succeeded by. Where the process before had fewer cores, the others are bound now, behind
@@ -183,6 +212,9 @@ impl Listeners {
             for (at, socket) in group.sockets.into_iter().enumerate() {
                 sockets[at % cores].http.push((socket, group.door));
             }
+        }
+        for (at, listener) in std::mem::take(&mut self.unix_listeners).into_iter().enumerate() {
+            sockets[at % cores].http.push(listener);
         }
         (sockets, copies)
     }
@@ -320,7 +352,12 @@ fn one(
 }
 
 fn is_in_use(error: &ServerError) -> bool {
-    matches!(error, ServerError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    match error {
+        ServerError::Bind { source, .. } | ServerError::BindUnix { source, .. } => {
+            source.kind() == io::ErrorKind::AddrInUse
+        }
+        _ => false,
+    }
 }
 
 /// Refuses an address that somebody else listens on, which binding a group to it would not.

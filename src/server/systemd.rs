@@ -12,7 +12,7 @@ use persist::Trouble;
 use sd_notify::NotifyState;
 
 use super::listeners::Inherited;
-use crate::config::Config;
+use crate::config::{Config, HttpAddress};
 use crate::handover::{Given, Kind};
 use crate::net::activation::{self, Passed};
 
@@ -130,9 +130,10 @@ fn wanted(
     address: SocketAddr,
     is_udp: bool,
 ) -> Option<(Kind, SocketAddr)> {
+    let http: Vec<SocketAddr> = config.http.iter().filter_map(HttpAddress::at).collect();
     let lists = [
         (Kind::Udp, &config.udp[..]),
-        (Kind::Http, &config.http[..]),
+        (Kind::Http, &http[..]),
         (Kind::Https, &config.https[..]),
         (Kind::Control, config.control.as_slice()),
         (Kind::ControlHttps, config.control_https.as_slice()),

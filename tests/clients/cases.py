@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from asking import Curl
 from clients import CLIENTS
 from download import ComesBack, Download, Magnet
 from intervals import Interval
@@ -71,9 +72,14 @@ class Case:
         trackers over IPv6, but take each peer of 18 bytes in the answer for three of 6."""
         return self.leecher in ("transmission", "rtorrent") and (self.protocol, self.family) == ("udp", "ipv6")
 
-    def play(self, number, program, folder):
+    @property
+    def carrier(self):
+        """What the protocol is to the tracker's counts: HTTPS is HTTP."""
+        return "http" if self.protocol == "https" else self.protocol
+
+    def play(self, number, authority, program, folder):
         """What happens in the case; says how it went."""
-        story = self.story(number, self, program, folder)
+        story = self.story(number, self, authority, program, folder)
         try:
             return story.play()
         finally:
@@ -89,6 +95,7 @@ def cases():
     yield from returns()
     yield from seeders()
     yield from magnets()
+    yield from over_tls()
     yield from downloads()
 
 
@@ -105,6 +112,15 @@ def downloads():
                         scope == "public" and (family == "ipv4" or protocol == "http")
                     )
                     yield Case(Download, leecher, (able or seeders)[0], *way, whole=not in_short)
+
+
+def over_tls():
+    """Over HTTPS, with those that have libraries of their own for it: OpenSSL, GnuTLS, curl."""
+    for family in ("ipv4", "ipv6"):
+        yield Case(Download, "libtorrent", "aria2", "https", family)
+        yield Case(Download, "aria2", "transmission", "https", family)
+        yield Case(Download, "transmission", "libtorrent", "https", family)
+        yield Case(Curl, None, None, "https", family)
 
 
 def magnets():

@@ -69,9 +69,11 @@ class Download(Story):
         for protocol in ("udp", "http"):
             for family in ("ipv4", "ipv6"):
                 announces = metric("margay_announces_total", protocol=protocol, family=family)
-                wanted = (protocol, family) == (self._case.protocol, self._case.family)
+                wanted = (protocol, family) == (self._case.carrier, self._case.family)
                 if (announces > 0) != wanted:
                     raise Stopped(f"{announces:.0f} announces over {protocol}, {family}")
+        if (metric("margay_tls_handshakes_total") > 0) != (self._case.protocol == "https"):
+            raise Stopped("TLS was spoken, or not, and should not have been")
         counted = metric("margay_snatches_total"), metric("margay_refusals_total")
         if counted != (snatches, 0):
             raise Stopped("the metrics count %d snatches and %d refusals" % counted)
@@ -109,7 +111,7 @@ class ComesBack(Download):
         self._come(1)
         self._torrent.damage(moved)
         self._come(2)
-        there = 1 if case.protocol in CLIENTS[case.leecher].says_stopped else 2
+        there = 1 if case.carrier in CLIENTS[case.leecher].says_stopped else 2
         self._leave(seeder, Swarm(there, 0, 2))
         self._check_metrics(2)
         self._tracker.stop()

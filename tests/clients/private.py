@@ -53,10 +53,10 @@ class PrivateDownload(Download):
 
     word = "private: "
 
-    def __init__(self, number, case, program, folder):
+    def __init__(self, number, case, authority, program, folder):
         self._site = Site(number)
         self._site.drop()
-        super().__init__(number, case, program, folder)
+        super().__init__(number, case, authority, program, folder)
         self._site.register(self._torrent.info_hash)
         until("the tracker to hear of the torrent", 30, self._is_registered)
 

@@ -18,14 +18,14 @@ class Story:
     # Whether the torrent is a private one.
     private_torrent = True
 
-    def __init__(self, number, case, program, folder):
+    def __init__(self, number, case, authority, program, folder):
         self._case = case
         self._folder = folder
         self._network = Network(number, case.family, case.scope)
         self._torrent = torrents.make(folder, number, self.private_torrent)
         self._content = folder / "content"
         self._downloads = folder / "downloads"
-        self._tracker = Tracker(self._network, program, folder, self._options(number))
+        self._tracker = Tracker(self._network, authority, program, folder, self._options(number))
         self._clients = []
 
     def play(self):
@@ -65,7 +65,7 @@ class Story:
     def _leave(self, client, before):
         """Makes a client leave a swarm with these counts and end. Says what the counts are then."""
         client.leave()
-        gone = self._case.protocol in client.says_stopped
+        gone = self._case.carrier in client.says_stopped
         after = Swarm(before.seeders - gone, before.leechers, before.snatches)
         self._counted(f"the `stopped` of {client.name}" if gone else "the same counts", after)
         client.end()

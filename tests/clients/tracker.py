@@ -13,6 +13,7 @@ import torrent as torrents
 from waiting import Stopped, until
 
 PORT = 6969
+HTTPS_PORT = 6943
 CONTROL = ("127.0.0.1", 6980)
 # An answer takes milliseconds; but the machine may be busy with something else.
 ANSWER_SECONDS = 20
@@ -28,22 +29,27 @@ class Swarm:
 
 
 class Tracker:
-    """A running margay with two cores, on each address of its host, over UDP and HTTP."""
+    """A running margay with two cores, on each address of its host, over UDP, HTTP and HTTPS."""
 
-    def __init__(self, network, program, folder, options=()):
+    def __init__(self, network, authority, program, folder, options=()):
         self._network = network
         self.log = folder / "margay.log"
         control = "%s:%d" % CONTROL
         command = [program, "--cores", 2, "--control", control, "--data", folder / "margay-data", *options]
         for address in network.at("tracker", PORT):
             command += ["--udp", address, "--http", address]
+        for address in network.at("tracker", HTTPS_PORT):
+            command += ["--https", address]
+        command += ["--tls-certificate", authority.certificate, "--tls-key", authority.key]
         self._process = network.start("tracker", command, self.log)
         until("margay to be ready", 30, self._is_ready)
 
-    def announce_url(self, protocol, passkey=None):
+    def announce_url(self, protocol, passkey=None, by_address=False):
         """Where clients announce."""
         path = f"{passkey}/announce" if passkey else "announce"
-        return f"{protocol}://{self._network.name('tracker')}:{PORT}/{path}"
+        port = HTTPS_PORT if protocol == "https" else PORT
+        at = self._network.at("tracker", port)[0] if by_address else f"{self._network.name('tracker')}:{port}"
+        return f"{protocol}://{at}/{path}"
 
     def scrape(self, protocol, info_hash, passkey=None):
         """The counts of a swarm as the host `leecher` gets them. A passkey can be said over HTTP only."""

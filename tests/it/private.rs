@@ -17,6 +17,7 @@ mod intervals;
 mod late;
 mod metrics;
 mod reconcile;
+mod screening;
 mod starts;
 mod succession;
 mod suspicions;

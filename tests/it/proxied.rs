@@ -5,6 +5,7 @@ mod by_nginx;
 mod datagrams;
 mod listeners;
 mod private;
+mod unix;
 
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};

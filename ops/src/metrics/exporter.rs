@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use super::table::{self as t, ALL, Kind, Metric};
 use crate::counters::{
-    Api, Books, Channel, Core, Family, Front, Journal, Ledger, Lists, Protocol, Reason,
+    Api, Books, Channel, Core, Family, Front, Journal, Ledger, Lists, Lookups, Protocol, Reason,
     SUSPICION_KINDS, Screened, Screening, SiteCalls, Snapshot, Tls,
 };
 use crate::health::Phase;
@@ -29,6 +29,8 @@ pub struct Sample<'a> {
     pub tls: &'a Tls,
     /// What is known of the rules of screening.
     pub screening: &'a Screening,
+    /// Look-ups of countries.
+    pub lookups: &'a Lookups,
     /// Who was turned away for its address elsewhere than on a core.
     pub screened: &'a Screened,
     /// The figures of the books; `None` unless the tracker is private, and then those metrics are missing.
@@ -244,6 +246,18 @@ impl Exporter {
         set(&t::SCREENING_NETWORKS, "allow", sizes.allowed_networks);
         set(&t::SCREENING_RANGES, Family::V4.label(), sizes.ranges_v4);
         set(&t::SCREENING_RANGES, Family::V6.label(), sizes.ranges_v6);
+        let lookups = sample.lookups;
+        for (result, count) in [
+            ("country", lookups.found),
+            ("none", lookups.nowhere),
+            ("failed", lookups.failed),
+            ("unreadable", lookups.unreadable),
+        ] {
+            self.count(&t::SCREENING_LOOKUPS, &[result], count);
+        }
+        self.count(&t::SCREENING_LOOKUPS_LEFT_OUT, &[], lookups.left_out);
+        self.set(&t::SCREENING_LOOKUPS_WAITING, &[], lookups.waiting as f64);
+        self.set(&t::SCREENING_LOOKUP_NETWORKS, &[], lookups.networks as f64);
     }
 
     fn publish_tls(&self, tls: &Tls, cores: &[Core]) {
@@ -478,6 +492,7 @@ mod tests {
                 ..Tls::default()
             },
             screening: &Screening { sizes: Some(Sizes::default()), ..Screening::default() },
+            lookups: &Lookups { found: 3, ..Lookups::default() },
             screened: &screened,
             books,
             process: Some(&process),
@@ -580,6 +595,7 @@ mod tests {
             lists: Lists::default(),
             tls: &Tls::default(),
             screening: &Screening::default(),
+            lookups: &Lookups::default(),
             screened: &Screened::default(),
             books: None,
             process: None,

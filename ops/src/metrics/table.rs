@@ -170,6 +170,10 @@ table! {
         SCREENING_NETWORKS = Gauge "margay_screening_networks" ["list"] Count "Networks in the lists: `deny` or `allow`.";
         SCREENING_RANGES = Gauge "margay_screening_ranges" ["family"] Count "Ranges of addresses whose countries the databases say.";
         SCREENING_RELOAD_FAILURES = Counter "margay_screening_reload_failures_total" [] Count "Times the rules of screening could not be read again, so that those before stayed.";
+        SCREENING_LOOKUPS = Counter "margay_screening_lookups_total" ["result"] Count "Countries that were looked up by DNS, by what came of it: `country`, `none` (nobody knows), `failed` (no usable answer from any name server) or `unreadable` (an answer that says no country and no network as it should).";
+        SCREENING_LOOKUPS_LEFT_OUT = Counter "margay_screening_lookups_left_out_total" [] Count "Addresses that were not looked up for the moment, as too many waited.";
+        SCREENING_LOOKUPS_WAITING = Gauge "margay_screening_lookups_waiting" [] Count "Addresses that wait to be looked up, or for an answer.";
+        SCREENING_LOOKUP_NETWORKS = Gauge "margay_screening_lookup_networks" [] Count "Networks whose countries are remembered from look-ups.";
     }
     "TLS" of WithTls {
         TLS_HANDSHAKES = Counter "margay_tls_handshakes_total" ["kind"] Count "TLS handshakes: `full`, or `resumed` with a ticket.";

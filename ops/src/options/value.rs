@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::Secret;
 use crate::log::{LogFilter, LogFormat};
+use crate::screening::lookups::{Preset, RecordKind, Zone};
 use crate::screening::{Country, Verdict};
 
 /// A size in bytes, written `4096`, `512KiB` or `1MiB`.
@@ -323,6 +324,35 @@ impl One for Country {
 
     fn parse(text: &str) -> Option<Self> {
         Country::parse(text)
+    }
+}
+
+impl One for Preset {
+    const PLACEHOLDER: &'static str = "WHO";
+    const HINT: &'static str = "cymru or nerd.dk";
+    const WORDS: &'static [&'static str] = Self::WORDS;
+
+    fn parse(text: &str) -> Option<Self> {
+        Preset::parse(text)
+    }
+}
+
+impl One for Zone {
+    const PLACEHOLDER: &'static str = "ZONE";
+    const HINT: &'static str = "a DNS zone such as origin.asn.cymru.com";
+
+    fn parse(text: &str) -> Option<Self> {
+        Zone::parse(text)
+    }
+}
+
+impl One for RecordKind {
+    const PLACEHOLDER: &'static str = "TYPE";
+    const HINT: &'static str = "txt or a";
+    const WORDS: &'static [&'static str] = Self::WORDS;
+
+    fn parse(text: &str) -> Option<Self> {
+        RecordKind::parse(text)
     }
 }
 

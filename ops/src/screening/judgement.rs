@@ -110,6 +110,12 @@ impl Code {
         Self(country | (judgement.rule as u16) << 10 | (judgement.verdict as u16) << 12)
     }
 
+    /// Whether its judgement is that somebody gets nothing.
+    #[inline]
+    pub(super) fn is_denial(self) -> bool {
+        self.0 >> 12 == Verdict::Deny as u16
+    }
+
     pub(super) fn judgement(self) -> Judgement {
         let verdict = match self.0 >> 12 {
             0 => Verdict::Allow,

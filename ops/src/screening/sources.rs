@@ -30,6 +30,8 @@ pub struct Sources {
     pub databases: Vec<PathBuf>,
     /// What happens where there are rules about countries, and no database names one.
     pub unknown: Verdict,
+    /// Countries that no database names are looked up.
+    pub has_lookups: bool,
 }
 
 /// Why rules cannot be used.
@@ -116,6 +118,30 @@ impl Sources {
         !self.deny_countries.is_empty() || !self.allow_countries.is_empty()
     }
 
+    /// What is wrong with the options together, and which ones those are.
+    pub fn mistakes(&self) -> impl Iterator<Item = (&'static [&'static str], String)> + use<> {
+        let (deny, allow) = (&self.deny_countries, &self.allow_countries);
+        let needs_database = self.has_countries() && self.databases.is_empty() && !self.has_lookups;
+        let names: &'static [&'static str] =
+            &["screen-deny-country", "screen-allow-country", "screen-database"];
+        let no_database = needs_database.then(|| {
+            let text = "screen-deny-country and screen-allow-country need a screen-database, which says who is where";
+            (names, text.to_owned())
+        });
+        let both = deny.iter().find(|country| allow.contains(country)).map(|both| {
+            let text = format!("{both} is both in screen-deny-country and in screen-allow-country");
+            (&names[..2], text)
+        });
+        let excepts_nothing = !self.allow_lists.is_empty() && self.is_empty();
+        let no_rules = excepts_nothing.then(|| {
+            let names: &'static [&'static str] = &["screen-allow-list", "screen-deny-list"];
+            let text = "screen-allow-list excepts networks from other rules, and there are none; to serve these alone, \
+                        name 0.0.0.0/0 and ::/0 in a screen-deny-list";
+            (names, text.to_owned())
+        });
+        [no_database, both, no_rules].into_iter().flatten()
+    }
+
     /// Reads all files and makes the table. With `is_explained` it also knows why somebody is served, which takes more
     /// memory and is for people.
     ///
@@ -195,7 +221,9 @@ impl Sources {
         let v4 = overlay(&flatten(prefixes.0, 32), &v4);
         let v6 = overlay(&nearby(&NEARBY_V6, 128), &judged(&countries.v6));
         let v6 = overlay(&flatten(prefixes.1, 128), &v6);
-        Table { v4: TableV4::new(&v4), v6: TableV6::new(&v6) }
+        let countries =
+            (0..=Country::COUNT as u16).map(|country| self.code(Code(country), is_explained));
+        Table { v4: TableV4::new(&v4), v6: TableV6::new(&v6), of_countries: countries.collect() }
     }
 
     /// What the rules about countries say of one.
@@ -204,7 +232,12 @@ impl Sources {
             return Code::SERVED;
         }
         let judgement = match usize::from(country.0).checked_sub(1).map(Country::at) {
-            None => Judgement { verdict: self.unknown, rule: Rule::Unknown, country: None },
+            None => {
+                let judgement =
+                    Judgement { verdict: self.unknown, rule: Rule::Unknown, country: None };
+                // Whoever is served meanwhile is looked up.
+                return shown(judgement, is_explained || self.has_lookups);
+            }
             Some(country) => {
                 let is_denied = self.deny_countries.contains(&country)
                     || !self.allow_countries.is_empty() && !self.allow_countries.contains(&country);

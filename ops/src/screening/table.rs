@@ -4,8 +4,10 @@
 //! Otherwise the entry says where its ranges stand: the lower 16 bits at which each begins, sorted, and behind them the
 //! answers. So a look is one line of memory, or three that lie close together.
 //!
-//! IPv6: the upper 16 bits choose a part, and as many bits behind them as it has use for a slot, in which there are a few
-//! ranges of upper 64 bits. Only where rules tell addresses of one /64 apart are the lower 64 bits looked at.
+//! IPv6: the upper 16 bits choose a part, and as many bits behind them as it has use for a slot, in which a few ranges
+//! begin. Of each stand the next 48 bits and its answer, in eight bytes. So a look is the slot and a line or two of
+//! memory, and has no branch that cannot be told ahead, so that looks wait for memory together. Only where rules tell
+//! addresses of one /64 apart are the lower 64 bits looked at.
 //!
 //! With 600,000 prefixes: `benches/screening.rs`.
 
@@ -80,9 +82,11 @@ impl TableV4 {
 pub(super) struct TableV6 {
     /// By the upper 16 bits.
     parts: Box<[Part]>,
-    /// By the bits behind them, as many as a part has use for.
-    slots: Box<[Slot]>,
-    /// For each slot that needs them: where ranges of upper 64 bits begin, and behind that the answers, four in one.
+    /// By the bits behind them, as many as a part has use for: where the first range stands that begins there or behind.
+    /// Behind the last of a part, the same of its end.
+    slots: Box<[u32]>,
+    /// Where ranges begin, 48 bits behind the upper 16, and in the lower 16 what is said from there on. Each part has one
+    /// from its beginning on, and [`BEHIND`] at its end.
     ranges: Box<[u64]>,
     /// Addresses that have [`Code::DEEPER`] above.
     deeper: Box<[Range]>,
@@ -91,23 +95,23 @@ pub(super) struct TableV6 {
 /// Addresses with the same upper 16 bits.
 #[derive(Clone, Copy, Debug)]
 struct Part {
-    /// Where its slots stand.
+    /// Where its slots stand; with `bits` [`WHOLE`], the code that is said of all.
     at: u32,
     /// So many bits behind the upper 16 choose one.
     bits: u32,
 }
 
-/// Addresses whose upper bits are the same as far as they were looked at.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    /// Where its ranges stand; without any but the first, the code that is said of all.
-    at: u32,
-    /// How many ranges follow the first.
-    more: u32,
-}
+/// The same is said of a whole part.
+const WHOLE: u32 = u32::MAX;
 
-/// Ranges in a slot, on average: those of two slots fit into a line of memory or two.
-const SLOT_RANGES: usize = 4;
+/// Ranges in a slot, on average: so few that nearly always one look at [`LOOK`] of them is enough.
+const SLOT_RANGES: usize = 2;
+
+/// So many ranges are looked at together, without a branch: a line of memory.
+const LOOK: usize = 8;
+
+/// Behind the ranges of a part: no address reaches it, as no code is [`Code::NOTHING`].
+const BEHIND: [u64; LOOK] = [u64::MAX; LOOK];
 
 impl TableV6 {
     pub(super) fn new(whole: &[Range]) -> Self {
@@ -119,35 +123,30 @@ impl TableV6 {
         for part in 0..1_u64 << 16 {
             let (first, last) = (part << 48, part << 48 | u64::MAX >> 16);
             let (own, others) = rest.split_at(rest.partition_point(|(key, _)| *key <= last));
+            rest = others;
+            let own = match own {
+                [(key, next), behind @ ..] if *key == first => {
+                    code = *next;
+                    behind
+                }
+                own => own,
+            };
+            if own.is_empty() {
+                parts.push(Part { at: code.0.into(), bits: WHOLE });
+                continue;
+            }
             let bits = (own.len() / SLOT_RANGES).checked_ilog2().unwrap_or(0).min(PART_BITS_MAX);
             parts.push(Part { at: slots.len() as u32, bits });
-            let mut own = own;
-            for slot in 0..1_u64 << bits {
-                let first = first | slot << (48 - bits);
-                let last = first | (u64::MAX >> 16) >> bits;
-                let (within, behind) = own.split_at(own.partition_point(|(key, _)| *key <= last));
-                let mut starts = vec![(first, code)];
-                for (key, next) in within {
-                    code = *next;
-                    match *key == first {
-                        true => starts[0].1 = code,
-                        false => starts.push((*key, code)),
-                    }
-                }
-                slots.push(match starts.len() - 1 {
-                    0 => Slot { at: starts[0].1.0.into(), more: 0 },
-                    more => Slot { at: ranges.len() as u32, more: more as u32 },
-                });
-                if starts.len() > 1 {
-                    ranges.extend(starts.iter().map(|(key, _)| *key));
-                    ranges.extend(starts.chunks(4).map(|four| {
-                        let codes = four.iter().rev();
-                        codes.fold(0, |all, (_, code)| all << 16 | u64::from(code.0))
-                    }));
-                }
-                own = behind;
+            ranges.push(entry(first, code));
+            let from = ranges.len();
+            ranges.extend(own.iter().map(|(key, code)| entry(*key, *code)));
+            for slot in 0..=1_u64 << bits {
+                let before =
+                    own.partition_point(|(key, _)| (key & u64::MAX >> 16) >> (48 - bits) < slot);
+                slots.push((from + before) as u32);
             }
-            rest = others;
+            ranges.extend(BEHIND);
+            code = own[own.len() - 1].1;
         }
         Self {
             parts: parts.into(),
@@ -161,19 +160,25 @@ impl TableV6 {
     pub(super) fn find(&self, address: u128) -> Code {
         let upper = (address >> 64) as u64;
         let part = self.parts[(upper >> 48) as usize];
+        if part.bits == WHOLE {
+            return self.code(part.at as u16, address);
+        }
         // None of them leaves none.
-        let at = upper << 16 >> 1 >> (63 - part.bits);
-        let slot = self.slots[part.at as usize + at as usize];
-        let code = match slot.more as usize {
-            0 => Code(slot.at as u16),
-            more => {
-                let (starts, codes) = self.ranges[slot.at as usize..].split_at(more + 1);
-                // The first range begins where the slot does.
-                let at = starts.partition_point(|start| *start <= upper) - 1;
-                Code((codes[at / 4] >> (at % 4 * 16)) as u16)
-            }
+        let slot = part.at as usize + (upper << 16 >> 1 >> (63 - part.bits)) as usize;
+        let (from, to) = (self.slots[slot] as usize, self.slots[slot + 1] as usize);
+        let is_before = |range: &u64| *range <= (upper << 16 | u64::from(Code::NOTHING.0 - 1));
+        let behind = if to - from <= LOOK {
+            let some: &[u64; LOOK] = self.ranges[from..][..LOOK].try_into().expect("so many");
+            from + some.iter().map(|range| usize::from(is_before(range))).sum::<usize>()
+        } else {
+            from + self.ranges[from..to].partition_point(is_before)
         };
-        match code {
+        self.code(self.ranges[behind - 1] as u16, address)
+    }
+
+    #[inline]
+    fn code(&self, code: u16, address: u128) -> Code {
+        match Code(code) {
             Code::DEEPER => ranges::find(&self.deeper, address),
             code => code,
         }
@@ -183,6 +188,12 @@ impl TableV6 {
         let upper = size_of_val(&*self.parts) + size_of_val(&*self.slots);
         upper + size_of_val(&*self.ranges) + size_of_val(&*self.deeper)
     }
+}
+
+/// The lower 48 bits of an upper half, and what is said from there on.
+fn entry(upper: u64, code: Code) -> u64 {
+    debug_assert_ne!(code, Code::NOTHING);
+    upper << 16 | u64::from(code.0)
 }
 
 /// A part has at most so many slots, as a power of two.

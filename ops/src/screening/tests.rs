@@ -25,6 +25,7 @@ impl Rules {
             allow_lists: Vec::new(),
             databases: Vec::new(),
             unknown: Verdict::Allow,
+            has_lookups: false,
         };
         Self { folder: tempfile::tempdir().unwrap(), sources }
     }

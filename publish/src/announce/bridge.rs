@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Announcer;
+use crate::screening::Screening;
 
 /// The tracker of the engine. It ends when it is dropped.
 #[derive(Debug)]
@@ -37,15 +38,16 @@ type Offered = Arc<Mutex<HashMap<InfoHash, Vec<SocketAddr>>>>;
 struct Known {
     announcer: Announcer,
     offered: Offered,
+    screening: Screening,
 }
 
 impl Bridge {
-    /// Listens at a port of 127.0.0.1 that the system chooses.
-    pub async fn start(announcer: Announcer) -> io::Result<Self> {
+    /// Listens at a port of 127.0.0.1 that the system chooses. Nobody is told whom the rules about addresses refuse.
+    pub async fn start(announcer: Announcer, screening: Screening) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}/announce", listener.local_addr()?);
         let offered = Offered::default();
-        let known = Known { announcer, offered: Arc::clone(&offered) };
+        let known = Known { announcer, offered: Arc::clone(&offered), screening };
         let routes = Router::new().route("/announce", get(announce)).with_state(known);
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, routes).await {
@@ -102,6 +104,7 @@ impl Known {
                 peers.push(peer);
             }
         }
+        peers.retain(|peer| !self.screening.refuses(peer.ip()));
         answer(if alone { SOON } else { LATER }, &peers)
     }
 }

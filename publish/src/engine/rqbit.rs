@@ -19,8 +19,9 @@ use librqbit::dht::Id20;
 use librqbit::limits::LimitsConfig;
 use librqbit::storage::StorageFactoryExt;
 use librqbit::{
-    AddTorrent, AddTorrentOptions, AddTorrentResponse, ListenerMode, ListenerOptions,
-    ManagedTorrent, PeerConnectionOptions, Session, SessionOptions, TorrentStatsState,
+    AddTorrent, AddTorrentOptions, AddTorrentResponse, ConnectionOptions, ListenerMode,
+    ListenerOptions, ManagedTorrent, PeerConnectionOptions, Session, SessionOptions,
+    TorrentStatsState,
 };
 use shard::InfoHash;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 use self::storage::{Factory, Files};
 use super::content::Descriptors;
 use super::fetch::{Engine, EngineError, Failure, Fetch, POLL, Progress, State, blocking, said};
+use super::gateway::Gateway;
+use crate::screening::Screening;
 
 /// How librqbit is used.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +55,8 @@ pub struct Rqbit {
     descriptors: Arc<Descriptors>,
     fetches: Mutex<HashMap<InfoHash, Arc<Fetching>>>,
     peers_max: usize,
+    /// Where there are rules about addresses.
+    _gateway: Option<Gateway>,
 }
 
 struct Fetching {
@@ -64,6 +69,23 @@ struct Fetching {
 impl Rqbit {
     /// Starts it; must be called within a tokio runtime of several threads, as it hashes on them.
     pub async fn start(options: Options) -> Result<Self, EngineError> {
+        Self::start_screened(options, Screening::default()).await
+    }
+
+    /// The same, and it connects to nobody whom the rules about addresses refuse. Its own list of them is read once; so it
+    /// goes by a proxy in this process where there are any rules.
+    pub async fn start_screened(
+        options: Options,
+        screening: Screening,
+    ) -> Result<Self, EngineError> {
+        let gateway = match screening.has_rules() {
+            true => Some(Gateway::start(screening).await.map_err(said("did not start"))?),
+            false => None,
+        };
+        let through = |gateway: &Gateway| ConnectionOptions {
+            proxy_url: Some(gateway.url()),
+            ..ConnectionOptions::default()
+        };
         let listen = ListenerOptions {
             mode: ListenerMode::TcpOnly,
             listen_addr: ([127, 0, 0, 1], 0).into(),
@@ -79,6 +101,7 @@ impl Rqbit {
             fastresume: false,
             peer_id: Some(Id20::new(options.peer_id)),
             listen: Some(listen),
+            connect: gateway.as_ref().map(through),
             ratelimits: LimitsConfig {
                 download_bps: bytes_per_second(options.download_rate),
                 upload_bps: bytes_per_second(options.upload_rate),
@@ -98,6 +121,7 @@ impl Rqbit {
             descriptors: Arc::new(Descriptors::new(options.descriptors_max)),
             fetches: Mutex::default(),
             peers_max: options.peers_max,
+            _gateway: gateway,
         })
     }
 

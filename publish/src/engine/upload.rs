@@ -12,7 +12,7 @@ mod slots;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -31,6 +31,7 @@ use self::rate::Bucket;
 use self::slots::Slots;
 pub use super::content::Change;
 use super::content::{Content, Descriptors};
+use crate::screening::Screening;
 use crate::torrent::{Identity, Metainfo};
 
 /// The bounds of uploading.
@@ -143,6 +144,9 @@ pub enum DialError {
     /// There is a connection with it, or there are as many connections as may be.
     #[error("there are enough connections")]
     Enough,
+    /// The rules about addresses refuse it.
+    #[error("the rules about addresses refuse it")]
+    Refused,
     /// It did not answer.
     #[error("the peer does not answer")]
     Unreachable(#[source] io::Error),
@@ -163,6 +167,7 @@ struct Shared {
     torrents: RwLock<HashMap<InfoHash, Entry>>,
     numbers: AtomicU64,
     admission: Arc<Admission>,
+    screening: Screening,
     bucket: Bucket,
     slots: Slots,
     descriptors: Descriptors,
@@ -204,6 +209,17 @@ impl Uploads {
         limits: Limits,
         peer_id: [u8; 20],
     ) -> Result<(Self, mpsc::UnboundedReceiver<Event>), ListenError> {
+        Self::listen_screened(addresses, limits, peer_id, Screening::default())
+    }
+
+    /// The same, without those whom the rules about addresses refuse: they are closed without a word, also when rules
+    /// change.
+    pub fn listen_screened(
+        addresses: &[SocketAddr],
+        limits: Limits,
+        peer_id: [u8; 20],
+        screening: Screening,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Event>), ListenError> {
         let listeners = acceptor::bind(addresses)?;
         let addresses: Vec<_> =
             listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
@@ -222,6 +238,7 @@ impl Uploads {
             torrents: RwLock::default(),
             numbers: AtomicU64::new(0),
             admission: Arc::new(Admission::new(bounds)),
+            screening,
             bucket: Bucket::new(limits.upload_rate),
             slots: Slots::new(limits.slots_max),
             descriptors: Descriptors::new(limits.descriptors_max),
@@ -306,6 +323,9 @@ impl Uploads {
             Some(Entry::Complete(torrent)) => torrent,
             _ => return Err(DialError::Unknown(info_hash)),
         };
+        if shared.screening.turns_away(address.ip(), "peer") {
+            return Err(DialError::Refused);
+        }
         let is_there = torrent.peers().iter().any(|peer| peer.address == address);
         let _dial = shared.dials.try_acquire().map_err(|_| DialError::Enough)?;
         let pass =
@@ -325,15 +345,10 @@ impl Uploads {
         let handshake = handshake
             .filter(|theirs| theirs.info_hash == info_hash && theirs.peer_id != shared.peer_id)
             .ok_or(DialError::Stranger)?;
-        shared.spawn(connection::run(
-            shared.clone(),
-            torrent,
-            stream,
-            address,
-            handshake,
-            pass,
-            true,
-        ));
+        shared.spawn_screened(
+            address.ip(),
+            connection::run(shared.clone(), torrent, stream, address, handshake, pass, true),
+        );
         Ok(())
     }
 
@@ -431,6 +446,24 @@ pub struct PeerStats {
 impl Shared {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// The same, until new rules refuse who is at the other end.
+    fn spawn_screened(
+        self: &Arc<Self>,
+        address: IpAddr,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        if !self.screening.has_rules() {
+            return self.spawn(task);
+        }
+        let screening = self.screening.clone();
+        self.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = screening.until_refused(address) => {}
+            }
+        });
     }
 
     fn entry(&self, info_hash: &InfoHash) -> Option<Entry> {

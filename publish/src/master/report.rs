@@ -61,6 +61,7 @@ impl Master {
             uploaded: activity.uploaded,
             upload_rate: activity.upload_rate,
             peers: activity.peers,
+            screened: self.screening.refused(),
             progress: self.hasher.progress(),
         }
     }
@@ -119,6 +120,7 @@ impl Master {
             ));
         }
         troubles.extend(self.certificates.as_ref().and_then(Certificates::trouble));
+        troubles.extend(self.screening.trouble());
         troubles.extend(trackers);
         troubles
     }

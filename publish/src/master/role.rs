@@ -29,6 +29,7 @@ use crate::durable::{self, FileError, Readers};
 use crate::feed::{FeedAddress, List, PublicKey, RemovalRules, TrustedKeys};
 use crate::node::NodeOptions;
 use crate::options::{self, Order};
+use crate::screening::Screening;
 use crate::seeder::{self, CONTENT, Ended, Held, HeldState, ITEMS, Own, Poller, Settings};
 use crate::shelf::Shelf;
 use crate::torrent::Metainfo;
@@ -169,6 +170,7 @@ impl Site<'_> {
                 announce_port: options.peers.announce_port,
                 upload_rate: options.peers.upload_rate.map(|rate| rate.0 as u64),
                 tiers: options.tracker_override.iter().map(|tier| tier.0.clone()).collect(),
+                screening: Screening::open(options.screening.sources())?,
             },
             download_rate: None,
             bytes_max: None,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use ops::screening::ScreeningError;
 use ops::tls::KeptError;
 use persist::DataDirError;
 use ring::digest;
@@ -29,6 +30,7 @@ use crate::durable::{self, FileError};
 use crate::feed::{FeedAddress, KeyError, KeyPair, Page};
 use crate::node::{Node, NodeError, NodeOptions};
 use crate::options;
+use crate::screening::Screening;
 use crate::torrent::{self, Metainfo, TorrentError};
 use crate::watch::{self as watching, Rules, Watcher};
 use crate::web::status::Status;
@@ -82,6 +84,9 @@ pub enum StartError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] KeptError),
+    /// The rules about addresses cannot be used.
+    #[error(transparent)]
+    Screening(#[from] ScreeningError),
     /// The standby does not start, or has ended.
     #[error(transparent)]
     Standby(#[from] crate::seeder::StartError),
@@ -161,10 +166,18 @@ pub(super) async fn publish(
     let control = Control::new(said, orders);
     let ready = control.ready();
     let mut pages = tokio::task::JoinSet::new();
+    let screening = Screening::open(options.screening.sources())?;
+    pages.spawn(screening.clone().look_after());
     if let Some(at) = options.control {
         let listener = Listener::bind("control", at).await?;
         tracing::info!(address = %listener.address(), "status, metrics, health and commands");
-        pages.spawn(listener.serve(control.router(), false, None, stop.clone()));
+        pages.spawn(listener.serve(
+            control.router(),
+            false,
+            None,
+            Screening::default(),
+            stop.clone(),
+        ));
     }
     let certificates = certificates(options, &data)?;
     if let Some(at) = options.serve {
@@ -175,13 +188,15 @@ pub(super) async fn publish(
             pages.spawn(certificates.clone().look_after());
         }
         let router = public(docroot.folder(), served.clone());
-        pages.spawn(listener.serve(router, true, certificates.clone(), stop.clone()));
+        let (certificates, screening) = (certificates.clone(), screening.clone());
+        pages.spawn(listener.serve(router, true, certificates, screening, stop.clone()));
     }
     let node_options = NodeOptions {
         listen: options.peers.listen.clone(),
         announce_port: options.peers.announce_port,
         upload_rate: options.peers.upload_rate.map(|rate| rate.0 as u64),
         tiers: options.tracker_override.iter().map(|tier| tier.0.clone()).collect(),
+        screening: screening.clone(),
     };
     let (node, uploads) = Node::start(&node_options).await?;
     tracing::info!(addresses = ?node.addresses(), port = node.port(), "listening for peers");
@@ -316,6 +331,7 @@ pub(super) async fn publish(
         undone_next: Instant::now(),
         data_trouble: None,
         certificates,
+        screening,
         status,
         started: crate::unix_seconds(),
     };

@@ -4,11 +4,16 @@ use std::net::SocketAddr;
 
 use ops::options::{Conflict, Setting, overlap, word, written, written_at};
 
-use super::{Fetcher, Master, Overwrite, Peers, Seeder};
+use super::{Fetcher, Master, Overwrite, Peers, Screening, Seeder};
+
+fn screening(options: &Screening, found: &mut Vec<Conflict>) {
+    found.extend(options.mistakes().map(|(names, text)| Conflict::new(names, text)));
+}
 
 /// What a Master cannot be started with.
 pub(super) fn master(options: &Master) -> Vec<Conflict> {
     let mut found = Vec::new();
+    screening(&options.screening, &mut found);
     if options.watch.is_none() {
         found.push(Conflict::new(
             &["watch"],
@@ -134,6 +139,7 @@ pub(super) fn master(options: &Master) -> Vec<Conflict> {
 /// What a Seeder cannot be started with.
 pub(super) fn seeder(options: &Seeder) -> Vec<Conflict> {
     let mut found = Vec::new();
+    screening(&options.screening, &mut found);
     if options.feed.is_empty() {
         found.push(Conflict::new(
             &["feed"],

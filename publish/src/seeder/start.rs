@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ops::options::SecretError;
+use ops::screening::ScreeningError;
 use persist::{DataDir, DataDirError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -28,6 +29,7 @@ use crate::engine::{Engine, EngineError, Rqbit, RqbitOptions, Transmission, Tran
 use crate::feed::{BYTES_MAX, FeedAddress, List, PublicKey, RemovalRules};
 use crate::node::{Node, NodeError, NodeOptions};
 use crate::options::{self, Fetcher, Order};
+use crate::screening::Screening;
 use crate::shelf::{Shelf, ShelfError};
 use crate::torrent::{Identity, Metainfo, TorrentError};
 use crate::web::status::{Role, Status};
@@ -36,6 +38,9 @@ use crate::web::{Control, Listener, ListenerError};
 /// Why a Seeder does not start, or has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The rules about addresses cannot be used.
+    #[error(transparent)]
+    Screening(#[from] ScreeningError),
     /// The data folder cannot be used, as when another process has it.
     #[error(transparent)]
     Data(#[from] DataDirError),
@@ -159,6 +164,7 @@ pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(
             announce_port: options.peers.announce_port,
             upload_rate: options.peers.upload_rate.map(|rate| rate.0 as u64),
             tiers: options.tracker_override.iter().map(|tier| tier.0.clone()).collect(),
+            screening: Screening::open(options.screening.sources())?,
         },
         download_rate: options.download_rate.map(|rate| rate.0 as u64),
         bytes_max: options.disk_max.map(|max| max.0 as u64),
@@ -208,20 +214,31 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
     if let Some(at) = settings.control {
         let listener = Listener::bind("control", at).await?;
         tracing::info!(address = %listener.address(), "status, metrics, health and commands");
-        pages.spawn(listener.serve(control.router(), false, None, stop.clone()));
+        pages.spawn(listener.serve(
+            control.router(),
+            false,
+            None,
+            Screening::default(),
+            stop.clone(),
+        ));
     }
+    let screening = settings.node.screening.clone();
+    pages.spawn(screening.clone().look_after());
     let (node, uploads) = Node::start(&settings.node).await?;
     tracing::info!(addresses = ?node.addresses(), port = node.port(), "listening for peers");
     let engine: Arc<dyn Engine> = match settings.fetcher {
         By::Rqbit => Arc::new(
-            Rqbit::start(RqbitOptions {
-                peer_id: node.peer_id(),
-                announce_port: node.port(),
-                download_rate: settings.download_rate,
-                upload_rate: settings.node.upload_rate,
-                peers_max: PEERS_MAX,
-                descriptors_max: 128,
-            })
+            Rqbit::start_screened(
+                RqbitOptions {
+                    peer_id: node.peer_id(),
+                    announce_port: node.port(),
+                    download_rate: settings.download_rate,
+                    upload_rate: settings.node.upload_rate,
+                    peers_max: PEERS_MAX,
+                    descriptors_max: 128,
+                },
+                screening.clone(),
+            )
             .await?,
         ),
         By::Transmission { url, login } => Arc::new(
@@ -236,7 +253,8 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
             .await?,
         ),
     };
-    let bridge = Bridge::start(node.announcer().clone()).await.map_err(StartError::Bridge)?;
+    let bridge = Bridge::start(node.announcer().clone(), screening.clone());
+    let bridge = bridge.await.map_err(StartError::Bridge)?;
     let (came, coming) = mpsc::unbounded_channel();
     let name = name(&data, &node.peer_id());
     let looking = Looking::begin(&content).map_err(FileError::of("read", &content))?;
@@ -269,6 +287,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
         started: crate::unix_seconds(),
         name,
         looking,
+        screening,
     };
     seeder.resume()?;
     for Own { metainfo, root, identities } in settings.own {

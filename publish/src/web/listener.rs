@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Certificates;
+use crate::screening::Screening;
 
 /// A bound listener.
 #[derive(Debug)]
@@ -57,12 +58,13 @@ impl Listener {
     }
 
     /// Answers with `router` until `stop`, over TLS where there are `certificates`. A connection may last
-    /// [`CONNECTION_TIME`]; `transfers` says that large content is served, which takes as long as it takes while it moves.
+    /// [`CONNECTION_TIME`]; whom `screening` refuses is closed without a word; `transfers` says that large content is served, which takes as long as it takes while it moves.
     pub async fn serve(
         self,
         router: Router,
         transfers: bool,
         certificates: Option<Certificates>,
+        screening: Screening,
         stop: CancellationToken,
     ) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -80,10 +82,14 @@ impl Listener {
                 },
                 () = stop.cancelled() => return,
             };
+            if screening.turns_away(from.ip(), "http") {
+                continue;
+            }
             let router = router.clone().layer(axum::Extension(ConnectInfo(from)));
             let stop = stop.clone();
             let tls = certificates.as_ref().map(|certificates| certificates.config());
-            tokio::spawn(async move {
+            let until = screening.clone();
+            let answered = async move {
                 match tls {
                     None => converse(stream, router, transfers, stop).await,
                     Some(config) => {
@@ -95,6 +101,12 @@ impl Listener {
                     }
                 }
                 drop(place);
+            };
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = answered => {}
+                    () = until.until_refused(from.ip()) => {}
+                }
             });
         }
     }

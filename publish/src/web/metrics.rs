@@ -47,6 +47,13 @@ static ALL: &[Metric] = &[
         series: |status| one(status.started as f64),
     },
     Metric {
+        name: "margay_publish_screened_total",
+        is_counter: true,
+        labels: &[],
+        help: "Connections that were closed, or not made, as the rules about addresses refuse who is there.",
+        series: |status| one(status.screened as f64),
+    },
+    Metric {
         name: "margay_publish_files",
         is_counter: false,
         labels: &["state"],

@@ -29,6 +29,9 @@ pub struct Status {
     pub upload_rate: u64,
     /// Peers that are connected.
     pub peers: usize,
+    /// Connections that were refused, or not made, since the start for an address.
+    #[serde(default)]
+    pub screened: u64,
     /// Bytes that are hashed or fetched now, and of how many.
     pub progress: Option<(u64, u64)>,
 }

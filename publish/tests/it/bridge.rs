@@ -12,6 +12,7 @@ use librqbit::{
 };
 use publish::announce::bridge::Bridge;
 use publish::announce::{Announcer, Options, Torrent, Transfer};
+use publish::screening::Screening;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use shard::InfoHash;
 
@@ -22,7 +23,7 @@ const PIECE: usize = 1 << 16;
 async fn peers_that_are_offered_later_reach_librqbit() {
     let content = content();
     let announcer = Announcer::start(Options::new(6881).unwrap()).await.unwrap();
-    let bridge = Bridge::start(announcer.clone()).await.unwrap();
+    let bridge = Bridge::start(announcer.clone(), Screening::default()).await.unwrap();
     let (torrent, info_hash) = torrent(&content, bridge.url());
 
     let seeding = tempfile::tempdir().unwrap();
@@ -63,7 +64,7 @@ async fn peers_that_are_offered_later_reach_librqbit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_torrents_of_this_node_are_answered() {
     let announcer = Announcer::start(Options::new(6881).unwrap()).await.unwrap();
-    let bridge = Bridge::start(announcer.clone()).await.unwrap();
+    let bridge = Bridge::start(announcer.clone(), Screening::default()).await.unwrap();
     assert!(bridge.url().starts_with("http://127.0.0.1:"));
     let info_hash = InfoHash([b'a'; 20]);
     let url = format!("{}?info_hash=aaaaaaaaaaaaaaaaaaaa", bridge.url());

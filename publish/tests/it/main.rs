@@ -18,6 +18,7 @@ mod operating;
 mod places;
 mod prepared;
 mod registered;
+mod screened;
 mod signals;
 mod site;
 mod story;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use ops::lists::TorrentLists;
 use ops::screening::Table;
+use ops::screening::lookups::Said;
 use persist::postgres::SaidAt;
 use shard::private::{self, Change, Endpoints, Rules, User, UserId};
 use shard::{Announce, Counts, InfoHash, Piece, Seconds};
@@ -233,6 +234,8 @@ pub enum Command {
     Lists(Arc<TorrentLists>),
     /// Serve by these rules about addresses from now on.
     Screening(Arc<Table>),
+    /// Look-ups say this of countries.
+    Countries(Arc<[Said]>),
     /// Show these certificates from now on.
     Certificates(Arc<rustls::ServerConfig>),
     /// Drop the swarms of these torrents, as far as this core owns them.

@@ -21,8 +21,9 @@ use crate::wire::proxy::{self, Parsed, Said};
 const READ_BYTES: usize = 512;
 
 /// A new connection from `proxy`: reads what is there, and lets in whom it is for.
-pub fn greet(core: &SharedCore, connection: Held, proxy: IpAddr, is_tls: bool) {
-    if !core.borrow().is_proxy(proxy) {
+pub fn greet(core: &SharedCore, connection: Held, remote: Remote, is_tls: bool) {
+    let proxy = remote.connection();
+    if !remote.is_unix() && !core.borrow().is_proxy(proxy) {
         return refuse(core, proxy, &"not a trusted-proxy");
     }
     let mut input = std::mem::take(&mut core.borrow_mut().desk.http_in);

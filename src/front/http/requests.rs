@@ -97,7 +97,7 @@ impl Core {
             };
             seen = 0;
             consumed += taken;
-            let client = self.client_of(&head, remote.connection());
+            let client = self.client_of(&head, *remote);
             remote.set_client(client);
             let front = self.engine.counters.front(Protocol::Http, family(client));
             front.received_bytes += taken as u64;

@@ -93,11 +93,22 @@ impl fmt::Debug for Forwarded<'_> {
 /// A hop that is no address ends the reading: the request came from the last proxy before it then, as far as anybody
 /// can tell. So does an empty one, which a proxy leaves that does not know, and the beginning of the list.
 pub fn client_address(remote: IpAddr, forwarded: &Forwarded<'_>, trusted: &[IpNet]) -> IpAddr {
-    let mut address = remote.to_canonical();
+    let address = remote.to_canonical();
+    client_behind(address, is_trusted(address, trusted), forwarded, trusted)
+}
+
+/// The same of a request that `remote` has brought, which is a proxy to be believed or not.
+pub fn client_behind(
+    remote: IpAddr,
+    is_proxy: bool,
+    forwarded: &Forwarded<'_>,
+    trusted: &[IpNet],
+) -> IpAddr {
+    let (mut address, mut is_proxy) = (remote, is_proxy);
     let mut hops = forwarded.hops();
-    while is_trusted(address, trusted) {
+    while is_proxy {
         match hops.next().flatten().and_then(hop_address) {
-            Some(hop) => address = hop,
+            Some(hop) => (address, is_proxy) = (hop, is_trusted(hop, trusted)),
             None => break,
         }
     }

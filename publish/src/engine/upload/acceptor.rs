@@ -47,8 +47,12 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     while let Some(accepted) = shared.stop.run_until_cancelled(listener.accept()).await {
         match accepted {
+            Ok((_, address)) if shared.screening.turns_away(address.ip(), "peer") => {}
             Ok((stream, address)) => match shared.admission.enter(address.ip()) {
-                Some(pass) => shared.spawn(answer(shared.clone(), stream, address, pass)),
+                Some(pass) => {
+                    let answer = answer(shared.clone(), stream, address, pass);
+                    shared.spawn_screened(address.ip(), answer);
+                }
                 None => {
                     shared.refused.fetch_add(1, Ordering::Relaxed);
                 }
