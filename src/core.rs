@@ -3,6 +3,7 @@
 
 pub mod connection_id;
 pub mod crowd;
+pub mod floods;
 pub mod interval;
 pub mod load;
 pub mod mesh;
@@ -22,6 +23,7 @@ use crate::api::OpenState;
 use crate::config::{Config, Refusals};
 use crate::core::connection_id::ConnectionIds;
 use crate::core::crowd::Crowd;
+use crate::core::floods::Floods;
 use crate::core::interval::Controller;
 use crate::core::mesh::Address;
 use crate::core::mesh::ask::Stood;
@@ -57,6 +59,8 @@ pub struct Engine {
     pub said: Standings,
     /// Which addresses are served.
     pub gate: Gate,
+    /// How much is answered, and of whom.
+    pub floods: Floods,
     /// So many rounds of the sweep are to be made sooner, as rules about addresses have changed.
     pub hurried_rounds: u8,
     /// The other cores; this one's own address is among them.
@@ -108,6 +112,15 @@ pub enum Refused {
     /// There is no full scrape to be had now.
     #[error(transparent)]
     FullScrape(NotLent),
+    /// Its network has asked too often.
+    #[error("Too many requests")]
+    Rate,
+    /// Its service has had as many requests as it may.
+    #[error("Tracker busy, please try later")]
+    Shed,
+    /// Its service has been switched off.
+    #[error("Service is switched off")]
+    Off,
     /// The country of its address is not known.
     #[error("Tracker busy, please try again")]
     Deferred,
@@ -122,6 +135,8 @@ impl Refused {
         match self {
             Refused::Torrent | Refused::Withdrawn(_) => Reason::Torrent,
             Refused::Full(_) => Reason::Full,
+            Refused::Rate => Reason::Rate,
+            Refused::Shed | Refused::Off => Reason::Shed,
             Refused::Overload | Refused::FullScrape(_) | Refused::Deferred | Refused::Draining => {
                 Reason::Overload
             }
@@ -149,6 +164,9 @@ pub const SOON: Seconds = Seconds(60);
 
 /// When a client comes back that will not be served, as sites are used to.
 pub const LATE: Seconds = Seconds(5400);
+
+/// No answer has a longer interval.
+const LATEST: Seconds = Seconds(12 * 3600);
 
 /// A peer may move to where the sweep has been already, but not twice.
 pub const HURRIED_ROUNDS: u8 = 2;
@@ -302,6 +320,9 @@ impl Engine {
             | Refused::FullScrape(_)
             | Refused::Deferred
             | Refused::Draining => TurnedAway::Nobody { interval: self.soon(), says_why: false },
+            Refused::Rate | Refused::Shed | Refused::Off => {
+                TurnedAway::Nobody { interval: self.much_later(), says_why: false }
+            }
         }
     }
 
@@ -316,6 +337,13 @@ impl Engine {
     /// When somebody who could not be served for the moment comes back.
     pub fn soon(&mut self) -> Seconds {
         SOON + Seconds(self.random.u32(..=SOON.0))
+    }
+
+    /// When somebody comes back who asks more than there is room for: in one to two intervals, so that those who were turned
+    /// away together do not come together.
+    pub fn much_later(&mut self) -> Seconds {
+        let interval = self.interval.current();
+        (interval + Seconds(self.random.u32(..=interval.0))).min(LATEST)
     }
 
     /// The interval to answer now.

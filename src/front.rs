@@ -13,6 +13,7 @@ pub mod udp;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ops::counters::{Family, Protocol, Reason};
 use rustls::ServerConfig;
@@ -126,6 +127,16 @@ impl Core {
         front.refusals[Reason::Timeout as usize] += late;
     }
 }
+
+/// Waits for as long as a service does not take what comes. The kernel keeps what it has room for meanwhile.
+async fn rest_while(core: &SharedCore, is_at_rest: impl Fn(&Core) -> bool) {
+    while is_at_rest(&core.borrow()) {
+        glommio::timer::sleep(REST).await;
+    }
+}
+
+/// Time between two looks whether a service that rests goes on.
+const REST: Duration = Duration::from_millis(100);
 
 /// Sends a gathered scrape where it goes.
 pub fn bring(core: &mut Core, reply_to: ReplyTo, counts: Vec<Option<Counts>>) {

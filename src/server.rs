@@ -201,6 +201,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     let state = Arc::new(control_state(&listeners, events.clone()));
     say_sizes(&lists, &state);
     certificates.iter().for_each(|certificates| certificates.show(&state));
+    state.show_services(&listeners.addresses.services());
     if let Some(screening) = &screening {
         state.screen_by(screening.table());
         screening.show(&state);
@@ -233,6 +234,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
         connection_ids: ids,
         lists: lists.clone(),
         screening: screening.as_ref().map(Screening::table),
+        shedding: Arc::default(),
         tls: certificates.as_ref().map(Certificates::config),
     };
     let register = match config.private {

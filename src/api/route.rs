@@ -52,6 +52,10 @@ pub enum Call {
     RemoveClientRule,
     /// Many changes.
     Bulk,
+    /// What is listened for.
+    Services,
+    /// A service is on, or off.
+    PutService,
 }
 
 /// A page and a method that it knows.
@@ -70,7 +74,7 @@ const fn route(method: &'static str, path: &'static str, call: Call) -> Route {
 }
 
 /// All of them.
-pub const ROUTES: [Route; 23] = [
+pub const ROUTES: [Route; 25] = [
     route("GET", "openapi.json", Call::Describe),
     route("GET", "users", Call::Users),
     route("GET", "users/{id}", Call::ShowUser),
@@ -94,6 +98,8 @@ pub const ROUTES: [Route; 23] = [
     route("PUT", "client-rules/{prefix}", Call::PutClientRule),
     route("DELETE", "client-rules/{prefix}", Call::RemoveClientRule),
     route("POST", "bulk", Call::Bulk),
+    route("GET", "services", Call::Services),
+    route("PUT", "services/{service}", Call::PutService),
 ];
 
 /// The path that all others are below.

@@ -80,6 +80,7 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
         found.push(Conflict::new(&["https", "tls-certificate", "tls-key"], error.to_string()));
     }
     found.extend(config.screening_mistakes().map(|(names, text)| Conflict::new(names, text)));
+    found.extend(config.flood_mistakes().map(|(names, text)| Conflict::new(names, text)));
     private(config, &mut found);
     open(config, &mut found);
     let (header, request) = (config.http_header_timeout, config.http_request_timeout);
@@ -213,6 +214,11 @@ pub(super) fn idle(config: &Config, settings: &[Setting]) -> Vec<String> {
     if config.screen_deny_country.is_empty() && config.screen_allow_country.is_empty() {
         for name in ["screen-database", "screen-unknown"] {
             say(name, "does nothing without screen-deny-country or screen-allow-country");
+        }
+    }
+    if config.rate_requests.is_none() && config.rate_connections.is_none() {
+        for name in ["rate-network-v4", "rate-network-v6", "rate-exempt"] {
+            say(name, "does nothing without rate-requests or rate-connections");
         }
     }
     if !config.full_scrape {

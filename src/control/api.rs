@@ -4,6 +4,7 @@
 mod highest;
 mod look;
 mod open;
+mod operator;
 mod stream;
 
 use std::collections::HashSet;
@@ -404,7 +405,7 @@ pub(super) async fn answer(
         (Some(api), _) => api,
     };
     let draining = state.phase() == Phase::Draining;
-    let answered = api.hear(request, address, draining, &lease).await;
+    let answered = api.hear(&state, request, address, draining, &lease).await;
     api.note(answered.as_ref().map(|_| ()));
     answered.unwrap_or_else(|failure| fail(&failure, &path))
 }
@@ -412,6 +413,7 @@ pub(super) async fn answer(
 impl Api {
     async fn hear(
         self: &Arc<Self>,
+        state: &State,
         request: Request,
         address: IpAddr,
         draining: bool,
@@ -433,10 +435,14 @@ impl Api {
             | Call::PutGroup
             | Call::PutTorrent
             | Call::PutToken
-            | Call::PutClientRule => read_body(request, BODY_BYTES_MAX).await?,
+            | Call::PutClientRule
+            | Call::PutService => read_body(request, BODY_BYTES_MAX).await?,
             Call::Bulk => read_body(request, BULK_BYTES_MAX).await?,
             _ => json!({}),
         };
+        if let Some(value) = self.hear_operator(state, call, &parts, &body, &asker).await? {
+            return Ok(respond(StatusCode::OK, &value));
+        }
         if let Of::Open(register) = &self.of {
             if !open::knows(call) {
                 return Err(Failure::NotPrivate);

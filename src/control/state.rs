@@ -10,6 +10,7 @@ use ops::health::{Phase, Watch};
 use ops::metrics::{Exporter, Sample};
 use ops::process;
 use ops::screening::{Gate, Table, Verdict};
+use ops::service::{Service, Serving};
 use ops::slot::Slot;
 use rustls::ServerConfig;
 use shard::Seconds;
@@ -38,6 +39,8 @@ pub struct State {
     lists: Mutex<Lists>,
     tls: Mutex<Tls>,
     certificates: Mutex<Option<Arc<ServerConfig>>>,
+    /// What the tracker listens for, and whether it is on.
+    services: Mutex<Vec<(Service, bool)>>,
     screening: Mutex<Screening>,
     /// Who may ask here, and who was turned away.
     gate: Mutex<(Gate, Screened)>,
@@ -73,6 +76,7 @@ impl State {
             lists: Mutex::default(),
             tls: Mutex::default(),
             certificates: Mutex::default(),
+            services: Mutex::default(),
             screening: Mutex::default(),
             gate: Mutex::default(),
             books: OnceLock::new(),
@@ -127,6 +131,33 @@ impl State {
     /// What is known of TLS.
     pub(super) fn tls(&self) -> Tls {
         lock(&self.tls).clone()
+    }
+
+    /// Says what the tracker listens for; all of it is on.
+    pub fn show_services(&self, services: &[Service]) {
+        *lock(&self.services) = services.iter().map(|service| (*service, true)).collect();
+    }
+
+    /// Says that a service is on from now on, or off.
+    pub(super) fn switch(&self, service: Service, is_on: bool) {
+        let mut services = lock(&self.services);
+        services.iter_mut().filter(|(of, _)| *of == service).for_each(|(_, on)| *on = is_on);
+    }
+
+    /// What the tracker listens for, whether it is on, and how it is doing on all cores.
+    pub(super) fn services(&self) -> Vec<(Service, bool, Serving)> {
+        let cores = self.cores();
+        let services = lock(&self.services).clone();
+        let of = |(service, is_on): (Service, bool)| {
+            let sum = cores.iter().map(|core| core.services[service as usize]);
+            let sum = sum.fold(Serving::default(), |all, core| Serving {
+                is_off: !is_on,
+                is_shedding: all.is_shedding || core.is_shedding,
+                shed: all.shed + core.shed,
+            });
+            (service, is_on, sum)
+        };
+        services.into_iter().map(of).collect()
     }
 
     /// Says what is known of the rules about addresses from now on.
@@ -219,6 +250,7 @@ impl State {
             snapshot: &lock(&self.snapshot),
             lists: *lock(&self.lists),
             tls: &lock(&self.tls),
+            services: &lock(&self.services),
             screening: &lock(&self.screening),
             screened: &lock(&self.gate).1,
             books: books.as_ref(),

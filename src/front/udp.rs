@@ -14,6 +14,7 @@ use std::time::Instant;
 use glommio::net::UdpSocket;
 use ops::counters::{Protocol, Reason};
 use ops::screening::Verdict;
+use ops::service::Service;
 use persist::Trouble;
 use shard::{Announce, Counts, InfoHash, Seconds};
 
@@ -21,7 +22,7 @@ use super::moderation::{self, Moderation};
 use crate::core::mesh::message::{Message, ReplyTo, UdpAnnounce, UdpAsked};
 use crate::core::{Engine, Refused, Scraped, TurnedAway, family};
 use crate::front::udp::port::Waiting;
-use crate::front::{Core, SharedCore, refused};
+use crate::front::{Core, SharedCore, refused, rest_while};
 use crate::net::batch::{BATCH_MAX, Correspondent, Inbox};
 use crate::net::stream;
 use crate::wire::private;
@@ -36,7 +37,9 @@ pub async fn serve(core: SharedCore, port: usize) {
     let mut inbox = Inbox::new();
     let mut moderation = Moderation::default();
     let mut looked = Instant::now();
+    let service = core.borrow().desk.ports[port].service;
     loop {
+        rest_while(&core, |core| core.engine.floods.is_off(service)).await;
         let received = match inbox.receive(stream::borrow(&*socket)) {
             Ok(received) => received,
             Err(error) => {
@@ -61,6 +64,9 @@ pub async fn serve(core: SharedCore, port: usize) {
         }
     }
 }
+
+/// Batches dropped when a service is switched on: more than a buffer holds.
+const DROPPED_BATCHES_MAX: usize = 4096;
 
 /// Waits until a datagram is there and leaves it there.
 async fn wait(socket: &UdpSocket) {
@@ -133,6 +139,19 @@ impl Core {
         }
     }
 
+    /// Switches a service on or off. What waits of one that comes on is dropped: whoever asked has given up, and answers
+    /// would be for nobody.
+    pub fn switch(&mut self, service: Service, is_on: bool) {
+        if is_on && self.engine.floods.is_off(service) {
+            let mut inbox = Inbox::new();
+            for port in self.desk.ports.iter().filter(|port| port.service == service) {
+                let mut drop_some = || inbox.receive(stream::borrow(&*port.socket)).unwrap_or(0);
+                let _ = (0..DROPPED_BATCHES_MAX).take_while(|_| drop_some() > 0).count();
+            }
+        }
+        self.engine.floods.switch(service, is_on);
+    }
+
     fn hear_datagram(
         &mut self,
         port: usize,
@@ -161,6 +180,10 @@ impl Core {
                     let front = self.engine.counters.front(Protocol::Udp, family(address));
                     return front.refuse(Reason::ConnectionId);
                 }
+                // Silence: whoever hears nothing comes back later than who is told something.
+                if self.engine.admit(self.desk.ports[port].service, address, now).is_err() {
+                    return;
+                }
                 if self.engine.private.is_some() {
                     return self.hear_private_udp(port, from, &announce, waiting);
                 }
@@ -182,6 +205,9 @@ impl Core {
                 if !self.is_good(scrape.connection_id, address, now) {
                     let front = self.engine.counters.front(Protocol::Udp, family(address));
                     return front.refuse(Reason::ConnectionId);
+                }
+                if self.engine.admit(self.desk.ports[port].service, address, now).is_err() {
+                    return;
                 }
                 self.hear_scrape_udp(port, from, &scrape, now);
             }

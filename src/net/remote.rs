@@ -8,13 +8,14 @@ use std::net::IpAddr;
 pub struct Remote {
     connection: IpAddr,
     client: IpAddr,
+    is_tls: bool,
 }
 
 impl Remote {
     /// Whose connection it is; of one that begins with the PROXY protocol, whose that says it is.
-    pub fn new(connection: IpAddr) -> Self {
+    pub fn new(connection: IpAddr, is_tls: bool) -> Self {
         let connection = connection.to_canonical();
-        Self { connection, client: connection }
+        Self { connection, client: connection, is_tls }
     }
 
     /// Whose connection it is, an IPv4 address where it is one in the form of IPv6.
@@ -25,6 +26,11 @@ impl Remote {
     /// Who asked last; before the first request, whose connection it is.
     pub fn client(self) -> IpAddr {
         self.client
+    }
+
+    /// Whether the connection has TLS.
+    pub fn is_tls(self) -> bool {
+        self.is_tls
     }
 
     /// Takes note of who asks now.

@@ -126,6 +126,9 @@ fn obey(core: &SharedCore, command: Command) {
     match command {
         Command::Lists(lists) => core.borrow_mut().engine.lists = lists,
         Command::Screening(table) => core.borrow_mut().engine.screen_by(table),
+        Command::Switch(service, is_on) => {
+            core.borrow_mut().switch(service, is_on);
+        }
         Command::Certificates(shown) => core.borrow_mut().desk.tls = Some(shown),
         Command::Forget(torrents) => {
             spawn_local(tick::forget(core.clone(), torrents)).detach();

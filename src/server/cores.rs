@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::control;
 use crate::core::connection_id::ConnectionIds;
 use crate::core::crowd::Crowd;
+use crate::core::floods::{Floods, Shedding};
 use crate::core::interval::{Controller, Policy};
 use crate::core::mesh::barrier;
 use crate::core::mesh::gather::Gather;
@@ -43,6 +44,8 @@ pub(super) struct Outfit {
     pub(super) lists: Arc<TorrentLists>,
     /// Which addresses are served, where there are rules about that.
     pub(super) screening: Option<Arc<Table>>,
+    /// Which services shed load.
+    pub(super) shedding: Arc<Shedding>,
     /// What connections with TLS are shown.
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     /// Where the tracker is private.
@@ -233,7 +236,8 @@ impl Seeds {
 impl Part {
     fn build(self) -> (Core, Result<Restored, Unloaded>) {
         let Part { number, seeds, outfit, snapshot, said, mesh } = self;
-        let Outfit { settings, clock, connection_ids, lists, screening, tls, private } = outfit;
+        let Outfit { settings, clock, connection_ids, lists, screening, shedding, tls, private } =
+            outfit;
         let cores = mesh.len();
         let mut shard = Shard::new(seeds.open, limits(&settings, cores));
         let now = clock.now();
@@ -265,6 +269,7 @@ impl Part {
         }
         let mut counters = ops::counters::Core::default();
         counters.channels = vec![ops::counters::Channel::default(); cores];
+        let floods = Floods::new(settings.rates(cores), &settings.shed_above, cores, &shedding);
         let mut desk = Desk::new(settings.http_connections_max.div_ceil(cores));
         desk.tls = tls;
         let engine = Engine {
@@ -289,6 +294,7 @@ impl Part {
             reply: Reply::default(),
             unheard: Unheard::default(),
             crowd: Crowd::default(),
+            floods,
         };
         (Core { engine, desk }, restored)
     }

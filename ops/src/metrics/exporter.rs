@@ -13,6 +13,7 @@ use crate::counters::{
 use crate::health::Phase;
 use crate::process::Process;
 use crate::screening::Rule;
+use crate::service::Service;
 
 /// Everything the metrics are made of, at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,8 @@ pub struct Sample<'a> {
     pub lists: Lists,
     /// What is known of TLS.
     pub tls: &'a Tls,
+    /// What the tracker listens for, and whether that is on.
+    pub services: &'a [(Service, bool)],
     /// What is known of the rules of screening.
     pub screening: &'a Screening,
     /// Who was turned away for its address elsewhere than on a core.
@@ -84,6 +87,7 @@ impl Exporter {
         if !sample.tls.certificates.is_empty() {
             self.publish_tls(sample.tls, sample.cores);
         }
+        self.publish_services(sample);
         self.publish_screening(sample);
         self.publish_api(&sample.api);
         if let Some(books) = sample.books {
@@ -219,6 +223,16 @@ impl Exporter {
         self.count(&t::PROXIES_SILENT, &[], cores.iter().map(|core| core.proxies_silent).sum());
         let percent = cores.iter().filter_map(|core| core.crowd).map(|(_, percent)| percent).max();
         self.set(&t::CROWD_RATIO, &[], f64::from(percent.unwrap_or(0)) / 100.0);
+    }
+
+    fn publish_services(&self, sample: &Sample<'_>) {
+        for (service, is_on) in sample.services {
+            let cores = || sample.cores.iter().map(|core| core.services[*service as usize]);
+            let label = [service.label()];
+            self.set(&t::SERVICE_ON, &label, yes(*is_on));
+            self.set(&t::SERVICE_SHEDDING, &label, yes(cores().any(|core| core.is_shedding)));
+            self.count(&t::SHED, &label, cores().map(|core| core.shed).sum());
+        }
     }
 
     fn publish_screening(&self, sample: &Sample<'_>) {
@@ -473,6 +487,7 @@ mod tests {
                 }],
                 ..Tls::default()
             },
+            services: &[(Service::Udp4, true), (Service::Https6, false)],
             screening: &Screening { sizes: Some(Sizes::default()), ..Screening::default() },
             screened: &screened,
             books,
@@ -575,6 +590,7 @@ mod tests {
             snapshot: &snapshot,
             lists: Lists::default(),
             tls: &Tls::default(),
+            services: &[],
             screening: &Screening::default(),
             screened: &Screened::default(),
             books: None,

@@ -1,5 +1,6 @@
 //! What the objects of the API are made of.
 
+use ops::service::Service;
 use serde_json::{Value, json};
 use shard::private::GroupId;
 
@@ -141,9 +142,11 @@ fn peer_fields() -> Value {
 
 /// All of them, by name.
 pub(super) fn all() -> Value {
-    let (mut all, open) = (of_all(), of_open());
-    if let (Some(all), Value::Object(open)) = (all.as_object_mut(), open) {
-        all.extend(open);
+    let mut all = of_all();
+    for more in [of_open(), of_operator()] {
+        if let (Some(all), Value::Object(more)) = (all.as_object_mut(), more) {
+            all.extend(more);
+        }
     }
     all
 }
@@ -180,6 +183,22 @@ fn of_open() -> Value {
     })
 }
 
+/// Those about the tracker itself.
+fn of_operator() -> Value {
+    json!({
+        "Service": object(json!({
+            "service": {"type": "string", "enum": Service::ALL.map(Service::label)},
+            "on": yes_or_no("Whether it is served."),
+            "shedding": yes_or_no("Whether more comes than `shed-above` allows, or did within the last seconds."),
+            "shed": {"type": "integer", "minimum": 0, "description": "Requests that were shed since the start."},
+        })),
+        "Services": object(json!({
+            "services": {"type": "array", "items": reference("Service")},
+        })),
+        "ServicePut": sent(&["on"], json!({"on": {"type": "boolean"}})),
+    })
+}
+
 fn of_all() -> Value {
     let mut present = peer_fields();
     present["info_hash"] = hash();
@@ -191,7 +210,7 @@ fn of_all() -> Value {
             "code": {"enum": [
                 "bad_request", "unauthorized", "no_such_page", "method_not_allowed", "not_private",
                 "user_unknown", "user_known", "group_unknown", "group_name_taken", "torrent_unknown", "passkey_taken", "torrent_number", "number_taken", "name_taken",
-                "open_hybrid", "too_large", "full", "not_written", "journal_full", "not_on_disk", "late", "busy", "unavailable",
+                "open_hybrid", "service_unknown", "too_large", "full", "not_written", "journal_full", "not_on_disk", "late", "busy", "unavailable",
             ]},
             "message": {"type": "string"},
         }))})),

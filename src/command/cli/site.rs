@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use ops::service::Service;
 use shard::private::GroupId;
 
 use super::Request;
@@ -22,7 +23,7 @@ const DATA: &[&str] = &["config", "data"];
 
 /// All of them.
 pub(super) fn commands() -> Vec<Command> {
-    vec![user(), user_group(), torrent(), token(), client(), trace(), api_token(), api()]
+    vec![user(), user_group(), torrent(), token(), client(), trace(), service(), api_token(), api()]
 }
 
 fn user() -> Command {
@@ -114,6 +115,25 @@ fn user_group() -> Command {
         .subcommand(asking("remove", "Remove a group; nobody is in it any more").arg(id()))
         .subcommand(asking("show", "Show a group").arg(id()))
         .subcommand(asking("list", "List groups"))
+}
+
+fn service() -> Command {
+    asking(
+        "service",
+        "List what the tracker listens for, or switch some of it off and on until the next start",
+    )
+    .arg(
+        Arg::new("service")
+            .value_name("SERVICE")
+            .help("A protocol over a family")
+            .value_parser(PossibleValuesParser::new(Service::ALL.map(Service::label))),
+    )
+    .arg(
+        Arg::new("state")
+            .value_name("STATE")
+            .help("What it is to be from now on")
+            .value_parser(PossibleValuesParser::new(["on", "off"])),
+    )
 }
 
 fn torrent() -> Command {
@@ -353,7 +373,7 @@ fn grace(text: &str) -> Result<Duration, String> {
 pub(super) fn request(matches: &ArgMatches, outer: &super::Flags) -> Option<Request> {
     let (name, inner) = matches.subcommand()?;
     let (verb, said) = match name {
-        "trace" => ("", inner),
+        "trace" | "service" => ("", inner),
         _ => inner.subcommand().unwrap_or(("", inner)),
     };
     let command = match (name, verb) {
@@ -432,6 +452,15 @@ pub(super) fn request(matches: &ArgMatches, outer: &super::Flags) -> Option<Requ
         }
         ("client", "forget") => SiteCommand::ClientForget { prefix: text_of(said, "prefix") },
         ("client", "list") => SiteCommand::ClientList,
+        ("service", _) => {
+            let service = said.get_one::<String>("service").cloned();
+            match (service, said.get_one::<String>("state")) {
+                (Some(service), Some(state)) => {
+                    SiteCommand::Switch { service, is_on: state == "on" }
+                }
+                (service, _) => SiteCommand::Services { service },
+            }
+        }
         ("trace", _) => SiteCommand::Trace { user: number(said) },
         ("api-token", verb) => {
             let name = || said.get_one::<Name>("name").expect("clap requires it").clone();

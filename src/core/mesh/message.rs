@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use ops::lists::TorrentLists;
 use ops::screening::Table;
+use ops::service::Service;
 use persist::postgres::SaidAt;
 use shard::private::{self, Change, Endpoints, Rules, User, UserId};
 use shard::{Announce, Counts, InfoHash, Piece, Seconds};
@@ -232,6 +233,8 @@ pub enum Command {
     Lists(Arc<TorrentLists>),
     /// Serve by these rules about addresses from now on.
     Screening(Arc<Table>),
+    /// Serve a service from now on (true), or do so no longer.
+    Switch(Service, bool),
     /// Show these certificates from now on.
     Certificates(Arc<rustls::ServerConfig>),
     /// Drop the swarms of these torrents, as far as this core owns them.

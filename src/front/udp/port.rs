@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use glommio::net::UdpSocket;
 use ops::counters::{self, Family, Protocol};
+use ops::service::Service;
 use shard::Announce;
 
 use crate::core::family;
@@ -23,6 +24,8 @@ pub struct Port {
     pub waiting: Waiting,
     /// Whether each datagram begins with the PROXY protocol.
     pub is_proxied: bool,
+    /// What it is a part of.
+    pub service: Service,
     family: Family,
 }
 
@@ -55,7 +58,8 @@ impl Port {
         let family = socket.local_addr().map_or(Family::V4, |address| family(address.ip()));
         let socket = Rc::new(stream::adopt_udp(socket));
         let (outbox, waiting) = (Outbox::new(), Waiting::default());
-        Self { socket, outbox, waiting, is_proxied, family }
+        let service = Service::udp(family);
+        Self { socket, outbox, waiting, is_proxied, service, family }
     }
 }
 

@@ -1,0 +1,263 @@
+//! Floods: how much a network and a service get, and who is not kept out by what others do.
+
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::private::api::{Api, margay};
+use crate::tracker::bencode::Value;
+use crate::tracker::http::{self, Http, announce, counts, peers, scrape, stream_from};
+use crate::tracker::tls::{Issued, issue};
+use crate::tracker::udp::{Announce, Udp};
+use crate::tracker::{HOMES, Tracker, get, hash, patiently};
+
+/// An address of this host beside the one that others come from.
+fn host(number: u8) -> IpAddr {
+    Ipv4Addr::new(127, 0, 0, number).into()
+}
+
+/// A client over UDP from an address.
+fn udp_from(tracker: &Tracker, from: IpAddr) -> Udp {
+    let mut client = Udp::at(tracker.udp(from), from);
+    client.connect_again();
+    client
+}
+
+/// What is answered on a connection of its own, and has to succeed.
+fn answer_from(to: SocketAddr, from: IpAddr, target: &str) -> Value {
+    let mut client = Http::connect_from(from, to);
+    client.send(format!("GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n"));
+    client.page().dictionary()
+}
+
+/// A success with nobody, after whose interval of one to two intervals there may be more.
+#[track_caller]
+fn check_turned_away(answer: &Value) {
+    assert_eq!(answer.find("failure reason"), None);
+    assert_eq!((counts(answer), peers(answer).len()), ([0; 3], 0));
+    let interval = answer.integer("interval");
+    assert!((1800..=3600).contains(&interval), "{interval}");
+    assert_eq!(answer.integer("min interval"), interval);
+}
+
+#[test]
+fn f1_a_network_that_asks_too_often_hears_nothing_over_udp_and_others_are_served() {
+    let tracker = Tracker::start("--rate-requests 1/h:5 --rate-exempt 127.0.0.9/32");
+    let torrent = hash("a");
+    for home in HOMES {
+        let client = udp_from(&tracker, home);
+        for port in 1..=4 {
+            client.announce(&Announce::new(torrent, port));
+        }
+        client.scrape(&[torrent]);
+        client.check_silence(client.announce_request(&Announce::new(torrent, 9)));
+        client.check_silence(client.announce_request(&Announce::new(torrent, 1).event(3)));
+        client.check_silence(client.scrape_request(&[torrent]));
+        // Another port is the same network, and a new id changes nothing.
+        let other = udp_from(&tracker, home);
+        other.check_silence(other.announce_request(&Announce::new(torrent, 10)));
+    }
+    let other = udp_from(&tracker, host(2));
+    assert_eq!(other.announce(&Announce::new(torrent, 7)).leechers, 5);
+    let exempt = udp_from(&tracker, host(9));
+    (1..=20).for_each(|port| _ = exempt.announce(&Announce::new(torrent, port)));
+    tracker.await_metric("margay_refusals_total", &["reason=\"rate\"", "protocol=\"udp\""], 8.0);
+    let line = tracker.logged("too much comes from a network");
+    assert_eq!((&line["network"], &line["what"]), (&"127.0.0.1/32".into(), &"requests".into()));
+}
+
+#[test]
+fn f1_over_http_it_is_told_nobody_and_to_come_much_later() {
+    let tracker = Tracker::start("--rate-requests 1/h:3 --rate-network-v4 24");
+    let (torrent, to) = (hash("a"), tracker.http(HOMES[0]));
+    let mut kept = Http::connect(to);
+    for _ in 0..3 {
+        let answer = kept.get(&announce(torrent, 1, "&left=0")).dictionary();
+        assert_eq!(counts(&answer), [1, 0, 0]);
+    }
+    // The one too many ends a kept connection.
+    check_turned_away(&kept.get(&announce(torrent, 1, "&left=0&event=stopped")).dictionary());
+    kept.check_end();
+    // So far and no further, for the whole network.
+    check_turned_away(&answer_from(to, host(200), &announce(torrent, 2, "")));
+    let scraped = answer_from(to, host(7), &scrape(&[torrent]));
+    assert_eq!(scraped.get("files").entries().len(), 0);
+    for page in ["/", "/nothing"] {
+        let mut client = Http::connect(to);
+        client.send(format!("GET {page} HTTP/1.1\r\n\r\n"));
+        client.await_end();
+    }
+    let client = udp_from(&tracker, host(5));
+    client.check_silence(client.announce_request(&Announce::new(torrent, 10)));
+    // Nothing was changed by who was turned away.
+    let other = Http::connect(tracker.http(HOMES[1])).get(&announce(torrent, 9, "")).dictionary();
+    assert_eq!(counts(&other), [1, 1, 0]);
+    tracker.await_metric("margay_refusals_total", &["reason=\"rate\"", "protocol=\"http\""], 5.0);
+}
+
+#[test]
+fn f2_nobody_is_shut_out_by_who_asks_in_his_name() {
+    let tracker = Tracker::start("--rate-requests 1/h:3");
+    let torrent = hash("a");
+    // Wrong ids, garbage and connects, as somebody sends them who forges the address.
+    let forger = Udp::new(tracker.udp(HOMES[0]));
+    for number in 0..200u64 {
+        forger.check_silence(forger.announce_request(&Announce::new(torrent, 1)));
+        forger.check_silence([number.to_be_bytes().as_slice(), &[7; 30]].concat());
+    }
+    let client = udp_from(&tracker, HOMES[0]);
+    (1..=3).for_each(|port| _ = client.announce(&Announce::new(torrent, port)));
+    client.check_silence(client.announce_request(&Announce::new(torrent, 4)));
+    // And no more than that is junk, which the interval does not follow.
+    tracker.await_metric("margay_interval_seconds", &[], 1800.0);
+}
+
+#[test]
+fn f3_connections_that_are_too_many_are_closed_at_once() {
+    let issued = issue(&["localhost"]);
+    let data = TempDir::new().unwrap();
+    issued.write(data.path(), "a");
+    let tracker = Tracker::start(&format!(
+        "--rate-connections 1/h:4 --https 127.0.0.1:0 {}",
+        Issued::options(data.path(), "a")
+    ));
+    let (torrent, to) = (hash("a"), tracker.http(HOMES[0]));
+    let mut kept = Http::connect(to);
+    for _ in 0..3 {
+        http::answer(to, announce(torrent, 1, ""));
+    }
+    for _ in 0..20 {
+        // What a kept connection asks is no connection.
+        assert_eq!(counts(&kept.get(&announce(torrent, 1, "")).dictionary())[1], 1);
+    }
+    for to in [to, tracker.https(HOMES[0])] {
+        let mut refused = Http::on(stream_from(HOMES[0], to));
+        let _ = refused.try_send("GET / HTTP/1.1\r\n\r\n");
+        refused.await_end();
+    }
+    answer_from(to, host(2), &announce(torrent, 1, ""));
+    let client = udp_from(&tracker, HOMES[0]);
+    client.announce(&Announce::new(torrent, 10));
+    tracker.await_metric("margay_refusals_total", &["reason=\"connection_rate\""], 2.0);
+    assert_eq!(tracker.logged("too much comes from a network")["what"], "connections");
+}
+
+#[test]
+fn f4_who_comes_through_a_proxy_counts_and_not_the_proxy() {
+    let tracker = Tracker::start(
+        "--rate-requests 1/h:2 --rate-connections 1/h:2 --trusted-proxy 127.0.0.1/32 --cores 1",
+    );
+    let torrent = hash("a");
+    let asked = |client: &str, port| {
+        let mut proxy = Http::connect(tracker.http(HOMES[0]));
+        let target = announce(torrent, port, "");
+        proxy.send(format!(
+            "GET {target} HTTP/1.1\r\nX-Forwarded-For: {client}\r\nConnection: close\r\n\r\n"
+        ));
+        proxy.page().dictionary()
+    };
+    for client in ["5.0.0.1", "5.0.0.2", "2a00::1"] {
+        assert!((1..=2).all(|port| counts(&asked(client, port))[1] > 0), "{client}");
+        check_turned_away(&asked(client, 3));
+    }
+    check_turned_away(&asked("2a00::2", 3));
+    // What the proxy asks by itself is not limited.
+    for _ in 0..9 {
+        assert_eq!(http::fetch(tracker.http(HOMES[0]), "/").status, 200);
+    }
+}
+
+#[test]
+fn f5_what_comes_beyond_the_bound_of_a_service_is_shed() {
+    let tracker = Tracker::start("--shed-above udp4=20 --shed-above http4=5");
+    let torrent = hash("a");
+    let client = udp_from(&tracker, HOMES[0]);
+    let all: u16 = 400;
+    for port in 1..=all {
+        client.send(&client.announce_request(&Announce::new(torrent, port)));
+        if port % 50 == 0 {
+            // So that no datagram is lost.
+            let past = Udp::at(tracker.udp(HOMES[0]), HOMES[0]);
+            past.ask(past.connect_request());
+        }
+    }
+    tracker.logged("more comes than shed-above allows");
+    let peers = |tracker: &Tracker| tracker.metric("margay_peers", &["family=\"ipv4\""]);
+    patiently("all are counted", || {
+        let shed = tracker.metric("margay_refusals_total", &["reason=\"shed\""]);
+        (shed + peers(&tracker) == f64::from(all)).then_some(())
+    });
+    assert!((20.0..200.0).contains(&peers(&tracker)), "{}", peers(&tracker));
+    assert_eq!(tracker.metric("margay_service_shedding", &["service=\"udp4\""]), 1.0);
+    assert_eq!(tracker.metric("margay_service_shedding", &["service=\"udp6\""]), 0.0);
+    assert!(get(tracker.control(), "/health").unwrap().contains("udp4: sheds load"));
+    // The other family has a bound of its own, or none.
+    udp_from(&tracker, HOMES[1]).announce(&Announce::new(torrent, 1));
+
+    // Over HTTP the sixth within a second is told nobody; a listener lets in ten.
+    let to = tracker.http(HOMES[0]);
+    let shed = patiently("one is shed over HTTP", || {
+        let mut kept = Http::connect(to);
+        let mut answers = (0..6).map(|_| kept.get(&announce(torrent, 1, "")).dictionary());
+        answers.find(|answer| counts(answer)[1] == 0)
+    });
+    check_turned_away(&shed);
+    tracker.logged("load is no longer shed");
+}
+
+#[test]
+fn f6_a_service_is_switched_off_and_on() {
+    let data = TempDir::new().unwrap();
+    let tracker = Tracker::start_on(data.path(), "--cores 2");
+    let api = Api::at(tracker.control(), data.path());
+    let torrent = hash("a");
+    let client = Udp::connect(tracker.udp(HOMES[0]));
+    client.announce(&Announce::new(torrent, 1));
+    let mut kept = Http::connect(tracker.http(HOMES[0]));
+    assert_eq!(kept.get(&scrape(&[torrent])).status, 200);
+
+    let place = format!("--control {} --data {}", tracker.control(), data.path().display());
+    let service = |args: &str| margay(&[], &format!("service {args} {place}"));
+    assert_eq!(service("").out, "udp4    on\nudp6    on\nhttp4   on\nhttp6   on\n");
+    assert_eq!(service("udp4 off").out, "udp4    off\n");
+    assert_eq!(service("http4 off").out, "http4   off\n");
+    assert!(service("https4 off").err.contains("does not listen for"));
+    for name in ["udp4", "http4"] {
+        let line = format!("{name}: switched off");
+        assert!(get(tracker.control(), "/health").unwrap().contains(&line));
+        tracker.await_metric("margay_service_on", &[&format!("service=\"{name}\"")], 0.0);
+    }
+    // Silence over UDP. Over HTTP a connection waits, and a kept one ends.
+    client.send(&client.announce_request(&Announce::new(torrent, 2)));
+    let _ = kept.try_send(http::bare(&scrape(&[torrent])));
+    kept.await_end();
+    let mut waiting: TcpStream = stream_from(HOMES[0], tracker.http(HOMES[0]));
+    std::io::Write::write_all(&mut waiting, http::bare("/").as_bytes()).unwrap();
+    waiting.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    assert!(waiting.read(&mut [0; 100]).is_err());
+    // The others go on.
+    let other = Udp::connect(tracker.udp(HOMES[1]));
+    assert_eq!(other.announce(&Announce::new(torrent, 3)).leechers, 2);
+    http::answer(tracker.http(HOMES[1]), scrape(&[torrent]));
+
+    assert_eq!(service("udp4 on").out, "udp4    on\n");
+    let on = api.done("PUT", "services/http4", json!({"on": true}));
+    assert_eq!(on, json!({"service": "http4", "on": true, "shedding": false, "shed": 0}));
+    // What was sent meanwhile is not answered any more.
+    let late = Udp::connect(tracker.udp(HOMES[0]));
+    assert_eq!(late.announce(&Announce::new(torrent, 4)).leechers, 3);
+    // Who waits for a connection is served.
+    waiting.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert!(waiting.read(&mut [0; 100]).unwrap() > 0);
+    assert!(!get(tracker.control(), "/health").unwrap().contains("switched off"));
+    assert_eq!(api.refused("PUT", "services/udp4", json!({"on": "no"})).0, 400);
+    assert_eq!(api.refused("PUT", "services/udp9", json!({"on": true})).1, "service_unknown");
+    let audit = std::fs::read_dir(data.path()).unwrap().flatten();
+    let audit =
+        audit.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("audit-"));
+    let text = std::fs::read_to_string(audit.unwrap()).unwrap();
+    assert_eq!(text.matches("put_service").count(), 4, "{text}");
+}
