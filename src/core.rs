@@ -221,6 +221,11 @@ impl Engine {
     /// Has other rules about addresses from now on; peers that they refuse leave with the next rounds of the sweep.
     pub fn screen_by(&mut self, table: Arc<Table>) {
         self.gate.put(table);
+        if self.hurried_rounds > 0 {
+            // To begin anew with each of many changes would be never to come to the end.
+            self.hurried_rounds = HURRIED_ROUNDS + 1;
+            return;
+        }
         self.hurried_rounds = HURRIED_ROUNDS;
         match &mut self.private {
             None => self.shard.sweep_anew(),

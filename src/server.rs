@@ -1,5 +1,6 @@
 //! The whole tracker: built, started in order, watched, and stopped in order.
 
+mod bans;
 mod certificates;
 mod core_thread;
 pub(crate) mod cores;
@@ -21,6 +22,7 @@ use ops::health::Phase;
 use ops::lists::{ListError, TorrentLists};
 use ops::screening::ScreeningError;
 use ops::tls::KeptError;
+use persist::bans::BansError;
 use persist::postgres::Heard;
 use persist::register::{Register, RegisterError};
 use persist::{DataDir, DataDirError, Snapshot, SnapshotError};
@@ -28,10 +30,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
 
+use crate::api::Failure;
 use crate::api::audit::Audit;
 use crate::api::token::TokenError;
 use crate::config::{Config, ConfigError, KeyError};
-use crate::control::{self, Api, Pages, Transport};
+use crate::control::{self, Api, BansAnswer, BansAsked, Pages, Transport};
 use crate::core::connection_id::{self, ConnectionIds};
 use crate::core::mesh::message::Command;
 use crate::private::books::reconcile::{Differed, ReconcileError, Reconciliation};
@@ -39,6 +42,7 @@ use crate::private::books::restore::Unloaded;
 use crate::private::books::{Books, BooksError};
 use crate::process::clock::Clock;
 use crate::process::memory;
+use bans::Bans;
 use certificates::Certificates;
 use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
@@ -80,6 +84,9 @@ pub enum ServerError {
     /// The rules about addresses cannot be used.
     #[error(transparent)]
     Screening(#[from] ScreeningError),
+    /// The bans cannot be read.
+    #[error(transparent)]
+    Bans(#[from] BansError),
     /// The certificates cannot be served.
     #[error(transparent)]
     Certificates(#[from] KeptError),
@@ -143,6 +150,7 @@ impl ServerError {
             ServerError::Key(_)
             | ServerError::Lists(_)
             | ServerError::Screening(_)
+            | ServerError::Bans(_)
             | ServerError::Certificates(KeptError::Tls(_)) => true,
             ServerError::Books(error) => error.is_mistake(),
             _ => false,
@@ -162,6 +170,8 @@ pub(crate) enum Event {
     SnapshotWanted,
     /// Somebody asked for the lists to be read again, and hears what they are then, or why not.
     ListsWanted(oneshot::Sender<Result<String, String>>),
+    /// Somebody asks for bans, or changes them.
+    Bans(BansAsked, oneshot::Sender<Result<BansAnswer, Failure>>),
     /// The snapshot under way is done.
     SnapshotDone(Outcome),
     /// The site wrote something into the database by itself.
@@ -191,7 +201,8 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     let data = Arc::new(DataDir::open(&config.data)?);
     let ids = connection_ids(config, &data)?;
     let lists = Arc::new(read_lists(config)?);
-    let screening = Screening::open(config)?;
+    let bans = Bans::open(&data, clock.now())?;
+    let screening = Screening::open(config, bans.networks())?;
     let certificates = Certificates::open(config, &data)?;
     let (events, arriving) = crossbeam_channel::bounded(EVENTS_MAX);
     let signals = forward_signals()?;
@@ -205,6 +216,8 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
     if let Some(screening) = &screening {
         state.screen_by(screening.table());
         screening.show(&state);
+    } else if let Some(table) = bans.alone() {
+        state.screen_by(table);
     }
     let control = answer(listeners.control.as_ref(), &state, Pages::All, Transport::Plain)?;
     let control_https =
@@ -233,7 +246,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
         clock,
         connection_ids: ids,
         lists: lists.clone(),
-        screening: screening.as_ref().map(Screening::table),
+        screening: screening.as_ref().map(Screening::table).or_else(|| bans.alone()),
         shedding: Arc::default(),
         tls: certificates.as_ref().map(Certificates::config),
     };
@@ -265,7 +278,7 @@ pub fn run(config: &Config, changed: Changed<'_>) -> Result<(), ServerError> {
         clock,
         cores,
         books,
-        (lists, screening, certificates),
+        (lists, screening, bans, certificates),
         state,
         data,
         (events, arriving),
@@ -311,6 +324,7 @@ struct Server<'c> {
     lists: Arc<TorrentLists>,
     /// Where there are rules about addresses.
     screening: Option<Screening>,
+    bans: Bans,
     /// Where there is `https`.
     certificates: Option<Certificates>,
     snapshots: Snapshots,
@@ -329,9 +343,10 @@ impl<'c> Server<'c> {
         clock: Clock,
         cores: Cores,
         books: Option<Books>,
-        (lists, screening, certificates): (
+        (lists, screening, bans, certificates): (
             Arc<TorrentLists>,
             Option<Screening>,
+            Bans,
             Option<Certificates>,
         ),
         state: Arc<control::State>,
@@ -358,6 +373,7 @@ impl<'c> Server<'c> {
             books,
             lists,
             screening,
+            bans,
             certificates,
             state,
             reconciliation,
@@ -484,6 +500,7 @@ impl Server<'_> {
                     self.say_what_changed();
                 }
                 Event::ListsWanted(reply) => _ = reply.send(self.reload_lists()),
+                Event::Bans(asked, reply) => _ = reply.send(self.hear_bans(asked)),
                 Event::Signal(_) => return Ok(()),
                 Event::SnapshotWanted => self.snapshots.start(&self.cores, &self.state, self.clock),
                 Event::SnapshotDone(outcome) => {
@@ -516,11 +533,23 @@ impl Server<'_> {
         }
     }
 
+    /// Bans, or says who is banned; answered when all cores have been told.
+    fn hear_bans(&mut self, asked: BansAsked) -> Result<BansAnswer, Failure> {
+        let (answer, has_changed) = self.bans.hear(asked, self.clock.now());
+        if has_changed {
+            self.bans.tell(self.screening.as_mut(), &self.cores, &self.state);
+        }
+        answer
+    }
+
     fn start_what_is_due(&mut self) {
         self.clock.follow();
         let now = Instant::now();
         if self.looked.elapsed() >= LOOK_PERIOD {
             self.looked = now;
+            if self.bans.expire(self.clock.now()) {
+                self.bans.tell(self.screening.as_mut(), &self.cores, &self.state);
+            }
             if let Some(screening) = &mut self.screening {
                 screening.look(&self.cores, &self.state);
             }
@@ -678,6 +707,7 @@ fn control_state(listeners: &Listeners, events: Sender<Event>) -> control::State
         let event = match command {
             control::Command::Snapshot => Event::SnapshotWanted,
             control::Command::Lists(reply) => Event::ListsWanted(reply),
+            control::Command::Bans(asked, reply) => Event::Bans(asked, reply),
         };
         events.try_send(event).map_err(|_| control::Declined("the tracker is busy; try again"))
     })

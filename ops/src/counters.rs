@@ -306,6 +306,8 @@ pub struct Lists {
 /// What is known of the rules of screening, for the metrics and for health.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Screening {
+    /// Networks that are banned.
+    pub bans: usize,
     /// How much there is of everything; `None` without rules.
     pub sizes: Option<Sizes>,
     /// Readings that failed since the start; the rules before stayed.

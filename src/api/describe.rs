@@ -135,6 +135,11 @@ fn path_parameter(name: &str) -> Value {
             "The group's number at the site.",
             json!(1),
         ),
+        "network" => (
+            json!({"type": "string"}),
+            "A network or an address, percent-encoded.",
+            json!("192.0.2.0%2F24"),
+        ),
         "service" => (
             json!({"type": "string", "enum": Service::ALL.map(Service::label)}),
             "A protocol over a family.",
@@ -337,6 +342,24 @@ fn said(call: Call) -> Said {
             failures: &[413],
             ..usual
         },
+        Call::Bans => {
+            Said { summary: "Banned networks", query: &[LIMIT, AFTER], answer: "Bans", ..usual }
+        }
+        Call::PutBans => Said {
+            summary: "Networks are banned, for a while or for ever",
+            text: "They get nothing, whatever else is said of them, and their peers leave. A network that is banned \
+                   already is banned anew. Answered when it is on the disk and all cores have been told.",
+            body: Some((
+                "BansPut",
+                json!({"networks": ["192.0.2.7", "2001:db8::/64"], "seconds": 7200, "reason": "A flood"}),
+            )),
+            answer: "BansMade",
+            failures: &[413],
+            ..usual
+        },
+        Call::RemoveBan => {
+            Said { summary: "A network is not banned any more", answer: "BanRemoved", ..usual }
+        }
         Call::Services => Said {
             summary: "What the tracker listens for, and whether it is on",
             answer: "Services",
@@ -423,6 +446,9 @@ mod tests {
             let query =
                 reason.map_or(String::new(), |(name, _, example)| format!("{name}={example}"));
             let body = said.body.map_or_else(|| json!({}), |(_, example)| example);
+            if route.call == Call::PutBans {
+                operator::read_bans(body.clone()).unwrap();
+            }
             if route.call == Call::PutService {
                 operator::read_switch(&examples(route), &body).unwrap();
             }

@@ -52,6 +52,12 @@ pub enum Call {
     RemoveClientRule,
     /// Many changes.
     Bulk,
+    /// Banned networks.
+    Bans,
+    /// Networks are banned.
+    PutBans,
+    /// A network is not banned any more.
+    RemoveBan,
     /// What is listened for.
     Services,
     /// A service is on, or off.
@@ -74,7 +80,7 @@ const fn route(method: &'static str, path: &'static str, call: Call) -> Route {
 }
 
 /// All of them.
-pub const ROUTES: [Route; 25] = [
+pub const ROUTES: [Route; 28] = [
     route("GET", "openapi.json", Call::Describe),
     route("GET", "users", Call::Users),
     route("GET", "users/{id}", Call::ShowUser),
@@ -98,6 +104,9 @@ pub const ROUTES: [Route; 25] = [
     route("PUT", "client-rules/{prefix}", Call::PutClientRule),
     route("DELETE", "client-rules/{prefix}", Call::RemoveClientRule),
     route("POST", "bulk", Call::Bulk),
+    route("GET", "bans", Call::Bans),
+    route("POST", "bans", Call::PutBans),
+    route("DELETE", "bans/{network}", Call::RemoveBan),
     route("GET", "services", Call::Services),
     route("PUT", "services/{service}", Call::PutService),
 ];

@@ -232,6 +232,16 @@ pub enum SiteCommand {
     Trace {
         user: u32,
     },
+    Ban {
+        networks: Vec<String>,
+        /// None for ever.
+        time: Option<Duration>,
+        reason: String,
+    },
+    Unban {
+        networks: Vec<String>,
+    },
+    Bans,
     Services {
         /// This one alone.
         service: Option<String>,
@@ -466,6 +476,24 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
             (client.ask("DELETE", &rule_path(prefix), None)?, show::removed)
         }
         SiteCommand::ClientList => (client.ask("GET", "client-rules", None)?, show::client_rules),
+        SiteCommand::Ban { networks, time, reason } => {
+            let seconds = time.map(|time| time.as_secs().max(1));
+            let body = json!({"networks": networks, "seconds": seconds, "reason": reason});
+            (client.ask("POST", "bans", Some(&body))?, operator::bans)
+        }
+        SiteCommand::Unban { networks } => {
+            let mut all = Vec::new();
+            for network in networks {
+                let mut path = b"bans/".to_vec();
+                percent::encode(network.as_bytes(), &mut path);
+                let path = String::from_utf8(path).expect("percent-encoded text is ASCII");
+                let mut answer = client.ask("DELETE", &path, None)?;
+                answer["network"] = network.as_str().into();
+                all.push(answer);
+            }
+            (json!({"unbanned": all}), operator::unbanned)
+        }
+        SiteCommand::Bans => (json!({"bans": pages(client, "bans", "bans")?}), operator::bans),
         SiteCommand::Services { service } => {
             let mut answer = client.ask("GET", "services", None)?;
             if let (Some(service), Value::Array(all)) = (service, &mut answer["services"]) {

@@ -437,10 +437,17 @@ impl Api {
             | Call::PutToken
             | Call::PutClientRule
             | Call::PutService => read_body(request, BODY_BYTES_MAX).await?,
-            Call::Bulk => read_body(request, BULK_BYTES_MAX).await?,
+            Call::Bulk | Call::PutBans => read_body(request, BULK_BYTES_MAX).await?,
             _ => json!({}),
         };
-        if let Some(value) = self.hear_operator(state, call, &parts, &body, &asker).await? {
+        if matches!(
+            call,
+            Call::Services | Call::PutService | Call::Bans | Call::PutBans | Call::RemoveBan
+        ) {
+            if draining {
+                return Err(Failure::Unavailable("stopping"));
+            }
+            let value = self.hear_operator(state, call, &parts, &query, body, &asker).await?;
             return Ok(respond(StatusCode::OK, &value));
         }
         if let Of::Open(register) = &self.of {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
+use ipnet::IpNet;
 use ops::counters::{Books, Core, Lists, Screened, Screening, Snapshot, Tls};
 use ops::health::{Phase, Watch};
 use ops::metrics::{Exporter, Sample};
@@ -12,11 +13,13 @@ use ops::process;
 use ops::screening::{Gate, Table, Verdict};
 use ops::service::{Service, Serving};
 use ops::slot::Slot;
+use persist::bans::Ban;
 use rustls::ServerConfig;
 use shard::Seconds;
 use tokio::sync::oneshot;
 
 use super::Api;
+use crate::api::Failure;
 
 /// What an operator can ask for.
 #[derive(Debug)]
@@ -25,6 +28,35 @@ pub enum Command {
     Snapshot,
     /// Read the lists of torrents again, and say what they are then, or why not.
     Lists(oneshot::Sender<Result<String, String>>),
+    /// Say who is banned, or ban somebody.
+    Bans(BansAsked, oneshot::Sender<Result<BansAnswer, Failure>>),
+}
+
+/// What is asked of bans.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BansAsked {
+    /// Those behind one, at most so many.
+    Page(Option<IpNet>, usize),
+    /// These networks are banned.
+    Put {
+        /// Who.
+        networks: Vec<IpNet>,
+        /// For how long; `None` for ever.
+        time: Option<Seconds>,
+        /// Why.
+        reason: Box<str>,
+    },
+    /// This network is not banned any more.
+    Remove(IpNet),
+}
+
+/// What has become of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BansAnswer {
+    /// These are in force.
+    Bans(Vec<Ban>),
+    /// It is not there now: whether it was, and the network of another ban that it lies in.
+    Removed(bool, Option<IpNet>),
 }
 
 /// A command that is not carried out now; the text says why.

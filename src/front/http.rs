@@ -69,6 +69,8 @@ pub async fn accept(core: SharedCore, listener: TcpListener, door: Door) {
             None if accepted == ACCEPTS_PER_TURN => glommio::executor().yield_now().await,
             None => match waiting.accept().await {
                 Ok(connection) => {
+                    // It was waited for before the service came to rest, and waits like the others.
+                    rest_while(&core, |core| core.engine.rests(service)).await;
                     if let Ok(remote) = connection.peer_addr() {
                         begin(&core, Held::adopted(connection, None), remote.ip(), door);
                     }

@@ -1,13 +1,13 @@
 //! Floods: how much a network and a service get, and who is not kept out by what others do.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::private::api::{Api, margay};
+use crate::private::api::{Api, Said, margay};
 use crate::tracker::bencode::Value;
 use crate::tracker::http::{self, Http, announce, counts, peers, scrape, stream_from};
 use crate::tracker::tls::{Issued, issue};
@@ -235,9 +235,10 @@ fn f6_a_service_is_switched_off_and_on() {
     let _ = kept.try_send(http::bare(&scrape(&[torrent])));
     kept.await_end();
     let mut waiting: TcpStream = stream_from(HOMES[0], tracker.http(HOMES[0]));
-    std::io::Write::write_all(&mut waiting, http::bare("/").as_bytes()).unwrap();
+    waiting.write_all(http::bare("/").as_bytes()).unwrap();
     waiting.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-    assert!(waiting.read(&mut [0; 100]).is_err());
+    let silence = waiting.read(&mut [0; 100]).unwrap_err().kind();
+    assert_eq!(silence, std::io::ErrorKind::WouldBlock);
     // The others go on.
     let other = Udp::connect(tracker.udp(HOMES[1]));
     assert_eq!(other.announce(&Announce::new(torrent, 3)).leechers, 2);
@@ -260,4 +261,137 @@ fn f6_a_service_is_switched_off_and_on() {
         audit.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("audit-"));
     let text = std::fs::read_to_string(audit.unwrap()).unwrap();
     assert_eq!(text.matches("put_service").count(), 4, "{text}");
+}
+
+/// A tracker on a data folder, and how its commands are run.
+struct Banning {
+    data: TempDir,
+    tracker: Tracker,
+}
+
+impl Banning {
+    fn start(args: &str) -> Self {
+        let data = TempDir::new().unwrap();
+        let tracker = Tracker::start_on(data.path(), args);
+        Self { data, tracker }
+    }
+
+    fn margay(&self, args: &str) -> Said {
+        let (control, data) = (self.tracker.control(), self.data.path().display());
+        margay(&[], &format!("{args} --control {control} --data {data}"))
+    }
+
+    fn bans(&self) -> String {
+        self.margay("bans").out
+    }
+
+    /// What is answered to an announce over HTTP from an address; nothing where the connection is closed.
+    fn asked(&self, from: IpAddr) -> Option<[i64; 3]> {
+        let mut stream = stream_from(from, self.tracker.http(from));
+        Http::prepare(&stream);
+        let (target, mut answer) = (announce(hash("a"), 1, "&left=0"), Vec::new());
+        let request = format!("GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n");
+        // Who is refused may be cut off while he asks.
+        let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut answer));
+        let body = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+        Some(counts(&Value::read(&answer[body..])))
+    }
+}
+
+#[test]
+fn e7_who_is_banned_gets_nothing_until_the_ban_ends() {
+    let banning = Banning::start("--cores 2");
+    let (one, other) = (host(2), host(3));
+    for from in [one, other, HOMES[1]] {
+        assert!(banning.asked(from).is_some());
+    }
+    let banned = banning.margay("ban 127.0.0.2 ::1 --for 1h --reason a-flood");
+    assert!(banned.out.contains("127.0.0.2          until 20") && banned.out.contains("a-flood"));
+    assert_eq!((banning.asked(one), banning.asked(HOMES[1])), (None, None));
+    let socket = std::net::UdpSocket::bind((one, 0)).unwrap();
+    socket.connect(banning.tracker.udp(one)).unwrap();
+    let client = Udp::connect(banning.tracker.udp(HOMES[0]));
+    socket.send(&client.connect_request()).unwrap();
+    banning.tracker.await_metric("margay_screened_total", &["rule=\"ban\""], 3.0);
+    banning.tracker.await_metric("margay_screening_bans", &[], 2.0);
+    // Peers of theirs leave.
+    patiently("all who are banned are gone", || {
+        (client.scrape(&[hash("a")])[0][0] == 1).then_some(())
+    });
+    // Also who is in a wider network, and the longer way of writing it.
+    assert!(banning.margay("ban 127.0.0.0/24 --for 2s").out.starts_with("127.0.0.0/24"));
+    assert_eq!(banning.asked(other), None);
+    let unbanned = banning.margay("unban 127.0.0.2 ::1 10.9.9.9");
+    assert!(
+        unbanned.out.contains("127.0.0.2: banned no longer, but 127.0.0.0/24 is, which it is in")
+            && unbanned.out.contains("10.9.9.9: was not banned"),
+        "{}",
+        unbanned.out
+    );
+    assert!(banning.asked(HOMES[1]).is_some());
+    // It ends by itself.
+    banning.tracker.logged("a ban is over");
+    assert_eq!(banning.bans(), "");
+    patiently("it is served again", || {
+        banning.asked(one).filter(|_| banning.asked(other).is_some())
+    });
+    for (wrong, why) in [
+        ("ban 0.0.0.0/0", "wider than a /8"),
+        ("ban 1.2.3.4/24", "is 1.2.3.0/24 meant"),
+        ("ban example.net", "no network"),
+        ("ban 1.2.3.4 --for never", "a duration"),
+    ] {
+        let said = banning.margay(wrong);
+        assert!(said.code != 0 && said.err.contains(why), "{wrong}: {}", said.err);
+    }
+}
+
+#[test]
+fn e7_bans_are_kept_over_a_restart_and_beside_other_rules() {
+    let list = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(list.path(), "127.0.0.4\n").unwrap();
+    let args = format!("--screen-deny-list {}", list.path().display());
+    let banning = Banning::start(&args);
+    banning.margay("ban 127.0.0.2");
+    banning.margay("ban 127.0.0.9 --for 1s");
+    let check = |banning: &Banning| {
+        assert_eq!(banning.asked(host(2)), None);
+        assert_eq!(banning.asked(host(4)), None);
+        assert!(banning.asked(host(3)).is_some());
+        assert!(banning.bans().starts_with("127.0.0.2          for ever"));
+    };
+    check(&banning);
+    // The rules are read again, and bans stay.
+    std::fs::write(list.path(), "127.0.0.4\n127.0.0.5\n").unwrap();
+    banning.tracker.signal(rustix::process::Signal::HUP);
+    banning.tracker.logged("rules about addresses read again");
+    check(&banning);
+    let screened = margay(
+        &[],
+        &format!("screen 127.0.0.2 127.0.0.5 --data {} {args}", banning.data.path().display()),
+    );
+    assert!(
+        screened.out.contains("127.0.0.2: denied: banned for ever, network 127.0.0.2/32"),
+        "{}",
+        screened.out
+    );
+    let Banning { data, tracker } = banning;
+    tracker.kill();
+    let banning = Banning { tracker: Tracker::start_on(data.path(), &args), data };
+    check(&banning);
+    patiently("a short ban is over", || (!banning.bans().contains("127.0.0.9")).then_some(()));
+    let Banning { data, tracker } = banning;
+    tracker.stop();
+    // Without other rules.
+    let banning = Banning { tracker: Tracker::start_on(data.path(), ""), data };
+    assert_eq!((banning.asked(host(2)), banning.asked(host(4)).is_some()), (None, true));
+    let Banning { data, tracker } = banning;
+    tracker.stop();
+    // What is no file of bans is not written over.
+    let path = data.path().join("bans.txt");
+    let kept = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, kept.replace("127.0.0.2", "127.0.0.x")).unwrap();
+    let ended = Tracker::try_start_on(data.path(), "").err().expect("it does not start");
+    assert!(ended.err.contains("bans.txt:2: this is no network"), "{}", ended.err);
+    assert!(std::fs::read_to_string(&path).unwrap().contains("127.0.0.x"));
 }

@@ -239,7 +239,7 @@ impl Exporter {
         let mut screened = sample.screened.clone();
         sample.cores.iter().for_each(|core| screened.add(&core.screened));
         // From the start on, so that a first refusal is an increase.
-        for rule in [Rule::Network, Rule::Unknown] {
+        for rule in [Rule::Network, Rule::Unknown, Rule::Ban] {
             self.count(&t::SCREENED, &[rule.label(), "none"], 0);
         }
         for (rule, country, count) in screened.denied() {
@@ -248,6 +248,7 @@ impl Exporter {
         }
         self.count(&t::SCREENING_DEFERRED, &[], screened.deferred);
         self.count(&t::SCREENING_RELOAD_FAILURES, &[], sample.screening.failures);
+        self.set(&t::SCREENING_BANS, &[], sample.screening.bans as f64);
         let sizes = sample.screening.sizes.unwrap_or_default();
         let set = |metric, label: &str, size: usize| self.set(metric, &[label], size as f64);
         set(&t::SCREENING_NETWORKS, "deny", sizes.denied_networks);

@@ -167,9 +167,10 @@ table! {
         CROWD_RATIO = Gauge "margay_crowd_ratio" [] Ratio "Share of the announces of the last minutes that came from one private address, where that is more than half on some core: a proxy or a container network hides who announces. Otherwise 0.";
     }
     "Screening" of Every {
-        SCREENED = Counter "margay_screened_total" ["rule", "country"] Count "Requests and connections that got nothing for their address, by the rule that says so (`network`, `country` or `unknown`) and by country; `none` where that did not matter.";
+        SCREENED = Counter "margay_screened_total" ["rule", "country"] Count "Requests and connections that got nothing for their address, by the rule that says so (`network`, `country`, `unknown` or `ban`) and by country; `none` where that did not matter.";
         SCREENING_DEFERRED = Counter "margay_screening_deferred_total" [] Count "Requests that were told nobody and to come back soon, as no database names their country.";
         SCREENING_NETWORKS = Gauge "margay_screening_networks" ["list"] Count "Networks in the lists: `deny` or `allow`.";
+        SCREENING_BANS = Gauge "margay_screening_bans" [] Count "Networks that are banned (`margay bans`).";
         SCREENING_RANGES = Gauge "margay_screening_ranges" ["family"] Count "Ranges of addresses whose countries the databases say.";
         SCREENING_RELOAD_FAILURES = Counter "margay_screening_reload_failures_total" [] Count "Times the rules of screening could not be read again, so that those before stayed.";
     }

@@ -10,7 +10,7 @@
 //! With 600,000 prefixes: `benches/screening.rs`.
 
 use super::judgement::Code;
-use super::ranges::{self, Range};
+use super::ranges::{self, Range, Ranges};
 
 /// What is said of each IPv4 address.
 #[derive(Clone, Debug)]
@@ -68,6 +68,24 @@ impl TableV4 {
         // The first range begins at 0.
         let at = starts.partition_point(|start| *start <= address as u16) - 1;
         Code(codes[at])
+    }
+
+    /// What it was made of.
+    pub(super) fn whole(&self) -> Vec<Range> {
+        let mut whole = Ranges::default();
+        for (entry, upper) in self.entries.iter().zip(0_u128..) {
+            let first = upper << 16;
+            if entry.more == 0 {
+                whole.push(first, Code(entry.code));
+                continue;
+            }
+            let len = usize::from(entry.more) + 1;
+            let (starts, codes) = self.ranges[entry.at as usize..][..2 * len].split_at(len);
+            for (start, code) in starts.iter().zip(codes) {
+                whole.push(first | u128::from(*start), Code(*code));
+            }
+        }
+        whole.0
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -176,6 +194,40 @@ impl TableV6 {
         match code {
             Code::DEEPER => ranges::find(&self.deeper, address),
             code => code,
+        }
+    }
+
+    /// What it was made of.
+    pub(super) fn whole(&self) -> Vec<Range> {
+        let mut whole = Ranges::default();
+        for (part, upper) in self.parts.iter().zip(0_u64..) {
+            for slot in 0..1_u64 << part.bits {
+                let first = upper << 48 | slot << (48 - part.bits);
+                let Slot { at, more } = self.slots[part.at as usize + slot as usize];
+                if more == 0 {
+                    self.push(&mut whole, first, Code(at as u16));
+                    continue;
+                }
+                let len = more as usize + 1;
+                let (starts, codes) = self.ranges[at as usize..].split_at(len);
+                for (start, place) in starts.iter().zip(0..) {
+                    let code = Code((codes[place / 4] >> (place % 4 * 16)) as u16);
+                    self.push(&mut whole, *start, code);
+                }
+            }
+        }
+        whole.0
+    }
+
+    /// Adds what is said from an upper half on, or of the addresses in it.
+    fn push(&self, whole: &mut Ranges, upper: u64, code: Code) {
+        if code != Code::DEEPER {
+            return whole.push(u128::from(upper) << 64, code);
+        }
+        let from = self.deeper.partition_point(|(start, _)| *start < u128::from(upper) << 64);
+        let within = self.deeper[from..].iter();
+        for (start, code) in within.take_while(|(start, _)| (start >> 64) as u64 == upper) {
+            whole.push(*start, *code);
         }
     }
 

@@ -186,6 +186,29 @@ fn of_open() -> Value {
 /// Those about the tracker itself.
 fn of_operator() -> Value {
     json!({
+        "Ban": object(json!({
+            "network": {"type": "string", "description": "A network, or an address alone."},
+            "until": maybe("integer", "Until when; null for ever."),
+            "since": number(),
+            "reason": {"type": "string"},
+        })),
+        "Bans": object(json!({
+            "bans": {"type": "array", "items": reference("Ban")},
+            "next": maybe("string", "Where the next page begins; null at the end."),
+        })),
+        "BansMade": object(json!({"bans": {"type": "array", "items": reference("Ban")}})),
+        "BansPut": sent(&["networks"], json!({
+            "networks": {
+                "type": "array", "minItems": 1, "maxItems": 1000, "items": {"type": "string"},
+                "description": "Addresses, and networks of /8 (IPv4), /16 (IPv6) or longer.",
+            },
+            "seconds": {"type": ["integer", "null"], "minimum": 1, "maximum": 316_224_000, "description": "For how long; for ever unless said."},
+            "reason": {"type": ["string", "null"], "maxLength": 200, "description": "A line."},
+        })),
+        "BanRemoved": object(json!({
+            "removed": yes_or_no("Whether it was banned."),
+            "still_banned_by": maybe("string", "The network of another ban that it lies in."),
+        })),
         "Service": object(json!({
             "service": {"type": "string", "enum": Service::ALL.map(Service::label)},
             "on": yes_or_no("Whether it is served."),
