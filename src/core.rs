@@ -142,6 +142,29 @@ impl Refused {
             }
         }
     }
+
+    /// When who is refused for the moment comes back; `None` where it is for good. What is for the moment is no failure,
+    /// as most clients come back after one at times of their own, which are sooner.
+    pub fn comeback(&self) -> Option<Comeback> {
+        match self {
+            Refused::Torrent | Refused::Withdrawn(_) => None,
+            Refused::Full(_)
+            | Refused::Overload
+            | Refused::FullScrape(_)
+            | Refused::Deferred
+            | Refused::Draining => Some(Comeback::Soon),
+            Refused::Rate | Refused::Shed | Refused::Off => Some(Comeback::MuchLater),
+        }
+    }
+}
+
+/// When a client comes back that is turned away for the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Comeback {
+    /// In a minute or two.
+    Soon,
+    /// After one to two intervals.
+    MuchLater,
 }
 
 /// What a client is told of a refusal.
@@ -314,21 +337,18 @@ impl Engine {
 
     /// What a client is told whose announce is refused for this reason.
     pub fn told_of(&mut self, refused: &Refused) -> TurnedAway {
-        match refused {
-            Refused::Withdrawn(_) => self.told_for_good(LATE),
-            Refused::Torrent => match self.settings.refusals {
-                Refusals::Failure => TurnedAway::Failure(self.interval.current()),
-                Refusals::Quiet => TurnedAway::Nobody { interval: LATE, says_why: true },
-            },
-            Refused::Full(_)
-            | Refused::Overload
-            | Refused::FullScrape(_)
-            | Refused::Deferred
-            | Refused::Draining => TurnedAway::Nobody { interval: self.soon(), says_why: false },
-            Refused::Rate | Refused::Shed | Refused::Off => {
-                TurnedAway::Nobody { interval: self.much_later(), says_why: false }
+        let interval = match refused.comeback() {
+            Some(Comeback::Soon) => self.soon(),
+            Some(Comeback::MuchLater) => self.much_later(),
+            None if matches!(refused, Refused::Withdrawn(_)) => return self.told_for_good(LATE),
+            None => {
+                return match self.settings.refusals {
+                    Refusals::Failure => TurnedAway::Failure(self.interval.current()),
+                    Refusals::Quiet => TurnedAway::Nobody { interval: LATE, says_why: true },
+                };
             }
-        }
+        };
+        TurnedAway::Nobody { interval, says_why: false }
     }
 
     /// What a client is told that will not be served, and is to come back after `interval`.
@@ -443,5 +463,26 @@ impl Engine {
             None => self.shard.scrape(info_hash),
             Some(private) => private.swarms.scrape(info_hash),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a26_what_is_refused_for_the_moment_is_no_failure() {
+        let soon = [
+            Refused::Full(Refusal::PeersMax),
+            Refused::Overload,
+            Refused::FullScrape(NotLent::NotMade),
+            Refused::Deferred,
+            Refused::Draining,
+        ];
+        assert!(soon.iter().all(|refused| refused.comeback() == Some(Comeback::Soon)));
+        let much_later = [Refused::Rate, Refused::Shed, Refused::Off];
+        assert!(much_later.iter().all(|refused| refused.comeback() == Some(Comeback::MuchLater)));
+        let for_good = [Refused::Torrent, Refused::Withdrawn("Dupe".into())];
+        assert!(for_good.iter().all(|refused| refused.comeback().is_none()));
     }
 }

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_junk_changes_nothing_for_clients() {
+    fn f7_a_flood_of_junk_changes_nothing_for_clients() {
         // 55 announces a second are what 100,000 peers make in 1,800 seconds; the rest of the core is spent on
         // what no interval keeps away.
         let mut now = Seconds(1000);
