@@ -340,6 +340,10 @@ const MORE: [ManSection; 4] = [
                 "In the data folder of a private tracker: what the commands ask with.",
             ),
             (
+                "bans.txt",
+                "In the data folder: networks that are banned, and until when; `margay ban` writes it.",
+            ),
+            (
                 "connection-id.key",
                 "In the data folder: by it UDP clients are known again after a restart.",
             ),

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use ops::counters::{Protocol, Reason};
 use ops::rates::{Counted, Rates};
-use ops::screening::Audit;
 use ops::service::{Bound, Service, Serving};
 use shard::Seconds;
 
@@ -26,8 +25,9 @@ pub struct Floods {
     is_on: bool,
     rates: Rates,
     breakers: [Breaker; Service::COUNT],
-    /// Of networks that come too often.
-    audit: Audit,
+    /// When a network that comes too often was said last, and how many have come since.
+    said: Seconds,
+    left_out: u64,
 }
 
 impl Floods {
@@ -152,12 +152,20 @@ impl Engine {
     }
 
     fn say_flooding(&mut self, address: IpAddr, what: &str, protocol: Protocol, now: Seconds) {
-        if let Some(left_out) = self.floods.audit.line(now) {
-            let (network, protocol) = (self.floods.rates.network(address), protocol.label());
-            tracing::info!(%network, protocol, what, left_out, "too much comes from a network");
+        let Floods { rates, said, left_out, .. } = &mut self.floods;
+        if now.since(*said) < SAID_EACH && now >= *said {
+            *left_out += 1;
+            return;
         }
+        *said = now;
+        let (left_out, network) = (std::mem::take(left_out), rates.network(address));
+        let protocol = protocol.label();
+        tracing::info!(%network, protocol, what, left_out, "too much comes from a network");
     }
 }
+
+/// A core names a network that comes too often at most once in this time: who floods most is named most.
+const SAID_EACH: Seconds = Seconds(5);
 
 fn protocol(service: Service) -> Protocol {
     match service {
