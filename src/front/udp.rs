@@ -239,7 +239,8 @@ impl Core {
             // It is needed for the announce.
             Ok(Request::Connect(_)) => return true,
             Ok(Request::Announce(announce))
-                if self.is_good(announce.connection_id, address, now) =>
+                if self.is_good(announce.connection_id, address, now)
+                    && self.engine.admit(self.desk.ports[port].service, address, now).is_ok() =>
             {
                 let interval = self.engine.soon();
                 self.push(port, from, |out| {
