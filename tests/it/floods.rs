@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
@@ -394,4 +396,36 @@ fn e7_bans_are_kept_over_a_restart_and_beside_other_rules() {
     let ended = Tracker::try_start_on(data.path(), "").err().expect("it does not start");
     assert!(ended.err.contains("bans.txt:2: this is no network"), "{}", ended.err);
     assert!(std::fs::read_to_string(&path).unwrap().contains("127.0.0.x"));
+}
+
+#[test]
+fn f7_a_flood_of_junk_does_not_stretch_the_interval() {
+    // So low that a flood is far beyond it on any machine.
+    let tracker = Tracker::start("--load-target 5%");
+    let (to, is_over) = (tracker.udp(HOMES[0]), AtomicBool::new(false));
+    let interval = || tracker.metric("margay_interval_seconds", &[]);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let forger = Udp::new(to);
+            let announce = forger.announce_request(&Announce::new(hash("a"), 1));
+            let junk = [forger.connect_request(), announce, vec![7; 40]];
+            while !is_over.load(Ordering::Relaxed) {
+                junk.iter().for_each(|datagram| forger.send(datagram));
+            }
+        });
+        patiently("the core is busier than it is to be", || {
+            assert_eq!(interval(), 1800.0);
+            (tracker.metric("margay_core_busy_ratio", &[]) > 0.08).then_some(())
+        });
+        let datagrams = || tracker.metric("margay_udp_datagrams_total", &[]);
+        let begin = datagrams();
+        patiently("the flood goes on", || {
+            assert_eq!(interval(), 1800.0);
+            (datagrams() > begin + 50_000.0).then_some(())
+        });
+        is_over.store(true, Ordering::Relaxed);
+    });
+    // Whoever is honest is told it.
+    let answer = http::answer(tracker.http(HOMES[0]), announce(hash("a"), 1, ""));
+    assert!((1620..=1980).contains(&answer.integer("interval")));
 }
