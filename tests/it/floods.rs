@@ -398,13 +398,24 @@ fn e7_bans_are_kept_over_a_restart_and_beside_other_rules() {
     assert!(std::fs::read_to_string(&path).unwrap().contains("127.0.0.x"));
 }
 
+/// Ends a thread of a test in any case.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn f7_a_flood_of_junk_does_not_stretch_the_interval() {
     // So low that a flood is far beyond it on any machine.
     let tracker = Tracker::start("--load-target 5%");
     let (to, is_over) = (tracker.udp(HOMES[0]), AtomicBool::new(false));
     let interval = || tracker.metric("margay_interval_seconds", &[]);
+    tracker.await_metric("margay_interval_seconds", &[], 1800.0);
     thread::scope(|scope| {
+        let _over = Over(&is_over);
         scope.spawn(|| {
             let forger = Udp::new(to);
             let announce = forger.announce_request(&Announce::new(hash("a"), 1));
@@ -423,7 +434,6 @@ fn f7_a_flood_of_junk_does_not_stretch_the_interval() {
             assert_eq!(interval(), 1800.0);
             (datagrams() > begin + 50_000.0).then_some(())
         });
-        is_over.store(true, Ordering::Relaxed);
     });
     // Whoever is honest is told it.
     let answer = http::answer(tracker.http(HOMES[0]), announce(hash("a"), 1, ""));
