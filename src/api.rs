@@ -9,6 +9,7 @@ pub mod answer;
 pub mod audit;
 pub mod describe;
 pub mod operation;
+pub mod operator;
 pub mod route;
 pub mod text;
 pub mod token;

@@ -7,6 +7,7 @@
 
 mod check;
 mod database;
+mod floods;
 mod key;
 mod program;
 mod screening;
@@ -23,8 +24,10 @@ use ipnet::IpNet;
 use ops::log::{LogFilter, LogFormat};
 use ops::options;
 use ops::options::{Flags, Table};
+use ops::rates::Rate;
 use ops::screening::lookups::{Preset, RecordKind, Zone};
 use ops::screening::{Country, Verdict};
+use ops::service::Bound;
 
 pub use database::GivenDatabaseError;
 pub use key::{ConnectionIdKey, KeyError};
@@ -287,6 +290,42 @@ options! {
 
     /// Most networks whose countries are remembered: a /24 or /48 each, about 40 bytes on each core.
     screen_dns_networks: usize = "250000" in "1000" ..= "10000000";
+
+    ["Floods"]
+
+    /// How often a network may ask, as in `5/s:50`: so many a second (`/m` a minute, `/h` an hour), and how many may come at
+    /// once.
+    ///
+    /// An announce, a scrape and any other request over HTTP count as one each. Those over UDP count once their connection
+    /// id is good, so that nobody is shut out by who asks in his name. Over the limit UDP is met with silence, and HTTP is
+    /// told nobody and to come back after one to two intervals; a private tracker closes the connection. All cores together
+    /// keep to the rate, each with its part of it; what may come at once, each lets through by itself. Without a number
+    /// behind the colon that is ten seconds' worth. See docs/floods.md.
+    rate_requests: Option<Rate> = "none";
+
+    /// How often a network may connect over HTTP and HTTPS, in the same form. Connections over the limit are closed at once.
+    ///
+    /// Those of a `trusted-proxy` are not counted, as they are many people's.
+    rate_connections: Option<Rate> = "none";
+
+    /// Addresses of IPv4 that begin with so many equal bits are one network for these limits.
+    rate_network_v4: u16 = "32" in "8" ..= "32";
+
+    /// Addresses of IPv6 that begin with so many equal bits are one network for these limits.
+    ///
+    /// A customer has 64 at least, and often 56 or 48.
+    rate_network_v6: u16 = "64" in "16" ..= "128";
+
+    /// Network that these limits do not hold for; repeatable.
+    rate_exempt: Vec<IpNet> = "none";
+
+    /// How many requests a second a service answers, as in `udp4=20000`; repeatable, one for each of `udp4`, `udp6`, `http4`,
+    /// `http6`, `https4`, `https6`.
+    ///
+    /// Each core answers its part of it. What comes beyond it is shed: over UDP by silence, over HTTP as with
+    /// `rate-requests`; and a listener accepts no more than twice as many connections a second, the others wait in the
+    /// kernel. Connects and what is no request do not count.
+    shed_above: Vec<Bound> = "none";
 
     ["Answers"]
 

@@ -35,7 +35,7 @@ use lease::Lease;
 
 pub use api::{Api, said};
 pub use pages::Pages;
-pub use state::{Command, Declined, State};
+pub use state::{BansAnswer, BansAsked, Command, Declined, State};
 
 /// How a listener is spoken to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,6 +4,7 @@
 pub mod changes;
 pub mod connection_id;
 pub mod crowd;
+pub mod floods;
 pub mod interval;
 pub mod load;
 pub mod mesh;
@@ -27,6 +28,7 @@ use crate::config::{Config, Refusals};
 use crate::core::changes::Changes;
 use crate::core::connection_id::ConnectionIds;
 use crate::core::crowd::Crowd;
+use crate::core::floods::Floods;
 use crate::core::interval::Controller;
 use crate::core::mesh::Address;
 use crate::core::mesh::ask::Stood;
@@ -62,6 +64,8 @@ pub struct Engine {
     pub said: Standings,
     /// Which addresses are served.
     pub gate: Gate,
+    /// How much is answered, and of whom.
+    pub floods: Floods,
     /// So many rounds of the sweep are to be made sooner, as rules about addresses have changed.
     pub hurried_rounds: u8,
     /// The other cores; this one's own address is among them.
@@ -117,6 +121,15 @@ pub enum Refused {
     /// There is no full scrape to be had now.
     #[error(transparent)]
     FullScrape(NotLent),
+    /// Its network has asked too often.
+    #[error("Too many requests")]
+    Rate,
+    /// Its service has had as many requests as it may.
+    #[error("Tracker busy, please try later")]
+    Shed,
+    /// Its service has been switched off.
+    #[error("Service is switched off")]
+    Off,
     /// The country of its address is not known.
     #[error("Tracker busy, please try again")]
     Deferred,
@@ -131,11 +144,36 @@ impl Refused {
         match self {
             Refused::Torrent | Refused::Withdrawn(_) => Reason::Torrent,
             Refused::Full(_) => Reason::Full,
+            Refused::Rate => Reason::Rate,
+            Refused::Shed | Refused::Off => Reason::Shed,
             Refused::Overload | Refused::FullScrape(_) | Refused::Deferred | Refused::Draining => {
                 Reason::Overload
             }
         }
     }
+
+    /// When who is refused for the moment comes back; `None` where it is for good. What is for the moment is no failure,
+    /// as most clients come back after one at times of their own, which are sooner.
+    pub fn comeback(&self) -> Option<Comeback> {
+        match self {
+            Refused::Torrent | Refused::Withdrawn(_) => None,
+            Refused::Full(_)
+            | Refused::Overload
+            | Refused::FullScrape(_)
+            | Refused::Deferred
+            | Refused::Draining => Some(Comeback::Soon),
+            Refused::Rate | Refused::Shed | Refused::Off => Some(Comeback::MuchLater),
+        }
+    }
+}
+
+/// When a client comes back that is turned away for the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Comeback {
+    /// In a minute or two.
+    Soon,
+    /// After one to two intervals.
+    MuchLater,
 }
 
 /// What a client is told of a refusal.
@@ -158,6 +196,9 @@ pub const SOON: Seconds = Seconds(60);
 
 /// When a client comes back that will not be served, as sites are used to.
 pub const LATE: Seconds = Seconds(5400);
+
+/// No answer has a longer interval.
+const LATEST: Seconds = Seconds(12 * 3600);
 
 /// A peer may move to where the sweep has been already, but not twice.
 pub const HURRIED_ROUNDS: u8 = 2;
@@ -251,6 +292,11 @@ impl Engine {
     /// Has other rules about addresses from now on; peers that they refuse leave with the next rounds of the sweep.
     pub fn screen_by(&mut self, table: Arc<Table>) {
         self.gate.put(table);
+        if self.hurried_rounds > 0 {
+            // To begin anew with each of many changes would be never to come to the end.
+            self.hurried_rounds = HURRIED_ROUNDS + 1;
+            return;
+        }
         self.hurried_rounds = HURRIED_ROUNDS;
         match &mut self.private {
             None => self.shard.sweep_anew(),
@@ -375,18 +421,18 @@ impl Engine {
 
     /// What a client is told whose announce is refused for this reason.
     pub fn told_of(&mut self, refused: &Refused) -> TurnedAway {
-        match refused {
-            Refused::Withdrawn(_) => self.told_for_good(LATE),
-            Refused::Torrent => match self.settings.refusals {
-                Refusals::Failure => TurnedAway::Failure(self.interval.current()),
-                Refusals::Quiet => TurnedAway::Nobody { interval: LATE, says_why: true },
-            },
-            Refused::Full(_)
-            | Refused::Overload
-            | Refused::FullScrape(_)
-            | Refused::Deferred
-            | Refused::Draining => TurnedAway::Nobody { interval: self.soon(), says_why: false },
-        }
+        let interval = match refused.comeback() {
+            Some(Comeback::Soon) => self.soon(),
+            Some(Comeback::MuchLater) => self.much_later(),
+            None if matches!(refused, Refused::Withdrawn(_)) => return self.told_for_good(LATE),
+            None => {
+                return match self.settings.refusals {
+                    Refusals::Failure => TurnedAway::Failure(self.interval.current()),
+                    Refusals::Quiet => TurnedAway::Nobody { interval: LATE, says_why: true },
+                };
+            }
+        };
+        TurnedAway::Nobody { interval, says_why: false }
     }
 
     /// What a client is told that will not be served, and is to come back after `interval`.
@@ -400,6 +446,13 @@ impl Engine {
     /// When somebody who could not be served for the moment comes back.
     pub fn soon(&mut self) -> Seconds {
         SOON + Seconds(self.random.u32(..=SOON.0))
+    }
+
+    /// When somebody comes back who asks more than there is room for: in one to two intervals, so that those who were turned
+    /// away together do not come together.
+    pub fn much_later(&mut self) -> Seconds {
+        let interval = self.interval.current();
+        (interval + Seconds(self.random.u32(..=interval.0))).min(LATEST)
     }
 
     /// The interval to answer now.
@@ -494,5 +547,26 @@ impl Engine {
             None => self.shard.scrape(info_hash),
             Some(private) => private.swarms.scrape(info_hash),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a26_what_is_refused_for_the_moment_is_no_failure() {
+        let soon = [
+            Refused::Full(Refusal::PeersMax),
+            Refused::Overload,
+            Refused::FullScrape(NotLent::NotMade),
+            Refused::Deferred,
+            Refused::Draining,
+        ];
+        assert!(soon.iter().all(|refused| refused.comeback() == Some(Comeback::Soon)));
+        let much_later = [Refused::Rate, Refused::Shed, Refused::Off];
+        assert!(much_later.iter().all(|refused| refused.comeback() == Some(Comeback::MuchLater)));
+        let for_good = [Refused::Torrent, Refused::Withdrawn("Dupe".into())];
+        assert!(for_good.iter().all(|refused| refused.comeback().is_none()));
     }
 }

@@ -158,6 +158,16 @@ impl Core {
     }
 }
 
+/// Waits for as long as a service does not take what comes. The kernel keeps what it has room for meanwhile.
+async fn rest_while(core: &SharedCore, is_at_rest: impl Fn(&Core) -> bool) {
+    while is_at_rest(&core.borrow()) {
+        glommio::timer::sleep(REST).await;
+    }
+}
+
+/// Time between two looks whether a service that rests goes on.
+const REST: Duration = Duration::from_millis(100);
+
 /// Sends a gathered scrape where it goes.
 pub fn bring(core: &mut Core, reply_to: ReplyTo, counts: Vec<Option<Counts>>) {
     match reply_to {

@@ -73,7 +73,7 @@ fn answer(request: Request) -> anyhow::Result<()> {
         }
         Request::Screen(flags, addresses) => {
             let config = config::load_only(screen::OPTIONS, flags, &environment())?;
-            return Ok(screen::run(&addresses, &config, &mut io::stdout())?);
+            return Ok(screen::run(&addresses, &config, Clock::start().now(), &mut io::stdout())?);
         }
         Request::Site(flags, request) => {
             let config = config::load_only(site::OPTIONS, flags, &environment())?;

@@ -1,5 +1,6 @@
 //! The whole tracker: built, started in order, watched, and stopped in order.
 
+mod bans;
 mod certificates;
 mod core_thread;
 pub(crate) mod cores;
@@ -32,9 +33,10 @@ use persist::{DataDir, Snapshot};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::sync::oneshot;
 
+use crate::api::Failure;
 use crate::api::audit::Audit;
 use crate::config::{Config, ConfigError};
-use crate::control::{self, Api, Pages, Transport};
+use crate::control::{self, Api, BansAnswer, BansAsked, Pages, Transport};
 use crate::core::connection_id::{self, ConnectionIds};
 use crate::core::mesh::barrier;
 use crate::core::mesh::message::Command;
@@ -43,6 +45,7 @@ use crate::private::books::reconcile::{Differed, ReconcileError, Reconciliation}
 use crate::private::books::restore::Unloaded;
 use crate::process::clock::Clock;
 use crate::process::memory;
+use bans::Bans;
 use certificates::Certificates;
 use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
@@ -67,6 +70,8 @@ pub(crate) enum Event {
     SnapshotWanted,
     /// Somebody asked for the lists to be read again, and hears what they are then, or why not.
     ListsWanted(oneshot::Sender<Result<String, String>>),
+    /// Somebody asks for bans, or changes them.
+    Bans(BansAsked, oneshot::Sender<Result<BansAnswer, Failure>>),
     /// The snapshot under way is done.
     SnapshotDone(Outcome),
     /// The site wrote something into the database by itself.
@@ -121,7 +126,8 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
     let data = Arc::new(data);
     let ids = connection_ids(config, &data)?;
     let lists = Arc::new(read_lists(config)?);
-    let screening = Screening::open(config)?;
+    let bans = Bans::open(&data, clock.now())?;
+    let screening = Screening::open(config, bans.networks())?;
     let certificates = Certificates::open(config, &data)?;
     let (events, arriving) = crossbeam_channel::bounded(EVENTS_MAX);
 
@@ -136,9 +142,12 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
     let state = Arc::new(control_state(&listeners.addresses, count, events.clone()));
     say_sizes(&lists, &state);
     certificates.iter().for_each(|certificates| certificates.show(&state));
+    state.show_services(&listeners.addresses.services());
     if let Some(screening) = &screening {
         state.screen_by(screening.table());
         screening.show(&state);
+    } else if let Some(table) = bans.alone() {
+        state.screen_by(table);
     }
     let lookups = lookups::open(config, clock)?;
     if let Some((ask, _, shared)) = &lookups {
@@ -177,8 +186,9 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
         clock,
         connection_ids: ids,
         lists: lists.clone(),
-        screening: screening.as_ref().map(Screening::table),
+        screening: screening.as_ref().map(Screening::table).or_else(|| bans.alone()),
         lookups: lookups.as_ref().map(|(ask, ..)| ask.clone()),
+        shedding: Arc::default(),
         tls: certificates.as_ref().map(Certificates::config),
     };
     let register = match config.private {
@@ -232,7 +242,7 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
         clock,
         cores,
         books,
-        (lists, screening, certificates),
+        (lists, screening, bans, certificates),
         state,
         data.clone(),
         (events.clone(), arriving),
@@ -325,6 +335,7 @@ struct Server<'c> {
     lists: Arc<TorrentLists>,
     /// Where there are rules about addresses.
     screening: Option<Screening>,
+    bans: Bans,
     /// Where there is `https`.
     certificates: Option<Certificates>,
     snapshots: Snapshots,
@@ -347,9 +358,10 @@ impl<'c> Server<'c> {
         clock: Clock,
         cores: Cores,
         books: Option<Books>,
-        (lists, screening, certificates): (
+        (lists, screening, bans, certificates): (
             Arc<TorrentLists>,
             Option<Screening>,
+            Bans,
             Option<Certificates>,
         ),
         state: Arc<control::State>,
@@ -376,6 +388,7 @@ impl<'c> Server<'c> {
             books,
             lists,
             screening,
+            bans,
             certificates,
             state,
             reconciliation,
@@ -507,6 +520,7 @@ impl Server<'_> {
                     self.say_what_changed();
                 }
                 Event::ListsWanted(reply) => _ = reply.send(self.reload_lists()),
+                Event::Bans(asked, reply) => _ = reply.send(self.hear_bans(asked)),
                 Event::Signal(_) => return Ok(End::Stopped),
                 Event::SnapshotWanted => self.snapshots.start(&self.cores, &self.state, self.clock),
                 Event::SnapshotDone(outcome) => {
@@ -606,11 +620,23 @@ impl Server<'_> {
         tracing::info!("left");
     }
 
+    /// Bans, or says who is banned; answered when all cores have been told.
+    fn hear_bans(&mut self, asked: BansAsked) -> Result<BansAnswer, Failure> {
+        let (answer, has_changed) = self.bans.hear(asked, self.clock.now());
+        if has_changed {
+            self.bans.tell(self.screening.as_mut(), &self.cores, &self.state);
+        }
+        answer
+    }
+
     fn start_what_is_due(&mut self) {
         self.clock.follow();
         let now = Instant::now();
         if self.looked.elapsed() >= LOOK_PERIOD {
             self.looked = now;
+            if self.bans.expire(self.clock.now()) {
+                self.bans.tell(self.screening.as_mut(), &self.cores, &self.state);
+            }
             if let Some(screening) = &mut self.screening {
                 screening.look(&self.cores, &self.state);
             }
@@ -768,6 +794,7 @@ fn control_state(addresses: &Addresses, cores: usize, events: Sender<Event>) -> 
         let event = match command {
             control::Command::Snapshot => Event::SnapshotWanted,
             control::Command::Lists(reply) => Event::ListsWanted(reply),
+            control::Command::Bans(asked, reply) => Event::Bans(asked, reply),
         };
         events.try_send(event).map_err(|_| control::Declined("the tracker is busy; try again"))
     })

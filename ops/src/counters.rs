@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use shard::Totals;
 
 use crate::screening::{Country, Rule, Sizes};
+use crate::service::{Service, Serving};
 
 /// The protocol a request came over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +68,12 @@ pub enum Reason {
     Full,
     /// A queue between two cores was full.
     Overload,
+    /// More requests of its network than `rate-requests` allows.
+    Rate,
+    /// More new connections of its network than `rate-connections` allows.
+    ConnectionRate,
+    /// More requests to its service than `shed-above` allows.
+    Shed,
     /// Private: no user has this passkey.
     Passkey,
     /// Private: a client that the rules of the site refuse.
@@ -91,13 +98,16 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 19] = [
         Reason::Malformed,
         Reason::ConnectionId,
         Reason::Source,
         Reason::Torrent,
         Reason::Full,
         Reason::Overload,
+        Reason::Rate,
+        Reason::ConnectionRate,
+        Reason::Shed,
         Reason::Passkey,
         Reason::Client,
         Reason::Rights,
@@ -119,6 +129,9 @@ impl Reason {
             Reason::Torrent => "torrent",
             Reason::Full => "full",
             Reason::Overload => "overload",
+            Reason::Rate => "rate",
+            Reason::ConnectionRate => "connection_rate",
+            Reason::Shed => "shed",
             Reason::Passkey => "passkey",
             Reason::Client => "client",
             Reason::Rights => "rights",
@@ -197,6 +210,11 @@ impl Screened {
         })
     }
 
+    /// All who got nothing, or nobody.
+    pub fn total(&self) -> u64 {
+        self.denied.iter().sum::<u64>() + self.deferred
+    }
+
     /// Adds what was counted elsewhere.
     pub fn add(&mut self, other: &Self) {
         self.deferred += other.deferred;
@@ -231,6 +249,8 @@ pub struct Core {
     pub crowd: Option<(IpAddr, u8)>,
     /// Who was turned away for its address.
     pub screened: Screened,
+    /// How each service is, in their order.
+    pub services: [Serving; Service::COUNT],
     /// Times the core woke up to look for work.
     pub wakeups: u64,
     /// Batches of datagrams received.
@@ -292,6 +312,8 @@ pub struct Lists {
 /// What is known of the rules of screening, for the metrics and for health.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Screening {
+    /// Networks that are banned.
+    pub bans: usize,
     /// How much there is of everything; `None` without rules.
     pub sizes: Option<Sizes>,
     /// Readings that failed since the start; the rules before stayed.

@@ -11,6 +11,7 @@
 //! 5. What is to happen where there are rules about countries and none is known.
 
 mod audit;
+mod banned;
 mod database;
 mod gate;
 mod judgement;
@@ -26,6 +27,8 @@ mod tests;
 mod written;
 
 use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use judgement::Code;
 use table::{TableV4, TableV6};
@@ -56,6 +59,17 @@ pub fn stands_for(address: IpAddr) -> Vec<IpAddr> {
     let mut addresses = stands_for::addresses(v6).map(IpAddr::from).to_vec();
     addresses.dedup();
     addresses
+}
+
+/// Reads a network as a list has it: with its prefix, or an address alone.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn read_network(text: &str) -> Result<IpNet, String> {
+    match networks::parse(text.as_bytes())? {
+        Some(network) if !text.contains([' ', '#', ';', '\t']) => Ok(network),
+        _ => Err(format!("{text:?} is no network")),
+    }
 }
 
 impl Table {

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bans;
 pub mod belongs;
 pub mod books;
 pub mod check;

@@ -161,6 +161,9 @@ pub enum Failure {
     /// The infohash is a name of another torrent, which has this first one.
     #[error("infohash {} is a name of torrent {}; remove that one first, or put both names into one", hex(.0), hex(.1))]
     NameTaken(InfoHash, InfoHash),
+    /// No such service, or nobody listens for it.
+    #[error("the tracker does not listen for {0:?}; GET /api/v1/services lists what it does")]
+    ServiceUnknown(String),
     /// The body is too long.
     #[error("the body is longer than {0} bytes; send it in parts")]
     TooLarge(usize),
@@ -215,6 +218,7 @@ impl Failure {
             Failure::TorrentNumber(_) => (409, "torrent_number"),
             Failure::NumberTaken(..) | Failure::NoNumber => (409, "number_taken"),
             Failure::NameTaken(..) => (409, "name_taken"),
+            Failure::ServiceUnknown(_) => (404, "service_unknown"),
             Failure::TooLarge(_) => (413, "too_large"),
             Failure::Full => (507, "full"),
             Failure::NotWritten(_) => (503, "not_written"),

@@ -2,6 +2,7 @@
 
 mod schemas;
 
+use ops::service::Service;
 use serde_json::{Map, Value, json};
 use shard::private::GroupId;
 
@@ -133,6 +134,16 @@ fn path_parameter(name: &str) -> Value {
             json!({"type": "integer", "minimum": 0, "maximum": GroupId::MAX.0}),
             "The group's number at the site.",
             json!(1),
+        ),
+        "network" => (
+            json!({"type": "string"}),
+            "A network or an address, percent-encoded.",
+            json!("192.0.2.0%2F24"),
+        ),
+        "service" => (
+            json!({"type": "string", "enum": Service::ALL.map(Service::label)}),
+            "A protocol over a family.",
+            json!("udp6"),
         ),
         _ => (
             json!({"type": "string", "minLength": 1}),
@@ -331,6 +342,37 @@ fn said(call: Call) -> Said {
             failures: &[413],
             ..usual
         },
+        Call::Bans => {
+            Said { summary: "Banned networks", query: &[LIMIT, AFTER], answer: "Bans", ..usual }
+        }
+        Call::PutBans => Said {
+            summary: "Networks are banned, for a while or for ever",
+            text: "They get nothing, whatever else is said of them, and their peers leave. A network that is banned \
+                   already is banned anew. Answered when it is on the disk and all cores have been told.",
+            body: Some((
+                "BansPut",
+                json!({"networks": ["192.0.2.7", "2001:db8::/64"], "seconds": 7200, "reason": "A flood"}),
+            )),
+            answer: "BansMade",
+            failures: &[413],
+            ..usual
+        },
+        Call::RemoveBan => {
+            Said { summary: "A network is not banned any more", answer: "BanRemoved", ..usual }
+        }
+        Call::Services => Said {
+            summary: "What the tracker listens for, and whether it is on",
+            answer: "Services",
+            ..usual
+        },
+        Call::PutService => Said {
+            summary: "A service is on, or off",
+            text: "Until the next start. Over UDP, what comes while it is off is met with silence; over HTTP no connection \
+                   is accepted, and kept ones end with their next request.",
+            body: Some(("ServicePut", json!({"on": false}))),
+            answer: "Service",
+            ..usual
+        },
     }
 }
 
@@ -339,7 +381,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::api::Operation;
+    use crate::api::{Operation, operator};
 
     #[test]
     fn the_file_is_what_the_program_says() {
@@ -404,6 +446,12 @@ mod tests {
             let query =
                 reason.map_or(String::new(), |(name, _, example)| format!("{name}={example}"));
             let body = said.body.map_or_else(|| json!({}), |(_, example)| example);
+            if route.call == Call::PutBans {
+                operator::read_bans(body.clone()).unwrap();
+            }
+            if route.call == Call::PutService {
+                operator::read_switch(&examples(route), &body).unwrap();
+            }
             if let Some(read) = Operation::of(route.call, &examples(route), &query, body) {
                 read.unwrap();
                 changes += 1;

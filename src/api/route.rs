@@ -52,6 +52,16 @@ pub enum Call {
     RemoveClientRule,
     /// Many changes.
     Bulk,
+    /// Banned networks.
+    Bans,
+    /// Networks are banned.
+    PutBans,
+    /// A network is not banned any more.
+    RemoveBan,
+    /// What is listened for.
+    Services,
+    /// A service is on, or off.
+    PutService,
 }
 
 /// A page and a method that it knows.
@@ -70,7 +80,7 @@ const fn route(method: &'static str, path: &'static str, call: Call) -> Route {
 }
 
 /// All of them.
-pub const ROUTES: [Route; 23] = [
+pub const ROUTES: [Route; 28] = [
     route("GET", "openapi.json", Call::Describe),
     route("GET", "users", Call::Users),
     route("GET", "users/{id}", Call::ShowUser),
@@ -94,6 +104,11 @@ pub const ROUTES: [Route; 23] = [
     route("PUT", "client-rules/{prefix}", Call::PutClientRule),
     route("DELETE", "client-rules/{prefix}", Call::RemoveClientRule),
     route("POST", "bulk", Call::Bulk),
+    route("GET", "bans", Call::Bans),
+    route("POST", "bans", Call::PutBans),
+    route("DELETE", "bans/{network}", Call::RemoveBan),
+    route("GET", "services", Call::Services),
+    route("PUT", "services/{service}", Call::PutService),
 ];
 
 /// The path that all others are below.

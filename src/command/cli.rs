@@ -365,6 +365,10 @@ const MORE: [ManSection; 4] = [
             ),
             ("take-over.socket", "In the data folder: where a process is heard that takes over."),
             (
+                "bans.txt",
+                "In the data folder: networks that are banned, and until when; `margay ban` writes it.",
+            ),
+            (
                 "connection-id.key",
                 "In the data folder: by it UDP clients are known again after a restart.",
             ),

@@ -3,8 +3,12 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use ops::screening::{self, Rule, Screening, ScreeningError, Verdict};
+use ipnet::IpNet;
+use ops::screening::{self, Rule, Screening, ScreeningError, Table, Verdict};
+use persist::bans::{Bans, BansError};
+use shard::Seconds;
 
+use crate::api::text::moment;
 use crate::config::Config;
 
 /// Why an address is not served.
@@ -16,9 +20,13 @@ pub enum ScreenError {
     /// The options do not fit each other.
     #[error("{0}")]
     Options(String),
+    /// The bans of the data folder cannot be read.
+    #[error(transparent)]
+    Bans(#[from] BansError),
     /// There are none.
     #[error(
-        "there are no rules about addresses: give the tracker's screen-… options here too, or --config with its file"
+        "there are no rules about addresses: give the tracker's screen-… options and --data here too, or --config with \
+         its file"
     )]
     NoRules,
     /// It gets nothing, or nobody for now.
@@ -44,6 +52,7 @@ impl ScreenError {
 /// Options of the tracker that this command looks at.
 pub const OPTIONS: &[&str] = &[
     "config",
+    "data",
     "screen-deny-country",
     "screen-allow-country",
     "screen-deny-list",
@@ -61,16 +70,28 @@ pub const OPTIONS: &[&str] = &[
 ///
 /// # Errors
 /// When one is not served, or there are no rules that can be used.
-pub fn run(addresses: &[IpAddr], config: &Config, out: &mut impl Write) -> Result<(), ScreenError> {
+pub fn run(
+    addresses: &[IpAddr],
+    config: &Config,
+    now: Seconds,
+    out: &mut impl Write,
+) -> Result<(), ScreenError> {
     if let Some((_, mistake)) = config.screening_mistakes().next() {
         return Err(ScreenError::Options(mistake));
     }
-    let sources = config.screening().ok_or(ScreenError::NoRules)?;
-    let rules = sources.read(true)?;
+    let bans = Bans::open(&config.data, now)?;
+    let rules = config.screening().map(|sources| sources.read(true)).transpose()?;
+    if rules.is_none() && bans.is_empty() {
+        return Err(ScreenError::NoRules);
+    }
+    let open = Table::open();
+    let table = rules.as_ref().map_or(&open, |rules| &rules.table);
+    let networks: Vec<IpNet> = bans.after(None).map(|ban| ban.network).collect();
+    let table = table.banning(&networks);
     let mut not_served = 0;
     for address in addresses {
         let address = address.to_canonical();
-        let judgement = rules.table.judge(address);
+        let judgement = table.judge(address);
         let what = match judgement.verdict {
             Verdict::Allow => "served",
             Verdict::Deny => "denied",
@@ -87,7 +108,10 @@ pub fn run(addresses: &[IpAddr], config: &Config, out: &mut impl Write) -> Resul
         };
         let why = match (judgement.rule, judgement.country) {
             (Rule::None, _) => "no rule is about it".to_owned(),
-            (Rule::Network, _) => network(&rules, address, &stands_for, judgement.verdict),
+            (Rule::Network, _) => rules.as_ref().map_or_else(String::new, |rules| {
+                network(rules, address, &stands_for, judgement.verdict)
+            }),
+            (Rule::Ban, _) => ban(&bans, address, &stands_for),
             (Rule::Country, Some(country)) => format!("its country is {country}"),
             (Rule::Country | Rule::Unknown, _) => match question(config, address, &stands_for) {
                 Some(name) => format!("no database names its country, the tracker looks {name} up"),
@@ -106,6 +130,20 @@ pub fn run(addresses: &[IpAddr], config: &Config, out: &mut impl Write) -> Resul
 fn question(config: &Config, address: IpAddr, stands_for: &[IpAddr]) -> Option<String> {
     let address = stands_for.first().copied().unwrap_or(address);
     config.lookups()?.question(address)
+}
+
+/// Which ban decided.
+fn ban(bans: &Bans, address: IpAddr, stands_for: &[IpAddr]) -> String {
+    let mut banned = stands_for.iter().chain([&address]);
+    match banned.find_map(|address| bans.around(&(*address).into())) {
+        None => "banned".to_owned(),
+        Some(ban) => {
+            let until = ban
+                .until
+                .map_or("for ever".to_owned(), |until| format!("until {}", moment(until.0.into())));
+            format!("banned {until}, network {}, {}", ban.network, ban.reason)
+        }
+    }
 }
 
 /// Which network of a list decided.

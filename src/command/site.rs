@@ -2,6 +2,7 @@
 //! `client`, `trace`; and `margay api-token`, which speaks to its file of tokens.
 
 mod client;
+mod operator;
 mod show;
 
 use std::fs::{self, File};
@@ -36,6 +37,9 @@ pub enum SiteError {
     /// There is no such group.
     #[error("{0}; `margay group put` makes one, `margay group list` shows those there are")]
     UnknownGroup(String),
+    /// Nobody listens for this service.
+    #[error("{0}; `margay service` lists what it does")]
+    UnknownService(String),
     /// There is no such torrent.
     #[error("{0}; `margay torrent add` registers one, `margay torrent list` shows those there are")]
     UnknownTorrent(String),
@@ -228,6 +232,24 @@ pub enum SiteCommand {
     Trace {
         user: u32,
     },
+    Ban {
+        networks: Vec<String>,
+        /// None for ever.
+        time: Option<Duration>,
+        reason: String,
+    },
+    Unban {
+        networks: Vec<String>,
+    },
+    Bans,
+    Services {
+        /// This one alone.
+        service: Option<String>,
+    },
+    Switch {
+        service: String,
+        is_on: bool,
+    },
 }
 
 /// A torrent as it is given: a .torrent file, an infohash, or, of a registered one, its number at the site.
@@ -300,6 +322,7 @@ fn in_own_words(error: SiteError) -> SiteError {
     match code.as_str() {
         "user_unknown" => SiteError::UnknownUser(is_missing()),
         "group_unknown" => SiteError::UnknownGroup(is_missing()),
+        "service_unknown" => SiteError::UnknownService(is_missing()),
         "torrent_unknown" => SiteError::UnknownTorrent(is_missing()),
         _ => error,
     }
@@ -453,6 +476,39 @@ fn ask(client: &Client, command: &SiteCommand, now: Seconds) -> Result<(Value, S
             (client.ask("DELETE", &rule_path(prefix), None)?, show::removed)
         }
         SiteCommand::ClientList => (client.ask("GET", "client-rules", None)?, show::client_rules),
+        SiteCommand::Ban { networks, time, reason } => {
+            let seconds = time.map(|time| time.as_secs().max(1));
+            let body = json!({"networks": networks, "seconds": seconds, "reason": reason});
+            (client.ask("POST", "bans", Some(&body))?, operator::bans)
+        }
+        SiteCommand::Unban { networks } => {
+            let mut all = Vec::new();
+            for network in networks {
+                let mut path = b"bans/".to_vec();
+                percent::encode(network.as_bytes(), &mut path);
+                let path = String::from_utf8(path).expect("percent-encoded text is ASCII");
+                let mut answer = client.ask("DELETE", &path, None)?;
+                answer["network"] = network.as_str().into();
+                all.push(answer);
+            }
+            (json!({"unbanned": all}), operator::unbanned)
+        }
+        SiteCommand::Bans => (json!({"bans": pages(client, "bans", "bans")?}), operator::bans),
+        SiteCommand::Services { service } => {
+            let mut answer = client.ask("GET", "services", None)?;
+            if let (Some(service), Value::Array(all)) = (service, &mut answer["services"]) {
+                all.retain(|one| one["service"] == **service);
+                if all.is_empty() {
+                    let why = format!("the tracker does not listen for {service}");
+                    return Err(SiteError::UnknownService(why));
+                }
+            }
+            (answer, operator::services)
+        }
+        SiteCommand::Switch { service, is_on } => {
+            let body = json!({"on": is_on});
+            (client.ask("PUT", &format!("services/{service}"), Some(&body))?, operator::service)
+        }
         SiteCommand::Trace { .. } => unreachable!("it has no end, and is followed above"),
     })
 }

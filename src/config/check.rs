@@ -91,6 +91,7 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
         found.push(Conflict::new(&["https", "tls-certificate", "tls-key"], error.to_string()));
     }
     found.extend(config.screening_mistakes().map(|(names, text)| Conflict::new(names, text)));
+    found.extend(config.flood_mistakes().map(|(names, text)| Conflict::new(names, text)));
     private(config, &mut found);
     open(config, &mut found);
     let (header, request) = (config.http_header_timeout, config.http_request_timeout);
@@ -233,6 +234,11 @@ pub(super) fn idle(config: &Config, settings: &[Setting]) -> Vec<String> {
     if config.lookups().is_none() {
         for name in ["screen-dns-server", "screen-dns-rate", "screen-dns-networks"] {
             say(name, "does nothing without screen-dns or a zone");
+        }
+    }
+    if config.rate_requests.is_none() && config.rate_connections.is_none() {
+        for name in ["rate-network-v4", "rate-network-v6", "rate-exempt"] {
+            say(name, "does nothing without rate-requests or rate-connections");
         }
     }
     if !config.full_scrape {

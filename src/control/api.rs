@@ -4,6 +4,7 @@
 mod highest;
 mod look;
 mod open;
+mod operator;
 mod stream;
 
 use std::collections::HashSet;
@@ -403,7 +404,7 @@ pub(super) async fn answer(
         }
         (Some(api), _) => api,
     };
-    let answered = api.hear(request, address, state.unavailable(), &lease).await;
+    let answered = api.hear(&state, request, address, state.unavailable(), &lease).await;
     api.note(answered.as_ref().map(|_| ()));
     answered.unwrap_or_else(|failure| fail(&failure, &path))
 }
@@ -411,6 +412,7 @@ pub(super) async fn answer(
 impl Api {
     async fn hear(
         self: &Arc<Self>,
+        state: &State,
         request: Request,
         address: IpAddr,
         unavailable: Option<&'static str>,
@@ -432,10 +434,21 @@ impl Api {
             | Call::PutGroup
             | Call::PutTorrent
             | Call::PutToken
-            | Call::PutClientRule => read_body(request, BODY_BYTES_MAX).await?,
-            Call::Bulk => read_body(request, BULK_BYTES_MAX).await?,
+            | Call::PutClientRule
+            | Call::PutService => read_body(request, BODY_BYTES_MAX).await?,
+            Call::Bulk | Call::PutBans => read_body(request, BULK_BYTES_MAX).await?,
             _ => json!({}),
         };
+        if matches!(
+            call,
+            Call::Services | Call::PutService | Call::Bans | Call::PutBans | Call::RemoveBan
+        ) {
+            if let Some(unavailable) = unavailable {
+                return Err(Failure::Unavailable(unavailable));
+            }
+            let value = self.hear_operator(state, call, &parts, &query, body, &asker).await?;
+            return Ok(respond(StatusCode::OK, &value));
+        }
         if let Of::Open(register) = &self.of {
             if !open::knows(call) {
                 return Err(Failure::NotPrivate);

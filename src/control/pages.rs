@@ -71,6 +71,7 @@ async fn health(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
              tracker hides who announces; see docs/proxies.md\n"
         ));
     }
+    text.push_str(&health_of_services(&state));
     text.push_str(&health_of_tls(&state.tls(), super::state::unix_seconds() as i64));
     if let Some(why) = &state.screening().trouble {
         text.push_str(&format!(
@@ -86,6 +87,23 @@ async fn health(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
         text.push_str(&health_of_books(&books));
     }
     (status, NOT_CACHED, text)
+}
+
+fn health_of_services(state: &State) -> String {
+    let mut text = String::new();
+    for (service, is_on, serving) in state.services() {
+        if !is_on {
+            text.push_str(&format!(
+                "{service}: switched off; `margay service {service} on` switches it on, and so does a restart\n"
+            ));
+        } else if serving.is_shedding {
+            text.push_str(&format!(
+                "{service}: sheds load, {} requests so far: more comes than shed-above allows; see docs/floods.md\n",
+                serving.shed
+            ));
+        }
+    }
+    text
 }
 
 fn health_of_tls(tls: &Tls, now: i64) -> String {

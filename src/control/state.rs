@@ -6,18 +6,22 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
+use ipnet::IpNet;
 use ops::counters::{Books, Core, Lists, Lookups, Screened, Screening, Snapshot, Tls};
 use ops::health::{Phase, Watch};
 use ops::metrics::{Exporter, Sample};
 use ops::process;
 use ops::screening::lookups::{Ask, Said};
 use ops::screening::{Gate, Table, Verdict};
+use ops::service::{Service, Serving};
 use ops::slot::Slot;
+use persist::bans::Ban;
 use rustls::ServerConfig;
 use shard::Seconds;
 use tokio::sync::oneshot;
 
 use super::Api;
+use crate::api::Failure;
 
 /// What an operator can ask for.
 #[derive(Debug)]
@@ -26,6 +30,35 @@ pub enum Command {
     Snapshot,
     /// Read the lists of torrents again, and say what they are then, or why not.
     Lists(oneshot::Sender<Result<String, String>>),
+    /// Say who is banned, or ban somebody.
+    Bans(BansAsked, oneshot::Sender<Result<BansAnswer, Failure>>),
+}
+
+/// What is asked of bans.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BansAsked {
+    /// Those behind one, at most so many.
+    Page(Option<IpNet>, usize),
+    /// These networks are banned.
+    Put {
+        /// Who.
+        networks: Vec<IpNet>,
+        /// For how long; `None` for ever.
+        time: Option<Seconds>,
+        /// Why.
+        reason: Box<str>,
+    },
+    /// This network is not banned any more.
+    Remove(IpNet),
+}
+
+/// What has become of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BansAnswer {
+    /// These are in force.
+    Bans(Vec<Ban>),
+    /// It is not there now: whether it was, and the network of another ban that it lies in.
+    Removed(bool, Option<IpNet>),
 }
 
 /// A command that is not carried out now; the text says why.
@@ -42,6 +75,8 @@ pub struct State {
     lists: Mutex<Lists>,
     tls: Mutex<Tls>,
     certificates: Mutex<Option<Arc<ServerConfig>>>,
+    /// What the tracker listens for, and whether it is on.
+    services: Mutex<Vec<(Service, bool)>>,
     screening: Mutex<Screening>,
     lookups: OnceLock<Box<dyn Fn() -> Lookups + Send + Sync>>,
     /// Who may ask here, and who was turned away.
@@ -79,6 +114,7 @@ impl State {
             lists: Mutex::default(),
             tls: Mutex::default(),
             certificates: Mutex::default(),
+            services: Mutex::default(),
             screening: Mutex::default(),
             lookups: OnceLock::new(),
             gate: Mutex::default(),
@@ -134,6 +170,33 @@ impl State {
     /// What is known of TLS.
     pub(super) fn tls(&self) -> Tls {
         lock(&self.tls).clone()
+    }
+
+    /// Says what the tracker listens for; all of it is on.
+    pub fn show_services(&self, services: &[Service]) {
+        *lock(&self.services) = services.iter().map(|service| (*service, true)).collect();
+    }
+
+    /// Says that a service is on from now on, or off.
+    pub(super) fn switch(&self, service: Service, is_on: bool) {
+        let mut services = lock(&self.services);
+        services.iter_mut().filter(|(of, _)| *of == service).for_each(|(_, on)| *on = is_on);
+    }
+
+    /// What the tracker listens for, whether it is on, and how it is doing on all cores.
+    pub(super) fn services(&self) -> Vec<(Service, bool, Serving)> {
+        let cores = self.cores();
+        let services = lock(&self.services).clone();
+        let of = |(service, is_on): (Service, bool)| {
+            let sum = cores.iter().map(|core| core.services[service as usize]);
+            let sum = sum.fold(Serving::default(), |all, core| Serving {
+                is_off: !is_on,
+                is_shedding: all.is_shedding || core.is_shedding,
+                shed: all.shed + core.shed,
+            });
+            (service, is_on, sum)
+        };
+        services.into_iter().map(of).collect()
     }
 
     /// Says what is known of the rules about addresses from now on.
@@ -260,6 +323,7 @@ impl State {
             snapshot: &lock(&self.snapshot),
             lists: *lock(&self.lists),
             tls: &lock(&self.tls),
+            services: &lock(&self.services),
             screening: &lock(&self.screening),
             lookups: &self.lookups(),
             screened: &lock(&self.gate).1,

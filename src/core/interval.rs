@@ -8,6 +8,7 @@
 //!
 //! `docs/interval.md` explains the law, with a simulated restart.
 
+mod demand;
 mod returns;
 
 use shard::Seconds;
@@ -15,6 +16,8 @@ use shard::Seconds;
 use crate::core::mesh::message::Wish;
 use crate::core::mesh::succession::Promises;
 
+use demand::Demand;
+pub use demand::Load;
 use returns::Returns;
 
 /// The operator's wishes.
@@ -32,34 +35,13 @@ pub struct Policy {
     pub load_target: f64,
 }
 
-/// The load that one core measured since the observation before.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Load {
-    /// How long that is, in seconds; about 1.
-    pub elapsed: f64,
-    /// Share of a CPU the core used, 0 to 1.
-    pub busy: f64,
-    /// How full its fullest inbox was, 0 to 1.
-    pub queue: f64,
-    /// Announces answered.
-    pub announces: u64,
-    /// Everything else that was dealt with: scrapes, connects, and what was refused or no request.
-    pub others: u64,
-    /// Peers in the core's swarms now.
-    pub peers: u64,
-}
-
 /// Decides the intervals of one core.
 #[derive(Clone, Debug)]
 pub struct Controller {
     policy: Policy,
     /// The interval now, before jitter, in seconds; between `policy.base` and `policy.max`.
     interval: f64,
-    /// The demand of the last seconds: 1 is what one core can do.
-    demand: f64,
-    /// Core seconds and requests of the last half minute: their quotient is the cost of one.
-    spent: f64,
-    handled: f64,
+    demand: Demand,
     returns: Returns,
     /// The base interval of the operator, whatever the site has wished.
     configured: Seconds,
@@ -81,9 +63,7 @@ impl Controller {
         Self {
             policy,
             interval: f64::from(policy.base.0),
-            demand: 0.0,
-            spent: 0.0,
-            handled: 0.0,
+            demand: Demand::default(),
             returns: Returns::new(policy.max, now),
             configured: policy.base,
         }
@@ -189,14 +169,7 @@ impl Controller {
         if load.elapsed <= 0.0 {
             return;
         }
-        let demand = load.busy.max(load.queue);
-        self.demand += (demand - self.demand) * step(load.elapsed, DEMAND_SECONDS);
-        let kept = 1.0 - step(load.elapsed, COST_SECONDS);
-        self.spent = self.spent * kept + demand * load.elapsed;
-        // What is no announce costs about as much or less. To leave it out would be to take what a flood of junk
-        // costs for the cost of announces, and nobody can stretch that by coming less often.
-        self.handled = self.handled * kept + (load.announces + load.others) as f64;
-
+        self.demand.observe(load);
         let needed = self.needed(load.peers);
         let bounds = (f64::from(self.policy.base.0), f64::from(self.policy.max.0));
         let stretch_to = needed.clamp(bounds.0, bounds.1);
@@ -217,13 +190,11 @@ impl Controller {
     /// - by demand: who comes now is more than the population explains (a herd after an outage, a
     ///   flood of scrapes), so send everybody away for longer in proportion.
     fn needed(&self, peers: u64) -> f64 {
-        let by_population = if self.handled >= 1.0 {
-            let population = self.returns.total().max(peers) as f64;
-            population * (self.spent / self.handled) / self.policy.load_target
-        } else {
-            0.0
-        };
-        let by_demand = f64::from(self.policy.base.0) * self.demand / self.policy.load_target;
+        let population = self.returns.total().max(peers) as f64;
+        let cost = self.demand.cost().unwrap_or(0.0);
+        let by_population = population * cost / self.policy.load_target;
+        let level = self.demand.level();
+        let by_demand = f64::from(self.policy.base.0) * level / self.policy.load_target;
         by_population.max(by_demand)
     }
 
@@ -251,12 +222,6 @@ pub const CHOICES: usize = 3;
 /// How far those moments are from the interval at most, as a share of it.
 const SPREAD: f64 = 0.5;
 
-/// The demand is that of about so many seconds.
-const DEMAND_SECONDS: f64 = 10.0;
-
-/// The cost of an announce is that of about so many seconds.
-const COST_SECONDS: f64 = 30.0;
-
 /// Stretching follows with this time constant: within a minute or two of the overload.
 const STRETCH_SECONDS: f64 = 30.0;
 
@@ -278,7 +243,7 @@ mod tests {
 
     /// A tracker of 100,000 peers whose core does `rate` announces a second at this load.
     fn load(busy: f64, rate: u64) -> Load {
-        Load { elapsed: 1.0, busy, queue: 0.0, announces: rate, others: 0, peers: 100_000 }
+        Load { elapsed: 1.0, busy, queue: 0.0, announces: rate, others: 0, junk: 0, peers: 100_000 }
     }
 
     /// The interval after `seconds` of the same load.
@@ -314,20 +279,31 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_junk_is_not_what_announces_cost() {
+    fn f7_a_flood_of_junk_changes_nothing_for_clients() {
         // 55 announces a second are what 100,000 peers make in 1,800 seconds; the rest of the core is spent on
         // what no interval keeps away.
         let mut now = Seconds(1000);
-        let mut controller = Controller::new(POLICY, now);
-        for others in [200_000, 20_000, 2000] {
-            let flood = Load { others, ..load(1.0, 55) };
-            let soon = after(&mut controller, &mut now, 1200, flood);
-            assert!(soon <= 2401, "{soon} beside {others}");
+        for before in [0, 20, 600] {
+            for junk in [200_000, 20_000, 2000] {
+                let mut controller = Controller::new(POLICY, now);
+                after(&mut controller, &mut now, before, load(0.4, 55));
+                let flood = Load { junk, queue: 1.0, ..load(1.0, 55) };
+                let soon = after(&mut controller, &mut now, 1200, flood);
+                assert_eq!(soon, 1800, "{junk} after {before}");
+            }
         }
-        // A little of it hides no population that is too large.
-        let overload = Load { others: 3, ..load(1.0, 37) };
-        let soon = after(&mut controller, &mut now, 600, overload);
-        assert!((3200..=3620).contains(&soon), "{soon}");
+    }
+
+    #[test]
+    fn a_population_that_is_too_large_is_seen_through_junk() {
+        let mut now = Seconds(1000);
+        for junk in [3, 30, 3000] {
+            let mut controller = Controller::new(POLICY, now);
+            after(&mut controller, &mut now, 60, load(1.0, 37));
+            let overload = Load { junk, ..load(1.0, 37) };
+            let soon = after(&mut controller, &mut now, 600, overload);
+            assert!((3200..=3650).contains(&soon), "{soon} beside {junk}");
+        }
     }
 
     #[test]
@@ -403,6 +379,7 @@ mod tests {
                         queue: random.f64(),
                         announces: random.u64(0..100_000),
                         others: random.u64(0..100_000),
+                        junk: random.u64(0..100_000),
                         peers: random.u64(0..10_000_000),
                     },
                     now,

@@ -21,8 +21,9 @@ pub(super) use conversation::whole_seconds;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use ops::counters::Protocol;
+use ops::counters::{Family, Protocol};
 use ops::screening::Verdict;
+use ops::service::Service;
 use persist::Trouble;
 
 use super::http::connection::{Held, travel};
@@ -31,7 +32,7 @@ use super::moderation::{self, Moderation};
 use crate::core::family;
 use crate::core::mesh::message::{HttpAsked, Journey};
 use crate::front::door::{self, Door};
-use crate::front::{Core, Reading, SharedCore, wait_for_reading};
+use crate::front::{Core, Reading, SharedCore, rest_while, wait_for_reading};
 use crate::net::batch::BATCH_MAX;
 use crate::net::remote::Remote;
 use crate::net::session::Sent;
@@ -44,10 +45,13 @@ const ACCEPTS_PER_TURN: usize = BATCH_MAX;
 pub async fn accept(core: SharedCore, listener: TcpListener, door: Door) {
     let mut moderation = Moderation::default();
     let mut looked = Instant::now();
+    let local = listener.local_addr().map_or(Family::V4, |address| family(address.ip()));
+    let service = Service::http(local, door.is_tls);
     loop {
         if core.borrow().desk.reading != Reading::On && !wait_for_reading(&core).await {
             return;
         }
+        rest_while(&core, |core| core.engine.rests(service)).await;
         let accepted = match accept_some(&core, &listener, door) {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -88,7 +92,7 @@ fn accept_some(core: &SharedCore, listener: &TcpListener, door: Door) -> std::io
 fn remote(address: Option<SocketAddr>, door: Door) -> Option<Remote> {
     match door.is_unix {
         true => Some(Remote::unix()),
-        false => address.map(|address| Remote::new(address.ip())),
+        false => address.map(|address| Remote::new(address.ip(), door.is_tls)),
     }
 }
 
@@ -111,7 +115,7 @@ fn begin(core: &SharedCore, mut connection: Held, remote: Remote, door: Door) {
     }
     let mut input = {
         let core = &mut *core.borrow_mut();
-        if core.turns_away(remote) || !core.welcome(&mut connection, remote, is_tls) {
+        if core.turns_away(remote) || !core.welcome(&mut connection, remote) {
             return;
         }
         std::mem::take(&mut core.desk.http_in)
@@ -135,7 +139,7 @@ pub(super) fn enter(
 ) {
     {
         let core = &mut *core.borrow_mut();
-        if core.turns_away(remote) || !core.welcome(&mut connection, remote, is_tls) {
+        if core.turns_away(remote) || !core.welcome(&mut connection, remote) {
             return;
         }
     }
@@ -147,16 +151,20 @@ pub(super) fn enter(
 }
 
 impl Core {
-    /// Whether a connection is refused for its address. That of a trusted proxy is asked of each request, by whose it is.
+    /// Whether a connection is refused for its address, or as one too many. That of a trusted proxy is asked of each
+    /// request, by whose it is.
     fn turns_away(&mut self, remote: Remote) -> bool {
         let address = remote.connection();
+        let service = Service::http(family(address), remote.is_tls());
         !remote.is_unix()
-            && self.engine.screen(address, Protocol::Http) == Verdict::Deny
-            && !self.is_proxy(address)
+            && (self.engine.screen(address, Protocol::Http) == Verdict::Deny
+                && !self.is_proxy(address)
+                || !self.engine.admit_connection(service, address))
     }
 
     /// Counts a new connection, and begins its TLS where there is to be any; false when that cannot be.
-    fn welcome(&mut self, connection: &mut Held, remote: Remote, is_tls: bool) -> bool {
+    fn welcome(&mut self, connection: &mut Held, remote: Remote) -> bool {
+        let is_tls = remote.is_tls();
         self.engine.counters.front(Protocol::Http, family(remote.connection())).connections += 1;
         if is_tls {
             connection.session = self.desk.session();

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use glommio::net::UdpSocket;
 use ops::counters::{Protocol, Reason};
 use ops::screening::Verdict;
+use ops::service::Service;
 use persist::Trouble;
 use shard::{Announce, Counts, InfoHash, Seconds};
 
@@ -23,7 +24,7 @@ use crate::core::mesh::message::{Message, ReplyTo, UdpAnnounce, UdpAsked};
 use crate::core::{Engine, Refused, Scraped, TurnedAway, family};
 use crate::front::udp::port::Waiting;
 use crate::front::udp::shedding::Seen;
-use crate::front::{Core, Reading, SharedCore, refused, wait_for_reading};
+use crate::front::{Core, Reading, SharedCore, refused, rest_while, wait_for_reading};
 use crate::net::batch::{BATCH_MAX, Correspondent, Inbox};
 use crate::net::stream;
 use crate::wire::private;
@@ -38,10 +39,12 @@ pub async fn serve(core: SharedCore, port: usize) {
     let mut inbox = Inbox::new();
     let mut moderation = Moderation::default();
     let mut looked = Instant::now();
+    let service = core.borrow().desk.ports[port].service;
     loop {
         if core.borrow().desk.reading != Reading::On && !wait_for_reading(&core).await {
             return;
         }
+        rest_while(&core, |core| core.engine.floods.is_off(service)).await;
         let received = match inbox.receive(stream::borrow(&*socket)) {
             Ok(received) => received,
             Err(error) => {
@@ -70,6 +73,9 @@ pub async fn serve(core: SharedCore, port: usize) {
         }
     }
 }
+
+/// Batches dropped when a service is switched on: more than a buffer holds.
+const DROPPED_BATCHES_MAX: usize = 4096;
 
 /// Waits until a datagram is there and leaves it there.
 async fn wait(socket: &UdpSocket) {
@@ -142,6 +148,19 @@ impl Core {
         }
     }
 
+    /// Switches a service on or off. What waits of one that comes on is dropped: whoever asked has given up, and answers
+    /// would be for nobody.
+    pub fn switch(&mut self, service: Service, is_on: bool) {
+        if is_on && self.engine.floods.is_off(service) {
+            let mut inbox = Inbox::new();
+            for port in self.desk.ports.iter().filter(|port| port.service == service) {
+                let mut drop_some = || inbox.receive(stream::borrow(&*port.socket)).unwrap_or(0);
+                let _ = (0..DROPPED_BATCHES_MAX).take_while(|_| drop_some() > 0).count();
+            }
+        }
+        self.engine.floods.switch(service, is_on);
+    }
+
     fn hear_datagram(
         &mut self,
         port: usize,
@@ -170,6 +189,10 @@ impl Core {
                     let front = self.engine.counters.front(Protocol::Udp, family(address));
                     return front.refuse(Reason::ConnectionId);
                 }
+                // Silence: whoever hears nothing comes back later than who is told something.
+                if self.engine.admit(self.desk.ports[port].service, address, now).is_err() {
+                    return;
+                }
                 if self.engine.private.is_some() {
                     return self.hear_private_udp(port, from, &announce, waiting);
                 }
@@ -191,6 +214,9 @@ impl Core {
                 if !self.is_good(scrape.connection_id, address, now) {
                     let front = self.engine.counters.front(Protocol::Udp, family(address));
                     return front.refuse(Reason::ConnectionId);
+                }
+                if self.engine.admit(self.desk.ports[port].service, address, now).is_err() {
+                    return;
                 }
                 self.hear_scrape_udp(port, from, &scrape, now);
             }
@@ -226,7 +252,8 @@ impl Core {
             // It is needed for the announce.
             Ok(Request::Connect(_)) => return true,
             Ok(Request::Announce(announce))
-                if self.is_good(announce.connection_id, address, now) =>
+                if self.is_good(announce.connection_id, address, now)
+                    && self.engine.admit(self.desk.ports[port].service, address, now).is_ok() =>
             {
                 let interval = self.engine.soon();
                 self.push(port, from, |out| {

@@ -9,18 +9,19 @@ pub struct Remote {
     connection: IpAddr,
     client: IpAddr,
     is_unix: bool,
+    is_tls: bool,
 }
 
 impl Remote {
     /// Whose connection it is; of one that begins with the PROXY protocol, whose that says it is.
-    pub fn new(connection: IpAddr) -> Self {
+    pub fn new(connection: IpAddr, is_tls: bool) -> Self {
         let connection = connection.to_canonical();
-        Self { connection, client: connection, is_unix: false }
+        Self { connection, client: connection, is_unix: false, is_tls }
     }
 
     /// A proxy of this machine, over a Unix socket: it has no address, and who may connect is said by the socket's file.
     pub fn unix() -> Self {
-        Self { is_unix: true, ..Self::new(Ipv4Addr::LOCALHOST.into()) }
+        Self { is_unix: true, ..Self::new(Ipv4Addr::LOCALHOST.into(), false) }
     }
 
     /// Whether it is a proxy of this machine, over a Unix socket.
@@ -36,6 +37,11 @@ impl Remote {
     /// Who asked last; before the first request, whose connection it is.
     pub fn client(self) -> IpAddr {
         self.client
+    }
+
+    /// Whether the connection has TLS.
+    pub fn is_tls(self) -> bool {
+        self.is_tls
     }
 
     /// Takes note of who asks now.

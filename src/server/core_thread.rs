@@ -178,6 +178,9 @@ fn obey(core: &SharedCore, command: Command) {
         Command::Lists(lists) => core.borrow_mut().engine.lists = lists,
         Command::Screening(table) => core.borrow_mut().engine.screen_by(table),
         Command::Countries(said) => core.borrow_mut().engine.hear_countries(&said),
+        Command::Switch(service, is_on) => {
+            core.borrow_mut().switch(service, is_on);
+        }
         Command::Certificates(shown) => core.borrow_mut().desk.tls = Some(shown),
         Command::Forget(torrents) => {
             spawn_local(tick::forget(core.clone(), torrents)).detach();

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::control;
 use crate::core::connection_id::ConnectionIds;
 use crate::core::crowd::Crowd;
+use crate::core::floods::{Floods, Shedding};
 use crate::core::interval::{Controller, Policy};
 use crate::core::mesh::barrier;
 use crate::core::mesh::gather::Gather;
@@ -49,6 +50,8 @@ pub(super) struct Outfit {
     pub(super) screening: Option<Arc<Table>>,
     /// Asks for countries that no database names, where they are looked up.
     pub(super) lookups: Option<Ask>,
+    /// Which services shed load.
+    pub(super) shedding: Arc<Shedding>,
     /// What connections with TLS are shown.
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     /// Where the tracker is private.
@@ -278,8 +281,17 @@ impl Seeds {
 impl Part {
     fn build(self) -> (Core, Result<Restored, Unloaded>) {
         let Part { number, seeds, outfit, snapshot, said, mesh } = self;
-        let Outfit { settings, clock, connection_ids, lists, screening, lookups, tls, private } =
-            outfit;
+        let Outfit {
+            settings,
+            clock,
+            connection_ids,
+            lists,
+            screening,
+            lookups,
+            shedding,
+            tls,
+            private,
+        } = outfit;
         let cores = mesh.len();
         let mut shard = Shard::new(seeds.open, limits(&settings, cores));
         let now = clock.now();
@@ -313,6 +325,7 @@ impl Part {
         }
         let mut counters = ops::counters::Core::default();
         counters.channels = vec![ops::counters::Channel::default(); cores];
+        let floods = Floods::new(settings.rates(cores), &settings.shed_above, cores, &shedding);
         let mut desk = Desk::new(settings.http_connections_max.div_ceil(cores));
         desk.tls = tls;
         let engine = Engine {
@@ -339,6 +352,7 @@ impl Part {
             reply: Reply::default(),
             unheard: Unheard::default(),
             crowd: Crowd::default(),
+            floods,
         };
         (Core { engine, desk }, restored)
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ops::lists::ListError;
 use ops::screening::ScreeningError;
 use ops::tls::KeptError;
+use persist::bans::BansError;
 use persist::register::RegisterError;
 use persist::{DataDirError, SnapshotError};
 
@@ -51,6 +52,9 @@ pub enum ServerError {
     /// The rules about addresses cannot be used.
     #[error(transparent)]
     Screening(#[from] ScreeningError),
+    /// The bans cannot be read.
+    #[error(transparent)]
+    Bans(#[from] BansError),
     /// Countries cannot be looked up.
     #[error(transparent)]
     Lookups(#[from] LookupsError),
@@ -136,6 +140,7 @@ impl ServerError {
             ServerError::Key(_)
             | ServerError::Lists(_)
             | ServerError::Screening(_)
+            | ServerError::Bans(_)
             | ServerError::Lookups(LookupsError::Servers(_) | LookupsError::NoServer)
             | ServerError::Certificates(KeptError::Tls(_)) => true,
             ServerError::Books(error) => error.is_mistake(),

@@ -1,16 +1,18 @@
 //! All sockets of all cores, bound before anything is started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ops::service::Service;
 use socket2::Type;
 
 use super::ServerError;
 use crate::config::{Config, HttpAddress};
+use crate::core::family;
 use crate::front::door::Door;
 use crate::handover::{Given, Kind};
 use crate::net::unix::UnixSocket;
@@ -78,6 +80,17 @@ pub(super) struct Addresses {
     pub(super) control: Option<SocketAddr>,
     pub(super) control_https: Option<SocketAddr>,
     pub(super) metrics: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// What is listened for, in the order of the services.
+    pub(super) fn services(&self) -> Vec<Service> {
+        let family = |address: &SocketAddr| family(address.ip());
+        let udp = self.udp.iter().map(|address| Service::udp(family(address)));
+        let http = self.http.iter().map(|address| Service::http(family(address), false));
+        let https = self.https.iter().map(|address| Service::http(family(address), true));
+        udp.chain(http).chain(https).collect::<BTreeSet<_>>().into_iter().collect()
+    }
 }
 
 /// How long the system may need to take the sockets back from a process that has just ended: io_uring gives

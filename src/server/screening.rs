@@ -1,10 +1,12 @@
 //! Rules about addresses: read at the start, again when their files change and at SIGHUP.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use ops::counters::Screening as Shown;
 use ops::log::ErrorChain;
-use ops::screening::{Screening as Read, ScreeningError, Sources};
+use ops::screening::{Screening as Read, ScreeningError, Sources, Table};
 use ops::watched::Changed;
 
 use super::cores::Cores;
@@ -16,6 +18,10 @@ use crate::core::mesh::message::Command;
 pub(super) struct Screening {
     sources: Sources,
     read: Read,
+    /// Networks that get nothing, whatever else is said of them.
+    banned: Vec<IpNet>,
+    /// What is said by all of that.
+    table: Arc<Table>,
     /// How the files were when they were looked at last and were other ones: still being written, or of no use.
     seen: Option<Changed>,
     failures: u64,
@@ -24,18 +30,28 @@ pub(super) struct Screening {
 
 impl Screening {
     /// Reads what the options name; nothing without rules.
-    pub(super) fn open(config: &Config) -> Result<Option<Self>, ScreeningError> {
+    pub(super) fn open(
+        config: &Config,
+        banned: Vec<IpNet>,
+    ) -> Result<Option<Self>, ScreeningError> {
         let Some(sources) = config.screening() else { return Ok(None) };
         let began = Instant::now();
         let read = sources.read(false)?;
-        let opened = Self { sources, read, seen: None, failures: 0, trouble: None };
+        let table = banning(&read.table, &banned);
+        let opened = Self { sources, read, banned, table, seen: None, failures: 0, trouble: None };
         opened.say("addresses are screened", began);
         Ok(Some(opened))
     }
 
     /// The rules, for those who ask.
-    pub(super) fn table(&self) -> std::sync::Arc<ops::screening::Table> {
-        self.read.table.clone()
+    pub(super) fn table(&self) -> Arc<Table> {
+        self.table.clone()
+    }
+
+    /// Bans these networks from now on, and no others.
+    pub(super) fn ban(&mut self, banned: Vec<IpNet>) {
+        self.banned = banned;
+        self.table = banning(&self.read.table, &self.banned);
     }
 
     /// Reads the files again when they have changed since and are at rest.
@@ -62,6 +78,7 @@ impl Screening {
         match self.sources.read(false) {
             Ok(read) => {
                 self.read = read;
+                self.table = banning(&self.read.table, &self.banned);
                 self.trouble = None;
                 cores.tell_all(&Command::Screening(self.table()));
                 state.screen_by(self.table());
@@ -89,6 +106,7 @@ impl Screening {
             sizes: Some(self.read.sizes),
             failures: self.failures,
             trouble: self.trouble.clone(),
+            bans: self.banned.len(),
         });
     }
 
@@ -114,4 +132,9 @@ impl Screening {
             );
         }
     }
+}
+
+/// These rules with bans over them.
+fn banning(table: &Arc<Table>, banned: &[IpNet]) -> Arc<Table> {
+    if banned.is_empty() { table.clone() } else { Arc::new(table.banning(banned)) }
 }

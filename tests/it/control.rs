@@ -33,6 +33,7 @@ impl Control {
                 Ok(())
             }
             Command::Snapshot => Err(Declined("a snapshot is under way\n")),
+            Command::Bans(..) => Err(Declined("not here")),
             Command::Lists(_) => Err(Declined("there are none\n")),
         }));
         // Where nobody else listens: the port is free again while other tests run.

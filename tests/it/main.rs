@@ -5,6 +5,7 @@
 mod cli;
 mod clock;
 mod control;
+mod floods;
 mod full_scrape;
 mod http_busy;
 mod http_connections;

@@ -13,6 +13,7 @@ use margay::control::{self, Pages, State, Transport};
 use ops::counters::{Books, Channel, Core, Family, Journal, Ledger, Protocol, Reason, Snapshot};
 use ops::health::Phase;
 use ops::metrics::Trackers;
+use ops::service::Service;
 use serde_json::Value;
 use shard::Totals;
 use tempfile::TempDir;
@@ -158,6 +159,7 @@ fn busy_core(seconds: u64) -> Core {
 fn prometheus_reads_the_control_listener_and_the_dashboard_has_no_empty_panel() {
     let state = Arc::new(State::new(2, vec![], |_| Ok(())));
     state.set_phase(Phase::Ready);
+    state.show_services(&Service::ALL);
     state.update_snapshot(|snapshot| *snapshot = Snapshot { written: 1, ..Snapshot::default() });
     state.show_books(|| Books {
         journal: Journal { accepting: true, ..Journal::default() },

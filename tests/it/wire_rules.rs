@@ -7,7 +7,7 @@ use std::path::Path;
 /// The rules that a test's name begins with: `A6` and `C9` of `a6_c9_a_mapped_address…`.
 fn rules_of(name: &str) -> impl Iterator<Item = String> {
     let is_rule = |part: &&str| {
-        let number = part.strip_prefix(['a', 'b', 'c', 'd', 'e']);
+        let number = part.strip_prefix(['a', 'b', 'c', 'd', 'e', 'f']);
         number.is_some_and(|n| !n.is_empty() && n.bytes().all(|digit| digit.is_ascii_digit()))
     };
     name.split('_').take_while(is_rule).map(str::to_uppercase).collect::<Vec<_>>().into_iter()

@@ -13,6 +13,7 @@ use crate::counters::{
 use crate::health::Phase;
 use crate::process::Process;
 use crate::screening::Rule;
+use crate::service::Service;
 
 /// Everything the metrics are made of, at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,8 @@ pub struct Sample<'a> {
     pub lists: Lists,
     /// What is known of TLS.
     pub tls: &'a Tls,
+    /// What the tracker listens for, and whether that is on.
+    pub services: &'a [(Service, bool)],
     /// What is known of the rules of screening.
     pub screening: &'a Screening,
     /// Look-ups of countries.
@@ -86,6 +89,7 @@ impl Exporter {
         if !sample.tls.certificates.is_empty() {
             self.publish_tls(sample.tls, sample.cores);
         }
+        self.publish_services(sample);
         self.publish_screening(sample);
         self.publish_api(&sample.api);
         if let Some(books) = sample.books {
@@ -227,11 +231,21 @@ impl Exporter {
         self.set(&t::CROWD_RATIO, &[], f64::from(percent.unwrap_or(0)) / 100.0);
     }
 
+    fn publish_services(&self, sample: &Sample<'_>) {
+        for (service, is_on) in sample.services {
+            let cores = || sample.cores.iter().map(|core| core.services[*service as usize]);
+            let label = [service.label()];
+            self.set(&t::SERVICE_ON, &label, yes(*is_on));
+            self.set(&t::SERVICE_SHEDDING, &label, yes(cores().any(|core| core.is_shedding)));
+            self.count(&t::SHED, &label, cores().map(|core| core.shed).sum());
+        }
+    }
+
     fn publish_screening(&self, sample: &Sample<'_>) {
         let mut screened = sample.screened.clone();
         sample.cores.iter().for_each(|core| screened.add(&core.screened));
         // From the start on, so that a first refusal is an increase.
-        for rule in [Rule::Network, Rule::Unknown] {
+        for rule in [Rule::Network, Rule::Unknown, Rule::Ban] {
             self.count(&t::SCREENED, &[rule.label(), "none"], 0);
         }
         for (rule, country, count) in screened.denied() {
@@ -240,6 +254,7 @@ impl Exporter {
         }
         self.count(&t::SCREENING_DEFERRED, &[], screened.deferred);
         self.count(&t::SCREENING_RELOAD_FAILURES, &[], sample.screening.failures);
+        self.set(&t::SCREENING_BANS, &[], sample.screening.bans as f64);
         let sizes = sample.screening.sizes.unwrap_or_default();
         let set = |metric, label: &str, size: usize| self.set(metric, &[label], size as f64);
         set(&t::SCREENING_NETWORKS, "deny", sizes.denied_networks);
@@ -491,6 +506,7 @@ mod tests {
                 }],
                 ..Tls::default()
             },
+            services: &[(Service::Udp4, true), (Service::Https6, false)],
             screening: &Screening { sizes: Some(Sizes::default()), ..Screening::default() },
             lookups: &Lookups { found: 3, ..Lookups::default() },
             screened: &screened,
@@ -594,6 +610,7 @@ mod tests {
             snapshot: &snapshot,
             lists: Lists::default(),
             tls: &Tls::default(),
+            services: &[],
             screening: &Screening::default(),
             lookups: &Lookups::default(),
             screened: &Screened::default(),

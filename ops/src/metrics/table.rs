@@ -114,6 +114,11 @@ table! {
         HTTP_CONNECTIONS_OPEN = Gauge "margay_http_connections_open" ["core"] Count "HTTP connections open now.";
         INTERVAL = Gauge "margay_interval_seconds" ["core"] Seconds "The announce interval answered now, before jitter.";
     }
+    "Services" of Every {
+        SERVICE_ON = Gauge "margay_service_on" ["service"] Count "1 when a service that the tracker listens for is on, 0 while it is switched off (`margay service`).";
+        SERVICE_SHEDDING = Gauge "margay_service_shedding" ["service"] Count "1 while a service gets more than `shed-above` allows, and for ten seconds after, on any core.";
+        SHED = Counter "margay_shed_total" ["service"] Count "Requests shed as more came than `shed-above` allows.";
+    }
     "Swarms" of Every {
         TORRENTS = Gauge "margay_torrents" ["core"] Count "Torrents known, empty ones kept for their snatch count included.";
         PEERS = Gauge "margay_peers" ["core", "family"] Count "Endpoints in all swarms; a client with both families counts once in each.";
@@ -165,9 +170,10 @@ table! {
         CROWD_RATIO = Gauge "margay_crowd_ratio" [] Ratio "Share of the announces of the last minutes that came from one private address, where that is more than half on some core: a proxy or a container network hides who announces. Otherwise 0.";
     }
     "Screening" of Every {
-        SCREENED = Counter "margay_screened_total" ["rule", "country"] Count "Requests and connections that got nothing for their address, by the rule that says so (`network`, `country` or `unknown`) and by country; `none` where that did not matter.";
+        SCREENED = Counter "margay_screened_total" ["rule", "country"] Count "Requests and connections that got nothing for their address, by the rule that says so (`network`, `country`, `unknown` or `ban`) and by country; `none` where that did not matter.";
         SCREENING_DEFERRED = Counter "margay_screening_deferred_total" [] Count "Requests that were told nobody and to come back soon, as no database names their country.";
         SCREENING_NETWORKS = Gauge "margay_screening_networks" ["list"] Count "Networks in the lists: `deny` or `allow`.";
+        SCREENING_BANS = Gauge "margay_screening_bans" [] Count "Networks that are banned (`margay bans`).";
         SCREENING_RANGES = Gauge "margay_screening_ranges" ["family"] Count "Ranges of addresses whose countries the databases say.";
         SCREENING_RELOAD_FAILURES = Counter "margay_screening_reload_failures_total" [] Count "Times the rules of screening could not be read again, so that those before stayed.";
         SCREENING_LOOKUPS = Counter "margay_screening_lookups_total" ["result"] Count "Countries that were looked up by DNS, by what came of it: `country`, `none` (nobody knows), `failed` (no usable answer from any name server) or `unreadable` (an answer that says no country and no network as it should).";
@@ -297,8 +303,8 @@ twice a second, however often it is asked for.
 Counters start at 0 with the process. Labels: `protocol` is `udp` or `http`; `family` is `ipv4` or
 `ipv6` (an IPv4-mapped address is `ipv4`); `core` is the number of a core; `what` is
 `user`, `torrent` or `token`; `result` is `done`, `unauthorized`, `refused` or `unavailable`; `reason` is one of
-`malformed`, `connection_id`, `source`, `torrent`, `full`, `overload`, `passkey`, `client`, `rights`,
-`clients`, `downloads`, `proxy`, `too_large`, `timeout`, `connections`, `not_found`. A channel has a series for every pair of cores up to 16 cores; above that,
+`malformed`, `connection_id`, `source`, `torrent`, `full`, `overload`, `rate`, `connection_rate`, `shed`, `passkey`,
+`client`, `rights`, `clients`, `downloads`, `proxy`, `too_large`, `timeout`, `connections`, `not_found`. A channel has a series for every pair of cores up to 16 cores; above that,
 `from` is `all` and the channels into one core are summed, so that the number of series stays bounded.
 
 This page is made from the table in `ops/src/metrics/table.rs`:

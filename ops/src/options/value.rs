@@ -8,8 +8,10 @@ use ipnet::IpNet;
 
 use super::Secret;
 use crate::log::{LogFilter, LogFormat};
+use crate::rates::Rate;
 use crate::screening::lookups::{Preset, RecordKind, Zone};
 use crate::screening::{Country, Verdict};
+use crate::service::{Bound, Service};
 
 /// A size in bytes, written `4096`, `512KiB` or `1MiB`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -353,6 +355,28 @@ impl One for RecordKind {
 
     fn parse(text: &str) -> Option<Self> {
         RecordKind::parse(text)
+    }
+}
+
+impl One for Rate {
+    const PLACEHOLDER: &'static str = "RATE";
+    const HINT: &'static str =
+        "a rate such as 5/s, 300/m or 5/s:50, where a second's worth or more may come at once";
+
+    fn parse(text: &str) -> Option<Self> {
+        Rate::parse(text)
+    }
+}
+
+impl One for Bound {
+    const PLACEHOLDER: &'static str = "SERVICE=NUMBER";
+    const HINT: &'static str =
+        "a service and its requests a second such as udp4=20000, http6=2k or https4=500";
+
+    fn parse(text: &str) -> Option<Self> {
+        let (service, number) = text.split_once('=')?;
+        let per_second = usize::parse(number).filter(|number| *number > 0)?;
+        Some(Bound { service: Service::parse(service)?, per_second })
     }
 }
 

@@ -57,11 +57,13 @@ pub enum Rule {
     Country,
     /// There are rules about countries, and nobody knows its own.
     Unknown,
+    /// The operator has banned its network.
+    Ban,
 }
 
 impl Rule {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Rule; 4] = [Rule::None, Rule::Network, Rule::Country, Rule::Unknown];
+    pub const ALL: [Rule; 5] = [Rule::None, Rule::Network, Rule::Country, Rule::Unknown, Rule::Ban];
 
     /// The value of the `rule` label.
     pub fn label(self) -> &'static str {
@@ -70,6 +72,7 @@ impl Rule {
             Rule::Network => "network",
             Rule::Country => "country",
             Rule::Unknown => "unknown",
+            Rule::Ban => "ban",
         }
     }
 }
@@ -107,7 +110,7 @@ impl Code {
 
     pub(super) fn new(judgement: Judgement) -> Self {
         let country = judgement.country.map_or(0, |country| country.index() as u16 + 1);
-        Self(country | (judgement.rule as u16) << 10 | (judgement.verdict as u16) << 12)
+        Self(country | (judgement.rule as u16) << 10 | (judgement.verdict as u16) << 13)
     }
 
     /// Whether its judgement is that somebody gets nothing.
@@ -117,13 +120,13 @@ impl Code {
     }
 
     pub(super) fn judgement(self) -> Judgement {
-        let verdict = match self.0 >> 12 {
+        let verdict = match self.0 >> 13 {
             0 => Verdict::Allow,
             1 => Verdict::Defer,
             _ => Verdict::Deny,
         };
         let country = usize::from(self.0 & 0x3ff).checked_sub(1).map(Country::at);
-        Judgement { verdict, rule: Rule::ALL[usize::from(self.0 >> 10 & 3)], country }
+        Judgement { verdict, rule: Rule::ALL[usize::from(self.0 >> 10 & 7)], country }
     }
 }
 

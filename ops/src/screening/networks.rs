@@ -55,7 +55,7 @@ pub(super) fn read(
 }
 
 /// Reads a line: a network, or nothing where there is only a remark. What is wrong otherwise.
-fn parse(line: &[u8]) -> Result<Option<IpNet>, String> {
+pub(super) fn parse(line: &[u8]) -> Result<Option<IpNet>, String> {
     let text = std::str::from_utf8(line).map_err(|_| "not a network".to_owned())?.trim();
     // Spamhaus begins its remarks with a semicolon.
     let end = text.find(|letter: char| letter == '#' || letter == ';' || letter.is_whitespace());

@@ -12,7 +12,7 @@
 //! With 600,000 prefixes: `benches/screening.rs`.
 
 use super::judgement::Code;
-use super::ranges::{self, Range};
+use super::ranges::{self, Range, Ranges};
 
 /// What is said of each IPv4 address.
 #[derive(Clone, Debug)]
@@ -70,6 +70,24 @@ impl TableV4 {
         // The first range begins at 0.
         let at = starts.partition_point(|start| *start <= address as u16) - 1;
         Code(codes[at])
+    }
+
+    /// What it was made of.
+    pub(super) fn whole(&self) -> Vec<Range> {
+        let mut whole = Ranges::default();
+        for (entry, upper) in self.entries.iter().zip(0_u128..) {
+            let first = upper << 16;
+            if entry.more == 0 {
+                whole.push(first, Code(entry.code));
+                continue;
+            }
+            let len = usize::from(entry.more) + 1;
+            let (starts, codes) = self.ranges[entry.at as usize..][..2 * len].split_at(len);
+            for (start, code) in starts.iter().zip(codes) {
+                whole.push(first | u128::from(*start), Code(*code));
+            }
+        }
+        whole.0
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -181,6 +199,36 @@ impl TableV6 {
         match Code(code) {
             Code::DEEPER => ranges::find(&self.deeper, address),
             code => code,
+        }
+    }
+
+    /// What it was made of.
+    pub(super) fn whole(&self) -> Vec<Range> {
+        let mut whole = Ranges::default();
+        for (part, upper) in self.parts.iter().zip(0_u64..) {
+            if part.bits == WHOLE {
+                self.push(&mut whole, upper << 48, Code(part.at as u16));
+                continue;
+            }
+            let slots = &self.slots[part.at as usize..][..=1 << part.bits];
+            let (from, to) = (slots[0] as usize, slots[slots.len() - 1] as usize);
+            // The first one stands before those of the first slot.
+            for range in &self.ranges[from - 1..to] {
+                self.push(&mut whole, upper << 48 | range >> 16, Code(*range as u16));
+            }
+        }
+        whole.0
+    }
+
+    /// Adds what is said from an upper half on, or of the addresses in it.
+    fn push(&self, whole: &mut Ranges, upper: u64, code: Code) {
+        if code != Code::DEEPER {
+            return whole.push(u128::from(upper) << 64, code);
+        }
+        let from = self.deeper.partition_point(|(start, _)| *start < u128::from(upper) << 64);
+        let within = self.deeper[from..].iter();
+        for (start, code) in within.take_while(|(start, _)| (start >> 64) as u64 == upper) {
+            whole.push(*start, *code);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the objects of the API are made of.
 
+use ops::service::Service;
 use serde_json::{Value, json};
 use shard::private::GroupId;
 
@@ -141,9 +142,11 @@ fn peer_fields() -> Value {
 
 /// All of them, by name.
 pub(super) fn all() -> Value {
-    let (mut all, open) = (of_all(), of_open());
-    if let (Some(all), Value::Object(open)) = (all.as_object_mut(), open) {
-        all.extend(open);
+    let mut all = of_all();
+    for more in [of_open(), of_operator()] {
+        if let (Some(all), Value::Object(more)) = (all.as_object_mut(), more) {
+            all.extend(more);
+        }
     }
     all
 }
@@ -180,6 +183,45 @@ fn of_open() -> Value {
     })
 }
 
+/// Those about the tracker itself.
+fn of_operator() -> Value {
+    json!({
+        "Ban": object(json!({
+            "network": {"type": "string", "description": "A network, or an address alone."},
+            "until": maybe("integer", "Until when; null for ever."),
+            "since": number(),
+            "reason": {"type": "string"},
+        })),
+        "Bans": object(json!({
+            "bans": {"type": "array", "items": reference("Ban")},
+            "next": maybe("string", "Where the next page begins; null at the end."),
+        })),
+        "BansMade": object(json!({"bans": {"type": "array", "items": reference("Ban")}})),
+        "BansPut": sent(&["networks"], json!({
+            "networks": {
+                "type": "array", "minItems": 1, "maxItems": 1000, "items": {"type": "string"},
+                "description": "Addresses, and networks of /8 (IPv4), /16 (IPv6) or longer.",
+            },
+            "seconds": {"type": ["integer", "null"], "minimum": 1, "maximum": 316_224_000, "description": "For how long; for ever unless said."},
+            "reason": {"type": ["string", "null"], "maxLength": 200, "description": "A line."},
+        })),
+        "BanRemoved": object(json!({
+            "removed": yes_or_no("Whether it was banned."),
+            "still_banned_by": maybe("string", "The network of another ban that it lies in."),
+        })),
+        "Service": object(json!({
+            "service": {"type": "string", "enum": Service::ALL.map(Service::label)},
+            "on": yes_or_no("Whether it is served."),
+            "shedding": yes_or_no("Whether more comes than `shed-above` allows, or did within the last seconds."),
+            "shed": {"type": "integer", "minimum": 0, "description": "Requests that were shed since the start."},
+        })),
+        "Services": object(json!({
+            "services": {"type": "array", "items": reference("Service")},
+        })),
+        "ServicePut": sent(&["on"], json!({"on": {"type": "boolean"}})),
+    })
+}
+
 fn of_all() -> Value {
     let mut present = peer_fields();
     present["info_hash"] = hash();
@@ -191,7 +233,7 @@ fn of_all() -> Value {
             "code": {"enum": [
                 "bad_request", "unauthorized", "no_such_page", "method_not_allowed", "not_private",
                 "user_unknown", "user_known", "group_unknown", "group_name_taken", "torrent_unknown", "passkey_taken", "torrent_number", "number_taken", "name_taken",
-                "open_hybrid", "too_large", "full", "not_written", "journal_full", "not_on_disk", "late", "busy", "unavailable",
+                "open_hybrid", "service_unknown", "too_large", "full", "not_written", "journal_full", "not_on_disk", "late", "busy", "unavailable",
             ]},
             "message": {"type": "string"},
         }))})),

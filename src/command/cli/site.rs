@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use ops::service::Service;
 use shard::private::GroupId;
 
 use super::Request;
@@ -22,7 +23,9 @@ const DATA: &[&str] = &["config", "data"];
 
 /// All of them.
 pub(super) fn commands() -> Vec<Command> {
-    vec![user(), user_group(), torrent(), token(), client(), trace(), api_token(), api()]
+    let of_site = [user(), user_group(), torrent(), token(), client(), trace()];
+    let of_tracker = [ban(), unban(), bans(), service(), api_token(), api()];
+    of_site.into_iter().chain(of_tracker).collect()
 }
 
 fn user() -> Command {
@@ -114,6 +117,60 @@ fn user_group() -> Command {
         .subcommand(asking("remove", "Remove a group; nobody is in it any more").arg(id()))
         .subcommand(asking("show", "Show a group").arg(id()))
         .subcommand(asking("list", "List groups"))
+}
+
+fn ban() -> Command {
+    asking("ban", "Answer nothing to networks, for a while or for ever; their peers leave")
+        .arg(networks().num_args(1..))
+        .arg(
+            Arg::new("for")
+                .long("for")
+                .value_name("DURATION")
+                .help("How long, such as 2h or 7d; for ever unless given")
+                .value_parser(ValueParser::new(duration)),
+        )
+        .arg(
+            Arg::new("reason")
+                .long("reason")
+                .value_name("TEXT")
+                .default_value("")
+                .hide_default_value(true)
+                .help("Why, for those who look later"),
+        )
+}
+
+fn unban() -> Command {
+    asking("unban", "Serve banned networks again").arg(networks().num_args(1..))
+}
+
+fn bans() -> Command {
+    asking("bans", "List bans")
+}
+
+fn networks() -> Arg {
+    Arg::new("network")
+        .required(true)
+        .value_name("NETWORK")
+        .help("An address, or a network such as 192.0.2.0/24")
+}
+
+fn service() -> Command {
+    asking(
+        "service",
+        "List what the tracker listens for, or switch some of it off and on until the next start",
+    )
+    .arg(
+        Arg::new("service")
+            .value_name("SERVICE")
+            .help("A protocol over a family")
+            .value_parser(PossibleValuesParser::new(Service::ALL.map(Service::label))),
+    )
+    .arg(
+        Arg::new("state")
+            .value_name("STATE")
+            .help("What it is to be from now on")
+            .value_parser(PossibleValuesParser::new(["on", "off"])),
+    )
 }
 
 fn torrent() -> Command {
@@ -353,7 +410,7 @@ fn grace(text: &str) -> Result<Duration, String> {
 pub(super) fn request(matches: &ArgMatches, outer: &super::Flags) -> Option<Request> {
     let (name, inner) = matches.subcommand()?;
     let (verb, said) = match name {
-        "trace" => ("", inner),
+        "trace" | "service" | "ban" | "unban" | "bans" => ("", inner),
         _ => inner.subcommand().unwrap_or(("", inner)),
     };
     let command = match (name, verb) {
@@ -432,6 +489,22 @@ pub(super) fn request(matches: &ArgMatches, outer: &super::Flags) -> Option<Requ
         }
         ("client", "forget") => SiteCommand::ClientForget { prefix: text_of(said, "prefix") },
         ("client", "list") => SiteCommand::ClientList,
+        ("ban", _) => SiteCommand::Ban {
+            networks: texts_of(said, "network"),
+            time: said.get_one("for").copied(),
+            reason: text_of(said, "reason"),
+        },
+        ("unban", _) => SiteCommand::Unban { networks: texts_of(said, "network") },
+        ("bans", _) => SiteCommand::Bans,
+        ("service", _) => {
+            let service = said.get_one::<String>("service").cloned();
+            match (service, said.get_one::<String>("state")) {
+                (Some(service), Some(state)) => {
+                    SiteCommand::Switch { service, is_on: state == "on" }
+                }
+                (service, _) => SiteCommand::Services { service },
+            }
+        }
         ("trace", _) => SiteCommand::Trace { user: number(said) },
         ("api-token", verb) => {
             let name = || said.get_one::<Name>("name").expect("clap requires it").clone();
@@ -462,6 +535,10 @@ fn number(said: &ArgMatches) -> u32 {
 
 fn text_of(said: &ArgMatches, name: &str) -> String {
     said.get_one::<String>(name).expect("clap requires it or has a default").clone()
+}
+
+fn texts_of(said: &ArgMatches, name: &str) -> Vec<String> {
+    said.get_many::<String>(name).unwrap_or_default().cloned().collect()
 }
 
 fn answer(said: &ArgMatches, name: &str) -> Option<bool> {

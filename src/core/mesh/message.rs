@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 use ops::lists::TorrentLists;
 use ops::screening::Table;
 use ops::screening::lookups::Said;
+use ops::service::Service;
 use persist::postgres::SaidAt;
 use shard::private::{self, Change, Endpoints, Rules, User, UserId};
 use shard::{Announce, Counts, InfoHash, Piece, Seconds};
@@ -236,6 +237,8 @@ pub enum Command {
     Screening(Arc<Table>),
     /// Look-ups say this of countries.
     Countries(Arc<[Said]>),
+    /// Serve a service from now on (true), or do so no longer.
+    Switch(Service, bool),
     /// Show these certificates from now on.
     Certificates(Arc<rustls::ServerConfig>),
     /// Drop the swarms of these torrents, as far as this core owns them.

@@ -42,8 +42,8 @@ fn hear(core: &SharedCore, connection: Held, proxy: IpAddr, bytes: &[u8], is_tls
     match proxy::parse(bytes) {
         Ok(Parsed::Complete { said, consumed }) => {
             let remote = match said {
-                Said::Client(client) => Remote::new(client.ip()),
-                Said::Nobody => Remote::new(proxy),
+                Said::Client(client) => Remote::new(client.ip(), is_tls),
+                Said::Nobody => Remote::new(proxy, is_tls),
             };
             http::enter(core, connection, remote, &bytes[consumed..], is_tls);
         }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use ops::counters::{Protocol, Reason};
 use ops::screening::Verdict;
+use ops::service::Service;
 use shard::{Counts, Families, InfoHash, Scope, Seconds};
 
 use crate::core::mesh::late::Late;
@@ -101,11 +102,20 @@ impl Core {
             remote.set_client(client);
             let front = self.engine.counters.front(Protocol::Http, family(client));
             front.received_bytes += taken as u64;
-            let framing = self.framing(&head);
+            let mut framing = self.framing(&head);
             let screened = self.engine.screen(client, Protocol::Http);
+            let service = Service::http(family(remote.connection()), remote.is_tls());
+            let admitted = match screened {
+                Verdict::Deny => Ok(()),
+                _ => self.engine.admit(service, client, now),
+            };
             let next = match head.target() {
                 // Rules may have changed since the connection began.
                 _ if screened == Verdict::Deny => Some(Next::Close),
+                _ if let Err(refused) = admitted => {
+                    framing = framing.closing();
+                    self.turn_away(&head, framing, refused, out)
+                }
                 _ if screened == Verdict::Defer => self.defer(&head, taken, framing, out),
                 _ if self.engine.private.is_some() => {
                     self.hear_private(&head, taken, framing, client, now, out)
@@ -153,6 +163,27 @@ impl Core {
         }
         let Target::Announce(_) = head.target() else { return Some(Next::Close) };
         self.refuse_http(framing, Refused::Deferred, out);
+        None
+    }
+
+    /// Tells who asks more than there is room for nobody, and to come back much later. What is no announce or scrape gets
+    /// nothing, and a private tracker says nothing: a success would mean that the announce is booked.
+    #[cold]
+    fn turn_away(
+        &mut self,
+        head: &Head<'_>,
+        framing: Framing,
+        refused: Refused,
+        out: &mut Vec<u8>,
+    ) -> Option<Next> {
+        if self.engine.private.is_some() || refused == Refused::Off {
+            return Some(Next::Close);
+        }
+        match head.target() {
+            Target::Announce(_) => self.refuse_http(framing, refused, out),
+            Target::Scrape(_) => write_scrape(out, framing, &mut [], SCRAPE_INTERVAL),
+            Target::Root | Target::Unknown => return Some(Next::Close),
+        }
         None
     }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use glommio::net::UdpSocket;
 use ops::counters::{self, Family, Protocol};
+use ops::service::Service;
 use shard::Announce;
 
 use crate::core::family;
@@ -30,6 +31,8 @@ pub struct Port {
     pub guard: Guard,
     /// Of its addresses.
     pub family: Family,
+    /// What it is a part of.
+    pub service: Service,
 }
 
 /// The announces of a batch, parsed and not yet applied, and who sent each.
@@ -63,7 +66,8 @@ impl Port {
         let (outbox, waiting) = (Outbox::new(), Waiting::default());
         // One that a process before put on knows the time and the flood of then.
         let _ = filter::detach(stream::borrow(&*socket));
-        Self { socket, outbox, waiting, is_proxied, place, guard: Guard::default(), family }
+        let (guard, service) = (Guard::default(), Service::udp(family));
+        Self { socket, outbox, waiting, is_proxied, place, guard, service, family }
     }
 }
 

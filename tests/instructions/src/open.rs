@@ -185,7 +185,7 @@ impl Walk for Http {
         let peers = crowd.some(random, ANNOUNCES);
         for peer in &peers {
             let (request, mut remote) =
-                (request("", *peer, 1 << 30), Remote::new(remote(*peer).ip()));
+                (request("", *peer, 1 << 30), Remote::new(remote(*peer).ip(), false));
             out.clear();
             counted(&mut || _ = core.converse(&mut remote, &request, 0, None, out));
             assert!(out.starts_with(b"HTTP/1.1 200"), "no answer to an announce");

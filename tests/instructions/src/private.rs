@@ -93,7 +93,7 @@ impl Walk for Users {
             *uploaded += 1 << 20;
             let path = format!("/{}", passkey(peer.user()).reveal());
             let request = request(&path, *peer, *uploaded);
-            let mut remote = Remote::new(remote(*peer).ip());
+            let mut remote = Remote::new(remote(*peer).ip(), false);
             out.clear();
             counted(&mut || _ = core.converse(&mut remote, &request, 0, None, out));
             assert!(out.starts_with(b"HTTP/1.1 200"), "no answer to an announce");

@@ -69,6 +69,7 @@ pub(crate) fn core(
         hurried_rounds: 0,
         gate: Default::default(),
         crowd: Default::default(),
+        floods: Default::default(),
     };
     (Core { engine, desk }, inboxes.remove(0))
 }

@@ -16,7 +16,7 @@ use super::{Site, announce, passkey};
 use crate::tracker::http::{answer, escape, fetch};
 use crate::tracker::{HOMES, PATIENCE, Tracker, hash, patiently};
 
-pub(crate) use commands::margay;
+pub(crate) use commands::{Said, margay};
 
 /// A client of the API.
 pub(crate) struct Api {

@@ -108,6 +108,7 @@ impl Restart {
             if at >= self.downtime {
                 let load = Load {
                     others: 0,
+                    junk: 0,
                     elapsed: 1.0,
                     busy: f64::from(answered) / f64::from(capacity),
                     queue: if offered > answered { 1.0 } else { 0.0 },

@@ -159,7 +159,8 @@ impl Tracker {
         if !self.away {
             let busy = (announces as f64 / self.capacity).min(1.0);
             let peers = peers as u64;
-            let load = Load { elapsed: 1.0, busy, queue: 0.0, announces, others: 0, peers };
+            let load =
+                Load { elapsed: 1.0, busy, queue: 0.0, announces, others: 0, junk: 0, peers };
             self.controller.observe(&load, now);
         }
     }
