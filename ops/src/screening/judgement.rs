@@ -98,6 +98,9 @@ impl Judgement {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Code(pub(super) u16);
 
+/// Below stand the country, in ten bits, and the rule, in three.
+const VERDICT_SHIFT: u32 = 13;
+
 impl Code {
     /// Nothing is said here; what lies below shows through.
     pub(super) const NOTHING: Code = Code(u16::MAX);
@@ -110,17 +113,17 @@ impl Code {
 
     pub(super) fn new(judgement: Judgement) -> Self {
         let country = judgement.country.map_or(0, |country| country.index() as u16 + 1);
-        Self(country | (judgement.rule as u16) << 10 | (judgement.verdict as u16) << 13)
+        Self(country | (judgement.rule as u16) << 10 | (judgement.verdict as u16) << VERDICT_SHIFT)
     }
 
     /// Whether its judgement is that somebody gets nothing.
     #[inline]
     pub(super) fn is_denial(self) -> bool {
-        self.0 >> 12 == Verdict::Deny as u16
+        self.0 >> VERDICT_SHIFT == Verdict::Deny as u16
     }
 
     pub(super) fn judgement(self) -> Judgement {
-        let verdict = match self.0 >> 13 {
+        let verdict = match self.0 >> VERDICT_SHIFT {
             0 => Verdict::Allow,
             1 => Verdict::Defer,
             _ => Verdict::Deny,
@@ -136,6 +139,9 @@ mod tests {
 
     #[test]
     fn every_judgement_comes_back_from_its_code() {
+        for code in [Code::NOTHING, Code::DEEPER, Code::STANDS_FOR, Code::SERVED] {
+            assert!(!code.is_denial());
+        }
         let countries = (0..Country::COUNT).map(|index| Some(Country::at(index)));
         for country in [None].into_iter().chain(countries) {
             for rule in Rule::ALL {
@@ -143,6 +149,7 @@ mod tests {
                     let judgement = Judgement { verdict, rule, country };
                     let code = Code::new(judgement);
                     assert_eq!(code.judgement(), judgement);
+                    assert_eq!(code.is_denial(), verdict == Verdict::Deny);
                     assert!(code.0 < Code::STANDS_FOR.0);
                 }
             }
