@@ -22,6 +22,8 @@ struct InCrowd {
     /// IPv4 leechers, partial seeds, seeders, then the same for IPv6.
     table: usize,
     bucket: usize,
+    /// How many buckets the table had then.
+    buckets: usize,
 }
 
 const TABLES: usize = 2 * STATES.len();
@@ -133,32 +135,38 @@ impl Out<'_> {
         while at.table < TABLES && !is_full(piece, self.peers_max) {
             let state = STATES[STATES.len() - 1 - at.table % STATES.len()];
             let pools = &self.stores.pools;
-            let more = if at.table < STATES.len() {
-                self.bucket::<V4>(crowd, pools, state, at.bucket, &mut piece.peers_v4)
+            let buckets = if at.table < STATES.len() {
+                self.bucket::<V4>(crowd, pools, state, &mut at, &mut piece.peers_v4)
             } else {
-                self.bucket::<V6>(crowd, pools, state, at.bucket, &mut piece.peers_v6)
+                self.bucket::<V6>(crowd, pools, state, &mut at, &mut piece.peers_v6)
             };
-            at = match more {
-                true => InCrowd { bucket: at.bucket + 1, ..at },
-                false => InCrowd { table: at.table + 1, bucket: 0 },
+            at = match at.bucket < buckets {
+                true => InCrowd { bucket: at.bucket + 1, buckets, ..at },
+                false => InCrowd { table: at.table + 1, ..InCrowd::default() },
             };
         }
         close(entry, from_v4, from_v6, piece);
         (at.table < TABLES).then_some(at)
     }
 
-    /// False when the table has no such bucket.
+    /// Writes the bucket at `at`, where there is such a one; how many the table has.
+    ///
+    /// One that has fewer than before is written from its beginning again: its last buckets were merged into earlier ones,
+    /// and so whoever was in them may stand where this has been already.
     fn bucket<E: Family>(
         &self,
         crowd: &Crowd,
         pools: &Pools,
         state: PeerState,
-        bucket: usize,
+        at: &mut InCrowd,
         records: &mut Vec<PeerRecord<E::Address>>,
-    ) -> bool {
+    ) -> usize {
         let table = &E::tables(crowd)[state as usize];
-        let peers = table.bucket(E::pool(pools), bucket).iter();
+        if table.buckets() < at.buckets {
+            at.bucket = 0;
+        }
+        let peers = table.bucket(E::pool(pools), at.bucket).iter();
         records.extend(peers.map(|peer: &Peer<E>| peer.record(state, self.now)));
-        bucket < table.buckets()
+        table.buckets()
     }
 }

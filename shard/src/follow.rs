@@ -171,6 +171,18 @@ mod tests {
         lines
     }
 
+    /// Loads what was exported.
+    fn take_in(heir: &mut Shard, pieces: Vec<Piece>, now: Seconds) {
+        for piece in pieces {
+            let (mut v4, mut v6) = (piece.peers_v4.into_iter(), piece.peers_v6.into_iter());
+            for swarm in piece.swarms {
+                let v4 = v4.by_ref().take(swarm.peers_v4 as usize);
+                let v6 = v6.by_ref().take(swarm.peers_v6 as usize);
+                heir.import(swarm.info_hash, swarm.snatches, v4, v6, now).unwrap();
+            }
+        }
+    }
+
     /// The way of a successor: an export while announces go on, and all that they have changed since it began.
     #[test]
     fn an_export_and_what_changed_since_make_the_same_shard() {
@@ -196,17 +208,54 @@ mod tests {
                 }
             }
             assert!(!is_exporting && pieces.len() > 5);
-            for piece in pieces {
-                let (mut v4, mut v6) = (piece.peers_v4.into_iter(), piece.peers_v6.into_iter());
-                for swarm in piece.swarms {
-                    let v4 = v4.by_ref().take(swarm.peers_v4 as usize);
-                    let v6 = v6.by_ref().take(swarm.peers_v6 as usize);
-                    heir.import(swarm.info_hash, swarm.snatches, v4, v6, now).unwrap();
-                }
-            }
+            take_in(&mut heir, pieces, now);
             for change in changes.iter().chain(&changes[changes.len() / 2..]) {
                 heir.follow(change, false, now);
             }
+            assert_eq!(all(&shard), all(&heir), "{seed}");
+            assert_eq!(shard.totals(), heir.totals(), "{seed}");
+        }
+    }
+
+    /// A swarm of many, whose leechers become few while it is exported: their table is merged, and who does nothing moves.
+    #[test]
+    fn nobody_is_missed_in_a_large_swarm_that_changes() {
+        for seed in 0..10 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut shard, mut heir) = (Shard::new(seed, LIMITS), Shard::new(!seed, LIMITS));
+            let (now, mut reply) = (Seconds(100_000), Reply::default());
+            let (mut changes, mut pieces) = (Vec::new(), Vec::new());
+            let announce = |peer: u32, left| Announce {
+                info_hash: InfoHash([7; 20]),
+                client: ClientTag::from_bits(peer),
+                address: IpAddr::V4(peer.into()),
+                port: 1,
+                left,
+                downloaded: 9,
+                event: if left > 0 { Event::None } else { Event::Completed },
+                numwant: 0,
+                families: Families::default(),
+            };
+            let peers = 5000;
+            for peer in 0..peers {
+                shard.announce(&announce(peer, 1), now, &mut random, &mut reply).unwrap();
+            }
+            let (mut cursor, mut finished, mut completing) = (Cursor::default(), false, 0..peers);
+            while !finished {
+                let mut piece = Piece::default();
+                finished = shard.export(&mut cursor, 100, &mut piece);
+                pieces.push(piece);
+                for peer in completing.by_ref().take(120) {
+                    let announce = announce(peer, u64::from(peer % 10 == 0));
+                    let done = shard.announce(&announce, now, &mut random, &mut reply).unwrap();
+                    // Those that do nothing are known by the export alone.
+                    if peer % 10 > 0 {
+                        changes.extend(PeerChange::of(&announce, now, done, reply.counts));
+                    }
+                }
+            }
+            take_in(&mut heir, pieces, now);
+            changes.iter().for_each(|change| heir.follow(change, false, now));
             assert_eq!(all(&shard), all(&heir), "{seed}");
             assert_eq!(shard.totals(), heir.totals(), "{seed}");
         }
