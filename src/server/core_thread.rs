@@ -38,17 +38,20 @@ pub(super) struct Sockets {
     pub(super) http: Vec<(std::net::TcpListener, Door)>,
 }
 
-/// Serves until [`Command::Stop`]: the sockets that come by `sockets`, at once or when it is told to.
+/// Serves until [`Command::Stop`]: `sockets` at once, or those that come `later` when it is told to.
 pub(super) async fn run(
     core: Core,
-    sockets: Receiver<Sockets>,
+    sockets: Option<Sockets>,
+    later: Receiver<Sockets>,
     inbox: Inbox<Message>,
     slot: Arc<Slot>,
 ) {
     let core: SharedCore = Rc::new(RefCell::new(core));
-    let mut doors = Doors { sockets, listeners: Vec::new() };
-    doors.open(&core);
-    doors.serve(&core);
+    let mut doors = Doors { later, listeners: Vec::new() };
+    if let Some(sockets) = sockets {
+        doors.open(&core, sockets);
+        doors.serve(&core);
+    }
     spawn_local(kept::answer(core.clone())).detach();
     spawn_local(watch::watch(core.clone())).detach();
     spawn_local(tick::sweep(core.clone())).detach();
@@ -61,15 +64,15 @@ pub(super) async fn run(
 
 /// Sockets on their way to be served.
 struct Doors {
-    sockets: Receiver<Sockets>,
+    /// By which they come in a take-over.
+    later: Receiver<Sockets>,
     /// Those of TCP that are not served yet.
     listeners: Vec<(std::net::TcpListener, Door)>,
 }
 
 impl Doors {
-    /// Takes the sockets that have come.
-    fn open(&mut self, core: &SharedCore) {
-        let Ok(Sockets { udp, http }) = self.sockets.try_recv() else { return };
+    /// Takes sockets.
+    fn open(&mut self, core: &SharedCore, Sockets { udp, http }: Sockets) {
         let port = |(socket, place, is_proxied)| Port::new(socket, is_proxied, place);
         core.borrow_mut().desk.ports = udp.into_iter().map(port).collect();
         self.listeners = http;
@@ -91,7 +94,9 @@ impl Doors {
     fn step(&mut self, core: &SharedCore, message: Message) -> Result<(), Message> {
         let done = match message {
             Message::Command(Command::Succession(Step::Open(done))) => {
-                self.open(core);
+                if let Ok(sockets) = self.later.try_recv() {
+                    self.open(core, sockets);
+                }
                 done
             }
             Message::Command(Command::Succession(Step::Serve(done))) => {

@@ -61,7 +61,8 @@ pub(super) struct Outfit {
 /// The running cores.
 pub(super) struct Cores {
     addresses: Vec<Address<Message>>,
-    /// By which each core gets its sockets.
+    /// By which each core gets its sockets in a take-over. Those of another start it has from the beginning: they must not
+    /// be taken for these by a core that has just come to serve, before its swarms are whole.
     givers: Vec<Sender<Sockets>>,
     _pulse: Pulse,
     handles: Vec<Option<ExecutorJoinHandle<()>>>,
@@ -133,13 +134,11 @@ impl Cores {
         let mut handles = Vec::with_capacity(count);
         let (givers, receivers): (Vec<_>, Vec<_>) =
             (0..count).map(|_| crossbeam_channel::bounded(1)).unzip();
-        for (sockets, giver) in sockets.into_iter().flatten().zip(&givers) {
-            let _ = giver.try_send(sockets); // There is room.
-        }
+        let mut sockets = sockets.into_iter().flatten();
         let pulse = Pulse::begin()
             .map_err(|source| ServerError::System { what: "start a thread", source })?;
         let receivers = receivers.into_iter().zip(inboxes);
-        for (number, (((sockets, inbox), cpu), said)) in
+        for (number, (((later, inbox), cpu), said)) in
             receivers.zip(placement).zip(standings).enumerate()
         {
             let part = Part {
@@ -153,7 +152,7 @@ impl Cores {
             let (slot, news) = (state.slot(number), news.clone());
             // Here already: the executor may not come to run what it is given, where io_uring is forbidden.
             let ended = Ended { core: number, news: news.clone(), slot: slot.clone() };
-            let pulse = pulse.clone();
+            let (pulse, sockets) = (pulse.clone(), sockets.next());
             let serve = move || async move {
                 glommio::spawn_local(pulse.take_part()).detach();
                 let _ended = ended;
@@ -162,7 +161,7 @@ impl Cores {
                 // There is room.
                 let _ = news.try_send(Event::CoreReady(restored));
                 if loaded {
-                    core_thread::run(core, sockets, inbox, slot).await;
+                    core_thread::run(core, sockets, later, inbox, slot).await;
                 }
             };
             let handle = executor::spawn(cpu, serve);
