@@ -378,6 +378,11 @@ impl Engine {
         for change in changes {
             let silent_from = Seconds((i64::from(change.silent_from.0) - ahead).max(0) as u32);
             self.shard.follow(&PeerChange { silent_from, ..*change }, is_late, now);
+            if is_late && let Some(changes) = &mut self.changes {
+                // Somebody takes over from this process already, and has to know as well.
+                let counts = self.shard.scrape(&change.info_hash).unwrap_or_default();
+                changes.note(PeerChange { snatches: counts.snatches, ..*change });
+            }
         }
     }
 
