@@ -133,11 +133,9 @@ impl Meeting {
     /// Listens at `path`, which only this user may connect to, in place of whoever did so before.
     pub fn open(path: &Path) -> io::Result<Self> {
         let beside = path.with_extension("new");
-        for stale in [&beside] {
-            match fs::remove_file(stale) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
         let socket = socket()?;
         let (address, _folder) = address(&beside)?;

@@ -169,15 +169,14 @@ impl Successors {
         }
     }
 
-    /// Hears who would take over, and gives the sockets. True when changes are noted from now on, and a snapshot is
-    /// wanted that begins now.
+    /// Hears who would take over, and gives the sockets; changes are noted from then on.
     pub(super) fn welcome(
         &mut self,
         talk: Talk,
         cores: &Cores,
         data: &DataDir,
         declined: Option<&str>,
-    ) -> bool {
+    ) {
         let declined = match &self.current {
             Some(current) => Some(format!("process {} is taking over already", current.pid)),
             None => declined.map(str::to_owned),
@@ -185,7 +184,7 @@ impl Successors {
         if let Some(why) = declined {
             tracing::warn!(why, "a process that would take over was refused");
             _ = talk.say(&Said::Refused { why });
-            return false;
+            return;
         }
         self.many += 1;
         match self.begin(talk, cores, data) {
@@ -195,12 +194,10 @@ impl Successors {
                     "a process takes over; it gets a snapshot and what changes since"
                 );
                 self.current = Some(current);
-                true
             }
             Err(error) => {
                 tracing::error!(error = %ErrorChain(&*error), "a process cannot take over");
                 barrier::tell_all(&cores.addresses(), &Command::Succession(Step::Note(None))).ok();
-                false
             }
         }
     }
