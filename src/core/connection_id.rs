@@ -81,7 +81,7 @@ impl ConnectionIds {
         let tag = self.tag(address, now);
         u64::from(now.0 as u16) << TIMELESS_BITS
             | tag << MAC_BITS
-            | self.mac(address, now) & MAC_MASK
+            | !self.mac(address, now) & MAC_MASK
     }
 
     /// Whether `id` was issued to `address`, is not too old and does not come from the future (but
@@ -99,10 +99,11 @@ impl ConnectionIds {
         }
         let mac = self.mac(address, issued);
         // Up to 0.2 an id had no tag, and more bits of the hash in its place: what was given out before an upgrade is
-        // good after it.
-        let without_tag = mac >> MAC_BITS & TAG_MASK;
-        let tag = id >> MAC_BITS & TAG_MASK;
-        id & MAC_MASK == mac & MAC_MASK && (tag == self.tag(address, issued) || tag == without_tag)
+        // good after it. They differ in every bit of the hash, so that no slip turns one into the other.
+        match (id ^ mac) & MAC_MASK {
+            MAC_MASK => id >> MAC_BITS & TAG_MASK == self.tag(address, issued),
+            _ => (id ^ mac) & TIMELESS_MASK == 0,
+        }
     }
 
     /// The keys of the tags of all ids that are good at one of these times, or nearly, each for the [slot] of its epoch; none
@@ -182,6 +183,7 @@ const MAC_BITS: u32 = 36;
 const MAC_MASK: u64 = (1 << MAC_BITS) - 1;
 const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
 const TIMELESS_BITS: u32 = MAC_BITS + TAG_BITS;
+const TIMELESS_MASK: u64 = (1 << TIMELESS_BITS) - 1;
 
 /// The 16 bits of time begin with the slot of the epoch.
 const EPOCH_BITS: u32 = 12;
@@ -292,10 +294,17 @@ mod tests {
     #[test]
     fn c3_every_bit_of_an_id_counts() {
         let ids = ConnectionIds::new(&KEY, Seconds(0));
-        for address in ["192.0.2.1", "2001:db8::1"] {
-            let id = ids.issue(ip(address), NOW);
+        for host in 0..1000_u32 {
+            let address = IpAddr::from([192, 0, (host >> 8) as u8, host as u8]);
+            let id = ids.issue(address, NOW);
             for bit in 0..64 {
-                assert!(!ids.check(id ^ 1 << bit, ip(address), NOW), "bit {bit}");
+                assert!(!ids.check(id ^ 1 << bit, address, NOW), "bit {bit} of {address}");
+            }
+            // Nor does another byte make a good one of it.
+            for change in 1..=255_u64 {
+                for byte in 0..8 {
+                    assert!(!ids.check(id ^ change << (8 * byte), address, NOW), "{address}");
+                }
             }
         }
     }
@@ -304,7 +313,7 @@ mod tests {
     fn c4_an_id_of_before_the_tags_is_good() {
         let ids = ConnectionIds::new(&KEY, Seconds(0));
         for address in ["192.0.2.1", "2001:db8::1"] {
-            let mac = ids.mac(ip(address), NOW) & ((1 << TIMELESS_BITS) - 1);
+            let mac = ids.mac(ip(address), NOW) & TIMELESS_MASK;
             let id = u64::from(NOW.0 as u16) << TIMELESS_BITS | mac;
             assert!(ids.check(id, ip(address), NOW + Seconds(100)));
             assert!(!ids.check(id, ip(address), NOW + Seconds(131)));

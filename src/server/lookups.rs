@@ -266,14 +266,15 @@ impl Asked {
         count.fetch_add(1, Ordering::Relaxed);
         match why {
             None => {
+                *self.shared.trouble() = None;
                 if let Some(away) = FAILING.over() {
                     tracing::info!(seconds = away.as_secs(), "countries are looked up again");
                 }
-                *self.shared.trouble() = None;
             }
             // One that fails may be about one network.
             Some(_) if in_a_row < IN_A_ROW => {}
             Some(why) => {
+                *self.shared.trouble() = Some(why.clone());
                 if let Some(times) = FAILING.again(why) {
                     tracing::error!(
                         error = why,
@@ -281,7 +282,6 @@ impl Asked {
                         "countries cannot be looked up; what is known stays, and screen-unknown says what happens to others"
                     );
                 }
-                *self.shared.trouble() = Some(why.clone());
             }
         }
     }

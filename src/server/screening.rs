@@ -82,19 +82,20 @@ impl Screening {
                 self.trouble = None;
                 cores.tell_all(&Command::Screening(self.table()));
                 state.screen_by(self.table());
-                self.say("rules about addresses read again", began);
                 self.show(state);
+                self.say("rules about addresses read again", began);
                 Ok(())
             }
             Err(error) => {
                 let why = ErrorChain(&error).to_string();
                 self.failures += 1;
+                self.trouble = Some(why.clone());
+                // Whoever reads the line finds the pages to say the same.
+                self.show(state);
                 tracing::error!(
                     error = why,
                     "rules about addresses not read; the ones from before stay in force"
                 );
-                self.trouble = Some(why.clone());
-                self.show(state);
                 Err(why)
             }
         }
