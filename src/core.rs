@@ -76,8 +76,6 @@ pub struct Engine {
     pub unheard: Unheard,
     /// What changes is noted, as another process takes over.
     pub changes: Option<Box<Changes>>,
-    /// Another process has taken over: connections end with their next answer.
-    pub is_succeeded: bool,
     /// Set when the tracker stops: from then on clients only leave.
     pub draining: bool,
     /// The source of all chance on this core, but for intervals.

@@ -15,12 +15,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use ops::counters::{Family, Protocol, Reason};
 use rustls::ServerConfig;
 use shard::Counts;
 
 use crate::core::Engine;
 use crate::core::mesh::message::ReplyTo;
+use crate::core::mesh::succession::Leaving;
 use crate::net::session::Session;
 use http::kept::Kept;
 use http::seats::Seats;
@@ -51,7 +53,7 @@ const PAUSE_LOOK: Duration = Duration::from_millis(2);
 
 /// Waits while requests are not to be taken from the sockets; false when they never will be again.
 #[cold]
-async fn wait_for_reading(core: &SharedCore) -> bool {
+pub(in crate::front) async fn wait_for_reading(core: &SharedCore) -> bool {
     loop {
         let reading = core.borrow().desk.reading;
         match reading {
@@ -74,6 +76,8 @@ pub struct Core {
 pub struct Desk {
     /// Whether requests are taken from the sockets.
     pub reading: Reading,
+    /// Where another process serves: what takes connections to it.
+    pub leaving: Option<Sender<Leaving>>,
     /// The UDP sockets, in the order of their addresses.
     pub ports: Vec<Port>,
     /// Which errors have left by them within this second.
@@ -101,6 +105,7 @@ impl Desk {
     pub fn new(connections_max: usize) -> Self {
         Self {
             reading: Reading::On,
+            leaving: None,
             ports: Vec::new(),
             errors: Errors::default(),
             seats: Seats::new(connections_max),

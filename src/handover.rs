@@ -9,8 +9,12 @@
 //!   Loaded ───────────────────────────────────►  it stops reading; what is under way is done
 //!   ◄──────────────── changes, Promises, Yours
 //!   it serves
-//!   Serving ──────────────────────────────────►  it ends its connections, says what they change, and ends
+//!   Serving ──────────────────────────────────►  it hands its connections on as they ask, and ends
+//!   ◄──────────────── changes, Connection, Connection, …
 //! ```
+//!
+//! What changes is in the journal where the tracker is private: the successor follows that (see
+//! [`crate::private::books`]), and `BooksLeft` says when the database is its own as well.
 //!
 //! When the successor is gone before it has said `Serving`, the predecessor reads again and nothing has happened. The
 //! messages are JSON, and changes are rkyv, behind a byte that says which; [`PROTOCOL`] says which version of them.
@@ -28,11 +32,12 @@ use shard::{PeerChange, Seconds};
 
 use crate::core::mesh::succession::Promises;
 use crate::net::link::{Letter, Link};
+use crate::net::remote::Remote;
 
 pub use changes::NoChanges;
 
 /// The version of what is said. Processes of different versions do not take over from each other.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The name in the data folder where a process can be reached that serves.
 const MEETING: &str = "take-over.socket";
@@ -124,6 +129,8 @@ pub enum Said {
     Snapshot {
         /// The file.
         path: PathBuf,
+        /// Of a private tracker: the journal is durable up to this record. What changes is in there.
+        journal: Option<u64>,
     },
     /// I have loaded it, and followed what you have said so far.
     Loaded,
@@ -140,9 +147,20 @@ pub enum Said {
     Yours {
         /// Somebody has asked meanwhile that lists, rules and certificates are read again.
         reload: bool,
+        /// Of a private tracker: the record that comes next in the journal, which is yours.
+        journal: Option<u64>,
     },
     /// I do.
     Serving,
+    /// The descriptor is a connection: go on with it.
+    Connection {
+        /// Who is at the other end.
+        remote: Remote,
+        /// What it has sent, and nobody has answered.
+        input: Vec<u8>,
+    },
+    /// I write the database no more.
+    BooksLeft,
     /// Start your successor (said by the command, which hears what becomes of it).
     Start,
     /// What has become of it.
@@ -281,7 +299,11 @@ mod tests {
                 1,
                 &Promises { interval: 1800.25, due: vec![(Seconds(4_000_000_000), 7)] },
             ),
-            Said::Yours { reload: true },
+            Said::Yours { reload: true, journal: Some(7) },
+            Said::Connection {
+                remote: Remote::new("2001:db8::1".parse().unwrap(), true).relayed(),
+                input: b"GET \xff".to_vec(),
+            },
             Said::Serving,
         ] {
             let mut bytes = vec![MESSAGE];

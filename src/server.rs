@@ -161,25 +161,35 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
     };
     let addresses = listeners.addresses.clone();
 
-    let snapshot = match &mut before {
-        _ if config.fresh => None,
-        None => Snapshot::open_newest(&data)?,
-        Some(before) => Some(Snapshot::open(before.snapshot(&is_ending)?)?),
+    let (snapshot, journal) = match &mut before {
+        None if config.fresh => (None, None),
+        None => (Snapshot::open_newest(&data)?, None),
+        Some(before) => {
+            let (path, journal) = before.snapshot(&is_ending)?;
+            (Some(Snapshot::open(path)?), journal)
+        }
     };
     if let Some(snapshot) = &snapshot {
         snapshot.expect_private(config.private)?;
         say_what_is_loaded(snapshot, &state);
     }
     let loading = Instant::now();
-    let mut books = None;
-    if config.private {
-        let events = events.clone();
-        let seen = move |seen| _ = events.send(Event::Seen(seen));
-        let slots = (0..count).map(|core| state.slot(core)).collect();
-        let opened = Books::open(config, &data, slots, clock, snapshot.as_ref(), seen)?;
-        state.show_books(opened.figures());
-        books = Some(opened);
-    }
+    let mut books = match config.private {
+        false => None,
+        true => {
+            let events = events.clone();
+            let seen = move |seen| _ = events.send(Event::Seen(seen));
+            let slots = (0..count).map(|core| state.slot(core)).collect();
+            let opened = match (&snapshot, journal) {
+                (Some(snapshot), Some(end)) => {
+                    Books::open_beside(config, &data, slots, clock, (snapshot, end), seen)?
+                }
+                _ => Books::open(config, &data, slots, clock, snapshot.as_ref(), seen)?,
+            };
+            state.show_books(opened.figures());
+            Some(opened)
+        }
+    };
     let outfit = Outfit {
         private: books.as_mut().map(Books::outfit),
         settings: Arc::new(config.clone()),
@@ -255,10 +265,10 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
         let (sockets, given) = listeners.for_cores(config, count);
         copies = given;
         server.cores.open(sockets)?;
-        let (promises, reload) = before.follow(&server.cores, &is_ending)?;
+        let (promises, reload) = before.follow(&server.cores, &is_ending, server.books.as_mut())?;
         listeners.steer(config, count);
         server.cores.serve(promises)?;
-        before.succeed(&server.cores);
+        before.succeed(&server.cores, server.books.as_ref().map(Books::begin_to_write));
         data.sign();
         answering = answer_all(&listeners, &server.state)?;
         if reload {
@@ -500,7 +510,7 @@ impl Server<'_> {
     /// Serves until a signal ends it, or another process serves.
     fn watch(&mut self) -> Result<End, ServerError> {
         loop {
-            if self.hands_over() {
+            if self.hands_over()? {
                 return Ok(End::Succeeded);
             }
             let succession = self.successors.as_ref().and_then(Successors::due);
@@ -526,7 +536,8 @@ impl Server<'_> {
                 Event::SnapshotDone(outcome) => {
                     let written = self.snapshots.done(outcome, &self.state);
                     if let Some(successors) = &mut self.successors {
-                        successors.snapshot_done(written.as_deref(), &self.cores);
+                        let journal = self.books.as_ref().map(Books::durable);
+                        successors.snapshot_done(written.as_deref(), journal, &self.cores);
                     }
                     if let Some(books) = &self.books {
                         books.release(self.snapshots.journal_needed_from());
@@ -579,19 +590,16 @@ impl Server<'_> {
             Visit::Ended(text) => successors.ended(&text),
             Visit::Said(number, said) => successors.said(number, said, &self.cores),
             Visit::Successor(talk) => {
-                let declined = self.books.as_ref().map(
-                    |_| "a private tracker cannot be taken over: stop it and start the other one",
-                );
                 // What the API would change now, the other one would not know.
                 self.state.set_handing_over(true);
-                successors.welcome(talk, &self.cores, &self.snapshots.data(), declined);
+                successors.welcome(talk, &self.cores, &self.snapshots.data());
             }
         }
     }
 
     /// Does what is next for a process that takes over; true when it has.
-    fn hands_over(&mut self) -> bool {
-        let Some(successors) = &mut self.successors else { return false };
+    fn hands_over(&mut self) -> Result<bool, ServerError> {
+        let Some(successors) = &mut self.successors else { return Ok(false) };
         if successors.wants_snapshot() && !self.snapshots.under_way() {
             self.snapshots.start(&self.cores, &self.state, self.clock);
             if self.snapshots.under_way() {
@@ -599,9 +607,11 @@ impl Server<'_> {
             }
         }
         let handed = successors.is_ready(&self.cores)
-            && successors.hand_over(&self.cores, &self.arriving, &mut self.postponed);
+            && successors
+                .hand_over(&self.cores, &self.arriving, &mut self.postponed, self.books.as_mut())
+                .map_err(|error| ServerError::JournalNotGoneOn(Box::new(error)))?;
         self.state.set_handing_over(successors.is_coming());
-        handed
+        Ok(handed)
     }
 
     /// Ends the connections that are left after another process serves, and then the cores. Nothing is written: that is
@@ -612,7 +622,11 @@ impl Server<'_> {
             let event = self.signals.recv_timeout(LEAVE_LOOK);
             event.is_ok_and(|event| !matches!(event, Event::Signal(SIGHUP)))
         };
+        if let Some(books) = self.books {
+            books.leave();
+        }
         if let Some(successors) = &self.successors {
+            successors.say_books_left();
             successors.leave(&self.cores, until, &is_ending);
         }
         deadline::end_within(deadline::FAILURE);
@@ -644,7 +658,9 @@ impl Server<'_> {
                 certificates.look(&self.cores, &self.state);
             }
         }
-        if self.snapshots.due().is_some_and(|due| due <= now) {
+        // One beside that of a take-over would be older, and found first by the next start.
+        let is_coming = self.successors.as_ref().is_some_and(Successors::is_coming);
+        if !is_coming && self.snapshots.due().is_some_and(|due| due <= now) {
             self.snapshots.start(&self.cores, &self.state, self.clock);
         }
         if self.reconciliation.due().is_some_and(|due| due <= now) {

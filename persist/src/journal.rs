@@ -209,12 +209,46 @@ impl Journal {
         let dir = data.path().join(FOLDER);
         make_folder(data, &dir)
             .map_err(|source| JournalError::Write { path: dir.clone(), source })?;
+        Self::open_as(dir, options, None)
+    }
+
+    /// The journal of a data directory that another process still writes. Nothing may be appended before
+    /// [`Journal::go_on`]; its [`Journal::id`] is known.
+    pub fn of_another(data: &DataDir, options: Options) -> Result<Self, JournalError> {
+        let dir = data.path().join(FOLDER);
+        let read = |source| JournalError::Read { path: dir.clone(), source };
+        let newest = Name::list(&dir).map_err(read)?.pop();
+        let newest = newest.ok_or(JournalError::Gone { from: 0, begin: 0 })?;
+        let id = Scan::open(newest.path(&dir))?.header.id;
+        let options = options.bounded();
+        Ok(Self::without_segments(dir.clone(), options, Arc::new(Status::new(dir, id)), newest.0))
+    }
+
+    /// Goes on with what another process may have written since this value was made, or wrote last: reads the
+    /// folder again. After an error it can be tried again, and nothing may be appended before that.
+    pub fn go_on(&mut self) -> Result<(), JournalError> {
+        *self = Self::open_as(self.dir.clone(), self.options, Some(self.status.clone()))?;
+        Ok(())
+    }
+
+    /// What is appended from here on stands in a segment of its own, so that whoever goes on with the journal has little to
+    /// read.
+    pub fn divide(&mut self) {
+        self.rotation_due = true;
+    }
+
+    fn open_as(
+        dir: PathBuf,
+        options: Options,
+        status: Option<Arc<Status>>,
+    ) -> Result<Self, JournalError> {
         let read = |source| JournalError::Read { path: dir.clone(), source };
         remove_unfinished(&dir).map_err(read)?;
         let names = Name::list(&dir).map_err(read)?;
         let options = options.bounded();
 
-        let (mut sealed, mut active, mut id, mut end) = (VecDeque::new(), None, None, 0);
+        let mut id = status.as_ref().map(|status| status.id());
+        let (mut sealed, mut active, mut end) = (VecDeque::new(), None, 0);
         for (at, name) in names.iter().enumerate() {
             let scan = Scan::open(name.path(&dir))?;
             check_id(&scan, *id.get_or_insert(scan.header.id))?;
@@ -231,32 +265,38 @@ impl Journal {
         }
 
         let id = id.unwrap_or_else(|| RandomState::new().hash_one(0));
+        let status = status.unwrap_or_else(|| Arc::new(Status::new(dir.clone(), id)));
+        let mut journal = Self::without_segments(dir, options, status, end);
         // A life begins with a segment of its own, so that it can be told from the one before; and what
         // is new in this format must not stand behind a header of an older one.
-        let rotation_due = active.is_some();
+        journal.rotation_due = active.is_some();
+        (journal.sealed, journal.active) = (sealed, active);
+        journal.begin_at(options.begin_at)?;
+        journal.publish();
+        journal.publish_lives();
+        Ok(journal)
+    }
+
+    /// A life that begins with record `end`, without any segments.
+    fn without_segments(dir: PathBuf, options: Options, status: Arc<Status>, end: u64) -> Self {
         let life = Life {
             id: RandomState::new().hash_one(1).max(1),
             first: end,
             begun_at: nanos_now() / 1_000_000,
         };
-        let status = Arc::new(Status::new(dir.clone(), id));
-        let mut journal = Self {
+        Self {
             dir,
             options,
-            sealed,
-            active,
-            rotation_due,
+            sealed: VecDeque::new(),
+            active: None,
+            rotation_due: false,
             unsynced: Vec::new(),
             frames: Vec::new(),
             durable: end,
             end,
             life,
             status,
-        };
-        journal.begin_at(options.begin_at)?;
-        journal.publish();
-        journal.publish_lives();
-        Ok(journal)
+        }
     }
 
     /// Appends records, all or none, and returns the sequence number of the first. They are durable

@@ -68,14 +68,11 @@ pub fn replay_tail(
             for record in &records {
                 match record {
                     Record::Fact(fact) if owns(&fact.info_hash) => {
-                        // Older journals have keys that do not last.
-                        let key = lasting_key(&fact.peer_id.0, fact.key);
-                        replay.swarms.replay(&Fact { key, ..*fact });
+                        replay_fact(replay.swarms, fact);
                         replayed.facts += 1;
                     }
                     Record::Gone(gone) if owns(&gone.info_hash) => {
-                        let key = lasting_key(&gone.peer_id.0, gone.key);
-                        replay.swarms.replay_gone(&Gone { key, ..*gone });
+                        replay_gone(replay.swarms, gone);
                         replayed.gone += 1;
                     }
                     Record::Fact(_) | Record::Gone(_) => {}
@@ -99,6 +96,19 @@ pub fn replay_tail(
     replay.swarms.believe_from(now);
     replay.bury(now);
     Ok(replayed)
+}
+
+/// Replays a fact of a torrent that is in these swarms, see [`Swarms::replay`]: what the peer was, and is.
+pub fn replay_fact(swarms: &mut Swarms, fact: &Fact) -> (Option<PeerState>, Option<PeerState>) {
+    // Older journals have keys that do not last.
+    let key = lasting_key(&fact.peer_id.0, fact.key);
+    swarms.replay(&Fact { key, ..*fact })
+}
+
+/// The same of a peer that left without saying so: what it was, where it was there.
+pub fn replay_gone(swarms: &mut Swarms, gone: &Gone) -> Option<PeerState> {
+    let key = lasting_key(&gone.peer_id.0, gone.key);
+    swarms.replay_gone(&Gone { key, ..*gone })
 }
 
 /// The outcome for the peers when [`settle`] had looked at them.

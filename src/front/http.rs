@@ -11,6 +11,7 @@ pub mod connection;
 pub mod conversation;
 pub mod full_scrape;
 pub mod kept;
+mod leaving;
 pub mod requests;
 pub mod seats;
 pub mod shelf;
@@ -31,6 +32,7 @@ use super::http::requests::Next;
 use super::moderation::{self, Moderation};
 use crate::core::family;
 use crate::core::mesh::message::{HttpAsked, Journey};
+use crate::core::mesh::succession::Leaving;
 use crate::front::door::{self, Door};
 use crate::front::{Core, Reading, SharedCore, rest_while, wait_for_reading};
 use crate::net::batch::BATCH_MAX;
@@ -187,6 +189,15 @@ fn shake(core: &SharedCore, mut connection: Held, remote: Remote, input: &[u8]) 
         }
     }
     conversation::begin(core, connection, remote, Vec::new(), &plain, Next::Begin);
+}
+
+/// A connection that the process before has handed on, with what it has not answered: goes on with it.
+pub fn take(core: &SharedCore, Leaving { connection, remote, input }: Leaving) {
+    let connection = Held::fresh(connection, None);
+    match input.is_empty() {
+        true => conversation::begin(core, connection, remote, Vec::new(), &[], Next::Read),
+        false => go_on(core, connection, remote, &input),
+    }
 }
 
 /// A connection that another core sent: answers its request and keeps it.

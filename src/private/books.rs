@@ -10,10 +10,12 @@ mod inspect;
 mod opening;
 pub mod reconcile;
 pub mod restore;
+mod succession;
 
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use persist::journal::{self, Journal, JournalError, JournalThread, ThreadOptions};
@@ -37,6 +39,7 @@ use beginning::Loading;
 pub(crate) use beginning::{Beginning, PrivateOutfit, REASONS_KEPT};
 use inspect::Inspector;
 use opening::Way;
+pub(crate) use succession::Unfollowed;
 
 /// What the snapshot of a private tracker has beside its swarms.
 #[derive(Clone)]
@@ -113,8 +116,8 @@ pub(crate) struct Books {
     believed: bool,
     /// How large the journal may become, in bytes.
     journal_bytes_max: u64,
-    /// The record that came next when the books were opened.
-    opened_at: u64,
+    /// The record that came next when the books were opened, or taken over.
+    opened_at: Arc<AtomicU64>,
 }
 
 /// How long a start waits until changes in the database are heard. When they are not, all is compared
@@ -241,34 +244,18 @@ impl Books {
         }
 
         let cores = slots.len();
-        let password = config.given_ocelot_site_password()?;
-        let calls = calls(config, password.as_ref(), &database)?;
-        let report = config.given_ocelot_report_password()?;
-        let audit = SiteAudit::start(data.path(), config.audit_keep).map_err(BooksError::Thread)?;
-        let credits = Credits::start(database.clone()).map_err(BooksError::Thread)?;
-        let site = Site::new(password, report, slots, clock.now(), audit, credits);
-        let inspector = Inspector::start(journal.status().clone()).map_err(BooksError::Thread)?;
-        let watch = Watch::start(database.clone(), seen).map_err(BooksError::Thread)?;
+        let mut books = Self::assemble(
+            config,
+            data,
+            slots,
+            clock,
+            (database.clone(), home, journal, ledger),
+            (tail, believed),
+            seen,
+        )?;
         // What it hears from before the load on need not be looked for after it.
-        let hears_all = matches!(way, Way::Database(_)) && hears(&watch, LISTEN_PATIENCE);
-        let mut books = Self {
-            watch,
-            hears_all: Cell::new(hears_all),
-            rules: Arc::default(),
-            accounts: Arc::default(),
-            site: Arc::new(site),
-            beginnings: Vec::new(),
-            tail,
-            journal_bytes_max: config.journal_bytes_max.0 as u64,
-            opened_at: journal.status().end(),
-            believed,
-            database: database.clone(),
-            home,
-            journal,
-            ledger,
-            calls,
-            _inspector: inspector,
-        };
+        let hears_all = matches!(way, Way::Database(_)) && hears(&books.watch, LISTEN_PATIENCE);
+        books.hears_all.set(hears_all);
         if matches!(way, Way::Database(_)) {
             match Loading::of(&database, &books, cores, clock.now()) {
                 Ok(loaded) => books.begin_with(loaded),
@@ -283,6 +270,44 @@ impl Books {
         Ok(books)
     }
 
+    /// Books of these parts, which hear what the site writes into the database by itself.
+    fn assemble(
+        config: &Config,
+        data: &DataDir,
+        slots: Vec<Arc<Slot>>,
+        clock: Clock,
+        (database, home, journal, ledger): (Database, Home, JournalThread, Ledger),
+        (tail, believed): ((u64, u64), bool),
+        seen: impl FnMut(Heard) + Send + 'static,
+    ) -> Result<Self, BooksError> {
+        let password = config.given_ocelot_site_password()?;
+        let calls = calls(config, password.as_ref(), &database)?;
+        let report = config.given_ocelot_report_password()?;
+        let audit = SiteAudit::start(data.path(), config.audit_keep).map_err(BooksError::Thread)?;
+        let credits = Credits::start(database.clone()).map_err(BooksError::Thread)?;
+        let site = Site::new(password, report, slots, clock.now(), audit, credits);
+        let inspector = Inspector::start(journal.status().clone()).map_err(BooksError::Thread)?;
+        let watch = Watch::start(database.clone(), seen).map_err(BooksError::Thread)?;
+        Ok(Self {
+            watch,
+            hears_all: Cell::new(false),
+            rules: Arc::default(),
+            accounts: Arc::default(),
+            site: Arc::new(site),
+            beginnings: Vec::new(),
+            tail,
+            journal_bytes_max: config.journal_bytes_max.0 as u64,
+            opened_at: Arc::new(AtomicU64::new(journal.status().end())),
+            believed,
+            database,
+            home,
+            journal,
+            ledger,
+            calls,
+            _inspector: inspector,
+        })
+    }
+
     /// What a snapshot has beside the swarms.
     pub(crate) fn registers(&self) -> Registers {
         Registers {
@@ -290,6 +315,11 @@ impl Books {
             site: self.site.clone(),
             journal: self.journal.status().clone(),
         }
+    }
+
+    /// Which record of the journal is the first that is not on the disk for sure.
+    pub(crate) fn durable(&self) -> u64 {
+        self.journal.status().durable()
     }
 
     /// True when nothing is written down any more: the journal's thread has panicked.

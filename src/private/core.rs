@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod early;
+mod follow;
 pub mod obey;
 pub mod outgoing;
 pub mod site_changes;

@@ -18,7 +18,7 @@ use crate::front::door::Door;
 use crate::front::http::{kept, watch};
 use crate::front::udp::port::Port;
 use crate::front::{self, http, udp};
-use crate::front::{Core, SharedCore};
+use crate::front::{Core, Reading, SharedCore};
 use ops::slot::Slot;
 
 /// Messages handled before other tasks get their turn.
@@ -131,6 +131,10 @@ async fn attend(core: SharedCore, inbox: Inbox<Message>, mut doors: Doors) {
 /// Waits until the journal has all that this core has to tell it, for a while, and those are answered who waited for
 /// that.
 async fn hand_over(core: &SharedCore, inbox: &Inbox<Message>) {
+    if core.borrow().desk.reading == Reading::Over {
+        // The journal is the other process's, which has all of it.
+        return;
+    }
     if let Some(private) = &mut core.borrow_mut().engine.private {
         private.is_closed = true;
     }
@@ -162,6 +166,7 @@ fn handle(core: &SharedCore, message: Message) {
     match message {
         Message::Announce(journey) => udp::arrive(&mut core.borrow_mut(), journey),
         Message::Connection(journey) => http::arrive(core, *journey),
+        Message::Taken(leaving) => http::take(core, *leaving),
         Message::Count(part) => core.borrow_mut().engine.count_part(*part),
         Message::Counted(part) => {
             let core = &mut *core.borrow_mut();

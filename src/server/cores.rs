@@ -344,7 +344,6 @@ impl Part {
             gather: Gather::new(),
             settings,
             changes: None,
-            is_succeeded: false,
             draining: false,
             random: fastrand::Rng::with_seed(seeds.answers),
             moments: fastrand::Rng::with_seed(!seeds.answers),

@@ -122,6 +122,12 @@ pub enum ServerError {
          start"
     )]
     JournalFailed,
+    /// No other process has taken over, and the journal that was left to it cannot be gone on with.
+    #[error(
+        "the journal cannot be gone on with after a take-over that did not come to its end; what is in it is used at the \
+         next start"
+    )]
+    JournalNotGoneOn(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Something else the system refused.
     #[error("cannot {what}")]
     System {

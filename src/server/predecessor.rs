@@ -14,10 +14,11 @@ use shard::PeerChange;
 use super::cores::Cores;
 use super::listeners::Inherited;
 use crate::core::mesh::message::{Command, Message};
-use crate::core::mesh::succession::{Promises, Step};
+use crate::core::mesh::succession::{Leaving, Promises, Step};
 use crate::core::mesh::{Address, barrier};
 use crate::core::route;
 use crate::handover::{self, HandoverError, Heard, Kind, PROTOCOL, Said, Talk};
+use crate::private::books::Books;
 
 /// Why this process does not take over.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,9 @@ pub enum TakeOverError {
         /// What went wrong.
         source: HandoverError,
     },
+    /// The journal of the other one.
+    #[error("cannot take over the journal of the margay that serves from there, which goes on")]
+    Books(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A core does not do its part.
     #[error("cannot take over: a core does not do its part")]
     Core(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -58,8 +62,14 @@ const YIELD_PATIENCE: Duration = Duration::from_secs(60);
 /// Cores that a process may have.
 const CORES_MAX: usize = 4096;
 
-/// How often it is looked whether this process is to end.
+/// How long a process may take to be gone after its descriptors are.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How often it is looked what is new in the journal, and whether this process is to end.
+const FOLLOW_LOOK: Duration = Duration::from_millis(5);
+
+/// How long it is tried to give a connection to a core.
+const TAKE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The process before, as far as it has come.
 pub(super) struct Predecessor {
@@ -115,15 +125,16 @@ impl Predecessor {
         self.lock.take()
     }
 
-    /// Waits for the snapshot to begin with. `is_ending` is asked now and then whether this process is to end.
+    /// Waits for the snapshot to begin with, and of a private tracker up to which record its journal is durable. `is_ending` is asked now and then whether this process is to end.
     pub(super) fn snapshot(
         &mut self,
         is_ending: &dyn Fn() -> bool,
-    ) -> Result<PathBuf, TakeOverError> {
+    ) -> Result<(PathBuf, Option<u64>), TakeOverError> {
         let until = Instant::now() + SNAPSHOT_PATIENCE;
         loop {
-            match self.next(until, is_ending).map_err(|source| self.broken(source))? {
-                Heard::Said(Said::Snapshot { path }, _) => return Ok(path),
+            let heard = self.next(until, is_ending).map_err(|source| self.broken(source))?;
+            match heard {
+                Heard::Said(Said::Snapshot { path, journal }, _) => return Ok((path, journal)),
                 Heard::Changes(changes) => self.unfollowed.extend(changes),
                 other => return Err(self.broken(unexpected(other))),
             }
@@ -131,19 +142,31 @@ impl Predecessor {
     }
 
     /// Says that the cores have loaded, and follows what changes until the other process has stopped reading: what it has
-    /// promised, and whether everything is to be read again.
+    /// promised, and whether everything is to be read again. The books are this process's then.
     pub(super) fn follow(
         &mut self,
         cores: &Cores,
         is_ending: &dyn Fn() -> bool,
+        mut books: Option<&mut Books>,
     ) -> Result<(Vec<Promises>, bool), TakeOverError> {
-        follow(cores, &std::mem::take(&mut self.unfollowed), false);
+        let addresses = cores.addresses();
+        let mut following = books.as_ref().map(|books| books.following());
+        // What does not go now goes later, or the last time says why not.
+        let mut follow_journal = || {
+            if let (Some(books), Some(following)) = (&mut books, &mut following) {
+                let _ = books.follow(following, &addresses);
+            }
+        };
+        tell(&addresses, &std::mem::take(&mut self.unfollowed), false);
+        follow_journal();
         self.talk.say(&Said::Loaded).map_err(|source| self.broken(source))?;
         let (mut promised, until) = (Vec::new(), Instant::now() + YIELD_PATIENCE);
-        loop {
-            match self.next(until, is_ending) {
-                Ok(Heard::Changes(changes)) => follow(cores, &changes, false),
-                Ok(Heard::Said(Said::Promises { core, interval, due }, _)) => {
+        let (reload, journal) = loop {
+            follow_journal();
+            match self.next_or_look(until, is_ending) {
+                Ok(None) => {}
+                Ok(Some(Heard::Changes(changes))) => tell(&addresses, &changes, false),
+                Ok(Some(Heard::Said(Said::Promises { core, interval, due }, _))) => {
                     let core: usize = core;
                     if core < CORES_MAX && promised.len() <= core {
                         promised.resize(core + 1, Promises::default());
@@ -152,8 +175,10 @@ impl Predecessor {
                         *place = handover::promises(interval, due);
                     }
                 }
-                Ok(Heard::Said(Said::Yours { reload }, _)) => return Ok((promised, reload)),
-                Ok(other) => return Err(self.broken(unexpected(other))),
+                Ok(Some(Heard::Said(Said::Yours { reload, journal }, _))) => {
+                    break (reload, journal);
+                }
+                Ok(Some(other)) => return Err(self.broken(unexpected(other))),
                 // It has died, so nobody serves but this one, which knows nearly all.
                 Err(HandoverError::Gone) if !self.lives() => {
                     tracing::error!(
@@ -161,24 +186,40 @@ impl Predecessor {
                         "the process before has died while this one took over; this one serves, without what changed in \
                          the last moment"
                     );
-                    return Ok((promised, true));
+                    break (true, None);
                 }
                 Err(error) => return Err(self.broken(error)),
             }
+        };
+        if let (Some(books), Some(following)) = (books, &mut following) {
+            let taken = books.take_over(following, journal, &addresses);
+            taken.map_err(|error| TakeOverError::Books(Box::new(error)))?;
         }
+        Ok((promised, reload))
     }
 
-    /// Says that this process serves; what the other one still does for connections that it has is followed by a thread.
-    pub(super) fn succeed(self, cores: &Cores) {
+    /// Says that this process serves; what the other one still does for connections that it has is followed by a thread,
+    /// which also takes the connections that it hands on. `write` is called when the database is this one's.
+    pub(super) fn succeed(self, cores: &Cores, write: Option<impl Fn() + Send + 'static>) {
         // Where it is gone there is nobody to be told.
         let _ = self.talk.say(&Said::Serving);
         let addresses = cores.addresses();
         let follow = move || {
-            for heard in &self.heard {
-                if let Ok(Heard::Changes(changes)) = heard {
-                    tell(&addresses, &changes, true);
+            for (number, heard) in self.heard.iter().enumerate() {
+                match heard {
+                    Ok(Heard::Changes(changes)) => tell(&addresses, &changes, true),
+                    Ok(Heard::Said(Said::Connection { remote, input }, descriptors)) => {
+                        for connection in descriptors {
+                            let leaving = Leaving { connection, remote, input: input.clone() };
+                            take(&addresses, number, leaving);
+                        }
+                    }
+                    Ok(Heard::Said(Said::BooksLeft, _)) => write.iter().for_each(|write| write()),
+                    Ok(_) | Err(_) => {}
                 }
             }
+            // Whatever became of it.
+            write.iter().for_each(|write| write());
         };
         let thread = std::thread::Builder::new().name("margay-follow".to_owned());
         if let Err(error) = thread.spawn(follow) {
@@ -195,18 +236,29 @@ impl Predecessor {
 
     fn next(&self, until: Instant, is_ending: &dyn Fn() -> bool) -> Result<Heard, HandoverError> {
         loop {
-            match self.heard.recv_timeout(LOOK) {
-                Ok(heard) => return heard,
-                Err(RecvTimeoutError::Disconnected) => return Err(HandoverError::Gone),
-                Err(RecvTimeoutError::Timeout) if is_ending() => {
-                    tracing::info!("stopped before it has taken over; the process before goes on");
-                    std::process::exit(0);
-                }
-                Err(RecvTimeoutError::Timeout) if Instant::now() > until => {
-                    return Err(io::Error::from(io::ErrorKind::TimedOut).into());
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+            if let Some(heard) = self.next_or_look(until, is_ending)? {
+                return Ok(heard);
             }
+        }
+    }
+
+    /// What comes next, or nothing when that takes a moment.
+    fn next_or_look(
+        &self,
+        until: Instant,
+        is_ending: &dyn Fn() -> bool,
+    ) -> Result<Option<Heard>, HandoverError> {
+        match self.heard.recv_timeout(FOLLOW_LOOK) {
+            Ok(heard) => heard.map(Some),
+            Err(RecvTimeoutError::Disconnected) => Err(HandoverError::Gone),
+            Err(RecvTimeoutError::Timeout) if is_ending() => {
+                tracing::info!("stopped before it has taken over; the process before goes on");
+                std::process::exit(0);
+            }
+            Err(RecvTimeoutError::Timeout) if Instant::now() > until => {
+                Err(io::Error::from(io::ErrorKind::TimedOut).into())
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(None),
         }
     }
 
@@ -253,8 +305,21 @@ fn unexpected(heard: Heard) -> HandoverError {
     }
 }
 
-fn follow(cores: &Cores, changes: &[PeerChange], is_late: bool) {
-    tell(&cores.addresses(), changes, is_late);
+/// Gives a connection to one of the cores.
+fn take(cores: &[Address<Message>], number: usize, leaving: Leaving) {
+    let mut message = Message::Taken(Box::new(leaving));
+    let until = Instant::now() + TAKE_PATIENCE;
+    for core in cores.iter().cycle().skip(number % cores.len()) {
+        match core.send(message) {
+            Ok(()) => return,
+            Err(back) => message = back,
+        }
+        if Instant::now() > until {
+            tracing::warn!("no core has room for a connection of the process before; it is closed");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Has each core follow what changed of what it owns.

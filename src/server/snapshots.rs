@@ -14,7 +14,7 @@ use super::cores::Cores;
 use crate::config::Config;
 use crate::control::State;
 use crate::core::mesh::Address;
-use crate::core::mesh::barrier::{self, Unreached};
+use crate::core::mesh::barrier::{self, HAND_OVER_PATIENCE, Unreached};
 use crate::core::mesh::message::{Command, Message};
 use crate::core::mesh::message::{Exported, Part};
 use crate::private::books::Registers;
@@ -222,7 +222,7 @@ impl Work<'_> {
     /// The file is put in place when the journal has everything that is in it. Otherwise a crash could
     /// leave baselines behind whose credit nobody has written down.
     fn write_private(&self, registers: &Registers) -> Result<Written, WriteError> {
-        barrier::hand_over(self.cores)?;
+        barrier::hand_over(self.cores, HAND_OVER_PATIENCE)?;
         let Registers { accounts, site, journal } = registers;
         let covered = Covered { journal: journal.id(), position: journal.durable() };
         let meta = Meta { mode: Mode::Private(covered), ..self.meta };
@@ -252,7 +252,7 @@ impl Work<'_> {
             writer.append_rule(&prefix, allow)?;
         }
         self.write_shards(&mut writer)?;
-        barrier::hand_over(self.cores)?;
+        barrier::hand_over(self.cores, HAND_OVER_PATIENCE)?;
         Ok(writer.finish()?)
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use ops::log::ErrorChain;
 use persist::DataDir;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use shard::PeerChange;
 
@@ -19,9 +20,10 @@ use super::cores::Cores;
 use super::systemd;
 use crate::core::mesh::barrier::{self, Unreached};
 use crate::core::mesh::message::Command;
-use crate::core::mesh::succession::{Standing, Step};
+use crate::core::mesh::succession::{Leaving, Standing, Step};
 use crate::handover::{self, Given, HandoverError, Heard, Kind, PROTOCOL, Said, Talk};
 use crate::net::link::{DESCRIPTORS_MAX, Meeting};
+use crate::private::books::{Books, Unfollowed};
 
 /// How long a successor may take from its first word until it has loaded.
 const LOAD_PATIENCE: Duration = Duration::from_secs(900);
@@ -77,6 +79,8 @@ struct Successor {
     /// What waits to be said: changes by the cores, and the rest by [`Successor::say`].
     parcels: Sender<Vec<PeerChange>>,
     words: Sender<Word>,
+    /// Connections for it, once it serves.
+    leaving: Sender<Leaving>,
     /// Somebody has asked that everything is read again.
     reload: bool,
 }
@@ -170,18 +174,9 @@ impl Successors {
     }
 
     /// Hears who would take over, and gives the sockets; changes are noted from then on.
-    pub(super) fn welcome(
-        &mut self,
-        talk: Talk,
-        cores: &Cores,
-        data: &DataDir,
-        declined: Option<&str>,
-    ) {
-        let declined = match &self.current {
-            Some(current) => Some(format!("process {} is taking over already", current.pid)),
-            None => declined.map(str::to_owned),
-        };
-        if let Some(why) = declined {
+    pub(super) fn welcome(&mut self, talk: Talk, cores: &Cores, data: &DataDir) {
+        if let Some(current) = &self.current {
+            let why = format!("process {} is taking over already", current.pid);
             tracing::warn!(why, "a process that would take over was refused");
             _ = talk.say(&Said::Refused { why });
             return;
@@ -223,13 +218,25 @@ impl Successors {
         talk.say(&Said::AllSockets)?;
         let talk = Arc::new(talk);
         let (parcels, waiting) = crossbeam_channel::unbounded();
-        let words = forward(talk.clone(), waiting)?;
+        let (leaving, leave) = crossbeam_channel::unbounded();
+        let words = forward(talk.clone(), waiting, leave)?;
         let number = self.many;
         hear(number, talk.clone(), self.events.clone())?;
         let note = Command::Succession(Step::Note(Some(parcels.clone())));
         barrier::tell_all(&cores.addresses(), &note)?;
         let (began, stage) = (Instant::now(), Stage::Welcomed);
-        Ok(Successor { number, talk, pid, handle, began, stage, parcels, words, reload: false })
+        Ok(Successor {
+            number,
+            talk,
+            pid,
+            handle,
+            began,
+            stage,
+            parcels,
+            words,
+            leaving,
+            reload: false,
+        })
     }
 
     /// A snapshot that the successor can begin with has been begun.
@@ -246,8 +253,13 @@ impl Successors {
         self.current.as_ref().is_some_and(|current| current.stage == Stage::Welcomed)
     }
 
-    /// A snapshot is written, or could not be.
-    pub(super) fn snapshot_done(&mut self, written: Option<&Path>, cores: &Cores) {
+    /// A snapshot is written, or could not be; `journal` is durable up to there.
+    pub(super) fn snapshot_done(
+        &mut self,
+        written: Option<&Path>,
+        journal: Option<u64>,
+        cores: &Cores,
+    ) {
         let Some(current) = &mut self.current else { return };
         if current.stage != Stage::Snapshot {
             return;
@@ -256,7 +268,8 @@ impl Successors {
             return self.give_up("the snapshot for it cannot be written", cores);
         };
         current.stage = Stage::Loading;
-        if let Err(error) = current.talk.say(&Said::Snapshot { path: path.to_owned() }) {
+        let said = Said::Snapshot { path: path.to_owned(), journal };
+        if let Err(error) = current.talk.say(&said) {
             self.give_up(&ErrorChain(&error).to_string(), cores);
         }
     }
@@ -287,19 +300,22 @@ impl Successors {
     /// Stops reading, says the last, and waits until the successor serves; true when it does. Otherwise this process reads
     /// again, and the successor is ended.
     /// What else comes meanwhile is put into `others`.
+    ///
+    /// # Errors
+    /// It was to go on, and the journal cannot be gone on with.
     pub(super) fn hand_over(
         &mut self,
         cores: &Cores,
         arriving: &Receiver<Event>,
         others: &mut VecDeque<Event>,
-    ) -> bool {
-        let Some(current) = &self.current else { return false };
-        let began = Instant::now();
-        let handed = current.hand_over(cores, arriving, others);
+        mut books: Option<&mut Books>,
+    ) -> Result<bool, Unfollowed> {
+        let Some(current) = &self.current else { return Ok(false) };
+        let mut rested_at = None;
+        let handed = current.hand_over(cores, arriving, others, books.as_deref(), &mut rested_at);
         match handed {
-            Ok(()) => {
+            Ok(gap) => {
                 let pid = current.pid;
-                let gap = began.elapsed();
                 systemd::succeeded_by(pid);
                 tracing::info!(
                     pid,
@@ -313,14 +329,26 @@ impl Successors {
                     );
                     _ = asking.say(&Said::Outcome { done: true, text });
                 }
-                true
+                Ok(true)
             }
             Err(error) => {
                 // It must not serve beside this process.
-                let _ = pidfd_send_signal(&current.handle, Signal::KILL);
+                current.end();
+                let gone_on = match (&mut books, rested_at) {
+                    (Some(books), Some(rested_at)) => books.go_on(rested_at, &cores.addresses()),
+                    _ => Ok(()),
+                };
                 self.give_up(&ErrorChain(&*error).to_string(), cores);
-                false
+                gone_on.map(|()| false)
             }
+        }
+    }
+
+    /// Says that the database is the successor's.
+    pub(super) fn say_books_left(&self) {
+        if let Some(current) = &self.current {
+            // Where it is gone there is nobody to be told.
+            let _ = current.say(Said::BooksLeft);
         }
     }
 
@@ -366,20 +394,30 @@ impl Successors {
 }
 
 impl Successor {
+    /// How long nobody read; `rested_at` is where the journal rests, once it does.
     fn hand_over(
         &self,
         cores: &Cores,
         arriving: &Receiver<Event>,
         others: &mut VecDeque<Event>,
-    ) -> Result<(), Box<dyn std::error::Error>> {
+        books: Option<&Books>,
+        rested_at: &mut Option<u64>,
+    ) -> Result<Duration, Box<dyn std::error::Error>> {
         let addresses = cores.addresses();
+        if let Some(books) = books {
+            books.prepare_to_rest(&addresses)?;
+        }
+        let began = Instant::now();
         barrier::tell_all(&addresses, &Command::Succession(Step::Read(false)))?;
         // When all have answered, nobody reads. What they have sent each other before is told with what is late.
         let standings = stand(cores)?;
+        if let Some(books) = books {
+            *rested_at = Some(books.rest(&addresses)?);
+        }
         for standing in &standings {
             self.say(Said::promises(standing.core, &standing.promises))?;
         }
-        self.say(Said::Yours { reload: self.reload })?;
+        self.say(Said::Yours { reload: self.reload, journal: *rested_at })?;
         let until = Instant::now() + SERVE_PATIENCE;
         loop {
             match arriving.recv_deadline(until)? {
@@ -390,8 +428,21 @@ impl Successor {
                 other => others.push_back(other),
             }
         }
-        barrier::tell_all(&addresses, &Command::Succession(Step::Succeeded))?;
-        Ok(())
+        let gap = began.elapsed();
+        let succeeded = Step::Succeeded(Some(self.leaving.clone()));
+        if let Err(unreached) = barrier::tell_all(&addresses, &Command::Succession(succeeded)) {
+            // The other one serves, whatever is here.
+            tracing::error!(%unreached, "a core has not heard that another process serves");
+        }
+        Ok(gap)
+    }
+
+    /// Ends it, and waits until it has ended.
+    fn end(&self) {
+        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+        let mut ended = [PollFd::new(&self.handle, PollFlags::IN)];
+        let patience = Timespec { tv_sec: SERVE_PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        let _ = poll(&mut ended, Some(&patience));
     }
 
     /// Says something, after the changes that were handed on before.
@@ -472,9 +523,16 @@ fn first_word(talk: Talk) -> Result<Visit, HandoverError> {
 
 /// Says to the successor what changes and what else there is, on a thread of its own. A word is said after the changes
 /// that were handed on before it.
-fn forward(talk: Arc<Talk>, parcels: Receiver<Vec<PeerChange>>) -> io::Result<Sender<Word>> {
+fn forward(
+    talk: Arc<Talk>,
+    parcels: Receiver<Vec<PeerChange>>,
+    leaving: Receiver<Leaving>,
+) -> io::Result<Sender<Word>> {
     let (sender, words) = crossbeam_channel::unbounded();
-    let tell = move |talk: &Talk| parcels.try_iter().all(|parcel| talk.tell(&parcel).is_ok());
+    let tell = move |talk: &Talk| {
+        leaving.try_iter().for_each(|leaving| hand_on(talk, leaving));
+        parcels.try_iter().all(|parcel| talk.tell(&parcel).is_ok())
+    };
     let forward = move || {
         loop {
             let word = words.recv_timeout(FORWARD_LOOK);
@@ -492,6 +550,13 @@ fn forward(talk: Arc<Talk>, parcels: Receiver<Vec<PeerChange>>) -> io::Result<Se
     };
     std::thread::Builder::new().name("margay-changes".to_owned()).spawn(forward)?;
     Ok(sender)
+}
+
+/// Hands a connection on. One that has said more than a message holds is closed.
+fn hand_on(talk: &Talk, Leaving { connection, remote, input }: Leaving) {
+    if let Err(error) = talk.give(&Said::Connection { remote, input }, &[connection.as_fd()]) {
+        tracing::warn!(error = %ErrorChain(&error), "a connection cannot be handed on, and is closed");
+    }
 }
 
 /// How often it is looked for changes.

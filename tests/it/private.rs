@@ -21,6 +21,7 @@ mod screening;
 mod starts;
 mod succession;
 mod suspicions;
+mod take_over;
 mod waits;
 mod who_wins;
 

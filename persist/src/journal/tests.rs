@@ -1,6 +1,7 @@
 mod damage;
 mod failures;
 mod records;
+mod rest;
 mod writer;
 
 use std::fs::{self, OpenOptions};

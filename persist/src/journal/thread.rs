@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded};
 
 use super::{Journal, JournalError, Record, Status};
+use crate::postgres::text_of;
 use crate::trouble::Trouble;
 
 /// How the thread works.
@@ -35,6 +36,8 @@ impl Default for ThreadOptions {
 #[derive(Debug)]
 pub struct JournalThread {
     sender: JournalSender,
+    /// Says when a thread that rests goes on; gone when it is to end.
+    orders: Option<Sender<Order>>,
     /// `None` once it has been stopped.
     thread: Option<JoinHandle<Journal>>,
 }
@@ -95,14 +98,25 @@ pub enum Refusal {
 impl JournalThread {
     /// Starts the thread `margay-journal`.
     pub fn start(journal: Journal, options: ThreadOptions) -> io::Result<Self> {
+        Self::start_as(journal, options, false)
+    }
+
+    /// The same with the journal of another process ([`Journal::of_another`]): it rests until [`JournalThread::go_on`].
+    pub fn start_at_rest(journal: Journal, options: ThreadOptions) -> io::Result<Self> {
+        Self::start_as(journal, options, true)
+    }
+
+    fn start_as(journal: Journal, options: ThreadOptions, rests: bool) -> io::Result<Self> {
         let batches_max = options.batches_max.max(1);
         let (messages, inbox) = bounded(batches_max);
         // As many as can be on their way, so that all come back.
         let (used, buffers) = bounded(2 * batches_max);
         let status = journal.status().clone();
+        let (orders, ordered) = unbounded();
         let running = Running {
             journal,
             inbox,
+            ordered,
             used,
             interval: options.sync_interval,
             next_sync: Instant::now() + options.sync_interval,
@@ -114,10 +128,38 @@ impl JournalThread {
         let ending = Ending(status.clone());
         let thread = thread.spawn(move || {
             let _ending = ending;
-            running.run()
+            running.run(rests)
         })?;
         let sender = JournalSender { messages, buffers, status };
-        Ok(Self { sender, thread: Some(thread) })
+        Ok(Self { sender, orders: Some(orders), thread: Some(thread) })
+    }
+
+    /// Of one that writes: makes durable what was sent until now, and writes no more until [`JournalThread::go_on`]: another process goes on
+    /// with the journal meanwhile. What is sent later waits. The sequence number behind the last record.
+    ///
+    /// # Errors
+    /// In words. It writes on then.
+    pub fn rest(&self) -> Result<u64, String> {
+        let (reply, rests) = bounded(1);
+        self.sender.messages.send(Message::Rest(reply)).map_err(|_| ENDED)?;
+        rests.recv().map_err(|_| ENDED)?
+    }
+
+    /// Writes again, behind what another process has written meanwhile; with which record.
+    ///
+    /// # Errors
+    /// In words. It rests on then, and this can be tried again.
+    pub fn go_on(&self) -> Result<u64, String> {
+        let (reply, done) = bounded(1);
+        let orders = self.orders.as_ref().expect("it is there until the thread is stopped");
+        orders.send(Order(reply)).map_err(|_| ENDED)?;
+        done.recv().map_err(|_| ENDED)?
+    }
+
+    /// Whoever goes on with the journal next has little to read ([`Journal::divide`]).
+    pub fn divide(&self) {
+        // One that has ended says so elsewhere.
+        let _ = self.sender.messages.send(Message::Divide);
     }
 
     /// Hands batches over; to be cloned.
@@ -142,6 +184,8 @@ impl JournalThread {
 
     fn end(&mut self) -> Option<Journal> {
         let thread = self.thread.take()?;
+        // One that rests ends with this.
+        self.orders = None;
         // When it does not receive any more, it has panicked, and joining says so.
         let _ = self.sender.messages.send(Message::Stop);
         match thread.join() {
@@ -150,6 +194,8 @@ impl JournalThread {
         }
     }
 }
+
+const ENDED: &str = "the journal's thread has ended";
 
 impl Drop for JournalThread {
     fn drop(&mut self) {
@@ -265,14 +311,22 @@ impl From<&JournalError> for Refusal {
 #[derive(Debug)]
 enum Message {
     Batch(Batch),
+    /// What comes next stands in a segment of its own.
+    Divide,
+    /// Write no more until there is an order, and say up to where the journal goes.
+    Rest(Sender<Result<u64, String>>),
     Stop,
 }
+
+/// To write again, and to say with which record.
+#[derive(Debug)]
+struct Order(Sender<Result<u64, String>>);
 
 impl Message {
     fn batch(self) -> Batch {
         match self {
             Message::Batch(batch) => batch,
-            Message::Stop => Batch::new(Vec::new()), // Nobody sends it that way.
+            _ => Batch::new(Vec::new()), // Nobody sends it that way.
         }
     }
 }
@@ -281,6 +335,7 @@ impl Message {
 struct Running {
     journal: Journal,
     inbox: Receiver<Message>,
+    ordered: Receiver<Order>,
     used: Sender<Vec<Record>>,
     interval: Duration,
     next_sync: Instant,
@@ -306,8 +361,8 @@ const TURN_BATCHES: usize = 256;
 const TICK: Duration = Duration::from_secs(1);
 
 impl Running {
-    fn run(mut self) -> Journal {
-        let mut stopping = false;
+    fn run(mut self, rests: bool) -> Journal {
+        let mut stopping = rests && !self.rest();
         while !stopping {
             stopping = self.turn();
             let now = Instant::now();
@@ -329,16 +384,51 @@ impl Running {
     /// Waits for a batch until the next sync, and takes those that have come with it. True when it is
     /// time to stop.
     fn turn(&mut self) -> bool {
-        match self.inbox.recv_deadline(self.next_sync) {
-            Ok(Message::Batch(batch)) => self.append(batch),
-            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+        let mut message = match self.inbox.recv_deadline(self.next_sync) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Disconnected) => return true,
             Err(RecvTimeoutError::Timeout) => return false,
-        }
-        for _ in 1..TURN_BATCHES {
+        };
+        for _ in 0..TURN_BATCHES {
+            match message {
+                Message::Batch(batch) => self.append(batch),
+                Message::Divide => self.journal.divide(),
+                Message::Rest(reply) => return !self.rest_from_here(&reply),
+                Message::Stop => return true,
+            }
             match self.inbox.try_recv() {
-                Ok(Message::Batch(batch)) => self.append(batch),
-                Ok(Message::Stop) => return true,
+                Ok(next) => message = next,
                 Err(_) => break,
+            }
+        }
+        false
+    }
+
+    /// Makes all durable and rests, where that can be; false when the thread is to end.
+    fn rest_from_here(&mut self, reply: &Sender<Result<u64, String>>) -> bool {
+        self.sync();
+        let (durable, end) = (self.journal.durable(), self.journal.end());
+        let rests = durable == end;
+        let said = match rests {
+            true => Ok(end),
+            false => Err(self.journal.status().last_error().unwrap_or_default()),
+        };
+        // Whoever asked and has given up would not say when to go on.
+        if reply.send(said).is_err() || !rests {
+            return true;
+        }
+        self.rest()
+    }
+
+    /// Waits until it is to be gone on, and does; false when the thread is to end.
+    fn rest(&mut self) -> bool {
+        for Order(reply) in &self.ordered {
+            let gone_on = self.journal.go_on().map(|()| self.journal.end());
+            let gone_on = gone_on.map_err(|error| text_of(&error));
+            let goes_on = gone_on.is_ok();
+            let _ = reply.send(gone_on);
+            if goes_on {
+                return true;
             }
         }
         false

@@ -75,6 +75,8 @@ pub struct Ledger {
 struct Shared {
     status: Mutex<LedgerStatus>,
     stopping: AtomicBool,
+    /// Another process writes the database.
+    held: AtomicBool,
     /// From which record on clients are to be measured, and the database has not been told yet.
     measure_from: Mutex<Option<u64>>,
 }
@@ -86,7 +88,16 @@ impl Ledger {
         options: LedgerOptions,
         source: impl Source + 'static,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        Self::start_as(database, options, source, false)
+    }
+
+    fn start_as(
+        database: Database,
+        options: LedgerOptions,
+        source: impl Source + 'static,
+        held: bool,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared { held: AtomicBool::new(held), ..Shared::default() });
         let (bell, rung) = bounded(1);
         let batch_max = options.batch_max.max(1);
         let worker = Worker {
@@ -105,6 +116,29 @@ impl Ledger {
         let thread =
             thread::Builder::new().name("margay-ledger".into()).spawn(move || worker.run())?;
         Ok(Self { shared, bell, thread })
+    }
+
+    /// The same where another process writes the database: nothing is written until [`Ledger::take_over`].
+    pub fn start_held(
+        database: Database,
+        options: LedgerOptions,
+        source: impl Source + 'static,
+    ) -> io::Result<Self> {
+        Self::start_as(database, options, source, true)
+    }
+
+    /// The other process writes no more.
+    pub fn take_over(&self) {
+        self.taking_over()();
+    }
+
+    /// [`Ledger::take_over`] for somebody elsewhere.
+    pub fn taking_over(&self) -> impl Fn() + Send + Sync + use<> {
+        let (shared, bell) = (self.shared.clone(), self.bell.clone());
+        move || {
+            shared.held.store(false, Ordering::Relaxed);
+            let _ = bell.try_send(());
+        }
     }
 
     /// How it is doing.
@@ -278,6 +312,9 @@ struct Worker<S> {
 impl<S: Source> Worker<S> {
     fn run(mut self) {
         let mut backoff = Backoff::new();
+        while self.shared.held.load(Ordering::Relaxed) && !self.shared.stops() {
+            let _ = self.rung.recv_timeout(HELD_LOOK);
+        }
         while !self.shared.stops() {
             let Err(error) = self.session(&mut backoff) else { return };
             self.stride.fail();
@@ -628,6 +665,9 @@ const CLEANING_MAX: u64 = 20_000;
 
 /// How long a thread that was told to stop may need beyond the patience of who stops it.
 const GRACE: Duration = Duration::from_millis(200);
+
+/// How often a ledger that is held looks whether it is to stop.
+const HELD_LOOK: Duration = Duration::from_secs(1);
 
 /// Records among which the oldest fact is looked for while the database is away.
 const LOOK_AHEAD: usize = 256;

@@ -19,17 +19,17 @@ pub(crate) enum Unreached {
     Journal,
 }
 
-/// How long the cores may take to hand the journal what they have, and the journal to write it.
-const HAND_OVER_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the cores may take to hand the journal what they have, and the journal to write it, where nobody waits for that.
+pub(crate) const HAND_OVER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a core's inbox may be full.
 const INBOX_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits until the journal has, on the disk, everything that the cores have done so far.
-pub(crate) fn hand_over(cores: &[Address<Message>]) -> Result<(), Unreached> {
+/// Waits until the journal has, on the disk, everything that the cores have done so far; for so long at most.
+pub(crate) fn hand_over(cores: &[Address<Message>], patience: Duration) -> Result<(), Unreached> {
     let (sender, done) = crossbeam_channel::bounded(cores.len());
     tell_all(cores, &Command::HandOver(sender))?;
-    let until = Instant::now() + HAND_OVER_PATIENCE;
+    let until = Instant::now() + patience;
     for _ in cores {
         match done.recv_deadline(until) {
             Ok(true) => {}
@@ -107,6 +107,6 @@ mod tests {
         for inbox in &inboxes {
             assert!(matches!(inbox.take(), Some(Message::Command(Command::Drain))));
         }
-        assert!(matches!(hand_over(&addresses), Err(Unreached::Ended)));
+        assert!(matches!(hand_over(&addresses, HAND_OVER_PATIENCE), Err(Unreached::Ended)));
     }
 }

@@ -19,7 +19,7 @@ use super::ask::Ask;
 use super::edition::Edition;
 use super::gather::GatherId;
 use super::late::Late;
-use super::succession::Step;
+use super::succession::{Leaving, Step};
 use super::told::Told;
 use super::tracer::Tracer;
 use crate::net::batch::Correspondent;
@@ -36,6 +36,8 @@ pub enum Message {
     Announce(UdpAnnounce),
     /// An HTTP connection with a parsed announce, on its way to the owner, who answers and keeps it.
     Connection(Box<Journey>),
+    /// An HTTP connection that the process before has handed on.
+    Taken(Box<Leaving>),
     /// Torrents of a scrape that the receiver owns.
     Count(Box<CountPart>),
     /// The answer to a [`Message::Count`].

@@ -1,7 +1,12 @@
 //! What cores say when another process takes over, and what they are told in that.
 
+use std::os::fd::OwnedFd;
+
 use crossbeam_channel::Sender;
+use persist::journal::Record;
 use shard::{PeerChange, Seconds};
+
+use crate::net::remote::Remote;
 
 /// What one core has promised to its clients.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -10,6 +15,16 @@ pub struct Promises {
     pub interval: f64,
     /// When clients come back, and how many.
     pub due: Vec<(Seconds, u32)>,
+}
+
+/// A connection that another process goes on with.
+pub struct Leaving {
+    /// The connection itself; or one through which what is sealed for the client is told in the clear.
+    pub connection: OwnedFd,
+    /// Who is at the other end.
+    pub remote: Remote,
+    /// What it has sent, and nobody has answered.
+    pub input: Vec<u8>,
 }
 
 /// How a core is, when it has done all that it was told before.
@@ -32,10 +47,15 @@ pub enum Step {
     Read(bool),
     /// Say how you are, and hand on all that was noted.
     Stand(Sender<Standing>),
-    /// Another process has taken over: end connections with their next answer.
-    Succeeded,
+    /// Another process has taken over: end connections with their next answer, or, where there is this, hand them on
+    /// with the next request.
+    Succeeded(Option<Sender<Leaving>>),
     /// Do what the process before has done; `true` when that counts as well by now.
     Follow(std::sync::Arc<Vec<PeerChange>>, bool),
+    /// Do what the process before has written into the journal about torrents that you own.
+    Replay(std::sync::Arc<Vec<Record>>),
+    /// That was all of it.
+    Replayed,
     /// Keep what the process before has promised: the part of each core there.
     Keep(std::sync::Arc<Vec<Promises>>),
     /// Take the sockets that wait for you, and say so: others may send you what is to be answered by them.

@@ -18,7 +18,7 @@ use crate::core::mesh;
 use crate::core::mesh::message::{HttpAsked, HttpRequest, Journey, PrivateAnnounce};
 use crate::front::heard::Doing;
 use crate::front::http::seats::Seat;
-use crate::front::{Core, SharedCore};
+use crate::front::{self, Core, Reading, SharedCore};
 use crate::net::remote::Remote;
 use crate::net::session::{Handshake, Sent};
 use crate::net::stream::{self, Lent};
@@ -42,13 +42,13 @@ const NEVER: Seconds = Seconds(u32::MAX);
 
 /// A connection and what is on its way in and out.
 pub(super) struct Conversation {
-    core: SharedCore,
+    pub(super) core: SharedCore,
     // Dropped before the connection it speaks of is closed.
-    seat: Seat,
-    link: Link,
-    remote: Remote,
+    pub(super) seat: Seat,
+    pub(super) link: Link,
+    pub(super) remote: Remote,
     /// Read and not yet answered.
-    input: Vec<u8>,
+    pub(super) input: Vec<u8>,
     /// Written and not yet sent.
     pub(super) output: Vec<u8>,
     /// Where the last announce waits, when it was put down among others.
@@ -137,6 +137,10 @@ impl Conversation {
                 Next::Hold(..) | Next::TryAgain(..) | Next::Confirm(..) => {
                     unreachable!("it was waited for above")
                 }
+                Next::Await => match front::wait_for_reading(&self.core).await {
+                    true => self.go_on(),
+                    false => return self.move_on().await,
+                },
                 Next::Close => return self.take_leave(),
                 Next::Linger => return self.linger().await,
                 Next::Travel(owner, request) => return self.leave(owner, *request),
@@ -178,6 +182,12 @@ impl Conversation {
                 return None;
             }
             let core = &mut *self.core.borrow_mut();
+            match core.desk.reading {
+                Reading::On => {}
+                Reading::Paused => continue,
+                // He asks again, and is heard by the process that serves.
+                Reading::Over => return None,
+            }
             if let Some(owner) = core.engine.elsewhere(&asked.announce.info_hash) {
                 if core.engine.mesh[owner].depth() < mesh::INBOX_MESSAGES_MAX {
                     let asked = HttpAsked::User(asked);
@@ -245,6 +255,11 @@ impl Conversation {
         if let Some(over) = Next::after_the_last(framing, &self.input) {
             return over;
         }
+        self.go_on()
+    }
+
+    /// Answers what has come already.
+    fn go_on(&mut self) -> Next {
         if self.input.is_empty() {
             return Next::Read;
         }
@@ -484,7 +499,7 @@ impl Conversation {
     }
 
     /// Says that nothing more comes, where that has to be said.
-    fn take_leave(&mut self) {
+    pub(super) fn take_leave(&mut self) {
         if self.link.session.is_some() {
             // Who is gone does not hear it.
             let _ = self.link.send_now(&[], true);
@@ -492,7 +507,7 @@ impl Conversation {
     }
 
     /// Gives the connection this much time from now.
-    fn give(&self, time: Duration) {
+    pub(super) fn give(&self, time: Duration) {
         let now = self.core.borrow().engine.clock.steady();
         self.seat.extend((now + whole_seconds(time)).min(self.last_deadline));
     }

@@ -13,7 +13,7 @@ use crate::core::mesh::message::{HttpAnnounce, HttpAsked, HttpRequest, PrivateAn
 use crate::core::{Refused, Scraped, TurnedAway, family};
 use crate::front::heard::Doing;
 use crate::front::http::shelf::Loan;
-use crate::front::{Core, refused};
+use crate::front::{Core, Reading, refused};
 use crate::net::remote::Remote;
 use crate::wire::http::{
     Announced, Failure, Framing, Head, Malformed, Parsed, Persistence, Retry, Target, parse_head,
@@ -44,6 +44,8 @@ pub enum Next {
     Gather(Rc<Late<Vec<Option<Counts>>>>, Vec<InfoHash>, Framing),
     /// The full scrape, as long as it is.
     FullScrape(Loan, Framing),
+    /// To be heard when it is known which process serves.
+    Await,
     /// Nothing; it is over.
     Close,
     /// To be closed when the client has what was said to it: it may still be sending.
@@ -53,7 +55,14 @@ pub enum Next {
 impl Next {
     /// Whether the connection waits for the tracker, and not for its client.
     pub fn waits(&self) -> bool {
-        matches!(self, Next::Hold(..) | Next::TryAgain(..) | Next::Confirm(..) | Next::Gather(..))
+        matches!(
+            self,
+            Next::Hold(..)
+                | Next::TryAgain(..)
+                | Next::Confirm(..)
+                | Next::Gather(..)
+                | Next::Await
+        )
     }
 
     /// The next need after a reply that ends its connection, `None` after another. `rest` is input that has not been
@@ -82,6 +91,9 @@ impl Core {
         let now = self.engine.clock.now();
         let mut consumed = 0;
         loop {
+            if self.desk.reading != Reading::On {
+                return (consumed, Next::Await);
+            }
             let rest = &input[consumed..];
             let parsed = match &self.engine.private {
                 None => parse_head(rest, seen),
@@ -103,6 +115,9 @@ impl Core {
             let front = self.engine.counters.front(Protocol::Http, family(client));
             front.received_bytes += taken as u64;
             let mut framing = self.framing(&head);
+            if remote.is_relayed() {
+                framing = framing.closing();
+            }
             let screened = self.engine.screen(client, Protocol::Http);
             let service = Service::http(family(remote.connection()), remote.is_tls());
             let admitted = match screened {
@@ -189,10 +204,7 @@ impl Core {
 
     fn framing(&self, head: &Head<'_>) -> Framing {
         let framing = head.framing();
-        if self.engine.settings.http_keep_alive
-            && !self.engine.draining
-            && !self.engine.is_succeeded
-        {
+        if self.engine.settings.http_keep_alive && !self.engine.draining {
             framing
         } else {
             framing.closing()

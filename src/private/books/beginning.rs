@@ -130,7 +130,7 @@ impl Loading {
 }
 
 /// Does what a change says of a user, a former passkey or a group.
-fn put_account(accounts: &Accounts, change: Change) {
+pub(super) fn put_account(accounts: &Accounts, change: Change) {
     match change {
         Change::User { id, passkey, can_leech, hidden, enabled: true, group } => {
             accounts.put(passkey, User { id, can_leech, hidden, group });
@@ -200,7 +200,7 @@ impl Books {
     }
 
     /// Does what a change says of a user, a former passkey, a group or a client rule.
-    fn put(&mut self, change: Change) {
+    pub(super) fn put(&mut self, change: Change) {
         match change {
             Change::ClientRule { prefix, allow } => {
                 self.rules = self.site.change_rules(|rules| _ = rules.insert(prefix, allow));

@@ -1,5 +1,6 @@
 //! How the books are, for the metrics.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::UNIX_EPOCH;
 
 use ops::counters;
@@ -17,10 +18,10 @@ impl Books {
         let (accounts, journal) = (self.accounts.clone(), self.journal.status().clone());
         let (ledger, watch) = (self.ledger.watch_status(), self.watch.watch_status());
         let calls = self.calls.as_ref().map(Calls::watch_status);
-        let (opened_at, bytes_max) = (self.opened_at, self.journal_bytes_max);
+        let (opened_at, bytes_max) = (self.opened_at.clone(), self.journal_bytes_max);
         move || counters::Books {
             accounts: accounts.len() as u64,
-            journal: journal_figures(&journal, opened_at, bytes_max),
+            journal: journal_figures(&journal, opened_at.load(Relaxed), bytes_max),
             ledger: ledger_figures(&ledger(), &watch()),
             calls: calls.as_ref().map(|calls| calls()).unwrap_or_default(),
             // The control listener knows.

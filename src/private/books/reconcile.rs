@@ -21,7 +21,7 @@ use shard::{InfoHash, Seconds};
 use super::REASONS_KEPT;
 use crate::config::Config;
 use crate::core::mesh::Address;
-use crate::core::mesh::barrier::{self, Unreached};
+use crate::core::mesh::barrier::{self, HAND_OVER_PATIENCE, Unreached};
 use crate::core::mesh::message::Exported;
 use crate::core::mesh::message::{Command, Differing, Message};
 use crate::private::site::Site;
@@ -231,7 +231,7 @@ impl Work<'_> {
     fn compare(&self) -> Result<Differed, ReconcileError> {
         let rules_version = self.compared.site.rules_version();
         let groups_version = self.compared.accounts.groups().version();
-        barrier::hand_over(self.cores)?;
+        barrier::hand_over(self.cores, HAND_OVER_PATIENCE)?;
         let end = self.compared.journal.durable();
         self.await_ledger(end)?;
 

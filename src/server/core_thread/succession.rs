@@ -30,12 +30,24 @@ pub(super) fn take(core: &SharedCore, step: Step) {
             // Whoever asked may have given up.
             let _ = reply.try_send(standing);
         }
-        Step::Succeeded => {
+        Step::Succeeded(leaving) => {
             let core = &mut *core.borrow_mut();
-            core.engine.is_succeeded = true;
             core.desk.reading = Reading::Over;
+            core.desk.leaving = leaving;
         }
         Step::Follow(changes, is_late) => core.borrow_mut().engine.follow(&changes, is_late),
+        Step::Replay(records) => {
+            if let Some(private) = &mut core.borrow_mut().engine.private {
+                private.follow(&records);
+            }
+        }
+        Step::Replayed => {
+            let engine = &mut core.borrow_mut().engine;
+            let now = engine.clock.now();
+            if let Some(private) = &mut engine.private {
+                private.swarms.believe_from(now);
+            }
+        }
         Step::Keep(promises) => keep(&mut core.borrow_mut(), &promises),
         Step::Open(_) | Step::Serve(_) => {
             unreachable!("the sockets are where the inbox is attended")

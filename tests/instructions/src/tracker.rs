@@ -60,7 +60,6 @@ pub(crate) fn core(
         gather: Gather::new(),
         settings,
         changes: None,
-        is_succeeded: false,
         draining: false,
         random: Rng::with_seed(1),
         moments: Rng::with_seed(77),
