@@ -6,7 +6,9 @@
 //!   ◄──────────────── Welcome, Sockets (descriptors of the same sockets), AllSockets
 //!   ◄──────────────── Snapshot (a file), changes, changes, …
 //!   it loads, and follows the changes
-//!   Loaded ───────────────────────────────────►  it stops reading; what is under way is done
+//!   Loaded ───────────────────────────────────►
+//!   ◄──────────────── changes, Mark
+//!   Marked ───────────────────────────────────►  it stops reading; what is under way is done
 //!   ◄──────────────── changes, Promises, Yours
 //!   it serves
 //!   Serving ──────────────────────────────────►  it hands its connections on as they ask, and ends
@@ -150,8 +152,15 @@ pub enum Said {
         /// Of a private tracker: the record that comes next in the journal, which is yours.
         journal: Option<u64>,
     },
+    /// Say when you have followed all that was said so far.
+    Mark,
+    /// I have.
+    Marked,
     /// I do.
-    Serving,
+    Serving {
+        /// Since when, see [`moment`].
+        at: u64,
+    },
     /// The descriptor is a connection: go on with it.
     Connection {
         /// Who is at the other end.
@@ -274,6 +283,13 @@ impl Said {
     }
 }
 
+/// Nanoseconds of the clock that all processes of a machine have in common and that never jumps (clock_gettime(2),
+/// `CLOCK_MONOTONIC`).
+pub fn moment() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 /// The promises of a message.
 pub fn promises(interval: f64, due: Vec<(u32, u32)>) -> Promises {
     let due = due.into_iter().map(|(due, clients)| (Seconds(due), clients)).collect();
@@ -304,7 +320,7 @@ mod tests {
                 remote: Remote::new("2001:db8::1".parse().unwrap(), true).relayed(),
                 input: b"GET \xff".to_vec(),
             },
-            Said::Serving,
+            Said::Serving { at: 1 },
         ] {
             let mut bytes = vec![MESSAGE];
             serde_json::to_writer(&mut bytes, &said).unwrap();

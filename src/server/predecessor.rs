@@ -13,6 +13,7 @@ use shard::PeerChange;
 
 use super::cores::Cores;
 use super::listeners::Inherited;
+use super::successor::stand;
 use crate::core::mesh::message::{Command, Message};
 use crate::core::mesh::succession::{Leaving, Promises, Step};
 use crate::core::mesh::{Address, barrier};
@@ -166,6 +167,12 @@ impl Predecessor {
             match self.next_or_look(until, is_ending) {
                 Ok(None) => {}
                 Ok(Some(Heard::Changes(changes))) => tell(&addresses, &changes, false),
+                Ok(Some(Heard::Said(Said::Mark, _))) => {
+                    follow_journal();
+                    // They have followed what they were told.
+                    stand(cores).map_err(|error| TakeOverError::Core(Box::new(error)))?;
+                    self.talk.say(&Said::Marked).map_err(|source| self.broken(source))?;
+                }
                 Ok(Some(Heard::Said(Said::Promises { core, interval, due }, _))) => {
                     let core: usize = core;
                     if core < CORES_MAX && promised.len() <= core {
@@ -202,7 +209,7 @@ impl Predecessor {
     /// which also takes the connections that it hands on. `write` is called when the database is this one's.
     pub(super) fn succeed(self, cores: &Cores, write: Option<impl Fn() + Send + 'static>) {
         // Where it is gone there is nobody to be told.
-        let _ = self.talk.say(&Said::Serving);
+        let _ = self.talk.say(&Said::Serving { at: handover::moment() });
         let addresses = cores.addresses();
         let follow = move || {
             for (number, heard) in self.heard.iter().enumerate() {

@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender};
 use ops::log::ErrorChain;
 use persist::DataDir;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -39,6 +40,10 @@ const PARCELS_MAX: usize = 20_000;
 
 /// Parcels that may be on their way when this process stops reading.
 const PARCELS_FEW: usize = 4;
+
+/// A successor follows closely that has followed within so long all that has changed; or is asked so often whether it does.
+const CLOSE: Duration = Duration::from_millis(10);
+const MARKS_MAX: u32 = 20;
 
 /// How soon it is looked again whether so few are.
 const LOOK: Duration = Duration::from_millis(5);
@@ -76,9 +81,11 @@ struct Successor {
     handle: OwnedFd,
     began: Instant,
     stage: Stage,
-    /// What waits to be said: changes by the cores, and the rest by [`Successor::say`].
+    /// How often it has followed all that had changed by some moment.
+    marks: u32,
+    /// By which the cores say what they have changed.
     parcels: Sender<Vec<PeerChange>>,
-    words: Sender<Word>,
+    mouth: Arc<Mutex<Mouth>>,
     /// Connections for it, once it serves.
     leaving: Sender<Leaving>,
     /// Somebody has asked that everything is read again.
@@ -95,6 +102,10 @@ enum Stage {
     Loading,
     /// It has.
     Loaded,
+    /// It was asked then to say when it has followed all that was said before.
+    Marked(Instant),
+    /// It follows closely.
+    Close,
 }
 
 impl Successors {
@@ -115,7 +126,7 @@ impl Successors {
     pub(super) fn due(&self) -> Option<Instant> {
         let current = self.current.as_ref()?;
         Some(match current.stage {
-            Stage::Loaded => Instant::now() + LOOK,
+            Stage::Loaded | Stage::Close => Instant::now() + LOOK,
             _ => current.began + LOAD_PATIENCE,
         })
     }
@@ -158,7 +169,7 @@ impl Successors {
             };
             _ = events.send(Event::Visit(Visit::Ended(ended)));
         };
-        let thread = std::thread::Builder::new().name("margay-successor".to_owned());
+        let thread = thread::Builder::new().name("margay-successor".to_owned());
         if let Err(error) = thread.spawn(wait) {
             tracing::warn!(%error, "cannot start a thread that watches the successor");
         }
@@ -218,8 +229,9 @@ impl Successors {
         talk.say(&Said::AllSockets)?;
         let talk = Arc::new(talk);
         let (parcels, waiting) = crossbeam_channel::unbounded();
-        let (leaving, leave) = crossbeam_channel::unbounded();
-        let words = forward(talk.clone(), waiting, leave)?;
+        let (leaving, left) = crossbeam_channel::unbounded();
+        let mouth = Arc::new(Mutex::new(Mouth { talk: talk.clone(), parcels: waiting, left }));
+        forward(Arc::downgrade(&mouth))?;
         let number = self.many;
         hear(number, talk.clone(), self.events.clone())?;
         let note = Command::Succession(Step::Note(Some(parcels.clone())));
@@ -232,8 +244,9 @@ impl Successors {
             handle,
             began,
             stage,
+            marks: 0,
             parcels,
-            words,
+            mouth,
             leaving,
             reload: false,
         })
@@ -282,19 +295,42 @@ impl Successors {
         }
         match said {
             Ok(Said::Loaded) if current.stage == Stage::Loading => current.stage = Stage::Loaded,
+            Ok(Said::Marked) if let Stage::Marked(at) = current.stage => {
+                current.marks += 1;
+                let is_close = at.elapsed() <= CLOSE || current.marks >= MARKS_MAX;
+                current.stage = if is_close { Stage::Close } else { Stage::Loaded };
+            }
             Ok(said) => self.give_up(&format!("it says what it should not: {said:?}"), cores),
             Err(error) => self.give_up(&ErrorChain(&error).to_string(), cores),
         }
     }
 
-    /// Looks how far the successor is; true when it has loaded and followed nearly all.
+    /// Looks how far the successor is; true when it has loaded and follows closely, so that little is left to be said when
+    /// nobody reads.
     pub(super) fn is_ready(&mut self, cores: &Cores) -> bool {
         let Some(current) = &self.current else { return false };
         if current.began.elapsed() > LOAD_PATIENCE || current.parcels.len() > PARCELS_MAX {
             self.give_up("it takes too long", cores);
             return false;
         }
-        current.stage == Stage::Loaded && current.parcels.len() <= PARCELS_FEW
+        if current.stage == Stage::Loaded
+            && current.parcels.len() <= PARCELS_FEW
+            && let Err(error) = self.mark(cores)
+        {
+            self.give_up(&ErrorChain(&*error).to_string(), cores);
+        }
+        self.current.as_ref().is_some_and(|current| current.stage == Stage::Close)
+    }
+
+    /// Asks the successor to say when it has followed all that has changed by now.
+    fn mark(&mut self, cores: &Cores) -> Result<(), Box<dyn std::error::Error>> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let at = Instant::now();
+        // So that they hand on what they have noted.
+        stand(cores)?;
+        current.say(Said::Mark)?;
+        current.stage = Stage::Marked(at);
+        Ok(())
     }
 
     /// Stops reading, says the last, and waits until the successor serves; true when it does. Otherwise this process reads
@@ -407,7 +443,7 @@ impl Successor {
         if let Some(books) = books {
             books.prepare_to_rest(&addresses)?;
         }
-        let began = Instant::now();
+        let began = handover::moment();
         barrier::tell_all(&addresses, &Command::Succession(Step::Read(false)))?;
         // When all have answered, nobody reads. What they have sent each other before is told with what is late.
         let standings = stand(cores)?;
@@ -419,16 +455,16 @@ impl Successor {
         }
         self.say(Said::Yours { reload: self.reload, journal: *rested_at })?;
         let until = Instant::now() + SERVE_PATIENCE;
-        loop {
+        let served = loop {
             match arriving.recv_deadline(until)? {
                 Event::Visit(Visit::Said(number, said)) if number == self.number => match said? {
-                    Said::Serving => break,
+                    Said::Serving { at } => break at,
                     said => return Err(HandoverError::Unexpected(format!("{said:?}")).into()),
                 },
                 other => others.push_back(other),
             }
-        }
-        let gap = began.elapsed();
+        };
+        let gap = Duration::from_nanos(served.saturating_sub(began));
         let succeeded = Step::Succeeded(Some(self.leaving.clone()));
         if let Err(unreached) = barrier::tell_all(&addresses, &Command::Succession(succeeded)) {
             // The other one serves, whatever is here.
@@ -446,24 +482,33 @@ impl Successor {
     }
 
     /// Says something, after the changes that were handed on before.
-    fn say(&self, said: Said) -> Result<(), Box<dyn std::error::Error>> {
-        Ok(self.words.send(Word::Said(Box::new(said)))?)
+    fn say(&self, said: Said) -> Result<(), HandoverError> {
+        let mouth = self.mouth.lock().unwrap_or_else(PoisonError::into_inner);
+        mouth.say_what_waits()?;
+        mouth.talk.say(&said)
     }
 
-    /// Waits until everything has been said.
+    /// Says all that waits.
     fn flush(&self) {
-        let (sender, said) = crossbeam_channel::bounded(1);
-        if self.words.send(Word::Nothing(sender)).is_ok() {
-            let _ = said.recv_timeout(SERVE_PATIENCE);
-        }
+        let mouth = self.mouth.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where it is gone there is nobody to be told.
+        let _ = mouth.say_what_waits();
     }
 }
 
-/// What is said to a successor beside changes.
-enum Word {
-    Said(Box<Said>),
-    /// Only that all before it is.
-    Nothing(Sender<()>),
+/// By which things are said to the successor, one after the other.
+struct Mouth {
+    talk: Arc<Talk>,
+    /// What waits to be said.
+    parcels: Receiver<Vec<PeerChange>>,
+    left: Receiver<Leaving>,
+}
+
+impl Mouth {
+    fn say_what_waits(&self) -> Result<(), HandoverError> {
+        self.left.try_iter().for_each(|leaving| hand_on(&self.talk, leaving));
+        self.parcels.try_iter().try_for_each(|parcel| self.talk.tell(&parcel))
+    }
 }
 
 /// How the cores are, when they have done all that they were told before.
@@ -495,7 +540,7 @@ fn receive(data: &Path, events: Sender<Event>) -> io::Result<()> {
             }
         }
     };
-    std::thread::Builder::new().name("margay-visits".to_owned()).spawn(receive)?;
+    thread::Builder::new().name("margay-visits".to_owned()).spawn(receive)?;
     Ok(())
 }
 
@@ -521,35 +566,20 @@ fn first_word(talk: Talk) -> Result<Visit, HandoverError> {
     }
 }
 
-/// Says to the successor what changes and what else there is, on a thread of its own. A word is said after the changes
-/// that were handed on before it.
-fn forward(
-    talk: Arc<Talk>,
-    parcels: Receiver<Vec<PeerChange>>,
-    leaving: Receiver<Leaving>,
-) -> io::Result<Sender<Word>> {
-    let (sender, words) = crossbeam_channel::unbounded();
-    let tell = move |talk: &Talk| {
-        leaving.try_iter().for_each(|leaving| hand_on(talk, leaving));
-        parcels.try_iter().all(|parcel| talk.tell(&parcel).is_ok())
-    };
+/// Says to the successor what changes, on a thread of its own, for as long as there is one.
+fn forward(mouth: Weak<Mutex<Mouth>>) -> io::Result<()> {
     let forward = move || {
-        loop {
-            let word = words.recv_timeout(FORWARD_LOOK);
-            let said = tell(&talk)
-                && match word {
-                    Ok(Word::Said(said)) => talk.say(&said).is_ok(),
-                    Ok(Word::Nothing(done)) => done.try_send(()).is_ok(),
-                    Err(RecvTimeoutError::Timeout) => true,
-                    Err(RecvTimeoutError::Disconnected) => false,
-                };
-            if !said {
+        while let Some(mouth) = mouth.upgrade() {
+            let said = mouth.lock().unwrap_or_else(PoisonError::into_inner).say_what_waits();
+            if said.is_err() {
                 return;
             }
+            drop(mouth);
+            thread::sleep(FORWARD_LOOK);
         }
     };
-    std::thread::Builder::new().name("margay-changes".to_owned()).spawn(forward)?;
-    Ok(sender)
+    thread::Builder::new().name("margay-changes".to_owned()).spawn(forward)?;
+    Ok(())
 }
 
 /// Hands a connection on. One that has said more than a message holds is closed.
@@ -577,7 +607,7 @@ fn hear(number: u64, talk: Arc<Talk>, events: Sender<Event>) -> io::Result<()> {
             }
         }
     };
-    std::thread::Builder::new().name("margay-after".to_owned()).spawn(hear)?;
+    thread::Builder::new().name("margay-after".to_owned()).spawn(hear)?;
     Ok(())
 }
 

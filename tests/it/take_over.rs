@@ -331,7 +331,7 @@ fn one_that_fails_changes_nothing() {
     let one = Pretender::meet(data.path());
     one.hello(2);
     one.hear("welcome");
-    one.say(r#"{"say":"serving"}"#);
+    one.say(r#"{"say":"serving","at":0}"#);
     assert!(one.hear("refused").contains("what it should not"));
     tracker.await_logged("a process has not taken over", failed + 1);
     check_serves(&tracker, &mut peers);
@@ -374,6 +374,8 @@ fn a_process_that_fails() {
     one.hello(2);
     one.hear("snapshot");
     one.say(r#"{"say":"loaded"}"#);
+    one.hear("mark");
+    one.say(r#"{"say":"marked"}"#);
     one.hear("yours");
     if std::env::var("MARGAY_TEST_DIES").unwrap() == "no" {
         thread::sleep(PATIENCE);

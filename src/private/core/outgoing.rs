@@ -210,7 +210,8 @@ impl Outgoing {
         }
         self.filling.company.asking.push(done);
         self.urgent = true;
-        self.hurry();
+        // It is asked for seldom, and clients may wait for what comes after it.
+        self.hurry_now();
     }
 
     /// True while no more should be added than must be: the journal does not take what there is.
@@ -399,8 +400,10 @@ impl Outgoing {
             let _ = done.try_send(on_disk);
         }
         self.waiters -= waiting.len();
-        if on_disk {
-            self.hurry();
+        match self.filling.company.asking.is_empty() {
+            _ if !on_disk => {}
+            true => self.hurry(),
+            false => self.hurry_now(),
         }
         Waited { waiters: waiting, on_disk }
     }
