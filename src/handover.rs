@@ -59,6 +59,8 @@ pub enum Kind {
     Udp,
     /// A listener of HTTP.
     Http,
+    /// A listener of HTTP at a path, and the lock of that, by turns.
+    HttpUnix,
     /// A listener of HTTPS.
     Https,
     /// The control listener.
@@ -75,7 +77,7 @@ impl Kind {
         match self {
             Kind::Lock => "data",
             Kind::Udp => "udp",
-            Kind::Http => "http",
+            Kind::Http | Kind::HttpUnix => "http",
             Kind::Https => "https",
             Kind::Control => "control",
             Kind::ControlHttps => "control-https",
@@ -89,7 +91,7 @@ impl Kind {
 pub struct Given {
     /// What it is.
     pub kind: Kind,
-    /// The address as the configuration has it; none of a lock.
+    /// The address as the configuration has it; none of a lock, and of a path.
     pub address: Option<SocketAddr>,
     /// Its place in its group, which is the core that it was bound for.
     pub place: usize,
@@ -151,6 +153,8 @@ pub enum Said {
         reload: bool,
         /// Of a private tracker: the record that comes next in the journal, which is yours.
         journal: Option<u64>,
+        /// Services that are switched off, by their labels.
+        off: Vec<String>,
     },
     /// Say when you have followed all that was said so far.
     Mark,
@@ -315,7 +319,7 @@ mod tests {
                 1,
                 &Promises { interval: 1800.25, due: vec![(Seconds(4_000_000_000), 7)] },
             ),
-            Said::Yours { reload: true, journal: Some(7) },
+            Said::Yours { reload: true, journal: Some(7), off: vec!["udp6".into()] },
             Said::Connection {
                 remote: Remote::new("2001:db8::1".parse().unwrap(), true).relayed(),
                 input: b"GET \xff".to_vec(),

@@ -40,6 +40,7 @@ use crate::control::{self, Api, BansAnswer, BansAsked, Pages, Transport};
 use crate::core::connection_id::{self, ConnectionIds};
 use crate::core::mesh::barrier;
 use crate::core::mesh::message::Command;
+use crate::net::unix::UnixSocket;
 use crate::private::books::Books;
 use crate::private::books::reconcile::{Differed, ReconcileError, Reconciliation};
 use crate::private::books::restore::Unloaded;
@@ -51,7 +52,7 @@ use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
 use listeners::{Addresses, Listeners};
 use ops::log::ErrorChain;
-use predecessor::Predecessor;
+use predecessor::{Handed, Predecessor};
 use screening::Screening;
 use snapshots::{Outcome, Snapshots};
 use successor::{Successors, Visit};
@@ -265,9 +266,14 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
         let (sockets, given) = listeners.for_cores(config, count);
         copies = given;
         server.cores.open(sockets)?;
-        let (promises, reload) = before.follow(&server.cores, &is_ending, server.books.as_mut())?;
+        let Handed { promised, reload, off } =
+            before.follow(&server.cores, &is_ending, server.books.as_mut())?;
         listeners.steer(config, count);
-        server.cores.serve(promises)?;
+        for service in off {
+            server.cores.tell_all(&Command::Switch(service, false));
+            server.state.switch(service, false);
+        }
+        server.cores.serve(promised)?;
         before.succeed(&server.cores, server.books.as_ref().map(Books::begin_to_write));
         data.sign();
         answering = answer_all(&listeners, &server.state)?;
@@ -290,6 +296,7 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
             answering.into_iter().for_each(control::ControlHandle::shutdown);
         }
         End::Succeeded => {
+            unix.into_iter().for_each(UnixSocket::leave);
             answering.into_iter().for_each(control::ControlHandle::shutdown);
             server.leave();
         }
@@ -605,6 +612,9 @@ impl Server<'_> {
             if self.snapshots.under_way() {
                 successors.snapshot_begun();
             }
+        }
+        if successors.is_coming() {
+            successors.switched_off(self.state.switched_off());
         }
         let handed = successors.is_ready(&self.cores)
             && successors

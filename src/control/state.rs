@@ -178,9 +178,15 @@ impl State {
     }
 
     /// Says that a service is on from now on, or off.
-    pub(super) fn switch(&self, service: Service, is_on: bool) {
+    pub fn switch(&self, service: Service, is_on: bool) {
         let mut services = lock(&self.services);
         services.iter_mut().filter(|(of, _)| *of == service).for_each(|(_, on)| *on = is_on);
+    }
+
+    /// Services that are off.
+    pub fn switched_off(&self) -> Vec<Service> {
+        let services = lock(&self.services);
+        services.iter().filter(|(_, is_on)| !is_on).map(|(service, _)| *service).collect()
     }
 
     /// What the tracker listens for, whether it is on, and how it is doing on all cores.

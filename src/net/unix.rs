@@ -3,6 +3,7 @@
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,9 @@ pub struct UnixSocket {
     path: PathBuf,
     socket: Socket,
     /// Held for as long as the socket is: who has it may take the path.
-    _lock: File,
+    lock: File,
+    /// Another process listens by now.
+    is_left: bool,
 }
 
 impl UnixSocket {
@@ -52,11 +55,37 @@ impl UnixSocket {
         }
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
         socket.bind(&address)?;
-        let bound = Self { path: path.to_owned(), socket, _lock: lock };
+        let bound = Self { path: path.to_owned(), socket, lock, is_left: false };
         // Nobody can connect before somebody listens.
         fs::set_permissions(path, Permissions::from_mode(mode))?;
         bound.socket.listen(BACKLOG)?;
         Ok(bound)
+    }
+
+    /// Goes on with a socket of another process, and its lock; those come back when it is not at this path.
+    pub fn adopt(
+        path: &Path,
+        mode: u32,
+        (socket, lock): (OwnedFd, OwnedFd),
+    ) -> Result<Self, (OwnedFd, OwnedFd)> {
+        let socket = Socket::from(socket);
+        let at = socket.local_addr().ok();
+        if at.as_ref().and_then(SockAddr::as_pathname) != Some(path) {
+            return Err((socket.into(), lock));
+        }
+        // Whoever could connect still can, where that fails.
+        let _ = fs::set_permissions(path, Permissions::from_mode(mode));
+        Ok(Self { path: path.to_owned(), socket, lock: lock.into(), is_left: false })
+    }
+
+    /// Copies of the socket and its lock, for a process that goes on with it.
+    pub fn copies(&self) -> io::Result<[OwnedFd; 2]> {
+        Ok([self.socket.try_clone()?.into(), self.lock.try_clone()?.into()])
+    }
+
+    /// Another process listens: the file is its own.
+    pub fn leave(mut self) {
+        self.is_left = true;
     }
 
     /// Where it is.
@@ -73,8 +102,10 @@ impl UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        // It may be gone, with its folder.
-        let _ = fs::remove_file(&self.path);
+        if !self.is_left {
+            // It may be gone, with its folder.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -102,7 +133,17 @@ mod tests {
         (&accepted).read_exact(&mut said).unwrap();
         assert_eq!(said, *b"a");
         assert_eq!(kind(&path), Some(io::ErrorKind::AddrInUse));
-        drop(bound);
+        // It goes to another process, which has the file then.
+        let copies = |bound: &UnixSocket| <(OwnedFd, OwnedFd)>::from(bound.copies().unwrap());
+        assert!(UnixSocket::adopt(&folder.path().join("b"), 0o600, copies(&bound)).is_err());
+        let adopted = UnixSocket::adopt(&path, 0o600, copies(&bound)).unwrap();
+        bound.leave();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(kind(&path), Some(io::ErrorKind::AddrInUse));
+        let _client = UnixStream::connect(&path).unwrap();
+        let listener = adopted.listener().unwrap();
+        assert!(stream::accept(stream::borrow(&listener)).unwrap().is_some());
+        drop(adopted);
         assert!(!path.exists());
         // A process that was killed.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());

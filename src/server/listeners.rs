@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,12 @@ impl Inherited {
     /// How many there are of an address.
     pub(super) fn count(&self, kind: Kind, address: SocketAddr) -> usize {
         self.0.get(&(kind, Some(address))).map_or(0, BTreeMap::len)
+    }
+
+    /// Those at paths, each with its lock.
+    fn take_unix(&mut self) -> Vec<(OwnedFd, OwnedFd)> {
+        let mut all = self.take(Kind::HttpUnix, None).into_iter();
+        std::iter::from_fn(|| Some((all.next()?, all.next()?))).collect()
     }
 
     /// Those of an address, in the order of the group; none where there are none.
@@ -163,11 +170,21 @@ impl Listeners {
                 http.push(group);
             }
         }
+        let mut bound = inherited.take_unix();
         let (mut unix, mut unix_listeners) = (Vec::new(), Vec::new());
         for address in &config.http {
             let HttpAddress::Unix(path) = address else { continue };
             let failed = |source| ServerError::BindUnix { path: path.clone(), source };
-            let socket = UnixSocket::bind(path, config.http_unix_mode.0).map_err(failed)?;
+            let mode = config.http_unix_mode.0;
+            let socket = match adopt(path, mode, &mut bound) {
+                Some(socket) => socket,
+                None => UnixSocket::bind(path, mode).map_err(failed)?,
+            };
+            let copied = socket.copies().map_err(failed)?;
+            copies.extend(copied.into_iter().zip([0, 1]).map(|(copy, part)| {
+                let place = 2 * unix.len() + part;
+                (Given { kind: Kind::HttpUnix, address: None, place }, copy)
+            }));
             let is_proxied = config.proxy_protocol.contains(address);
             let door = Door { is_tls: false, is_proxied, is_unix: true };
             for _ in 0..cores {
@@ -371,6 +388,19 @@ fn is_in_use(error: &ServerError) -> bool {
         }
         _ => false,
     }
+}
+
+/// The socket at this path, where it is among these.
+fn adopt(path: &Path, mode: u32, bound: &mut Vec<(OwnedFd, OwnedFd)>) -> Option<UnixSocket> {
+    let (mut adopted, mut others) = (None, Vec::new());
+    for pair in bound.drain(..) {
+        match UnixSocket::adopt(path, mode, pair) {
+            Ok(socket) => adopted = Some(socket),
+            Err(pair) => others.push(pair),
+        }
+    }
+    *bound = others;
+    adopted
 }
 
 /// Refuses an address that somebody else listens on, which binding a group to it would not.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use ops::service::Service;
 use rustix::process::{Pid, test_kill_process};
 use shard::PeerChange;
 
@@ -87,6 +88,16 @@ pub(super) struct Predecessor {
     unfollowed: Vec<PeerChange>,
 }
 
+/// What is left to be done when the process before has stopped reading.
+pub(super) struct Handed {
+    /// What each of its cores has promised.
+    pub(super) promised: Vec<Promises>,
+    /// Everything is to be read again.
+    pub(super) reload: bool,
+    /// These services are switched off.
+    pub(super) off: Vec<Service>,
+}
+
 impl Predecessor {
     /// Asks the process that serves from this data folder, and takes its sockets.
     pub(super) fn meet(data: &Path, private: bool) -> Result<Self, TakeOverError> {
@@ -142,14 +153,14 @@ impl Predecessor {
         }
     }
 
-    /// Says that the cores have loaded, and follows what changes until the other process has stopped reading: what it has
-    /// promised, and whether everything is to be read again. The books are this process's then.
+    /// Says that the cores have loaded, and follows what changes until the other process has stopped reading. The books are
+    /// this process's then.
     pub(super) fn follow(
         &mut self,
         cores: &Cores,
         is_ending: &dyn Fn() -> bool,
         mut books: Option<&mut Books>,
-    ) -> Result<(Vec<Promises>, bool), TakeOverError> {
+    ) -> Result<Handed, TakeOverError> {
         let addresses = cores.addresses();
         let mut following = books.as_ref().map(|books| books.following());
         // What does not go now goes later, or the last time says why not.
@@ -162,7 +173,7 @@ impl Predecessor {
         follow_journal();
         self.talk.say(&Said::Loaded).map_err(|source| self.broken(source))?;
         let (mut promised, until) = (Vec::new(), Instant::now() + YIELD_PATIENCE);
-        let (reload, journal) = loop {
+        let (reload, journal, off) = loop {
             follow_journal();
             match self.next_or_look(until, is_ending) {
                 Ok(None) => {}
@@ -182,8 +193,8 @@ impl Predecessor {
                         *place = handover::promises(interval, due);
                     }
                 }
-                Ok(Some(Heard::Said(Said::Yours { reload, journal }, _))) => {
-                    break (reload, journal);
+                Ok(Some(Heard::Said(Said::Yours { reload, journal, off }, _))) => {
+                    break (reload, journal, off);
                 }
                 Ok(Some(other)) => return Err(self.broken(unexpected(other))),
                 // It has died, so nobody serves but this one, which knows nearly all.
@@ -193,7 +204,7 @@ impl Predecessor {
                         "the process before has died while this one took over; this one serves, without what changed in \
                          the last moment"
                     );
-                    break (true, None);
+                    break (true, None, Vec::new());
                 }
                 Err(error) => return Err(self.broken(error)),
             }
@@ -202,7 +213,8 @@ impl Predecessor {
             let taken = books.take_over(following, journal, &addresses);
             taken.map_err(|error| TakeOverError::Books(Box::new(error)))?;
         }
-        Ok((promised, reload))
+        let off = off.iter().filter_map(|label| Service::parse(label)).collect();
+        Ok(Handed { promised, reload, off })
     }
 
     /// Says that this process serves; what the other one still does for connections that it has is followed by a thread,

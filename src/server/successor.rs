@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use ops::log::ErrorChain;
+use ops::service::Service;
 use persist::DataDir;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -90,6 +91,8 @@ struct Successor {
     leaving: Sender<Leaving>,
     /// Somebody has asked that everything is read again.
     reload: bool,
+    /// Services that are switched off.
+    off: Vec<Service>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -135,6 +138,13 @@ impl Successors {
     pub(super) fn reload(&mut self) {
         if let Some(current) = &mut self.current {
             current.reload = true;
+        }
+    }
+
+    /// These services are switched off, and so by whoever takes over.
+    pub(super) fn switched_off(&mut self, off: Vec<Service>) {
+        if let Some(current) = &mut self.current {
+            current.off = off;
         }
     }
 
@@ -249,6 +259,7 @@ impl Successors {
             mouth,
             leaving,
             reload: false,
+            off: Vec::new(),
         })
     }
 
@@ -453,7 +464,8 @@ impl Successor {
         for standing in &standings {
             self.say(Said::promises(standing.core, &standing.promises))?;
         }
-        self.say(Said::Yours { reload: self.reload, journal: *rested_at })?;
+        let off = self.off.iter().map(|service| service.label().to_owned()).collect();
+        self.say(Said::Yours { reload: self.reload, journal: *rested_at, off })?;
         let until = Instant::now() + SERVE_PATIENCE;
         let served = loop {
             match arriving.recv_deadline(until)? {

@@ -161,7 +161,8 @@ fn place(name: &str) -> Option<usize> {
 
 /// Has the service manager keep the sockets, for a start after a crash: what has arrived meanwhile is answered then.
 pub(super) fn keep(sockets: &[(Given, OwnedFd)]) {
-    for (given, socket) in sockets {
+    // A socket at a path is bound anew: nothing waits in it that a client would not say again.
+    for (given, socket) in sockets.iter().filter(|(given, _)| given.address.is_some()) {
         if let Ok(copy) = socket.try_clone() {
             say(Word::Keep(format!("{}-{}", given.kind.option(), given.place), copy));
         }

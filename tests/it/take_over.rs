@@ -1,7 +1,9 @@
 //! A process takes over from the one that serves: its sockets, its swarms and its promises.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -420,6 +422,49 @@ fn the_command_starts_a_successor_and_says_what_became_of_it() {
     let alone = Tracker::try_start_on(data.path(), "--take-over").err().unwrap();
     assert_eq!(alone.code, Some(1));
     assert!(alone.err.contains("start this one without --take-over"), "{}", alone.err);
+}
+
+#[test]
+fn sockets_at_paths_and_switches_go_along() {
+    let (data, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let path = |name: &str| folder.path().join(name);
+    let args = |paths: &[&str]| {
+        let at = |name: &&str| format!("--http unix:{}", path(name).display());
+        format!("--cores 2 {}", paths.iter().map(at).collect::<Vec<_>>().join(" "))
+    };
+    let mut tracker = Tracker::start_on(data.path(), &args(&["a", "b"]));
+    let ask = |stream: &mut UnixStream| {
+        let target = http::scrape(&[hash("one")]);
+        let more = "Host: tracker\r\nX-Forwarded-For: 192.0.2.1";
+        write!(stream, "GET {target} HTTP/1.1\r\n{more}\r\n\r\n").unwrap();
+        let mut answer = [0; 1024];
+        let length = stream.read(&mut answer).unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"), "{}", answer.escape_ascii());
+    };
+    let mut kept = UnixStream::connect(path("a")).unwrap();
+    ask(&mut kept);
+    let control = tracker.control().to_string();
+    let data_arg = data.path().display().to_string();
+    let off = ["service", "udp6", "off", "--control", &control, "--data", &data_arg];
+    assert!(margay().args(off).output().unwrap().status.success());
+    let mut peers = 0;
+    for paths in [&["b", "a"][..], &["a", "c"], &["a"]] {
+        let before = std::mem::replace(&mut tracker, {
+            Tracker::start_on(data.path(), &format!("{} --take-over", args(paths)))
+        });
+        ask(&mut kept);
+        for name in paths {
+            ask(&mut UnixStream::connect(path(name)).unwrap());
+        }
+        before.await_exit();
+        paths.iter().for_each(|name| ask(&mut UnixStream::connect(path(name)).unwrap()));
+        let silent = Udp::new(tracker.udp(HOMES[1]));
+        let time = Duration::from_millis(200);
+        assert_eq!(silent.ask_within(silent.connect_request(), time), None);
+        check_serves(&tracker, &mut peers);
+    }
+    tracker.stop();
+    assert!(!path("a").exists());
 }
 
 #[test]
