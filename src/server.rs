@@ -10,34 +10,33 @@ mod full_scrapes;
 mod listeners;
 mod lookups;
 mod predecessor;
+mod reload;
 mod screening;
 mod signals;
 pub(crate) mod snapshots;
+mod start;
+mod succession;
 mod successor;
 mod systemd;
 
 use std::collections::VecDeque;
-use std::fmt::Display;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use ops::health::Phase;
-use ops::lists::{ListError, TorrentLists};
+use ops::lists::TorrentLists;
 use persist::postgres::Heard;
 use persist::register::Register;
 use persist::{DataDir, Snapshot};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::SIGHUP;
 use tokio::sync::oneshot;
 
 use crate::api::Failure;
-use crate::api::audit::Audit;
 use crate::config::{Config, ConfigError};
-use crate::control::{self, Api, BansAnswer, BansAsked, Pages, Transport};
-use crate::core::connection_id::{self, ConnectionIds};
+use crate::control::{self, BansAnswer, BansAsked};
 use crate::core::mesh::barrier;
 use crate::core::mesh::message::Command;
 use crate::net::unix::UnixSocket;
@@ -50,9 +49,8 @@ use bans::Bans;
 use certificates::Certificates;
 use cores::{Cores, Outfit};
 use full_scrapes::{FullScrapes, Made};
-use listeners::{Addresses, Listeners};
-use ops::log::ErrorChain;
-use predecessor::{Handed, Predecessor};
+use listeners::Listeners;
+use predecessor::Predecessor;
 use screening::Screening;
 use snapshots::{Outcome, Snapshots};
 use successor::{Successors, Visit};
@@ -91,12 +89,6 @@ const EVENTS_MAX: usize = 4096;
 /// How often it is looked at what nobody sends an event of.
 const LOOK_PERIOD: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether the connections have ended that are left.
-const LEAVE_LOOK: Duration = Duration::from_millis(100);
-
-/// How much longer than an idle connection they may take.
-const LEAVE_GRACE: Duration = Duration::from_secs(10);
-
 /// Says which options would have other values now than at the start.
 pub type Changed<'c> = &'c dyn Fn() -> Result<Vec<&'static str>, ConfigError>;
 
@@ -125,8 +117,8 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
         None => DataDir::open(&config.data)?,
     };
     let data = Arc::new(data);
-    let ids = connection_ids(config, &data)?;
-    let lists = Arc::new(read_lists(config)?);
+    let ids = start::connection_ids(config, &data)?;
+    let lists = Arc::new(reload::read_lists(config)?);
     let bans = Bans::open(&data, clock.now())?;
     let screening = Screening::open(config, bans.networks())?;
     let certificates = Certificates::open(config, &data)?;
@@ -140,8 +132,8 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
     };
     let mut listeners = Listeners::bind(config, count, &mut inherited)?;
     let unix = std::mem::take(&mut listeners.unix);
-    let state = Arc::new(control_state(&listeners.addresses, count, events.clone()));
-    say_sizes(&lists, &state);
+    let state = Arc::new(start::control_state(&listeners.addresses, count, events.clone()));
+    reload::say_sizes(&lists, &state);
     certificates.iter().for_each(|certificates| certificates.show(&state));
     state.show_services(&listeners.addresses.services());
     if let Some(screening) = &screening {
@@ -158,7 +150,7 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
     // While the process before serves, it answers here as well.
     let mut answering = match before.is_some() {
         true => Vec::new(),
-        false => answer_all(&listeners, &state)?,
+        false => start::answer_all(&listeners, &state)?,
     };
     let addresses = listeners.addresses.clone();
 
@@ -172,25 +164,11 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
     };
     if let Some(snapshot) = &snapshot {
         snapshot.expect_private(config.private)?;
-        say_what_is_loaded(snapshot, &state);
+        start::say_what_is_loaded(snapshot, &state);
     }
     let loading = Instant::now();
-    let mut books = match config.private {
-        false => None,
-        true => {
-            let events = events.clone();
-            let seen = move |seen| _ = events.send(Event::Seen(seen));
-            let slots = (0..count).map(|core| state.slot(core)).collect();
-            let opened = match (&snapshot, journal) {
-                (Some(snapshot), Some(end)) => {
-                    Books::open_beside(config, &data, slots, clock, (snapshot, end), seen)?
-                }
-                _ => Books::open(config, &data, slots, clock, snapshot.as_ref(), seen)?,
-            };
-            state.show_books(opened.figures());
-            Some(opened)
-        }
-    };
+    let place = start::Place { config, data: &data, clock, cores: count, state: &state };
+    let mut books = place.open_books(snapshot.as_ref(), journal, events.clone())?;
     let outfit = Outfit {
         private: books.as_mut().map(Books::outfit),
         settings: Arc::new(config.clone()),
@@ -233,21 +211,7 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
             let _ = barrier::tell_all(&cores, &Command::Countries(said));
         })?;
     }
-    let api = match (&books, register) {
-        (Some(books), _) => {
-            let (accounts, site) = (books.accounts.clone(), books.site.clone());
-            let audit = site.audit().expect("the books have one").file().clone();
-            Some(Api::private(addresses_of_cores, accounts, site, data.path(), audit, clock)?)
-        }
-        (None, Some(register)) if config.control.or(config.control_https).is_some() => {
-            let audit = Arc::new(Audit::new(data.path().to_owned(), config.audit_keep));
-            Some(Api::open(addresses_of_cores, register, data.path(), audit, clock)?)
-        }
-        _ => None,
-    };
-    if let Some(api) = api {
-        state.open_api(api);
-    }
+    place.open_api(addresses_of_cores, books.as_ref(), register)?;
     let mut server = Server::new(
         (config, changed),
         clock,
@@ -262,21 +226,10 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
     server.wait_until_ready(loading).inspect_err(|_| deadline::end_within(deadline::FAILURE))?;
     // Tables that grew while users and torrents were loaded have left holes of what they were before.
     memory::give_back();
-    if let Some(mut before) = before {
-        let (sockets, given) = listeners.for_cores(config, count);
-        copies = given;
-        server.cores.open(sockets)?;
-        let Handed { promised, reload, off } =
-            before.follow(&server.cores, &is_ending, server.books.as_mut())?;
-        listeners.steer(config, count);
-        for service in off {
-            server.cores.tell_all(&Command::Switch(service, false));
-            server.state.switch(service, false);
-        }
-        server.cores.serve(promised)?;
-        before.succeed(&server.cores, server.books.as_ref().map(Books::begin_to_write));
+    if let Some(before) = before {
+        let reload = server.take_over(before, &mut listeners, &mut copies, &is_ending)?;
         data.sign();
-        answering = answer_all(&listeners, &server.state)?;
+        answering = start::answer_all(&listeners, &server.state)?;
         if reload {
             server.read_again();
         }
@@ -311,34 +264,6 @@ enum End {
     Stopped,
     /// Another process serves.
     Succeeded,
-}
-
-/// Answers on all listeners of the control side.
-fn answer_all(
-    listeners: &Listeners,
-    state: &Arc<control::State>,
-) -> Result<Vec<control::ControlHandle>, ServerError> {
-    let Listeners { control, control_https, metrics, .. } = listeners;
-    let all = [
-        answer(control.as_ref(), state, Pages::All, Transport::Plain)?,
-        answer(control_https.as_ref(), state, Pages::All, Transport::Tls)?,
-        answer(metrics.as_ref(), state, Pages::Metrics, Transport::Plain)?,
-    ];
-    Ok(all.into_iter().flatten().collect())
-}
-
-/// Answers on a listener, where there is one.
-fn answer(
-    listener: Option<&TcpListener>,
-    state: &Arc<control::State>,
-    pages: Pages,
-    transport: Transport,
-) -> Result<Option<control::ControlHandle>, ServerError> {
-    let Some(listener) = listener else { return Ok(None) };
-    let listener = listener.try_clone().map_err(|source| system("copy a listener", source))?;
-    control::spawn(listener, state.clone(), pages, transport)
-        .map_err(|source| system("start the control listener", source))
-        .map(Some)
 }
 
 struct Server<'c> {
@@ -421,80 +346,6 @@ impl<'c> Server<'c> {
 }
 
 impl Server<'_> {
-    /// Waits until every core has loaded its swarms, which began at `loading`.
-    fn wait_until_ready(&mut self, loading: Instant) -> Result<(), ServerError> {
-        let mut missing = self.cores.count();
-        let (mut restored_peers, mut lists_wanted) = (0, Vec::new());
-        while missing > 0 {
-            systemd::more_time(2 * LOOK_PERIOD);
-            match self.next_event(None) {
-                Some(Event::CoreReady(restored)) => {
-                    let restored = restored?;
-                    restored_peers += (restored.peers_v4 + restored.peers_v6) as u64;
-                    missing -= 1;
-                    self.cores.restored.push(restored);
-                    if let Phase::Loading { total, .. } = self.state.phase() {
-                        self.state.set_phase(Phase::Loading { done: restored_peers, total });
-                    }
-                }
-                // What is written meanwhile is not in what cores begin with: compared when they serve.
-                Some(Event::Seen(heard)) => {
-                    let books = self.books.as_ref();
-                    if !books.is_some_and(|books| books.has_heard(&heard.seen)) {
-                        self.reconciliation.is_wanted();
-                    }
-                }
-                Some(Event::CoreEnded(core)) => return Err(self.cores.failed(core)),
-                // The lists were read before loading began, and may have changed since.
-                Some(Event::Signal(SIGHUP)) => lists_wanted.push(None),
-                Some(Event::ListsWanted(reply)) => lists_wanted.push(Some(reply)),
-                Some(Event::Signal(SIGINT | SIGTERM)) => {
-                    tracing::info!("stopped while loading; the snapshots are as they were");
-                    std::process::exit(0);
-                }
-                _ => {}
-            }
-        }
-        for reply in lists_wanted {
-            let read = self.reload_lists();
-            reply.map(|reply| reply.send(read));
-        }
-        self.state.update_snapshot(|known| {
-            known.load_nanos = loading.elapsed().as_nanos() as u64;
-            known.loaded_peers = restored_peers;
-        });
-        Ok(())
-    }
-
-    fn log_ready(&self, addresses: &Addresses, took: Duration) {
-        let (mut torrents, mut peers) = (0, 0);
-        for restored in &self.cores.restored {
-            torrents += restored.swarms;
-            peers += restored.peers_v4 + restored.peers_v6;
-        }
-        let show = |addresses: &[SocketAddr]| {
-            let shown: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
-            if shown.is_empty() { "none".to_owned() } else { shown.join(",") }
-        };
-        let one = |address: Option<SocketAddr>| {
-            address.map_or("none".to_owned(), |address| address.to_string())
-        };
-        tracing::info!(
-            udp = show(&addresses.udp),
-            http = show(&addresses.http),
-            unix = self.config.http.iter().filter(|address| address.at().is_none()).count(),
-            https = show(&addresses.https),
-            control = one(addresses.control),
-            control_https = one(addresses.control_https),
-            metrics = one(addresses.metrics),
-            cores = self.cores.count(),
-            torrents,
-            peers,
-            seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0,
-            "ready"
-        );
-    }
-
     /// The next event; what cores say of themselves is not kept waiting by anything else. `None` when nothing has
     /// happened until then, or for some seconds.
     fn next_event(&mut self, until: Option<Instant>) -> Option<Event> {
@@ -575,75 +426,6 @@ impl Server<'_> {
         }
     }
 
-    /// Reads lists, rules about addresses and certificates again.
-    fn read_again(&mut self) {
-        let _ = self.reload_lists();
-        if let Some(screening) = &mut self.screening {
-            let _ = screening.read(&self.cores, &self.state);
-        }
-        if let Some(certificates) = &mut self.certificates {
-            certificates.read(&self.cores, &self.state);
-        }
-        if let Some(successors) = &mut self.successors {
-            successors.reload();
-        }
-    }
-
-    /// Hears somebody who takes over, or speaks of that.
-    fn receive(&mut self, visit: Visit) {
-        let Some(successors) = &mut self.successors else { return };
-        match visit {
-            Visit::StartWanted(asking) => successors.start(asking),
-            Visit::Ended(text) => successors.ended(&text),
-            Visit::Said(number, said) => successors.said(number, said, &self.cores),
-            Visit::Successor(talk) => {
-                // What the API would change now, the other one would not know.
-                self.state.set_handing_over(true);
-                successors.welcome(talk, &self.cores, &self.snapshots.data());
-            }
-        }
-    }
-
-    /// Does what is next for a process that takes over; true when it has.
-    fn hands_over(&mut self) -> Result<bool, ServerError> {
-        let Some(successors) = &mut self.successors else { return Ok(false) };
-        if successors.wants_snapshot() && !self.snapshots.under_way() {
-            self.snapshots.start(&self.cores, &self.state, self.clock);
-            if self.snapshots.under_way() {
-                successors.snapshot_begun();
-            }
-        }
-        if successors.is_coming() {
-            successors.switched_off(self.state.switched_off());
-        }
-        let handed = successors.is_ready(&self.cores)
-            && successors
-                .hand_over(&self.cores, &self.arriving, &mut self.postponed, self.books.as_mut())
-                .map_err(|error| ServerError::JournalNotGoneOn(Box::new(error)))?;
-        self.state.set_handing_over(successors.is_coming());
-        Ok(handed)
-    }
-
-    /// Ends the connections that are left after another process serves, and then the cores. Nothing is written: that is
-    /// the other one's.
-    fn leave(self) {
-        let until = Instant::now() + self.config.http_idle_timeout + LEAVE_GRACE;
-        let is_ending = || {
-            let event = self.signals.recv_timeout(LEAVE_LOOK);
-            event.is_ok_and(|event| !matches!(event, Event::Signal(SIGHUP)))
-        };
-        if let Some(books) = self.books {
-            books.leave();
-        }
-        if let Some(successors) = &self.successors {
-            successors.say_books_left();
-            successors.leave(&self.cores, until, &is_ending);
-        }
-        deadline::end_within(deadline::FAILURE);
-        self.cores.stop();
-        tracing::info!("left");
-    }
-
     /// Bans, or says who is banned; answered when all cores have been told.
     fn hear_bans(&mut self, asked: BansAsked) -> Result<BansAnswer, Failure> {
         let (answer, has_changed) = self.bans.hear(asked, self.clock.now());
@@ -678,61 +460,6 @@ impl Server<'_> {
         }
         if self.full_scrapes.due().is_some_and(|due| due <= now) {
             self.full_scrapes.start(&self.cores, &self.state);
-        }
-    }
-
-    /// Reads the lists again; with a mistake in them, the old ones stay. What they are, for people.
-    fn reload_lists(&mut self) -> Result<String, String> {
-        let Config { allow_list, deny_list, private, .. } = self.config;
-        if *private {
-            return Err(
-                "a private tracker serves what is registered, and has no lists\n".to_owned()
-            );
-        }
-        match read_lists(self.config) {
-            Ok(lists) => {
-                let (allowed, denied) = lists.sizes();
-                say_sizes(&lists, &self.state);
-                let allowed = allowed.map_or("all".to_owned(), |allowed| allowed.to_string());
-                tracing::info!(allowed, denied, "lists reloaded");
-                let refused = lists.refused_since(&self.lists).copied().collect();
-                self.lists = Arc::new(lists);
-                self.cores.tell_all(&Command::Lists(self.lists.clone()));
-                self.cores.tell_all(&Command::Forget(Arc::new(refused)));
-                let said = |name: &str, path: &Option<PathBuf>, torrents: &dyn Display| match path {
-                    Some(path) => {
-                        let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-                        format!("{name} {}: {torrents} torrents\n", path.display())
-                    }
-                    None => format!("{name} none\n"),
-                };
-                Ok(said("allow-list", allow_list, &allowed)
-                    + &said("deny-list", deny_list, &denied))
-            }
-            Err(error) => {
-                self.state.update_lists(|known| known.reloads_failed += 1);
-                tracing::error!(
-                    error = %ErrorChain(&error),
-                    "lists not reloaded; the ones from before stay in force"
-                );
-                Err(format!("{}\nthe lists from before stay in force\n", ErrorChain(&error)))
-            }
-        }
-    }
-
-    /// Options other than what is in the lists count from the next start.
-    fn say_what_changed(&self) {
-        match (self.changed)() {
-            Ok(names) if names.is_empty() => {}
-            Ok(names) => tracing::warn!(
-                options = names.join(", "),
-                "the configuration has changed in these; they count from the next start"
-            ),
-            Err(error) => tracing::error!(
-                error = %ErrorChain(&error),
-                "the configuration has a mistake by now; the tracker goes on as it was started, and would not start \
-                 with it"
-            ),
         }
     }
 
@@ -771,59 +498,6 @@ impl Server<'_> {
         }
         Ok(())
     }
-}
-
-fn connection_ids(config: &Config, data: &DataDir) -> Result<ConnectionIds, ServerError> {
-    let key = match config.given_connection_id_key()? {
-        Some(key) => key.0,
-        None => connection_id::load_or_create(&data.path().join("connection-id.key"))?,
-    };
-    let grace = shard::Seconds(config.connection_id_grace.as_secs() as u32);
-    Ok(ConnectionIds::new(&key, grace))
-}
-
-fn read_lists(config: &Config) -> Result<TorrentLists, ListError> {
-    let Config { allow_list, deny_list, listed, .. } = config;
-    let lists = TorrentLists::load(allow_list.as_deref(), deny_list.as_deref())?;
-    Ok(if *listed { lists.listed() } else { lists })
-}
-
-/// Tells the metrics how many torrents the lists name.
-fn say_sizes(lists: &TorrentLists, state: &control::State) {
-    let (allowed, denied) = lists.sizes();
-    state.update_lists(|known| {
-        known.allowed = allowed.map(|allowed| allowed as u64);
-        known.denied = denied as u64;
-    });
-}
-
-fn say_what_is_loaded(snapshot: &Snapshot, state: &control::State) {
-    let (meta, totals) = (snapshot.meta(), snapshot.totals());
-    tracing::info!(
-        path = %snapshot.path().display(),
-        torrents = totals.swarms,
-        peers = totals.peers(),
-        "loading a snapshot"
-    );
-    state.set_phase(Phase::Loading { done: 0, total: totals.peers() });
-    state.update_snapshot(|known| {
-        known.newest = Some(u64::from(meta.written_at.0));
-        known.bytes = snapshot.bytes();
-        known.peers = totals.peers();
-        known.torrents = totals.swarms;
-    });
-}
-
-fn control_state(addresses: &Addresses, cores: usize, events: Sender<Event>) -> control::State {
-    let udp_ports = addresses.udp.iter().map(SocketAddr::port).collect();
-    control::State::new(cores, udp_ports, move |command| {
-        let event = match command {
-            control::Command::Snapshot => Event::SnapshotWanted,
-            control::Command::Lists(reply) => Event::ListsWanted(reply),
-            control::Command::Bans(asked, reply) => Event::Bans(asked, reply),
-        };
-        events.try_send(event).map_err(|_| control::Declined("the tracker is busy; try again"))
-    })
 }
 
 fn system(what: &'static str, source: io::Error) -> ServerError {

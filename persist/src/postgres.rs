@@ -48,5 +48,5 @@ pub use watch::{Seen, Watch, WatchStatus};
 
 pub(crate) use error::text_of;
 pub(crate) use load::journal_name;
-pub(crate) use migrations::schema_state;
+pub(crate) use migrations::{SchemaState, schema_state};
 pub(crate) use session::{LOCK_PATIENCE, START_LOCK_PATIENCE, let_go, wait_for_locks};

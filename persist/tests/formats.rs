@@ -9,10 +9,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use persist::journal::{Columns, Journal, Options, Reader, Record, Said, segments, survey};
+use persist::ledger::JournalSource;
+use persist::postgres::Home;
 use persist::restart::replay_tail;
-use persist::{Covered, DataDir, Database, Grace, Mode, Snapshot};
+use persist::{Covered, DataDir, Database, Grace, Ledger, LedgerOptions, Mode, Snapshot};
 use postgres::{Client, NoTls};
 use shard::private::{Change, Counters, Facts, Limits, Stamp, Swarms, TorrentId, UserId};
 use shard::{InfoHash, Seconds, Shard};
@@ -167,23 +170,55 @@ fn an_open_snapshot_is_read() {
     assert_eq!((counts.seeders, counts.leechers), (5, 0));
 }
 
-#[test]
-fn a_schema_of_migration_5_is_brought_up_to_date_with_what_is_in_it() {
+/// A database with the tables of migration 5, of its own as its schema has the name that it had; the server's own
+/// connection, and where it is. `None` where there is no PostgreSQL, which is said.
+fn migration_5(name: &str) -> Option<(Client, String)> {
     let Ok(url) = std::env::var("MARGAY_TEST_POSTGRES") else {
         eprintln!(
             "SKIPPED: migrations of an old schema need PostgreSQL: ops/test.d/postgres run cargo test"
         );
-        return;
+        return None;
     };
-    // In a database of its own, as its schema has the name that it had.
-    let name = "formats_5";
     let mut sql = Client::connect(&url, NoTls).unwrap();
     sql.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).unwrap();
     sql.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
     let inside = format!("{}/{name}", url.rsplit_once('/').unwrap().0);
     let dump = fs::read_to_string(fixtures().join("schema-5.sql")).unwrap();
     Client::connect(&inside, NoTls).unwrap().batch_execute(&dump).unwrap();
+    Some((sql, inside))
+}
 
+#[test]
+fn a_ledger_that_begins_without_the_start_brings_a_schema_up_to_date() {
+    let name = "formats_5_ledger";
+    let Some((mut sql, inside)) = migration_5(name) else { return };
+    let folder = copy("private");
+    let data = DataDir::open(folder.path()).unwrap();
+    let journal = Journal::open(&data, Default::default()).unwrap();
+    let status = journal.status().clone();
+    let home = Home::new(folder.path(), status.clone(), true);
+    let database = Database::new(&inside, None, "margay").unwrap();
+    let options = LedgerOptions { home: Some(home), ..LedgerOptions::default() };
+    let ledger = Ledger::start_held(database, options, JournalSource::new(status)).unwrap();
+    let mut books = Client::connect(&inside, NoTls).unwrap();
+    let mut last = || {
+        let row = books.query_one("SELECT max(number) FROM margay.migrations", &[]).unwrap();
+        row.get::<_, i32>(0)
+    };
+    assert!(!ledger.drain(Duration::from_millis(100)), "another one writes");
+    assert_eq!(last(), 5);
+    ledger.take_over();
+    assert!(ledger.drain(Duration::from_secs(60)), "{:?}", ledger.status());
+    assert!(last() > 5);
+    ledger.stop(Duration::from_secs(10));
+    drop((books, journal));
+    sql.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).unwrap();
+}
+
+#[test]
+fn a_schema_of_migration_5_is_brought_up_to_date_with_what_is_in_it() {
+    let name = "formats_5";
+    let Some((mut sql, inside)) = migration_5(name) else { return };
     let database = Database::new(&inside, None, "margay").unwrap();
     let migrated = database.migrate().unwrap();
     assert_eq!(migrated.from, 5);

@@ -134,13 +134,15 @@ impl Database {
     }
 
     /// The error of a state in which nothing is to be written.
-    pub(crate) fn state_error(&self, state: SchemaState) -> Option<DatabaseError> {
+    pub(crate) fn state_error(&self, state: &SchemaState) -> Option<DatabaseError> {
         let schema = self.schema().to_owned();
         match state {
             SchemaState::Newer { found, known, version } => {
+                let (found, known, version) = (*found, *known, version.clone());
                 Some(DatabaseError::Newer { schema, found, known, version })
             }
             SchemaState::Altered { number, name } => {
+                let (number, name) = (*number, name.clone());
                 Some(DatabaseError::Altered { schema, number, name })
             }
             SchemaState::Missing | SchemaState::Older { .. } | SchemaState::Current => None,
@@ -170,7 +172,7 @@ impl Database {
                 self.bring_up(&mut client, signs)?
             }
             state @ (SchemaState::Newer { .. } | SchemaState::Altered { .. }) => {
-                return Err(self.state_error(state).expect("nothing is to be written then"));
+                return Err(self.state_error(&state).expect("nothing is to be written then"));
             }
         };
         signs.begin("say what the role may do", false);
@@ -183,7 +185,7 @@ impl Database {
         let mut advisory = None;
         match self.transact(client, there, &mut advisory, signs) {
             Ok(Ok(migrated)) => Ok(migrated),
-            Ok(Err(state)) => Err(self.state_error(state).expect("it was not brought up to date")),
+            Ok(Err(state)) => Err(self.state_error(&state).expect("it was not brought up to date")),
             Err(error) => Err(self.explained(TASK, error, advisory, client)),
         }
     }

@@ -12,7 +12,8 @@ use crate::ledger::standing::{Kept, Standing, Written, standing};
 use crate::ledger::write::{Scope, Writer};
 use crate::ledger::{Source, SourceError, adopt, schema_writer};
 use crate::postgres::{
-    DatabaseError, LOCK_PATIENCE, START_LOCK_PATIENCE, schema_state, text_of, wait_for_locks,
+    DatabaseError, LOCK_PATIENCE, START_LOCK_PATIENCE, SchemaState, schema_state, text_of,
+    wait_for_locks,
 };
 
 /// The task of a session that finds out how journal and database stand to each other.
@@ -42,10 +43,14 @@ impl<S: Source> Worker<S> {
         // A start may wait, and is to hear what is in the way.
         wait_for_locks(&mut client, START_LOCK_PATIENCE).map_err(&failed)?;
         let schema = schema_state(&mut client, &database).map_err(&failed)?;
-        if let Some(error) = database.state_error(schema) {
+        if let Some(error) = database.state_error(&schema) {
             return Err(error.into());
         }
         self.enter(&mut client)?;
+        if let (SchemaState::Older { .. }, Some(_)) = (&schema, &self.options.home) {
+            // The start went by without the database: it was away, or another process had it.
+            database.migrate()?;
+        }
         let lock = schema_writer::lock(&database);
         let alone =
             client.query_one("SELECT pg_try_advisory_lock($1)", &[&lock]).map_err(&failed)?;
