@@ -26,7 +26,7 @@ mod tests;
 #[cfg(test)]
 mod written;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -72,6 +72,15 @@ pub fn read_network(text: &str) -> Result<IpNet, String> {
     }
 }
 
+/// An address as a number, and the only thing that is made of it. An [`IpAddr`] is copied in pieces of four and eight bytes
+/// that do not lie where a number's do: to read it as one, from the stack, waits until all looks before are done.
+#[inline]
+fn whole(address: Ipv6Addr) -> u128 {
+    let octets = address.octets();
+    let (pieces, _) = octets.as_chunks();
+    pieces.iter().fold(0, |whole, piece| whole << 32 | u128::from(u32::from_be_bytes(*piece)))
+}
+
 impl Table {
     /// What the rules say of an address. One that stands for IPv4 addresses is judged as those, by the strictest of what
     /// is said of them, unless a list names its own network within the form that it has.
@@ -94,17 +103,20 @@ impl Table {
     fn find(&self, address: IpAddr) -> Code {
         match address {
             IpAddr::V4(address) => self.v4.find(address.into()),
-            IpAddr::V6(address) => match self.v6.find(address.into()) {
-                Code::STANDS_FOR => self.find_what_it_stands_for(address),
-                code => code,
-            },
+            IpAddr::V6(address) => {
+                let address = whole(address);
+                match self.v6.find(address) {
+                    Code::STANDS_FOR => self.find_what_it_stands_for(address),
+                    code => code,
+                }
+            }
         }
     }
 
     #[cold]
-    fn find_what_it_stands_for(&self, address: std::net::Ipv6Addr) -> Code {
+    fn find_what_it_stands_for(&self, address: u128) -> Code {
         let [first, second] =
-            stands_for::addresses(address).map(|address| self.v4.find(address.into()));
+            stands_for::addresses(address.into()).map(|address| self.v4.find(address.into()));
         // Of two as strict the one of which more may be known later.
         let strictness = |code: Code| {
             let judgement = code.judgement();

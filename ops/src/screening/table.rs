@@ -4,10 +4,11 @@
 //! Otherwise the entry says where its ranges stand: the lower 16 bits at which each begins, sorted, and behind them the
 //! answers. So a look is one line of memory, or three that lie close together.
 //!
-//! IPv6: the upper 16 bits choose a part, and as many bits behind them as it has use for a slot, in which a few ranges
-//! begin. Of each stand the next 48 bits and its answer, in eight bytes. So a look is the slot and a line or two of
-//! memory, and has no branch that cannot be told ahead, so that looks wait for memory together. Only where rules tell
-//! addresses of one /64 apart are the lower 64 bits looked at.
+//! IPv6: ranges of upper halves stand seven in a line of memory, a leaf. Which leaf, say the last upper halves of all of
+//! them: the upper 16 bits choose a part, and as many bits behind them as it has use for a slot, in which a few leaves end.
+//! All of that is small enough for the cache of a core, so a look is one line of memory; and it has no branch that depends
+//! on that line, so that looks wait for memory together. Only where rules tell addresses of one /64 apart are the lower
+//! 64 bits looked at.
 //!
 //! With 600,000 prefixes: `benches/screening.rs`.
 
@@ -100,12 +101,12 @@ impl TableV4 {
 pub(super) struct TableV6 {
     /// By the upper 16 bits.
     parts: Box<[Part]>,
-    /// By the bits behind them, as many as a part has use for: where the first range stands that begins there or behind.
-    /// Behind the last of a part, the same of its end.
+    /// By the bits behind them, as many as a part has use for: the first leaf that ends there or behind. After all of
+    /// them the last leaf.
     slots: Box<[u32]>,
-    /// Where ranges begin, 48 bits behind the upper 16, and in the lower 16 what is said from there on. Each part has one
-    /// from its beginning on, and [`BEHIND`] at its end.
-    ranges: Box<[u64]>,
+    /// The last upper half of each leaf, and behind them [`LOOK`] times [`LAST`].
+    ends: Box<[u64]>,
+    leaves: Box<[Leaf]>,
     /// Addresses that have [`Code::DEEPER`] above.
     deeper: Box<[Range]>,
 }
@@ -113,63 +114,102 @@ pub(super) struct TableV6 {
 /// Addresses with the same upper 16 bits.
 #[derive(Clone, Copy, Debug)]
 struct Part {
-    /// Where its slots stand; with `bits` [`WHOLE`], the code that is said of all.
+    /// Where its slots stand.
     at: u32,
     /// So many bits behind the upper 16 choose one.
     bits: u32,
 }
 
-/// The same is said of a whole part.
-const WHOLE: u32 = u32::MAX;
+/// Seven ranges that are next to each other: the last upper half of the first six in the [`ORDER`] in which they are asked
+/// for, and behind them eight codes. Who asks for the seventh gets a word of codes; so the last two codes are the same.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Leaf([u64; 8]);
 
-/// Ranges in a slot, on average: so few that nearly always one look at [`LOOK`] of them is enough.
-const SLOT_RANGES: usize = 2;
+/// The places of the six in the order in which a binary search asks for them: the middle, the middle of either half, the
+/// others.
+const ORDER: [usize; 6] = [3, 1, 5, 0, 2, 4];
 
-/// So many ranges are looked at together, without a branch: a line of memory.
+/// The last of all. Where there is nothing more it stands as well, and nothing is behind it.
+const LAST: u64 = u64::MAX;
+
+/// Leaves that end in a slot, on average: so few that nearly always one look at [`LOOK`] of them is enough.
+const SLOT_LEAVES: usize = 2;
+
+/// So many are looked at together, without a branch.
 const LOOK: usize = 8;
 
-/// Behind the ranges of a part: no address reaches it, as no code is [`Code::NOTHING`].
-const BEHIND: [u64; LOOK] = [u64::MAX; LOOK];
+/// A part has at most so many slots, as a power of two.
+const PART_BITS_MAX: u32 = 20;
+
+impl Leaf {
+    const RANGES: usize = 7;
+
+    /// Ranges, by where each ends.
+    fn new(ranges: &[(u64, Code)]) -> Self {
+        let last = ranges[ranges.len() - 1].1;
+        let range = |at: usize| ranges.get(at).copied().unwrap_or((LAST, last));
+        let mut leaf = Self([0; 8]);
+        for (word, at) in leaf.0.iter_mut().zip(ORDER) {
+            *word = range(at).0;
+        }
+        for at in 0..8 {
+            leaf.0[6 + at / 4] |= u64::from(range(at).1.0) << (at % 4 * 16);
+        }
+        leaf
+    }
+
+    #[inline]
+    fn find(&self, upper: u64) -> Code {
+        let mut at = 1;
+        for _ in 0..3 {
+            at = 2 * at + usize::from(self.0[at - 1] < upper);
+        }
+        self.code(at - 8)
+    }
+
+    #[inline]
+    fn code(&self, at: usize) -> Code {
+        Code((self.0[6 + at / 4] >> (at % 4 * 16)) as u16)
+    }
+
+    /// The last upper half of each of the first six.
+    fn lasts(&self) -> [u64; 6] {
+        let mut lasts = [0; 6];
+        ORDER.into_iter().zip(self.0).for_each(|(at, last)| lasts[at] = last);
+        lasts
+    }
+}
 
 impl TableV6 {
     pub(super) fn new(whole: &[Range]) -> Self {
         let (keys, deeper) = upper_halves(whole);
-        let (mut parts, mut slots, mut ranges) =
-            (Vec::with_capacity(1 << 16), Vec::new(), Vec::new());
-        let mut rest = keys.as_slice();
-        let mut code = rest[0].1;
+        let lasts = keys.iter().skip(1).map(|(key, _)| key - 1).chain([LAST]);
+        let ranges: Vec<(u64, Code)> =
+            lasts.zip(&keys).map(|(last, (_, code))| (last, *code)).collect();
+        let leaves = ranges.chunks(Leaf::RANGES);
+        let mut ends: Vec<u64> = leaves.clone().map(|some| some[some.len() - 1].0).collect();
+        let (mut parts, mut slots) = (Vec::with_capacity(1 << 16), Vec::new());
+        let mut from = 0;
         for part in 0..1_u64 << 16 {
-            let (first, last) = (part << 48, part << 48 | u64::MAX >> 16);
-            let (own, others) = rest.split_at(rest.partition_point(|(key, _)| *key <= last));
-            rest = others;
-            let own = match own {
-                [(key, next), behind @ ..] if *key == first => {
-                    code = *next;
-                    behind
-                }
-                own => own,
-            };
-            if own.is_empty() {
-                parts.push(Part { at: code.0.into(), bits: WHOLE });
-                continue;
-            }
-            let bits = (own.len() / SLOT_RANGES).checked_ilog2().unwrap_or(0).min(PART_BITS_MAX);
+            let (first, last) = (part << 48, part << 48 | LAST >> 16);
+            let own = ends[from..].partition_point(|end| *end <= last);
+            let own = &ends[from..][..own];
+            let bits = (own.len() / SLOT_LEAVES).checked_ilog2().unwrap_or(0).min(PART_BITS_MAX);
             parts.push(Part { at: slots.len() as u32, bits });
-            ranges.push(entry(first, code));
-            let from = ranges.len();
-            ranges.extend(own.iter().map(|(key, code)| entry(*key, *code)));
-            for slot in 0..=1_u64 << bits {
-                let before =
-                    own.partition_point(|(key, _)| (key & u64::MAX >> 16) >> (48 - bits) < slot);
-                slots.push((from + before) as u32);
+            for slot in 0..1_u64 << bits {
+                let begin = first + (slot << (48 - bits));
+                slots.push((from + own.partition_point(|end| *end < begin)) as u32);
             }
-            ranges.extend(BEHIND);
-            code = own[own.len() - 1].1;
+            from += own.len();
         }
+        slots.push(ends.len() as u32 - 1);
+        ends.extend([LAST; LOOK]);
         Self {
             parts: parts.into(),
             slots: slots.into(),
-            ranges: ranges.into(),
+            ends: ends.into(),
+            leaves: leaves.map(Leaf::new).collect(),
             deeper: deeper.into(),
         }
     }
@@ -178,43 +218,38 @@ impl TableV6 {
     pub(super) fn find(&self, address: u128) -> Code {
         let upper = (address >> 64) as u64;
         let part = self.parts[(upper >> 48) as usize];
-        if part.bits == WHOLE {
-            return self.code(part.at as u16, address);
-        }
         // None of them leaves none.
         let slot = part.at as usize + (upper << 16 >> 1 >> (63 - part.bits)) as usize;
         let (from, to) = (self.slots[slot] as usize, self.slots[slot + 1] as usize);
-        let is_before = |range: &u64| *range <= (upper << 16 | u64::from(Code::NOTHING.0 - 1));
-        let behind = if to - from <= LOOK {
-            let some: &[u64; LOOK] = self.ranges[from..][..LOOK].try_into().expect("so many");
-            from + some.iter().map(|range| usize::from(is_before(range))).sum::<usize>()
-        } else {
-            from + self.ranges[from..to].partition_point(is_before)
-        };
-        self.code(self.ranges[behind - 1] as u16, address)
-    }
-
-    #[inline]
-    fn code(&self, code: u16, address: u128) -> Code {
-        match Code(code) {
-            Code::DEEPER => ranges::find(&self.deeper, address),
+        let leaf = from
+            + if to - from < LOOK {
+                let some: &[u64; LOOK] = self.ends[from..][..LOOK].try_into().expect("so many");
+                some.iter().map(|end| usize::from(*end < upper)).sum()
+            } else {
+                self.ends[from..to].partition_point(|end| *end < upper)
+            };
+        match self.leaves[leaf].find(upper) {
+            Code::DEEPER => self.find_deeper(address),
             code => code,
         }
+    }
+
+    #[cold]
+    fn find_deeper(&self, address: u128) -> Code {
+        ranges::find(&self.deeper, address)
     }
 
     /// What it was made of.
     pub(super) fn whole(&self) -> Vec<Range> {
         let mut whole = Ranges::default();
-        for (part, upper) in self.parts.iter().zip(0_u64..) {
-            if part.bits == WHOLE {
-                self.push(&mut whole, upper << 48, Code(part.at as u16));
-                continue;
-            }
-            let slots = &self.slots[part.at as usize..][..=1 << part.bits];
-            let (from, to) = (slots[0] as usize, slots[slots.len() - 1] as usize);
-            // The first one stands before those of the first slot.
-            for range in &self.ranges[from - 1..to] {
-                self.push(&mut whole, upper << 48 | range >> 16, Code(*range as u16));
+        let mut next = Some(0);
+        for (leaf, end) in self.leaves.iter().zip(&self.ends) {
+            for (at, last) in leaf.lasts().into_iter().chain([*end]).enumerate() {
+                // Behind the last of all there is nothing.
+                if let Some(start) = next {
+                    self.push(&mut whole, start, leaf.code(at));
+                    next = last.checked_add(1);
+                }
             }
         }
         whole.0
@@ -233,19 +268,11 @@ impl TableV6 {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let upper = size_of_val(&*self.parts) + size_of_val(&*self.slots);
-        upper + size_of_val(&*self.ranges) + size_of_val(&*self.deeper)
+        let index = size_of_val(&*self.parts) + size_of_val(&*self.slots);
+        let upper = index + size_of_val(&*self.ends) + size_of_val(&*self.leaves);
+        upper + size_of_val(&*self.deeper)
     }
 }
-
-/// The lower 48 bits of an upper half, and what is said from there on.
-fn entry(upper: u64, code: Code) -> u64 {
-    debug_assert_ne!(code, Code::NOTHING);
-    upper << 16 | u64::from(code.0)
-}
-
-/// A part has at most so many slots, as a power of two.
-const PART_BITS_MAX: u32 = 20;
 
 /// What is said of upper halves, and of whole addresses where that is [`Code::DEEPER`].
 fn upper_halves(whole: &[Range]) -> (Vec<(u64, Code)>, Vec<Range>) {
@@ -273,4 +300,82 @@ fn upper_halves(whole: &[Range]) -> (Vec<(u64, Code)>, Vec<Range>) {
         deeper.extend(whole[from..].iter().take_while(|(start, _)| start >> 64 == first >> 64));
     }
     (keys, deeper)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ranges::{Prefix, flatten, overlay};
+    use super::*;
+
+    /// What the longest prefix says, and of two that are the same the first.
+    fn naive(prefixes: &[Prefix], address: u128) -> Code {
+        let is_in = |prefix: &&Prefix| {
+            (address ^ prefix.start).checked_shr(128 - u32::from(prefix.len)).unwrap_or(0) == 0
+        };
+        let longest = prefixes.iter().rev().filter(is_in).max_by_key(|prefix| prefix.len);
+        longest.map_or(Code::SERVED, |prefix| prefix.code)
+    }
+
+    fn table(prefixes: &[Prefix]) -> TableV6 {
+        TableV6::new(&overlay(&flatten(prefixes.to_vec(), 128), &[(0, Code::SERVED)]))
+    }
+
+    /// Both ends of each prefix, and what is next to them.
+    fn edges(prefixes: &[Prefix]) -> impl Iterator<Item = u128> {
+        prefixes.iter().flat_map(|Prefix { start, len, .. }| {
+            let end = start | u128::MAX.checked_shr(u32::from(*len)).unwrap_or(0);
+            let around = |at: u128| [at.wrapping_sub(1), at, at.wrapping_add(1)];
+            around(*start).into_iter().chain(around(end))
+        })
+    }
+
+    #[test]
+    fn every_edge_is_found_as_by_a_look_through_all() {
+        let mut random = fastrand::Rng::with_seed(11);
+        for round in 0..180 {
+            // In a few leaves and in many, close together in different ways.
+            let many = [0, 1, 3, 8, 60, 400][round % 6];
+            let lens = [0..=128, 32..=48, 60..=70, 96..=128, 0..=8, 16..=64][round / 6 % 6].clone();
+            let spread = random.u32(0..90);
+            let mut prefixes: Vec<Prefix> = (0..many)
+                .map(|_| {
+                    let len = random.u8(lens.clone());
+                    let near = random.u128(..) & random.u128(..) >> spread;
+                    let kept = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
+                    let code = Code(random.u16(0..5) << 10);
+                    Prefix { start: (near << random.u32(0..40)) & kept, len, code }
+                })
+                .collect();
+            if round % 5 == 0 {
+                let code = Code(7 << 10);
+                prefixes.push(Prefix { start: 0, len: 0, code });
+                prefixes.push(Prefix { start: 0, len: 128, code });
+                prefixes.push(Prefix { start: u128::MAX, len: 128, code: Code::SERVED });
+            }
+            let table = table(&prefixes);
+            let asked = edges(&prefixes).chain([0, u128::MAX, 1 << 64, (1 << 64) - 1]);
+            for address in asked.chain((0..100).map(|_| random.u128(..))) {
+                let expected = naive(&prefixes, address);
+                assert_eq!(table.find(address), expected, "{address:x} in round {round}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_of_any_size_says_what_its_ranges_say_and_gives_them_back() {
+        for many in [1, 2, 7, 8, 14, 15, 56, 57, 449, 3_585, 30_000] {
+            for step in [1_u128 << 64, 1 << 100, (u128::MAX / many) >> 64 << 64] {
+                let ranges: Vec<Range> = (0..many)
+                    .filter_map(|at| Some((step.checked_mul(at)?, Code((at % 3) as u16))))
+                    .collect();
+                let table = TableV6::new(&ranges);
+                assert_eq!(table.whole(), ranges, "{many}");
+                for (start, code) in &ranges {
+                    assert_eq!(table.find(*start), *code, "{many}: {start:x}");
+                    let before = start.wrapping_sub(1);
+                    assert_eq!(table.find(before), ranges::find(&ranges, before), "{many}");
+                }
+            }
+        }
+    }
 }

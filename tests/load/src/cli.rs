@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Http(HttpOptions),
     /// Ask a tracker over HTTPS and measure the CPU time of an answer.
     Https(HttpsOptions),
+    /// Come to a tracker over HTTPS as many clients, go, come back resumed, and see what memory it takes.
+    Sessions(SessionsOptions),
     /// Answer as a tracker would, but without swarms: what the system calls cost.
     #[command(subcommand)]
     Bare(Bare),
@@ -105,6 +107,28 @@ pub(crate) struct HttpsOptions {
     /// Process whose CPU time is measured; may be given several times.
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Vec<i32>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SessionsOptions {
+    /// Address of the tracker.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) to: SocketAddr,
+    /// The tracker's process.
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: i32,
+    /// Clients; each shakes hands in full and goes, as one of a hundred peers.
+    #[arg(long, default_value_t = 5_000, value_name = "N")]
+    pub(crate) sessions: usize,
+    /// The first of them, who come back in the end with what they were given.
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    pub(crate) back: usize,
+    /// Clients that ask at once.
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub(crate) clients: usize,
+    /// TLS 1.2, and not 1.3.
+    #[arg(long)]
+    pub(crate) tls12: bool,
 }
 
 #[derive(Args, Debug)]

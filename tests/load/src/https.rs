@@ -69,31 +69,40 @@ pub(crate) fn load(options: &HttpsOptions) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-struct Client {
-    to: SocketAddr,
+pub(crate) struct Client {
+    pub(crate) to: SocketAddr,
     /// None is plain HTTP.
-    config: Option<Arc<ClientConfig>>,
-    request: Vec<u8>,
-    is_kept: bool,
+    pub(crate) config: Option<Arc<ClientConfig>>,
+    pub(crate) request: Vec<u8>,
+    pub(crate) is_kept: bool,
 }
 
 impl Client {
     fn ask_until(&self, end: Instant, answers: &AtomicU64, resumed: &AtomicU64) -> io::Result<()> {
         while Instant::now() < end {
-            let mut stream = TcpStream::connect(self.to)?;
-            stream.set_nodelay(true)?;
-            let Some(config) = &self.config else {
-                self.ask(&mut stream, end, answers)?;
-                continue;
-            };
-            let name = ServerName::from(self.to.ip());
-            let mut tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
-            self.ask(&mut Stream::new(&mut tls, &mut stream), end, answers)?;
-            if tls.handshake_kind() == Some(HandshakeKind::Resumed) {
+            if self.connect(end, answers)? == Some(HandshakeKind::Resumed) {
                 resumed.fetch_add(1, Ordering::Relaxed);
             }
         }
         Ok(())
+    }
+
+    /// Connects and asks, on a connection that is kept until `end`. Says how it shook hands.
+    pub(crate) fn connect(
+        &self,
+        end: Instant,
+        answers: &AtomicU64,
+    ) -> io::Result<Option<HandshakeKind>> {
+        let mut stream = TcpStream::connect(self.to)?;
+        stream.set_nodelay(true)?;
+        let Some(config) = &self.config else {
+            self.ask(&mut stream, end, answers)?;
+            return Ok(None);
+        };
+        let name = ServerName::from(self.to.ip());
+        let mut tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+        self.ask(&mut Stream::new(&mut tls, &mut stream), end, answers)?;
+        Ok(tls.handshake_kind())
     }
 
     fn ask(
@@ -136,13 +145,14 @@ fn is_whole(answer: &[u8]) -> bool {
     let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let body = &answer[head + 4..];
     let text = String::from_utf8_lossy(&answer[..head]).to_ascii_lowercase();
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let length =
+        text.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
     answer.starts_with(b"HTTP/1.1 200")
         && body.starts_with(b"d8:complete")
         && length == Some(body.len())
 }
 
-fn request(number: usize, is_kept: bool) -> Vec<u8> {
+pub(crate) fn request(number: usize, is_kept: bool) -> Vec<u8> {
     let connection = if is_kept { "keep-alive" } else { "close" };
     format!(
         "GET /announce?info_hash=aaaaaaaaaaaaaaaaaa{:02}&peer_id=-XX0000-0123456789{:02}&port={}&uploaded=0&downloaded=0\
@@ -155,17 +165,22 @@ fn request(number: usize, is_kept: bool) -> Vec<u8> {
 }
 
 fn client_config(is_13: bool, mode: HttpsMode) -> Arc<ClientConfig> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[if is_13 { &TLS13 } else { &TLS12 }])
-        .expect("both versions are built in")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone))
-        .with_no_client_auth();
+    let mut config = client(is_13);
     if !mode.is_resumed() {
         config.resumption = Resumption::disabled();
     }
     Arc::new(config)
+}
+
+/// Who asks whomever answers. What it is given to resume with counts for this one alone.
+pub(crate) fn client(is_13: bool) -> ClientConfig {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[if is_13 { &TLS13 } else { &TLS12 }])
+        .expect("both versions are built in")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone))
+        .with_no_client_auth()
 }
 
 /// Who is there does not matter: it is a bench.

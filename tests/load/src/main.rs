@@ -12,6 +12,7 @@ mod http;
 mod https;
 mod pace;
 mod process;
+mod sessions;
 mod site;
 mod source;
 mod stall;
@@ -73,6 +74,7 @@ fn run(command: &Command) -> Result<(), Box<dyn Error>> {
         Command::Udp(options) => udp_load(options),
         Command::Http(options) => http_load(options),
         Command::Https(options) => https::load(options),
+        Command::Sessions(options) => sessions::load(options),
         Command::Bare(bare) => serve(bare),
         Command::Flood(options) => flood::run(options),
         Command::Idle(options) => idle(options),

@@ -49,8 +49,17 @@ impl Process {
         self.status_bytes("VmHWM:")
     }
 
+    /// Memory that is its own and not a file's, in bytes (`Pss_Anon` of `/proc/PID/smaps_rollup`).
+    pub(crate) fn anonymous_bytes(&self) -> io::Result<u64> {
+        self.bytes("smaps_rollup", "Pss_Anon:")
+    }
+
     fn status_bytes(&self, key: &str) -> io::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        self.bytes("status", key)
+    }
+
+    fn bytes(&self, file: &str, key: &str) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/{file}", self.pid))?;
         let kib = status.lines().find_map(|line| {
             line.strip_prefix(key)?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
         });
@@ -96,6 +105,7 @@ mod tests {
         for number in 0..3_000_000_u64 {
             sum = std::hint::black_box(sum.wrapping_add(number * number));
         }
+        assert!(me.anonymous_bytes().unwrap() > 0);
         assert!(sum > 0 && me.cpu().unwrap() > before);
         assert!(waited("/proc/self/no-such-folder").is_err());
         me.waited().unwrap();
