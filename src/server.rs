@@ -8,7 +8,6 @@ mod deadline;
 mod error;
 mod full_scrapes;
 mod listeners;
-mod lookups;
 mod predecessor;
 mod reload;
 mod screening;
@@ -28,6 +27,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use ops::health::Phase;
 use ops::lists::TorrentLists;
+use ops::screening::lookups::{self, Lookups};
 use persist::postgres::Heard;
 use persist::register::Register;
 use persist::{DataDir, Snapshot};
@@ -142,8 +142,11 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
     } else if let Some(table) = bans.alone() {
         state.screen_by(table);
     }
-    let lookups = lookups::open(config, clock)?;
+    let lookups = config.lookup_options().map(|options| lookups::open(options, clock.now()));
+    let lookups = lookups.transpose()?;
+    let mut looked_up = None;
     if let Some((ask, _, shared)) = &lookups {
+        looked_up = Some(shared.clone());
         let shared = shared.clone();
         state.look_up(ask.clone(), move || shared.figures());
     }
@@ -205,11 +208,17 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
     let addresses_of_cores = cores.addresses();
     if let Some((_, asked, _)) = lookups {
         let (cores, state) = (cores.addresses(), state.clone());
-        asked.answer(move |said| {
+        let tell = move |said: Arc<[_]>| {
             state.hear_countries(&said);
             // Who misses it asks again.
             let _ = barrier::tell_all(&cores, &Command::Countries(said));
-        })?;
+        };
+        let mut clock = clock;
+        let now = move || {
+            clock.follow();
+            clock.now()
+        };
+        asked.answer(now, tell)?;
     }
     place.open_api(addresses_of_cores, books.as_ref(), register)?;
     let mut server = Server::new(
@@ -223,6 +232,7 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
         (events.clone(), arriving),
         signals.clone(),
     );
+    server.lookups = looked_up;
     server.wait_until_ready(loading).inspect_err(|_| deadline::end_within(deadline::FAILURE))?;
     // Tables that grew while users and torrents were loaded have left holes of what they were before.
     memory::give_back();
@@ -278,6 +288,8 @@ struct Server<'c> {
     /// Where there are rules about addresses.
     screening: Option<Screening>,
     bans: Bans,
+    /// Where countries are looked up.
+    lookups: Option<Arc<Lookups>>,
     /// Where there is `https`.
     certificates: Option<Certificates>,
     snapshots: Snapshots,
@@ -331,6 +343,7 @@ impl<'c> Server<'c> {
             lists,
             screening,
             bans,
+            lookups: None,
             certificates,
             state,
             reconciliation,
@@ -438,6 +451,7 @@ impl Server<'_> {
     fn start_what_is_due(&mut self) {
         self.clock.follow();
         let now = Instant::now();
+        let is_coming = self.successors.as_ref().is_some_and(Successors::is_coming);
         if self.looked.elapsed() >= LOOK_PERIOD {
             self.looked = now;
             if self.bans.expire(self.clock.now()) {
@@ -449,9 +463,12 @@ impl Server<'_> {
             if let Some(certificates) = &mut self.certificates {
                 certificates.look(&self.cores, &self.state);
             }
+            // Who takes over reads the file, and writes it from then on.
+            if let Some(lookups) = self.lookups.as_ref().filter(|_| !is_coming) {
+                lookups.keep_now_and_then();
+            }
         }
         // One beside that of a take-over would be older, and found first by the next start.
-        let is_coming = self.successors.as_ref().is_some_and(Successors::is_coming);
         if !is_coming && self.snapshots.due().is_some_and(|due| due <= now) {
             self.snapshots.start(&self.cores, &self.state, self.clock);
         }
@@ -477,6 +494,9 @@ impl Server<'_> {
             self.wait_for_snapshot()?;
         }
         let failed = self.snapshots.failed_last();
+        if let Some(lookups) = &self.lookups {
+            lookups.keep();
+        }
         self.cores.stop();
         // Threads that wait for room in it to say something have nobody to say it to.
         drop(self.arriving);

@@ -24,6 +24,8 @@ pub enum Counted {
     Request,
     /// A new connection.
     Connection,
+    /// What is said once and never again, of a network that has made too many requests.
+    Last,
 }
 
 /// Which addresses are one network: those that begin with so many equal bits.
@@ -70,13 +72,15 @@ impl Prefixes {
 pub struct Rates {
     requests: Option<Buckets>,
     connections: Option<Buckets>,
+    lasts: Option<Buckets>,
     prefixes: Prefixes,
     /// Not limited, whatever they do.
     exempt: Vec<IpNet>,
 }
 
 impl Rates {
-    /// The limits of one of `cores` cores: of requests and of connections, where there are any.
+    /// The limits of one of `cores` cores: of requests and of connections, where there are any. What is said once has as
+    /// much room as requests have, beside theirs.
     pub fn new(
         requests: Option<Rate>,
         connections: Option<Rate>,
@@ -85,8 +89,9 @@ impl Rates {
         cores: usize,
     ) -> Self {
         let buckets = |rate: Option<Rate>| rate.map(|rate| Buckets::new(rate.of_a_core(cores)));
-        let (requests, connections) = (buckets(requests), buckets(connections));
-        Self { requests, connections, prefixes, exempt }
+        let (requests, connections, lasts) =
+            (buckets(requests), buckets(connections), buckets(requests));
+        Self { requests, connections, lasts, prefixes, exempt }
     }
 
     /// Whether anything is limited.
@@ -101,6 +106,7 @@ impl Rates {
         let buckets = match counted {
             Counted::Request => &mut self.requests,
             Counted::Connection => &mut self.connections,
+            Counted::Last => &mut self.lasts,
         };
         let Some(buckets) = buckets else { return true };
         // Those who are exempt are looked for last: few come so far.
@@ -160,6 +166,15 @@ mod tests {
         assert!(rates.let_in(Counted::Connection, one, now));
         assert!(!rates.let_in(Counted::Connection, one, now));
         assert!(rates.let_in(Counted::Request, one, now));
+        for counted in [Counted::Request, Counted::Last] {
+            assert_eq!(
+                (0..9).filter(|_| rates.let_in(counted, one, now)).count(),
+                match counted {
+                    Counted::Last => 2,
+                    _ => 1,
+                }
+            );
+        }
         assert_eq!(rates.network(address("2001:db8:1:2:3::")).to_string(), "2001:db8:1:2::/64");
         let mut off = Rates::default();
         assert!(!off.is_on() && (0..9).all(|_| off.let_in(Counted::Request, one, now)));

@@ -15,6 +15,7 @@ use std::time::Duration;
 use ops::log::LogFormat;
 use ops::options;
 use ops::options::{Bytes, Name, Secret, SecretError};
+use ops::screening::lookups::{self, Preset, Provider, RecordKind, Zone};
 use ops::screening::{Country, Sources, Verdict};
 
 use crate::feed::{FeedAddress, KEY_FILE, KeyError, KeyPair, PublicKey};
@@ -53,13 +54,13 @@ options! {
     /// Who gets nothing for its address.
     pub struct Screening;
 
-    /// Country that gets nothing, by its two letters (ISO 3166-1); repeatable. It needs a `screen-database`.
+    /// Country that gets nothing, by its two letters (ISO 3166-1); repeatable. It needs a `screen-database` or `screen-dns`.
     ///
     /// No connection of it is answered and none is made to it, for content, feed and peers. What goes before what is in
     /// docs/screening.md; `margay screen ADDRESS`, with the same options, says what happens to an address and why.
     screen_deny_country: Vec<Country> = "none";
 
-    /// Country that is served, and others are not; repeatable. It needs a `screen-database`.
+    /// Country that is served, and others are not; repeatable. It needs a `screen-database` or `screen-dns`.
     screen_allow_country: Vec<Country> = "none";
 
     /// File with networks that get nothing, one a line; repeatable.
@@ -73,11 +74,43 @@ options! {
     /// Database of countries in MaxMind's format (`.mmdb`), of IPv4, IPv6 or both; repeatable.
     screen_database: Vec<PathBuf> = "none";
 
-    /// What happens to an address whose country no database names, where there are rules about countries: `allow` or
-    /// `deny`. `defer` is `deny` here.
+    /// What happens to an address whose country is not known, where there are rules about countries: `allow`, `deny` or
+    /// `defer`.
     ///
-    /// The default is `deny` with `screen-allow-country`, else `allow`.
+    /// With `screen-dns` that is also while a country is being looked up. Who is deferred waits two seconds for that over
+    /// HTTP, and is told to come back in a minute (503) where nobody knows it then; a peer's connection is closed. Without
+    /// `screen-dns`, `defer` is `deny`. The default is `deny` with `screen-allow-country`, else `allow`.
     screen_unknown: Option<Verdict> = "none";
+
+    /// Who is asked by DNS for countries that no database names: `cymru` (Team Cymru) or `nerd.dk`.
+    ///
+    /// It says the zones, records and field of the answer, each of which an option below says otherwise.
+    screen_dns: Option<Preset> = "none";
+
+    /// DNS zone that is asked for the countries of IPv4 addresses, as `4.3.2.1.ZONE`.
+    screen_dns_zone: Option<Zone> = "none";
+
+    /// DNS zone that is asked for the countries of IPv6 addresses, by its 32 hexadecimal digits.
+    screen_dns_zone_v6: Option<Zone> = "none";
+
+    /// What the zones answer with: `txt`, a text that names a country, or `a`, an address 127.0.x.y with its number.
+    ///
+    /// The default is what `screen-dns` says, else `txt`.
+    screen_dns_record: Option<RecordKind> = "none";
+
+    /// Which field of a text is the country, from 1. Fields are parted by `|`, `,` or `;`.
+    ///
+    /// The default is what `screen-dns` says, else 1.
+    screen_dns_field: Option<u16> = "none" in "1" ..= "32";
+
+    /// Name server that is asked, as an address with a port; repeatable. Without one, those of `/etc/resolv.conf`.
+    screen_dns_server: Vec<SocketAddr> = "none";
+
+    /// Most questions a second to the name servers.
+    screen_dns_rate: usize = "100" in "1" ..= "100000";
+
+    /// Most networks whose countries are remembered: a /24 or /48 each.
+    screen_dns_networks: usize = "25000" in "1000" ..= "10000000";
 }
 
 impl Screening {
@@ -85,6 +118,31 @@ impl Screening {
     pub fn sources(&self) -> Option<Sources> {
         let sources = self.all();
         (!sources.is_empty()).then_some(sources)
+    }
+
+    /// Who is asked for countries that no database names, and how; `None` where nobody is, or there are no rules about
+    /// countries. They are kept in the folder `data` over a restart.
+    pub fn lookups(&self, data: &Path) -> Option<lookups::Options> {
+        Some(lookups::Options {
+            preset: self.screen_dns,
+            provider: self.provider().filter(|_| self.has_countries())?,
+            servers: self.screen_dns_server.clone(),
+            rate: self.screen_dns_rate as u32,
+            networks_max: self.screen_dns_networks,
+            folder: data.to_owned(),
+        })
+    }
+
+    /// Whether there are rules about countries.
+    pub(crate) fn has_countries(&self) -> bool {
+        !self.screen_deny_country.is_empty() || !self.screen_allow_country.is_empty()
+    }
+
+    /// Who is asked, whether or not there are rules about countries.
+    pub(crate) fn provider(&self) -> Option<Provider> {
+        let zones = (self.screen_dns_zone.clone(), self.screen_dns_zone_v6.clone());
+        let field = self.screen_dns_field.map(|field| field as u8);
+        Provider::of(self.screen_dns, zones, self.screen_dns_record, field)
     }
 
     /// What is wrong with these options together, and which ones those are.
@@ -106,7 +164,7 @@ impl Screening {
             allow_lists: self.screen_allow_list.clone(),
             databases: self.screen_database.clone(),
             unknown: self.screen_unknown.unwrap_or(follows),
-            has_lookups: false,
+            has_lookups: self.provider().is_some(),
         }
     }
 }

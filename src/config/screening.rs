@@ -1,7 +1,7 @@
 //! What the rules of screening are made of.
 
 use ops::screening::Sources;
-use ops::screening::lookups::Provider;
+use ops::screening::lookups::{self, Provider};
 
 use super::Config;
 
@@ -29,6 +29,18 @@ impl Config {
         let has_countries =
             !self.screen_deny_country.is_empty() || !self.screen_allow_country.is_empty();
         self.provider().filter(|_| has_countries)
+    }
+
+    /// How they are asked.
+    pub fn lookup_options(&self) -> Option<lookups::Options> {
+        Some(lookups::Options {
+            preset: self.screen_dns,
+            provider: self.lookups()?,
+            servers: self.screen_dns_server.clone(),
+            rate: self.screen_dns_rate as u32,
+            networks_max: self.screen_dns_networks,
+            folder: self.data.clone(),
+        })
     }
 
     fn provider(&self) -> Option<Provider> {

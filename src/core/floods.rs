@@ -76,6 +76,18 @@ impl Floods {
     }
 }
 
+/// What is lost with a request that is turned away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Worth {
+    /// Nothing: it comes again, and says all that this one would have said.
+    Repeated,
+    /// What a client has moved since it was heard last, which it says no second time. There is as much room for such
+    /// requests as for others, beside them.
+    SaidOnce,
+    /// What the site says, whose password nobody else has.
+    OfTheSite,
+}
+
 impl Engine {
     /// Whether no connections of a service are accepted now: it is switched off, or has had too many within this second.
     #[inline]
@@ -85,17 +97,18 @@ impl Engine {
     }
 
     /// Counts a request whose sender is sure; an error where it is one too many. Nothing is looked at where there are no
-    /// limits.
+    /// limits. `worth` says of one that is too many what would be lost with it.
     #[inline]
     pub fn admit(
         &mut self,
         service: Service,
         address: IpAddr,
         now: Seconds,
+        worth: impl FnOnce(&Self) -> Worth,
     ) -> Result<(), Refused> {
         match self.floods.is_on {
             false => Ok(()),
-            true => self.admit_within_limits(service, address, now),
+            true => self.admit_within_limits(service, address, now, worth),
         }
     }
 
@@ -106,21 +119,49 @@ impl Engine {
         service: Service,
         address: IpAddr,
         now: Seconds,
+        worth: impl FnOnce(&Self) -> Worth,
     ) -> Result<(), Refused> {
         let steady = self.clock.steady_at(now);
-        let (protocol, breaker) = (protocol(service), &mut self.floods.breakers[service as usize]);
+        let Floods { rates, breakers, .. } = &mut self.floods;
+        let (protocol, breaker) = (protocol(service), &mut breakers[service as usize]);
         let refused = if breaker.is_off {
             Refused::Off
-        } else if !self.floods.rates.let_in(Counted::Request, address, steady) {
-            self.say_flooding(address, "requests", protocol, now);
+        } else if !rates.let_in(Counted::Request, address, steady) {
             Refused::Rate
         } else if !breaker.take(steady) {
             Refused::Shed
         } else {
             return Ok(());
         };
+        if refused != Refused::Off && self.makes_room(service, address, steady, worth(self)) {
+            return Ok(());
+        }
+        match refused {
+            Refused::Rate => self.say_flooding(address, "requests", protocol, now),
+            Refused::Shed => self.floods.breakers[service as usize].note_shed(steady),
+            _ => {}
+        }
         self.counters.front(protocol, family(address)).refuse(refused.reason());
         Err(refused)
+    }
+
+    /// Whether there is room for a request of such worth where there is none for others.
+    fn makes_room(
+        &mut self,
+        service: Service,
+        address: IpAddr,
+        steady: Seconds,
+        worth: Worth,
+    ) -> bool {
+        let Floods { rates, breakers, .. } = &mut self.floods;
+        match worth {
+            Worth::Repeated => false,
+            Worth::SaidOnce => {
+                rates.let_in(Counted::Last, address, steady)
+                    && breakers[service as usize].take_last(steady)
+            }
+            Worth::OfTheSite => true,
+        }
     }
 
     /// Counts a new connection; false where it is one too many, and is to be closed.

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use ops::counters::{Protocol, Reason};
 use ops::screening::Verdict;
 use shard::private::{Announce, Passkey, Refusal, User};
-use shard::{Counts, Families, InfoHash, Seconds};
+use shard::{Counts, Event, Families, InfoHash, Seconds};
 
 use super::http::requests::Next;
 use crate::api::Failure;
 use crate::api::trace::What;
+use crate::core::floods::Worth;
 use crate::core::mesh::message::{HttpAsked, HttpRequest, PrivateAnnounce, UdpAnnounce, UdpAsked};
 use crate::core::mesh::told::Told;
 use crate::core::{Engine, TurnedAway, family};
@@ -76,6 +77,48 @@ fn write_refusal(out: &mut Vec<u8>, framing: Framing, refusal: &dyn Display, tol
             };
             private::write_announce(out, framing, &announced);
         }
+    }
+}
+
+/// What is lost at a private tracker with a request over HTTP that is turned away,
+pub fn worth(engine: &Engine, head: &Head<'_>, head_bytes: usize) -> Worth {
+    let Some(private) = &engine.private else { return Worth::Repeated };
+    match Target::of(head, head_bytes) {
+        Target::Announce(key) => match Asked::parse(head.query, Dialect::Standard) {
+            Ok(asked) => worth_of(engine, &asked, key),
+            Err(_) => Worth::Repeated,
+        },
+        Target::Update(said) if private.site.update().is_some_and(|ours| said.secret.is(ours)) => {
+            Worth::OfTheSite
+        }
+        Target::Report(asked)
+            if private.site.report().is_some_and(|ours| asked.secret.is(ours)) =>
+        {
+            Worth::OfTheSite
+        }
+        _ => Worth::Repeated,
+    }
+}
+
+/// and with one over UDP.
+pub fn worth_of_udp(engine: &Engine, announce: &udp::Announce<'_>) -> Worth {
+    if engine.private.is_none() || announce.event != Event::Stopped {
+        return Worth::Repeated;
+    }
+    let mut url_data = [0; URL_DATA_BYTES_MAX];
+    let url_data = announce.options.url_data(&mut url_data);
+    worth_of(engine, &Asked::of_udp(announce, url_data), None)
+}
+
+/// Counters are absolute, so what is turned away is said by the next announce, but for the last one.
+fn worth_of(engine: &Engine, asked: &Asked<'_>, key: Option<Key<'_>>) -> Worth {
+    let is_user = || {
+        let passkey = asked.passkey(key).ok();
+        passkey.is_some_and(|passkey| engine.private().find(passkey, &engine.clock).is_ok())
+    };
+    match asked.event {
+        Event::Stopped if is_user() => Worth::SaidOnce,
+        _ => Worth::Repeated,
     }
 }
 

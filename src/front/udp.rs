@@ -20,6 +20,8 @@ use persist::Trouble;
 use shard::{Announce, Counts, InfoHash, Seconds};
 
 use super::moderation::{self, Moderation};
+use super::private::worth_of_udp;
+use crate::core::floods::Worth;
 use crate::core::mesh::message::{Message, ReplyTo, UdpAnnounce, UdpAsked};
 use crate::core::{Engine, Refused, Scraped, TurnedAway, family};
 use crate::front::udp::port::Waiting;
@@ -190,7 +192,9 @@ impl Core {
                     return front.refuse(Reason::ConnectionId);
                 }
                 // Silence: whoever hears nothing comes back later than who is told something.
-                if self.engine.admit(self.desk.ports[port].service, address, now).is_err() {
+                let service = self.desk.ports[port].service;
+                let worth = |engine: &Engine| worth_of_udp(engine, &announce);
+                if self.engine.admit(service, address, now, worth).is_err() {
                     return;
                 }
                 if self.engine.private.is_some() {
@@ -215,7 +219,8 @@ impl Core {
                     let front = self.engine.counters.front(Protocol::Udp, family(address));
                     return front.refuse(Reason::ConnectionId);
                 }
-                if self.engine.admit(self.desk.ports[port].service, address, now).is_err() {
+                let service = self.desk.ports[port].service;
+                if self.engine.admit(service, address, now, |_| Worth::Repeated).is_err() {
                     return;
                 }
                 self.hear_scrape_udp(port, from, &scrape, now);
@@ -253,7 +258,7 @@ impl Core {
             Ok(Request::Connect(_)) => return true,
             Ok(Request::Announce(announce))
                 if self.is_good(announce.connection_id, address, now)
-                    && self.engine.admit(self.desk.ports[port].service, address, now).is_ok() =>
+                    && self.is_admitted(port, address, now) =>
             {
                 let interval = self.engine.soon();
                 self.push(port, from, |out| {
@@ -263,6 +268,11 @@ impl Core {
             _ => {}
         }
         false
+    }
+
+    fn is_admitted(&mut self, port: usize, address: IpAddr, now: Seconds) -> bool {
+        let service = self.desk.ports[port].service;
+        self.engine.admit(service, address, now, |_| Worth::Repeated).is_ok()
     }
 
     /// Asks for the country of who has shown that it has this address; of who is refused until it is known, and so can

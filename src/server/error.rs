@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use ops::lists::ListError;
 use ops::screening::ScreeningError;
+use ops::screening::lookups::LookupsError;
 use ops::tls::KeptError;
 use persist::bans::BansError;
 use persist::register::RegisterError;
 use persist::{DataDirError, SnapshotError};
 
-use super::lookups::LookupsError;
 use super::predecessor::TakeOverError;
 use crate::api::token::TokenError;
 use crate::config::KeyError;

@@ -52,6 +52,10 @@ impl Server<'_> {
             Visit::Ended(text) => successors.ended(&text),
             Visit::Said(number, said) => successors.said(number, said, &self.cores),
             Visit::Successor(talk) => {
+                // It begins with what is known here.
+                if let Some(lookups) = &self.lookups {
+                    lookups.keep();
+                }
                 // What the API would change now, the other one would not know.
                 self.state.set_handing_over(true);
                 successors.welcome(talk, &self.cores, &self.snapshots.data());

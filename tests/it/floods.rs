@@ -17,12 +17,12 @@ use crate::tracker::udp::{Announce, Udp};
 use crate::tracker::{HOMES, Tracker, get, hash, patiently};
 
 /// An address of this host beside the one that others come from.
-fn host(number: u8) -> IpAddr {
+pub(crate) fn host(number: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 0, number).into()
 }
 
 /// A client over UDP from an address.
-fn udp_from(tracker: &Tracker, from: IpAddr) -> Udp {
+pub(crate) fn udp_from(tracker: &Tracker, from: IpAddr) -> Udp {
     let mut client = Udp::at(tracker.udp(from), from);
     client.connect_again();
     client

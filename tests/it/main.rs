@@ -10,6 +10,7 @@ mod full_scrape;
 mod http_busy;
 mod http_connections;
 mod listed;
+mod names;
 mod nothing_lost;
 mod ocelot;
 mod private;

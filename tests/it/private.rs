@@ -9,6 +9,7 @@ mod check_books;
 mod clock;
 mod dual_stack;
 mod early;
+mod floods;
 mod former;
 mod full_disk;
 mod groups;

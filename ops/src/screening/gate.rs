@@ -56,7 +56,8 @@ impl Gate {
         let refuses = |country| table.judge_country(country).verdict == Verdict::Deny;
         let mut is_stricter = false;
         for said in said {
-            let before = lookups.known.take_in(said);
+            let remembered = || lookups.ask.remembered(said.network.addr());
+            let before = lookups.known.take_in(said).or_else(remembered);
             is_stricter |= refuses(said.country) && !refuses(before.flatten());
         }
         is_stricter
@@ -113,6 +114,21 @@ impl Gate {
         }
     }
 
+    /// Whether who is at an address gets nothing, by the rules and by what is known, without a word in the log. What is not
+    /// known is asked for.
+    pub fn refuses_and_asks(&mut self, address: IpAddr, now: Seconds) -> bool {
+        let Some(table) = &self.table else { return false };
+        let mut judgement = table.judge(address);
+        if let Some(lookups) = &mut self.lookups {
+            lookups.due.clear();
+            if judgement.rule == Rule::Unknown {
+                judgement = lookups.judge(table, address, now);
+                lookups.ask(now);
+            }
+        }
+        judgement.verdict == Verdict::Deny
+    }
+
     /// Whether who comes from an address gets nothing, by the rules and by what is known. Nothing is asked for.
     #[inline]
     pub fn refuses(&self, address: IpAddr) -> bool {
@@ -160,6 +176,7 @@ impl Lookups {
             if due {
                 is_due(address);
             }
+            let found = found.or_else(|| self.ask.remembered(address));
             found.map_or(judgement, |country| table.judge_country(country))
         });
         judged.max_by_key(|judgement| judgement.verdict).unwrap_or(Judgement::SERVED)
@@ -168,7 +185,7 @@ impl Lookups {
     #[cold]
     fn ask(&mut self, now: Seconds) {
         for address in self.due.drain(..) {
-            if (self.ask)(address) {
+            if self.ask.ask(address) {
                 self.known.note_asked(address, now + ASKED_AGAIN);
             }
         }
@@ -206,10 +223,13 @@ mod tests {
             let asked = Arc::new(Mutex::new(Vec::new()));
             let table = sources(unknown).read(false).unwrap().table;
             let note = asked.clone();
-            let ask: Ask = Arc::new(move |address| {
-                note.lock().unwrap().push(address.to_string());
-                true
-            });
+            let ask = Ask::new(
+                move |address| {
+                    note.lock().unwrap().push(address.to_string());
+                    true
+                },
+                None,
+            );
             let mut gate = Gate::new(Some(table)).with_lookups(Some(ask), 100);
             let judge = |gate: &mut Gate, address: &str, now| {
                 let verdict = gate.judge(

@@ -104,7 +104,7 @@ impl Known {
                 peers.push(peer);
             }
         }
-        peers.retain(|peer| !self.screening.refuses(peer.ip()));
+        peers.retain(|peer| !self.screening.refuses_and_asks(peer.ip()));
         answer(if alone { SOON } else { LATER }, &peers)
     }
 }

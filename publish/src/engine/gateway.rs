@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use ops::screening::Verdict;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -52,7 +53,7 @@ async fn carry(mut inside: TcpStream, screening: &Screening) -> io::Result<()> {
     let to = timeout(REQUEST_TIME, read_request(&mut inside)).await??;
     // The tracker of the engine is on this machine, and trackers are none of the rules' business.
     let is_own = to.ip().is_loopback() && to.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST);
-    if !is_own && screening.turns_away(to.ip(), "peer") {
+    if !is_own && screening.judge_patiently(to.ip(), "peer").await != Verdict::Allow {
         return answer(&mut inside, NOT_ALLOWED).await;
     }
     let mut outside = match timeout(CONNECT_TIME, TcpStream::connect(to)).await {

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
+use ops::screening::Verdict;
 use shard::InfoHash;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -323,7 +324,7 @@ impl Uploads {
             Some(Entry::Complete(torrent)) => torrent,
             _ => return Err(DialError::Unknown(info_hash)),
         };
-        if shared.screening.turns_away(address.ip(), "peer") {
+        if shared.screening.judge_patiently(address.ip(), "peer").await != Verdict::Allow {
             return Err(DialError::Refused);
         }
         let is_there = torrent.peers().iter().any(|peer| peer.address == address);

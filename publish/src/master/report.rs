@@ -62,6 +62,7 @@ impl Master {
             upload_rate: activity.upload_rate,
             peers: activity.peers,
             screened: self.screening.refused(),
+            lookups: self.screening.lookups().into(),
             progress: self.hasher.progress(),
         }
     }
@@ -120,7 +121,7 @@ impl Master {
             ));
         }
         troubles.extend(self.certificates.as_ref().and_then(Certificates::trouble));
-        troubles.extend(self.screening.trouble());
+        troubles.extend(self.screening.troubles());
         troubles.extend(trackers);
         troubles
     }

@@ -170,7 +170,10 @@ impl Site<'_> {
                 announce_port: options.peers.announce_port,
                 upload_rate: options.peers.upload_rate.map(|rate| rate.0 as u64),
                 tiers: options.tracker_override.iter().map(|tier| tier.0.clone()).collect(),
-                screening: Screening::open(options.screening.sources())?,
+                screening: Screening::open(
+                    options.screening.sources(),
+                    options.screening.lookups(&self.data.join(STANDBY)),
+                )?,
             },
             download_rate: None,
             bytes_max: None,

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ops::screening::ScreeningError;
 use ops::tls::KeptError;
 use persist::DataDirError;
 use ring::digest;
@@ -30,7 +29,7 @@ use crate::durable::{self, FileError};
 use crate::feed::{FeedAddress, KeyError, KeyPair, Page};
 use crate::node::{Node, NodeError, NodeOptions};
 use crate::options;
-use crate::screening::Screening;
+use crate::screening::{OpenError, Screening};
 use crate::torrent::{self, Metainfo, TorrentError};
 use crate::watch::{self as watching, Rules, Watcher};
 use crate::web::status::Status;
@@ -86,7 +85,7 @@ pub enum StartError {
     Certificate(#[from] KeptError),
     /// The rules about addresses cannot be used.
     #[error(transparent)]
-    Screening(#[from] ScreeningError),
+    Screening(#[from] OpenError),
     /// The standby does not start, or has ended.
     #[error(transparent)]
     Standby(#[from] crate::seeder::StartError),
@@ -166,7 +165,7 @@ pub(super) async fn publish(
     let control = Control::new(said, orders);
     let ready = control.ready();
     let mut pages = tokio::task::JoinSet::new();
-    let screening = Screening::open(options.screening.sources())?;
+    let screening = Screening::open(options.screening.sources(), options.screening.lookups(&data))?;
     pages.spawn(screening.clone().look_after());
     if let Some(at) = options.control {
         let listener = Listener::bind("control", at).await?;
@@ -343,6 +342,7 @@ pub(super) async fn publish(
     stop.cancel();
     master.node.stop(STOP_TIME).await;
     pages.shutdown().await;
+    master.screening.keep().await;
     Ok(())
 }
 

@@ -177,6 +177,27 @@ pub(super) fn seeder(options: &Seeder) -> Vec<Conflict> {
     found
 }
 
+/// What does nothing of the options of screening.
+fn idle_screening(options: &Screening, settings: &[Setting], found: &mut Vec<String>) {
+    let mut say = |name: &str, why: &str| found.extend(word(settings, name, why));
+    if !options.has_countries() {
+        for name in ["screen-database", "screen-unknown", "screen-dns"] {
+            say(name, "does nothing without screen-deny-country or screen-allow-country");
+        }
+    }
+    if options.provider().is_none() {
+        for name in [
+            "screen-dns-record",
+            "screen-dns-field",
+            "screen-dns-server",
+            "screen-dns-rate",
+            "screen-dns-networks",
+        ] {
+            say(name, "does nothing without screen-dns or a zone");
+        }
+    }
+}
+
 /// What was written for a Master and does nothing as things are, or more than was meant.
 pub(super) fn idle_master(options: &Master, settings: &[Setting]) -> Vec<String> {
     let mut found = Vec::new();
@@ -191,6 +212,7 @@ pub(super) fn idle_master(options: &Master, settings: &[Setting]) -> Vec<String>
     } else if written_at(settings, "lease-holder").is_none() {
         say("database", "is there for several Masters: give each a lease-holder of its own");
     }
+    idle_screening(&options.screening, settings, &mut found);
     exposed(options.control, settings, &mut found);
     found
 }
@@ -211,6 +233,7 @@ pub(super) fn idle_seeder(options: &Seeder, settings: &[Setting]) -> Vec<String>
             found.extend(word(settings, name, "does nothing: engine is not `transmission`"));
         }
     }
+    idle_screening(&options.screening, settings, &mut found);
     exposed(options.control, settings, &mut found);
     found
 }

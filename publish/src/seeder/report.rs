@@ -97,6 +97,7 @@ impl Seeder {
             upload_rate: activity.upload_rate,
             peers: activity.peers,
             screened: self.screening.refused(),
+            lookups: self.screening.lookups().into(),
             progress: (all > 0).then_some((done, all)),
         }
     }
@@ -104,7 +105,7 @@ impl Seeder {
     fn troubles(&self, files: &[File]) -> Vec<String> {
         let held = self.shelf.iter().filter(|(_, held)| held.state != HeldState::Removing);
         let mut troubles = self.following.troubles(held.count());
-        troubles.extend(self.screening.trouble());
+        troubles.extend(self.screening.troubles());
         troubles.extend(self.unfollowed_in_words());
         if self.looking.is_lost() {
             troubles.push(format!("{}: {LOST}", self.content.display()));

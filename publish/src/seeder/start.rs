@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ops::options::SecretError;
-use ops::screening::ScreeningError;
 use persist::{DataDir, DataDirError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -29,7 +28,7 @@ use crate::engine::{Engine, EngineError, Rqbit, RqbitOptions, Transmission, Tran
 use crate::feed::{BYTES_MAX, FeedAddress, List, PublicKey, RemovalRules};
 use crate::node::{Node, NodeError, NodeOptions};
 use crate::options::{self, Fetcher, Order};
-use crate::screening::Screening;
+use crate::screening::{OpenError, Screening};
 use crate::shelf::{Shelf, ShelfError};
 use crate::torrent::{Identity, Metainfo, TorrentError};
 use crate::web::status::{Role, Status};
@@ -40,7 +39,7 @@ use crate::web::{Control, Listener, ListenerError};
 pub enum StartError {
     /// The rules about addresses cannot be used.
     #[error(transparent)]
-    Screening(#[from] ScreeningError),
+    Screening(#[from] OpenError),
     /// The data folder cannot be used, as when another process has it.
     #[error(transparent)]
     Data(#[from] DataDirError),
@@ -164,7 +163,10 @@ pub async fn run(options: &options::Seeder, stop: CancellationToken) -> Result<(
             announce_port: options.peers.announce_port,
             upload_rate: options.peers.upload_rate.map(|rate| rate.0 as u64),
             tiers: options.tracker_override.iter().map(|tier| tier.0.clone()).collect(),
-            screening: Screening::open(options.screening.sources())?,
+            screening: Screening::open(
+                options.screening.sources(),
+                options.screening.lookups(&options.data),
+            )?,
         },
         download_rate: options.download_rate.map(|rate| rate.0 as u64),
         bytes_max: options.disk_max.map(|max| max.0 as u64),
@@ -314,6 +316,7 @@ pub async fn follow(settings: Settings, stop: CancellationToken) -> Result<Ended
     seeder.engine.stop().await;
     seeder.node.stop(STOP_TIME).await;
     pages.shutdown().await;
+    seeder.screening.keep().await;
     Ok(Ended { promoted: seeder.promoted, list: seeder.following.list() })
 }
 

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use ops::screening::Verdict;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -58,7 +61,7 @@ impl Listener {
     }
 
     /// Answers with `router` until `stop`, over TLS where there are `certificates`. A connection may last
-    /// [`CONNECTION_TIME`]; whom `screening` refuses is closed without a word; `transfers` says that large content is served, which takes as long as it takes while it moves.
+    /// [`CONNECTION_TIME`]; whom `screening` refuses is closed without a word, and whom it defers is told to come back; `transfers` says that large content is served, which takes as long as it takes while it moves.
     pub async fn serve(
         self,
         router: Router,
@@ -82,14 +85,17 @@ impl Listener {
                 },
                 () = stop.cancelled() => return,
             };
-            if screening.turns_away(from.ip(), "http") {
-                continue;
-            }
             let router = router.clone().layer(axum::Extension(ConnectInfo(from)));
             let stop = stop.clone();
             let tls = certificates.as_ref().map(|certificates| certificates.config());
             let until = screening.clone();
+            let patient = screening.clone();
             let answered = async move {
+                let (router, transfers) = match patient.judge_patiently(from.ip(), "http").await {
+                    Verdict::Allow => (router, transfers),
+                    Verdict::Defer => (later(), false),
+                    Verdict::Deny => return,
+                };
                 match tls {
                     None => converse(stream, router, transfers, stop).await,
                     Some(config) => {
@@ -110,6 +116,13 @@ impl Listener {
             });
         }
     }
+}
+
+/// Tells to come back whoever's country is not known yet.
+fn later() -> Router {
+    let seconds = HeaderValue::from(LATER_SECONDS);
+    let answer = (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, seconds)], LATER);
+    Router::new().fallback(move || std::future::ready(answer.clone()))
 }
 
 /// All requests of a connection, and their answers.
@@ -134,6 +147,10 @@ async fn converse(
         () = async { stop.cancelled().await; sleep(DRAIN_TIME).await } => {}
     }
 }
+
+/// When who is deferred may come back, and what is said to people.
+const LATER_SECONDS: u32 = 60;
+const LATER: &str = "the country of your address is not known yet; come back in a minute\n";
 
 /// How long connections may last when nobody answers any more.
 const DRAIN_TIME: Duration = Duration::from_secs(1);

@@ -50,8 +50,25 @@ static ALL: &[Metric] = &[
         name: "margay_publish_screened_total",
         is_counter: true,
         labels: &[],
-        help: "Connections that were closed, or not made, as the rules about addresses refuse who is there.",
+        help: "Connections that were closed, not made or told to come back, as the rules about addresses refuse or defer who is there.",
         series: |status| one(status.screened as f64),
+    },
+    Metric {
+        name: "margay_publish_screening_lookups_total",
+        is_counter: true,
+        labels: &["result"],
+        help: "Countries that were looked up by DNS, by what came of it: `country`, `none` (nobody knows), `failed` (no usable answer from any name server) or `unreadable`.",
+        series: |status| {
+            let all = status.lookups;
+            [
+                ("country", all.country),
+                ("none", all.none),
+                ("failed", all.failed),
+                ("unreadable", all.unreadable),
+            ]
+            .map(|(result, count)| (vec![result.to_owned()], count as f64))
+            .to_vec()
+        },
     },
     Metric {
         name: "margay_publish_files",

@@ -32,8 +32,31 @@ pub struct Status {
     /// Connections that were refused, or not made, since the start for an address.
     #[serde(default)]
     pub screened: u64,
+    /// Countries that were looked up by DNS.
+    #[serde(default)]
+    pub lookups: Lookups,
     /// Bytes that are hashed or fetched now, and of how many.
     pub progress: Option<(u64, u64)>,
+}
+
+/// What came of look-ups of countries by DNS since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Lookups {
+    /// A country was said.
+    pub country: u64,
+    /// It was said that there is none.
+    pub none: u64,
+    /// No name server gave an answer.
+    pub failed: u64,
+    /// The answer could not be understood.
+    pub unreadable: u64,
+}
+
+impl From<ops::counters::Lookups> for Lookups {
+    fn from(figures: ops::counters::Lookups) -> Self {
+        let ops::counters::Lookups { found, nowhere, failed, unreadable, .. } = figures;
+        Self { country: found, none: nowhere, failed, unreadable }
+    }
 }
 
 /// What a node is.

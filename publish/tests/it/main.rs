@@ -13,6 +13,8 @@ mod failover;
 mod feed;
 mod feed_over_tls;
 mod keys;
+#[path = "../../../tests/it/names.rs"]
+mod names;
 mod nginx;
 mod operating;
 mod places;

@@ -7,14 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use ops::screening::{Sources, Verdict};
+use ops::screening::lookups::{Options, Provider, RecordKind, Zone};
+use ops::screening::{Country, Sources, Verdict};
 use publish::engine::upload::{Limits, Uploads};
 use publish::engine::{Engine, Fetch, Rqbit, RqbitOptions};
 use publish::screening::Screening;
 use rustix::process::Signal;
 
 use crate::engine::content::Made;
+use crate::names::{How, Names};
 use crate::site::{Site, bytes, until};
+use crate::watch::tools::run;
 
 /// Writes a list as a tool does that replaces it.
 fn list(folder: &Path, networks: &str) -> PathBuf {
@@ -112,7 +115,7 @@ async fn an_engine_connects_to_nobody_whom_the_rules_refuse() {
         unknown: Verdict::Allow,
         has_lookups: false,
     };
-    let screening = Screening::open(Some(sources)).unwrap();
+    let screening = Screening::open(Some(sources), None).unwrap();
     tokio::spawn(screening.clone().look_after());
     let made = Made::single(24 << 20);
     let info_hash = made.metainfo.info_hash;
@@ -154,4 +157,137 @@ async fn an_engine_connects_to_nobody_whom_the_rules_refuse() {
     assert!(engine.progress(info_hash).await.unwrap().bytes < 24 << 20);
     engine.stop().await;
     master.stop().await;
+}
+
+/// Runs a test again in a network where other addresses are of this machine as well: true there.
+fn is_everywhere(test: &str) -> bool {
+    if std::env::var_os("MARGAY_TEST_EVERYWHERE").is_some() {
+        return true;
+    }
+    let script = format!(
+        "set -e\nip link set lo up\nfor network in 1 5 77; do ip route add local $network.0.0.0/8 dev lo; done\n\
+         export MARGAY_TEST_EVERYWHERE=1\nexec \"$1\" --exact screened::{test} --nocapture"
+    );
+    let exe = std::env::current_exe().unwrap();
+    let args = ["--map-root-user", "--net", "--kill-child", "sh", "-c", &script, "sh"];
+    run("unshare", args.into_iter().map(Into::into).chain([exe.into_os_string()]));
+    false
+}
+
+/// The status of an answer to who asks from an address, and when to come back.
+fn status(from: &str, url: &str) -> (String, Option<String>) {
+    let mut curl = Command::new("curl");
+    let output = curl.args(["-sS", "-i", "--interface", from, url]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let code = text.split(' ').nth(1).unwrap_or_default().to_owned();
+    let lines = text.lines().map(str::to_ascii_lowercase);
+    let later = lines.filter_map(|line| Some(line.strip_prefix("retry-after: ")?.to_owned()));
+    (code, later.last())
+}
+
+#[test]
+fn countries_are_looked_up_for_content_feed_and_peers() {
+    if !is_everywhere("countries_are_looked_up_for_content_feed_and_peers") {
+        return;
+    }
+    let names = Names::start();
+    let options = format!("{} --screen-unknown defer", names.options());
+    let options: Vec<&str> = options.split_whitespace().collect();
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::of(home, Ipv4Addr::LOCALHOST.into(), 0, &options);
+    let content = bytes(7, 30_000);
+    site.put("film", &content);
+    site.settles();
+    let info_hash = site.published("film").unwrap().0;
+    let served = format!("http://{}/files/film", site.served);
+    let log = site.master.log();
+    let (_, rest) = log.split_once("listening for peers addresses=[").expect("it says where");
+    let peers: SocketAddr = rest.split([',', ']']).next().unwrap().parse().unwrap();
+
+    // The first request waits until the country is known.
+    assert!(fetch("1.1.1.1", &served).unwrap() == content);
+    assert!(fetch("5.1.1.1", &served).is_none());
+    assert_eq!(status("77.1.1.1", &served), ("503".to_owned(), Some("60".to_owned())));
+    // A peer does not wait; it comes again.
+    assert!(Peer::connect([1, 2, 1, 1], peers, info_hash).is_none());
+    until("it is known", || Peer::connect([1, 2, 1, 1], peers, info_hash).is_some());
+    for _ in 0..3 {
+        assert!(Peer::connect([5, 1, 7, 7], peers, info_hash).is_none());
+        assert!(Peer::connect([77, 1, 1, 1], peers, info_hash).is_none());
+    }
+    let asked =
+        |network: &str| names.asked().iter().filter(|name| name.starts_with(network)).count();
+    assert_eq!(["1.1.", "1.2.", "5.1.", "77.1."].map(asked), [1; 4]);
+    until("the look-ups are counted", || {
+        let lookups = site.master.status().unwrap().lookups;
+        (lookups.country, lookups.none) == (3, 1)
+    });
+
+    // Known countries are known after a restart, though nobody can be asked; others are looked up when that works again.
+    site.master.stop();
+    names.be(How::Silent);
+    site.master.start_again();
+    site.master.is_ready();
+    assert!(fetch("1.1.9.9", &served).unwrap() == content);
+    assert!(fetch("5.1.9.9", &served).is_none());
+    names.be(How::Failing);
+    for number in 10..18 {
+        assert_eq!(status(&format!("1.{number}.1.1"), &served).0, "503");
+    }
+    site.master.says("countries cannot be looked up");
+    names.be(How::Well);
+    assert!(fetch("1.20.1.1", &served).unwrap() == content);
+    site.master.says("no trouble");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_served_until_it_is_known_is_cut_off_then() {
+    let names = Names::start();
+    names.be(How::Silent);
+    let folder = tempfile::tempdir().unwrap();
+    let open = |unknown| {
+        let sources = Sources {
+            deny_countries: vec![Country::parse("CU").unwrap()],
+            allow_countries: Vec::new(),
+            deny_lists: Vec::new(),
+            allow_lists: Vec::new(),
+            databases: Vec::new(),
+            unknown,
+            has_lookups: true,
+        };
+        let provider = Provider {
+            zone_v4: Zone::parse("v4.test"),
+            zone_v6: None,
+            record: RecordKind::Txt,
+            field: 3,
+        };
+        let options = Options {
+            preset: None,
+            provider,
+            servers: vec![names.at()],
+            rate: 100,
+            networks_max: 1000,
+            folder: folder.path().to_owned(),
+        };
+        Screening::open(Some(sources), Some(options)).unwrap()
+    };
+    let at = |address: &str| -> IpAddr { address.parse().unwrap() };
+    let screening = open(Verdict::Allow);
+    assert_eq!(screening.judge_patiently(at("5.1.1.1"), "http").await, Verdict::Allow);
+    assert!(!screening.refuses_and_asks(at("5.2.1.1")));
+    names.be(How::Well);
+    assert_eq!(screening.judge(at("5.3.1.1"), "peer"), Verdict::Allow);
+    screening.until_refused(at("5.3.1.1")).await;
+    // With `deny` peers that a tracker names are looked up, though nobody connects to them before.
+    let screening = open(Verdict::Deny);
+    assert!(screening.refuses_and_asks(at("1.1.1.1")));
+    let rules = screening.clone();
+    let is_known = move || !rules.refuses_and_asks(at("1.1.1.1"));
+    tokio::task::spawn_blocking(move || until("it is known", is_known)).await.unwrap();
+    // Who says nothing in time is deferred.
+    let screening = open(Verdict::Defer);
+    names.be(How::Silent);
+    assert_eq!(screening.judge_patiently(at("1.4.1.1"), "http").await, Verdict::Defer);
+    assert_eq!(screening.judge(at("1.4.1.1"), "peer"), Verdict::Defer);
+    assert_eq!(screening.refused(), 2);
 }

@@ -24,6 +24,7 @@ pub(super) struct Breaker {
     /// The second that is counted now, and what has come within it.
     second: Seconds,
     requests: u64,
+    lasts: u64,
     connections: u64,
     /// When it shed something last, as long as that is not long ago.
     open_since: Option<Seconds>,
@@ -51,6 +52,7 @@ impl Breaker {
             bound,
             second: Seconds(0),
             requests: 0,
+            lasts: 0,
             connections: 0,
             open_since: None,
             shed: 0,
@@ -63,16 +65,21 @@ impl Breaker {
         self.is_off || self.bound.is_some()
     }
 
-    /// Counts a request; false where it is shed.
+    /// Counts a request; false where it is to be shed.
     pub(super) fn take(&mut self, steady: Seconds) -> bool {
         let Some(bound) = self.bound else { return true };
         self.turn(steady);
         self.requests += 1;
-        let is_within = self.requests <= bound;
-        if !is_within {
-            self.note_shed(steady);
-        }
-        is_within
+        self.requests <= bound
+    }
+
+    /// Counts a request that says what is said once, and for which there is as much room beside the others; false where
+    /// it is to be shed as well.
+    pub(super) fn take_last(&mut self, steady: Seconds) -> bool {
+        let Some(bound) = self.bound else { return true };
+        self.turn(steady);
+        self.lasts += 1;
+        self.lasts <= bound
     }
 
     /// Counts a new connection.
@@ -112,11 +119,12 @@ impl Breaker {
 
     fn turn(&mut self, steady: Seconds) {
         if self.second != steady {
-            (self.second, self.requests, self.connections) = (steady, 0, 0);
+            (self.second, self.requests, self.lasts, self.connections) = (steady, 0, 0, 0);
         }
     }
 
-    fn note_shed(&mut self, steady: Seconds) {
+    /// A request is shed.
+    pub(super) fn note_shed(&mut self, steady: Seconds) {
         self.shed += 1;
         if self.open_since.replace(steady).is_some() {
             return;
@@ -136,6 +144,14 @@ impl Breaker {
 mod tests {
     use super::*;
 
+    fn serves(breaker: &mut Breaker, second: u32) -> bool {
+        let is_within = breaker.take(Seconds(second));
+        if !is_within {
+            breaker.note_shed(Seconds(second));
+        }
+        is_within
+    }
+
     fn breaker(bound: u64) -> Breaker {
         Breaker::new(Service::Http4, Some(bound), Arc::default())
     }
@@ -143,7 +159,7 @@ mod tests {
     #[test]
     fn what_is_beyond_the_bound_of_a_second_is_shed() {
         let mut breaker = breaker(10);
-        let mut served = |second| (0..100).filter(|_| breaker.take(Seconds(second))).count();
+        let mut served = |second| (0..100).filter(|_| serves(&mut breaker, second)).count();
         assert_eq!([served(5), served(5), served(6), served(7)], [10, 0, 10, 10]);
         assert_eq!(breaker.figures(), (true, 370));
         breaker.tick(Seconds(16));
@@ -154,10 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_once_has_as_much_room_beside_the_others() {
+        let mut breaker = breaker(10);
+        for second in 5..8 {
+            assert_eq!((0..100).filter(|_| serves(&mut breaker, second)).count(), 10);
+            let lasts = (0..100).filter(|_| breaker.take_last(Seconds(second)));
+            assert_eq!(lasts.count(), 10);
+        }
+        assert!((0..9).all(|_| Breaker::default().take_last(Seconds(1))));
+    }
+
+    #[test]
     fn below_the_bound_nothing_happens() {
         let mut breaker = breaker(10);
         for second in 0..100 {
-            assert!((0..10).all(|_| breaker.take(Seconds(second))));
+            assert!((0..10).all(|_| serves(&mut breaker, second)));
             breaker.tick(Seconds(second));
         }
         assert_eq!(breaker.figures(), (false, 0));
@@ -182,7 +209,7 @@ mod tests {
         let shedding = Arc::new(Shedding::default());
         let mut cores = [1, 2].map(|_| Breaker::new(Service::Udp6, Some(1), shedding.clone()));
         let open = || shedding.0[Service::Udp6 as usize].load(Ordering::Relaxed);
-        cores.iter_mut().for_each(|core| (0..5).for_each(|_| _ = core.take(Seconds(3))));
+        cores.iter_mut().for_each(|core| (0..5).for_each(|_| _ = serves(core, 3)));
         assert_eq!(open(), 2);
         cores[0].tick(Seconds(13));
         assert_eq!(open(), 1);

@@ -10,9 +10,10 @@ use shard::{Counts, Families, InfoHash, Scope, Seconds};
 
 use crate::core::mesh::late::Late;
 use crate::core::mesh::message::{HttpAnnounce, HttpAsked, HttpRequest, PrivateAnnounce, ReplyTo};
-use crate::core::{Refused, Scraped, TurnedAway, family};
+use crate::core::{Engine, Refused, Scraped, TurnedAway, family};
 use crate::front::heard::Doing;
 use crate::front::http::shelf::Loan;
+use crate::front::private::worth;
 use crate::front::{Core, Reading, refused};
 use crate::net::remote::Remote;
 use crate::wire::http::{
@@ -122,7 +123,10 @@ impl Core {
             let service = Service::http(family(remote.connection()), remote.is_tls());
             let admitted = match screened {
                 Verdict::Deny => Ok(()),
-                _ => self.engine.admit(service, client, now),
+                _ => {
+                    let worth = |engine: &Engine| worth(engine, &head, taken);
+                    self.engine.admit(service, client, now, worth)
+                }
             };
             let next = match head.target() {
                 // Rules may have changed since the connection began.

@@ -1,126 +1,24 @@
 //! Countries by DNS, with a name server of the test's own: what clients get while a country is looked up, what they get
 //! then, and what happens where name servers do not answer as they should.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex};
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 
 use super::{Rules, said, told};
+use crate::names::{How, Names};
 use crate::program::margay;
 use crate::tracker::http::announce;
 use crate::tracker::udp::{Announce, Udp};
 use crate::tracker::{HOMES, Tracker, get, hash, patiently};
 
-/// How a name server answers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum How {
-    /// With the country of who is in one.
-    Well,
-    /// Not at all.
-    Silent,
-    /// That it cannot (SERVFAIL).
-    Failing,
-    /// With bytes that are no answer.
-    Garbage,
-    /// With a text that names another network.
-    Lying,
-}
-
-/// A name server on loopback, for as long as the test runs. 5.0.0.0/8 and 2a00::/16 are in CU, 1.0.0.0/8 in US.
-struct Names {
-    at: SocketAddr,
-    how: Arc<Mutex<How>>,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Names {
-    fn start() -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let at = socket.local_addr().unwrap();
-        let (how, asked) = (Arc::new(Mutex::new(How::Well)), Arc::new(Mutex::new(Vec::new())));
-        let names = Self { at, how: how.clone(), asked: asked.clone() };
-        thread::spawn(move || {
-            let mut bytes = [0; 1500];
-            loop {
-                let Ok((len, from)) = socket.recv_from(&mut bytes) else { return };
-                let how = *how.lock().unwrap();
-                if let Some(answer) = answer(&bytes[..len], how, &asked) {
-                    let _ = socket.send_to(&answer, from);
-                }
-            }
-        });
-        names
-    }
-
-    fn be(&self, how: How) {
-        *self.how.lock().unwrap() = how;
-    }
-
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
-    }
-
-    fn options(&self) -> String {
-        format!(
-            "--screen-dns-server {} --screen-dns-zone v4.test --screen-dns-zone-v6 v6.test --screen-dns-field 3 \
-             --screen-deny-country CU --trusted-proxy 127.0.0.1/32 --http 127.0.0.1:0 --http [::1]:0 --http 127.0.0.2:0 \
-             --udp 127.0.0.1:0 --udp [::1]:0 --udp 127.0.0.2:0 --proxy-protocol 127.0.0.2:0",
-            self.at
-        )
-    }
-}
-
-/// Answers a question (RFC 1035, 4).
-fn answer(question: &[u8], how: How, asked: &Mutex<Vec<String>>) -> Option<Vec<u8>> {
-    let (mut labels, mut at) = (Vec::new(), 12);
-    while question[at] != 0 {
-        let end = at + 1 + usize::from(question[at]);
-        labels.push(String::from_utf8(question[at + 1..end].to_vec()).unwrap());
-        at = end;
-    }
-    let end = at + 5;
-    let kind = u16::from_be_bytes([question[at + 1], question[at + 2]]);
-    let zone = labels.split_off(labels.len() - 2).join(".");
-    labels.reverse();
-    asked.lock().unwrap().push(format!("{} {zone}", labels.join(".")));
-    let country =
-        match (zone.as_str(), labels[0].as_str(), labels.get(1).map_or("", String::as_str)) {
-            ("v4.test" | "num.test", "5", _) | ("v6.test", "2", "a") => Some("CU"),
-            ("v4.test" | "num.test", "1", _) => Some("US"),
-            _ => None,
-        };
-    let network = match zone.as_str() {
-        "v4.test" => format!("{}.{}.0.0/16", labels[0], labels[1]),
-        _ => "2a00:1::/32".to_owned(),
-    };
-    let (code, data) = match (how, country) {
-        (How::Silent, _) => return None,
-        (How::Garbage, _) => return Some(question[..2].repeat(20)),
-        (How::Failing, _) => (2, None),
-        (How::Lying, _) => (0, Some(text("7 | 203.0.113.0/24 | US | x"))),
-        (How::Well, None) => (3, None),
-        (How::Well, Some(country)) if kind == 1 => {
-            (0, Some(vec![127, 0, 0, if country == "CU" { 192 } else { 56 }]))
-        }
-        (How::Well, Some(country)) => (0, Some(text(&format!("7 8 | {network} | {country} | x")))),
-    };
-    let mut answer =
-        [&question[..2], &[0x81, 0x80 | code, 0, 1, 0, u8::from(data.is_some()), 0, 0, 0, 0]]
-            .concat();
-    answer.extend(&question[12..end]);
-    if let Some(data) = data {
-        answer.extend([0xc0, 12]);
-        answer.extend(kind.to_be_bytes());
-        answer.extend([0, 1, 0, 0, 14, 16]);
-        answer.extend((data.len() as u16).to_be_bytes());
-        answer.extend(data);
-    }
-    Some(answer)
-}
-
-fn text(text: &str) -> Vec<u8> {
-    [&[text.len() as u8], text.as_bytes()].concat()
+/// Options of a tracker that has proxies on loopback and asks there.
+fn options(names: &Names) -> String {
+    format!(
+        "{} --trusted-proxy 127.0.0.1/32 --http 127.0.0.1:0 --http [::1]:0 --http 127.0.0.2:0 --udp 127.0.0.1:0 \
+         --udp [::1]:0 --udp 127.0.0.2:0 --proxy-protocol 127.0.0.2:0",
+        names.options()
+    )
 }
 
 /// What an announce is answered that a proxy brings from this address; nothing where it is refused.
@@ -141,7 +39,7 @@ fn is_deferred(answer: &str) -> bool {
 #[test]
 fn e7_who_is_unknown_is_deferred_until_the_country_is_known() {
     let names = Names::start();
-    let tracker = Tracker::start(&format!("--cores 2 {} --screen-unknown defer", names.options()));
+    let tracker = Tracker::start(&format!("--cores 2 {} --screen-unknown defer", options(&names)));
     let torrent = hash("a");
     names.be(How::Silent);
     let target = announce(torrent, 1, "&left=1");
@@ -199,7 +97,7 @@ fn e7_who_is_unknown_is_deferred_until_the_country_is_known() {
 #[test]
 fn e7_over_udp_only_who_has_shown_its_address_is_asked_for() {
     let names = Names::start();
-    let tracker = Tracker::start(&format!("{} --screen-unknown defer", names.options()));
+    let tracker = Tracker::start(&format!("{} --screen-unknown defer", options(&names)));
     let mut proxy = Udp::at(tracker.udp_at(super::host(2)), HOMES[0]);
     let header = |number: u8| {
         let address = Ipv4Addr::new(5, 5, 5, number).to_ipv6_mapped().octets();
@@ -234,7 +132,8 @@ fn e7_over_udp_only_who_has_shown_its_address_is_asked_for() {
 fn e7_who_was_served_meanwhile_is_told_to_nobody_when_the_country_is_known() {
     let names = Names::start();
     // An address whose last two bytes are the number of the country, of one family.
-    let options = names.options().replace("--screen-dns-zone-v6 v6.test", "--screen-dns-record a");
+    let options =
+        self::options(&names).replace("--screen-dns-zone-v6 v6.test", "--screen-dns-record a");
     let tracker = Tracker::start(&options.replace("v4.test", "num.test"));
     let torrent = hash("a");
     names.be(How::Silent);
@@ -259,7 +158,7 @@ fn e7_who_was_served_meanwhile_is_told_to_nobody_when_the_country_is_known() {
 #[test]
 fn e7_name_servers_that_fail_are_told_of_and_what_is_known_stays() {
     let names = Names::start();
-    let mut tracker = Tracker::start(&format!("{} --screen-unknown deny", names.options()));
+    let mut tracker = Tracker::start(&format!("{} --screen-unknown deny", options(&names)));
     let target = announce(hash("a"), 1, "&left=0");
     let await_served = |from: &str| {
         patiently(from, || (!ask(&tracker, from, &target).is_empty()).then_some(()));
@@ -325,4 +224,78 @@ fn options_of_look_ups_fit_each_other() {
             "{options}"
         );
     }
+}
+
+/// That who is known is judged as before, though nobody can be asked; `strange` is in no network that was asked for.
+fn check_known(tracker: &Tracker, names: &Names, strange: &str) {
+    names.be(How::Silent);
+    let target = announce(hash("a"), 1, "&left=0");
+    // Nobody has come from the last ones before; an answer was about their networks.
+    for from in ["1.1.1.1", "1.1.1.1", "1.1.77.7"] {
+        assert!(!ask(tracker, from, &target).is_empty(), "{from}");
+    }
+    let denied = |rule: &str| tracker.metric("margay_screened_total", &[rule]);
+    let before = denied("rule=\"country\"");
+    for from in ["5.1.1.1", "5.1.77.7", "2a00:1:9::1", "77.1.1.1", strange] {
+        assert_eq!(ask(tracker, from, &target), "", "{from}");
+    }
+    patiently("they are counted", || {
+        (denied("rule=\"country\"") >= before + 3.0 && denied("rule=\"unknown\"") >= 2.0)
+            .then_some(())
+    });
+}
+
+#[test]
+fn e7_countries_are_known_over_a_restart_though_nobody_can_be_asked() {
+    let names = Names::start();
+    let home = tempfile::tempdir().unwrap();
+    let options = format!("--cores 2 {} --screen-unknown deny", options(&names));
+    let start_with = |options: &str| Tracker::start_on(home.path(), options);
+    let start = |more: &str| start_with(&format!("{options} {more}"));
+    let target = announce(hash("a"), 1, "&left=0");
+    let tracker = start("");
+    let served = |tracker: &Tracker, from: &str| !ask(tracker, from, &target).is_empty();
+    patiently("it is served", || served(&tracker, "1.1.1.1").then_some(()));
+    patiently("others are refused for their country", || {
+        let is_served = served(&tracker, "5.1.1.1") || served(&tracker, "2a00:1::1");
+        let denied = tracker.metric("margay_screened_total", &["rule=\"country\""]);
+        (!is_served && denied >= 4.0).then_some(())
+    });
+    tracker.stop();
+    let tracker = start("");
+    // A peer of before stays.
+    assert!(told(&tracker, hash("a")).contains(&"1.1.1.1:1".parse().unwrap()));
+    check_known(&tracker, &names, "1.201.1.1");
+    names.be(How::Well);
+    patiently("one more is known", || served(&tracker, "1.3.1.1").then_some(()));
+    let kept = home.path().join("countries.txt");
+    let text = || std::fs::read_to_string(&kept).unwrap();
+    patiently("it is kept", || text().contains("\n1.3.0.0/16 US ").then_some(()));
+    tracker.kill();
+    let tracker = start("");
+    check_known(&tracker, &names, "1.202.1.1");
+    assert!(served(&tracker, "1.3.77.1"));
+    names.be(How::Well);
+    patiently("one more is known", || served(&tracker, "1.4.1.1").then_some(()));
+    let next = start("--take-over");
+    tracker.await_exit();
+    check_known(&next, &names, "1.203.1.1");
+    assert!(served(&next, "1.4.77.1"));
+    next.stop();
+    // What is damaged or was said by others is left out, and that is said.
+    let text = text();
+    std::fs::write(&kept, text.replacen(" CU ", " US ", 1)).unwrap();
+    let tracker = start("");
+    assert!(!served(&tracker, "1.1.1.1"));
+    let why = tracker.logged("cannot be used, and are looked up again")["why"].to_string();
+    assert!(why.contains("the checksum is another one"), "{why}");
+    tracker.stop();
+    std::fs::write(&kept, &text).unwrap();
+    let tracker = start_with(&options.replace("v4.test", "other.test"));
+    assert!(!served(&tracker, "1.1.1.1"));
+    let why = tracker.logged("cannot be used, and are looked up again")["why"].to_string();
+    assert!(why.contains("answers of v4.test v6.test txt 3"), "{why}");
+    tracker.stop();
+    // Nothing was learned from them, so the file is as it was.
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), text);
 }

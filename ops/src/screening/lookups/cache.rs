@@ -10,7 +10,7 @@ use super::super::Country;
 use super::{Answer, Said, network_of};
 
 /// Answers by network, those that were used last. What is older than both halves is forgotten.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cache {
     newer: HashMap<IpNet, Cached>,
     older: HashMap<IpNet, Cached>,
@@ -22,8 +22,8 @@ pub struct Cache {
 /// What was answered of a network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cached {
-    /// Its country; none where nobody knows one.
-    pub country: Option<Country>,
+    /// What was said last, if anything: its country, or that nobody knows one.
+    said: Option<Option<Country>>,
     /// Nobody answered, or not so that it could be understood.
     pub is_failure: bool,
     /// Until when it need not be asked for again.
@@ -39,30 +39,49 @@ impl Cache {
 
     /// What is known of an address, by the longest network around it, if that is not too old.
     pub fn find(&mut self, address: IpAddr, now: Seconds) -> Option<(IpNet, Cached)> {
+        let (network, cached) = self.around(address).find(|(_, cached)| now < cached.until)?;
+        self.put(network, cached);
+        Some((network, cached))
+    }
+
+    /// All networks around an address, the longest first.
+    fn around(&self, address: IpAddr) -> impl Iterator<Item = (IpNet, Cached)> {
         let max = if address.is_ipv4() { 32 } else { 128_u8 };
-        for len in (0..=max).rev() {
-            if self.lens[usize::from(address.is_ipv6())] & bit(len) == 0 {
-                continue;
-            }
+        let lens = self.lens[usize::from(address.is_ipv6())];
+        (0..=max).rev().filter(move |len| lens & bit(*len) != 0).filter_map(move |len| {
             let network = IpNet::new_assert(address, len).trunc();
-            let found = self.newer.get(&network).or_else(|| self.older.get(&network)).copied();
-            if let Some(cached) = found.filter(|cached| now < cached.until) {
-                self.put(network, cached);
-                return Some((network, cached));
-            }
-        }
-        None
+            Some((network, self.get(&network)?))
+        })
+    }
+
+    fn get(&self, network: &IpNet) -> Option<Cached> {
+        self.newer.get(network).or_else(|| self.older.get(network)).copied()
     }
 
     /// Takes in an answer.
     pub fn take_in(&mut self, answer: Answer, until: Seconds) {
         let Answer { country, network } = answer;
-        self.put(network, Cached { country, is_failure: false, until });
+        self.put(network, Cached { said: Some(country), is_failure: false, until });
     }
 
-    /// Notes that nobody can say anything of the network of an address, until then.
+    /// Notes that nobody can say anything of the network of an address, until then. What was said before is remembered.
     pub fn note_failure(&mut self, address: IpAddr, until: Seconds) {
-        self.put(network_of(address), Cached { country: None, is_failure: true, until });
+        let network = network_of(address);
+        let said = self.get(&network).and_then(|cached| cached.said);
+        self.put(network, Cached { said, is_failure: true, until });
+    }
+
+    /// What was said last of an address, however long ago.
+    pub fn remembered(&self, address: IpAddr) -> Option<Option<Country>> {
+        self.around(address).find_map(|(_, cached)| cached.said)
+    }
+
+    /// All that was said, those last that were used last.
+    pub fn kept(&self) -> impl Iterator<Item = (Answer, Seconds)> {
+        let older = self.older.iter().filter(|(network, _)| !self.newer.contains_key(*network));
+        older.chain(&self.newer).filter_map(|(network, cached)| {
+            Some((Answer { country: cached.said?, network: *network }, cached.until))
+        })
     }
 
     /// How many networks it knows of, some of them twice.
@@ -91,7 +110,7 @@ impl Cached {
         let whole = network_of(address);
         let network =
             if network.prefix_len() <= whole.prefix_len() { whole } else { address.into() };
-        Said { network, country: self.country, until: self.until }
+        Said { network, country: self.said.flatten(), until: self.until }
     }
 }
 

@@ -134,6 +134,22 @@ pub struct Provider {
     pub field: u8,
 }
 
+/// A line that is another one for each provider that answers otherwise.
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for zone in [&self.zone_v4, &self.zone_v6] {
+            match zone {
+                Some(zone) => write!(f, "{zone} ")?,
+                None => f.write_str("- ")?,
+            }
+        }
+        match self.record {
+            RecordKind::Txt => write!(f, "txt {}", self.field),
+            RecordKind::A => f.write_str("a"),
+        }
+    }
+}
+
 /// What was said of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Answer {
@@ -164,6 +180,24 @@ pub enum Unreadable {
 }
 
 impl Provider {
+    /// What a preset says, as far as nothing else is given; `None` where neither says a zone.
+    pub fn of(
+        preset: Option<Preset>,
+        zones: (Option<Zone>, Option<Zone>),
+        record: Option<RecordKind>,
+        field: Option<u8>,
+    ) -> Option<Self> {
+        let zone =
+            |given: Option<Zone>, preset: Option<&str>| given.or_else(|| Zone::parse(preset?));
+        let provider = Self {
+            zone_v4: zone(zones.0, preset.map(Preset::zone_v4)),
+            zone_v6: zone(zones.1, preset.and_then(Preset::zone_v6)),
+            record: record.unwrap_or(preset.map_or(RecordKind::Txt, Preset::record)),
+            field: field.unwrap_or(preset.map_or(1, Preset::field)),
+        };
+        (provider.zone_v4.is_some() || provider.zone_v6.is_some()).then_some(provider)
+    }
+
     /// The name to ask for, with a dot at its end; `None` where the zones do not know this family.
     pub fn question(&self, address: IpAddr) -> Option<String> {
         Some(match address {

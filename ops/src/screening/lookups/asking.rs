@@ -1,11 +1,12 @@
-//! Countries that no database names are asked of name servers, by a thread of its own. Cores ask it without waiting, by a
-//! queue with bounds, and hear what came of it in batches.
+//! Countries that no database names are asked of name servers, by a thread of its own. Who judges addresses asks it without
+//! waiting, by a queue with bounds, and hears what came of it in batches.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -14,17 +15,15 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
-use ops::counters::Lookups as Figures;
-use ops::log::ErrorChain;
-use ops::screening::lookups::{Answer, Ask, Cache, Provider, RecordKind, Said, Zone, network_of};
-use persist::Trouble;
 use shard::Seconds;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::config::Config;
-use crate::process::clock::Clock;
+use super::kept::Shelf;
+use super::{Answer, Ask, Cache, Preset, Provider, RecordKind, Said, Zone, network_of};
+use crate::counters::Lookups as Figures;
+use crate::log::ErrorChain;
 
 /// Why nobody can be asked.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +39,35 @@ pub enum LookupsError {
     Thread(#[source] std::io::Error),
 }
 
+/// What is looked up, of whom, and how much of it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The preset that was named, for the log.
+    pub preset: Option<Preset>,
+    /// Where countries are asked for.
+    pub provider: Provider,
+    /// Name servers; without any, those of `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
+    /// Most questions a second.
+    pub rate: u32,
+    /// About how many networks are remembered.
+    pub networks_max: usize,
+    /// The folder in which they are kept over a restart.
+    pub folder: PathBuf,
+}
+
+/// Has what is known written.
+#[derive(Debug)]
+enum Keep {
+    /// Now; who asked hears when it is.
+    Now(std_mpsc::Sender<()>),
+    /// Where that was long ago.
+    NowAndThen,
+}
+
 /// What is known of look-ups; shared with the thread that makes them.
-#[derive(Debug, Default)]
-pub(super) struct Lookups {
+#[derive(Debug)]
+pub struct Lookups {
     found: AtomicU64,
     nowhere: AtomicU64,
     failed: AtomicU64,
@@ -52,10 +77,12 @@ pub(super) struct Lookups {
     waiting: AtomicU64,
     /// Why none has succeeded lately.
     trouble: Mutex<Option<String>>,
+    keep: mpsc::UnboundedSender<Keep>,
 }
 
 impl Lookups {
-    pub(super) fn figures(&self) -> Figures {
+    /// How they go.
+    pub fn figures(&self) -> Figures {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Figures {
             found: count(&self.found),
@@ -69,6 +96,19 @@ impl Lookups {
         }
     }
 
+    /// Writes what is known into its file, where something is new, and waits for that, though not for long.
+    pub fn keep(&self) {
+        let (done, hears) = std_mpsc::channel();
+        if self.keep.send(Keep::Now(done)).is_ok() && hears.recv_timeout(KEEP_PATIENCE).is_err() {
+            tracing::warn!("countries that were looked up are not written in time");
+        }
+    }
+
+    /// Has the same done where that was long ago, and waits for nothing. Asked each few seconds.
+    pub fn keep_now_and_then(&self) {
+        let _ = self.keep.send(Keep::NowAndThen);
+    }
+
     fn trouble(&self) -> std::sync::MutexGuard<'_, Option<String>> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,37 +116,54 @@ impl Lookups {
 
 /// Those who have been asked about, until somebody looks them up.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub struct Asked {
     provider: Provider,
     resolver: TokioResolver,
     rate: u32,
     cache: Cache,
-    clock: Clock,
+    shelf: Shelf,
+    /// Something is known that is not in the file.
+    is_new: bool,
+    /// When it was written last.
+    written: Option<Instant>,
     addresses: mpsc::Receiver<IpAddr>,
+    keep: mpsc::UnboundedReceiver<Keep>,
     shared: Arc<Lookups>,
+    failing: Failing,
 }
 
-/// How to ask, and who is asked; nothing where no look-ups are configured.
+/// How to ask, and who is asked. What is kept in the folder is read.
 ///
 /// # Errors
 /// When there is no name server.
-pub(super) fn open(
-    config: &Config,
-    clock: Clock,
-) -> Result<Option<(Ask, Asked, Arc<Lookups>)>, LookupsError> {
-    let Some(provider) = config.lookups() else { return Ok(None) };
+pub fn open(options: Options, now: Seconds) -> Result<(Ask, Asked, Arc<Lookups>), LookupsError> {
+    let Options { preset, provider, servers, rate, networks_max, folder } = options;
     let shown = |zone: &Option<Zone>| zone.as_ref().map_or("none".to_owned(), Zone::to_string);
     tracing::info!(
-        preset = config.screen_dns.map_or("none".to_owned(), |preset| preset.to_string()),
+        preset = preset.map_or("none".to_owned(), |preset| preset.to_string()),
         zone_v4 = shown(&provider.zone_v4),
         zone_v6 = shown(&provider.zone_v6),
         "countries that no database names are looked up by DNS"
     );
-    let shared = Arc::new(Lookups::default());
+    let (keep, keep_wanted) = mpsc::unbounded_channel();
+    let shared = Arc::new(Lookups {
+        found: AtomicU64::new(0),
+        nowhere: AtomicU64::new(0),
+        failed: AtomicU64::new(0),
+        unreadable: AtomicU64::new(0),
+        left_out: AtomicU64::new(0),
+        networks: AtomicU64::new(0),
+        waiting: AtomicU64::new(0),
+        trouble: Mutex::new(None),
+        keep,
+    });
+    let shelf = Shelf::new(&folder, &provider);
+    let cache = shelf.read(networks_max, now);
+    let remembered = (!cache.is_empty()).then(|| Arc::new(cache.clone()));
     let (sender, addresses) = mpsc::channel(WAITING_MAX);
-    let ask: Ask = {
+    let ask = {
         let (shared, provider) = (shared.clone(), provider.clone());
-        Arc::new(move |address| {
+        let ask = move |address| {
             let can_be_asked = match address {
                 IpAddr::V4(_) => provider.zone_v4.is_some(),
                 IpAddr::V6(_) => provider.zone_v6.is_some(),
@@ -118,23 +175,28 @@ pub(super) fn open(
             let is_taken = sender.try_send(address).is_ok();
             shared.left_out.fetch_add(u64::from(!is_taken), Ordering::Relaxed);
             is_taken
-        })
+        };
+        Ask::new(ask, remembered)
     };
     let asked = Asked {
         provider,
-        resolver: resolver(config)?,
-        rate: config.screen_dns_rate as u32,
-        cache: Cache::new(config.screen_dns_networks),
-        clock,
+        resolver: resolver(&servers)?,
+        rate,
+        cache,
+        shelf,
+        is_new: false,
+        written: None,
         addresses,
+        keep: keep_wanted,
         shared: shared.clone(),
+        failing: Failing::default(),
     };
-    Ok(Some((ask, asked, shared)))
+    Ok((ask, asked, shared))
 }
 
-fn resolver(config: &Config) -> Result<TokioResolver, LookupsError> {
+fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, LookupsError> {
     let failed = |error| LookupsError::Servers(Box::new(error));
-    let servers: Vec<NameServerConfig> = match &config.screen_dns_server[..] {
+    let servers: Vec<NameServerConfig> = match servers {
         [] => {
             let system = hickory_resolver::system_conf::read_system_conf().map_err(failed)?;
             system.0.name_servers().to_vec()
@@ -169,24 +231,26 @@ fn resolver(config: &Config) -> Result<TokioResolver, LookupsError> {
 }
 
 impl Asked {
-    /// Looks up whoever is asked about for as long as somebody asks. `tell` is given what came of it, a batch at a time.
+    /// Looks up whoever is asked about for as long as somebody asks. `tell` is given what came of it, a batch at a time;
+    /// `now` says what time it is.
     ///
     /// # Errors
     /// When the system has no thread for it.
-    pub(super) fn answer(
+    pub fn answer(
         self,
+        now: impl FnMut() -> Seconds + Send + 'static,
         tell: impl Fn(Arc<[Said]>) + Send + 'static,
     ) -> Result<(), LookupsError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(LookupsError::Thread)?;
         std::thread::Builder::new()
             .name("margay-lookups".to_owned())
-            .spawn(move || runtime.block_on(self.serve(tell)))
+            .spawn(move || runtime.block_on(self.serve(now, tell)))
             .map(|_| ())
             .map_err(LookupsError::Thread)
     }
 
-    async fn serve(mut self, tell: impl Fn(Arc<[Said]>)) {
+    async fn serve(mut self, mut now: impl FnMut() -> Seconds, tell: impl Fn(Arc<[Said]>)) {
         let mut under_way: JoinSet<(IpAddr, Looked)> = JoinSet::new();
         // Of one network only the first is asked for; who came meanwhile is told with it.
         let mut networks: HashSet<ipnet::IpNet> = HashSet::new();
@@ -201,7 +265,7 @@ impl Asked {
             tokio::select! {
                 address = self.addresses.recv(), if may_ask => {
                     let Some(address) = address else { return };
-                    if let Some((network, cached)) = self.cache.find(address, self.clock.now()) {
+                    if let Some((network, cached)) = self.cache.find(address, now()) {
                         // Who cannot be known for now is asked for again when that is over.
                         said.extend((!cached.is_failure).then(|| cached.said(network, address)));
                     } else if networks.insert(network_of(address)) {
@@ -217,8 +281,20 @@ impl Asked {
                     networks.remove(&network_of(address));
                     in_a_row = if looked.is_failure() { in_a_row + 1 } else { 0 };
                     self.say(&looked, in_a_row);
-                    said.extend(self.take_in(address, looked));
+                    said.extend(self.take_in(address, looked, now()));
                 }
+                Some(keep) = self.keep.recv() => match keep {
+                    Keep::Now(done) => {
+                        self.write(now());
+                        let _ = done.send(());
+                    }
+                    Keep::NowAndThen => {
+                        let is_late = |written: Instant| written.elapsed() >= KEEP_PERIOD;
+                        if self.written.is_none_or(is_late) {
+                            self.write(now());
+                        }
+                    }
+                },
                 _ = ticks.tick() => {
                     let passed = last.elapsed();
                     let more = (f64::from(self.rate) * passed.as_secs_f64()) as u32;
@@ -238,8 +314,7 @@ impl Asked {
     }
 
     /// Remembers what was found of an address; what there is to tell.
-    fn take_in(&mut self, address: IpAddr, looked: Looked) -> Option<Said> {
-        let now = self.clock.now();
+    fn take_in(&mut self, address: IpAddr, looked: Looked, now: Seconds) -> Option<Said> {
         let (answer, until) = match looked {
             Looked::Found(answer, ttl) => (answer, now + ttl),
             Looked::Nowhere => {
@@ -251,12 +326,25 @@ impl Asked {
             }
         };
         self.cache.take_in(answer, until);
+        self.is_new = true;
         let (network, cached) = self.cache.find(address, now)?;
         Some(cached.said(network, address))
     }
 
+    /// Writes what is known, where something is new.
+    fn write(&mut self, now: Seconds) {
+        if !std::mem::take(&mut self.is_new) {
+            return;
+        }
+        self.written = Some(Instant::now());
+        if let Err(error) = self.shelf.write(&self.cache, now) {
+            self.is_new = true;
+            tracing::warn!(%error, "countries that were looked up cannot be written; after a restart they are looked up again");
+        }
+    }
+
     /// Counts what came of a look-up, and says when they begin to fail and when that is over.
-    fn say(&self, looked: &Looked, in_a_row: u32) {
+    fn say(&mut self, looked: &Looked, in_a_row: u32) {
         let (count, why) = match looked {
             Looked::Found(..) => (&self.shared.found, None),
             Looked::Nowhere => (&self.shared.nowhere, None),
@@ -267,7 +355,7 @@ impl Asked {
         match why {
             None => {
                 *self.shared.trouble() = None;
-                if let Some(away) = FAILING.over() {
+                if let Some(away) = self.failing.over() {
                     tracing::info!(seconds = away.as_secs(), "countries are looked up again");
                 }
             }
@@ -275,15 +363,38 @@ impl Asked {
             Some(_) if in_a_row < IN_A_ROW => {}
             Some(why) => {
                 *self.shared.trouble() = Some(why.clone());
-                if let Some(times) = FAILING.again(why) {
+                if self.failing.is_news() {
                     tracing::error!(
                         error = why,
-                        times,
                         "countries cannot be looked up; what is known stays, and screen-unknown says what happens to others"
                     );
                 }
             }
         }
+    }
+}
+
+/// Since when look-ups fail, and when that was said last: at most once a minute.
+#[derive(Debug, Default)]
+struct Failing {
+    said: Option<Instant>,
+    since: Option<Instant>,
+}
+
+impl Failing {
+    /// They fail; whether that is to be said.
+    fn is_news(&mut self) -> bool {
+        let is_news = self.since.is_none()
+            && self.said.is_none_or(|said| said.elapsed() >= FAILING_SAID_AGAIN);
+        if is_news {
+            (self.said, self.since) = (Some(Instant::now()), Some(Instant::now()));
+        }
+        is_news
+    }
+
+    /// They succeed; where it was said that they do not, for how long that was so.
+    fn over(&mut self) -> Option<Duration> {
+        self.since.take().map(|since| since.elapsed())
     }
 }
 
@@ -388,4 +499,11 @@ const FAILURE_KEPT: Seconds = Seconds(30);
 /// So many look-ups that fail one after the other are a failure of all.
 const IN_A_ROW: u32 = 5;
 
-static FAILING: Trouble = Trouble::new();
+/// How soon it is said again that look-ups fail, where they have succeeded in between.
+const FAILING_SAID_AGAIN: Duration = Duration::from_secs(60);
+
+/// How often what is known is written at most.
+const KEEP_PERIOD: Duration = Duration::from_secs(300);
+
+/// How long who ends waits for it.
+const KEEP_PATIENCE: Duration = Duration::from_secs(5);
