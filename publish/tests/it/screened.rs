@@ -181,8 +181,8 @@ fn status(from: &str, url: &str) -> (String, Option<String>) {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let code = text.split(' ').nth(1).unwrap_or_default().to_owned();
     let lines = text.lines().map(str::to_ascii_lowercase);
-    let later = lines.filter_map(|line| Some(line.strip_prefix("retry-after: ")?.to_owned()));
-    (code, later.last())
+    let mut later = lines.filter_map(|line| Some(line.strip_prefix("retry-after: ")?.to_owned()));
+    (code, later.next())
 }
 
 #[test]
