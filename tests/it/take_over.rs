@@ -45,6 +45,9 @@ struct Load {
 
 const TORRENTS: u64 = 200;
 
+/// New connections a second that a thread can hold, one after the other.
+const CONNECTIONS_OF_A_THREAD: u64 = 150;
+
 fn torrent(kind: &str, number: u64) -> [u8; 20] {
     hash(&format!("{kind} {}", number % TORRENTS))
 }
@@ -114,28 +117,36 @@ impl Load {
         }
     }
 
-    /// A connection for each announce, by `connect`, of which none is refused nor broken.
+    /// A connection for each announce, by `connect`, of which none is refused nor broken; by as many threads as can hold the
+    /// rate. How many there were.
     fn connections(
         self: &Arc<Self>,
         (place, kind): (usize, &'static str),
         rate: u64,
-        connect: impl Fn() -> Http + Send + 'static,
-    ) -> thread::JoinHandle<u64> {
+        connect: impl Fn() -> Http + Send + Sync + 'static,
+    ) -> impl FnOnce() -> u64 {
+        let (connect, many) = (Arc::new(connect), rate.div_ceil(CONNECTIONS_OF_A_THREAD));
+        let threads: Vec<_> = (0..many)
+            .map(|_| {
+                let (load, connect) = (self.clone(), connect.clone());
+                thread::spawn(move || {
+                    load.pace(rate / many, |_| {
+                        let asked = load.sent[place].fetch_add(1, Ordering::Relaxed);
+                        let target = http::announce(torrent(kind, asked), port(asked), "&left=1");
+                        let mut client = connect();
+                        client.send(format!("GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n"));
+                        assert!(counts_of(&client.page().dictionary())[1] > 0);
+                        client.check_end();
+                        load.answered[place].fetch_add(1, Ordering::Relaxed);
+                    });
+                })
+            })
+            .collect();
         let load = self.clone();
-        thread::spawn(move || {
-            let mut asked: u64 = 0;
-            load.pace(rate, |_| {
-                let target = http::announce(torrent(kind, asked), port(asked), "&left=1");
-                asked += 1;
-                load.sent[place].store(asked, Ordering::Relaxed);
-                let mut client = connect();
-                client.send(format!("GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n"));
-                assert!(counts_of(&client.page().dictionary())[1] > 0);
-                client.check_end();
-                load.answered[place].fetch_add(1, Ordering::Relaxed);
-            });
-            asked
-        })
+        move || {
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            load.sent[place].load(Ordering::Relaxed)
+        }
     }
 
     /// One connection that is kept, until an answer ends it. How many announces, and how many connections.
@@ -216,7 +227,7 @@ fn under_load_nothing_is_lost_and_every_count_is_right() {
     }
     thread::sleep(Duration::from_millis(200));
     load.over.store(true, Ordering::Relaxed);
-    let (udp, plain, sealed) = (udp.join().unwrap(), plain.join().unwrap(), sealed.join().unwrap());
+    let (udp, plain, sealed) = (udp.join().unwrap(), plain(), sealed());
     let ((kept, connections), (kept_sealed, sealed_connections)) =
         (kept.join().unwrap(), kept_sealed.join().unwrap());
     leaving.into_iter().for_each(Tracker::await_exit);
