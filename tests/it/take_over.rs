@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -362,20 +362,24 @@ fn one_that_hangs_at_the_last_moment_is_ended_and_one_that_dies_is_forgotten() {
     let mut peers = 0;
     check_serves(&tracker, &mut peers);
     for (failed, dies) in [(1, "yes"), (2, "no")] {
-        let program = std::env::current_exe().unwrap();
-        let mut other = Command::new(program)
-            .args(["--ignored", "--exact", "take_over::a_process_that_fails"])
-            .env("MARGAY_TEST_DATA", data.path())
-            .env("MARGAY_TEST_DIES", dies)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut other = start_one_that_fails(data.path(), dies);
         tracker.await_logged("a process has not taken over", failed);
         let ended = other.wait().unwrap();
         assert!(dies == "yes" || ended.signal() == Some(9), "{ended}");
         check_serves(&tracker, &mut peers);
     }
     tracker.stop();
+}
+
+/// Starts a process that takes over nearly, and dies or hangs then.
+pub(crate) fn start_one_that_fails(data: &Path, dies: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "take_over::a_process_that_fails"])
+        .env("MARGAY_TEST_DATA", data)
+        .env("MARGAY_TEST_DIES", dies)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 #[test]

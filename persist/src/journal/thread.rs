@@ -384,22 +384,23 @@ impl Running {
     /// Waits for a batch until the next sync, and takes those that have come with it. True when it is
     /// time to stop.
     fn turn(&mut self) -> bool {
-        let mut message = match self.inbox.recv_deadline(self.next_sync) {
+        let message = match self.inbox.recv_deadline(self.next_sync) {
             Ok(message) => message,
             Err(RecvTimeoutError::Disconnected) => return true,
             Err(RecvTimeoutError::Timeout) => return false,
         };
-        for _ in 0..TURN_BATCHES {
+        let mut left = TURN_BATCHES;
+        let mut next = Some(message);
+        while let Some(message) = next {
             match message {
                 Message::Batch(batch) => self.append(batch),
                 Message::Divide => self.journal.divide(),
                 Message::Rest(reply) => return !self.rest_from_here(&reply),
                 Message::Stop => return true,
             }
-            match self.inbox.try_recv() {
-                Ok(next) => message = next,
-                Err(_) => break,
-            }
+            left -= 1;
+            // What is taken out is done.
+            next = if left > 0 { self.inbox.try_recv().ok() } else { None };
         }
         false
     }

@@ -1,7 +1,6 @@
 //! A process takes over a private tracker: its journal, its database, its users' clients.
 
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::{Site, announce, passkey};
+use crate::take_over::start_one_that_fails;
 use crate::tracker::http::{Http, answer, counts};
 use crate::tracker::tls::{Issued, Trusting, issue};
 use crate::tracker::udp::{Announce, NONE, STARTED, STOPPED, Udp};
@@ -241,14 +241,7 @@ fn one_that_fails_at_the_last_moment_leaves_the_journal_to_the_one_before() {
     };
     serves(&mut site);
     for (failed, dies) in [(1, "yes"), (2, "no")] {
-        let program = std::env::current_exe().unwrap();
-        let mut other = Command::new(program)
-            .args(["--ignored", "--exact", "take_over::a_process_that_fails"])
-            .env("MARGAY_TEST_DATA", site.data())
-            .env("MARGAY_TEST_DIES", dies)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut other = start_one_that_fails(site.data(), dies);
         site.tracker().await_logged("a process has not taken over", failed);
         other.wait().unwrap();
         serves(&mut site);
