@@ -81,15 +81,21 @@ impl Api {
         }
     }
 
-    /// Asks the main thread about bans; what it changes is on the disk, and all cores have been told, when it answers.
+    /// Asks the main thread about bans; what it changes is on the disk, and in force on all cores, when it answers.
     async fn bans(&self, state: &State, asked: BansAsked) -> Result<BansAnswer, Failure> {
+        let is_change = !matches!(asked, BansAsked::Page(..));
         let (reply, answer) = oneshot::channel();
         state.command(state::Command::Bans(asked, reply)).map_err(|_| Failure::Busy)?;
-        match timeout(ANSWER_TIME, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Failure::Unavailable("stopping")),
-            Err(_) => Err(Failure::Late),
+        let answer = match timeout(ANSWER_TIME, answer).await {
+            Ok(Ok(answer)) => answer?,
+            Ok(Err(_)) => return Err(Failure::Unavailable("stopping")),
+            Err(_) => return Err(Failure::Late),
+        };
+        if is_change {
+            // The main thread has told the cores, and does not wait for them.
+            self.settle().await?;
         }
+        Ok(answer)
     }
 
     fn note_bans(&self, said: Value, done: &Result<BansAnswer, Failure>, asker: &Asker) {
