@@ -144,9 +144,8 @@ pub fn run(config: &Config, changed: Changed<'_>, takes_over: bool) -> Result<()
     }
     let lookups = config.lookup_options().map(|options| lookups::open(options, clock.now()));
     let lookups = lookups.transpose()?;
-    let mut looked_up = None;
+    let looked_up = lookups.as_ref().map(|(.., shared)| shared.clone());
     if let Some((ask, _, shared)) = &lookups {
-        looked_up = Some(shared.clone());
         let shared = shared.clone();
         state.look_up(ask.clone(), move || shared.figures());
     }

@@ -219,8 +219,7 @@ impl Core {
                     let front = self.engine.counters.front(Protocol::Udp, family(address));
                     return front.refuse(Reason::ConnectionId);
                 }
-                let service = self.desk.ports[port].service;
-                if self.engine.admit(service, address, now, |_| Worth::Repeated).is_err() {
+                if !self.is_admitted(port, address, now) {
                     return;
                 }
                 self.hear_scrape_udp(port, from, &scrape, now);

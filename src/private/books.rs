@@ -22,7 +22,9 @@ use persist::journal::{self, Journal, JournalError, JournalThread, ThreadOptions
 use persist::ledger::JournalSource;
 use persist::postgres::{Heard, Home, Watch};
 use persist::suspicion::Thresholds;
-use persist::{DataDir, Database, DatabaseError, Ledger, LedgerOptions, Snapshot, SnapshotError};
+use persist::{
+    DataDir, Database, DatabaseError, Ledger, LedgerOptions, LedgerStatus, Snapshot, SnapshotError,
+};
 
 use super::books::reconcile::Compared;
 use crate::config::{Config, GivenDatabaseError, Secret, SecretError};
@@ -351,15 +353,7 @@ impl Books {
     /// Closes the books after the cores have ended: everything is on the disk, and in the database if
     /// that takes it now.
     pub(crate) fn close(self) {
-        self.watch.stop(STOP_PATIENCE);
-        let journal = self.journal.stop();
-        let status = self.ledger.stop(STOP_PATIENCE);
-        if let Some(calls) = self.calls {
-            calls.stop(CALLS_STOP_PATIENCE);
-        }
-        if let Some(audit) = self.site.audit() {
-            audit.flush(CALLS_STOP_PATIENCE);
-        }
+        let (journal, status) = self.end(STOP_PATIENCE);
         let behind = journal.end().saturating_sub(status.position.unwrap_or_default());
         match behind {
             0 => tracing::info!("the books are closed, and everything is in the database"),
@@ -369,5 +363,19 @@ impl Books {
                 "the books are closed; what the database has not got yet, it gets after the next start"
             ),
         }
+    }
+
+    /// Ends all threads. The database is waited for as long as `patience` lasts.
+    fn end(self, patience: Duration) -> (Journal, LedgerStatus) {
+        self.watch.stop(patience);
+        let journal = self.journal.stop();
+        let status = self.ledger.stop(patience);
+        if let Some(calls) = self.calls {
+            calls.stop(CALLS_STOP_PATIENCE);
+        }
+        if let Some(audit) = self.site.audit() {
+            audit.flush(CALLS_STOP_PATIENCE);
+        }
+        (journal, status)
     }
 }

@@ -477,7 +477,7 @@ impl Successor {
             }
         };
         let gap = Duration::from_nanos(served.saturating_sub(began));
-        let succeeded = Step::Succeeded(Some(self.leaving.clone()));
+        let succeeded = Step::Succeeded(self.leaving.clone());
         if let Err(unreached) = barrier::tell_all(&addresses, &Command::Succession(succeeded)) {
             // The other one serves, whatever is here.
             tracing::error!(%unreached, "a core has not heard that another process serves");

@@ -47,9 +47,8 @@ pub enum Step {
     Read(bool),
     /// Say how you are, and hand on all that was noted.
     Stand(Sender<Standing>),
-    /// Another process has taken over: end connections with their next answer, or, where there is this, hand them on
-    /// with the next request.
-    Succeeded(Option<Sender<Leaving>>),
+    /// Another process has taken over: hand each connection on to it with the next request.
+    Succeeded(Sender<Leaving>),
     /// Do what the process before has done; `true` when that counts as well by now.
     Follow(std::sync::Arc<Vec<PeerChange>>, bool),
     /// Do what the process before has written into the journal about torrents that you own.

@@ -15,10 +15,11 @@ use persist::journal::{Journal, JournalError, JournalThread, Reader, Record, Sai
 use persist::ledger::JournalSource;
 use persist::postgres::{Heard, Home};
 use persist::{DataDir, Ledger, Snapshot};
+use shard::InfoHash;
 use shard::private::Change;
 
 use super::beginning::put_account;
-use super::{Books, BooksError, CALLS_STOP_PATIENCE, database, journal_options, ledger_options};
+use super::{Books, BooksError, database, journal_options, ledger_options};
 use crate::config::Config;
 use crate::core::mesh::Address;
 use crate::core::mesh::barrier::{self, Unreached};
@@ -67,9 +68,16 @@ pub(crate) enum Unfollowed {
 
 /// How far the journal of another process is followed.
 pub(crate) struct Following {
+    /// None where it has to be opened, at `next`.
     reader: Option<Reader>,
     next: u64,
-    records: Vec<Record>,
+}
+
+impl Following {
+    /// From this record on.
+    fn from(next: u64) -> Self {
+        Self { reader: None, next }
+    }
 }
 
 impl Books {
@@ -108,7 +116,7 @@ impl Books {
 
     /// To follow what comes behind that with which the books were opened.
     pub(crate) fn following(&self) -> Following {
-        Following { reader: None, next: self.tail.1, records: Vec::new() }
+        Following::from(self.tail.1)
     }
 
     /// Has the cores follow what another process has written into the journal by now.
@@ -123,19 +131,18 @@ impl Books {
                 Some(reader) => reader,
                 none => none.insert(Reader::open(dir.clone(), following.next)?),
             };
-            following.records.clear();
-            if let Err(error) = reader.read_into(RECORDS, &mut following.records) {
+            let mut records = Vec::new();
+            if let Err(error) = reader.read_into(RECORDS, &mut records) {
                 // A frame that is being written is not whole. What came before it is.
                 following.reader = None;
-                if following.records.is_empty() {
+                if records.is_empty() {
                     return Err(error.into());
                 }
             }
-            if following.records.is_empty() {
+            if records.is_empty() {
                 return Ok(());
             }
-            following.next += following.records.len() as u64;
-            let records = std::mem::take(&mut following.records);
+            following.next += records.len() as u64;
             self.replay(records, cores)?;
         }
     }
@@ -186,29 +193,20 @@ impl Books {
         rested_at: u64,
         cores: &[Address<Message>],
     ) -> Result<(), Unfollowed> {
-        let mut following = Following { reader: None, next: rested_at, records: Vec::new() };
         let end = self.journal.go_on().map_err(Unfollowed::GoOn)?;
         if end > rested_at {
             tracing::warn!(
                 records = end - rested_at,
                 "the process that would have taken over has served for a moment; what it has written counts"
             );
-            self.follow(&mut following, cores)?;
+            self.follow(&mut Following::from(rested_at), cores)?;
         }
         Ok(())
     }
 
     /// Leaves the books to another process: writes nothing any more.
     pub(crate) fn leave(self) {
-        self.watch.stop(LEDGER_LEAVE_PATIENCE);
-        self.journal.stop();
-        self.ledger.stop(LEDGER_LEAVE_PATIENCE);
-        if let Some(calls) = self.calls {
-            calls.stop(CALLS_STOP_PATIENCE);
-        }
-        if let Some(audit) = self.site.audit() {
-            audit.flush(CALLS_STOP_PATIENCE);
-        }
+        self.end(LEDGER_LEAVE_PATIENCE);
     }
 
     /// Has each core follow what is about what it owns, and does the rest.
@@ -218,17 +216,16 @@ impl Books {
         cores: &[Address<Message>],
     ) -> Result<(), Unfollowed> {
         let mut parts = vec![Vec::new(); cores.len()];
+        let owner = |info_hash: &InfoHash| route::owner(info_hash, cores.len());
         for record in records {
-            let info_hash = match &record {
-                Record::Fact(fact) => Some(fact.info_hash),
-                Record::Gone(gone) => Some(gone.info_hash),
-                Record::Said(said) => said.change.info_hash().copied(),
-                Record::Tick(_) => continue,
+            let owner = match &record {
+                Record::Fact(fact) => Some(owner(&fact.info_hash)),
+                Record::Gone(gone) => Some(owner(&gone.info_hash)),
+                Record::Said(said) => said.change.info_hash().map(owner),
+                Record::Tick(_) => None,
             };
-            match (info_hash, record) {
-                (Some(info_hash), record) => {
-                    parts[route::owner(&info_hash, cores.len())].push(record);
-                }
+            match (owner, record) {
+                (Some(owner), record) => parts[owner].push(record),
                 (None, Record::Said(Said { change, .. })) => self.follow_site(change, cores)?,
                 (None, _) => {}
             }

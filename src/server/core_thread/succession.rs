@@ -33,7 +33,7 @@ pub(super) fn take(core: &SharedCore, step: Step) {
         Step::Succeeded(leaving) => {
             let core = &mut *core.borrow_mut();
             core.desk.reading = Reading::Over;
-            core.desk.leaving = leaving;
+            core.desk.leaving = Some(leaving);
         }
         Step::Follow(changes, is_late) => core.borrow_mut().engine.follow(&changes, is_late),
         Step::Replay(records) => {
